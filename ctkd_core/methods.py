@@ -1,0 +1,264 @@
+"""The table of methods: the CLI, the pages, the trainer, the docs and the tests all read it.
+
+A method is a named choice of aligner, vocabulary map and loss, with its paper. To add one, write its loss (or
+aligner) and one row here; `docs/adding-a-method.md` walks through it. Functions are named by dotted path
+("package.module:function") and loaded on first use, so that reading the table imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ctkd_core.errors import CtkdError, unknown
+from ctkd_core.options import Option, resolve
+
+VARIANTS = ("clean", "released")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table.
+
+    `aligner`: "module:function" taking (student: Encoding, teacher: Encoding, *, variant, **align_options).
+    `loss`: "module:function" taking (student_logits, teacher_logits, batch, *, variant, **loss_options).
+    Either may be None: a baseline has no aligner, a method whose loss isn't here yet has no loss.
+    """
+
+    name: str
+    title: str
+    paper: str
+    url: str
+    idea: str  # one line
+    formula: str  # LaTeX
+    cannot_see: str  # what this method is blind to, one or two sentences
+    needs: tuple[str, ...] = ()  # of "logits", "entropy", "top_k", "hidden_states", "projection", "pairs", "groups"
+    aligner: str | None = None
+    loss: str | None = None
+    align_options: tuple[Option, ...] = ()
+    loss_options: tuple[Option, ...] = ()
+    variants: tuple[str, ...] = ("clean",)
+    variant_note: str = ""  # how paper and released code differ
+
+    @property
+    def can_align(self) -> bool:
+        """Whether the method has an alignment."""
+        return self.aligner is not None
+
+    @property
+    def can_train(self) -> bool:
+        """Whether the method has a loss."""
+        return self.loss is not None
+
+    def resolve_align(self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError) -> dict[str, Any]:
+        """All alignment options with given or default values, checked."""
+        return resolve(self.align_options, given, f"method {self.name!r} (alignment)", error)
+
+    def resolve_loss(self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError) -> dict[str, Any]:
+        """All loss options with given or default values, checked."""
+        return resolve(self.loss_options, given, f"method {self.name!r} (loss)", error)
+
+    def check_variant(self, variant: str, error: type[CtkdError] = CtkdError) -> str:
+        """`variant` itself when this method has it, else an error that lists what it has."""
+        if variant not in self.variants:
+            raise unknown(f"variant of {self.name!r}", variant, self.variants, error)
+        return variant
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain data, options as JSON schema."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "paper": self.paper,
+            "url": self.url,
+            "idea": self.idea,
+            "formula": self.formula,
+            "cannot_see": self.cannot_see,
+            "needs": list(self.needs),
+            "aligns": self.can_align,
+            "trains": self.can_train,
+            "variants": list(self.variants),
+            "variant_note": self.variant_note,
+            "align_options": {o.name: o.schema() for o in self.align_options},
+            "loss_options": {o.name: o.schema() for o in self.loss_options},
+        }
+
+
+def load(path: str) -> Callable[..., Any]:
+    """The function that a row names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def get(name: str, error: type[CtkdError] = CtkdError) -> Method:
+    """The row called `name`; an unknown name fails with the nearest ones."""
+    try:
+        return METHODS[name]
+    except (KeyError, TypeError):
+        raise unknown("method", name, METHODS, error) from None
+
+
+def aligning() -> list[Method]:
+    """Methods that have an alignment, in table order."""
+    return [m for m in METHODS.values() if m.can_align]
+
+
+def training() -> list[Method]:
+    """Methods that have a loss, in table order."""
+    return [m for m in METHODS.values() if m.can_train]
+
+
+_TEMPERATURE = Option(
+    "temperature", "float", 1.0, "Both logit sets are divided by this before the soft-max.", low=0.05, high=20.0
+)
+_CE_WEIGHT = Option(
+    "ce_weight",
+    "float",
+    0.5,
+    "Share of cross-entropy on the data; the rest is distillation.",
+    low=0.0,
+    high=1.0,
+    source="SeDi eq. 9: lambda = 0.5",
+)
+
+_ROWS = (
+    Method(
+        name="sft",
+        title="SFT (no teacher)",
+        paper="baseline: next-token cross-entropy on the data",
+        url="",
+        idea="Learn the data set's own answers; the teacher is not asked.",
+        formula=r"L = -\tfrac{1}{n}\sum_i \log p_S(y_i \mid y_{<i})",
+        cannot_see="Anything the teacher knows beyond the one answer in the data.",
+        needs=(),
+        loss="ctkd_core.losses.sft:sft_loss",
+    ),
+    Method(
+        name="uld",
+        title="ULD: Universal Logit Distillation",
+        paper="Boizard et al., 2024, arXiv 2402.12030",
+        url="https://arxiv.org/abs/2402.12030",
+        idea="Pair positions by index and compare the two sorted probability vectors.",
+        formula=r"L = \mathrm{CE} + \lambda\,\tfrac1T\sum_t\sum_i\bigl|p^{(i)}_t-q^{(i)}_t\bigr|",
+        cannot_see=(
+            "Which token has which probability (only the sorted shape counts), and that positions drift apart "
+            "as soon as one tokenizer splits a word finer."
+        ),
+        needs=("logits", "pairs"),
+        aligner="ctkd_core.alignment.positional:uld",
+        loss="ctkd_core.losses.uld:uld_loss",
+        loss_options=(
+            _CE_WEIGHT,
+            _TEMPERATURE,
+            Option(
+                "pairing",
+                "choice",
+                "positional",
+                "Compare by index (the paper) or by byte-exact groups (last row of each side).",
+                choices=("positional", "groups"),
+                source="methods: gold_uld.md section 1",
+            ),
+        ),
+    ),
+    Method(
+        name="cdm",
+        title="CDM: Contextual Dynamic Mapping",
+        paper="Chen et al., Findings of ACL 2025, arXiv 2502.11104",
+        url="https://arxiv.org/abs/2502.11104",
+        idea="Dynamic time warping over token strings; mismatches cost more where a model is uncertain.",
+        formula=r"D_{ij}=\mathrm{Lev}(a_i,b_j)\,w^T_i w^S_j+\min(D_{i-1,j-1},D_{i-1,j},D_{i,j-1})",
+        cannot_see=(
+            "That several pieces together spell one token: costs compare single pieces, so a long word against "
+            "its pieces is often cut in the wrong place."
+        ),
+        needs=("logits", "entropy", "pairs"),
+        aligner="ctkd_core.alignment.dtw:cdm",
+        align_options=(
+            Option(
+                "integer_weights",
+                "bool",
+                True,
+                "Truncate the entropy weights to 3, 4 or 5 as the released code does.",
+                source="released code: trunc(3 + 3f)",
+            ),
+        ),
+        variants=("clean", "released"),
+        variant_note=(
+            "released: rows that share an alignment list are grouped and groups may overlap; clean: connected "
+            "components of the path, each row used once."
+        ),
+    ),
+    Method(
+        name="sedi",
+        title="SeDi: span graph and token migration",
+        paper="Wang et al., AAAI-26, Bridging the Tokenizer Gap",
+        url="https://ojs.aaai.org/index.php/AAAI/article/view/40637",
+        idea="Tokens whose text overlaps form one group; the teacher's top candidates are re-encoded for the student.",
+        formula=(
+            r"L=\lambda\,\mathrm{CE}+(1-\lambda)\Bigl[\tfrac1n\sum_i \mathrm{KL}\bigl(\sigma(z^{topk}_i+\omega z^S_i)"
+            r"\,\|\,\sigma(z^S_i)\bigr)+\tfrac1n\sum_i\bigl(H_i^{pseudo}-H_i^T\bigr)^2\Bigr]"
+        ),
+        cannot_see=(
+            "Probability outside the teacher's top K; inside a group the prefix makes many candidates collide on "
+            "the same student token."
+        ),
+        needs=("logits", "top_k", "groups"),
+        aligner="ctkd_core.alignment.spans:sedi",
+        loss="ctkd_core.losses.sedi:sedi_loss",
+        align_options=(
+            Option(
+                "unit",
+                "choice",
+                "byte",
+                "Compare spans by UTF-8 bytes (exact inside split characters) or by characters (the paper).",
+                choices=("byte", "char"),
+                source="paper section 3: characters",
+            ),
+        ),
+        loss_options=(
+            Option(
+                "top_k", "int", 100, "Teacher candidates migrated per row.", low=1, high=1024, source="paper: K=100"
+            ),
+            _CE_WEIGHT,
+            Option(
+                "temperature",
+                "float",
+                2.0,
+                "Divides both logit sets of the KL term; the entropy term always runs at 1.",
+                low=0.05,
+                high=20.0,
+                source="released script: tau = 2, no tau squared",
+            ),
+            Option(
+                "entropy_weight",
+                "float",
+                1.0,
+                "Weight of the entropy term inside the distillation part.",
+                low=0.0,
+                high=10.0,
+                source="paper eq. 8",
+            ),
+            Option(
+                "omega",
+                "float",
+                1.0,
+                "Initial value of the learnable weight on the student's own logits.",
+                low=0.0,
+                high=10.0,
+                source="not stated in the paper",
+            ),
+            Option(
+                "strict_prefix",
+                "bool",
+                False,
+                "Skip candidates whose pieces contradict the gold prefix.",
+                advanced=True,
+            ),
+            Option("detach_target", "bool", False, "No gradient through the pseudo target.", advanced=True),
+        ),
+    ),
+)
+
+METHODS: dict[str, Method] = {row.name: row for row in _ROWS}

@@ -1,0 +1,10 @@
+"""Test-wide settings: no hub, and a CTKD_HOME beside the checkout (conversions are cached once in it)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CTKD_HOME"] = os.environ.get("CTKD_TEST_HOME", str(Path(__file__).resolve().parents[1] / ".ctkd" / "tests"))
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
