@@ -62,13 +62,14 @@ class Option:
         """What a valid value looks like, for error messages and help texts."""
         if self.kind == "choice":
             return "one of " + ", ".join(self.choices)
-        text = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}[self.kind]
+        names = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
+        text = names.get(self.kind, self.kind)
         if self.low is not None and self.high is not None:
-            text += f" from {self.low:g} to {self.high:g}"
+            text += f" from {_plain(self.low)} to {_plain(self.high)}"
         elif self.low is not None:
-            text += f" of at least {self.low:g}"
+            text += f" of at least {_plain(self.low)}"
         elif self.high is not None:
-            text += f" of at most {self.high:g}"
+            text += f" of at most {_plain(self.high)}"
         return text + (f" ({self.unit})" if self.unit else "")
 
     def schema(self) -> dict[str, Any]:
@@ -107,6 +108,11 @@ def resolve(
     return {
         name: option.parse(given[name], error) if name in given else option.default for name, option in table.items()
     }
+
+
+def _plain(number: float) -> str:
+    """A bound as people write it: 1,000,000 rather than 1e+06."""
+    return f"{int(number):,}" if float(number).is_integer() else f"{number:g}"
 
 
 def _bool(value: Any, wrong: CtkdError) -> bool:
