@@ -23,7 +23,8 @@ class Method:
     """One row of the table.
 
     `aligner`: "module:function" taking (student: Encoding, teacher: Encoding, *, variant, **align_options).
-    `loss`: "module:function" taking (student_logits, teacher_logits, batch, *, variant, **loss_options).
+    `loss`: "module:function" taking (student_logits, teacher_logits, batch, *, variant, chunk_rows, **loss_options)
+    and, where the method has a `state`, state.
     Either may be None: a baseline has no aligner, a method whose loss isn't here yet has no loss.
     """
 
@@ -37,6 +38,9 @@ class Method:
     needs: tuple[str, ...] = ()  # of "logits", "entropy", "top_k", "hidden_states", "projection", "pairs", "groups"
     aligner: str | None = None
     loss: str | None = None
+    state: str | None = (
+        None  # "module:function" (student_vocab, **loss_options) -> torch module trained with the student
+    )
     align_options: tuple[Option, ...] = ()
     loss_options: tuple[Option, ...] = ()
     variants: tuple[str, ...] = ("clean",)
@@ -141,7 +145,7 @@ _ROWS = (
         paper="Boizard et al., 2024, arXiv 2402.12030",
         url="https://arxiv.org/abs/2402.12030",
         idea="Pair positions by index and compare the two sorted probability vectors.",
-        formula=r"L = \mathrm{CE} + \lambda\,\tfrac1T\sum_t\sum_i\bigl|p^{(i)}_t-q^{(i)}_t\bigr|",
+        formula=(r"L = \lambda\,\mathrm{CE} + (1-\lambda)\,\tfrac1T\sum_t\sum_i\bigl|p^{(i)}_t-q^{(i)}_t\bigr|"),
         cannot_see=(
             "Which token has which probability (only the sorted shape counts), and that positions drift apart "
             "as soon as one tokenizer splits a word finer."
@@ -183,6 +187,18 @@ _ROWS = (
                 "Truncate the entropy weights to 3, 4 or 5 as the released code does.",
                 source="released code: trunc(3 + 3f)",
             ),
+            Option(
+                "window",
+                "int",
+                0,
+                "Longest stretch searched at once; longer texts are cut at byte boundaries that both sides share. "
+                "0: only texts of over 4,096 x 4,096 tokens are cut, into stretches of 1,024.",
+                low=0,
+                high=16384,
+                unit="tokens",
+                source="ours: keeps the cost linear in the length of the text",
+                advanced=True,
+            ),
         ),
         variants=("clean", "released"),
         variant_note=(
@@ -207,6 +223,7 @@ _ROWS = (
         needs=("logits", "top_k", "groups"),
         aligner="ctkd_core.alignment.spans:sedi",
         loss="ctkd_core.losses.sedi:sedi_loss",
+        state="ctkd_core.losses.sedi:make_state",
         align_options=(
             Option(
                 "unit",

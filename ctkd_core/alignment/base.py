@@ -28,11 +28,30 @@ class CostSurface(Protocol):
     the window asked for where that is possible.
     """
 
-    unit: str  # what one unit of cost means, shown on the colour bar
-    student_weights: NDArray[np.float32]  # [n_student]
-    teacher_weights: NDArray[np.float32]  # [n_teacher]
-    student_entropy: NDArray[np.float32] | None  # [n_student] nats, None when no logits were given
-    teacher_entropy: NDArray[np.float32] | None
+    @property
+    def unit(self) -> str:
+        """What one unit of cost means, shown on the colour bar."""
+        ...
+
+    @property
+    def student_weights(self) -> NDArray[np.float32]:
+        """float32 [n_student]."""
+        ...
+
+    @property
+    def teacher_weights(self) -> NDArray[np.float32]:
+        """float32 [n_teacher]."""
+        ...
+
+    @property
+    def student_entropy(self) -> NDArray[np.float32] | None:
+        """float32 [n_student] in nats, None when no logits were given."""
+        ...
+
+    @property
+    def teacher_entropy(self) -> NDArray[np.float32] | None:
+        """float32 [n_teacher] in nats, None when no logits were given."""
+        ...
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,0 +1,67 @@
+"""What every benchmark records beside its figures: machine, versions, command; and where results go."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("numpy", "numba", "torch", "transformers", "tokenizers", "rapidfuzz", "tslearn", "networkx", "streamlit")
+
+
+def environment() -> dict[str, Any]:
+    """Device, versions and command line of this process."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "device": f"CPU, {os.cpu_count()} cores, {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": versions,
+        "command": "python " + " ".join(sys.argv),
+    }
+
+
+def median_ms(action: Callable[[], object], repeats: int = 7, warm_up: int = 1) -> float:
+    """Median wall-clock milliseconds of `action` after `warm_up` uncounted calls."""
+    for _ in range(warm_up):
+        action()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000
+
+
+def arguments(description: str, default_out: str) -> argparse.ArgumentParser:
+    """A parser with --out, which every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results") / default_out)
+    return parser
+
+
+def save(out: Path, rows: list[dict[str, Any]], **extra: Any) -> None:
+    """Print the rows as a table and write them with the environment as JSON."""
+    columns = list(rows[0])
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(_cell(row.get(column)) for column in columns) + " |")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"environment": environment(), **extra, "rows": rows}, indent=1) + "\n")
+    print(f"written to {out}")
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

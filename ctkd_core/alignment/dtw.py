@@ -1,0 +1,276 @@
+"""Dynamic time warping over token strings (CDM).
+
+D(i, j) = Lev(s_i, t_j) ws_i wt_j + min(D(i-1, j-1), D(i, j-1), D(i-1, j)); ties go to the diagonal, then teacher - 1,
+then student - 1. Source: Chen et al., Findings of ACL 2025 (arXiv 2502.11104) and its released code. Differs: groups
+are the connected components of the path (the released lists are in `released/cdm.py`); long texts are cut where both
+tokenizers have a byte boundary in common, so that the cost stays linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.costs import (
+    CONSTANT_WEIGHT,
+    TokenCosts,
+    content_strings,
+    entropy,
+    released_free_pairs,
+    token_costs,
+    weights,
+)
+from ctkd_core.alignment.spans import check_same_text, component_ranges, content_positions, coverage_notes, to_positions
+from ctkd_core.alignment.surface import Block, DtwSurface
+from ctkd_core.encoding import Encoding
+from ctkd_core.errors import AlignmentError
+
+__all__ = ["cdm", "dtw", "entropy", "path_groups", "weights"]
+
+# Most cells that one search fills: 4,096 x 4,096, some 25 ms.
+MAX_CELLS = 4096 * 4096
+# Longest side of a stretch once a text is too long for one search.
+WINDOW = 1024
+# A stretch without common boundaries that is larger still is searched in a band of this many cells altogether, but
+# never narrower than this many teacher tokens to each side of the diagonal.
+BAND_CELLS = 64 * 1024 * 1024
+MIN_BAND = 64
+
+
+def cdm(
+    student: Encoding,
+    teacher: Encoding,
+    *,
+    variant: str = "clean",
+    integer_weights: bool = True,
+    window: int = 0,
+    student_entropy: Any = None,
+    teacher_entropy: Any = None,
+    special_pairs: Iterable[tuple[str, str]] = (),
+) -> Alignment:
+    """Entropy-weighted DTW over the tokens that aren't special.
+
+    student_entropy, teacher_entropy: [n] in nats, one per token of the encoding; None makes that side's weights one
+    constant. `window`: longest stretch in tokens searched at once; 0 searches the whole text as long as it has at
+    most 4,096 x 4,096 cells. `special_pairs`: (student string, teacher string) that cost nothing besides.
+
+    `pairs` holds the path, `groups` its connected components, `cost` the surface. Raises AlignmentError for two
+    different texts, entropies of the wrong length, or a text without common boundaries that is too long for a band.
+    """
+    check_same_text(student, teacher)
+    released = variant == "released"
+    integer = integer_weights or released
+    s_at, t_at = _positions(student), _positions(teacher)
+    h_s = _entropies(student_entropy, student, "student")
+    h_t = _entropies(teacher_entropy, teacher, "teacher")
+    free = [*special_pairs, *(released_free_pairs() if released else ())]
+    costs = token_costs(
+        content_strings(student, released),
+        content_strings(teacher, released),
+        _side_weights(h_s, s_at, len(student), integer),
+        _side_weights(h_t, t_at, len(teacher), integer),
+        [(u.replace(" ", ""), v.replace(" ", "")) for u, v in free],
+    )
+    notes = list(coverage_notes(student, teacher))
+    notes += _weight_notes(h_s, h_t)
+    if released:
+        notes.append(
+            "The released program merges rows that share an alignment list, and its groups may overlap; the groups "
+            "here are the connected components of its path."
+        )
+    n, m = len(s_at), len(t_at)
+    blocks: tuple[Block, ...] = ()
+    pairs = np.zeros((0, 2), dtype=np.int32)
+    groups = _one_sided(n, m)
+    if n and m:
+        cuts = _cuts(student.spans[s_at], teacher.spans[t_at], window)
+        blocks, pairs = dtw(costs.take(s_at, t_at), cuts)
+        groups = path_groups(pairs)
+        notes += _search_notes(blocks)
+    return Alignment(
+        student=student,
+        teacher=teacher,
+        method="cdm",
+        groups=to_positions(groups, content_positions(student), content_positions(teacher)),
+        pairs=np.stack([s_at[pairs[:, 0]], t_at[pairs[:, 1]]], axis=1).astype(np.int32),
+        cost=DtwSurface(costs, blocks, s_at, t_at, _float32(h_s), _float32(h_t)),
+        variant=variant,
+        options={"integer_weights": integer_weights, "window": window},
+        notes=tuple(notes),
+    )
+
+
+def dtw(costs: TokenCosts, cuts: NDArray[np.int64] | None = None) -> tuple[tuple[Block, ...], NDArray[np.int32]]:
+    """Search every stretch between `cuts` and join the paths.
+
+    cuts int64 [k, 2]: (student end, teacher end) of each stretch, strictly increasing on both sides, the last one the
+    lengths; None searches the whole. Returns the stretches with their costs, and the pairs int32 [P, 2].
+    """
+    n, m = len(costs.student_codes), len(costs.teacher_codes)
+    ends = [(n, m)] if cuts is None else [(int(a), int(b)) for a, b in cuts]
+    blocks, paths, total, (s0, t0) = [], [], 0.0, (0, 0)
+    for s1, t1 in ends:
+        low, high = band_of(s1 - s0, t1 - t0)
+        cost, path = _search(costs.take(slice(s0, s1), slice(t0, t1)), low, high)
+        blocks.append(Block(s0, s1, t0, t1, total, total + cost, bool((high - low).min() < t1 - t0)))
+        paths.append(path + np.array([s0, t0], dtype=np.int32))
+        total, (s0, t0) = total + cost, (s1, t1)
+    return tuple(blocks), np.concatenate(paths)
+
+
+def _search(costs: TokenCosts, low: NDArray[np.int64], high: NDArray[np.int64]) -> tuple[float, NDArray[np.int32]]:
+    from ctkd_core.alignment import _kernels as kernels
+
+    rows, row_of, row_weights = weighted_rows(costs)
+    offset = np.concatenate([[0], np.cumsum(high - low)])
+    directions = np.empty(int(offset[-1]), dtype=np.uint8)
+    cost = kernels.dtw_directions(rows, row_of, row_weights, low, high, offset, directions)
+    return float(cost), kernels.walk_back(directions, low, offset, len(row_of), rows.shape[1])
+
+
+def accumulated(costs: TokenCosts) -> NDArray[np.float32]:
+    """Cost of the cheapest way to every cell, float32 [n, m]; NaN outside the band of a very large stretch."""
+    from ctkd_core.alignment import _kernels as kernels
+
+    band = band_of(len(costs.student_codes), len(costs.teacher_codes))
+    return kernels.dtw_accumulated(*weighted_rows(costs), *band)
+
+
+def weighted_rows(costs: TokenCosts) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[Any]]:
+    """Distances times teacher weights [distinct student strings, m], which row each student token has, its weight.
+
+    int32 when every path cost fits exactly, else float64.
+    """
+    from ctkd_core.alignment import _kernels as kernels
+
+    u, u_of = np.unique(costs.student_codes, return_inverse=True)
+    v, v_of = np.unique(costs.teacher_codes, return_inverse=True)
+    table = costs.distances(u, v)
+    largest = float(table.max()) * costs.student_weights.max() * costs.teacher_weights.max()
+    fits = costs.integer and largest * (len(u_of) + len(v_of)) < kernels.UNREACHABLE // 2
+    dtype = np.int32 if fits else np.float64
+    rows = np.take(table.astype(dtype, copy=False), v_of, axis=1)
+    rows *= costs.teacher_weights.astype(dtype)
+    return rows, u_of.astype(np.int32), costs.student_weights.astype(dtype)
+
+
+def band_of(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and one past the last teacher token searched for each student token, int64 [n] each.
+
+    Everything when the stretch is small enough, else a band around its diagonal. Raises AlignmentError when the band
+    would be narrower than is any use.
+    """
+    low, high = np.zeros(n, dtype=np.int64), np.full(n, m, dtype=np.int64)
+    if n * m <= MAX_CELLS:
+        return low, high
+    half = (BAND_CELLS // n - m // n - 1) // 2
+    if half < MIN_BAND:
+        raise AlignmentError(
+            f"a stretch of {n} student and {m} teacher tokens has no byte boundary in common, and a band of "
+            f"{2 * MIN_BAND} tokens around its diagonal would have more than {BAND_CELLS:,} cells. "
+            "Split the text, or use method 'sedi', which is linear."
+        )
+    here = np.arange(n) * m // n
+    nxt = np.arange(1, n + 1) * m // n
+    return np.maximum(here - half, 0), np.minimum(nxt + half, m)
+
+
+def path_groups(pairs: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Groups int32 [G, 4]: connected components of a path's pairs [P, 2], its runs without a diagonal step."""
+    if not len(pairs):
+        return np.zeros((0, 4), dtype=np.int32)
+    diagonal = np.flatnonzero((np.diff(pairs, axis=0) == 1).all(axis=1)) + 1
+    first, last = np.concatenate([[0], diagonal]), np.concatenate([diagonal, [len(pairs)]]) - 1
+    return np.stack([pairs[first, 0], pairs[last, 0] + 1, pairs[first, 1], pairs[last, 1] + 1], axis=1).astype(np.int32)
+
+
+def _cuts(s: NDArray[np.int64], t: NDArray[np.int64], window: int) -> NDArray[np.int64] | None:
+    """Ends of the stretches to search one by one: byte boundaries common to both sides, as far apart as allowed."""
+    n, m = len(s), len(t)
+    if max(n, m) <= window or (window == 0 and n * m <= MAX_CELLS):
+        return None
+    longest = window or WINDOW
+    groups = component_ranges(s, t)
+    both = groups[(groups[:, 1] > groups[:, 0]) & (groups[:, 3] > groups[:, 2])]
+    ends = both[:-1, [1, 3]].astype(np.int64)  # the last stretch takes the tail, so that no side of it is empty
+    cuts: list[tuple[int, int]] = []
+    s0 = t0 = k = 0
+    while k < len(ends):
+        reach = min(
+            np.searchsorted(ends[:, 0], s0 + longest, "right"), np.searchsorted(ends[:, 1], t0 + longest, "right")
+        )
+        k = max(int(reach), k + 1)
+        s0, t0 = (int(x) for x in ends[k - 1])
+        cuts.append((s0, t0))
+        if n - s0 <= longest and m - t0 <= longest:
+            break
+    return np.array([*cuts, (n, m)], dtype=np.int64)
+
+
+def _positions(encoding: Encoding) -> NDArray[np.int64]:
+    at = content_positions(encoding)
+    return np.arange(len(encoding)) if at is None else at
+
+
+def _entropies(given: Any, encoding: Encoding, side: str) -> NDArray[np.float64] | None:
+    if given is None:
+        return None
+    h = np.asarray(given, dtype=np.float64)
+    if h.shape != (len(encoding),):
+        raise AlignmentError(
+            f"{side}_entropy needs one value per token, {len(encoding)} for {encoding.tokenizer}; "
+            f"got the shape {list(h.shape)}."
+        )
+    content = h[~encoding.special]
+    if not np.isfinite(content).all():
+        k = int(np.flatnonzero(~np.isfinite(h) & ~encoding.special)[0])
+        raise AlignmentError(f"{side}_entropy must be finite; token {k} has {h[k]}.")
+    return h
+
+
+def _side_weights(
+    h: NDArray[np.float64] | None, at: NDArray[np.int64], count: int, integer: bool
+) -> NDArray[np.float64]:
+    """Weights [count] of all tokens; special ones take no part in the scale and keep the constant."""
+    out = np.full(count, CONSTANT_WEIGHT)
+    if h is not None:
+        out[at] = weights(h[at], integer)
+    return out
+
+
+def _weight_notes(h_s: NDArray[np.float64] | None, h_t: NDArray[np.float64] | None) -> list[str]:
+    if h_s is None and h_t is None:
+        return [f"No logits given: every entropy weight is the constant {CONSTANT_WEIGHT:g}; the path is plain DTW."]
+    if h_s is None or h_t is None:
+        side = "student" if h_s is None else "teacher"
+        return [f"No {side} logits given: all {side} weights are the constant {CONSTANT_WEIGHT:g}."]
+    return []
+
+
+def _search_notes(blocks: tuple[Block, ...]) -> list[str]:
+    notes = []
+    if len(blocks) > 1:
+        notes.append(
+            f"The text is long: the path was searched in {len(blocks)} stretches that end at byte boundaries common to "
+            "both tokenizers, and is bound to pass through those."
+        )
+    banded = sum(block.banded for block in blocks)
+    if banded:
+        notes.append(f"{banded} of {len(blocks)} stretches were searched only in a band around their diagonal.")
+    return notes
+
+
+def _one_sided(n: int, m: int) -> NDArray[np.int32]:
+    groups = np.zeros((n + m, 4), dtype=np.int32)
+    groups[:n, 0], groups[:n, 1] = np.arange(n), np.arange(1, n + 1)
+    groups[n:, 2], groups[n:, 3] = np.arange(m), np.arange(1, m + 1)
+    groups[n:, :2] = n
+    return groups
+
+
+def _float32(h: NDArray[np.float64] | None) -> NDArray[np.float32] | None:
+    return None if h is None else h.astype(np.float32)

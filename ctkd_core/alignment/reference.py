@@ -1,0 +1,74 @@
+"""Slow twins of the compiled aligners: obvious, and the oracle of the tests. Not used by the product."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core.errors import AlignmentError
+
+
+def components_networkx(
+    student_spans: NDArray[np.int64], teacher_spans: NDArray[np.int64]
+) -> set[tuple[frozenset[int], frozenset[int]]]:
+    """Connected components of the overlap graph, each (student tokens, teacher tokens). O(n m)."""
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(("student", i) for i in range(len(student_spans)))
+    graph.add_nodes_from(("teacher", j) for j in range(len(teacher_spans)))
+    for i, (a, b) in enumerate(student_spans):
+        for j, (c, d) in enumerate(teacher_spans):
+            if max(a, c) < min(b, d):  # the intersection isn't empty
+                graph.add_edge(("student", i), ("teacher", j))
+    return {
+        (frozenset(k for side, k in nodes if side == "student"), frozenset(k for side, k in nodes if side == "teacher"))
+        for nodes in nx.connected_components(graph)
+    }
+
+
+def dtw_plain(cost: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[tuple[int, int]]]:
+    """Accumulated cost [n, m] and path of a cost matrix [student, teacher], cell by cell.
+
+    Ties: diagonal, then teacher - 1, then student - 1. Raises AlignmentError for an empty matrix.
+    """
+    n, m = cost.shape
+    if n == 0 or m == 0:
+        raise AlignmentError(f"a path needs tokens on both sides; the cost matrix is {n} x {m}.")
+    total = np.full((n + 1, m + 1), np.inf)
+    total[0, 0] = 0.0
+    for i in range(n):
+        for j in range(m):
+            total[i + 1, j + 1] = cost[i, j] + min(total[i, j], total[i + 1, j], total[i, j + 1])
+    i, j = n, m
+    path = [(n - 1, m - 1)]
+    while (i, j) != (1, 1):
+        steps = [
+            (total[i - 1, j - 1], 0, (i - 1, j - 1)),
+            (total[i, j - 1], 1, (i, j - 1)),
+            (total[i - 1, j], 2, (i - 1, j)),
+        ]
+        i, j = min(steps)[2]
+        path.append((i - 1, j - 1))
+    return total[1:, 1:], path[::-1]
+
+
+def levenshtein(a: str, b: str) -> int:
+    """Edit distance, the textbook recurrence."""
+    row = list(range(len(b) + 1))
+    for p, x in enumerate(a, 1):
+        corner, row[0] = row[0], p
+        for q, y in enumerate(b, 1):
+            corner, row[q] = row[q], min(row[q] + 1, row[q - 1] + 1, corner + (x != y))
+    return row[-1]
+
+
+def path_components(pairs: NDArray[np.int32]) -> set[tuple[frozenset[int], frozenset[int]]]:
+    """Connected components of the pairs of a path, each (student tokens, teacher tokens)."""
+    import networkx as nx
+
+    graph = nx.Graph((("student", int(i)), ("teacher", int(j))) for i, j in pairs)
+    return {
+        (frozenset(k for side, k in nodes if side == "student"), frozenset(k for side, k in nodes if side == "teacher"))
+        for nodes in nx.connected_components(graph)
+    }

@@ -1,0 +1,1 @@
+"""Slips of released programs, reproduced for comparison; nothing here is used by the clean losses."""
