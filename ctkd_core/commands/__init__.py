@@ -1,0 +1,21 @@
+"""The commands of `ctkd`, one module each.
+
+A command module has `arguments(parser)`, which declares its flags, and `run(args)`, which returns an `Answer`.
+Modules load only when their command is called, so that `ctkd methods` doesn't pay for `ctkd align`.
+"""
+
+from __future__ import annotations
+
+COMMANDS: dict[str, str] = {
+    "tokenizers": "list the tokenizers that work offline",
+    "align": "align one text under two tokenizers",
+    "compare": "align one text with several methods and show where they differ",
+    "project": "map the student's vocabulary onto the teacher's",
+    "methods": "list the methods with paper, formula and options",
+    "losses": "list the losses with their options",
+    "distill": "run one distillation experiment",
+    "runs": "list, show, watch, cancel, resume, compare, export or remove runs",
+    "doctor": "check this machine and what works offline",
+    "prepare": "convert and cache the bundled teacher and tokenizers once",
+    "app": "open the browser app on 127.0.0.1",
+}

@@ -1,0 +1,103 @@
+"""`ctkd align`: one text under two tokenizers, printed as two rows of tokens that share group columns."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ctkd_core import methods
+from ctkd_core.commands.common import Answer, add_pair, add_text, load_pair, parse_assignments, read_text
+from ctkd_core.commands.display import table, terminal_columns, token_rows, visible_bytes
+
+if TYPE_CHECKING:
+    from ctkd_core.alignment import Alignment
+
+# Printing more than this helps nobody; --json and --all give everything.
+SHOWN_GROUPS = 400
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `ctkd align`."""
+    add_pair(parser)
+    names = ", ".join(m.name for m in methods.aligning())
+    parser.add_argument("-m", "--method", default="sedi", metavar="METHOD", help=f"one of {names} (default: sedi)")
+    parser.add_argument("--variant", default="clean", help="clean (default) or released, where a method has both")
+    parser.add_argument(
+        "-o", "--option", action="append", metavar="NAME=VALUE", help="an option of the method; may be repeated"
+    )
+    parser.add_argument("--special-tokens", action="store_true", help="encode with BOS, EOS and the like")
+    parser.add_argument("--all", action="store_true", help=f"print every group, not the first {SHOWN_GROUPS}")
+    add_text(parser)
+    parser.epilog = option_help()
+
+
+def option_help() -> str:
+    """The options of every aligning method, generated from the table."""
+    lines = ["options of the methods (-o NAME=VALUE):"]
+    for row in methods.aligning():
+        for option in row.align_options:
+            lines.append(f"  {row.name}: {option.name}  {option.expected()} (default {option.default}). {option.help}")
+    return "\n".join(lines)
+
+
+def run(args: argparse.Namespace) -> Answer:
+    """Align the text; the document is `Alignment.to_dict`."""
+    from ctkd_core.alignment import align
+    from ctkd_core.errors import AlignmentError
+
+    # Cheap mistakes are told before two tokenizers are loaded.
+    row = methods.get(args.method, AlignmentError)
+    given = parse_assignments(args.option)
+    if row.can_align:
+        row.check_variant(args.variant, AlignmentError)
+        row.resolve_align(given, AlignmentError)
+    text = read_text(args)
+    student, teacher = load_pair(args)
+    alignment = align(
+        text,
+        student=student,
+        teacher=teacher,
+        method=args.method,
+        variant=args.variant,
+        special_tokens=args.special_tokens,
+        **given,
+    )
+    return Answer(alignment.to_dict, lambda: describe(alignment, None if args.all else SHOWN_GROUPS))
+
+
+def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> str:
+    """The alignment as text: groups in columns, then notes, then metrics."""
+    count = len(alignment) if shown is None else min(shown, len(alignment))
+    columns = []
+    for g in range(count):
+        s0, s1, t0, t1 = (int(v) for v in alignment.groups[g])
+        student = "|".join(visible_bytes(b) for b in alignment.student.token_bytes[s0:s1])
+        teacher = "|".join(visible_bytes(b) for b in alignment.teacher.token_bytes[t0:t1])
+        columns.append((str(g), teacher or "-", student or "-"))
+    names = ("group", alignment.teacher.tokenizer, alignment.student.tokenizer)
+    parts = [
+        f"{alignment.method} ({alignment.variant}): teacher {names[1]}, student {names[2]}; "
+        f"{len(alignment.teacher)} and {len(alignment.student)} tokens in {len(alignment)} groups",
+        token_rows(columns, names, terminal_columns()) if columns else "no groups",
+    ]
+    if count < len(alignment):
+        parts.append(f"... {len(alignment) - count} more groups; --all prints them, --json holds them.")
+    notes = dict.fromkeys([*alignment.notes, *alignment.student.notes, *alignment.teacher.notes])
+    if notes:
+        parts.append("\n".join(f"note: {note}" for note in notes))
+    parts.append(metric_table({alignment.method: alignment.metrics()}))
+    return "\n\n".join(parts)
+
+
+def metric_table(by_method: Mapping[str, Mapping[str, float]]) -> str:
+    """Metrics as rows, methods as columns."""
+    names = list(dict.fromkeys(key for metrics in by_method.values() for key in metrics))
+    rows = [[name, *(_number(metrics.get(name)) for metrics in by_method.values())] for name in names]
+    return table(["metric", *by_method], rows)
+
+
+def _number(value: float | None) -> float | int | None:
+    if value is None:
+        return None
+    return int(value) if float(value).is_integer() and abs(value) > 1 else float(value)

@@ -1,0 +1,141 @@
+"""Import rules and the shape of the repository: who may import whom, and what an import may load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = sorted((ROOT / "ctkd_core").rglob("*.py"))
+PAGES = sorted([*ROOT.glob("app.py"), *(ROOT / "pages").rglob("*.py")])
+HEAVY = {"torch", "transformers", "streamlit", "plotly", "numba", "scipy", "pandas", "tokenizers", "accelerate"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported(path: Path, top_level_only: bool = False) -> set[str]:
+    """First names of the modules that a file imports (TYPE_CHECKING blocks don't count)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            skipped.update(child for part in node.body for child in ast.walk(part))
+        if top_level_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            skipped.update(child for child in ast.walk(node) if child is not node)
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def loaded_by(statement: str) -> set[str]:
+    """First names of all modules in sys.modules after `statement` in a fresh interpreter."""
+    code = f"import sys\n{statement}\nprint(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("path", CORE, ids=name)
+def test_core_never_imports_streamlit(path: Path) -> None:
+    assert "streamlit" not in imported(path)
+
+
+@pytest.mark.parametrize("path", CORE, ids=name)
+def test_only_figures_import_plotly(path: Path) -> None:
+    if "plotly" in imported(path):
+        assert path.is_relative_to(ROOT / "ctkd_core" / "figures") or path.name == "report.py"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in CORE if {"alignment", "vocabulary"} & set(p.parts) or p.name in {"encoding.py", "metrics.py"}],
+    ids=name,
+)
+def test_alignment_and_vocabulary_import_no_torch(path: Path) -> None:
+    assert not imported(path) & {"torch", "transformers"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_pages_hold_no_maths(path: Path) -> None:
+    assert not imported(path) & {"numpy", "torch", "transformers", "scipy", "numba"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=name)
+def test_no_pickle_and_no_remote_code(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not imported(path) & {"pickle", "marshal", "shelve", "dill", "joblib"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+            assert isinstance(node.value, ast.Constant)
+            assert node.value.value is False
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        ("import ctkd_core", HEAVY | {"numpy"}),
+        ("import ctkd_core.cli, ctkd_core.commands.methods, ctkd_core.commands.losses", HEAVY | {"numpy"}),
+        ("import ctkd_core.catalog", HEAVY | {"numpy"}),
+        ("import ctkd_core; ctkd_core.align", {"torch", "transformers", "streamlit", "plotly", "pandas"}),
+        ("import ctkd_core; ctkd_core.load_tokenizer", {"torch", "transformers", "streamlit", "plotly", "pandas"}),
+        ("import ctkd_core; ctkd_core.project", {"torch", "transformers", "streamlit", "plotly"}),
+        ("import ctkd_core; ctkd_core.RunStore, ctkd_core.RunConfig", {"torch", "transformers", "streamlit"}),
+        ("import ctkd_core; ctkd_core.distill", {"torch", "transformers", "streamlit"}),
+        ("import ctkd_core.doctor", {"torch", "transformers", "streamlit", "plotly"}),
+    ],
+)
+def test_import_loads_nothing_heavy(statement: str, forbidden: set[str]) -> None:
+    assert not loaded_by(statement) & forbidden
+
+
+def test_using_an_alignment_loads_no_torch() -> None:
+    statement = (
+        "import ctkd_core as c; s = c.load_tokenizer('deepseek'); t = c.load_tokenizer('smollm2'); "
+        "[c.align('a 2024', student=s, teacher=t, method=m).metrics() for m in ('sedi', 'cdm', 'uld')]"
+    )
+    assert not loaded_by(statement) & {"torch", "transformers", "streamlit", "plotly"}
+
+
+def test_every_export_resolves() -> None:
+    import ctkd_core
+
+    for exported in ctkd_core.__all__:
+        assert getattr(ctkd_core, exported) is not None, exported
+
+
+def test_unknown_export_is_an_attribute_error() -> None:
+    import ctkd_core
+
+    with pytest.raises(AttributeError, match="no attribute 'algin'"):
+        ctkd_core.algin  # noqa: B018
+
+
+@pytest.mark.parametrize("path", [*CORE, *PAGES], ids=name)
+def test_files_say_what_they_are_about(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text)), f"{name(path)} has no first lines that say what it is about"
+    assert len(text.splitlines()) <= 350, f"{name(path)} is longer than 350 lines"
+
+
+def test_project_files_name_no_private_places() -> None:
+    """No absolute path of a development machine in anything that ships."""
+    private = "/" + "work" + "/"
+    kinds = {".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".css", ".js"}
+    files = [p for folder in ("ctkd_core", "pages", "docs", "tests", "benchmarks") for p in (ROOT / folder).rglob("*")]
+    files += list(ROOT.glob("*"))
+    for path in files:
+        if path.is_file() and (path.suffix in kinds or path.name == "Makefile") and "__pycache__" not in path.parts:
+            assert private not in path.read_text(encoding="utf-8", errors="replace"), name(path)
