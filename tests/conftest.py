@@ -8,6 +8,8 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["CTKD_HOME"] = os.environ.get("CTKD_TEST_HOME", str(Path(__file__).resolve().parents[1] / ".ctkd" / "tests"))
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Threads that spin while they wait slow a loaded machine down many times over.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from hypothesis import settings
 

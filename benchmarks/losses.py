@@ -1,0 +1,164 @@
+"""Time and memory of one loss step, forward and backward to the logits, against plain torch in the same run.
+
+    python benchmarks/losses.py [--size large|cpu-run] [--name CASE]
+
+Sizes: "large" 256 student x 300 teacher rows, 128k x 152k; "cpu-run" 8 x 64 positions, 129k x 49k, as in a run on a
+laptop. SeDi runs on texts under two real tokenizers with logits padded to these widths. Memory is the growth of the
+peak over what the process holds with its inputs, the gradient of the logits included (Linux only); every case has a
+process of its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+
+from _record import arguments, save  # noqa: E402
+
+SIZES = {"large": (1, 257, 301, 128_256, 151_936), "cpu-run": (8, 64, 70, 129_280, 49_152)}
+# OpenMP threads that spin while they wait make every operation ten times slower on a busy machine.
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+NAMES = ("sft", "torch sft", "forward-kl", "torch forward-kl", "uld", "torch uld", "sedi")
+
+
+def case(size: str):
+    """Logits and a batch of one-to-one groups; SeDi gets the real tokenizers at the small size."""
+    import torch
+
+    from ctkd_core.losses.batch import AlignedSample, collate
+
+    b, ts, tt, vs, vt = SIZES[size]
+    rng = np.random.default_rng(0)
+    n = min(ts, tt)
+    groups = np.array([[i, i + 1, i, i + 1] for i in range(1, n)], dtype=np.int32)
+    samples = [
+        AlignedSample(rng.integers(0, vs, ts).astype(np.int32), rng.integers(0, vt, tt).astype(np.int32), 1, 1, groups)
+        for _ in range(b)
+    ]
+    torch.manual_seed(0)
+    student = (torch.randn(b, ts, vs) * 2).requires_grad_()
+    return student, torch.randn(b, tt, vt) * 3, collate(samples)
+
+
+def sedi_case(size: str):
+    """As `case`, with texts under two real tokenizers (for the large size with logits that are wider than they)."""
+    import torch
+
+    from ctkd_core.encoding import load_tokenizer
+    from ctkd_core.losses.batch import align_sample, collate
+
+    b, ts, _, vs, vt = SIZES[size]
+    pair = (load_tokenizer("deepseek"), load_tokenizer("smollm2"))
+    text = " In 2024 the naïve llamas sold 1234567 unusual façades; nobody counted them twice, and 201 were lost." * 40
+    cut = pair[0].decode(pair[0].encode(text).ids[: ts - 3].tolist())
+    batch = collate([align_sample("Q", cut, *pair)] * b, *pair)
+    torch.manual_seed(0)
+    student = (torch.randn(*batch.student_ids.shape, max(vs, pair[0].n_ids)) * 2).requires_grad_()
+    return student, torch.randn(*batch.teacher_ids.shape, vt) * 3, batch
+
+
+def step(name: str, student, teacher, batch):
+    """One forward and backward pass."""
+    import torch
+
+    from ctkd_core import losses
+    from ctkd_core.losses.divergences import divergence
+
+    if name.startswith("torch"):
+        loss = PLAIN[name](torch, student, teacher, batch)
+    elif name == "forward-kl":
+        loss = divergence("forward_kl", *_kl_rows(student)).mean()
+    else:
+        loss = losses.loss(name, student, teacher, batch).loss
+    loss.backward()
+
+
+def _kl_rows(student):
+    """Rows over one vocabulary: the student's own, and those in reverse order as a teacher's."""
+    rows = student.flatten(0, 1)
+    return rows, rows.detach().flip(0)
+
+
+def _plain_sft(torch, student, _, batch):
+    return torch.nn.functional.cross_entropy(student[:, :-1].flatten(0, 1), batch.student_labels[:, 1:].flatten())
+
+
+def _plain_kl(torch, student, _, __):
+    kl = torch.nn.functional.kl_div
+    rows, target = _kl_rows(student)
+    return kl(rows.log_softmax(-1), target.log_softmax(-1), reduction="batchmean", log_target=True)
+
+
+def _plain_uld(torch, student, teacher, _):
+    n = min(student.shape[1], teacher.shape[1]) - 1
+    p = student[:, :n].softmax(-1).sort(dim=-1, descending=True).values
+    q = teacher[:, :n].softmax(-1).sort(dim=-1, descending=True).values
+    width = max(p.shape[-1], q.shape[-1])
+    pad = torch.nn.functional.pad
+    return (pad(p, (0, width - p.shape[-1])) - pad(q, (0, width - q.shape[-1]))).abs().sum(-1).mean()
+
+
+PLAIN = {"torch sft": _plain_sft, "torch forward-kl": _plain_kl, "torch uld": _plain_uld}
+
+
+def measure(name: str, size: str, repeats: int) -> dict[str, float]:
+    """Seconds and extra MiB (gradient included) in this process."""
+    inputs = sedi_case(size) if name == "sedi" else case(size)
+    student = inputs[0]
+    step(name, *inputs)  # compile, build the migration table, start threads
+    student.grad = None
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before = _peak_mib()
+    times = []
+    for _ in range(repeats):
+        student.grad = None
+        start = time.perf_counter()
+        step(name, *inputs)
+        times.append(time.perf_counter() - start)
+    return {
+        "seconds": round(median(times), 3),
+        "best": round(min(times), 3),
+        "extra_mib": round(_peak_mib() - before),
+    }
+
+
+def _peak_mib() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+def main() -> None:
+    """Run every case in a process of its own and save the table."""
+    parser = arguments(__doc__ or "", "losses.json")
+    parser.add_argument("--size", choices=sorted(SIZES), action="append")
+    parser.add_argument("--name", choices=NAMES, action="append")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--one", nargs=2, metavar=("NAME", "SIZE"), help="measure one case in this process")
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(*given.one, given.repeats)))
+        return
+    rows = []
+    for size in given.size or SIZES:
+        for name in given.name or NAMES:
+            command = [sys.executable, __file__, "--one", name, size, "--repeats", str(given.repeats)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | PASSIVE)
+            rows.append({"size": size, "case": name} | json.loads(done.stdout.splitlines()[-1]))
+            print(rows[-1], file=sys.stderr)
+    save(given.out, rows)
+
+
+if __name__ == "__main__":
+    main()

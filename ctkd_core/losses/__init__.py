@@ -1,0 +1,65 @@
+"""Losses that train a student from a teacher with another tokenizer.
+
+`loss` finds a method's loss in the table of methods; importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ctkd_core import methods
+from ctkd_core.errors import LossInputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ctkd_core.losses.base import LossOutput
+    from ctkd_core.losses.batch import AlignedBatch
+
+__all__ = ["loss", "make_state"]
+
+
+def loss(
+    name: str,
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor | None,
+    batch: AlignedBatch,
+    variant: str = "clean",
+    *,
+    state: torch.nn.Module | None = None,
+    chunk_rows: int | None = None,
+    **options: Any,
+) -> LossOutput:
+    """The loss of method `name` for one batch.
+
+    student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]: any float dtype, row i predicts token i + 1; the teacher
+    gets no gradient. `state` is what `make_state` gave for this method. `chunk_rows`: rows computed at a time (default:
+    as many as suit the device); results don't depend on it.
+    Raises LossInputError for an unknown method, variant or option, and for inputs that don't fit together.
+    """
+    row = _training(name)
+    row.check_variant(variant, LossInputError)
+    resolved = row.resolve_loss(options, LossInputError)
+    if state is not None:
+        resolved["state"] = state
+    return methods.load(row.loss or "")(
+        student_logits, teacher_logits, batch, variant=variant, chunk_rows=chunk_rows, **resolved
+    )
+
+
+def make_state(name: str, student_vocab: int, **options: Any) -> torch.nn.Module | None:
+    """The module that method `name` trains beside the student, or None for methods without one.
+
+    student_vocab: width of the student's logits. Add its parameters to the optimiser and pass it to `loss` as `state`.
+    """
+    row = _training(name)
+    resolved = row.resolve_loss(options, LossInputError)
+    return methods.load(row.state)(student_vocab, **resolved) if row.state else None
+
+
+def _training(name: str) -> methods.Method:
+    row = methods.get(name, LossInputError)
+    if row.loss is None:
+        able = ", ".join(m.name for m in methods.training())
+        raise LossInputError(f"method {name!r} has no loss; choose one of {able}.")
+    return row

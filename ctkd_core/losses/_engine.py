@@ -1,0 +1,208 @@
+"""The engine of every loss: rows in chunks, analytic gradients, one autograd function.
+
+Logits of a large vocabulary are far bigger than anything else in a training step, so no loss may build a second
+full-vocabulary float32 tensor. The engine copies a few rows at a time into memory that it keeps, lets each term add
+its gradient there, and writes the result once, in the data type of the student's logits. The only tensor of full
+size is the gradient that autograd must return anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Elements of one chunk of logits. On a CPU a chunk should stay in the last-level cache; a GPU wants long kernels.
+CPU_CHUNK_ELEMENTS = 2**21
+GPU_CHUNK_ELEMENTS = 2**26
+
+
+class Buffers:
+    """Memory kept from chunk to chunk: touching fresh pages costs more than the arithmetic on them."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype):
+        self.device, self.dtype = device, dtype
+        self._kept: dict[str, Tensor] = {}
+
+    def take(self, name: str, rows: int, width: int) -> Tensor:
+        """Uninitialised [rows, width]; the same memory for the same name."""
+        kept = self._kept.get(name)
+        if kept is None or kept.numel() < rows * width:
+            kept = self._kept[name] = torch.empty(rows * width, device=self.device, dtype=self.dtype)
+        return kept[: rows * width].view(rows, width)
+
+    def gather(self, name: str, logits: Tensor, rows: Tensor) -> Tensor:
+        """Rows (int64 [c], into the flattened leading dimensions) of `logits` [..., V], in the compute dtype."""
+        width = logits.shape[-1]
+        out = self.take(name, len(rows), width)
+        if not logits.is_contiguous():
+            return out.copy_(logits[torch.unravel_index(rows, logits.shape[:-1])])
+        flat = logits.view(-1, width)
+        if logits.dtype == self.dtype:
+            return torch.index_select(flat, 0, rows, out=out)
+        return out.copy_(flat.index_select(0, rows))
+
+
+@dataclass
+class Chunk:
+    """Some rows on their way through the terms of a loss.
+
+    rows      which rows of the loss these are
+    logits    [c, V] student logits in the compute dtype (float32, or float64 for float64 inputs); don't write
+    gradient  [c, V] to add to, or None when no gradient is wanted
+    """
+
+    rows: slice
+    logits: Tensor
+    gradient: Tensor | None
+    buffers: Buffers
+    _softmax: dict[float, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def softmax(self, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Probabilities [c, V] (shared between terms: don't write) and log-sum-exp [c] of logits / temperature."""
+        if temperature not in self._softmax:
+            self._softmax[temperature] = softmax(self.logits, temperature, self.buffers, f"softmax {temperature}")
+        return self._softmax[temperature]
+
+
+def softmax(logits: Tensor, temperature: float, buffers: Buffers, name: str) -> tuple[Tensor, Tensor]:
+    """Probabilities [c, V] in kept memory and log-sum-exp [c] of logits / temperature."""
+    out = buffers.take(name, *logits.shape)
+    if temperature == 1.0:
+        torch.softmax(logits, dim=-1, out=out)
+    else:
+        torch.softmax(torch.mul(logits, 1.0 / temperature, out=out), dim=-1, out=out)
+    best, where = logits.max(dim=-1)
+    # The largest probability is exp(0) / sum, so the logarithm of the sum is at hand without another pass.
+    return out, best / temperature - out.gather(1, where[:, None]).squeeze(1).log()
+
+
+Kernel = Callable[[Chunk, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One or more named sums over rows that a loss author writes.
+
+    names         of the values, e.g. ("ce",)
+    coefficients  of each named mean in the loss
+    norm          [R] factor of each row in the means, 0 for rows that the term has nothing to say about
+    kernel        (chunk, weight [c, n]) -> values [c, n]: adds weight * d value / d logits to chunk.gradient (when
+                  there is one). Rows whose norm is 0 may hold anything; they are ignored.
+    parameters    tensors other than the logits that learn from this term
+    gradients     where the kernel adds d loss / d parameter, same shapes
+    """
+
+    names: tuple[str, ...]
+    coefficients: tuple[float, ...]
+    norm: Tensor
+    kernel: Kernel
+    parameters: tuple[Tensor, ...] = ()
+    gradients: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowSums:
+    """What the engine returns: the loss (with gradient), values float [R, n] of each term (without)."""
+
+    loss: Tensor
+    values: list[Tensor]
+
+
+def compute_dtype(*tensors: Tensor | None) -> torch.dtype:
+    """float64 when an input is float64 (gradient checks), else float32."""
+    return torch.float64 if any(t is not None and t.dtype == torch.float64 for t in tensors) else torch.float32
+
+
+def rows_per_chunk(width: int, device: torch.device, chunk_rows: int | None = None) -> int:
+    """Rows of one chunk for logits of this width; `chunk_rows` overrides."""
+    elements = CPU_CHUNK_ELEMENTS if device.type == "cpu" else GPU_CHUNK_ELEMENTS
+    return max(1, chunk_rows or elements // max(1, width))
+
+
+def evaluate(
+    logits: Tensor, rows: Tensor, terms: Sequence[Term], dtype: torch.dtype, chunk_rows: int | None = None
+) -> RowSums:
+    """Sum over rows and terms of coefficient * norm * value.
+
+    logits [..., V] any float dtype; rows int64 [R] distinct, into the flattened leading dimensions.
+    The loss is a scalar of the compute dtype, once differentiable with respect to `logits` and every parameter.
+    """
+    parameters = [p for term in terms for p in term.parameters]
+    wanted = torch.is_grad_enabled() and (logits.requires_grad or any(p.requires_grad for p in parameters))
+    plan = Plan(rows, terms, dtype, chunk_rows, wanted)
+    loss, *values = _RowSum.apply(plan, logits, *parameters)
+    return RowSums(loss, values)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one evaluation needs besides the logits."""
+
+    rows: Tensor
+    terms: Sequence[Term]
+    dtype: torch.dtype
+    chunk_rows: int | None
+    want_gradient: bool
+
+    def run(self, logits: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor] | None]:
+        """The loss, the values [R, n] of each term, and the gradients of the loss for logits and parameters."""
+        buffers = Buffers(logits.device, self.dtype)
+        gradient = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device) if self.want_gradient else None
+        weights = [
+            t.norm.to(self.dtype)[:, None] * torch.tensor(t.coefficients, dtype=self.dtype, device=logits.device)
+            for t in self.terms
+        ]
+        parts: list[list[Tensor]] = [[] for _ in self.terms]
+        step = rows_per_chunk(logits.shape[-1], logits.device, self.chunk_rows)
+        for start in range(0, len(self.rows), step):
+            span = slice(start, min(start + step, len(self.rows)))
+            index = self.rows[span]
+            chunk = Chunk(span, buffers.gather("logits", logits, index), None, buffers)
+            if gradient is not None:
+                chunk.gradient = buffers.take("gradient", len(index), logits.shape[-1]).zero_()
+            for term, weight, part in zip(self.terms, weights, parts):
+                part.append(term.kernel(chunk, weight[span]))
+            if gradient is not None:
+                assert chunk.gradient is not None
+                gradient.view(-1, logits.shape[-1]).index_copy_(0, index, chunk.gradient.to(gradient.dtype))
+        values = [torch.cat(part) if part else weight[:0] for part, weight in zip(parts, weights)]
+        loss = torch.zeros((), dtype=torch.float64, device=logits.device)
+        for term, weight, value in zip(self.terms, weights, values):
+            # Row sums first, then float64: a float32 sum over all entries loses four digits.
+            loss += torch.where(term.norm[:, None] != 0, weight.double() * value.double(), 0.0).sum()
+        extra = [g.clone() for term in self.terms for g in term.gradients]
+        for term in self.terms:  # ready for another run
+            for g in term.gradients:
+                g.zero_()
+        return loss.to(self.dtype), values, None if gradient is None else [gradient, *extra]
+
+
+class _RowSum(torch.autograd.Function):
+    """The gradient is computed with the values, in one pass, and handed over in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, logits: Tensor, *_parameters: Tensor) -> tuple[Tensor, ...]:
+        loss, values, ctx.gradients = plan.run(logits)
+        ctx.plan = plan
+        ctx.save_for_backward(logits)
+        ctx.mark_non_differentiable(*values)
+        return loss, *values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:  # a second backward pass: the first one gave its tensors away
+            gradients = ctx.plan.run(*ctx.saved_tensors)[2]
+        if grad_output.device.type != "cpu" or float(grad_output) != 1.0:
+            gradients = [g.mul_(grad_output) for g in gradients]
+        needed = ctx.needs_input_grad[1:]
+        return None, *(g if need else None for g, need in zip(gradients, needed))

@@ -1,0 +1,189 @@
+"""What every loss shares: input checks, response rows, the cross-entropy term, normalisation, the result.
+
+A loss author writes a kernel (see `_engine.Term`): one value per row and its gradient. Everything else is here or
+in the engine. Row convention everywhere: logits row i predicts token i + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from ctkd_core.errors import LossInputError
+from ctkd_core.losses._engine import Chunk, RowSums, Term, compute_dtype, evaluate
+from ctkd_core.losses.batch import IGNORE, AlignedBatch
+
+__all__ = ["LossOutput", "Rows", "Tail", "cross_entropy_term", "finish", "response_rows"]
+
+
+class Tail(StrEnum):
+    """What becomes of probability that a loss can't place (unmapped or outside the top K)."""
+
+    DROP = "drop"  # left out; what remains sums to less than 1
+    RENORMALISE = "renormalise"  # left out, and the rest scaled to 1 (SeDi: soft-max over the migrated slots)
+    BUCKET = "bucket"  # one extra entry holds it on each side
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """A loss with its parts.
+
+    loss         scalar, float32 (float64 for float64 logits), differentiable once
+    terms        named means that the loss is mixed from, scalars without gradient
+    per_group    float [G_total], one value per row of `batch.groups`, without gradient: the mixed, not yet averaged
+                 values of the rows that predict the group's student tokens, added up
+    diagnostics  figures about the step, plain floats
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    per_group: Tensor
+    diagnostics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The student rows that predict response tokens; R in all, by sample, then position.
+
+    sample, position  int64 [R] of the predicted token (its row is position - 1)
+    target            int64 [R] the token that the data has there
+    flat              int64 [R] row number in logits flattened to [B * Ts, V]
+    number            int64 [B, Ts] row of the token at that place, -1 where no row predicts it
+    """
+
+    sample: Tensor
+    position: Tensor
+    target: Tensor
+    flat: Tensor
+    number: Tensor
+
+    def __len__(self) -> int:
+        return len(self.flat)
+
+
+def response_rows(labels: Tensor) -> Rows:
+    """Rows of `labels` int64 [B, T] (unshifted, -100 = not learnt).
+
+    A response token at position 0 has no row before it, so nothing predicts it and it is left out.
+    """
+    learnt = labels != IGNORE
+    learnt[:, :1] = False
+    sample, position = learnt.nonzero(as_tuple=True)
+    number = torch.full_like(labels, -1)
+    number[sample, position] = torch.arange(len(sample), device=labels.device)
+    return Rows(sample, position, labels[sample, position], sample * labels.shape[1] + position - 1, number)
+
+
+def check_inputs(student_logits: Tensor, teacher_logits: Tensor | None, batch: AlignedBatch) -> None:
+    """Raise LossInputError for logits that don't fit the batch: shape, dtype, device or vocabulary width."""
+    _check_side("student", student_logits, batch.student_ids, batch.student_attention)
+    if teacher_logits is not None:
+        _check_side("teacher", teacher_logits, batch.teacher_ids, batch.teacher_attention)
+        if teacher_logits.device != student_logits.device:
+            raise LossInputError(
+                f"student logits are on {student_logits.device}, teacher logits on {teacher_logits.device}; "
+                "move both to one device."
+            )
+
+
+def need_teacher(name: str, teacher_logits: Tensor | None) -> Tensor:
+    """`teacher_logits` without gradient; raises LossInputError when there are none."""
+    if teacher_logits is None:
+        raise LossInputError(f"loss {name!r} needs the teacher's logits [B, Tt, Vt]; got None.")
+    return teacher_logits.detach()
+
+
+def _check_side(side: str, logits: Tensor, ids: Tensor, attention: Tensor) -> None:
+    if not isinstance(logits, Tensor) or logits.ndim != 3:
+        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise LossInputError(f"{side} logits must be a tensor [batch, positions, vocabulary]; got {got}.")
+    if not logits.dtype.is_floating_point:
+        raise LossInputError(f"{side} logits must be floating point; got {logits.dtype}.")
+    if logits.shape[:2] != ids.shape:
+        raise LossInputError(
+            f"{side} logits have shape {list(logits.shape)}, but the batch holds {ids.shape[0]} samples of "
+            f"{ids.shape[1]} positions; pass the logits of this batch, not shifted."
+        )
+    if logits.device != ids.device:
+        raise LossInputError(f"{side} logits are on {logits.device}, the batch on {ids.device}; use batch.to(device).")
+    largest = int(torch.where(attention != 0, ids, -1).max()) if ids.numel() else -1
+    if largest >= logits.shape[-1]:
+        raise LossInputError(
+            f"the batch holds {side} token id {largest}, but the {side} logits are only {logits.shape[-1]} wide; "
+            f"the model's vocabulary must cover its tokenizer (resize its embeddings, or load the fitting tokenizer)."
+        )
+
+
+def cross_entropy_term(rows: Rows, coefficient: float = 1.0) -> Term:
+    """Token-mean cross-entropy of the data's own tokens, in nats."""
+
+    def kernel(chunk: Chunk, weight: Tensor) -> Tensor:
+        probabilities, normaliser = chunk.softmax()
+        target = rows.target[chunk.rows, None]
+        if chunk.gradient is not None:
+            chunk.gradient.addcmul_(probabilities, weight)
+            chunk.gradient.scatter_add_(1, target, -weight)
+        return normaliser[:, None] - chunk.logits.gather(1, target)
+
+    return Term(("ce",), (coefficient,), uniform(rows), kernel)
+
+
+def uniform(rows: Rows, used: Tensor | None = None) -> Tensor:
+    """float64 [R]: one over the number of used rows (bool [R], default all) for used rows, else 0."""
+    if used is None:
+        used = torch.ones_like(rows.flat, dtype=torch.bool)
+    return used.double() / used.sum().clamp(min=1)
+
+
+def finish(
+    logits: Tensor,
+    rows: Rows,
+    terms: Sequence[Term],
+    batch: AlignedBatch,
+    *,
+    teacher_logits: Tensor | None = None,
+    chunk_rows: int | None = None,
+) -> LossOutput:
+    """Run the engine and put the result together; raises LossInputError where a value isn't finite."""
+    sums = evaluate(logits, rows.flat, terms, compute_dtype(logits, teacher_logits), chunk_rows)
+    _check_finite(sums, terms, rows)
+    means: dict[str, Tensor] = {}
+    mixed = torch.zeros(len(rows), dtype=torch.float64, device=logits.device)
+    for term, values in zip(terms, sums.values):
+        used = (term.norm != 0)[:, None]
+        exact = torch.where(used, values.double(), 0.0)
+        for column, name in enumerate(term.names):
+            means[name] = (term.norm * exact[:, column]).sum().to(values.dtype)
+            mixed += term.coefficients[column] * exact[:, column]
+    return LossOutput(sums.loss, means, per_group(mixed, rows, batch.groups).to(sums.loss.dtype))
+
+
+def per_group(values: Tensor, rows: Rows, groups: Tensor) -> Tensor:
+    """float64 [G]: `values` float64 [R] added up over the student tokens of each group (int64 [G, 5])."""
+    placed = torch.where(rows.number >= 0, values[rows.number.clamp(min=0)] if len(values) else 0.0, 0.0)
+    total = torch.nn.functional.pad(placed.cumsum(dim=1), (1, 0))
+    sample, start, end = groups[:, 0], groups[:, 1], groups[:, 2]
+    return total[sample, end] - total[sample, start]
+
+
+def _check_finite(sums: RowSums, terms: Sequence[Term], rows: Rows) -> None:
+    for term, values in zip(terms, sums.values):
+        bad = (~torch.isfinite(values)).any(dim=1) & (term.norm != 0)
+        count = int(bad.sum())
+        if count:
+            first = int(bad.nonzero()[0, 0])
+            raise LossInputError(
+                f"{'/'.join(term.names)} isn't finite in {count} of {len(rows)} rows, first in sample "
+                f"{int(rows.sample[first])} at position {int(rows.position[first])}: the logits of a model hold NaN or "
+                "infinity there (or give the data's token no probability at all). Lower the learning rate, or compute "
+                "the model in float32 or bfloat16."
+            )
+
+
+def mean(values: Tensor, fallback: float = 0.0) -> float:
+    """Mean as a plain float; `fallback` for no values."""
+    return float(values.double().mean()) if values.numel() else fallback

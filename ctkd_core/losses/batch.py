@@ -1,0 +1,249 @@
+"""Aligned samples and batches: one response under two tokenizers, with the groups that join both sides.
+
+Alignment is precomputed once per sample, in worker processes that never import torch; `collate` turns samples into
+tensors. How a text becomes ids, on each side alone:
+
+    [BOS] + prompt ids + completion ids + [EOS]
+
+The completion is encoded by itself, as it stands in the middle of a text. Encoding prompt and completion in one go
+would let a token straddle the seam, on one side only, so that the two responses would no longer spell the same bytes;
+encoded apart, both sides cover exactly the completion. Special-token strings inside a completion stay plain text: data
+can't smuggle an end-of-text token into the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core import methods
+from ctkd_core.encoding import Encoding
+from ctkd_core.errors import AlignmentError, LossInputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ctkd_core.encoding import Tokenizer
+
+IGNORE = -100  # label of a token that isn't learnt
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedSample:
+    """One prompt and response under two tokenizers.
+
+    student_ids, teacher_ids                        int32 [n]: BOS, prompt, response, EOS
+    student_response_start, teacher_response_start  first response token
+    groups     int32 [G, 4]: s0, s1, t0, t1, half-open positions in the ids, two-sided, the EOS group last
+    truncated  whether max_length cut a side
+    """
+
+    student_ids: NDArray[np.int32]
+    teacher_ids: NDArray[np.int32]
+    student_response_start: int
+    teacher_response_start: int
+    groups: NDArray[np.int32]
+    truncated: bool = False
+
+    @property
+    def n_learnt(self) -> int:
+        """Student response tokens that a row predicts: those after the very first token."""
+        return len(self.student_ids) - max(1, self.student_response_start) if len(self.student_ids) else 0
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedBatch:
+    """Samples padded to tensors; logits row i of either model predicts token i + 1.
+
+    student_ids, teacher_ids              int64 [B, Ts], [B, Tt]
+    student_labels, teacher_labels        int64, the ids inside the response, -100 elsewhere; not shifted
+    student_attention, teacher_attention  int64, 1 on tokens, 0 on padding
+    groups  int64 [G, 5]: sample, s0, s1, t0, t1; positions in the padded sequences; two-sided response groups and
+            one EOS-EOS group at the end of each complete response
+    student, teacher  the tokenizers, for losses that move token identities; may be None for others
+    """
+
+    student_ids: torch.Tensor
+    teacher_ids: torch.Tensor
+    student_labels: torch.Tensor
+    teacher_labels: torch.Tensor
+    student_attention: torch.Tensor
+    teacher_attention: torch.Tensor
+    groups: torch.Tensor
+    student: Tokenizer | None = None
+    teacher: Tokenizer | None = None
+
+    def __len__(self) -> int:
+        return len(self.student_ids)
+
+    def to(self, device: Any) -> AlignedBatch:
+        """The same batch on another device."""
+        names = ("student_ids", "teacher_ids", "student_labels", "teacher_labels", "groups")
+        masks = ("student_attention", "teacher_attention")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names + masks})
+
+
+def align_sample(
+    prompt: str,
+    completion: str,
+    student: Tokenizer,
+    teacher: Tokenizer,
+    method: str = "sedi",
+    max_length: int | None = None,
+    *,
+    teacher_prompt: str | None = None,
+    variant: str = "clean",
+    **align_options: Any,
+) -> AlignedSample:
+    """One text for both models, aligned; imports no torch.
+
+    prompt          context, never learnt; rendered already (chat templates and all). Its special tokens are parsed.
+    completion      what is learnt, as given: put the separating space or newline at its beginning or the prompt's end
+    teacher_prompt  the prompt as the teacher should see it (its own chat template), default the same text
+    max_length      tokens a side keeps; the end is cut, and groups that aren't complete on both sides are dropped
+    method          whose alignment joins the sides; a method that needs no groups of its own (SFT, ULD) gets byte spans
+
+    A tokenizer with a BOS token begins with it. EOS ends the side whose tokenizer has one; where both have, EOS and
+    EOS form the last group.
+    Raises AlignmentError for unknown methods, options or an impossible max_length.
+    """
+    if max_length is not None and max_length < 1:
+        raise AlignmentError(f"max_length must be at least 1; got {max_length}.")
+    s_prompt = prompt_ids(prompt, student)
+    t_prompt = prompt_ids(prompt if teacher_prompt is None else teacher_prompt, teacher)
+    s, t = encode_response(completion, student), encode_response(completion, teacher)
+    groups = _response_groups(s, t, method, variant, align_options)
+    groups = groups + np.array([len(s_prompt), len(s_prompt), len(t_prompt), len(t_prompt)], dtype=np.int32)
+    s_ids, t_ids = [*s_prompt, *s.ids.tolist()], [*t_prompt, *t.ids.tolist()]
+    if student.eos_id is not None and teacher.eos_id is not None:
+        eos = np.array([[len(s_ids), len(s_ids) + 1, len(t_ids), len(t_ids) + 1]], dtype=np.int32)
+        groups = np.concatenate([groups, eos])
+    s_ids += [] if student.eos_id is None else [student.eos_id]
+    t_ids += [] if teacher.eos_id is None else [teacher.eos_id]
+    limit = max(len(s_ids), len(t_ids)) if max_length is None else max_length
+    kept = (groups[:, 1] <= limit) & (groups[:, 3] <= limit)
+    return AlignedSample(
+        student_ids=np.array(s_ids[:limit], dtype=np.int32),
+        teacher_ids=np.array(t_ids[:limit], dtype=np.int32),
+        student_response_start=min(len(s_prompt), limit),
+        teacher_response_start=min(len(t_prompt), limit),
+        groups=groups[kept].astype(np.int32),
+        truncated=max(len(s_ids), len(t_ids)) > limit,
+    )
+
+
+def prompt_ids(prompt: str, tokenizer: Tokenizer) -> list[int]:
+    """BOS (once, if the tokenizer has one) and the prompt's ids."""
+    (ids,) = tokenizer.encode_batch([prompt])
+    bos = tokenizer.bos_id
+    return [bos, *ids] if bos is not None and ids[:1] != [bos] else list(ids)
+
+
+def encode_response(text: str, tokenizer: Tokenizer) -> Encoding:
+    """`text` as it stands in the middle of a longer one: no dummy prefix, no special tokens.
+
+    Where the tokens spell the text's bytes exactly (byte-level, SentencePiece) their byte ranges are exact; a
+    normalising tokenizer (WordPiece) falls back to its own `encode`.
+    """
+    (ids,) = tokenizer.encode_pieces([text])
+    table = tokenizer.all_token_bytes()
+    token_bytes = [table[i] for i in ids]
+    data = text.encode()
+    if b"".join(token_bytes) != data:
+        return tokenizer.encode(text)
+    ends = np.cumsum([len(b) for b in token_bytes], dtype=np.int64)
+    spans = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1) if ids else np.zeros((0, 2), dtype=np.int64)
+    return Encoding(
+        text=text,
+        tokenizer=tokenizer.name,
+        ids=np.array(ids, dtype=np.int32),
+        tokens=[b.decode("utf-8", errors="backslashreplace") for b in token_bytes],
+        token_bytes=token_bytes,
+        spans=spans,
+        char_spans=_char_spans(data, spans),
+        special=np.zeros(len(ids), dtype=np.bool_),
+    )
+
+
+def _char_spans(data: bytes, spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    # A character touched by a token belongs to its range, as tokenizers report it.
+    starts = (np.frombuffer(data, dtype=np.uint8) & 0xC0) != 0x80
+    begun = np.concatenate([[0], np.cumsum(starts)])  # characters begun before this byte
+    inside = np.concatenate([~starts, [False]])  # this byte continues a character
+    first = begun[spans[:, 0]] - inside[spans[:, 0]]
+    return np.stack([first, begun[spans[:, 1]]], axis=1).astype(np.int64)
+
+
+def _response_groups(s: Encoding, t: Encoding, method: str, variant: str, options: dict[str, Any]) -> NDArray[np.int32]:
+    row = methods.get(method, AlignmentError)
+    row.check_variant(variant, AlignmentError)
+    resolved = row.resolve_align(options, AlignmentError)
+    if row.aligner is None or "groups" not in row.needs:
+        # SFT joins nothing and ULD pairs rows by index; their values per group still want byte-exact groups.
+        row, variant, resolved = methods.get("sedi"), "clean", {}
+    groups = methods.load(row.aligner or "")(s, t, variant=variant, **resolved).groups
+    two_sided = (groups[:, 0] < groups[:, 1]) & (groups[:, 2] < groups[:, 3])
+    return groups[two_sided].astype(np.int32)
+
+
+def collate(
+    samples: Sequence[AlignedSample],
+    student: Tokenizer | None = None,
+    teacher: Tokenizer | None = None,
+    pad: str = "right",
+) -> AlignedBatch:
+    """Samples as one AlignedBatch, padded at the "right" or "left" end.
+
+    Padding ids are the tokenizer's pad, else EOS, else 0; no loss looks at them. Raises LossInputError for an unknown
+    `pad` or no samples.
+    """
+    import torch
+
+    if pad not in ("right", "left"):
+        raise LossInputError(f"pad must be 'right' or 'left'; got {pad!r}.")
+    if not samples:
+        raise LossInputError("a batch needs at least one sample; got none.")
+    s = _side([x.student_ids for x in samples], [x.student_response_start for x in samples], student, pad)
+    t = _side([x.teacher_ids for x in samples], [x.teacher_response_start for x in samples], teacher, pad)
+    groups = [
+        np.concatenate([np.full((len(x.groups), 1), i), x.groups + _shift(s[3][i], t[3][i])], axis=1)
+        for i, x in enumerate(samples)
+    ]
+    return AlignedBatch(
+        student_ids=torch.from_numpy(s[0]),
+        teacher_ids=torch.from_numpy(t[0]),
+        student_labels=torch.from_numpy(s[1]),
+        teacher_labels=torch.from_numpy(t[1]),
+        student_attention=torch.from_numpy(s[2]),
+        teacher_attention=torch.from_numpy(t[2]),
+        groups=torch.from_numpy(np.concatenate(groups).astype(np.int64).reshape(-1, 5)),
+        student=student,
+        teacher=teacher,
+    )
+
+
+def _shift(student: int, teacher: int) -> NDArray[np.int64]:
+    return np.array([student, student, teacher, teacher], dtype=np.int64)
+
+
+def _side(
+    ids: list[NDArray[np.int32]], starts: list[int], tokenizer: Tokenizer | None, pad: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[int]]:
+    """Padded ids, labels, attention mask [B, T] and how far each sample moved to the right."""
+    filler = 0
+    if tokenizer is not None:
+        filler = next((i for i in (tokenizer.pad_id, tokenizer.eos_id) if i is not None), 0)
+    width = max(1, max(len(x) for x in ids))
+    padded = np.full((len(ids), width), filler, dtype=np.int64)
+    labels = np.full_like(padded, IGNORE)
+    attention = np.zeros_like(padded)
+    shifts = [0 if pad == "right" else width - len(x) for x in ids]
+    for i, (x, start, shift) in enumerate(zip(ids, starts, shifts)):
+        padded[i, shift : shift + len(x)] = x
+        attention[i, shift : shift + len(x)] = 1
+        labels[i, shift + start : shift + len(x)] = x[start:]
+    return padded, labels, attention, shifts

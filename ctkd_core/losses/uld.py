@@ -1,0 +1,142 @@
+"""ULD: compare the sorted next-token probabilities of both models, position by position.
+
+Optimal transport with uniform cost between two vocabularies has a closed form: the L1 distance of the sorted
+probability vectors. Source: Boizard et al. 2024 (arXiv 2402.12030), section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ctkd_core.losses._engine import Chunk, Term, softmax
+from ctkd_core.losses.base import (
+    LossOutput,
+    Rows,
+    check_inputs,
+    cross_entropy_term,
+    finish,
+    mean,
+    need_teacher,
+    response_rows,
+)
+from ctkd_core.losses.batch import AlignedBatch
+
+
+def uld_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor | None,
+    batch: AlignedBatch,
+    *,
+    ce_weight: float = 0.5,
+    temperature: float = 1.0,
+    teacher_temperature: float | None = None,
+    pairing: str = "positional",
+    variant: str = "clean",  # noqa: ARG001
+    chunk_rows: int | None = None,
+) -> LossOutput:
+    """ce_weight * CE + (1 - ce_weight) * ULD.
+
+    ULD: for each paired row d = sum_i |p_(i) - q_(i)|, in [0, 2]; mean over the pairs of a sample, then over the
+    samples that have pairs. Both soft-max rows run at `temperature` (the teacher's at `teacher_temperature` if given).
+
+    pairing  "positional": k-th response token of either side, the longer side cut (the paper);
+             "groups": the rows that predict the last token of each side of each group
+
+    student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]. Raises LossInputError.
+    """
+    teacher = need_teacher("uld", teacher_logits)
+    check_inputs(student_logits, teacher, batch)
+    rows = response_rows(batch.student_labels)
+    pair = PAIRINGS[pairing](rows, batch)
+    norm = sample_mean(rows, pair >= 0, len(batch))
+    kernel = _SortedL1(teacher, pair, temperature, teacher_temperature or temperature)
+    terms = [cross_entropy_term(rows, ce_weight), Term(("uld",), (1.0 - ce_weight,), norm, kernel)]
+    out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
+    paired = pair >= 0
+    facts = {"rows": float(len(rows)), "paired_rows": float(paired.sum()), "paired_share": mean(paired)}
+    return LossOutput(out.loss, out.terms, out.per_group, facts)
+
+
+def _positional(rows: Rows, batch: AlignedBatch) -> Tensor:
+    """int64 [R]: flat teacher row that faces each student row by index within the response, -1 for none."""
+    if not len(rows):
+        return rows.flat
+    s_first = (batch.student_labels != -100).int().argmax(dim=1)
+    t_learnt = batch.teacher_labels != -100
+    t_first, t_count = t_learnt.int().argmax(dim=1), t_learnt.sum(dim=1)
+    index = rows.position - s_first[rows.sample]
+    position = t_first[rows.sample] + index
+    exists = (index < t_count[rows.sample]) & (position >= 1)
+    return torch.where(exists, rows.sample * t_learnt.shape[1] + position - 1, -1)
+
+
+def _by_groups(rows: Rows, batch: AlignedBatch) -> Tensor:
+    """int64 [R]: for the row that predicts a group's last student token, the row of its last teacher token; else -1."""
+    pair = torch.full_like(rows.flat, -1)
+    sample, s_last, t_last = batch.groups[:, 0], batch.groups[:, 2] - 1, batch.groups[:, 4] - 1
+    number = rows.number[sample, s_last]
+    kept = (number >= 0) & (t_last >= 1)
+    pair[number[kept]] = (sample * batch.teacher_ids.shape[1] + t_last - 1)[kept]
+    return pair
+
+
+PAIRINGS = {"positional": _positional, "groups": _by_groups}
+
+
+def sample_mean(rows: Rows, used: Tensor, n_samples: int) -> Tensor:
+    """float64 [R]: factors of a mean over the used rows (bool [R]) of each sample, then over samples that have any."""
+    counts = torch.zeros(n_samples, dtype=torch.float64, device=used.device)
+    counts.index_add_(0, rows.sample, used.double())
+    factor = used.double() / counts.clamp(min=1.0)[rows.sample]
+    return factor / (counts > 0).sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class _SortedL1:
+    """The kernel: sorted L1 of paired soft-max rows; the gradient is the sign of each gap through the soft-max."""
+
+    teacher: Tensor  # [B, Tt, Vt]
+    pair: Tensor  # int64 [R]
+    temperature: float
+    teacher_temperature: float
+
+    def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
+        pair = self.pair[chunk.rows]
+        values = torch.zeros(len(chunk), dtype=chunk.logits.dtype, device=pair.device)
+        local = (pair >= 0).nonzero().squeeze(1)
+        if not len(local):
+            return values[:, None]
+        p, _ = chunk.softmax(self.temperature)
+        q = chunk.buffers.gather("teacher", self.teacher, pair[local])
+        q, _ = softmax(q, self.teacher_temperature, chunk.buffers, "teacher softmax")
+        factor = weight[local, 0] / self.temperature
+        on_cpu = chunk.logits.device.type == "cpu" and chunk.logits.dtype == torch.float32
+        values[local] = (_radix_rows if on_cpu else _sorted_rows)(p, q, local, factor, chunk.gradient)
+        return values[:, None]
+
+
+def _radix_rows(p: Tensor, q: Tensor, local: Tensor, factor: Tensor, gradient: Tensor | None) -> Tensor:
+    from ctkd_core.losses._radix import sorted_l1
+
+    target = torch.empty(0, 0) if gradient is None else gradient
+    values = sorted_l1(
+        p.numpy(), q.numpy(), local.numpy(), factor.numpy(), target.numpy(), threads=torch.get_num_threads()
+    )
+    return torch.from_numpy(values).to(p.dtype)
+
+
+def _sorted_rows(p: Tensor, q: Tensor, local: Tensor, factor: Tensor, gradient: Tensor | None) -> Tensor:
+    p = p[local]
+    p_sorted, order = p.sort(dim=1, descending=True)
+    q_sorted = q.sort(dim=1, descending=True).values
+    width = max(p.shape[1], q.shape[1])
+    pad = torch.nn.functional.pad
+    gap = pad(p_sorted, (0, width - p.shape[1])) - pad(q_sorted, (0, width - q.shape[1]))
+    if gradient is not None:
+        sign = torch.zeros_like(p).scatter_(1, order, gap[:, : p.shape[1]].sign())
+        inner = (p * sign).sum(dim=1, keepdim=True)
+        gradient.index_add_(0, local, factor[:, None] * p * (sign - inner))
+    return gap.abs().sum(dim=1)

@@ -1,0 +1,67 @@
+"""Batches and logits that the loss tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, collate
+from tests.tiny import tiny_byte_level
+
+METHODS = ("sft", "uld", "sedi")
+PROMPT = "The teacher reads:"
+TEXTS = (
+    " In 2024 we sold 1234567 units.",
+    " naïve 🦙 café",
+    " cats",
+    "\ndef add(a, b):\n    return a + b",
+)
+
+
+def pair():
+    """Student with digits in threes, teacher with digits one by one: groups of every kind."""
+    return tiny_byte_level(400, 3), tiny_byte_level(300, 1)
+
+
+def samples(texts=TEXTS, prompt=PROMPT) -> list[AlignedSample]:
+    student, teacher = pair()
+    return [align_sample(prompt, text, student, teacher) for text in texts]
+
+
+def batch_of(chosen: list[AlignedSample], pad: str = "right") -> AlignedBatch:
+    return collate(chosen, *pair(), pad=pad)
+
+
+def plain_sample(student_ids, teacher_ids, student_start, teacher_start, groups=()) -> AlignedSample:
+    return AlignedSample(
+        np.array(student_ids, dtype=np.int32),
+        np.array(teacher_ids, dtype=np.int32),
+        student_start,
+        teacher_start,
+        np.array(groups, dtype=np.int32).reshape(-1, 4),
+    )
+
+
+def logits_for(
+    batch: AlignedBatch, seed: int = 0, dtype=torch.float32, widths=(403, 305), scale: float = 2.0
+) -> tuple[Tensor, Tensor]:
+    """Random logits, a little wider than the tokenizers, as padded model heads are."""
+    generator = torch.Generator().manual_seed(seed)
+    s = torch.randn(*batch.student_ids.shape, widths[0], generator=generator, dtype=torch.float64) * scale
+    t = torch.randn(*batch.teacher_ids.shape, widths[1], generator=generator, dtype=torch.float64) * scale
+    return s.to(dtype).requires_grad_(), t.to(dtype)
+
+
+def move_logits(old: AlignedBatch, new: AlignedBatch, order: list[int], s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits of `old` at the places where `new` has the same tokens (samples in `order`); noise on padding."""
+    moved = []
+    for logits, old_mask, new_mask in (
+        (s, old.student_attention, new.student_attention),
+        (t, old.teacher_attention, new.teacher_attention),
+    ):
+        out = torch.randn(*new_mask.shape, logits.shape[-1], dtype=logits.dtype) * 5
+        for place, source in enumerate(order):
+            out[place, new_mask[place].bool()] = logits.detach()[source, old_mask[source].bool()]
+        moved.append(out)
+    return moved[0].requires_grad_(), moved[1]

@@ -1,0 +1,180 @@
+"""Samples and batches: both sides spell the response, groups sit at the right places, cuts and padding."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctkd_core.errors import AlignmentError, CtkdError, LossInputError
+from ctkd_core.losses.batch import AlignedSample, align_sample, collate, encode_response
+from tests.losses.cases import TEXTS, pair, plain_sample
+from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
+
+PAIRS = {
+    "bytes": (tiny_byte_level(400, 3), tiny_byte_level(300, 1)),
+    "bytes-metaspace": (tiny_byte_level(400, 3), tiny_metaspace()),
+    "metaspace-bytes": (tiny_metaspace(), tiny_byte_level(300, 1)),
+}
+
+
+def spelled(tokenizer, ids) -> bytes:
+    return b"".join(tokenizer.token_bytes(int(i)) for i in ids)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@settings(max_examples=60, deadline=None)
+@given(text=st.one_of(st.text(max_size=30), st.sampled_from(TEXTS), st.text(alphabet="12 aé🦙\n", max_size=20)))
+def test_both_sides_spell_the_completion(name, text):
+    student, teacher = PAIRS[name]
+    text = text.encode("utf-8", "ignore").decode()
+    sample = align_sample("Say:", text, student, teacher)
+    data = text.encode()
+    for tokenizer, ids, start in (
+        (student, sample.student_ids, sample.student_response_start),
+        (teacher, sample.teacher_ids, sample.teacher_response_start),
+    ):
+        assert ids[0] == tokenizer.bos_id
+        if tokenizer.eos_id is not None:
+            assert ids[-1] == tokenizer.eos_id
+            ids = ids[:-1]
+        assert spelled(tokenizer, ids[start:]) == data
+    content = [g for g in sample.groups.tolist() if sample.student_ids[g[0]] != student.eos_id]
+    whole = b""
+    for s0, s1, t0, t1 in content:
+        mine, theirs = spelled(student, sample.student_ids[s0:s1]), spelled(teacher, sample.teacher_ids[t0:t1])
+        assert mine == theirs != b""
+        whole += mine
+    assert whole == data
+
+
+def test_the_end_of_text_is_the_last_group():
+    student, teacher = pair()
+    sample = align_sample("a", " b", student, teacher)
+    assert sample.groups[-1].tolist() == [
+        len(sample.student_ids) - 1,
+        len(sample.student_ids),
+        len(sample.teacher_ids) - 1,
+        len(sample.teacher_ids),
+    ]
+    without = align_sample("a", " b", student, tiny_metaspace())
+    assert tiny_metaspace().eos_id is not None or len(without.groups) == len(sample.groups) - 1
+
+
+def test_special_tokens_in_a_completion_stay_text():
+    student, teacher = pair()
+    sample = align_sample("a", " x<eos> y", student, teacher)
+    assert (sample.student_ids == student.eos_id).sum() == 1
+    prompt = align_sample("a<eos>", " y", student, teacher)
+    assert (prompt.student_ids[: prompt.student_response_start] == student.eos_id).sum() == 1
+
+
+def test_bos_once_and_empty_parts():
+    student, teacher = pair()
+    assert align_sample("<bos>a", " b", student, teacher).student_ids.tolist().count(student.bos_id) == 1
+    empty = align_sample("", "", student, teacher)
+    assert empty.student_ids.tolist() == [student.bos_id, student.eos_id]
+    assert empty.groups.tolist() == [[1, 2, 1, 2]]
+    assert empty.n_learnt == 1
+
+
+def test_a_prompt_of_its_own_for_the_teacher():
+    student, teacher = pair()
+    sample = align_sample("Q: x", " y", student, teacher, teacher_prompt="<bos>user x assistant")
+    same = align_sample("Q: x", " y", student, teacher)
+    assert sample.teacher_response_start > same.teacher_response_start
+    tail = sample.teacher_ids[sample.teacher_response_start :]
+    assert tail.tolist() == same.teacher_ids[same.teacher_response_start :].tolist()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 9, 14, 1000])
+def test_cut_at_max_length(limit):
+    student, teacher = pair()
+    full = align_sample("a prompt", TEXTS[0], student, teacher)
+    cut = align_sample("a prompt", TEXTS[0], student, teacher, max_length=limit)
+    assert cut.truncated == (limit < max(len(full.student_ids), len(full.teacher_ids)))
+    assert cut.student_ids.tolist() == full.student_ids[:limit].tolist()
+    assert cut.teacher_ids.tolist() == full.teacher_ids[:limit].tolist()
+    inside = [g for g in full.groups.tolist() if g[1] <= limit and g[3] <= limit]
+    assert cut.groups.tolist() == inside
+    assert cut.student_response_start <= len(cut.student_ids)
+
+
+def test_wordpiece_falls_back_to_its_own_offsets():
+    student, teacher = tiny_wordpiece(), tiny_byte_level(400, 3)
+    sample = align_sample("a", " The Cats of 2024", student, teacher)
+    assert len(sample.groups) >= 3
+    assert (sample.groups[:, 1] > sample.groups[:, 0]).all()
+    assert (np.diff(sample.groups[:, 0]) > 0).all()
+
+
+def test_spans_of_a_response():
+    encoding = encode_response(" naïve 🦙", tiny_byte_level(300, 1))
+    assert encoding.spans[0, 0] == 0
+    assert encoding.spans[-1, 1] == len(" naïve 🦙".encode())
+    assert (encoding.spans[1:, 0] == encoding.spans[:-1, 1]).all()
+    llama = encoding.char_spans[encoding.spans[:, 1] > len(" naïve ".encode())]
+    assert (llama[-2:] == [7, 8]).all()  # pieces of one character share its range
+
+
+def test_methods_and_refusals():
+    student, teacher = pair()
+    by_span = align_sample("a", TEXTS[0], student, teacher, "sedi")
+    for method in ("sft", "uld"):
+        assert align_sample("a", TEXTS[0], student, teacher, method).groups.tolist() == by_span.groups.tolist()
+    chars = align_sample("a", " 🦙", student, teacher, "sedi", unit="char")
+    assert len(chars.groups) <= len(align_sample("a", " 🦙", student, teacher).groups)
+    with pytest.raises(AlignmentError, match="did you mean 'sedi'"):
+        align_sample("a", "b", student, teacher, "sedii")
+    with pytest.raises(AlignmentError, match="max_length must be at least 1; got 0"):
+        align_sample("a", "b", student, teacher, max_length=0)
+    with pytest.raises(AlignmentError, match="option"):
+        align_sample("a", "b", student, teacher, units="char")
+    with pytest.raises(CtkdError):
+        align_sample("a", "half an emoji \ud83e", student, teacher)
+
+
+class TestCollate:
+    def test_right_and_left(self):
+        samples = [
+            plain_sample([0, 5, 6, 1], [0, 7, 1], 2, 1, [[2, 3, 1, 2], [3, 4, 2, 3]]),
+            plain_sample([9], [8], 1, 0),
+        ]
+        right = collate(samples)
+        assert right.student_ids.tolist() == [[0, 5, 6, 1], [9, 0, 0, 0]]
+        assert right.student_labels.tolist() == [[-100, -100, 6, 1], [-100] * 4]
+        assert right.teacher_labels.tolist() == [[-100, 7, 1], [8, -100, -100]]
+        assert right.student_attention.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
+        assert right.groups.tolist() == [[0, 2, 3, 1, 2], [0, 3, 4, 2, 3]]
+        samples = samples[::-1]
+        left = collate([samples[0], samples[1]], pad="left")
+        assert left.student_ids.tolist() == [[0, 0, 0, 9], [0, 5, 6, 1]]
+        assert left.teacher_labels.tolist() == [[-100, -100, 8], [-100, 7, 1]]
+        short = plain_sample([0, 5], [0, 7], 1, 1, [[1, 2, 1, 2]])
+        assert collate([short, samples[1]], pad="left").groups[0].tolist() == [0, 3, 4, 2, 3]
+
+    def test_padding_ids_and_types(self):
+        student, teacher = pair()
+        batch = collate([plain_sample([0, 5, 6], [0], 1, 1), plain_sample([0], [0, 5], 1, 1)], student, teacher)
+        assert batch.student_ids[1, 1:].tolist() == [student.pad_id] * 2
+        for name in ("student_ids", "teacher_labels", "student_attention", "groups"):
+            assert getattr(batch, name).dtype == torch.int64
+        assert batch.groups.shape == (0, 5)
+        assert batch.student is student
+        assert len(batch.to("cpu")) == 2
+
+    def test_refusals(self):
+        with pytest.raises(LossInputError, match="'right' or 'left'; got 'middle'"):
+            collate([plain_sample([0], [0], 1, 1)], pad="middle")
+        with pytest.raises(LossInputError, match="at least one sample"):
+            collate([])
+
+    def test_samples_travel_between_processes(self):
+        student, teacher = pair()
+        sample = align_sample("a", " b", student, teacher)
+        again: AlignedSample = pickle.loads(pickle.dumps(sample))
+        assert again.groups.tolist() == sample.groups.tolist()

@@ -1,0 +1,70 @@
+"""Migration tables: teacher tokens in student tokens, whole and behind a prefix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ctkd_core.vocabulary.migration import migration_table
+from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
+
+STUDENT, TEACHER = tiny_byte_level(400, 3), tiny_byte_level(300, 1)
+
+
+@pytest.mark.parametrize(
+    "student, teacher", [(STUDENT, TEACHER), (tiny_metaspace(), TEACHER), (STUDENT, tiny_metaspace())]
+)
+def test_pieces_spell_the_token(student, teacher):
+    table = migration_table(student, teacher)
+    for token, data in enumerate(teacher.all_token_bytes()):
+        pieces = table.whole[token]
+        if token == teacher.eos_id:
+            assert pieces == ([] if student.eos_id is None else [student.eos_id])
+        elif token in teacher.special_ids:
+            assert pieces == []
+        else:
+            assert b"".join(student.token_bytes(i) for i in pieces) == data
+
+
+def test_equal_tokenizers_map_to_themselves():
+    table = migration_table(STUDENT, STUDENT)
+    own = [i for i in range(STUDENT.n_ids) if i not in STUDENT.special_ids]
+    single = [i for i in own if table.whole[i] == [i]]
+    assert len(single) > 0.95 * len(own)  # a few tokens aren't what their own text encodes to
+    assert table.whole[STUDENT.eos_id] == [STUDENT.eos_id]
+
+
+def test_built_once():
+    assert migration_table(STUDENT, TEACHER) is migration_table(STUDENT, TEACHER)
+
+
+def test_prefixed_candidates():
+    table = migration_table(STUDENT, TEACHER)
+    digits = [TEACHER.id_of(d) for d in "4567"]
+    candidates = np.array([[*digits, TEACHER.eos_id, TEACHER.bos_id, TEACHER.n_ids + 7]] * 2)
+    pieces = table.prefixed([b"20", b"\xf0\x9f\xa6"], candidates)
+    assert pieces.length.shape == (2, 7)
+    for k, digit in enumerate("4567"):
+        assert pieces[0, k] == STUDENT.encode_pieces([f"20{digit}"])[0]
+    assert pieces[0, 4] == [*STUDENT.encode_pieces(["20"])[0], STUDENT.eos_id]
+    assert pieces[0, 5] == pieces[0, 6] == []
+    # Half an emoji and a digit: no text, but bytes that the student can spell.
+    assert b"".join(STUDENT.token_bytes(i) for i in pieces[1, 0]) == b"\xf0\x9f\xa64"
+    again = table.prefixed([b"20", b"\xf0\x9f\xa6"], candidates)
+    assert (again.flat == pieces.flat).all()
+
+
+def test_a_prefix_completes_a_character():
+    table = migration_table(STUDENT, TEACHER)
+    last = next(i for i, b in enumerate(TEACHER.all_token_bytes()) if b == b"\x99")
+    pieces = table.prefixed(["🦙".encode()[:3]], np.array([[last]]))
+    assert pieces[0, 0] == STUDENT.encode_pieces(["🦙"])[0]
+
+
+def test_a_normalising_student_keeps_whole_characters_only():
+    table = migration_table(tiny_wordpiece(), TEACHER)
+    capital = TEACHER.id_of("T")
+    assert table.whole[capital] == tiny_wordpiece().encode_pieces(["t"])[0]  # lower-cased, still the letter
+    half = next(i for i, b in enumerate(TEACHER.all_token_bytes()) if b == b"\xf0")
+    assert table.whole[half] == []
+    assert table.n_dropped > 0
