@@ -1,0 +1,28 @@
+"""Entry of the browser app: routes to the pages and draws the bar they share. Nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages.parts.frame import frame
+from pages.parts.topbar import top_bar
+from pages.parts.warm import warm_up
+
+PARTS = Path(__file__).resolve().parent / "pages" / "parts"
+
+st.set_page_config(page_title="CTKD Lab", page_icon=str(PARTS / "icon.svg"), layout="wide")
+st.logo(str(PARTS / "logo.svg"), size="large")
+page = st.navigation(
+    [
+        st.Page("pages/start.py", title="Start", icon=":material/home:", default=True),
+        st.Page("pages/align.py", title="Align", icon=":material/compare_arrows:", url_path="align"),
+        st.Page("pages/runs.py", title="Runs", icon=":material/monitoring:", url_path="runs"),
+    ],
+    position="top",
+)
+warm_up()
+top_bar()
+with frame():
+    page.run()

@@ -1,0 +1,128 @@
+"""What the token component draws: pages of about 200 tokens, whole groups only, as plain data.
+
+Texts arrive as they will be shown (`visible_bytes`); the component puts them into the page with `textContent`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core.alignment.base import KINDS, Alignment
+from ctkd_core.encoding import Encoding
+from ctkd_core.figures.theme import KIND_STYLES, VERMILLION
+from ctkd_core.figures.visible import hex_bytes, shorten, visible_bytes
+
+PAGE_TOKENS = 200
+# A super-group may hold thousands of tokens; this many of each side are drawn.
+MAX_TOKENS_OF_A_GROUP = 60
+MAX_CHARACTERS = 48
+
+
+def page_starts(alignment: Alignment, tokens: int = PAGE_TOKENS) -> NDArray[np.int64]:
+    """First group of each page, int64 [P]; a page holds whole groups, `tokens` tokens of the longer side or fewer.
+
+    A group that is larger than that has a page for itself.
+    """
+    sizes = np.minimum(alignment.sizes.max(axis=1), MAX_TOKENS_OF_A_GROUP) if len(alignment) else np.zeros(0, int)
+    ends = np.cumsum(sizes)
+    starts = [0]
+    while starts[-1] < len(ends):
+        before = int(ends[starts[-1] - 1]) if starts[-1] else 0
+        following = int(np.searchsorted(ends, before + tokens, side="right"))
+        starts.append(max(following, starts[-1] + 1))
+    return np.array(starts[:-1] or [0], dtype=np.int64)
+
+
+def page_of(starts: NDArray[np.int64], group: int) -> int:
+    """The page that shows `group`, counted from 0."""
+    return max(0, int(np.searchsorted(starts, group, side="right")) - 1)
+
+
+def chip_page(
+    alignment: Alignment, page: int = 0, other: Alignment | None = None, tokens: int = PAGE_TOKENS
+) -> dict[str, Any]:
+    """The data of one page for the component.
+
+    Keys: teacher, student (names), groups (list of {g, k, s, t, d}: index, kind, tokens of each side as
+    [index, id, text, hex], whether method B differs there), b (groups of `other` in the stretches that differ, as
+    [s0, s1, t0, t1]), kinds (style of each kind), first, last, total (group indices), methods.
+    """
+    starts = page_starts(alignment, tokens)
+    page = min(max(page, 0), len(starts) - 1)
+    first = int(starts[page])
+    last = int(starts[page + 1]) if page + 1 < len(starts) else len(alignment)
+    differs, others = _differences(alignment, other, first, last)
+    rows = alignment.groups[first:last].tolist()
+    codes = alignment.kind_codes[first:last].tolist()
+    return {
+        "teacher": alignment.teacher.tokenizer,
+        "student": alignment.student.tokenizer,
+        "methods": [alignment.method, other.method if other is not None else None],
+        "groups": [
+            {
+                "g": first + k,
+                "k": codes[k],
+                "s": _tokens(alignment.student, s0, s1),
+                "t": _tokens(alignment.teacher, t0, t1),
+                "sn": s1 - s0,
+                "tn": t1 - t0,
+                "d": bool(differs[k]),
+            }
+            for k, (s0, s1, t0, t1) in enumerate(rows)
+        ],
+        "b": others,
+        "kinds": [
+            {"name": name, "colour": style.colour, "border": style.border, "letter": style.letter, "why": style.meaning}
+            for name, style in ((name, KIND_STYLES[name]) for name in KINDS)
+        ],
+        "mark": VERMILLION,
+        "first": first,
+        "last": last,
+        "total": len(alignment),
+    }
+
+
+def _tokens(encoding: Encoding, start: int, end: int) -> list[list[Any]]:
+    shown = min(end, start + MAX_TOKENS_OF_A_GROUP)
+    return [
+        [
+            i,
+            int(encoding.ids[i]),
+            shorten(visible_bytes(encoding.token_bytes[i]), MAX_CHARACTERS),
+            hex_bytes(encoding.token_bytes[i]),
+        ]
+        for i in range(start, shown)
+    ]
+
+
+def _differences(
+    alignment: Alignment, other: Alignment | None, first: int, last: int
+) -> tuple[NDArray[np.bool_], list[list[int]]]:
+    """bool [last - first]: groups inside a stretch where `other` differs; the groups of `other` that reach there."""
+    none = np.zeros(last - first, dtype=np.bool_)
+    if other is None or last <= first:
+        return none, []
+    differs = differing_groups(alignment, other)[first:last]
+    if not differs.any():
+        return differs, []
+    mine = alignment.groups[first:last][differs]
+    theirs = other.groups[differing_groups(other, alignment)]
+    inside = (theirs[:, 0] < mine[:, 1].max()) & (theirs[:, 1] > mine[:, 0].min())
+    inside |= (theirs[:, 2] < mine[:, 3].max()) & (theirs[:, 3] > mine[:, 2].min())
+    return differs, theirs[inside].tolist()
+
+
+def differing_groups(alignment: Alignment, other: Alignment) -> NDArray[np.bool_]:
+    """bool [G]: groups of `alignment` that `other` doesn't have."""
+    return ~np.isin(_keys(alignment.groups), _keys(other.groups))
+
+
+def _keys(groups: NDArray[np.int32]) -> NDArray[np.complex128]:
+    """One sortable value for each row of four; exact below 2**26 tokens a side. Empty sides count as equal."""
+    g = groups.astype(np.float64)
+    student = np.where(g[:, 0] == g[:, 1], -1, g[:, 0] * 2**26 + g[:, 1])
+    teacher = np.where(g[:, 2] == g[:, 3], -1, g[:, 2] * 2**26 + g[:, 3])
+    return student + 1j * teacher

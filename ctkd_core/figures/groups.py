@@ -1,0 +1,117 @@
+"""Groups as pictures: how the two sides advance through the text, and how large groups are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core.alignment.base import KINDS, Alignment
+from ctkd_core.encoding import Encoding
+from ctkd_core.figures.theme import BLUE, DASHES, GREY, KIND_STYLES, ORANGE, VERMILLION, figure
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+MAX_POINTS = 2000
+LARGEST_BIN = 9
+
+
+def staircase(alignment: Alignment, group: int | None = None, others: tuple[Alignment, ...] = ()) -> go.Figure:
+    """How far the teacher has read when the student has: the byte where each group ends, on both sides.
+
+    On the diagonal both sides of a group end at the same byte of the text. A method that drifts leaves it. Points
+    carry their group as `customdata[0]`.
+    """
+    import plotly.graph_objects as go
+
+    total = max(1, alignment.student.n_bytes)
+    traces: list[Any] = [
+        go.Scatter(
+            x=[0, total],
+            y=[0, total],
+            mode="lines",
+            line={"color": GREY, "width": 1, "dash": "dot"},
+            name="same byte on both sides",
+            hoverinfo="skip",
+        )
+    ]
+    for k, one in enumerate((alignment, *others)):
+        ends = boundary_bytes(one)
+        colour, dash = (BLUE, VERMILLION, ORANGE)[k % 3], DASHES[k % len(DASHES)]
+        at = _thinned(len(ends), MAX_POINTS)
+        traces.append(
+            go.Scattergl(
+                x=ends[at, 0],
+                y=ends[at, 1],
+                customdata=at[:, None] if k == 0 else None,
+                mode="lines+markers",
+                line={"color": colour, "width": 2, "dash": dash, "shape": "hv"},
+                marker={"size": 5 if k == 0 else 3},
+                name=one.method,
+                hovertemplate="student byte %{x}<br>teacher byte %{y}"
+                + ("<br>group %{customdata[0]}" if k == 0 else "")
+                + f"<extra>{one.method}</extra>",
+            )
+        )
+    if group is not None and group < len(alignment):
+        x, y = boundary_bytes(alignment)[group]
+        traces.append(
+            go.Scatter(
+                x=[x],
+                y=[y],
+                mode="markers",
+                marker={"size": 13, "symbol": "circle-open", "color": ORANGE, "line": {"width": 3}},
+                name=f"group {group}",
+                hoverinfo="skip",
+            )
+        )
+    fig = figure(traces, "Where groups end, in bytes of the text", height=420)
+    fig.update_xaxes(title_text="student side", range=[0, total * 1.02])
+    fig.update_yaxes(title_text="teacher side", range=[0, total * 1.02])
+    return fig.update_layout(clickmode="event+select", hovermode="closest")
+
+
+def boundary_bytes(alignment: Alignment) -> NDArray[np.int64]:
+    """int64 [G, 2]: byte of the text that student and teacher have reached when each group ends."""
+    return np.stack(
+        [_reached(alignment.student, alignment.groups[:, 1]), _reached(alignment.teacher, alignment.groups[:, 3])],
+        axis=1,
+    )
+
+
+def _reached(encoding: Encoding, ends: NDArray[np.int32]) -> NDArray[np.int64]:
+    reached = np.concatenate([[0], np.maximum.accumulate(encoding.spans[:, 1])]) if len(encoding) else np.zeros(1, int)
+    return reached[ends].astype(np.int64)
+
+
+def size_histogram(alignment: Alignment) -> go.Figure:
+    """Groups by the number of tokens on their larger side, stacked by kind (colour and hatch)."""
+    import plotly.graph_objects as go
+
+    largest = np.minimum(alignment.sizes.max(axis=1, initial=0), LARGEST_BIN) if len(alignment) else np.zeros(0, int)
+    labels = [str(size) for size in range(1, LARGEST_BIN)] + [f"{LARGEST_BIN}+"]
+    traces: list[Any] = []
+    for code, name in enumerate(KINDS):
+        counts = np.bincount(largest[alignment.kind_codes == code], minlength=LARGEST_BIN + 1)[1:]
+        if not counts.any():
+            continue
+        style = KIND_STYLES[name]
+        traces.append(
+            go.Bar(
+                x=labels,
+                y=counts,
+                name=name,
+                marker={"color": style.colour, "pattern": {"shape": style.pattern}},
+                hovertemplate=f"%{{y}} groups {name}, %{{x}} tokens on the larger side<extra>{style.meaning}</extra>",
+            )
+        )
+    fig = figure(traces, "Size of groups", height=320, barmode="stack")
+    fig.update_xaxes(title_text="tokens on the larger side", type="category")
+    fig.update_yaxes(title_text="groups", rangemode="tozero")
+    return fig
+
+
+def _thinned(count: int, most: int) -> NDArray[np.int64]:
+    return np.arange(count) if count <= most else np.unique(np.linspace(0, count - 1, most).astype(np.int64))

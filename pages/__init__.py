@@ -1,0 +1,1 @@
+"""Pages of the browser app; app.py routes to them."""

@@ -1,0 +1,85 @@
+"""Align: one text under two tokenizers, which tokens face which, and what methods make of it."""
+
+from __future__ import annotations
+
+import contextlib
+
+import streamlit as st
+
+from ctkd_core.alignment import Alignment
+from ctkd_core.encoding import Tokenizer
+from ctkd_core.errors import CtkdError, TokenizerError
+from ctkd_core.metrics import agreement, health
+from pages.parts import loaders, state
+from pages.parts.align_panels import View, card, picture
+from pages.parts.align_tabs import details
+from pages.parts.frame import framed
+from pages.parts.text_input import reset_text, text_input
+from pages.parts.uploads import upload_tokenizer
+
+LONG_CHARACTERS = 100_000
+LEVELS = {
+    "ok": (st.success, ":material/check_circle:"),
+    "warn": (st.warning, ":material/info:"),
+    "bad": (st.error, ":material/dangerous:"),
+}
+
+
+def main() -> None:
+    try:
+        student, teacher = loaders.tokenizers()
+    except TokenizerError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        st.button("Use the default pair", key="default_pair", on_click=state.default_pair, type="primary")
+        upload_tokenizer()
+        return
+    body(student, teacher)
+
+
+@st.fragment
+def body(student: Tokenizer, teacher: Tokenizer) -> None:
+    """Text and panels; an edit or a click reruns only this."""
+    text = text_input()
+    if not text:
+        st.info("There is no text yet. Type one above, or start from a sample.", icon=":material/edit_note:")
+        st.button("Use the sample text", key="reset_text", on_click=reset_text, type="primary")
+        return
+    names = state.method_names()
+    try:
+        with waiting(text):
+            a, b = (loaders.aligned(student, teacher, name, text) for name in names)
+    except CtkdError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        st.button("Use the sample text", key="reset_text", on_click=reset_text, type="primary")
+        return
+    other = b if names[0] != names[1] else None
+    verdict(a)
+    found = agreement(a, other) if other is not None else None
+    view = View(a, other, found, student, teacher)
+    picture(view)
+    card(view)
+    details(view)
+
+
+def waiting(text: str) -> contextlib.AbstractContextManager[object]:
+    """A spinner with the time for texts that take seconds; short ones are done before it could be drawn."""
+    if len(text) < LONG_CHARACTERS:
+        return contextlib.nullcontext()
+    return st.spinner(f"Aligning {len(text):,} characters", show_time=True)
+
+
+def verdict(alignment: Alignment) -> None:
+    """One sentence about the alignment, red for a super-group, and what else a reader must know."""
+    state_of = health(alignment)
+    show, icon = LEVELS[state_of.level]
+    sentence = f"**{alignment.method}**: {state.plain(state_of.sentence)}."
+    if state_of.level == "bad":
+        sentence += "  \nA super-group isn't aligned inside: a loss would compare it as one lump. Try another method."
+    show(sentence, icon=icon)
+    notes = dict.fromkeys([*alignment.student.notes, *alignment.teacher.notes, *alignment.notes])
+    if notes:
+        st.caption("  \n".join(map(state.plain, notes)))
+
+
+if framed():
+    main()

@@ -1,0 +1,1 @@
+"""What pages share: URL state, cached loaders, forms drawn from options, the token component."""

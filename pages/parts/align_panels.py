@@ -1,0 +1,109 @@
+"""The picture on page Align and the card of the pinned group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from ctkd_core import methods
+from ctkd_core.alignment import Alignment
+from ctkd_core.encoding import Tokenizer
+from ctkd_core.figures.card import Side, group_card, next_difference
+from ctkd_core.figures.chips import chip_page, page_of, page_starts
+from ctkd_core.metrics import Agreement
+from pages.parts import loaders, state
+from pages.parts.chips import token_chips
+
+SAME = {True: "same bytes on both sides", False: "the two sides spell different bytes", None: "one side only"}
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page shows: method A's alignment, B's (None when they are the same method), how they agree."""
+
+    a: Alignment
+    b: Alignment | None
+    found: Agreement | None
+    student: Tokenizer
+    teacher: Tokenizer
+
+    @property
+    def pinned(self) -> int | None:
+        """The group of `a` that the URL pins; None for none or one that this alignment doesn't have."""
+        group = state.pinned()
+        return group if group is not None and group < len(self.a) else None
+
+
+def picture(view: View) -> None:
+    """Tools above, so that they stay where they are, and the two rows of tokens."""
+    a, b, found = view.a, view.b, view.found
+    starts = page_starts(a)
+    pinned = view.pinned
+
+    def pin(group: int | None) -> None:
+        state.pin(group)
+        if group is not None:
+            st.session_state["chip_page"] = page_of(starts, group) + 1
+
+    if "chip_page" not in st.session_state and pinned is not None:
+        st.session_state["chip_page"] = page_of(starts, pinned) + 1
+    st.session_state["chip_page"] = min(st.session_state.get("chip_page") or 1, len(starts))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        count = 0 if found is None else len(found.differing)
+        st.button(
+            f"Next disagreement ({count})" if count else "No disagreement",
+            key="next_difference",
+            icon=":material/arrow_forward:",
+            on_click=lambda: pin(next_difference(found.differing, a, pinned)) if found is not None else None,
+            disabled=not count,
+            shortcut="Alt+N",
+            help="Pin the next place where the two methods differ",
+        )
+        st.button("Unpin", key="unpin", icon=":material/close:", on_click=pin, args=(None,), disabled=pinned is None)
+        ids = st.toggle("ids", key="ids", persist_state="session", help="Index and id under every token")
+        ribbons = st.toggle(
+            f"draw {b.method if b else 'B'}", key="draw_b", value=True, disabled=b is None, persist_state="session"
+        )
+        page = st.pagination(len(starts), key="chip_page") if len(starts) > 1 else 1
+    data = chip_page(a, page - 1, b if ribbons else None)
+    token_chips(data | {"ids": ids}, pinned, pin, key="chips")
+    if len(starts) > 1:
+        st.caption(f"Groups {data['first']} to {data['last'] - 1} of {data['total']}; all of them are analysed.")
+
+
+def card(view: View) -> None:
+    """The pinned group: both sides, kind, and which methods see it the same way."""
+    a, group = view.a, view.pinned
+    with st.container(border=True, key="group_card"):
+        if group is None:
+            st.caption("Click a group to pin it: its bytes, its kind and what other methods make of it appear here.")
+            return
+        others = [
+            loaders.aligned(view.student, view.teacher, m.name, a.student.text)
+            for m in methods.aligning()
+            if m.name != a.method
+        ]
+        shown = group_card(a, group, others)
+        left, middle, right = st.columns([3, 3, 4], gap="medium")
+        with left:
+            _side("Teacher", shown.teacher)
+        with middle:
+            _side("Student", shown.student)
+        with right:
+            st.markdown(f"**Group {shown.group}** · {shown.kind} · {SAME[shown.same_text]}")
+            st.caption(shown.meaning)
+            for verdict in shown.verdicts:
+                icon = ":material/check:" if verdict.agrees else ":material/call_split:"
+                st.markdown(f"{icon} **{verdict.method}** {state.plain(verdict.sentence)}")
+            st.caption(f"{a.method} cannot see: {state.plain(methods.get(a.method).cannot_see)}")
+
+
+def _side(title: str, side: Side) -> None:
+    at = f"token {side.start}" if side.end - side.start == 1 else f"tokens {side.start} to {side.end - 1}"
+    st.caption(f"{title}: {state.plain(side.tokenizer)}" + (f", {at}" if side.tokens else ""))
+    if not side.tokens:
+        st.markdown("*faces nothing*")
+        return
+    st.text(" │ ".join(side.tokens) + (f"  … {side.more} more" if side.more else ""))
+    st.caption(f"ids {', '.join(map(str, side.ids))} · bytes {side.hex}")

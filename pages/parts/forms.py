@@ -1,0 +1,48 @@
+"""Widgets drawn from options: the only place that knows both `Option` and Streamlit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.options import Option
+
+
+def option_fields(
+    options: Iterable[Option], values: Mapping[str, Any], prefix: str, columns: int = 3
+) -> dict[str, Any]:
+    """Draw one widget for each option and return the values by name; `values` are what the widgets start with.
+
+    `prefix` keeps the keys of several forms apart.
+    """
+    cells = st.columns(columns)
+    found = {}
+    for k, option in enumerate(options):
+        with cells[k % columns]:
+            found[option.name] = option_field(option, values.get(option.name, option.default), prefix)
+    return found
+
+
+def option_field(option: Option, value: Any, prefix: str) -> Any:
+    """One widget, by the option's kind; its help says where the default comes from."""
+    label = option.name.replace("_", " ") + (f" ({option.unit})" if option.unit else "")
+    hint = option.help + (f"  \nDefault from: {option.source}." if option.source else "")
+    shared: dict[str, Any] = {"key": f"{prefix}_{option.name}", "help": hint}
+    match option.kind:
+        case "bool":
+            return st.toggle(label, value=bool(value), **shared)
+        case "choice":
+            choices = list(option.choices)
+            return st.selectbox(label, choices, index=choices.index(value) if value in choices else 0, **shared)
+        case "int":
+            low = None if option.low is None else int(option.low)
+            high = None if option.high is None else int(option.high)
+            return st.number_input(label, min_value=low, max_value=high, value=int(value), step=1, **shared)
+        case "float":
+            shown = "%.6g"
+            return st.number_input(
+                label, min_value=option.low, max_value=option.high, value=float(value), format=shown, **shared
+            )
+    return st.text_input(label, value="" if value is None else str(value), **shared)

@@ -1,0 +1,192 @@
+"""One run: the number that counts, live curves, samples of both models, log, Cancel and Resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.distill.runs import Run, headline
+from ctkd_core.distill.status import RunStatus
+from ctkd_core.errors import CtkdError
+from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
+from ctkd_core.figures.words import change, duration, number, progress, remaining
+from pages.parts import loaders, state
+from pages.parts.launching import REFUSAL, may_launch
+from pages.parts.runs_list import dot, show_view
+
+PLOT = {"displaylogo": False}
+
+
+def run_detail(name: str) -> None:
+    """The page of one run; it refreshes itself until the run has ended."""
+    try:
+        run = loaders.store().get(name)
+        config = run.config
+    except CtkdError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=("All runs",))
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=("All runs",))
+        st.subheader(state.plain(config.name or run.id), anchor=False, width="content")
+        st.caption(
+            f"{state.plain(config.teacher)} → {state.plain(config.student)} · {config.method} · "
+            f"{config.student_model} student · seed {config.seed} · {run.id}"
+        )
+    ended = run.status().ended_already
+    st.fragment(_live, run_every=None if ended else "2s", key="live_run")(run.id, ended)
+
+
+def _live(run_id: str, was_ended: bool) -> None:
+    try:
+        run = loaders.store().get(run_id)
+        status = run.status()
+    except CtkdError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        return
+    if status.ended_already and not was_ended:
+        st.rerun()  # mount it again without the timer
+    rows = loaders.metric_rows(run)
+    _status(run, status)
+    _numbers(status, rows)
+    _curves(rows)
+    _samples(run)
+    _more(run)
+
+
+def _status(run: Run, status: RunStatus) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"{dot(status.state)} **{status.state}**", width="content")
+        with st.container(width="stretch"):
+            share = progress(status.step, status.total_steps)
+            left = remaining(status.step, status.total_steps, status.seconds)
+            text = f"step {status.step} of {status.total_steps}"
+            if not status.ended_already and left is not None:
+                text += f", about {duration(left)} left"
+            st.progress(share, text=text)
+        if status.ended_already and status.state != "finished":
+            st.button(
+                "Resume",
+                key="resume",
+                icon=":material/play_arrow:",
+                type="primary",
+                on_click=_resume,
+                args=(run,),
+                disabled=not may_launch(),
+            )
+        if not status.ended_already:
+            st.button("Cancel", key="cancel", icon=":material/stop:", on_click=_cancel, args=(run,))
+        st.button("Copy", key="copy_run", icon=":material/content_copy:", on_click=_copy, args=(run.id,))
+    if problem := st.session_state.pop("run_problem", None):
+        st.error(state.plain(problem), icon=":material/error:")
+    if status.message:
+        show = {"failed": st.error, "lost": st.warning}.get(status.state)
+        (show or st.caption)(state.plain(status.message))
+
+
+def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:
+    found = headline(rows)
+    before, after = found["bits_per_byte_before"], found["bits_per_byte_after"]
+    teacher = found.get("teacher_bits_per_byte")
+    now = after if after is not None else before
+    cells = st.columns(5)
+    shared: dict[str, Any] = {"border": True, "height": "stretch"}
+    meaning = "Held-out text, whatever the tokenizer; lower is better."
+    cells[0].metric(
+        "bits per byte now", number(now), change(after, before), delta_color="inverse", **shared, help=meaning
+    )
+    cells[1].metric("at the start", number(before), **shared, help="Before the first step.")
+    cells[2].metric("teacher", number(teacher), **shared, help="The teacher on the same text: what could be reached.")
+    cells[3].metric(
+        "training loss",
+        number(found["loss_last"]),
+        change(found["loss_last"], found["loss_first"]),
+        delta_color="inverse",
+        **shared,
+    )
+    cells[4].metric("time", duration(status.seconds) or "–", **shared)
+
+
+def _curves(rows: list[dict[str, Any]]) -> None:
+    from ctkd_core.distill.records import metrics_frame
+
+    frame = metrics_frame(rows)
+    kinds = any(column.startswith("by_kind.") for column in frame.columns)
+    left, right, *third = st.columns(3 if kinds else 2)
+    with left:
+        if not len(frame) or not (frame["kind"] == "train").any():
+            st.info(
+                "No step has been trained yet; the curves appear with the first ones.",
+                icon=":material/hourglass_empty:",
+            )
+        else:
+            fig = training_curves(_terms(frame), title="Training loss and its terms")
+            st.plotly_chart(fig, key="loss_curve", alt="Training loss over steps", config=PLOT)
+    with right:
+        if len(frame) and (frame["kind"] == "eval").any():
+            fig = evaluation_curves({"student": frame}, headline(rows).get("teacher_bits_per_byte"))
+            st.plotly_chart(fig, key="bits_curve", alt="Bits per byte over steps", config=PLOT)
+        else:
+            st.info("Not evaluated yet.", icon=":material/hourglass_empty:")
+    if kinds:
+        with third[0]:
+            st.plotly_chart(kind_curves(frame), key="kind_curve", alt="Share of the loss by kind of group", config=PLOT)
+
+
+def _terms(frame: Any) -> dict[str, Any]:
+    """The loss and each of its terms as lines of one figure."""
+    terms = [c for c in frame.columns if c.startswith("terms.")]
+    named = {"loss": frame}
+    for term in terms:
+        named[term.removeprefix("terms.")] = frame.drop(columns="loss").rename(columns={term: "loss"})
+    return named
+
+
+def _samples(run: Run) -> None:
+    samples = run.samples()
+    if not samples:
+        st.caption("Samples of teacher and student appear at each evaluation.")
+        return
+    steps = sorted({row["step"] for row in samples})
+    chosen = (
+        st.select_slider("Samples at step", steps, value=steps[-1], key=f"sample_step_{len(steps)}")
+        if len(steps) > 1
+        else steps[0]
+    )
+    shown = [row for row in samples if row["step"] == chosen]
+    st.dataframe(
+        [{key: row.get(key, "") for key in ("prompt", "reference", "teacher", "student")} for row in shown],
+        key="samples",
+        hide_index=True,
+        alt="Completions of held-out prompts by teacher and student",
+    )
+
+
+def _more(run: Run) -> None:
+    with st.expander("Log", icon=":material/terminal:"):
+        st.code(run.log_tail(60) or "The log is empty.", language=None, height=260)
+    with st.expander("Config", icon=":material/settings:"):
+        st.json(run.config.to_dict(), expanded=1)
+        st.json(run.environment, expanded=False)
+
+
+def _cancel(run: Run) -> None:
+    try:
+        run.cancel(wait=False)
+    except (CtkdError, OSError) as fault:
+        st.session_state["run_problem"] = str(fault)
+
+
+def _resume(run: Run) -> None:
+    if not may_launch():
+        st.session_state["run_problem"] = REFUSAL
+        return
+    try:
+        run.resume()
+    except (CtkdError, OSError) as fault:
+        st.session_state["run_problem"] = str(fault)
+
+
+def _copy(run_id: str) -> None:
+    show_view("New run", copy=run_id)

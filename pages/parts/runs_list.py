@@ -1,0 +1,116 @@
+"""The list of runs: what they are, where they stand, and what can be done with those that are ticked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.figures.words import ago, duration, number
+from pages.parts import loaders, state
+
+# Marks that every font has, for table cells; with colour where Markdown is read.
+DOTS = {
+    "queued": "○",
+    "starting": "◔",
+    "running": "▶",
+    "finished": "✓",
+    "failed": "✕",
+    "cancelled": "■",
+    "lost": "?",
+}
+_COLOURS = {"running": "blue", "starting": "blue", "finished": "green", "failed": "red", "lost": "orange"}
+ALIVE = frozenset({"queued", "starting", "running"})
+
+
+def dot(status: str) -> str:
+    """The mark of a status in its colour, as Markdown."""
+    return f":{_COLOURS.get(status, 'gray')}[**{DOTS[status]}**]"
+
+
+def bits(row: dict[str, Any]) -> str:
+    """Bits per byte before and after, in one phrase."""
+    found = row["metrics"]
+    before, after = found.get("bits_per_byte_before"), found.get("bits_per_byte_after")
+    if before is None and after is None:
+        return "not evaluated yet"
+    return f"{number(before)} → {number(after)} bits per byte"
+
+
+def when(row: dict[str, Any]) -> str:
+    """How long ago the run was made."""
+    return ago(row["created"])
+
+
+def runs_list() -> None:
+    """The table, with a tick for every run, and its buttons; refreshes itself while a run is alive."""
+    rows = loaders.run_summaries()
+    if not rows:
+        st.info("No runs yet. The quick preset trains a student in minutes on a laptop.", icon=":material/add_circle:")
+        st.button("New run", key="first_run", type="primary", on_click=show_view, args=("New run",))
+        return
+    alive = any(row["status"] in ALIVE for row in rows)
+    st.fragment(_table, run_every="3s" if alive else None)(alive)
+
+
+def show_view(name: str, **params: str) -> None:
+    """Turn to another view of the page (a callback)."""
+    for key in ("run", "compare"):
+        st.query_params.pop(key, None)
+    st.session_state["view"] = name
+    for key, value in params.items():
+        st.query_params[key] = value
+
+
+def _table(was_alive: bool) -> None:
+    rows = loaders.run_summaries()
+    if was_alive and not any(row["status"] in ALIVE for row in rows):
+        st.rerun()  # mount it again without the timer
+    event = st.dataframe(
+        [
+            {
+                "status": f"{DOTS[row['status']]} {row['status']}",
+                "run": row["name"] or row["run_id"],
+                "method": row["method"],
+                "teacher → student": f"{row['teacher']} → {row['student']}",
+                "seed": row["seed"],
+                "steps": f"{row['step']} / {row['steps']}",
+                "loss": row["losses"],
+                "bits/byte before": row["metrics"]["bits_per_byte_before"],
+                "bits/byte now": row["metrics"]["bits_per_byte_after"],
+                "time": duration(row["seconds"]),
+                "made": when(row),
+                "id": row["run_id"],
+            }
+            for row in rows
+        ],
+        key="runs_table",
+        on_select="rerun",
+        selection_mode="multi-row",
+        hide_index=True,
+        alt="Runs with status, method, pair, loss and bits per byte",
+        column_config={
+            "loss": st.column_config.LineChartColumn("loss", help="Training loss over the run"),
+            "bits/byte before": st.column_config.NumberColumn(format="%.3f"),
+            "bits/byte now": st.column_config.NumberColumn(format="%.3f", help="Held-out text; lower is better"),
+        },
+    )
+    chosen = [rows[k]["run_id"] for k in event["selection"]["rows"] if k < len(rows)]
+    with st.container(horizontal=True):
+        if st.button("Open", key="open", icon=":material/open_in_full:", disabled=len(chosen) != 1, type="primary"):
+            st.query_params["run"] = chosen[0]
+            st.rerun()
+        label = f"Compare {len(chosen)}" if len(chosen) > 1 else "Compare"
+        if st.button(label, key="compare_button", icon=":material/stacked_line_chart:", disabled=len(chosen) < 2):
+            st.query_params["compare"] = ",".join(chosen)
+            st.rerun()
+        with st.popover("Delete", icon=":material/delete:", disabled=not chosen):
+            count = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
+            st.markdown(f"Delete {count} with all checkpoints? There is no way back.")
+            if st.button("Delete for good", key="delete", type="primary"):
+                with state.errors_shown():
+                    for name in chosen:
+                        loaders.store().remove(name)
+                    st.rerun()
+    if not chosen:
+        st.caption("Tick one run to open it, two or more to compare them.")

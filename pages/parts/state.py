@@ -1,0 +1,87 @@
+"""The state that a URL holds: pair, methods, text, group. The rest of the app reads it from here."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import streamlit as st
+
+from ctkd_core import methods
+from ctkd_core.catalog import DEFAULT_PAIR, TEXTS, TOKENIZERS
+from ctkd_core.errors import CtkdError, unknown
+
+OWN = "own"
+TEXT_NAMES = (*TEXTS, OWN)
+PAGES = {"start": "pages/start.py", "align": "pages/align.py", "runs": "pages/runs.py"}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]#|<>$:~&])")
+
+
+def plain(text: str) -> str:
+    """`text` for a place that reads Markdown: nothing in it is markup."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+@contextlib.contextmanager
+def errors_shown() -> Iterator[None]:
+    """Turn a CtkdError into its sentence; the rest of the block is left out, the rest of the page goes on."""
+    try:
+        yield
+    except CtkdError as fault:
+        st.error(plain(str(fault)), icon=":material/error:")
+
+
+def pair() -> tuple[str, str]:
+    """Sources of (student, teacher) tokenizer."""
+    state = st.session_state
+    return state.get("student") or DEFAULT_PAIR[0], state.get("teacher") or DEFAULT_PAIR[1]
+
+
+def default_pair() -> None:
+    """Go back to the catalog's pair (a callback)."""
+    st.session_state["student"], st.session_state["teacher"] = DEFAULT_PAIR
+
+
+def swap_pair() -> None:
+    """Exchange student and teacher (a callback)."""
+    student, teacher = pair()
+    st.session_state["student"], st.session_state["teacher"] = teacher, student
+
+
+def method_names() -> tuple[str, str]:
+    """Method A and the method it is compared with."""
+    state = st.session_state
+    return state.get("method") or "sedi", state.get("against") or "uld"
+
+
+def pinned() -> int | None:
+    """The group that every panel shows, None when none is pinned."""
+    value = st.query_params.get("group", "")
+    return int(value) if value.isdigit() and len(value) < 9 else None
+
+
+def pin(group: int | None) -> None:
+    """Pin a group, or none; the address bar keeps it."""
+    if group is None:
+        st.query_params.pop("group", None)
+    else:
+        st.query_params["group"] = str(group)
+
+
+def url_problems() -> list[str]:
+    """Names in the address bar that aren't known. Call this before the widgets that would drop them silently."""
+    known = {"method": [m.name for m in methods.aligning()], "text": list(TEXT_NAMES)}
+    known["against"] = known["method"]
+    what = {"method": "method", "against": "method", "text": "sample text"}
+    return [
+        str(unknown(what[key], st.query_params[key][:80], names))
+        for key, names in known.items()
+        if st.query_params.get(key) and st.query_params[key] not in names
+    ]
+
+
+def sources(current: str) -> list[str]:
+    """Choices of a tokenizer field: the catalog, and what is chosen now."""
+    names = list(TOKENIZERS)
+    return names if current in names else [*names, current]

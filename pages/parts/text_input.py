@@ -1,0 +1,124 @@
+"""Where the text comes from: samples, typing, a file. The URL holds a sample's name or the id of a saved text."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ctkd_core import snapshots
+from ctkd_core.catalog import TEXTS
+from ctkd_core.errors import CtkdError
+from pages.parts import state
+from pages.parts.uploads import upload_tokenizer
+
+# Longer texts are analysed whole, but not put into the text field.
+EDITABLE_CHARACTERS = 20_000
+DEFAULT = next(iter(TEXTS))
+
+
+def text_input() -> str:
+    """Draw the controls and return the text, "" when there is none."""
+    _recall()
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.pills(
+            "Text",
+            state.TEXT_NAMES,
+            default=DEFAULT,
+            key="text",
+            bind="query-params",
+            required=True,
+            on_change=_chosen,
+            label_visibility="collapsed",
+            help="  \n".join(f"**{t.name}**: {t.note}" for t in TEXTS.values()) + "  \n**own**: your own text",
+        )
+        with st.popover("Upload a text", icon=":material/upload_file:"):
+            st.file_uploader("UTF-8 text, at most 1 MB", key="text_file", max_upload_size=2, on_change=_uploaded)
+        upload_tokenizer()
+        if hint := note():
+            st.caption(f"Look for: {state.plain(hint)}", width="stretch")
+    if problem := st.session_state.pop("text_problem", None):
+        st.error(state.plain(problem), icon=":material/error:")
+    text: str = st.session_state["typed"]
+    if len(text) > EDITABLE_CHARACTERS:
+        st.info(
+            f"This text has {len(text):,} characters. All of it is analysed; the picture below shows it page by page.",
+            icon=":material/article:",
+        )
+        return text
+    return st.text_area(
+        "Text to align",
+        key="typed",
+        height=76,
+        on_change=_edited,
+        label_visibility="collapsed",
+        placeholder="Type or paste a text, then press Ctrl+Enter.",
+    )
+
+
+def reset_text() -> None:
+    """Back to the first sample (a callback)."""
+    st.session_state["text"] = DEFAULT
+    _show(TEXTS[DEFAULT].text)
+
+
+def note() -> str:
+    """What to look at in the chosen sample; "" for one's own text."""
+    sample = TEXTS.get(st.session_state.get("text") or DEFAULT)
+    return sample.note if sample else ""
+
+
+def _recall() -> None:
+    """On the first run of a session (or after another page), the text that the URL names."""
+    if "typed" in st.session_state:
+        return
+    name = st.session_state.get("text") or st.query_params.get("text") or DEFAULT
+    if name != state.OWN:
+        st.session_state["typed"] = TEXTS.get(name, TEXTS[DEFAULT]).text
+        return
+    st.session_state["typed"] = ""
+    if snapshot := st.query_params.get("snapshot"):
+        try:
+            st.session_state["typed"] = snapshots.load_text(snapshot)
+        except CtkdError as fault:
+            st.session_state["text_problem"] = str(fault)
+
+
+def _show(text: str) -> None:
+    st.session_state["typed"] = text
+    state.pin(None)
+    st.session_state["chip_page"] = 1
+
+
+def _chosen() -> None:
+    name = st.session_state["text"]
+    st.query_params.pop("snapshot", None)
+    if name in TEXTS:
+        _show(TEXTS[name].text)
+    else:
+        _keep(st.session_state.get("typed", ""))
+
+
+def _edited() -> None:
+    st.session_state["text"] = state.OWN
+    _keep(st.session_state["typed"])
+
+
+def _uploaded() -> None:
+    file = st.session_state.get("text_file")
+    if file is None:
+        return
+    try:
+        text = snapshots.decode_text(file.getvalue(), file.name)
+    except CtkdError as fault:
+        st.session_state["text_problem"] = str(fault)
+        return
+    st.session_state["text"] = state.OWN
+    _keep(text)
+
+
+def _keep(text: str) -> None:
+    _show(text)
+    try:
+        st.query_params["snapshot"] = snapshots.save_text(text)
+    except (CtkdError, OSError) as fault:
+        # the text can still be looked at, only its link won't work
+        st.session_state["text_problem"] = f"The text can't be saved for its link: {fault}"

@@ -1,0 +1,39 @@
+"""Uploading a tokenizer.json as student or teacher."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ctkd_core import snapshots
+from ctkd_core.errors import CtkdError
+from pages.parts import state
+
+
+def upload_tokenizer() -> None:
+    """A popover for each side; the file is checked in a child process, kept by its hash, and then chosen."""
+    with st.popover("Upload a tokenizer.json", icon=":material/upload_file:"):
+        side = st.segmented_control(
+            "Use it as", ["student", "teacher"], default="student", key="upload_side", required=True
+        )
+        st.file_uploader(
+            "tokenizer.json, at most 40 MB",
+            type=["json"],
+            key="tokenizer_file",
+            max_upload_size=40,
+            on_change=_uploaded,
+        )
+        st.caption(f"It becomes the {side}. Its text is never executed; a child process reads it first.")
+    if problem := st.session_state.pop("tokenizer_problem", None):
+        st.error(state.plain(problem), icon=":material/error:")
+
+
+def _uploaded() -> None:
+    file = st.session_state.get("tokenizer_file")
+    if file is None:
+        return
+    try:
+        path = snapshots.save_tokenizer(file.getvalue(), file.name)
+    except CtkdError as fault:
+        st.session_state["tokenizer_problem"] = str(fault)
+        return
+    st.session_state[st.session_state.get("upload_side") or "student"] = str(path)

@@ -1,0 +1,36 @@
+"""Prepare what the first alignment needs while the reader still reads the start page."""
+
+from __future__ import annotations
+
+import threading
+
+import streamlit as st
+
+# Long enough for the first page to be drawn before imports compete with it for the interpreter.
+DELAY_SECONDS = 1.5
+
+
+@st.cache_resource(show_spinner=False)
+def warm_up() -> bool:
+    """Once a server: load the default pair and the compiled kernels in the background. No streamlit call in there."""
+    timer = threading.Timer(DELAY_SECONDS, _prepare)
+    timer.daemon = True
+    timer.start()
+    return True
+
+
+def _prepare() -> None:
+    from ctkd_core import methods
+    from ctkd_core.alignment import align
+    from ctkd_core.catalog import DEFAULT_PAIR, TOKENIZERS
+    from ctkd_core.encoding import load_tokenizer
+    from ctkd_core.errors import CtkdError
+
+    if not all(TOKENIZERS[name].offline for name in DEFAULT_PAIR):
+        return
+    try:
+        student, teacher = (load_tokenizer(name) for name in DEFAULT_PAIR)
+        for method in methods.aligning():
+            align("A few words 🦙 and 201.", student=student, teacher=teacher, method=method.name)
+    except CtkdError:
+        return  # the page that needs it will say what is wrong

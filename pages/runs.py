@@ -1,0 +1,35 @@
+"""Runs: list, new, one run, several compared. Run ids live in the URL, the state of a run in its folder."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts import state
+from pages.parts.frame import framed
+from pages.parts.run_compare import run_compare
+from pages.parts.run_detail import run_detail
+from pages.parts.run_form import run_form
+from pages.parts.runs_list import runs_list
+
+VIEWS = ("All runs", "New run")
+
+
+def main() -> None:
+    if name := st.query_params.get("run"):
+        run_detail(name)
+        return
+    if names := st.query_params.get("compare"):
+        run_compare([part for part in names.split(",") if part])
+        return
+    view = st.segmented_control(
+        "View", VIEWS, default=VIEWS[0], key="view", required=True, bind="query-params", label_visibility="collapsed"
+    )
+    with state.errors_shown():
+        if view == "New run":
+            run_form()
+        else:
+            runs_list()
+
+
+if framed():
+    main()

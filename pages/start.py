@@ -1,0 +1,125 @@
+"""Start: what this is, three pairs that work offline, recent runs, and whether this machine is ready."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ctkd_core.catalog import TOKENIZERS
+from ctkd_core.errors import CtkdError
+from pages.parts import loaders, state
+from pages.parts.frame import framed
+from pages.parts.runs_list import bits, dot, when
+
+# teacher, student, text, what it shows
+PRESETS = (
+    ("smollm2", "deepseek", "prose", "Digits one by one against digits in threes", "The pair that the runs use."),
+    (
+        "qwen",
+        "mistral-v3",
+        "emoji",
+        "Byte-level against SentencePiece",
+        "Emoji are cut at different bytes.",
+    ),
+    ("mistral-tekken", "qwen", "code", "Two large vocabularies", "Mostly 1-1; look at indentation and numbers."),
+)
+AIMS = (
+    (
+        "align",
+        ":material/compare_arrows:",
+        "Understand an alignment",
+        "Which tokens face which, and where methods differ.",
+    ),
+    ("align", ":material/balance:", "Compare methods on a pair", "Rates of every method beside the byte-exact truth."),
+    ("runs", ":material/model_training:", "Train a student", "A short distillation on this machine, with live curves."),
+)
+SHOWN_PROBLEMS = 2
+AIM_PARAMS: tuple[dict[str, str], ...] = ({}, {"tab": "Metrics"}, {"view": "New run"})
+
+
+def main() -> None:
+    st.title("Cross-tokenizer knowledge distillation, made visible", anchor=False)
+    st.markdown(
+        "A teacher and a student that cut text differently can't compare their predictions position by position. "
+        "Here you see how methods bring them together, measure where they fail, and train a student with them. "
+        "Everything on this page works without a network."
+    )
+    st.subheader("What do you want to do?", anchor=False)
+    for cell, (page, icon, title, text), params in zip(st.columns(3), AIMS, AIM_PARAMS):
+        with cell, st.container(border=True, height="stretch"):
+            st.page_link(state.PAGES[page], label=f"**{title}**", icon=icon, query_params=params, width="stretch")
+            st.caption(text)
+    st.subheader("Start with a pair", anchor=False)
+    for cell, preset in zip(st.columns(3), PRESETS):
+        with cell:
+            preset_card(*preset)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        recent_runs()
+    with right:
+        machine()
+
+
+def preset_card(teacher: str, student: str, text: str, title: str, note: str) -> None:
+    """A pair that opens on page Align with one click."""
+    with st.container(border=True, height="stretch"):
+        params = {"teacher": teacher, "student": student, "text": text}
+        missing = [name for name in (teacher, student) if not TOKENIZERS[name].offline]
+        st.page_link(
+            state.PAGES["align"],
+            label=f"**{teacher} → {student}**",
+            icon=":material/play_arrow:",
+            query_params=params,
+            disabled=bool(missing),
+            width="stretch",
+        )
+        st.caption(f"{title}. {note}")
+        st.caption(f"{TOKENIZERS[teacher].title} · {TOKENIZERS[student].title}")
+        if missing:
+            st.caption("Not installed: " + "; ".join(f"`{TOKENIZERS[name].install}`" for name in missing))
+
+
+def recent_runs() -> None:
+    """The last five runs, each a link."""
+    st.subheader("Recent runs", anchor=False)
+    with state.errors_shown():
+        rows = loaders.run_summaries(5)
+        if not rows:
+            st.caption("No runs yet.")
+            st.page_link(
+                state.PAGES["runs"], label="Start a first run", icon=":material/add:", query_params={"view": "New run"}
+            )
+        for row in rows:
+            name = state.plain(row["name"] or row["method"])
+            pair = state.plain(f"{row['teacher']} → {row['student']}")
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.page_link(
+                    state.PAGES["runs"],
+                    label=f"{dot(row['status'])} **{name}** · {pair}",
+                    query_params={"run": row["run_id"]},
+                )
+                st.caption(f"{row['status']}, step {row['step']} of {row['steps']}, {bits(row)}, {when(row)}")
+
+
+@st.fragment
+def machine() -> None:
+    """Device, memory, disk, teacher; what is missing comes with the command that mends it."""
+    st.subheader("This machine", anchor=False)
+    try:
+        report = loaders.machine_report()
+    except (CtkdError, OSError) as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        return
+    marks = {True: ":green[:material/check_circle:]", False: ":orange[:material/warning:]"}
+    st.markdown("  \n".join(f"{marks[good]} **{label}** {state.plain(value)}" for label, value, good in report.lines))
+    shown, rest = report.problems[:SHOWN_PROBLEMS], report.problems[SHOWN_PROBLEMS:]
+    notes = [f"{problem.what}: {problem.fix}" for problem in shown]
+    if rest:
+        notes.append(f"and {len(rest)} more: ctkd doctor lists them")
+    if notes:
+        st.caption("  \n".join(map(state.plain, notes)))
+    if report.problems:
+        st.button("Check again", key="check_again", on_click=loaders.machine_report.clear, icon=":material/refresh:")
+
+
+if framed():
+    main()

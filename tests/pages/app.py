@@ -1,0 +1,42 @@
+"""Helpers for AppTest: the app on a page with an address, its figures, its messages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+APP = str(Path(__file__).resolve().parents[2] / "app.py")
+
+
+def opened(page: str = "align", timeout: float = 60, **params: str) -> AppTest:
+    """The app after its first run on `page` with these query parameters; raises nothing itself."""
+    at = AppTest.from_file(APP, default_timeout=timeout)
+    for key, value in params.items():
+        at.query_params[key] = value
+    if page != "start":
+        at.switch_page(f"pages/{page}.py")
+    return at.run()
+
+
+def figures(at: AppTest) -> dict[str, dict[str, Any]]:
+    """Plotly figures on the page by the first words of their title."""
+    found = {}
+    for element in at.get("plotly_chart"):
+        spec = json.loads(element.proto.spec)
+        found[spec["layout"]["title"]["text"]] = spec
+    return found
+
+
+def texts(at: AppTest) -> str:
+    """Everything that is written on the page."""
+    kinds = (at.markdown, at.caption, at.error, at.warning, at.success, at.info, at.text, at.subheader)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def chips(at: AppTest) -> dict[str, Any]:
+    """What the token component was given."""
+    (element,) = at.get("bidi_component")
+    return json.loads(element.proto.json)
