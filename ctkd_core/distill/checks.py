@@ -1,0 +1,204 @@
+"""Pre-flight: what can be known before a run starts, each as one line that a page ticks off. Loads no torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctkd_core import methods
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.devices import guess_device
+from ctkd_core.errors import CtkdError, PreflightError
+
+if TYPE_CHECKING:
+    from ctkd_core.encoding import Tokenizer
+
+FREE_BYTES = 500_000_000  # what a run must leave on the disk
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: whether it's fine, what was seen, and how to mend it.
+
+    `fatal` False: a warning that doesn't keep the run from starting.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    fatal: bool = True
+
+
+def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Check]:
+    """Everything that can go wrong and be seen early, cheapest first. Reads tokenizers and data, runs nothing."""
+    checks = [_method(config)]
+    pair: dict[str, Tokenizer] = {}
+    for side in ("student", "teacher"):
+        checks.append(_tokenizer(side, getattr(config, side), pair))
+    checks.append(_data(config))
+    checks.append(_teacher(config))
+    if config.student_model == "pretrained":
+        checks.append(_student(config))
+    if len(pair) == 2:
+        checks.append(_special_tokens(pair["student"], pair["teacher"]))
+        checks.append(_disk(config, pair["student"].n_ids, runs_dir))
+        checks.append(_memory(config, pair["student"].n_ids, pair["teacher"].n_ids))
+    checks.append(_device(config))
+    return checks
+
+
+def require(config: RunConfig, runs_dir: str | Path | None = None) -> list[Check]:
+    """`preflight`; raises PreflightError with every fatal finding."""
+    checks = preflight(config, runs_dir)
+    bad = [c for c in checks if c.fatal and not c.ok]
+    if bad:
+        raise PreflightError(" ".join(f"{c.name}: {c.detail} {c.fix}".strip() for c in bad))
+    return checks
+
+
+def _guarded(name: str, fix: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except (CtkdError, OSError) as fault:
+        return Check(name, False, str(fault), fix)
+
+
+def _method(config: RunConfig) -> Check:
+    row = methods.get(config.method)
+    asks = "asks the teacher at every step" if config.needs_teacher else "learns from the data alone"
+    return Check("method", row.can_train, f"{row.title} {asks}.")
+
+
+def _tokenizer(side: str, source: str, pair: dict[str, Tokenizer]) -> Check:
+    def look() -> str:
+        from ctkd_core.encoding import load_tokenizer
+
+        pair[side] = load_tokenizer(source)
+        return f"{pair[side].name}: {pair[side].vocab_size:,} tokens, {pair[side].kind}."
+
+    return _guarded(f"{side} tokenizer", "", look)
+
+
+def _special_tokens(student: Tokenizer, teacher: Tokenizer) -> Check:
+    lacking = [side for side, t in (("student", student), ("teacher", teacher)) if t.eos_id is None]
+    if lacking:
+        return Check(
+            "special tokens",
+            False,
+            f"the {' and the '.join(lacking)} tokenizer has no end-of-text token: the student can't learn to stop.",
+            "Use a tokenizer folder whose tokenizer_config.json names eos_token.",
+            fatal=False,
+        )
+    bos = {side: t.bos_id is not None for side, t in (("student", student), ("teacher", teacher))}
+    uneven = "" if len(set(bos.values())) == 1 else " Only one side begins with BOS; no group touches it."
+    ends = f"{student.token(student.eos_id or 0)} and {teacher.token(teacher.eos_id or 0)}"
+    return Check("special tokens", True, f"Responses end in {ends}, which face each other.{uneven}")
+
+
+def _data(config: RunConfig) -> Check:
+    def look() -> str:
+        from ctkd_core.distill.data import load_split
+
+        split = load_split(config.data, config.template)
+        return f"{len(split.train):,} examples to learn from, {len(split.held_out):,} held out."
+
+    return _guarded("data", "", look)
+
+
+def _teacher(config: RunConfig) -> Check:
+    from ctkd_core.distill import teacher
+
+    source = teacher.teacher_source(config)
+    if source != "bundled":
+        return _weights("teacher", source)
+    if teacher.is_prepared():
+        return Check("teacher", True, "SmolLM2-135M-Instruct is ready.")
+
+    def look() -> str:
+        from ctkd_core import catalog
+
+        catalog.teacher_gguf()
+        return "SmolLM2-135M-Instruct will be converted once (about 20 s)."
+
+    return _guarded("teacher", "", look)
+
+
+def _student(config: RunConfig) -> Check:
+    return _weights("student", config.student_path)
+
+
+def _weights(role: str, source: str) -> Check:
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        found = any(folder.glob("*.safetensors")) and (folder / "config.json").is_file()
+        return Check(
+            role,
+            found,
+            f"{source} {'has config.json and safetensors' if found else 'lacks config.json or *.safetensors'}.",
+            "" if found else "Give a folder that save_pretrained wrote; pickled weights aren't read.",
+        )
+    looks_like_hub = "/" in source and not source.startswith((".", "/", "~"))
+    if looks_like_hub:
+        return Check(role, True, f"{source} will be looked for on the model hub when the run starts.", fatal=False)
+    return Check(
+        role, False, f"there's no folder {source!r}.", f"Set {role}_path to a folder or hub id of its weights."
+    )
+
+
+def _disk(config: RunConfig, student_vocab: int, runs_dir: str | Path | None) -> Check:
+    from ctkd_core.distill.estimate import checkpoint_bytes
+    from ctkd_core.distill.runs import RunStore
+
+    root = RunStore(runs_dir).root
+    existing = next(p for p in (root, *root.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    needed = checkpoint_bytes(config, student_vocab) + FREE_BYTES
+    return Check(
+        "disk",
+        free >= needed,
+        f"{free / 1e9:.1f} GB free, up to {needed / 1e9:.1f} GB needed with {FREE_BYTES / 1e6:.0f} MB to spare.",
+        "" if free >= needed else "Free some space, set save_student=false, keep fewer checkpoints, or use --runs-dir.",
+    )
+
+
+def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int) -> Check:
+    import psutil
+
+    from ctkd_core.distill.estimate import estimate_bytes
+
+    parts = estimate_bytes(config, student_vocab, teacher_vocab)
+    positions = config.batch_size * config.max_length
+    detail = (
+        f"about {parts['total'] / 1e9:.1f} GB, of which logits {parts['logits'] / 1e9:.1f} GB "
+        f"({positions:,} positions x {student_vocab:,} tokens x 4 bytes, three times)"
+    )
+    if guess_device(config.device) != "cpu":
+        return Check("memory", True, f"{detail} on the device.")
+    available = psutil.virtual_memory().available
+    fits = parts["total"] <= available
+    return Check(
+        "memory",
+        fits,
+        f"{detail}; {available / 1e9:.1f} GB are available.",
+        "" if fits else f"Halve batch_size (now {config.batch_size}) and double accumulation, or shorten max_length.",
+        fatal=parts["total"] > 2 * available,  # the estimate is rough: refuse what is hopeless, warn of the rest
+    )
+
+
+def _device(config: RunConfig) -> Check:
+    from ctkd_core.distill.estimate import estimate_seconds
+
+    seconds = estimate_seconds(config)
+    detail = f"{guess_device(config.device)}; the run takes about {in_words(seconds)} here."
+    return Check("device", True, detail, fatal=False)
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people: "95 s", "12 min", "3.5 h"."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

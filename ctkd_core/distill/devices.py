@@ -1,0 +1,48 @@
+"""Which device a run will use, found without importing torch; one run at a time trains on each."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from pathlib import Path
+
+
+def guess_device(wanted: str) -> str:
+    """ "cpu", "mps" or "cuda:N" for a config's device. "auto" is a guess until torch has been asked."""
+    if wanted == "cuda":
+        return "cuda:0"
+    if wanted != "auto":
+        return wanted
+    if Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1"):
+        return "cuda:0"
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return "mps"
+    return "cpu"
+
+
+def torch_device(wanted: str) -> str:
+    """The device torch will really use. Raises RunError when the wanted one isn't there."""
+    import torch
+
+    from ctkd_core.errors import RunError
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda:0"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted.startswith("cuda"):
+        index, count = int(wanted.partition(":")[2] or 0), torch.cuda.device_count()
+        if not torch.cuda.is_available() or index >= count:
+            raise RunError(f"device {wanted!r} isn't here: torch sees {count} CUDA devices; use auto.")
+        return f"cuda:{index}"
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise RunError("device 'mps' isn't here; use auto or cpu.")
+    return wanted
+
+
+def cpu_count() -> int:
+    """Processor cores this process may use."""
+    with suppress(AttributeError):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

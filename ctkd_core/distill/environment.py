@@ -1,0 +1,78 @@
+"""env.json: what a run found around it, so that its figures can be understood later."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.data import fingerprint
+from ctkd_core.distill.devices import cpu_count
+from ctkd_core.distill.status import write_json
+
+if TYPE_CHECKING:
+    from ctkd_core.encoding import Tokenizer
+
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "numba", "scipy")
+
+
+def write(run_dir: Path, config: RunConfig, device: str, student: Tokenizer, teacher: Tokenizer) -> None:
+    """Write env.json of the current attempt."""
+    write_json(run_dir / "env.json", describe(config, device, student, teacher))
+
+
+def describe(config: RunConfig, device: str, student: Tokenizer, teacher: Tokenizer) -> dict[str, Any]:
+    """Versions, device, threads, source revision, fingerprints of tokenizers and data."""
+    from ctkd_core import __version__
+
+    return {
+        "time": time.time(),
+        "ctkd_core": __version__,
+        "revision": _revision(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "executable": sys.executable,
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": device,
+        "device_name": _device_name(device),
+        "cpu_cores": cpu_count(),
+        "tokenizers": {
+            side: {"name": t.name, "source": t.source, "fingerprint": t.fingerprint, "vocab_size": t.vocab_size}
+            for side, t in (("student", student), ("teacher", teacher))
+        },
+        "data": {"source": config.data, "fingerprint": fingerprint(config.data)},
+        "config_fingerprint": config.fingerprint,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _revision() -> str | None:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+        return found.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()

@@ -1,0 +1,142 @@
+"""What a run will cost: memory and time, from its config and this machine's speed, without importing torch.
+
+Counting operations: a forward pass takes 2 operations a parameter and token, a training step 6. How many of a
+processor's operations arrive there was measured on two cores (SmolLM2-135M under DeepSeek's tokenizer, float32);
+the processor's own speed is measured here, once a process, by multiplying two matrices.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.devices import cpu_count, guess_device
+
+FORWARD_SHARE = 0.70  # of the matrix speed that a forward pass of some 200 tokens reaches
+BACKWARD_SHARE = 0.60
+OPTIMISER_BYTES_PER_SECOND = 2.5e10  # AdamW reads and writes 28 bytes a parameter
+CLIP_AND_REST_SECONDS = 0.2  # a step: gradient norm, logging, collating
+LOADING_SECONDS = 12.0  # libraries, tokenizers, data, models, vocabulary map
+CONVERTING_SECONDS = 20.0  # the bundled teacher, once
+SHORT_TOKENS = 30  # a bundled sample: prompt and answer
+BUNDLED_TEACHER = (106_000_000, 28_311_552)  # body, embeddings
+CUDA_SPEED = 2.0e13  # operations a second, a cautious figure for any recent GPU
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Parameters of a model's body and of its embedding matrix (tied: it is the head too), and its vocabulary."""
+
+    body: int
+    embedding: int
+    vocabulary: int
+
+    @property
+    def total(self) -> int:
+        """All parameters."""
+        return self.body + self.embedding
+
+
+def model_sizes(config: RunConfig, student_vocab: int, teacher_vocab: int) -> tuple[ModelSize, ModelSize]:
+    """Student and teacher. A model on the hub can't be looked at from here; the bundled one's size is assumed."""
+    teacher = _folder_size(config.teacher_path) or ModelSize(*BUNDLED_TEACHER, teacher_vocab)
+    if config.student_model == "scratch":
+        body = 12 * config.hidden_size**2 * config.layers  # attention 4 d^2, gated feed-forward 8 d^2 a layer
+        return ModelSize(body, student_vocab * config.hidden_size, student_vocab), teacher
+    if config.student_model == "pretrained" and (known := _folder_size(config.student_path)):
+        return known, teacher
+    width = teacher.embedding // teacher.vocabulary
+    return ModelSize(teacher.body, student_vocab * width, student_vocab), teacher
+
+
+def _folder_size(source: str) -> ModelSize | None:
+    """Size of the model in a folder, from its config and the bytes of its weights; None without such a folder."""
+    if not source:  # not the current folder, which may hold a model by chance
+        return None
+    folder = Path(source).expanduser()
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        embedding = int(settings["vocab_size"]) * int(settings["hidden_size"])
+        width = 2 if "16" in str(settings.get("dtype", settings.get("torch_dtype", "float32"))) else 4
+        return ModelSize(max(0, stored // width - embedding), embedding, int(settings["vocab_size"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def estimate_seconds(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int = 49_152) -> float:
+    """Wall-clock seconds that a run will take on this machine, give or take a third; other busy programs add to it."""
+    student, teacher = model_sizes(config, student_vocab, teacher_vocab)
+    speed = _speed(config)
+    tokens = config.batch_size * _tokens(config)
+    step = 2 * student.total * tokens / (FORWARD_SHARE * speed) + 4 * student.total * tokens / (BACKWARD_SHARE * speed)
+    if config.needs_teacher:
+        step += 2 * teacher.total * tokens * 1.2 / (FORWARD_SHARE * speed)
+    step = config.accumulation * step + 28 * student.total / OPTIMISER_BYTES_PER_SECOND + CLIP_AND_REST_SECONDS
+    scored = config.eval_samples * _tokens(config)
+    written = config.sample_prompts * config.sample_tokens * 3
+    look = 2 * (scored + written) * student.total / (FORWARD_SHARE * speed)
+    looks = 2 + (config.steps // config.eval_every if config.eval_every else 0)
+    teacher_look = 2 * (scored + written) * teacher.total / (FORWARD_SHARE * speed)
+    return LOADING_SECONDS + _converting(config) + config.steps * step + looks * look + teacher_look
+
+
+def estimate_bytes(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int = 49_152) -> dict[str, int]:
+    """Bytes of memory by part, float32: student (weights, gradient, two moments), teacher, logits [B, T, V], other."""
+    student, teacher = model_sizes(config, student_vocab, teacher_vocab)
+    positions = config.batch_size * config.max_length
+    parts = {
+        "student": 16 * student.total,
+        "teacher": 4 * teacher.total if config.needs_teacher or config.eval_samples else 0,
+        # The logits, their gradient, and one more copy inside the head's backward pass.
+        "logits": 4 * positions * (3 * student.vocabulary + (teacher.vocabulary if config.needs_teacher else 0)),
+        "other": 900_000_000,  # libraries, tokenizers, activations of short samples
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def checkpoint_bytes(config: RunConfig, student_vocab: int = 129_280) -> int:
+    """Bytes on the disk at the worst moment: kept checkpoints, one being written, and the student itself."""
+    student, _ = model_sizes(config, student_vocab, 49_152)
+    kept = config.keep_checkpoints + 1 if config.save_every else 1  # cancelling keeps one, too
+    return 12 * student.total * kept + 4 * student.total * config.save_student
+
+
+def _tokens(config: RunConfig) -> int:
+    return min(config.max_length, SHORT_TOKENS) if config.data == "bundled" else config.max_length
+
+
+def _converting(config: RunConfig) -> float:
+    from ctkd_core.distill import teacher
+
+    return CONVERTING_SECONDS if teacher.teacher_source(config) == "bundled" and not teacher.is_prepared() else 0.0
+
+
+def _speed(config: RunConfig) -> float:
+    if guess_device(config.device).startswith("cuda"):
+        return CUDA_SPEED
+    share = min(1.0, (config.threads or cpu_count()) / cpu_count())
+    return matrix_speed() * share
+
+
+@lru_cache(maxsize=1)
+def matrix_speed() -> float:
+    """float32 operations a second of this machine's cores together (30 ms, once).
+
+    One core's best of many tiny products, which the matrix library doesn't spread over threads: what else runs hardly
+    disturbs it, whereas threads that wait for each other on a busy machine would look fifty times too slow.
+    """
+    import numpy as np
+
+    n = 64
+    a, out = np.ones((n, n), dtype=np.float32), np.empty((n, n), dtype=np.float32)
+    shortest = float("inf")
+    for _ in range(3000):
+        start = time.perf_counter()
+        np.matmul(a, a, out=out)
+        shortest = min(shortest, time.perf_counter() - start)
+    return 2 * n**3 / shortest * cpu_count()

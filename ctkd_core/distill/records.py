@@ -1,0 +1,107 @@
+"""Append-only files of a run: one JSON document a line, readable while they are being written.
+
+A process that is killed may leave half a line at the end. Readers leave it for later; the next writer ends it, so
+that what follows is whole again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class RecordWriter:
+    """Appends rows to one file and flushes each; OSError (a full disk) reaches the caller."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row. Numbers that JSON doesn't have (NaN, infinity) become null."""
+        if self._file is None:
+            self._file = self._open()
+        line = json.dumps(_finite(row), ensure_ascii=False, default=str, allow_nan=False) + "\n"
+        self._file.write(line.encode("utf-8", errors="backslashreplace"))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; a later row opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> IO[bytes]:
+        torn = self._path.exists() and (data := self._path.read_bytes()) and not data.endswith(b"\n")
+        file = self._path.open("ab")
+        if torn:
+            file.write(b"\n")
+        return file
+
+
+def read_records(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Rows from byte `offset` on, and where the next call should begin.
+
+    Half a line at the end isn't read and not passed over; a broken line in the middle (a torn one, ended by the
+    next writer) is passed over. A missing file has no rows.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], offset
+    whole = data.rfind(b"\n") + 1
+    rows = []
+    for line in data[:whole].split(b"\n"):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows, offset + whole
+
+
+def current_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that count: what an attempt wrote after the checkpoint from which a later one went on is left out."""
+    kept: list[dict[str, Any]] = []
+    for row in rows:
+        if row.get("kind") == "resume":
+            kept = [r for r in kept if r.get("step", 0) <= row["step"]]
+        else:
+            kept.append(row)
+    return kept
+
+
+def metrics_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a table: the named terms of a loss become columns `terms.<name>`; step, time, kind and loss come first.
+
+    An empty list gives an empty table with those columns.
+    """
+    import pandas as pd
+
+    flat = []
+    for row in rows:
+        plain = {k: v for k, v in row.items() if not isinstance(v, dict)}
+        nested = {f"{k}.{name}": v for k, d in row.items() if isinstance(d, dict) for name, v in d.items()}
+        flat.append(plain | nested)
+    frame = pd.DataFrame(flat)
+    first = ["step", "time", "kind", "loss"]
+    rest = [c for c in frame.columns if c not in first]
+    return frame.reindex(columns=first + rest)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value

@@ -1,0 +1,97 @@
+"""A tiny pair with models: two tokenizers and two Llamas that train in milliseconds, in folders as users have them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.encoding import Tokenizer
+from tests.tiny import tiny_byte_level
+
+WORDS = ["red", "green", "blue", "cats", "flag", "year", "teacher", "student"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Folders of a student tokenizer, a teacher with weights, and a data file of 48 pairs."""
+
+    student: Path
+    teacher: Path
+    data: Path
+
+    def config(self, **changes: object) -> RunConfig:
+        settings: dict[str, object] = {
+            "student": str(self.student),
+            "teacher": str(self.teacher),
+            "teacher_path": str(self.teacher),
+            "data": str(self.data),
+            "student_model": "scratch",
+            "hidden_size": 32,
+            "layers": 1,
+            "steps": 12,
+            "batch_size": 4,
+            "learning_rate": 0.01,
+            "max_length": 48,
+            "eval_samples": 3,
+            "sample_prompts": 2,
+            "sample_tokens": 4,
+            "threads": 1,
+            "device": "cpu",
+        }
+        return RunConfig(**settings | changes)  # type: ignore[arg-type]
+
+
+def make_pair(folder: Path) -> Pair:
+    student, teacher = tiny_byte_level(400, 3), tiny_byte_level(340, 1)
+    save_tokenizer(student, folder / "student")
+    save_tokenizer(teacher, folder / "teacher")
+    llama(teacher.n_ids, seed=1).save_pretrained(folder / "teacher")
+    rows = [
+        {"prompt": f"What is {a} + {b}?", "completion": f"{a + b} {WORDS[(a * b) % 8]}"}
+        for a in range(8)
+        for b in range(6)
+    ]
+    data = folder / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return Pair(folder / "student", folder / "teacher", data)
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.backend.save(str(folder / "tokenizer.json"))
+    names = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | names
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def llama(vocabulary: int, seed: int = 0, tied: bool = True):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            tie_word_embeddings=tied,
+        )
+    ).eval()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 90, what: str = "the condition") -> object:
+    """Poll until `condition` is true and return its value; fail after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what} didn't come true within {seconds} s")

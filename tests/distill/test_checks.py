@@ -1,0 +1,91 @@
+"""Pre-flight: each fault is seen before anything starts, and the figures come from the config."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+
+import pytest
+
+from ctkd_core.distill import checks, estimate
+from ctkd_core.distill.config import PRESETS, RunConfig
+from ctkd_core.errors import PreflightError
+from tests.tiny import tiny_byte_level
+
+
+def by_name(config, store):
+    return {c.name: c for c in checks.preflight(config, store.root)}
+
+
+def test_a_good_config_passes_every_check(pair, store):
+    found = by_name(pair.config(), store)
+    assert all(c.ok for c in found.values()), found
+    assert "44 examples" in found["data"].detail
+    assert "<eos>" in found["special tokens"].detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "word"),
+    [
+        ({"student": "deepseak"}, "student tokenizer", "deepseek"),
+        ({"data": "nowhere.jsonl"}, "data", "isn't there"),
+        ({"teacher_path": "/no/such/folder"}, "teacher", "no folder"),
+        ({"student_model": "pretrained", "student_path": "/no/such/folder"}, "student", "no folder"),
+        ({"batch_size": 4096, "max_length": 131072}, "memory", "logits"),
+    ],
+)
+def test_faults_are_named_and_refused(pair, store, changes, name, word):
+    config = pair.config(**changes)
+    found = by_name(config, store)[name]
+    assert not found.ok
+    assert word in found.detail
+    with pytest.raises(PreflightError, match=word):
+        checks.require(config, store.root)
+
+
+def test_weights_that_are_pickles_are_refused(pair, store, tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(pair.teacher, folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert not by_name(pair.config(teacher_path=str(folder)), store)["teacher"].ok
+
+
+def test_a_full_disk_is_seen_before_the_start(pair, store, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 400_000_000))
+    found = by_name(pair.config(), store)["disk"]
+    assert not found.ok
+    assert "0.4 GB free" in found.detail
+
+
+def test_a_tokenizer_without_an_end_is_a_warning():
+    whole, endless = tiny_byte_level(400, 3), replace(tiny_byte_level(340, 1), eos_id=None)
+    found = checks._special_tokens(whole, endless)
+    assert (found.ok, found.fatal) == (False, False)
+    assert "the teacher tokenizer has no end-of-text token" in found.detail
+    assert checks._special_tokens(whole, whole).ok
+
+
+def test_memory_grows_with_positions_and_vocabulary():
+    small, large = RunConfig(batch_size=4), RunConfig(batch_size=8)
+    parts = [estimate.estimate_bytes(c) for c in (small, large)]
+    assert parts[1]["logits"] == 2 * parts[0]["logits"]
+    assert parts[0]["student"] == 16 * (106_000_000 + 129_280 * 576)
+    assert parts[0]["total"] == sum(v for k, v in parts[0].items() if k != "total")
+    assert estimate.estimate_bytes(RunConfig(method="sft"))["logits"] < parts[1]["logits"]
+
+
+def test_time_grows_with_steps_and_falls_without_a_teacher():
+    quick = PRESETS["quick"]
+    base = estimate.estimate_seconds(quick)
+    assert estimate.estimate_seconds(quick.replace(steps=2 * quick.steps)) > 1.3 * base
+    assert estimate.estimate_seconds(quick.replace(method="sft")) < base
+    assert [estimate.estimate_seconds(PRESETS[n]) for n in ("quick", "standard", "transfer")] == sorted(
+        estimate.estimate_seconds(p) for p in PRESETS.values()
+    )
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(95, "95 s"), (700, "12 min"), (12_600, "3.5 h")])
+def test_durations_for_people(seconds, text):
+    assert checks.in_words(seconds) == text

@@ -1,0 +1,130 @@
+"""Data: the bundled set and its generator, the three record forms, the split, bad files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from ctkd_core.distill import make_data
+from ctkd_core.distill.data import BUNDLED_FILE, load_examples, load_split
+from ctkd_core.errors import RunError
+
+
+def write(path, *records):
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+    return str(path)
+
+
+def test_the_bundled_file_is_what_its_generator_writes():
+    rows = [json.loads(line) for line in BUNDLED_FILE.read_text(encoding="utf-8").splitlines()]
+    assert rows == list(make_data.generate())
+
+
+def test_the_bundled_set_is_large_varied_and_has_no_prompt_twice():
+    examples = load_examples("bundled")
+    assert 2500 <= len(examples) <= 3500
+    kinds = Counter(e.kind for e in examples)
+    assert set(kinds) == set(make_data.COUNTS)
+    assert len({e.prompt for e in examples}) == len(examples)
+    digits = {len(word) for e in examples if e.kind == "addition" for word in e.question.split() if word.isdigit()}
+    assert digits == {1, 2, 3, 4, 5, 6, 7}
+
+
+def test_bundled_sums_are_right():
+    import re
+
+    sums = [e for e in load_examples("bundled") if e.kind == "addition"]
+    for example in sums:
+        a, b = map(int, re.findall(r"\d+", example.question))
+        assert int(example.completion) == a + b
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "zero"),
+        (13, "thirteen"),
+        (40, "forty"),
+        (99, "ninety-nine"),
+        (105, "one hundred five"),
+        (1234, "one thousand two hundred thirty-four"),
+        (9000, "nine thousand"),
+    ],
+)
+def test_numbers_in_words(number, words):
+    assert make_data.in_words(number) == words
+
+
+def test_split_is_stable_disjoint_and_about_a_twelfth():
+    split = load_split("bundled")
+    assert 200 <= len(split.held_out) <= 300
+    assert not {e.prompt for e in split.train} & {e.prompt for e in split.held_out}
+    assert split == load_split("bundled")
+
+
+def test_equal_prompts_stay_on_one_side(tmp_path):
+    records = [{"prompt": f"p{i % 5}", "completion": str(i)} for i in range(40)]
+    split = load_split(write(tmp_path / "d.jsonl", *records))
+    assert not {e.prompt for e in split.train} & {e.prompt for e in split.held_out}
+    assert len(split.train) + len(split.held_out) == 40
+
+
+def test_three_forms_of_records(tmp_path):
+    source = write(
+        tmp_path / "d.jsonl",
+        {"prompt": "Two?", "completion": "2", "kind": "n"},
+        {"text": "plain text"},
+        {
+            "messages": [
+                {"role": "system", "content": "Be short."},
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "content": "Hello"},
+            ]
+        },
+    )
+    pair, text, chat = load_examples(source)
+    assert (pair.prompt, pair.completion, pair.kind) == ("Question: Two?\nAnswer:", " 2", "n")
+    assert (text.prompt, text.completion) == ("", "plain text")
+    assert (chat.prompt, chat.completion) == ("Be short.\nQuestion: Hi\nAnswer:", " Hello")
+    assert load_examples(source, "none")[0].prompt == "Two?"
+
+
+def test_parquet_and_jsonl_give_the_same(tmp_path):
+    rows = [{"prompt": f"é{i}", "completion": "ü"} for i in range(4)]
+    pd.DataFrame(rows).to_parquet(tmp_path / "d.parquet")
+    assert load_examples(str(tmp_path / "d.parquet")) == load_examples(write(tmp_path / "d.jsonl", *rows))
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b'{"prompt": "a"}\n', "record 1: has prompt; expected"),
+        (b'{"text": "a"}\n{"prompt": 3, "completion": "x"}\n', "record 2: prompt must be text; got int"),
+        (b'{"text": "a"}\n{oops\n', "line 2 isn't JSON"),
+        (b'"text"\n', "expected a table"),
+        (b"", "holds no examples"),
+        (b'{"prompt": "a", "completion": ""}\n', "completion is empty"),
+        (b'{"messages": [{"role": "user", "content": "x"}]}\n', "last message must be the assistant's"),
+        (b'{"text": "\xff"}\n', "isn't UTF-8"),
+        (b'{"prompt": "a", "completion": "b"}\n', "at least two"),
+    ],
+)
+def test_bad_files_are_refused_with_the_place(tmp_path, content, word):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=word):
+        load_split(str(path))
+
+
+def test_missing_and_unknown_files(tmp_path):
+    with pytest.raises(RunError, match="isn't there"):
+        load_split(str(tmp_path / "none.jsonl"))
+    (tmp_path / "d.csv").write_text("a,b\n")
+    with pytest.raises(RunError, match=r"\.jsonl or \.parquet"):
+        load_split(str(tmp_path / "d.csv"))
+    (tmp_path / "d.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(RunError, match="readable Parquet"):
+        load_split(str(tmp_path / "d.parquet"))

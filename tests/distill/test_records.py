@@ -1,0 +1,143 @@
+"""Append-only files and the status: torn lines, attempts that went on, processes that vanished."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+from ctkd_core.distill.records import RecordWriter, current_rows, metrics_frame, read_records
+from ctkd_core.distill.runs import headline
+from ctkd_core.distill.status import RunStatus, StatusKeeper, read_status, write_json, write_status
+
+
+def test_rows_come_back_and_the_offset_goes_on(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    writer = RecordWriter(path)
+    writer.write({"step": 1, "text": "é🦙"})
+    rows, offset = read_records(path)
+    assert rows == [{"step": 1, "text": "é🦙"}]
+    assert read_records(path, offset) == ([], offset)
+    writer.write({"step": 2})
+    assert read_records(path, offset) == ([{"step": 2}], path.stat().st_size)
+
+
+def test_half_a_line_waits_and_is_ended_by_the_next_writer(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2, "lo')
+    rows, offset = read_records(path)
+    assert rows == [{"step": 1}]
+    assert offset == len(b'{"step": 1}\n')
+    RecordWriter(path).write({"step": 2})
+    assert read_records(path)[0] == [{"step": 1}, {"step": 2}]
+    assert read_records(path, offset)[0] == [{"step": 2}]
+
+
+def test_a_line_torn_inside_a_character_is_passed_over(tmp_path):
+    path = tmp_path / "samples.jsonl"
+    path.write_bytes('{"a": 1}\n{"b": "é'.encode()[:-1] + b'\n{"c": 3}\n')
+    assert read_records(path)[0] == [{"a": 1}, {"c": 3}]
+
+
+def test_numbers_that_json_lacks_become_null(tmp_path):
+    writer = RecordWriter(tmp_path / "m.jsonl")
+    writer.write({"loss": float("nan"), "terms": {"kd": float("inf")}, "list": [float("-inf"), 1.0]})
+    assert json.loads((tmp_path / "m.jsonl").read_text()) == {"loss": None, "terms": {"kd": None}, "list": [None, 1.0]}
+
+
+def test_rows_after_the_checkpoint_of_a_later_attempt_do_not_count():
+    rows = [{"kind": "train", "step": s, "loss": s} for s in (1, 2, 3, 4)]
+    rows += [{"kind": "resume", "step": 2}, {"kind": "train", "step": 3, "loss": 30}]
+    assert [(r["step"], r["loss"]) for r in current_rows(rows)] == [(1, 1), (2, 2), (3, 30)]
+    assert current_rows([*rows, {"kind": "resume", "step": -1}]) == []
+
+
+def test_the_table_has_its_columns_even_when_empty():
+    assert list(metrics_frame([]).columns) == ["step", "time", "kind", "loss"]
+    frame = metrics_frame([{"kind": "train", "step": 1, "time": 0.0, "loss": 2.0, "terms": {"ce": 1.0}}])
+    assert frame.loc[0, "terms.ce"] == 1.0
+
+
+def test_headline_takes_the_first_and_last_of_each():
+    rows = [
+        {"kind": "eval", "step": 0, "bits_per_byte": 3.0, "teacher_bits_per_byte": 1.0},
+        {"kind": "train", "step": 1, "loss": 5.0},
+        {"kind": "train", "step": 2, "loss": 4.0},
+        {"kind": "eval", "step": 2, "bits_per_byte": 2.5},
+    ]
+    assert headline(rows) == {
+        "loss_first": 5.0,
+        "loss_last": 4.0,
+        "bits_per_byte_before": 3.0,
+        "bits_per_byte_after": 2.5,
+        "teacher_bits_per_byte": 1.0,
+    }
+    assert set(headline([]).values()) == {None}
+
+
+def test_a_vanished_process_is_noticed_and_a_living_one_is_not(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        status = RunStatus(state="running", step=7, total_steps=9, pid=child.pid)
+        write_status(tmp_path, status)
+        assert read_status(tmp_path).state == "running"
+    finally:
+        child.kill()
+        child.wait()
+    lost = read_status(tmp_path)
+    assert lost.state == "lost"
+    assert "step 7 of 9" in lost.message
+    write_status(tmp_path, replace(status, state="finished"))
+    assert read_status(tmp_path).state == "finished"
+
+
+def test_another_process_under_the_same_number_is_not_the_worker(tmp_path):
+    write_status(tmp_path, RunStatus(state="running", pid=os.getpid(), pid_created=1.0))
+    assert read_status(tmp_path).state == "lost"
+
+
+def test_a_worker_that_died_before_its_first_word_is_lost(tmp_path):
+    (tmp_path / "control").mkdir()
+    write_status(tmp_path, RunStatus(state="queued"))
+    assert read_status(tmp_path).state == "queued"
+    write_json(tmp_path / "control" / "launch.json", {"pid": 2**22 - 3, "pid_created": 1.0, "attempt": 1})
+    assert read_status(tmp_path).state == "lost"
+
+
+def test_processes_of_another_computer_are_judged_by_their_heartbeat(tmp_path):
+    import time
+
+    status = RunStatus(state="running", pid=1, pid_created=1.0, host="elsewhere", heartbeat=time.time())
+    write_status(tmp_path, status)
+    assert read_status(tmp_path).state == "running"
+    write_status(tmp_path, replace(status, heartbeat=time.time() - 31))
+    assert read_status(tmp_path).state == "lost"
+
+
+def test_readers_never_see_half_a_status(tmp_path):
+    keeper = StatusKeeper(tmp_path, RunStatus(state="running", pid=os.getpid())).start()
+    seen: list[str] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(json.loads((tmp_path / "status.json").read_text())["state"])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for step in range(300):
+        keeper.update(step=step, message="x" * (step % 50))
+    done.set()
+    reader.join()
+    keeper.close(state="finished")
+    assert set(seen) == {"running"}
+    assert read_status(tmp_path).state == "finished"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["status.json"]
+
+
+def test_an_unreadable_status_is_a_queued_run_not_a_crash(tmp_path):
+    (tmp_path / "status.json").write_text("{")
+    assert read_status(tmp_path).state == "queued"

@@ -1,0 +1,151 @@
+"""The detached process: a whole life, cancel, kill -9 and resume, one slot, a disk that ends."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ctkd_core.distill.records import read_records
+from ctkd_core.distill.status import process_alive, read_launch
+from tests.distill.kit import wait_for
+
+ENDED = {"finished", "failed", "cancelled", "lost"}
+
+
+def ended(run):
+    return run.status() if run.status().state in ENDED else None
+
+
+def began_to_train(run):
+    return len([r for r in run.metric_rows() if r["kind"] == "train"]) >= 2
+
+
+@pytest.fixture
+def launched(store):
+    """Launch runs that can't outlive the test."""
+    runs = []
+
+    def launch(config, **kwargs):
+        run = store.launch(store.create(config), **kwargs)
+        runs.append(run)
+        return run
+
+    yield launch
+    for run in runs:
+        for source in (run.status().pid, (read_launch(run.dir) or {}).get("pid")):
+            if source and process_alive(source, None):
+                os.kill(source, signal.SIGKILL)
+
+
+def test_a_whole_life_in_a_process_of_its_own(pair, launched, store):
+    run = launched(pair.config(method="uld", steps=6, save_every=3))
+    offset, seen, states = 0, [], []
+
+    def watch():
+        nonlocal offset
+        rows, offset = run.read_metrics(offset)
+        seen.extend(rows)
+        states.append(run.status().state)
+        return ended(run)
+
+    status = wait_for(watch, what="the end of the run")
+    watch()
+    assert (status.state, status.step) == ("finished", 6), run.log_tail()
+    assert status.pid not in (None, os.getpid())
+    assert [r["step"] for r in seen if r["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert seen == run.metric_rows()
+    order = [s for i, s in enumerate(states) if i == 0 or s != states[i - 1]]
+    assert order == [s for s in ("queued", "starting", "running", "finished") if s in order]
+    assert run.samples()[0]["student"] is not None
+    assert run.checkpoints() == [6]
+    assert store.get(run.id).summary()["metrics"]["bits_per_byte_after"] > 0
+    assert status.heartbeat >= status.started
+    assert "Training." in run.log_tail()
+
+
+def test_cancelling_keeps_a_checkpoint_and_resuming_reaches_the_end(pair, launched):
+    run = launched(pair.config(method="sft", steps=400))
+    wait_for(lambda: began_to_train(run), what="the first steps")
+    status = run.cancel()
+    assert status.state == "cancelled", run.log_tail()
+    assert 0 < status.step < 400
+    assert run.checkpoints() == [status.step]
+    assert not process_alive(status.pid, status.pid_created)
+    run.resume()
+    status = wait_for(lambda: ended(run), what="the end of the second attempt")
+    assert (status.state, status.step, status.attempt) == ("finished", 400, 2), run.log_tail()
+    assert run.metrics().query("kind == 'train'").step.tolist() == list(range(1, 401))
+
+
+def test_a_killed_worker_is_lost_and_resumed_from_its_checkpoint(pair, launched):
+    run = launched(pair.config(method="sft", steps=300, save_every=20))
+    wait_for(lambda: len(run.checkpoints()) > 0 and began_to_train(run), what="a checkpoint")
+    pid = run.status().pid
+    os.kill(pid, signal.SIGKILL)
+    status = wait_for(lambda: ended(run), what="the loss to be noticed")
+    assert status.state == "lost"
+    assert "Resume it" in status.message
+    path = run.dir / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"kind": "train", "ste')  # and the kill tore a line
+    last = run.checkpoints()[-1]
+    run.resume()
+    status = wait_for(lambda: ended(run), what="the end of the second attempt")
+    assert (status.state, status.step) == ("finished", 300), run.log_tail()
+    assert run.metrics().query("kind == 'train'").step.tolist() == list(range(1, 301))
+    resumed = [r for r in read_records(path)[0] if r["kind"] == "resume"]
+    assert [r["step"] for r in resumed] == [last]
+
+
+def test_two_runs_share_one_device_one_after_the_other(pair, launched):
+    first = launched(pair.config(method="sft", steps=150))
+    wait_for(lambda: first.status().state in ("starting", "running"), what="the first run")
+    second = launched(pair.config(method="sft", steps=2))
+    queued = wait_for(lambda: "one run trains on it" in second.status().message and second.status(), what="the queue")
+    assert queued.state == "queued"
+    overlap = []
+
+    def both_ended():
+        overlap.append({first.status().state, second.status().state} <= {"starting", "running"})
+        return ended(first) and ended(second)
+
+    wait_for(both_ended, what="both runs")
+    assert (first.status().state, second.status().state) == ("finished", "finished")
+    assert not any(overlap)
+    assert second.status().started >= first.status().ended - 0.5
+
+
+def test_a_queued_run_can_be_cancelled(pair, launched):
+    first = launched(pair.config(method="sft", steps=3000))
+    wait_for(lambda: first.status().state in ("starting", "running"), what="the first run")
+    second = launched(pair.config(method="sft", steps=2))
+    wait_for(lambda: second.status().pid is not None, what="the second run to queue")
+    assert second.cancel().state == "cancelled"
+    assert second.status().step == 0
+    assert first.status().state in ("starting", "running")
+    assert first.cancel().state == "cancelled"
+
+
+@pytest.mark.parametrize("save_every", [2, 0], ids=["checkpoint", "metrics"])
+def test_files_that_may_not_grow_end_the_run_as_failed(pair, launched, save_every):
+    """RLIMIT_FSIZE makes real writes fail in the worker, in libraries too, as a full disk or quota would."""
+    run = launched(pair.config(method="sft", steps=400, save_every=save_every, eval_samples=0, sample_prompts=0))
+    pid = (read_launch(run.dir) or {})["pid"]
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (16_000, 16_000))
+    status = wait_for(lambda: ended(run), what="the failure")
+    assert status.state == "failed", run.log_tail()
+    assert "too big" in status.message
+    assert run.metric_rows()
+    assert run.checkpoints() == []
+
+
+def test_exit_codes_and_usage(tmp_path):
+    worker = [sys.executable, "-m", "ctkd_core.distill.worker"]
+    assert subprocess.run(worker, capture_output=True).returncode == 2
+    done = subprocess.run([*worker, str(tmp_path / "none")], capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "can't be written" in done.stderr
