@@ -98,6 +98,7 @@ class Tokenizer:
     pad_id: int | None = None
     unk_id: int | None = None
     chat_template: str | None = field(default=None, repr=False)
+    add_bos: bool = False  # whether tokenizer_config.json asks for BOS (`add_bos_token`)
     check: Callable[[], Sequence[str]] | None = field(default=None, repr=False)  # slow; run when warnings are asked for
 
     @classmethod
@@ -111,7 +112,8 @@ class Tokenizer:
         spec = facts.with_true_ids(details.pop("spec", None) or facts.spec_of(json.loads(backend.to_str())), backend)
         config = details.pop("config", None) or {}
         values: dict[str, Any] = {"name": name, "backend": backend, "spec": spec, "kind": facts.kind_of(spec)}
-        values |= {"chat_template": facts.chat_template(config), **facts.role_ids(backend, spec, config)}
+        values |= {"chat_template": facts.chat_template(config), "add_bos": config.get("add_bos_token") is True}
+        values |= facts.role_ids(backend, spec, config)
         return cls(**(values | details))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -128,6 +130,17 @@ class Tokenizer:
     def n_ids(self) -> int:
         """One more than the largest id: vocabularies may have holes, arrays by id need this many entries."""
         return max(self._vocabulary.values(), default=-1) + 1
+
+    @cached_property
+    def begins_with_bos(self) -> bool:
+        """Whether this tokenizer puts BOS before a text by itself.
+
+        Many vocabularies declare a BOS token that their models never saw at the start of a text (SmolLM2's is the
+        opening of a chat turn).
+        """
+        if self.bos_id is None:
+            return False
+        return self.add_bos or self.encode("a", special_tokens=True).ids[0] == self.bos_id
 
     @cached_property
     def fingerprint(self) -> str:

@@ -93,7 +93,7 @@ def _special_tokens(student: Tokenizer, teacher: Tokenizer) -> Check:
             "Use a tokenizer folder whose tokenizer_config.json names eos_token.",
             fatal=False,
         )
-    bos = {side: t.bos_id is not None for side, t in (("student", student), ("teacher", teacher))}
+    bos = {side: t.begins_with_bos for side, t in (("student", student), ("teacher", teacher))}
     uneven = "" if len(set(bos.values())) == 1 else " Only one side begins with BOS; no group touches it."
     ends = f"{student.token(student.eos_id or 0)} and {teacher.token(teacher.eos_id or 0)}"
     return Check("special tokens", True, f"Responses end in {ends}, which face each other.{uneven}")

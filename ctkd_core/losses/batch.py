@@ -107,7 +107,7 @@ def align_sample(
     max_length      tokens a side keeps; the end is cut, and groups that aren't complete on both sides are dropped
     method          whose alignment joins the sides; a method that needs no groups of its own (SFT, ULD) gets byte spans
 
-    A tokenizer with a BOS token begins with it. EOS ends the side whose tokenizer has one; where both have, EOS and
+    A tokenizer that puts BOS before a text by itself does so here. EOS ends the side whose tokenizer has one; where both have, EOS and
     EOS form the last group.
     Raises AlignmentError for unknown methods, options or an impossible max_length.
     """
@@ -137,10 +137,10 @@ def align_sample(
 
 
 def prompt_ids(prompt: str, tokenizer: Tokenizer) -> list[int]:
-    """BOS (once, if the tokenizer has one) and the prompt's ids."""
+    """BOS (once, if the tokenizer begins texts with it) and the prompt's ids."""
     (ids,) = tokenizer.encode_batch([prompt])
     bos = tokenizer.bos_id
-    return [bos, *ids] if bos is not None and ids[:1] != [bos] else list(ids)
+    return [bos, *ids] if bos is not None and tokenizer.begins_with_bos and ids[:1] != [bos] else list(ids)
 
 
 def encode_response(text: str, tokenizer: Tokenizer) -> Encoding:

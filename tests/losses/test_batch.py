@@ -178,3 +178,15 @@ class TestCollate:
         sample = align_sample("a", " b", student, teacher)
         again: AlignedSample = pickle.loads(pickle.dumps(sample))
         assert again.groups.tolist() == sample.groups.tolist()
+
+
+@pytest.mark.real
+def test_bos_only_where_the_tokenizer_itself_puts_it():
+    from ctkd_core import load_tokenizer
+
+    smollm2, mistral = load_tokenizer("smollm2"), load_tokenizer("mistral-v3")
+    assert smollm2.bos_id is not None and not smollm2.begins_with_bos
+    assert mistral.begins_with_bos
+    sample = align_sample("Say:", " hello", mistral, smollm2)
+    assert sample.student_ids[0] == mistral.bos_id
+    assert smollm2.bos_id not in sample.teacher_ids.tolist()
