@@ -258,3 +258,10 @@ def test_other_tokenizers_draw_too():
     data = chips.chip_page(a)
     assert sum(g["sn"] for g in data["groups"]) == int((~a.student.special).sum())
     assert np.shape(dtw.dtw_window(a).data[0].z)[0] <= 40
+
+
+def test_a_lone_accent_can_be_seen():
+    from ctkd_core.figures.visible import visible, visible_bytes
+
+    assert visible("\u0301") == "◌\u0301"
+    assert visible_bytes("e\u0301".encode()) == "e\u0301"

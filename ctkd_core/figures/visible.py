@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 GLYPHS = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
 
 
 def visible(text: str) -> str:
-    """`text` on one line: whitespace as glyphs, unprintable characters as ⟨U+200D⟩."""
-    return "".join(GLYPHS.get(c) or (c if c.isprintable() else f"⟨U+{ord(c):04X}⟩") for c in text)
+    """`text` on one line: whitespace as glyphs, unprintable characters as ⟨U+200D⟩, a lone accent on a circle."""
+    shown = "".join(GLYPHS.get(c) or (c if c.isprintable() else f"⟨U+{ord(c):04X}⟩") for c in text)
+    return f"◌{shown}" if text and unicodedata.combining(text[0]) else shown
 
 
 def visible_bytes(data: bytes) -> str:
