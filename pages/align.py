@@ -30,7 +30,7 @@ def main() -> None:
         student, teacher = loaders.tokenizers()
     except TokenizerError as fault:
         st.error(state.plain(str(fault)), icon=":material/error:")
-        st.button("Use the default pair", key="default_pair", on_click=state.default_pair, type="primary")
+        st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
         upload_tokenizer()
         return
     body(student, teacher)
@@ -42,7 +42,7 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
     text = text_input()
     if not text:
         st.info("There is no text yet. Type one above, or start from a sample.", icon=":material/edit_note:")
-        st.button("Use the sample text", key="reset_text", on_click=reset_text, type="primary")
+        st.button("Use the sample text", key="reset_text", on_click=reset_text)
         return
     names = state.method_names()
     try:
@@ -50,7 +50,7 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
             a, b = (loaders.aligned(student, teacher, name, text) for name in names)
     except CtkdError as fault:
         st.error(state.plain(str(fault)), icon=":material/error:")
-        st.button("Use the sample text", key="reset_text", on_click=reset_text, type="primary")
+        st.button("Use the sample text", key="reset_text", on_click=reset_text)
         return
     other = b if names[0] != names[1] else None
     verdict(a)

@@ -43,12 +43,12 @@ def main() -> None:
         "Here you see how methods bring them together, measure where they fail, and train a student with them. "
         "Everything on this page works without a network."
     )
-    st.subheader("What do you want to do?", anchor=False)
+    st.header("What do you want to do?", anchor=False)
     for cell, (page, icon, title, text), params in zip(st.columns(3), AIMS, AIM_PARAMS):
         with cell, st.container(border=True, height="stretch"):
             st.page_link(state.PAGES[page], label=f"**{title}**", icon=icon, query_params=params, width="stretch")
             st.caption(text)
-    st.subheader("Start with a pair", anchor=False)
+    st.header("Start with a pair", anchor=False)
     for cell, preset in zip(st.columns(3), PRESETS):
         with cell:
             preset_card(*preset)
@@ -80,7 +80,7 @@ def preset_card(teacher: str, student: str, text: str, title: str, note: str) ->
 
 def recent_runs() -> None:
     """The last five runs, each a link."""
-    st.subheader("Recent runs", anchor=False)
+    st.header("Recent runs", anchor=False)
     with state.errors_shown():
         rows = loaders.run_summaries(5)
         if not rows:
@@ -103,7 +103,7 @@ def recent_runs() -> None:
 @st.fragment
 def machine() -> None:
     """Device, memory, disk, teacher; what is missing comes with the command that mends it."""
-    st.subheader("This machine", anchor=False)
+    st.header("This machine", anchor=False)
     try:
         report = loaders.machine_report()
     except (CtkdError, OSError) as fault:

@@ -73,10 +73,10 @@ def store() -> RunStore:
     return RunStore()
 
 
-def run_summaries(most: int | None = None) -> list[dict[str, Any]]:
+def run_summaries(most: int | None = None, archived: bool = False) -> list[dict[str, Any]]:
     """`Run.summary` of each run, newest first, with `losses` for a sparkline; unreadable folders are passed over."""
     rows = []
-    for run in store().list()[:most]:
+    for run in store().list(archived)[:most]:
         try:
             row = run.summary()
         except CtkdError:

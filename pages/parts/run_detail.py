@@ -70,7 +70,6 @@ def _status(run: Run, status: RunStatus) -> None:
                 "Resume",
                 key="resume",
                 icon=":material/play_arrow:",
-                type="primary",
                 on_click=_resume,
                 args=(run,),
                 disabled=not may_launch(),

@@ -46,7 +46,6 @@ def run_form() -> None:
     st.button(
         "Start run",
         key="start_run",
-        type="primary",
         icon=":material/play_arrow:",
         disabled=not (ready and may_launch()),
         on_click=_start,

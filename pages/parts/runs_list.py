@@ -44,10 +44,10 @@ def when(row: dict[str, Any]) -> str:
 
 def runs_list() -> None:
     """The table, with a tick for every run, and its buttons; refreshes itself while a run is alive."""
-    rows = loaders.run_summaries()
+    rows = loaders.run_summaries(archived=True)
     if not rows:
         st.info("No runs yet. The quick preset trains a student in minutes on a laptop.", icon=":material/add_circle:")
-        st.button("New run", key="first_run", type="primary", on_click=show_view, args=("New run",))
+        st.button("New run", key="first_run", on_click=show_view, args=("New run",))
         return
     alive = any(row["status"] in ALIVE for row in rows)
     st.fragment(_table, run_every="3s" if alive else None)(alive)
@@ -63,13 +63,16 @@ def show_view(name: str, **params: str) -> None:
 
 
 def _table(was_alive: bool) -> None:
-    rows = loaders.run_summaries()
+    every = loaders.run_summaries(archived=True)
+    hidden = sum(row["archived"] for row in every)
+    shown = hidden > 0 and st.toggle(f"Archived runs too ({hidden})", key="show_archived")
+    rows = [row for row in every if shown or not row["archived"]]
     if was_alive and not any(row["status"] in ALIVE for row in rows):
         st.rerun()  # mount it again without the timer
     event = st.dataframe(
         [
             {
-                "status": f"{DOTS[row['status']]} {row['status']}",
+                "status": f"{DOTS[row['status']]} {row['status']}{', archived' if row['archived'] else ''}",
                 "run": row["name"] or row["run_id"],
                 "method": row["method"],
                 "teacher → student": f"{row['teacher']} → {row['student']}",
@@ -95,19 +98,27 @@ def _table(was_alive: bool) -> None:
             "bits/byte now": st.column_config.NumberColumn(format="%.3f", help="Held-out text; lower is better"),
         },
     )
-    chosen = [rows[k]["run_id"] for k in event["selection"]["rows"] if k < len(rows)]
+    ticked = [rows[k] for k in event["selection"]["rows"] if k < len(rows)]
+    chosen = [row["run_id"] for row in ticked]
     with st.container(horizontal=True):
-        if st.button("Open", key="open", icon=":material/open_in_full:", disabled=len(chosen) != 1, type="primary"):
+        if st.button("Open", key="open", icon=":material/open_in_full:", disabled=len(chosen) != 1):
             st.query_params["run"] = chosen[0]
             st.rerun()
         label = f"Compare {len(chosen)}" if len(chosen) > 1 else "Compare"
         if st.button(label, key="compare_button", icon=":material/stacked_line_chart:", disabled=len(chosen) < 2):
             st.query_params["compare"] = ",".join(chosen)
             st.rerun()
+        back = bool(ticked) and all(row["archived"] for row in ticked)
+        label, icon = ("Bring back", ":material/unarchive:") if back else ("Archive", ":material/archive:")
+        if st.button(label, key="archive", icon=icon, disabled=not chosen, help="Out of the list; nothing is lost."):
+            with state.errors_shown():
+                for name in chosen:
+                    loaders.store().archive(name, archived=not back)
+                st.rerun()
         with st.popover("Delete", icon=":material/delete:", disabled=not chosen):
             count = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
             st.markdown(f"Delete {count} with all checkpoints? There is no way back.")
-            if st.button("Delete for good", key="delete", type="primary"):
+            if st.button("Delete for good", key="delete"):
                 with state.errors_shown():
                     for name in chosen:
                         loaders.store().remove(name)

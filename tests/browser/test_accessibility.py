@@ -1,0 +1,29 @@
+"""axe finds nothing on any page, in light and in dark."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.real]
+VIEWS = {
+    "": "[data-testid=stMetric], .st-key-group_card, h1",
+    "/align": ".ctkd .chip",
+    "/align?method=cdm&against=sedi&group=3": ".js-plotly-plot",
+    "/runs": ".st-key-first_run, [data-testid=stDataFrame]",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_nothing(browser, server, view, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
+    try:
+        page = context.new_page()
+        page.goto(server + view)
+        page.wait_for_selector(VIEWS[view], timeout=30_000)
+        page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=30_000)
+        found = axe.Axe().run(page).response["violations"]
+    finally:
+        context.close()
+    assert [(v["impact"], v["id"], v["nodes"][0]["target"]) for v in found] == []
