@@ -1,4 +1,4 @@
-"""`ctkd runs`: list, show, watch, cancel, resume, compare, export and remove runs."""
+"""`ctkd runs`: list, show, watch, cancel, resume, compare, export, archive and remove runs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ _ACTIONS = {
     "resume": "continue a run that was cancelled, failed or lost, from its last checkpoint",
     "compare": "compare configs and metrics of several runs",
     "export": "write the metrics of one run as CSV or JSON",
+    "archive": "put runs out of sight; nothing of them is lost",
+    "unarchive": "bring archived runs back into the list",
     "rm": "remove runs and their folders",
 }
-_MANY = {"compare", "rm"}
+_MANY = {"compare", "archive", "unarchive", "rm"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +40,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         elif name != "ls":
             sub.add_argument("id", metavar="ID", help="id, unique beginning of an id, or 'latest'")
         sub.add_argument("--runs-dir", metavar="D", help="where runs are kept (default: CTKD_HOME/runs)")
+        if name == "ls":
+            sub.add_argument("--all", action="store_true", help="archived runs too")
         if name == "show":
             sub.add_argument("--log-lines", type=int, default=15, metavar="N", help="lines of the log (default 15)")
         if name == "resume":
@@ -66,8 +70,8 @@ def _get(store: RunStore, name: str) -> Run:
     return store.get(name)
 
 
-def _ls(store: RunStore, args: argparse.Namespace) -> Answer:  # noqa: ARG001
-    rows = [_summary(run) for run in store.list()]
+def _ls(store: RunStore, args: argparse.Namespace) -> Answer:
+    rows = [_summary(run) for run in store.list(archived=args.all)]
 
     def text() -> str:
         if not rows:
@@ -172,6 +176,14 @@ def _export(store: RunStore, args: argparse.Namespace) -> Answer:
     )
 
 
+def _archive(store: RunStore, args: argparse.Namespace) -> Answer:
+    done = "archived" if args.action == "archive" else "unarchived"
+    names = list(dict.fromkeys(_get(store, name).id for name in args.ids))
+    for name in names:
+        store.archive(name, archived=args.action == "archive")
+    return Answer(lambda: {done: names}, lambda: "\n".join(f"{done} {name}" for name in names))
+
+
 def _rm(store: RunStore, args: argparse.Namespace) -> Answer:
     runs = {run.id: run for run in (_get(store, name) for name in args.ids)}
     for run in runs.values():
@@ -187,5 +199,7 @@ _RUN = {
     "resume": _resume,
     "compare": _compare,
     "export": _export,
+    "archive": _archive,
+    "unarchive": _archive,
     "rm": _rm,
 }

@@ -68,6 +68,11 @@ class Run:
         except (OSError, ValueError):
             return {}
 
+    @property
+    def archived(self) -> bool:
+        """Whether somebody put the run out of sight; its folder stays where it is."""
+        return (self.dir / "control" / "archived").exists()
+
     def status(self) -> RunStatus:
         """Where the run stands; "lost" when its process is gone without having said so."""
         return read_status(self.dir)
@@ -175,6 +180,7 @@ class Run:
             "created": status.created,
             "seconds": status.seconds,
             "attempt": status.attempt,
+            "archived": self.archived,
             "metrics": headline(self.metric_rows()),
         }
 
@@ -238,19 +244,19 @@ class RunStore:
         start_worker(run.dir, status.attempt, environment)
         return run
 
-    def list(self) -> list[Run]:
-        """Runs, newest first; folders without a config are passed over."""
+    def list(self, archived: bool = False) -> list[Run]:
+        """Runs, newest first, archived ones only on request; folders without a config are passed over."""
         if not self.root.is_dir():
             return []
         found = [Run(path) for path in self.root.iterdir() if (path / "config.json").is_file()]
-        return sorted(found, key=lambda run: run.id, reverse=True)
+        return sorted((r for r in found if archived or not r.archived), key=lambda run: run.id, reverse=True)
 
     def get(self, name: str) -> Run:
         """The run with this id, this unique beginning of one, or this unique end of one.
 
         Raises RunError for none or several.
         """
-        runs = {run.id: run for run in self.list()}
+        runs = {run.id: run for run in self.list(archived=True)}
         if name in runs:
             return runs[name]
         near = [run for key, run in runs.items() if name and (key.startswith(name) or key.endswith(name))]
@@ -265,6 +271,21 @@ class RunStore:
                 f"there's no run {name!r}: no runs under {str(self.root)!r} yet. Start one with `ctkd distill`."
             )
         raise unknown("run", name, runs, RunError)
+
+    def archive(self, name: str, archived: bool = True) -> Run:
+        """Put a run out of sight, or back (`archived=False`); nothing of it is lost.
+
+        Raises RunError for a run that hasn't ended.
+        """
+        run = self.get(name)
+        mark = run.dir / "control" / "archived"
+        if not archived:
+            mark.unlink(missing_ok=True)
+        elif run.status().ended_already:
+            mark.touch()
+        else:
+            raise RunError(f"run {run.id!r} is {run.status().state}; cancel it before archiving it.")
+        return run
 
     def remove(self, name: str) -> None:
         """Delete a run's folder. Raises RunError while the run is alive."""
