@@ -19,7 +19,7 @@ setup: .venv/.installed  ## make .venv with everything the product needs
 setup-dev: .venv/.installed-dev  ## the same plus development tools and a browser
 
 test: setup-dev  ## every test, the browser ones included
-	$(BIN)/ctkd prepare
+	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-fast: setup-dev  ## without the slow and the browser tests

@@ -5,7 +5,6 @@ Every row is one complete run of the preset in this process, as `ctkd distill --
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import tempfile
 import time
@@ -31,11 +30,12 @@ def main() -> None:
         store = RunStore(Path(folder))
         for method in args.method or ["sft", "uld", "sedi"]:
             for seed in range(args.seeds):
-                config = dataclasses.replace(PRESETS[args.preset], method=method, method_options={}, seed=seed)
+                config = PRESETS[args.preset].replace(method=method, seed=seed)
                 start = time.perf_counter()
                 run = ctkd_core.distill(config, store=store)
                 metrics = run.summary()["metrics"]
-                rows.append({"method": method, "seed": seed, "seconds": time.perf_counter() - start, **metrics})
+                seconds = time.perf_counter() - start
+                rows.append({"method": method, "seed": seed, "seconds": seconds, **metrics})
                 print(rows[-1], flush=True)
     save(args.out, rows, summary=_summary(rows), preset=args.preset)
 

@@ -107,8 +107,8 @@ def align_sample(
     max_length      tokens a side keeps; the end is cut, and groups that aren't complete on both sides are dropped
     method          whose alignment joins the sides; a method that needs no groups of its own (SFT, ULD) gets byte spans
 
-    A tokenizer that puts BOS before a text by itself does so here. EOS ends the side whose tokenizer has one; where both have, EOS and
-    EOS form the last group.
+    A tokenizer that puts BOS before a text by itself does so here. EOS ends the side whose tokenizer has one; where
+    both have, EOS and EOS form the last group.
     Raises AlignmentError for unknown methods, options or an impossible max_length.
     """
     if max_length is not None and max_length < 1:
