@@ -75,7 +75,9 @@ def _recall() -> None:
         st.session_state["typed"] = TEXTS.get(name, TEXTS[DEFAULT]).text
         return
     st.session_state["typed"] = ""
-    if snapshot := st.query_params.get("snapshot"):
+    # another page's link drops what no widget binds; the session still knows the text that was typed
+    if snapshot := st.query_params.get("snapshot") or st.session_state.get("own_snapshot"):
+        st.query_params["snapshot"] = snapshot
         try:
             st.session_state["typed"] = snapshots.load_text(snapshot)
         except CtkdError as fault:
@@ -118,7 +120,7 @@ def _uploaded() -> None:
 def _keep(text: str) -> None:
     _show(text)
     try:
-        st.query_params["snapshot"] = snapshots.save_text(text)
+        st.query_params["snapshot"] = st.session_state["own_snapshot"] = snapshots.save_text(text)
     except (CtkdError, OSError) as fault:
         # the text can still be looked at, only its link won't work
         st.session_state["text_problem"] = f"The text can't be saved for its link: {fault}"

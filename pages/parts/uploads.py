@@ -23,6 +23,8 @@ def upload_tokenizer() -> None:
             on_change=_uploaded,
         )
         st.caption(f"It becomes the {side}. Its text is never executed; a child process reads it first.")
+    if st.session_state.pop("tokenizer_chosen", False):
+        st.rerun()  # the whole page: the bar above shows the name, and loads it
     if problem := st.session_state.pop("tokenizer_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
 
@@ -37,3 +39,4 @@ def _uploaded() -> None:
         st.session_state["tokenizer_problem"] = str(fault)
         return
     st.session_state[st.session_state.get("upload_side") or "student"] = str(path)
+    st.session_state["tokenizer_chosen"] = True

@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 VIEWS = {
     "": "[data-testid=stMetric], .st-key-group_card, h1",
     "/align": ".ctkd .chip",
-    "/align?method=cdm&against=sedi&group=3": ".js-plotly-plot",
+    "/align?method=cdm&against=sedi&group=3&tab=Path": ".js-plotly-plot",
     "/runs": ".st-key-first_run, [data-testid=stDataFrame]",
 }
 

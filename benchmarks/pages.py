@@ -1,0 +1,118 @@
+"""How long a reader waits: page loads, edit to repaint, click to card; a real server and a real Chromium.
+
+A load is counted until the page shows its content and no script runs; an edit from Ctrl+Enter until the new text's
+chips are drawn; a click until the card names the group.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from _record import arguments, save
+
+ROOT = Path(__file__).resolve().parents[1]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+READY = {"/": "h1", "/align": ".ctkd .chip", "/align?method=cdm&tab=Path": ".js-plotly-plot", "/runs": ".stButton"}
+
+# From the key press until the component's next frame with new chips.
+WATCH = """() => {
+  const chips = document.querySelector('[class*=st-key-chips]');
+  const root = [...chips.querySelectorAll('*')].map(e => e.shadowRoot).find(Boolean);
+  window.repaint = new Promise(done => {
+    const start = performance.now();
+    const drawn = () => requestAnimationFrame(() => done(performance.now() - start));
+    new MutationObserver((_, o) => { o.disconnect(); drawn(); }).observe(root, {subtree: true, childList: true});
+  });
+}"""
+
+
+def main() -> None:
+    """Start the app on a free port, measure, write the table."""
+    from playwright.sync_api import sync_playwright
+
+    parser = arguments(__doc__ or "", "pages.json")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    server = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait(address)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            rows = [{"what": "first /align after the server's start", **_summary([_load(browser, address, "/align")])}]
+            for path in READY:
+                _load(browser, address, path)
+                loads = [_load(browser, address, path) for _ in range(args.repeats)]
+                rows.append({"what": f"warm {path}", **_summary(loads)})
+            rows += _edits(browser, address, 2 * args.repeats)
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+    save(args.out, rows)
+
+
+def _wait(address: str) -> None:
+    for _ in range(200):
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit("the app didn't start")
+
+
+def _load(browser, address: str, path: str) -> float:
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    start = time.perf_counter()
+    page.goto(address + path)
+    page.wait_for_selector(READY[path], timeout=60_000)
+    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=60_000)
+    took = (time.perf_counter() - start) * 1000
+    context.close()
+    return took
+
+
+def _edits(browser, address: str, repeats: int) -> list[dict]:
+    page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    page.goto(f"{address}/align")
+    page.wait_for_selector(".ctkd .chip")
+    text = "The keeper counted 1,247 shells and 36 naïve gulls. " * 200
+    edits, clicks = [], []
+    for k in range(repeats + 1):
+        area = page.locator("textarea")
+        area.fill((f"edit{k} " + text)[:6000])
+        page.evaluate(WATCH)
+        area.press("Control+Enter")
+        edits.append(page.evaluate("() => window.repaint"))
+        chip = page.locator(".group .chip").nth(2 * k + 1)
+        chip.scroll_into_view_if_needed()
+        group = chip.evaluate("e => e.closest('.group').dataset.g")
+        start = time.perf_counter()
+        chip.click()
+        page.locator(".st-key-group_card").get_by_text(f"Group {group}", exact=True).wait_for()
+        clicks.append((time.perf_counter() - start) * 1000)
+    return [
+        {"what": "edit to repaint, 6,000 characters", **_summary(edits[1:])},
+        {"what": "click to pinned card", **_summary(clicks[1:])},
+    ]
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    return {"median_ms": statistics.median(values), "most_ms": max(values), "n": len(values)}
+
+
+if __name__ == "__main__":
+    main()
