@@ -48,7 +48,7 @@ def main() -> None:
         with cell, st.container(border=True, height="stretch"):
             st.page_link(state.PAGES[page], label=f"**{title}**", icon=icon, query_params=params, width="stretch")
             st.caption(text)
-    st.header("Start with a pair", anchor=False)
+    st.header("Start with a pair: teacher → student", anchor=False)
     for cell, preset in zip(st.columns(3), PRESETS):
         with cell:
             preset_card(*preset)

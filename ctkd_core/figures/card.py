@@ -111,9 +111,9 @@ def _verdict(alignment: Alignment, group: int, other: Alignment) -> Verdict:
     for a, b, c, d in found[:3].tolist():
         left = shorten(visible_bytes(b"".join(other.student.token_bytes[a:b])), 24) or "∅"
         right = shorten(visible_bytes(b"".join(other.teacher.token_bytes[c:d])), 24) or "∅"
-        pieces.append(f"{left} ~ {right}")
+        pieces.append(f"[{left} ~ {right}]")  # brackets as in `ctkd compare`: a token may be a comma
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return Verdict(other.method, False, "pairs " + ", ".join(pieces) + more)
+    return Verdict(other.method, False, "pairs " + " ".join(pieces) + more)
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

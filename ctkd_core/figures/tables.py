@@ -69,11 +69,11 @@ def _pairs(alignment: Alignment, region: NDArray[np.int32]) -> str:
     inside = ((g[:, 0] < s1) & (g[:, 1] > s0)) | ((g[:, 2] < t1) & (g[:, 3] > t0))
     rows = g[inside]
     parts = [
-        f"{_text(b''.join(alignment.student.token_bytes[a:b]), 24) or '∅'} ~ "
-        f"{_text(b''.join(alignment.teacher.token_bytes[c:d]), 24) or '∅'}"
+        f"[{_text(b''.join(alignment.student.token_bytes[a:b]), 24) or '∅'} ~ "
+        f"{_text(b''.join(alignment.teacher.token_bytes[c:d]), 24) or '∅'}]"
         for a, b, c, d in rows[:6].tolist()
     ]
-    return "   ".join(parts) + (f"   … {len(rows) - 6} more" if len(rows) > 6 else "")
+    return " ".join(parts) + (f" … {len(rows) - 6} more" if len(rows) > 6 else "")
 
 
 def _text(data: bytes, limit: int = MAX_CHARACTERS) -> str:

@@ -63,7 +63,12 @@ def picture(view: View) -> None:
         st.button("Unpin", key="unpin", icon=":material/close:", on_click=pin, args=(None,), disabled=pinned is None)
         ids = st.toggle("ids", key="ids", persist_state="session", help="Index and id under every token")
         ribbons = st.toggle(
-            f"draw {b.method if b else 'B'}", key="draw_b", value=True, disabled=b is None, persist_state="session"
+            f"draw {b.method if b else a.method}",
+            key="draw_b",
+            value=True,
+            disabled=b is None,
+            persist_state="session",
+            help=None if b else "Choose another method under “compared with” to see where the two differ.",
         )
         page = st.pagination(len(starts), key="chip_page") if len(starts) > 1 else 1
     data = chip_page(a, page - 1, b if ribbons else None)

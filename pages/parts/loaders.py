@@ -98,17 +98,18 @@ def metric_rows(run: Run) -> list[dict[str, Any]]:
 
 
 class _Tail:
-    """What was read of one file, shared by all sessions."""
+    """What was read of one run's file, shared by all sessions."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_dir: str) -> None:
+        self.run_dir = run_dir
         self.rows: list[dict[str, Any]] = []
         self.offset = 0
         self.lock = threading.Lock()
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _tail(_run_dir: str) -> _Tail:
-    return _Tail()
+def _tail(run_dir: str) -> _Tail:  # the name has no underscore: Streamlit would leave it out of the key
+    return _Tail(run_dir)
 
 
 def estimate(config: RunConfig) -> float | None:

@@ -45,22 +45,22 @@ def _live(run_id: str, was_ended: bool) -> None:
     except CtkdError as fault:
         st.error(state.plain(str(fault)), icon=":material/error:")
         return
-    if status.ended_already and not was_ended:
-        st.rerun()  # mount it again without the timer
+    if status.ended_already != was_ended:
+        st.rerun()  # it ended, or was resumed: mount it again without the timer, or with it
     rows = loaders.metric_rows(run)
-    _status(run, status)
+    _status(run, status, rows)
     _numbers(status, rows)
     _curves(rows)
     _samples(run)
     _more(run)
 
 
-def _status(run: Run, status: RunStatus) -> None:
+def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"{dot(status.state)} **{status.state}**", width="content")
         with st.container(width="stretch"):
             share = progress(status.step, status.total_steps)
-            left = remaining(status.step, status.total_steps, status.seconds)
+            left = remaining(status.step, status.total_steps, _trained(status, rows))
             text = f"step {status.step} of {status.total_steps}"
             if not status.ended_already and left is not None:
                 text += f", about {duration(left)} left"
@@ -82,6 +82,12 @@ def _status(run: Run, status: RunStatus) -> None:
     if status.message:
         show = {"failed": st.error, "lost": st.warning}.get(status.state)
         (show or st.caption)(state.plain(status.message))
+
+
+def _trained(status: RunStatus, rows: list[dict[str, Any]]) -> float | None:
+    """Seconds that the steps so far take at the pace of the latest ones; loading and evaluating are not steps."""
+    pace = [row["seconds"] for row in rows if row.get("kind") == "train" and row.get("seconds")][-10:]
+    return status.step * sum(pace) / len(pace) if pace else None
 
 
 def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:

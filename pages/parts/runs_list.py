@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import streamlit as st
@@ -69,6 +70,8 @@ def _table(was_alive: bool) -> None:
     rows = [row for row in every if shown or not row["archived"]]
     if was_alive and not any(row["status"] in ALIVE for row in rows):
         st.rerun()  # mount it again without the timer
+    # Ticks are row numbers: when the rows change, another run must not inherit them, nor an open "Delete".
+    those = hashlib.sha256(" ".join(row["run_id"] for row in rows).encode()).hexdigest()[:12]
     event = st.dataframe(
         [
             {
@@ -87,7 +90,7 @@ def _table(was_alive: bool) -> None:
             }
             for row in rows
         ],
-        key="runs_table",
+        key=f"runs_table_{those}",
         on_select="rerun",
         selection_mode="multi-row",
         hide_index=True,
@@ -115,9 +118,9 @@ def _table(was_alive: bool) -> None:
                 for name in chosen:
                     loaders.store().archive(name, archived=not back)
                 st.rerun()
-        with st.popover("Delete", icon=":material/delete:", disabled=not chosen):
-            count = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
-            st.markdown(f"Delete {count} with all checkpoints? There is no way back.")
+        with st.popover("Delete", key=f"delete_{those}", icon=":material/delete:", disabled=not chosen):
+            count = f"run {chosen[0]}" if len(chosen) == 1 else f"{len(chosen)} runs"
+            st.markdown(f"Delete {state.plain(count)} with all checkpoints? There is no way back.")
             if st.button("Delete for good", key="delete"):
                 with state.errors_shown():
                     for name in chosen:

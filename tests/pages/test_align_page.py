@@ -221,3 +221,15 @@ def test_page_imports_neither_torch_nor_transformers():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr[-2000:]
+
+
+def test_an_uploaded_tokenizer_becomes_the_student():
+    from tests.tiny import tiny_byte_level
+
+    data = tiny_byte_level().backend.to_str().encode()
+    at = opened("align")
+    at.file_uploader(key="tokenizer_file").set_value(("tokenizer.json", data, "application/json")).run()
+    assert not at.exception and not at.error
+    assert at.query_params["student"].endswith("tokenizer.json")
+    assert at.session_state["student"] == at.query_params["student"]
+    assert len(chips(at)["groups"]) > 0

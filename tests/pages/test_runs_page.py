@@ -67,6 +67,17 @@ def test_list_shows_status_pair_and_bits_per_byte():
     assert len(table["loss"][0]) == 10
 
 
+def test_each_run_shows_its_own_metrics():
+    long, short = made(steps=10), made(steps=4)
+    with (short.dir / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "eval", "step": 4, "time": 21.0, "bits_per_byte": 2.25}) + "\n")
+    shown = {}
+    for run in (long, short):
+        at = opened("runs", run=run.id)
+        shown[run.id] = {m.label: m.value for m in at.metric}["bits per byte now"]
+    assert shown == {long.id: "1.750", short.id: "2.250"}
+
+
 def test_detail_shows_the_number_the_curves_and_the_samples():
     run = made(name="mine")
     at = opened("runs", run=run.id)
