@@ -92,9 +92,8 @@ def _with_loss_noticed(status: RunStatus, run_dir: Path) -> RunStatus:
     if reread.state in ENDED:
         return reread
     where = f"at step {status.step} of {status.total_steps}" if status.step else "before its first step"
-    return replace(
-        status, state="lost", message=f"The process {pid} ended without a word {where}; its log says more. Resume it."
-    )
+    message = f"The process {pid} ended without a word {where}: killed, or the machine went down. Resume it."
+    return replace(status, state="lost", message=message)
 
 
 def _alive_elsewhere(status: RunStatus) -> bool:
