@@ -96,7 +96,7 @@ _ROWS = (
             "That several pieces together spell one token: costs compare single pieces, so a long word against "
             "its pieces is often cut in the wrong place."
         ),
-        needs=("logits", "entropy", "pairs"),
+        needs=("logits", "entropy", "pairs", "groups"),
         aligner="ctkd_core.alignment.dtw:cdm",
         align_options=(
             Option(

@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from ctkd_core import methods
 from ctkd_core.alignment.base import KINDS
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.errors import LossInputError, RunError
 from ctkd_core.losses import loss as method_loss
 from ctkd_core.losses import make_state
+from ctkd_core.losses.base import StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, collate
 
 if TYPE_CHECKING:
@@ -56,8 +58,9 @@ class DistillTrainer(Trainer):
         self._options = dict(config.method_options)
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
+        self._row = methods.get(config.method)
         width = model.get_output_embeddings().weight.shape[0]
-        state = make_state(config.method, width, **self._options)
+        state = make_state(config.method, width, context=_context(model, teacher, tokenizers), **self._options)
         if state is not None:
             model.add_module(STATE, state)
         self._parameters = sum(int(p.numel()) for p in model.parameters())
@@ -80,15 +83,19 @@ class DistillTrainer(Trainer):
     ) -> Any:
         """The method's loss of one batch: logits [B, Ts, Vs] against the frozen teacher's [B, Tt, Vt]."""
         batch: AlignedBatch = inputs["batch"].to(self.args.device)
-        logits = model(input_ids=batch.student_ids, attention_mask=batch.student_attention, use_cache=False).logits
+        plain = self.accelerator.unwrap_model(model)
+        logits, states = self._forward(model, plain, batch.student_ids, batch.student_attention)
+        teacher_logits, teacher_states = self._ask_teacher(batch)
         try:
             out = method_loss(
                 self._config.method,
                 logits,
-                self._teacher_logits(batch),
+                teacher_logits,
                 batch,
                 variant=self._config.variant,
-                state=getattr(self.accelerator.unwrap_model(model), STATE, None),
+                state=getattr(plain, STATE, None),
+                student_states=states,
+                teacher_states=teacher_states,
                 **self._options,
             )
         except LossInputError as fault:
@@ -99,12 +106,20 @@ class DistillTrainer(Trainer):
         self._note(value, out, batch)
         return (out.loss, {"logits": logits}) if return_outputs else out.loss
 
-    def _teacher_logits(self, batch: AlignedBatch) -> Tensor | None:
+    def _ask_teacher(self, batch: AlignedBatch) -> tuple[Tensor | None, States | None]:
         if self._teacher is None:
-            return None
+            return None, None
         with torch.no_grad(), self.accelerator.autocast():
-            ids, mask = batch.teacher_ids, batch.teacher_attention
-            return self._teacher(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            return self._forward(self._teacher, self._teacher, batch.teacher_ids, batch.teacher_attention)
+
+    def _forward(self, model: Any, plain: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, States | None]:
+        """Logits [B, T, V], and hidden states where the method reads them."""
+        deep = "hidden_states" in self._row.needs
+        out = model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=deep)
+        if not deep:
+            return out.logits, None
+        head, embeddings = plain.get_output_embeddings().weight, plain.get_input_embeddings().weight
+        return out.logits, States(tuple(out.hidden_states), head, embeddings)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return inputs  # compute_loss moves the batch; it is no plain dictionary of tensors
@@ -170,6 +185,21 @@ def training_arguments(config: RunConfig, output_dir: Path, device: str) -> Trai
         label_names=[],
         dataloader_pin_memory=False,
         dataloader_num_workers=0,  # samples are aligned already, collating takes a millisecond
+    )
+
+
+def _context(model: Any, teacher: Any, tokenizers: tuple[Tokenizer, Tokenizer]) -> StateContext:
+    head = model.get_output_embeddings().weight.detach()
+    other = None if teacher is None else teacher.get_output_embeddings().weight.detach()
+    return StateContext(
+        student_vocab=head.shape[0],
+        teacher_vocab=None if other is None else other.shape[0],
+        student_width=head.shape[1],
+        teacher_width=None if other is None else other.shape[1],
+        student_head=head,
+        teacher_head=other,
+        student=tokenizers[0],
+        teacher=tokenizers[1],
     )
 
 

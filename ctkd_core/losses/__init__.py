@@ -13,7 +13,7 @@ from ctkd_core.errors import LossInputError
 if TYPE_CHECKING:
     import torch
 
-    from ctkd_core.losses.base import LossOutput
+    from ctkd_core.losses.base import LossOutput, StateContext, States
     from ctkd_core.losses.batch import AlignedBatch
 
 __all__ = ["loss", "make_state"]
@@ -27,6 +27,9 @@ def loss(
     variant: str = "clean",
     *,
     state: torch.nn.Module | None = None,
+    student_states: States | None = None,
+    teacher_states: States | None = None,
+    projection: Any = None,
     chunk_rows: int | None = None,
     **options: Any,
 ) -> LossOutput:
@@ -34,27 +37,37 @@ def loss(
 
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]: any float dtype, row i predicts token i + 1; the teacher
     gets no gradient. `state` is what `make_state` gave for this method. `chunk_rows`: rows computed at a time (default:
-    as many as suit the device); results don't depend on it.
+    as many as suit the device); results don't depend on it. `student_states`, `teacher_states`: for methods that need
+    "hidden_states". `projection`: for methods that need one, a Projection or a scipy matrix [Vs, Vt]; by default the
+    method's own map of the batch's tokenizers, kept on disk.
     Raises LossInputError for an unknown method, variant or option, and for inputs that don't fit together.
     """
     row = _training(name)
     row.check_variant(variant, LossInputError)
     resolved = row.resolve_loss(options, LossInputError)
-    if state is not None:
-        resolved["state"] = state
+    extras = {
+        "state": state,
+        "student_states": student_states,
+        "teacher_states": teacher_states,
+        "projection": projection,
+    }
+    resolved |= {key: value for key, value in extras.items() if value is not None}
     return methods.load(row.loss or "")(
         student_logits, teacher_logits, batch, variant=variant, chunk_rows=chunk_rows, **resolved
     )
 
 
-def make_state(name: str, student_vocab: int, **options: Any) -> torch.nn.Module | None:
+def make_state(
+    name: str, student_vocab: int, *, context: StateContext | None = None, **options: Any
+) -> torch.nn.Module | None:
     """The module that method `name` trains beside the student, or None for methods without one.
 
-    student_vocab: width of the student's logits. Add its parameters to the optimiser and pass it to `loss` as `state`.
+    student_vocab: width of the student's logits. context: what else is known of both models; methods with projectors
+    between hidden states need it. Add the module's parameters to the optimiser and pass it to `loss` as `state`.
     """
     row = _training(name)
     resolved = row.resolve_loss(options, LossInputError)
-    return methods.load(row.state)(student_vocab, **resolved) if row.state else None
+    return methods.load(row.state)(student_vocab, context=context, **resolved) if row.state else None
 
 
 def _training(name: str) -> methods.Method:

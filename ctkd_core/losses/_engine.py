@@ -127,17 +127,43 @@ def rows_per_chunk(width: int, device: torch.device, chunk_rows: int | None = No
     return max(1, chunk_rows or elements // max(1, width))
 
 
+def chunk_spans(n_rows: int, step: int, cuts: Tensor | None = None) -> list[slice]:
+    """Consecutive slices over `n_rows` rows, `step` rows each.
+
+    cuts: bool [R], True where a chunk may begin. A chunk then ends at the last such place within `step` rows, or later
+    where the rows between two such places are more than `step`.
+    """
+    if cuts is None:
+        return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+    places = [*cuts.nonzero().flatten().tolist(), n_rows]
+    spans: list[slice] = []
+    start = end = 0
+    for place in places:
+        if place - start > step and end > start:
+            spans.append(slice(start, end))
+            start = end
+        end = place
+    return [*spans, slice(start, n_rows)] if start < n_rows else spans
+
+
 def evaluate(
-    logits: Tensor, rows: Tensor, terms: Sequence[Term], dtype: torch.dtype, chunk_rows: int | None = None
+    logits: Tensor,
+    rows: Tensor,
+    terms: Sequence[Term],
+    dtype: torch.dtype,
+    chunk_rows: int | None = None,
+    cuts: Tensor | None = None,
 ) -> RowSums:
     """Sum over rows and terms of coefficient * norm * value.
 
     logits [..., V] any float dtype; rows int64 [R] distinct, into the flattened leading dimensions.
+    cuts: bool [R], True where a chunk may begin (default: everywhere), for kernels that look at several rows at once,
+    such as the rows of one group; the first row always begins a chunk.
     The loss is a scalar of the compute dtype, once differentiable with respect to `logits` and every parameter.
     """
     parameters = [p for term in terms for p in term.parameters]
     wanted = torch.is_grad_enabled() and (logits.requires_grad or any(p.requires_grad for p in parameters))
-    plan = Plan(rows, terms, dtype, chunk_rows, wanted)
+    plan = Plan(rows, terms, dtype, chunk_rows, wanted, cuts)
     loss, *values = _RowSum.apply(plan, logits, *parameters)
     return RowSums(loss, values)
 
@@ -151,6 +177,7 @@ class Plan:
     dtype: torch.dtype
     chunk_rows: int | None
     want_gradient: bool
+    cuts: Tensor | None = None
 
     def run(self, logits: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor] | None]:
         """The loss, the values [R, n] of each term, and the gradients of the loss for logits and parameters."""
@@ -162,8 +189,7 @@ class Plan:
         ]
         parts: list[list[Tensor]] = [[] for _ in self.terms]
         step = rows_per_chunk(logits.shape[-1], logits.device, self.chunk_rows)
-        for start in range(0, len(self.rows), step):
-            span = slice(start, min(start + step, len(self.rows)))
+        for span in chunk_spans(len(self.rows), step, self.cuts):
             index = self.rows[span]
             chunk = Chunk(span, buffers.gather("logits", logits, index), None, buffers)
             if gradient is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from ctkd_core.errors import LossInputError
 from ctkd_core.losses._engine import Chunk, RowSums, Term, compute_dtype, evaluate
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 
-__all__ = ["LossOutput", "Rows", "Tail", "cross_entropy_term", "finish", "response_rows"]
+__all__ = ["LossOutput", "Rows", "StateContext", "States", "Tail", "cross_entropy_term", "finish", "response_rows"]
 
 
 class Tail(StrEnum):
@@ -63,6 +64,36 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.flat)
+
+
+@dataclass(frozen=True)
+class States:
+    """What a loss may read of one model besides its logits; the teacher's carry no gradient.
+
+    hidden      tuple of float [B, T, d]: the embeddings' output first, the last layer's (as the head reads it) last
+    head        float [V, d] output embeddings; embeddings float [V, d] input embeddings (often the same tensor)
+    """
+
+    hidden: tuple[Tensor, ...]
+    head: Tensor
+    embeddings: Tensor
+
+
+@dataclass(frozen=True)
+class StateContext:
+    """What a method may need to build the module that it trains beside the student.
+
+    student_head, teacher_head  float [V, d] output embeddings or None; student, teacher  the tokenizers or None
+    """
+
+    student_vocab: int
+    teacher_vocab: int | None = None
+    student_width: int | None = None
+    teacher_width: int | None = None
+    student_head: Tensor | None = None
+    teacher_head: Tensor | None = None
+    student: Any = None
+    teacher: Any = None
 
 
 def response_rows(labels: Tensor) -> Rows:
@@ -147,9 +178,13 @@ def finish(
     *,
     teacher_logits: Tensor | None = None,
     chunk_rows: int | None = None,
+    cuts: Tensor | None = None,
 ) -> LossOutput:
-    """Run the engine and put the result together; raises LossInputError where a value isn't finite."""
-    sums = evaluate(logits, rows.flat, terms, compute_dtype(logits, teacher_logits), chunk_rows)
+    """Run the engine and put the result together; raises LossInputError where a value isn't finite.
+
+    cuts: bool [R], rows at which a chunk may begin (see `_engine.evaluate`).
+    """
+    sums = evaluate(logits, rows.flat, terms, compute_dtype(logits, teacher_logits), chunk_rows, cuts)
     _check_finite(sums, terms, rows)
     means: dict[str, Tensor] = {}
     mixed = torch.zeros(len(rows), dtype=torch.float64, device=logits.device)

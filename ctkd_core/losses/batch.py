@@ -40,6 +40,7 @@ class AlignedSample:
     student_response_start, teacher_response_start  first response token
     groups     int32 [G, 4]: s0, s1, t0, t1, half-open positions in the ids, two-sided, the EOS group last
     truncated  whether max_length cut a side
+    pairs      int32 [P, 2]: student, teacher positions on the path of a method that has one (EOS with EOS last)
     """
 
     student_ids: NDArray[np.int32]
@@ -48,6 +49,7 @@ class AlignedSample:
     teacher_response_start: int
     groups: NDArray[np.int32]
     truncated: bool = False
+    pairs: NDArray[np.int32] | None = None
 
     @property
     def n_learnt(self) -> int:
@@ -65,6 +67,7 @@ class AlignedBatch:
     groups  int64 [G, 5]: sample, s0, s1, t0, t1; positions in the padded sequences; two-sided response groups and
             one EOS-EOS group at the end of each complete response
     student, teacher  the tokenizers, for losses that move token identities; may be None for others
+    pairs   int64 [P, 3]: sample, student, teacher position of each step of a path; None for methods without paths
     """
 
     student_ids: torch.Tensor
@@ -76,6 +79,7 @@ class AlignedBatch:
     groups: torch.Tensor
     student: Tokenizer | None = None
     teacher: Tokenizer | None = None
+    pairs: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.student_ids)
@@ -84,7 +88,8 @@ class AlignedBatch:
         """The same batch on another device."""
         names = ("student_ids", "teacher_ids", "student_labels", "teacher_labels", "groups")
         masks = ("student_attention", "teacher_attention")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names + masks})
+        moved = {name: getattr(self, name).to(device) for name in names + masks}
+        return replace(self, **moved, pairs=None if self.pairs is None else self.pairs.to(device))
 
 
 def align_sample(
@@ -116,12 +121,15 @@ def align_sample(
     s_prompt = prompt_ids(prompt, student)
     t_prompt = prompt_ids(prompt if teacher_prompt is None else teacher_prompt, teacher)
     s, t = encode_response(completion, student), encode_response(completion, teacher)
-    groups = _response_groups(s, t, method, variant, align_options)
-    groups = groups + np.array([len(s_prompt), len(s_prompt), len(t_prompt), len(t_prompt)], dtype=np.int32)
+    groups, pairs = _response_groups(s, t, method, variant, align_options)
+    before = np.array([len(s_prompt), len(t_prompt)], dtype=np.int32)
+    groups = groups + before.repeat(2)
+    pairs = None if pairs is None else pairs + before
     s_ids, t_ids = [*s_prompt, *s.ids.tolist()], [*t_prompt, *t.ids.tolist()]
     if student.eos_id is not None and teacher.eos_id is not None:
         eos = np.array([[len(s_ids), len(s_ids) + 1, len(t_ids), len(t_ids) + 1]], dtype=np.int32)
         groups = np.concatenate([groups, eos])
+        pairs = None if pairs is None else np.concatenate([pairs, eos[:, [0, 2]]])
     s_ids += [] if student.eos_id is None else [student.eos_id]
     t_ids += [] if teacher.eos_id is None else [teacher.eos_id]
     limit = max(len(s_ids), len(t_ids)) if max_length is None else max_length
@@ -133,6 +141,7 @@ def align_sample(
         teacher_response_start=min(len(t_prompt), limit),
         groups=groups[kept].astype(np.int32),
         truncated=max(len(s_ids), len(t_ids)) > limit,
+        pairs=None if pairs is None else pairs[(pairs < limit).all(axis=1)].astype(np.int32),
     )
 
 
@@ -178,16 +187,19 @@ def _char_spans(data: bytes, spans: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack([first, begun[spans[:, 1]]], axis=1).astype(np.int64)
 
 
-def _response_groups(s: Encoding, t: Encoding, method: str, variant: str, options: dict[str, Any]) -> NDArray[np.int32]:
+def _response_groups(
+    s: Encoding, t: Encoding, method: str, variant: str, options: dict[str, Any]
+) -> tuple[NDArray[np.int32], NDArray[np.int32] | None]:
     row = methods.get(method, AlignmentError)
     row.check_variant(variant, AlignmentError)
     resolved = row.resolve_align(options, AlignmentError)
     if row.aligner is None or "groups" not in row.needs:
         # SFT joins nothing and ULD pairs rows by index; their values per group still want byte-exact groups.
         row, variant, resolved = methods.get("sedi"), "clean", {}
-    groups = methods.load(row.aligner or "")(s, t, variant=variant, **resolved).groups
+    alignment = methods.load(row.aligner or "")(s, t, variant=variant, **resolved)
+    groups = alignment.groups
     two_sided = (groups[:, 0] < groups[:, 1]) & (groups[:, 2] < groups[:, 3])
-    return groups[two_sided].astype(np.int32)
+    return groups[two_sided].astype(np.int32), alignment.pairs
 
 
 def collate(
@@ -213,6 +225,11 @@ def collate(
         np.concatenate([np.full((len(x.groups), 1), i), x.groups + _shift(s[3][i], t[3][i])], axis=1)
         for i, x in enumerate(samples)
     ]
+    pairs = [
+        np.concatenate([np.full((len(x.pairs), 1), i), x.pairs + _shift(s[3][i], t[3][i])[1:3]], axis=1)
+        for i, x in enumerate(samples)
+        if x.pairs is not None
+    ]
     return AlignedBatch(
         student_ids=torch.from_numpy(s[0]),
         teacher_ids=torch.from_numpy(t[0]),
@@ -223,6 +240,7 @@ def collate(
         groups=torch.from_numpy(np.concatenate(groups).astype(np.int64).reshape(-1, 5)),
         student=student,
         teacher=teacher,
+        pairs=torch.from_numpy(np.concatenate(pairs).astype(np.int64)) if pairs else None,
     )
 
 

@@ -51,8 +51,8 @@ def test_rows_of_the_metrics_file_have_the_promised_keys(pair, store):
 def test_sft_does_not_ask_the_teacher_while_it_trains(pair, store, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "ctkd_core.distill.trainer.DistillTrainer._teacher_logits",
-        lambda self, batch: asked.append(self._teacher),
+        "ctkd_core.distill.trainer.DistillTrainer._ask_teacher",
+        lambda self, batch: (asked.append(self._teacher), None),
     )
     ctkd_core.distill(pair.config(method="sft", steps=2), store)
     assert asked == [None, None]

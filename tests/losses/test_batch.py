@@ -190,3 +190,26 @@ def test_bos_only_where_the_tokenizer_itself_puts_it():
     sample = align_sample("Say:", " hello", mistral, smollm2)
     assert sample.student_ids[0] == mistral.bos_id
     assert smollm2.bos_id not in sample.teacher_ids.tolist()
+
+
+def test_pairs_of_a_path_move_with_the_prompt_and_the_padding():
+    student, teacher = pair()
+    chosen = [align_sample("The teacher reads:", text, student, teacher, "cdm") for text in TEXTS[:2]]
+    for sample in chosen:
+        assert sample.pairs is not None
+        assert sample.pairs[0].tolist() == [sample.student_response_start, sample.teacher_response_start]
+        assert sample.pairs[-1].tolist() == [len(sample.student_ids) - 1, len(sample.teacher_ids) - 1]  # EOS with EOS
+    for pad in ("right", "left"):
+        batch = collate(chosen, student, teacher, pad=pad)
+        for sample, s, t in batch.pairs.tolist():
+            assert batch.student_labels[sample, s] != -100
+            assert batch.teacher_labels[sample, t] != -100
+        assert len(batch.pairs) == sum(len(x.pairs) for x in chosen)
+
+
+def test_pairs_beyond_max_length_are_cut():
+    student, teacher = pair()
+    sample = align_sample("The teacher reads:", TEXTS[0], student, teacher, "cdm", max_length=14)
+    assert sample.truncated
+    assert (sample.pairs < 14).all()
+    assert collate([align_sample("x", " y", student, teacher)], student, teacher).pairs is None
