@@ -81,8 +81,23 @@ _ROWS = (
                 "positional",
                 "Compare by index (the paper) or by byte-exact groups (last row of each side).",
                 choices=("positional", "groups"),
-                source="methods: gold_uld.md section 1",
+                source="paper: by index",
             ),
+            Option(
+                "top_k",
+                "int",
+                0,
+                "Compare only the largest k probabilities of either side; 0 compares all of them.",
+                low=0,
+                high=4096,
+                advanced=True,
+            ),
+        ),
+        variants=("clean", "released"),
+        variant_note=(
+            "Released (TRL without groups): the rows at the answer's own tokens are compared, which predict the "
+            "tokens after them; the last token is left out whether it is EOS or not; samples without an answer count "
+            "as 0. Clean compares the rows that predict the answer's tokens, over the samples that have pairs."
         ),
     ),
     Method(

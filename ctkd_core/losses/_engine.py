@@ -98,6 +98,8 @@ class Term:
                   there is one). Rows whose norm is 0 may hold anything; they are ignored.
     parameters    tensors other than the logits that learn from this term
     gradients     where the kernel adds d loss / d parameter, same shapes
+    owner         int64 [R] the group that each row's value belongs to, -1 for none; default: the group of the token
+                  that the row predicts
     """
 
     names: tuple[str, ...]
@@ -106,6 +108,7 @@ class Term:
     kernel: Kernel
     parameters: tuple[Tensor, ...] = ()
     gradients: tuple[Tensor, ...] = ()
+    owner: Tensor | None = None
 
 
 @dataclass(frozen=True)

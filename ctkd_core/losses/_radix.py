@@ -101,6 +101,26 @@ def _sort_pairs(keys, first, second, counts):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _gaps(p, order, q_sorted, sign):  # type: ignore[no-untyped-def]
+    """Sum of |p_(i) - q_(i)|, and in sign[e] the sign of the gap that entry e of p [n] stands in."""
+    n, m = p.size, q_sorted.size
+    total = 0.0
+    shared = min(n, m)
+    for j in range(1, shared + 1):
+        i = np.int64(order[n - j] & np.uint64(0xFFFFFFFF))
+        gap = np.float64(p[i]) - np.float64(q_sorted[m - j])
+        total += abs(gap)
+        sign[i] = np.float32(1.0) if gap > 0.0 else (np.float32(-1.0) if gap < 0.0 else np.float32(0.0))
+    for j in range(shared + 1, n + 1):
+        i = np.int64(order[n - j] & np.uint64(0xFFFFFFFF))
+        sign[i] = np.float32(1.0) if p[i] > 0 else np.float32(0.0)
+        total += p[i]
+    for j in range(shared + 1, m + 1):
+        total += q_sorted[m - j]
+    return total
+
+
+@njit(cache=True, nogil=True)
 def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no-untyped-def]
     n, m = p.shape[1], q.shape[1]
     counts = np.empty((PASSES, BINS), dtype=np.int64)
@@ -113,27 +133,46 @@ def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no
         r = rows[k]
         _sort_keys(q_bits[k], teacher, other, counts)
         _sort_pairs(p_bits[r], first, second, counts)
-        q_sorted = teacher.view(np.float32)
-        total = 0.0
-        inner = 0.0
-        shared = min(n, m)
-        for j in range(1, shared + 1):
-            i = np.int64(first[n - j] & np.uint64(0xFFFFFFFF))
-            gap = np.float64(p[r, i]) - np.float64(q_sorted[m - j])
-            total += abs(gap)
-            side = np.float32(1.0) if gap > 0.0 else (np.float32(-1.0) if gap < 0.0 else np.float32(0.0))
-            sign[i] = side
-            inner += side * p[r, i]
-        for j in range(shared + 1, n + 1):
-            i = np.int64(first[n - j] & np.uint64(0xFFFFFFFF))
-            side = np.float32(1.0) if p[r, i] > 0 else np.float32(0.0)
-            sign[i] = side
-            total += p[r, i]
-            inner += p[r, i]
-        for j in range(shared + 1, m + 1):
-            total += q_sorted[m - j]
-        values[k] = total
+        values[k] = _gaps(p[r], first, teacher.view(np.float32), sign)
         if learn:
+            inner = 0.0
+            for e in range(n):
+                inner += sign[e] * p[r, e]
             factor, offset = weight[k], np.float32(inner)
             for e in range(n):
                 gradient[r, e] += factor * p[r, e] * (sign[e] - offset)
+
+
+def sorted_gaps(
+    p: NDArray[np.float32], q: NDArray[np.float32], signs: NDArray[np.float32], threads: int = 1
+) -> NDArray[np.float64]:
+    """sum_i |p_(i) - q_(i)| of rows p float32 [m, n] and q float32 [m, k], in [0, 1]; values float64 [m].
+
+    signs: float32 [m, n], receives the sign of the gap that each entry of p stands in (0 for none).
+    """
+    values = np.empty(len(p), dtype=np.float64)
+    if not len(p):
+        return values
+    threads = max(1, min(threads, len(p), p.size // SMALL))
+    bounds = np.linspace(0, len(p), threads + 1).astype(int).tolist()
+    if threads == 1:
+        _sign_rows(p, q, signs, values, 0, len(p))
+        return values
+    with ThreadPoolExecutor(threads) as pool:
+        jobs = [pool.submit(_sign_rows, p, q, signs, values, a, b) for a, b in itertools.pairwise(bounds)]
+        for job in jobs:
+            job.result()
+    return values
+
+
+@njit(cache=True, nogil=True)
+def _sign_rows(p, q, signs, values, start, stop):  # type: ignore[no-untyped-def]
+    n, m = p.shape[1], q.shape[1]
+    counts = np.empty((PASSES, BINS), dtype=np.int64)
+    first, second = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
+    teacher, other = np.empty(m, dtype=np.uint32), np.empty(m, dtype=np.uint32)
+    p_bits, q_bits = p.view(np.uint32), q.view(np.uint32)
+    for k in range(start, stop):
+        _sort_keys(q_bits[k], teacher, other, counts)
+        _sort_pairs(p_bits[k], first, second, counts)
+        values[k] = _gaps(p[k], first, teacher.view(np.float32), signs[k])

@@ -149,8 +149,8 @@ def _check_side(side: str, logits: Tensor, ids: Tensor, attention: Tensor) -> No
         )
 
 
-def cross_entropy_term(rows: Rows, coefficient: float = 1.0) -> Term:
-    """Token-mean cross-entropy of the data's own tokens, in nats."""
+def cross_entropy_term(rows: Rows, coefficient: float = 1.0, used: Tensor | None = None) -> Term:
+    """Token-mean cross-entropy of the data's own tokens, in nats; `used` bool [R]: rows that count (default all)."""
 
     def kernel(chunk: Chunk, weight: Tensor) -> Tensor:
         probabilities, normaliser = chunk.softmax()
@@ -160,7 +160,7 @@ def cross_entropy_term(rows: Rows, coefficient: float = 1.0) -> Term:
             chunk.gradient.scatter_add_(1, target, -weight)
         return normaliser[:, None] - chunk.logits.gather(1, target)
 
-    return Term(("ce",), (coefficient,), uniform(rows), kernel)
+    return Term(("ce",), (coefficient,), uniform(rows, used), kernel)
 
 
 def uniform(rows: Rows, used: Tensor | None = None) -> Tensor:
@@ -188,13 +188,18 @@ def finish(
     _check_finite(sums, terms, rows)
     means: dict[str, Tensor] = {}
     mixed = torch.zeros(len(rows), dtype=torch.float64, device=logits.device)
+    owned = torch.zeros(len(batch.groups), dtype=torch.float64, device=logits.device)
     for term, values in zip(terms, sums.values):
         used = (term.norm != 0)[:, None]
         exact = torch.where(used, values.double(), 0.0)
         for column, name in enumerate(term.names):
             means[name] = (term.norm * exact[:, column]).sum().to(values.dtype)
-            mixed += term.coefficients[column] * exact[:, column]
-    return LossOutput(sums.loss, means, per_group(mixed, rows, batch.groups).to(sums.loss.dtype))
+            value = term.coefficients[column] * exact[:, column]
+            if term.owner is None:
+                mixed += value
+            else:
+                owned.index_add_(0, term.owner.clamp(min=0), torch.where(term.owner >= 0, value, 0.0))
+    return LossOutput(sums.loss, means, (owned + per_group(mixed, rows, batch.groups)).to(sums.loss.dtype))
 
 
 def per_group(values: Tensor, rows: Rows, groups: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ probability vectors. Source: Boizard et al. 2024 (arXiv 2402.12030), section 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ def uld_loss(
     temperature: float = 1.0,
     teacher_temperature: float | None = None,
     pairing: str = "positional",
-    variant: str = "clean",  # noqa: ARG001
+    top_k: int = 0,
+    variant: str = "clean",
     chunk_rows: int | None = None,
 ) -> LossOutput:
     """ce_weight * CE + (1 - ce_weight) * ULD.
@@ -44,15 +45,22 @@ def uld_loss(
 
     pairing  "positional": k-th response token of either side, the longer side cut (the paper);
              "groups": the rows that predict the last token of each side of each group
+    top_k    compare the largest k probabilities of either side only, 0 for all of them (exact)
+    variant  "released": as TRL's trainer without groups. Row k of the answer is the one AT token k (it predicts the
+             next token), the last answer token is left out, samples without an answer count as 0; `pairing` and `top_k`
+             don't apply
 
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]. Raises LossInputError.
     """
     teacher = need_teacher("uld", teacher_logits)
     check_inputs(student_logits, teacher, batch)
+    if variant == "released":
+        temperatures = (temperature, teacher_temperature or temperature)
+        return released_uld(student_logits, teacher, batch, ce_weight, temperatures, chunk_rows)
     rows = response_rows(batch.student_labels)
     pair = PAIRINGS[pairing](rows, batch)
     norm = sample_mean(rows, pair >= 0, len(batch))
-    kernel = _SortedL1(teacher, pair, temperature, teacher_temperature or temperature)
+    kernel = _SortedL1(teacher, pair, temperature, teacher_temperature or temperature, top_k)
     terms = [cross_entropy_term(rows, ce_weight), Term(("uld",), (1.0 - ce_weight,), norm, kernel)]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
     paired = pair >= 0
@@ -102,6 +110,7 @@ class _SortedL1:
     pair: Tensor  # int64 [R]
     temperature: float
     teacher_temperature: float
+    top_k: int = 0
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         pair = self.pair[chunk.rows]
@@ -113,6 +122,9 @@ class _SortedL1:
         q = chunk.buffers.gather("teacher", self.teacher, pair[local])
         q, _ = softmax(q, self.teacher_temperature, chunk.buffers, "teacher softmax")
         factor = weight[local, 0] / self.temperature
+        if self.top_k:
+            values[local] = _top_rows(p, q, local, factor, chunk.gradient, self.top_k)
+            return values[:, None]
         on_cpu = chunk.logits.device.type == "cpu" and chunk.logits.dtype == torch.float32
         values[local] = (_radix_rows if on_cpu else _sorted_rows)(p, q, local, factor, chunk.gradient)
         return values[:, None]
@@ -140,3 +152,45 @@ def _sorted_rows(p: Tensor, q: Tensor, local: Tensor, factor: Tensor, gradient: 
         inner = (p * sign).sum(dim=1, keepdim=True)
         gradient.index_add_(0, local, factor[:, None] * p * (sign - inner))
     return gap.abs().sum(dim=1)
+
+
+def _top_rows(p: Tensor, q: Tensor, local: Tensor, factor: Tensor, gradient: Tensor | None, k: int) -> Tensor:
+    """L1 distance of the k largest entries of each row; entries below them count for nothing."""
+    p = p[local]
+    mine, order = p.topk(min(k, p.shape[1]), dim=1)
+    other = q.topk(min(k, q.shape[1]), dim=1).values
+    width = max(mine.shape[1], other.shape[1])
+    pad = torch.nn.functional.pad
+    gap = pad(mine, (0, width - mine.shape[1])) - pad(other, (0, width - other.shape[1]))
+    if gradient is not None:
+        slope = mine * gap[:, : mine.shape[1]].sign()
+        step = torch.zeros_like(p).scatter_(1, order, slope).addcmul_(p, -slope.sum(dim=1, keepdim=True))
+        gradient.index_add_(0, local, step.mul_(factor[:, None]))
+    return gap.abs().sum(dim=1)
+
+
+def released_uld(
+    student_logits: Tensor,
+    teacher: Tensor,
+    batch: AlignedBatch,
+    ce_weight: float,
+    temperatures: tuple[float, float],
+    chunk_rows: int | None,
+) -> LossOutput:
+    """ULD as TRL 1.16 computes it without byte-offset groups (see `uld_loss`)."""
+    from ctkd_core.losses.gold import Weights, gold_objective
+    from ctkd_core.losses.released.gold import released_groups
+
+    groups = released_groups(batch.student_labels, batch.teacher_labels, None).to(student_logits.device)
+    pairs = replace(batch, groups=groups)
+    weights = Weights(ce_weight, 1.0 - ce_weight)
+    out = gold_objective(
+        student_logits, teacher, pairs, weights, None, "observed", temperatures, 0.5, True, "count", chunk_rows
+    )
+    # values belong to positions here; the batch's own groups get those of their student tokens
+    values = torch.zeros(batch.student_ids.shape, dtype=torch.float64, device=groups.device)
+    values[groups[:, 0], groups[:, 1]] = out.per_group.double()
+    total = torch.nn.functional.pad(values.cumsum(dim=1), (1, 0))
+    sample, start, end = batch.groups[:, 0], batch.groups[:, 1], batch.groups[:, 2]
+    share = (total[sample, end] - total[sample, start]).to(out.per_group.dtype)
+    return LossOutput(out.loss, out.terms, share, {"paired_rows": float(len(groups))})

@@ -255,7 +255,7 @@ class TestRefusals:
         with pytest.raises(LossInputError, match="did you mean 'temperature'"):
             losses.loss("uld", self.s, self.t, self.batch, temperatur=2.0)
         with pytest.raises(LossInputError, match="variant"):
-            losses.loss("uld", self.s, self.t, self.batch, variant="released")
+            losses.loss("sedi", self.s, self.t, self.batch, variant="released")
 
     def test_masked_vocabulary_is_no_fault(self):
         used = set(self.batch.student_ids.flatten().tolist())

@@ -215,3 +215,42 @@ def test_rows_follow_the_labels():
     assert rows.target.tolist() == [8, 5, 6]
     assert rows.flat.tolist() == [0, 3, 4]
     assert labels[0, 0] == 7  # untouched
+
+
+@pytest.mark.parametrize("top_k", [1, 5, 1000])
+def test_uld_of_the_largest_probabilities(top_k):
+    batch = batch_of(samples())
+    s, t = logits_for(batch, dtype=torch.float64)
+    out = losses.loss("uld", s, t, batch, ce_weight=0.0, top_k=top_k)
+    out.loss.backward()
+    z = s.detach().clone().requires_grad_()
+    means = []
+    for b in range(len(batch)):
+        mine, theirs = (
+            (x[b] != -100).nonzero().flatten().tolist() for x in (batch.student_labels, batch.teacher_labels)
+        )
+        values = []
+        for i, j in zip(mine, theirs):
+            p, q = (
+                z[b, i - 1].softmax(-1).sort(descending=True).values,
+                t[b, j - 1].softmax(-1).sort(descending=True).values,
+            )
+            p, q = (torch.nn.functional.pad(x[:top_k], (0, max(0, top_k - len(x)))) for x in (p, q))
+            values.append((p - q).abs().sum())
+        means.append(twins.average(values))
+    expected = twins.average(means)
+    expected.backward()
+    torch.testing.assert_close(out.loss, expected)
+    torch.testing.assert_close(s.grad, z.grad)
+
+
+def test_uld_released_compares_the_rows_at_the_tokens():
+    batch = batch_of([plain_sample([0, 5, 6, 7, 1], [0, 7, 8, 1], 1, 1, [[1, 3, 1, 2], [3, 4, 2, 3], [4, 5, 3, 4]])])
+    s, t = logits_for(batch, dtype=torch.float64)
+    with torch.no_grad():
+        out = losses.loss("uld", s, t, batch, "released", ce_weight=0.0)
+        pairs = [
+            twins.sorted_l1(s[0, k].softmax(-1), t[0, k].softmax(-1)) for k in (1, 2)
+        ]  # EOS left out on both sides
+    torch.testing.assert_close(out.loss, twins.average(pairs))
+    torch.testing.assert_close(out.per_group, torch.stack([pairs[0] + pairs[1], pairs[1] * 0, pairs[1] * 0]))
