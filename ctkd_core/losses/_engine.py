@@ -117,6 +117,7 @@ class RowSums:
 
     loss: Tensor
     values: list[Tensor]
+    scale: float = 1.0
 
 
 def compute_dtype(*tensors: Tensor | None) -> torch.dtype:
@@ -156,19 +157,22 @@ def evaluate(
     dtype: torch.dtype,
     chunk_rows: int | None = None,
     cuts: Tensor | None = None,
+    balance: bool = False,
 ) -> RowSums:
     """Sum over rows and terms of coefficient * norm * value.
 
     logits [..., V] any float dtype; rows int64 [R] distinct, into the flattened leading dimensions.
     cuts: bool [R], True where a chunk may begin (default: everywhere), for kernels that look at several rows at once,
     such as the rows of one group; the first row always begins a chunk.
+    balance: the terms after the first are scaled so that their sum is as large as the first term (as a constant: the
+    scale gets no gradient); `RowSums.scale` tells by how much.
     The loss is a scalar of the compute dtype, once differentiable with respect to `logits` and every parameter.
     """
     parameters = [p for term in terms for p in term.parameters]
     wanted = torch.is_grad_enabled() and (logits.requires_grad or any(p.requires_grad for p in parameters))
-    plan = Plan(rows, terms, dtype, chunk_rows, wanted, cuts)
+    plan = Plan(rows, terms, dtype, chunk_rows, wanted, cuts, balance)
     loss, *values = _RowSum.apply(plan, logits, *parameters)
-    return RowSums(loss, values)
+    return RowSums(loss, values, plan.scale[0])
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,8 @@ class Plan:
     chunk_rows: int | None
     want_gradient: bool
     cuts: Tensor | None = None
+    balance: bool = False
+    scale: list[float] = field(default_factory=lambda: [1.0])  # of the terms after the first, found by `run`
 
     def run(self, logits: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor] | None]:
         """The loss, the values [R, n] of each term, and the gradients of the loss for logits and parameters."""
@@ -192,26 +198,49 @@ class Plan:
         ]
         parts: list[list[Tensor]] = [[] for _ in self.terms]
         step = rows_per_chunk(logits.shape[-1], logits.device, self.chunk_rows)
-        for span in chunk_spans(len(self.rows), step, self.cuts):
+        spans = chunk_spans(len(self.rows), step, self.cuts)
+        for span in spans:
             index = self.rows[span]
             chunk = Chunk(span, buffers.gather("logits", logits, index), None, buffers)
+            own = None
             if gradient is not None:
-                chunk.gradient = buffers.take("gradient", len(index), logits.shape[-1]).zero_()
-            for term, weight, part in zip(self.terms, weights, parts):
+                own = buffers.take("gradient", len(index), logits.shape[-1]).zero_()
+            for number, (term, weight, part) in enumerate(zip(self.terms, weights, parts)):
+                chunk.gradient = None if self.balance and number == 0 else own  # the first term follows when scaled
                 part.append(term.kernel(chunk, weight[span]))
-            if gradient is not None:
-                assert chunk.gradient is not None
-                gradient.view(-1, logits.shape[-1]).index_copy_(0, index, chunk.gradient.to(gradient.dtype))
+            if gradient is not None and own is not None:
+                gradient.view(-1, logits.shape[-1]).index_copy_(0, index, own.to(gradient.dtype))
         values = [torch.cat(part) if part else weight[:0] for part, weight in zip(parts, weights)]
-        loss = torch.zeros((), dtype=torch.float64, device=logits.device)
-        for term, weight, value in zip(self.terms, weights, values):
-            # Row sums first, then float64: a float32 sum over all entries loses four digits.
-            loss += torch.where(term.norm[:, None] != 0, weight.double() * value.double(), 0.0).sum()
+        sums = torch.stack([_total(*parts) for parts in zip(self.terms, weights, values)])
         extra = [g.clone() for term in self.terms for g in term.gradients]
+        if self.balance:
+            rest = float(sums[1:].sum())
+            self.scale[0] = abs(float(sums[0])) / abs(rest) if rest else 1.0
+            sums[1:] *= self.scale[0]
+            extra = [g * self.scale[0] for g in extra]
+            if gradient is not None:
+                self._add_first(logits, gradient, weights[0], spans, buffers)
         for term in self.terms:  # ready for another run
             for g in term.gradients:
                 g.zero_()
-        return loss.to(self.dtype), values, None if gradient is None else [gradient, *extra]
+        return sums.sum().to(self.dtype), values, None if gradient is None else [gradient, *extra]
+
+    def _add_first(
+        self, logits: Tensor, gradient: Tensor, weight: Tensor, spans: Sequence[slice], buffers: Buffers
+    ) -> None:
+        """Scale the gradient of the other terms and add the first term's, in a second pass over the rows."""
+        flat = gradient.view(-1, logits.shape[-1])
+        for span in spans:
+            index = self.rows[span]
+            own = buffers.gather("gradient", gradient, index).mul_(self.scale[0])
+            chunk = Chunk(span, buffers.gather("logits", logits, index), own, buffers)
+            self.terms[0].kernel(chunk, weight[span])
+            flat.index_copy_(0, index, own.to(gradient.dtype))
+
+
+def _total(term: Term, weight: Tensor, value: Tensor) -> Tensor:
+    # Row sums first, then float64: a float32 sum over all entries loses four digits.
+    return torch.where(term.norm[:, None] != 0, weight.double() * value.double(), 0.0).sum()
 
 
 class _RowSum(torch.autograd.Function):

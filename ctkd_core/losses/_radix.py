@@ -101,21 +101,23 @@ def _sort_pairs(keys, first, second, counts):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _gaps(p, order, q_sorted, sign):  # type: ignore[no-untyped-def]
-    """Sum of |p_(i) - q_(i)|, and in sign[e] the sign of the gap that entry e of p [n] stands in."""
+def _gaps(p, order, q_sorted, sign, limit):  # type: ignore[no-untyped-def]
+    """Sum of |p_(i) - q_(i)| over i <= limit; in sign[e] the sign of the gap that entry e of p [n] stands in."""
     n, m = p.size, q_sorted.size
     total = 0.0
-    shared = min(n, m)
+    if n > limit:
+        sign[:] = np.float32(0.0)
+    shared = min(n, m, limit)
     for j in range(1, shared + 1):
         i = np.int64(order[n - j] & np.uint64(0xFFFFFFFF))
         gap = np.float64(p[i]) - np.float64(q_sorted[m - j])
         total += abs(gap)
         sign[i] = np.float32(1.0) if gap > 0.0 else (np.float32(-1.0) if gap < 0.0 else np.float32(0.0))
-    for j in range(shared + 1, n + 1):
+    for j in range(shared + 1, min(n, limit) + 1):
         i = np.int64(order[n - j] & np.uint64(0xFFFFFFFF))
         sign[i] = np.float32(1.0) if p[i] > 0 else np.float32(0.0)
         total += p[i]
-    for j in range(shared + 1, m + 1):
+    for j in range(shared + 1, min(m, limit) + 1):
         total += q_sorted[m - j]
     return total
 
@@ -133,7 +135,7 @@ def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no
         r = rows[k]
         _sort_keys(q_bits[k], teacher, other, counts)
         _sort_pairs(p_bits[r], first, second, counts)
-        values[k] = _gaps(p[r], first, teacher.view(np.float32), sign)
+        values[k] = _gaps(p[r], first, teacher.view(np.float32), sign, max(n, m))
         if learn:
             inner = 0.0
             for e in range(n):
@@ -144,29 +146,35 @@ def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no
 
 
 def sorted_gaps(
-    p: NDArray[np.float32], q: NDArray[np.float32], signs: NDArray[np.float32], threads: int = 1
+    p: NDArray[np.float32],
+    q: NDArray[np.float32],
+    signs: NDArray[np.float32],
+    threads: int = 1,
+    limit: int | None = None,
 ) -> NDArray[np.float64]:
     """sum_i |p_(i) - q_(i)| of rows p float32 [m, n] and q float32 [m, k], in [0, 1]; values float64 [m].
 
     signs: float32 [m, n], receives the sign of the gap that each entry of p stands in (0 for none).
+    limit: only the largest `limit` entries of either side count.
     """
+    limit = max(p.shape[1], q.shape[1]) if limit is None else limit
     values = np.empty(len(p), dtype=np.float64)
     if not len(p):
         return values
     threads = max(1, min(threads, len(p), p.size // SMALL))
     bounds = np.linspace(0, len(p), threads + 1).astype(int).tolist()
     if threads == 1:
-        _sign_rows(p, q, signs, values, 0, len(p))
+        _sign_rows(p, q, signs, values, 0, len(p), limit)
         return values
     with ThreadPoolExecutor(threads) as pool:
-        jobs = [pool.submit(_sign_rows, p, q, signs, values, a, b) for a, b in itertools.pairwise(bounds)]
+        jobs = [pool.submit(_sign_rows, p, q, signs, values, a, b, limit) for a, b in itertools.pairwise(bounds)]
         for job in jobs:
             job.result()
     return values
 
 
 @njit(cache=True, nogil=True)
-def _sign_rows(p, q, signs, values, start, stop):  # type: ignore[no-untyped-def]
+def _sign_rows(p, q, signs, values, start, stop, limit):  # type: ignore[no-untyped-def]
     n, m = p.shape[1], q.shape[1]
     counts = np.empty((PASSES, BINS), dtype=np.int64)
     first, second = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
@@ -175,4 +183,4 @@ def _sign_rows(p, q, signs, values, start, stop):  # type: ignore[no-untyped-def
     for k in range(start, stop):
         _sort_keys(q_bits[k], teacher, other, counts)
         _sort_pairs(p_bits[k], first, second, counts)
-        values[k] = _gaps(p[k], first, teacher.view(np.float32), signs[k])
+        values[k] = _gaps(p[k], first, teacher.view(np.float32), signs[k], limit)

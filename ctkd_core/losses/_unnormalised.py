@@ -14,21 +14,23 @@ from ctkd_core.losses._engine import Buffers
 PROBABILITY_FLOOR = 1e-8
 
 
-def l1_of_sorted(p: Tensor, q: Tensor, signs: Tensor) -> Tensor:
+def l1_of_sorted(p: Tensor, q: Tensor, signs: Tensor, limit: int | None = None) -> Tensor:
     """[g]: sum_i |p_(i) - q_(i)| of rows p [g, n] and q [g, m], the shorter padded with zeros.
 
-    signs: [g, n], receives d value / d p. Entries lie in [0, 1].
+    signs: [g, n], receives d value / d p. Entries lie in [0, 1]. limit: only the largest entries of either side count.
     """
     if p.device.type == "cpu" and p.dtype == torch.float32:
         from ctkd_core.losses._radix import sorted_gaps
 
-        values = sorted_gaps(p.numpy(), q.numpy(), signs.numpy(), threads=torch.get_num_threads())
+        values = sorted_gaps(p.numpy(), q.numpy(), signs.numpy(), threads=torch.get_num_threads(), limit=limit)
         return torch.from_numpy(values).to(p.dtype)
     p_sorted, order = p.sort(dim=1, descending=True)
     q_sorted = q.sort(dim=1, descending=True).values
     width = max(p.shape[1], q.shape[1])
     pad = torch.nn.functional.pad
     gap = pad(p_sorted, (0, width - p.shape[1])) - pad(q_sorted, (0, width - q.shape[1]))
+    if limit is not None:
+        gap[:, limit:] = 0.0
     signs.scatter_(1, order, gap[:, : p.shape[1]].sign())
     return gap.abs().sum(dim=1)
 

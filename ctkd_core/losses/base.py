@@ -179,27 +179,30 @@ def finish(
     teacher_logits: Tensor | None = None,
     chunk_rows: int | None = None,
     cuts: Tensor | None = None,
+    balance: bool = False,
 ) -> LossOutput:
     """Run the engine and put the result together; raises LossInputError where a value isn't finite.
 
-    cuts: bool [R], rows at which a chunk may begin (see `_engine.evaluate`).
+    cuts: bool [R], rows at which a chunk may begin; balance: scale the later terms to the first (`_engine.evaluate`).
     """
-    sums = evaluate(logits, rows.flat, terms, compute_dtype(logits, teacher_logits), chunk_rows, cuts)
+    sums = evaluate(logits, rows.flat, terms, compute_dtype(logits, teacher_logits), chunk_rows, cuts, balance)
     _check_finite(sums, terms, rows)
     means: dict[str, Tensor] = {}
     mixed = torch.zeros(len(rows), dtype=torch.float64, device=logits.device)
     owned = torch.zeros(len(batch.groups), dtype=torch.float64, device=logits.device)
-    for term, values in zip(terms, sums.values):
+    for number, (term, values) in enumerate(zip(terms, sums.values)):
+        scale = sums.scale if number else 1.0
         used = (term.norm != 0)[:, None]
         exact = torch.where(used, values.double(), 0.0)
         for column, name in enumerate(term.names):
             means[name] = (term.norm * exact[:, column]).sum().to(values.dtype)
-            value = term.coefficients[column] * exact[:, column]
+            value = scale * term.coefficients[column] * exact[:, column]
             if term.owner is None:
                 mixed += value
             else:
                 owned.index_add_(0, term.owner.clamp(min=0), torch.where(term.owner >= 0, value, 0.0))
-    return LossOutput(sums.loss, means, (owned + per_group(mixed, rows, batch.groups)).to(sums.loss.dtype))
+    facts = {"kd_scale": sums.scale} if balance else {}
+    return LossOutput(sums.loss, means, (owned + per_group(mixed, rows, batch.groups)).to(sums.loss.dtype), facts)
 
 
 def per_group(values: Tensor, rows: Rows, groups: Tensor) -> Tensor:

@@ -86,6 +86,28 @@ def one_to_one(matrix: Any) -> NDArray[np.int64]:
     return pairs[np.sort(first)]
 
 
+def best_pairs(matrix: Any, threshold: float) -> NDArray[np.int64]:
+    """int64 [M, 2]: each row's heaviest column where it weighs at least `threshold`, one-to-one.
+
+    A column wanted by several rows goes to the heaviest, of equal ones to the lowest row (X-Token's relaxed matching).
+    """
+    csr = matrix.tocsr().sorted_indices()
+    filled = np.flatnonzero(np.diff(csr.indptr))
+    if not len(filled):
+        return np.zeros((0, 2), dtype=np.int64)
+    weight = np.maximum.reduceat(csr.data, csr.indptr[filled])
+    entry_row = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
+    top = csr.data == weight[np.searchsorted(filled, entry_row)]
+    _, first = np.unique(entry_row[top], return_index=True)
+    columns = csr.indices[top][first]
+    kept = weight >= threshold
+    rows, columns, weight = filled[kept], columns[kept], weight[kept]
+    order = np.lexsort((rows, -weight, columns))
+    _, winner = np.unique(columns[order], return_index=True)
+    chosen = np.sort(order[winner])
+    return np.stack([rows[chosen], columns[chosen]], axis=1).astype(np.int64)
+
+
 @lru_cache(maxsize=8)
 def _by_bytes(student: Tokenizer, teacher: Tokenizer) -> NDArray[np.int64]:
     from ctkd_core.vocabulary import project

@@ -1,0 +1,282 @@
+"""X-Token's P-KL: the student's distribution goes through a vocabulary projection W and is compared in teacher tokens.
+
+No token is set apart as matched or not: W moves the mass of every student token onto teacher tokens that spell it, so
+that a token without an exact partner still learns. The hybrid form is in `xtoken_hybrid.py`.
+Source: X-Token, arXiv 2605.21699, and its public code (NeMo-RL); the sums below follow the code: the arithmetic mean of
+student probabilities and the mean of teacher log-probabilities over a group's rows, on the teacher columns with the
+largest logits, times temperature squared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctkd_core.errors import LossInputError
+from ctkd_core.losses._columns import Entries, Part, entries_of
+from ctkd_core.losses._engine import Chunk, Term, compute_dtype
+from ctkd_core.losses._group_rows import GroupRows, group_rows, segment_mean
+from ctkd_core.losses._group_rows import Part as GroupPart
+from ctkd_core.losses.base import (
+    LossOutput,
+    check_inputs,
+    cross_entropy_term,
+    finish,
+    mean,
+    need_teacher,
+    response_rows,
+)
+from ctkd_core.losses.batch import AlignedBatch
+
+FLOOR = 1e-10  # public code: added before the student's renormalisation and before its logarithm
+
+
+def pkl_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor | None,
+    batch: AlignedBatch,
+    *,
+    scaling: str = "dynamic",
+    ce_weight: float = 0.5,
+    temperature: float = 1.0,
+    top_k: int = 8192,
+    merge: str = "mean",
+    reverse: bool = False,
+    learn_projection: bool = False,
+    projection: Any = None,
+    state: torch.nn.Module | None = None,
+    variant: str = "clean",
+    chunk_rows: int | None = None,
+) -> LossOutput:
+    """CE + s * P-KL (scaling "dynamic", s = |CE| / |P-KL| as a constant), or ce_weight * CE + (1 - ce_weight) * P-KL.
+
+    P-KL: mean over groups of tau^2 KL(v || u), or KL(u || v) with `reverse`, on the `top_k` teacher columns with the
+    largest logits in the batch; u = W^T q renormalised, v the teacher's distribution renormalised on these columns.
+
+    merge        "mean": u is made of the mean of the group's probabilities q, log v is the mean of the teacher's
+                 log-probabilities (the public code); "chain": the rows that predict each side's last token, each scaled
+                 by the probability of the group's earlier tokens (the chain rule of the paper)
+    projection   W, a Projection or scipy matrix [Vs, Vt]; default: X-Token's rules for the batch's tokenizers
+    state        a LearnableProjection made by make_state: W learns with the student
+    variant      "released": padded positions take part in the choice of columns, as in the public code
+    student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]; teacher columns past W are cut off. Raises LossInputError.
+    """
+    teacher = need_teacher("xtoken-pkl", teacher_logits)
+    check_inputs(student_logits, teacher, batch)
+    dtype = compute_dtype(student_logits, teacher)
+    entries, learnt = projected(student_logits, teacher, batch, projection, state if learn_projection else None, dtype)
+    teacher = teacher[..., : entries.shape[1]]
+    rows = response_rows(batch.student_labels)
+    groups = group_rows(rows, batch)
+    columns = top_columns(teacher, top_k, None if variant == "released" else batch)
+    gradient = None if learnt is None else torch.zeros(len(entries.weight), dtype=dtype, device=teacher.device)
+    kernel = _Kernel(teacher, groups, entries.columns(columns), columns, temperature, reverse, gradient)
+    if merge == "chain":
+        kernel = replace(kernel, chain=_chain(groups, batch, teacher, temperature, dtype, chunk_rows))
+    share = 1.0 if scaling == "dynamic" else 1.0 - ce_weight
+    term = Term(
+        ("pkl",),
+        (share * temperature**2,),
+        groups.group_mean(len(rows)),
+        kernel,
+        () if learnt is None else (learnt,),
+        () if gradient is None else (gradient,),
+        groups.owners(len(rows)),
+    )
+    terms = [cross_entropy_term(rows, 1.0 if scaling == "dynamic" else ce_weight), term]
+    out = finish(
+        student_logits, rows, terms, batch,
+        teacher_logits=teacher, chunk_rows=chunk_rows, cuts=groups.cuts(len(rows)), balance=scaling == "dynamic",
+    )  # fmt: skip
+    facts = {name: mean(torch.cat(values)) if values else 0.0 for name, values in kernel.facts.items()}
+    facts |= {"groups": float(len(groups)), "columns": float(len(columns))}
+    return replace(out, diagnostics=out.diagnostics | facts)
+
+
+def projected(
+    student_logits: Tensor,
+    teacher: Tensor,
+    batch: AlignedBatch,
+    projection: Any,
+    state: torch.nn.Module | None,
+    dtype: torch.dtype,
+) -> tuple[Entries, Tensor | None]:
+    """The map's entries for these logits, and the weights that learn (None for a fixed map)."""
+    widths = (student_logits.shape[-1], teacher.shape[-1])
+    if state is not None:
+        source: Any = state
+        weights = source.weights().to(dtype)
+        keep = (source.rows < widths[0]) & (source.columns < widths[1])
+        entries = Entries(source.rows[keep], source.columns[keep], weights[keep].detach(), widths)
+        return entries, weights[keep]
+    if projection is None:
+        projection = default_projection(batch)
+    rows, columns = getattr(projection, "matrix", projection).shape
+    device = student_logits.device
+    return entries_of(projection, (min(rows, widths[0]), min(columns, widths[1])), device, dtype), None
+
+
+def default_projection(batch: AlignedBatch) -> Any:
+    """X-Token's map of the batch's tokenizers, from the cache on disk when it is there."""
+    if batch.student is None or batch.teacher is None:
+        raise LossInputError(
+            "this loss moves tokens through a vocabulary map: pass both tokenizers to collate(samples, student, "
+            "teacher), or give a projection."
+        )
+    from ctkd_core.vocabulary.store import cached_project
+
+    return cached_project(batch.student, batch.teacher, method="pieces")
+
+
+def top_columns(teacher: Tensor, top_k: int, batch: AlignedBatch | None) -> Tensor:
+    """int64 [k] ascending: teacher ids with the largest logit anywhere in teacher [B, Tt, V].
+
+    With `batch` only tokens count, not padding. NaN anywhere in these rows is left for the loss to report.
+    """
+    largest: Tensor | None = None
+    for b in range(len(teacher)):
+        rows = teacher[b] if batch is None else teacher[b, batch.teacher_attention[b] != 0]
+        if len(rows):
+            here = rows.amax(dim=0)
+            largest = here if largest is None else torch.maximum(largest, here)
+    if largest is None:
+        return torch.zeros(0, dtype=torch.int64, device=teacher.device)
+    return largest.float().topk(min(top_k, len(largest))).indices.sort().values
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Chain-rule merging: log factor of each group [G] on the teacher's side, target tokens of the student rows [S]."""
+
+    teacher_log_factor: Tensor
+    student_token: Tensor
+
+
+def _chain(
+    groups: GroupRows, batch: AlignedBatch, teacher: Tensor, tau: float, dtype: torch.dtype, chunk_rows: int | None
+) -> Chain:
+    from ctkd_core.losses._merged import token_log_probs
+
+    last = torch.ones_like(groups.teacher_group, dtype=torch.bool)
+    last[:-1] = groups.teacher_group[1:] != groups.teacher_group[:-1]
+    width = teacher.shape[1]
+    row, group = groups.teacher_row[~last], groups.teacher_group[~last]
+    tokens = batch.teacher_ids[row // width, row % width + 1]
+    log_p = token_log_probs(teacher, row, tokens, tau, dtype, chunk_rows)
+    factor = torch.zeros(len(groups), dtype=dtype, device=teacher.device).index_add_(0, group, log_p)
+    rows = response_rows(batch.student_labels)
+    return Chain(factor, rows.target[groups.student_row])
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """KL of each group in teacher columns, gradient to the student's rows and to W."""
+
+    teacher: Tensor
+    groups: GroupRows
+    part: Part
+    columns: Tensor
+    temperature: float
+    reverse: bool
+    weight_gradient: Tensor | None = None
+    chain: Chain | None = None
+    facts: dict[str, list[Tensor]] = field(default_factory=lambda: {"projected_mass": [], "top1_agreement": []})
+
+    def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
+        values = torch.zeros_like(weight)
+        part = self.groups.within(chunk.rows)
+        if not len(part):
+            return values
+        p, _ = chunk.softmax(self.temperature)
+        q, log_factor = self._merged(chunk, part, p)
+        mass = self.part.project(q)
+        log_v = self._teacher_rows(chunk, part)
+        total = mass.sum(dim=1, keepdim=True) + FLOOR
+        u = mass / total
+        log_u = (u + FLOOR).log()
+        if log_factor is not None:
+            log_u = log_u + log_factor[:, None]
+        value, slope = _kl(u, log_u, log_v, self.reverse)
+        values[part.at, 0] = value
+        self.facts["projected_mass"].append(mass.sum(dim=1))
+        self.facts["top1_agreement"].append((u.argmax(dim=1) == log_v.argmax(dim=1)).to(p.dtype))
+        if chunk.gradient is not None:
+            self._spread(chunk, weight[part.at], part, p, q, u, total, slope, log_factor is not None)
+        return values
+
+    def _merged(self, chunk: Chunk, part: GroupPart, p: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The group's student distribution [g, Vs] and, with the chain rule, the log of its factor [g]."""
+        out = chunk.buffers.take("merged", len(part), p.shape[1])
+        if self.chain is None:
+            own = p if len(part.local) == len(p) else p.index_select(0, part.local)
+            return segment_mean(own, part.segment, part.count, out), None
+        torch.index_select(p, 0, part.at, out=out)
+        rows, tokens, group = self._factors(chunk, part)
+        log_p = p[rows, tokens].log()
+        return out, torch.zeros(len(part), dtype=p.dtype, device=p.device).index_add_(0, group, log_p)
+
+    def _factors(self, chunk: Chunk, part: GroupPart) -> tuple[Tensor, Tensor, Tensor]:
+        """Row, token and group of the scalar factors: all rows of a group but its last."""
+        assert self.chain is not None
+        first = torch.isin(part.local, part.at, invert=True)
+        start = int(torch.searchsorted(self.groups.student_row, chunk.rows.start))
+        tokens = self.chain.student_token[start : start + len(part.local)]
+        return part.local[first], tokens[first], part.segment[first]
+
+    def _teacher_rows(self, chunk: Chunk, part: GroupPart) -> Tensor:
+        """log v [g, k]: the teacher's group distribution on the chosen columns."""
+        rows = part.teacher
+        if self.chain is not None:  # the row of the last token of each group
+            last = torch.ones_like(part.teacher_segment, dtype=torch.bool)
+            last[:-1] = part.teacher_segment[1:] != part.teacher_segment[:-1]
+            rows = rows[last]
+        sample, position = rows // self.teacher.shape[1], rows % self.teacher.shape[1]
+        z = self.teacher[sample[:, None], position[:, None], self.columns].to(chunk.logits.dtype)
+        log_v = z.div_(self.temperature).log_softmax(dim=1)
+        if self.chain is not None:
+            return log_v + self.chain.teacher_log_factor[part.groups][:, None]
+        out = log_v.new_empty(len(part), log_v.shape[1])
+        return segment_mean(log_v, part.teacher_segment, part.teacher_count, out)
+
+    def _spread(
+        self, chunk: Chunk, weight: Tensor, part: GroupPart, p: Tensor, q: Tensor, u: Tensor, total: Tensor,
+        slope: Tensor, chained: bool,
+    ) -> None:  # fmt: skip
+        """slope = d value / d u [g, k]; add the gradient of the rows, of the factors and of W."""
+        assert chunk.gradient is not None
+        slope = slope * weight
+        moved = (slope - (slope * u).sum(dim=1, keepdim=True)) / total  # through the renormalisation
+        if self.weight_gradient is not None:
+            self.part.weight_gradient(moved, q, self.weight_gradient)
+        scale = 1.0 / self.temperature
+        if chained:
+            own = torch.zeros_like(q)
+            sums = self.part.back(moved * scale, q, own)
+            chunk.gradient.index_add_(0, part.at, own.addcmul_(q, -sums[:, None]))
+            rows, tokens, group = self._factors(chunk, part)
+            push = (slope * (u + FLOOR)).sum(dim=1)[group] * scale
+            chunk.gradient.index_add_(0, rows, p.index_select(0, rows) * -push[:, None])
+            chunk.gradient.index_put_((rows, tokens), push, accumulate=True)
+            return
+        per_row = (moved * (scale / part.count[:, None].to(moved.dtype))).index_select(0, part.segment)
+        if len(part.local) == len(p):
+            sums = self.part.back(per_row, p, chunk.gradient)
+            chunk.gradient.addcmul_(p, -sums[:, None])
+            return
+        own = torch.zeros(len(part.local), p.shape[1], dtype=p.dtype, device=p.device)
+        rows_p = p.index_select(0, part.local)
+        sums = self.part.back(per_row, rows_p, own)
+        chunk.gradient.index_add_(0, part.local, own.addcmul_(rows_p, -sums[:, None]))
+
+
+def _kl(u: Tensor, log_u: Tensor, log_v: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+    """Value [g] and d value / d u [g, k]; log_u may hold a factor that u lacks."""
+    if not reverse:
+        v = log_v.exp()
+        return (v * (log_v - log_u)).sum(dim=1), -v / (u + FLOOR)
+    mass = log_u.exp()
+    gap = log_u - log_v
+    return (mass * gap).sum(dim=1), (gap + 1.0) * mass / (u + FLOOR)

@@ -1,0 +1,170 @@
+"""X-Token's H-KL: KL on the tokens that both vocabularies have, sorted differences on the rest.
+
+The common set comes from the projection W: "relaxed" takes each student token's heaviest entry from a threshold on,
+"strict" only one-hot rows (the public code's GOLD baseline). The common part is not renormalised, so it can be negative
+and it presses down every student token outside the set (Proposition 1 of the paper).
+Source: X-Token, arXiv 2605.21699, and its public code (NeMo-RL): means of log-probabilities over a group's rows, tails
+cut to the shorter side, times temperature squared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctkd_core.losses._engine import Buffers, Chunk, Term
+from ctkd_core.losses._group_rows import GroupRows, group_rows, segment_mean
+from ctkd_core.losses._group_rows import Part as GroupPart
+from ctkd_core.losses._unnormalised import l1_of_sorted
+from ctkd_core.losses.base import (
+    LossOutput,
+    check_inputs,
+    cross_entropy_term,
+    finish,
+    mean,
+    need_teacher,
+    response_rows,
+)
+from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.matched import Matched, best_pairs, matched_from_pairs, one_to_one
+from ctkd_core.losses.xtoken import default_projection
+
+
+def hkl_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor | None,
+    batch: AlignedBatch,
+    *,
+    scaling: str = "dynamic",
+    ce_weight: float = 0.5,
+    temperature: float = 1.0,
+    common: str = "relaxed",
+    threshold: float = 0.6,
+    tail_k: int = 8192,
+    tail_weight: float = 1.0,
+    projection: Any = None,
+    variant: str = "clean",  # noqa: ARG001
+    chunk_rows: int | None = None,
+) -> LossOutput:
+    """CE + s * H-KL (scaling "dynamic", s = |CE| / |H-KL| as a constant), or ce_weight * CE + (1 - ce_weight) * H-KL.
+
+    H-KL = tau^2 * (common + tail_weight * tail), means over groups of
+      common  sum over pairs (s, t) of exp(lv_t) (lv_t - lq_s)
+      tail    sum_i |a_(i) - b_(i)|, a = exp(lq) and b = exp(lv) outside the common set, sorted; as many entries of
+              each as the shorter side has, at most `tail_k`
+    lq, lv: means of the log-probabilities over a group's rows, full vocabularies (the teacher's up to W's width).
+
+    common      "relaxed": heaviest entry of a row of W, from `threshold` on; "strict": rows with one entry of weight 1
+    projection  W, a Projection or scipy matrix [Vs, Vt]; default: X-Token's rules for the batch's tokenizers
+    student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]. Raises LossInputError.
+    """
+    teacher = need_teacher("xtoken-hkl", teacher_logits)
+    check_inputs(student_logits, teacher, batch)
+    matrix = getattr(projection, "matrix", projection) if projection is not None else default_projection(batch).matrix
+    teacher = teacher[..., : matrix.shape[1]]
+    pairs = one_to_one(matrix) if common == "strict" else best_pairs(matrix, threshold)
+    matched = matched_from_pairs(pairs, (student_logits.shape[-1], teacher.shape[-1])).to(student_logits.device)
+    rows = response_rows(batch.student_labels)
+    groups = group_rows(rows, batch)
+    kernel = _Kernel(teacher, groups, matched, temperature, tail_k)
+    share = (1.0 if scaling == "dynamic" else 1.0 - ce_weight) * temperature**2
+    term = Term(
+        ("common", "tail"),
+        (share, share * tail_weight),
+        groups.group_mean(len(rows)),
+        kernel,
+        owner=groups.owners(len(rows)),
+    )
+    terms = [cross_entropy_term(rows, 1.0 if scaling == "dynamic" else ce_weight), term]
+    out = finish(
+        student_logits, rows, terms, batch,
+        teacher_logits=teacher, chunk_rows=chunk_rows, cuts=groups.cuts(len(rows)), balance=scaling == "dynamic",
+    )  # fmt: skip
+    facts = {name: mean(torch.cat(values)) if values else 0.0 for name, values in kernel.facts.items()}
+    facts |= {"groups": float(len(groups)), "common_ids": float(len(matched.student))}
+    return replace(out, diagnostics=out.diagnostics | facts)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Common and tail of each group; the gradient goes through the mean of log-probabilities to every row."""
+
+    teacher: Tensor
+    groups: GroupRows
+    matched: Matched
+    temperature: float
+    tail_k: int
+    facts: dict[str, list[Tensor]] = field(
+        default_factory=lambda: {"student_common_mass": [], "teacher_common_mass": [], "top1_agreement": []}
+    )
+
+    def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
+        values = torch.zeros_like(weight)
+        part = self.groups.within(chunk.rows)
+        if not len(part):
+            return values
+        log_q = self._student_rows(chunk, part)
+        log_v = self._teacher_rows(chunk.buffers, part)
+        slope = chunk.buffers.take("slope", *log_q.shape)
+        values[part.at] = self._compare(log_q, log_v, weight[part.at], slope, chunk.buffers)
+        if chunk.gradient is not None:
+            self._spread(chunk, part, slope)
+        return values
+
+    def _student_rows(self, chunk: Chunk, part: GroupPart) -> Tensor:
+        _, normaliser = chunk.softmax(self.temperature)
+        out = chunk.buffers.take("log q", len(part), chunk.logits.shape[1])
+        whole = len(part.local) == len(chunk)
+        z = chunk.logits if whole else chunk.logits.index_select(0, part.local)
+        segment_mean(z, part.segment, part.count, out).div_(self.temperature)
+        shift = segment_mean(normaliser[part.local, None], part.segment, part.count, out.new_empty(len(part), 1))
+        return out.sub_(shift)
+
+    def _teacher_rows(self, buffers: Buffers, part: GroupPart) -> Tensor:
+        z = buffers.gather("teacher", self.teacher, part.teacher)
+        z = z.div_(self.temperature)
+        z.sub_(z.logsumexp(dim=1, keepdim=True))
+        if len(z) == len(part):
+            return z
+        return segment_mean(z, part.teacher_segment, part.teacher_count, buffers.take("log v", len(part), z.shape[1]))
+
+    def _compare(self, log_q: Tensor, log_v: Tensor, weight: Tensor, slope: Tensor, buffers: Buffers) -> Tensor:
+        """Values [g, 2]; slope [g, Vs] receives weight * d value / d lq."""
+        ids, g = self.matched, len(log_q)
+
+        def take(name: str, rows: Tensor, columns: Tensor) -> Tensor:
+            return torch.index_select(rows, 1, columns, out=buffers.take(name, g, len(columns)))
+
+        log_vm, log_qm = take("vm", log_v, ids.teacher), take("qm", log_q, ids.student)
+        self.facts["top1_agreement"].append((log_vm.argmax(dim=1) == log_qm.argmax(dim=1)).to(log_q.dtype))
+        self.facts["student_common_mass"].append(log_qm.logsumexp(dim=1).exp())
+        v = torch.exp(log_vm, out=buffers.take("v", *log_vm.shape))
+        self.facts["teacher_common_mass"].append(v.sum(dim=1))
+        shared = log_vm.sub_(log_qm).mul_(v).sum(dim=1)
+        slope.index_copy_(1, ids.student, v.mul_(-weight[:, :1]))
+        tail = torch.zeros_like(shared)
+        q, v = take("tail q", log_q, ids.student_rest).exp_(), take("tail v", log_v, ids.teacher_rest).exp_()
+        sign = buffers.take("signs", *q.shape)
+        limit = min(q.shape[1], v.shape[1], self.tail_k)
+        if limit:
+            tail = l1_of_sorted(q, v, sign, limit)
+            sign.mul_(q).mul_(weight[:, 1:])
+        else:
+            sign.zero_()
+        slope.index_copy_(1, ids.student_rest, sign)
+        return torch.stack([shared, tail], dim=1)
+
+    def _spread(self, chunk: Chunk, part: GroupPart, slope: Tensor) -> None:
+        """d / d z of a row: (slope - p * sum(slope)) / (rows of the group * tau)."""
+        assert chunk.gradient is not None
+        p, _ = chunk.softmax(self.temperature)
+        slope.div_((part.count[:, None] * self.temperature).to(slope.dtype))
+        total = slope.sum(dim=1)[part.segment]
+        if len(part.local) == len(chunk) == len(part):
+            chunk.gradient.add_(slope).addcmul_(p, -total[:, None])
+            return
+        rows = slope.index_select(0, part.segment).addcmul_(p.index_select(0, part.local), -total[:, None])
+        chunk.gradient.index_add_(0, part.local, rows)
