@@ -175,6 +175,7 @@ def encode_response(text: str, tokenizer: Tokenizer) -> Encoding:
         spans=spans,
         char_spans=_char_spans(data, spans),
         special=np.zeros(len(ids), dtype=np.bool_),
+        kind=tokenizer.kind,
     )
 
 
