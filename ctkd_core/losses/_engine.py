@@ -35,6 +35,14 @@ class Buffers:
             kept = self._kept[name] = torch.empty(rows * width, device=self.device, dtype=self.dtype)
         return kept[: rows * width].view(rows, width)
 
+    def read(self, name: str, logits: Tensor, rows: Tensor) -> Tensor:
+        """As `gather`, for reading only: rows that lie one after another on a CPU aren't copied."""
+        if logits.device.type == "cpu" and logits.dtype == self.dtype and logits.is_contiguous() and len(rows):
+            first, last = int(rows[0]), int(rows[-1])
+            if last - first + 1 == len(rows) and (len(rows) < 3 or bool((rows.diff() == 1).all())):
+                return logits.detach().view(-1, logits.shape[-1])[first : last + 1]
+        return self.gather(name, logits, rows)
+
     def gather(self, name: str, logits: Tensor, rows: Tensor) -> Tensor:
         """Rows (int64 [c], into the flattened leading dimensions) of `logits` [..., V], in the compute dtype."""
         width = logits.shape[-1]
@@ -201,7 +209,7 @@ class Plan:
         spans = chunk_spans(len(self.rows), step, self.cuts)
         for span in spans:
             index = self.rows[span]
-            chunk = Chunk(span, buffers.gather("logits", logits, index), None, buffers)
+            chunk = Chunk(span, buffers.read("logits", logits, index), None, buffers)
             own = None
             if gradient is not None:
                 own = buffers.take("gradient", len(index), logits.shape[-1]).zero_()
@@ -233,7 +241,7 @@ class Plan:
         for span in spans:
             index = self.rows[span]
             own = buffers.gather("gradient", gradient, index).mul_(self.scale[0])
-            chunk = Chunk(span, buffers.gather("logits", logits, index), own, buffers)
+            chunk = Chunk(span, buffers.read("logits", logits, index), own, buffers)
             self.terms[0].kernel(chunk, weight[span])
             flat.index_copy_(0, index, own.to(gradient.dtype))
 

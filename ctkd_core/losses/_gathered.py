@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ctkd_core.losses._engine import Buffers, Chunk, Term, rows_per_chunk
+from ctkd_core.losses._engine import Buffers, Chunk, Term, rows_per_chunk, softmax
 
 
 def gather_log_probs(
@@ -29,10 +29,9 @@ def gather_log_probs(
     step = rows_per_chunk(logits.shape[-1], logits.device, chunk_rows)
     for begin in range(0, len(rows), step):
         span = slice(begin, begin + step)
-        z = buffers.gather("logits", logits, rows[span])
-        if temperature != 1.0:
-            z.mul_(1.0 / temperature)
-        torch.sub(z.gather(1, columns[span]), z.logsumexp(dim=1, keepdim=True), out=out[span])
+        z = buffers.read("logits", logits, rows[span])
+        _, normaliser = softmax(z, temperature, buffers, "softmax")
+        torch.sub(z.gather(1, columns[span]) / temperature, normaliser[:, None], out=out[span])
     return out
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ctkd_core.losses._engine import Buffers, rows_per_chunk
+from ctkd_core.losses._engine import Buffers, rows_per_chunk, softmax
 from ctkd_core.losses.base import Rows
 
 # Source: TRL 1.16, GOLD's merge: every scalar factor is clamped from below.
@@ -70,9 +70,9 @@ def token_log_probs(
     parts = []
     step = rows_per_chunk(logits.shape[-1], logits.device, chunk_rows)
     for begin in range(0, len(rows), step):
-        z = buffers.gather("logits", logits, rows[begin : begin + step]).div_(temperature)
-        chosen = z.gather(1, tokens[begin : begin + step, None]).squeeze(1)
-        parts.append(chosen - z.logsumexp(dim=1))
+        z = buffers.read("logits", logits, rows[begin : begin + step])
+        chosen = z.gather(1, tokens[begin : begin + step, None]).squeeze(1) / temperature
+        parts.append(chosen - softmax(z, temperature, buffers, "softmax")[1])
     return torch.cat(parts) if parts else torch.zeros(0, dtype=dtype, device=logits.device)
 
 

@@ -176,7 +176,7 @@ def _column_sums(
     out = torch.zeros(n_samples, logits.shape[-1], dtype=dtype, device=logits.device)
     step = rows_per_chunk(logits.shape[-1], logits.device, chunk_rows)
     for begin in range(0, len(rows), step):
-        z = buffers.gather("logits", logits, rows[begin : begin + step])
+        z = buffers.read("logits", logits, rows[begin : begin + step])
         out.index_add_(0, sample[begin : begin + step], softmax(z, tau, buffers, "softmax")[0])
     return out
 

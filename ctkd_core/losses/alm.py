@@ -1,0 +1,264 @@
+"""ALM: both models should find each chunk of the text equally likely; the rest of the vocabulary isn't compared.
+
+A chunk's log-probability is the sum over its tokens, on each side alone, so vocabularies need nothing in common. Two
+corrections for tokenization bias: the probability that a new word begins after the chunk is added to both sides, and
+chunks after which the teacher hardly expects a new word are joined with the next.
+Source: Minixhofer et al. 2025, arXiv 2503.20083, and tokenkit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ctkd_core.errors import LossInputError, unknown
+from ctkd_core.losses._boundary import ReadKernel, boundary_mask, read_rows
+from ctkd_core.losses._chunks import Chunks, chunks_of, join, last_of, range_sums, released_count
+from ctkd_core.losses._engine import Term, compute_dtype
+from ctkd_core.losses._merged import engine_rows, with_rows
+from ctkd_core.losses.base import (
+    LossOutput,
+    StateContext,
+    States,
+    check_inputs,
+    cross_entropy_term,
+    finish,
+    mean,
+    need_teacher,
+    response_rows,
+)  # fmt: skip
+from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.binarised import KINDS, compare
+
+DEBIASING = ("none", "append", "merge")
+
+
+class HiddenProjector(nn.Module):
+    """Linear map from the student's hidden width to the teacher's, for the hidden-state term."""
+
+    def __init__(self, student_width: int, teacher_width: int):
+        super().__init__()
+        self.project = nn.Linear(student_width, teacher_width)
+
+
+def make_state(
+    student_vocab: int,  # noqa: ARG001
+    *,
+    hidden_weight: float = 0.0,
+    context: StateContext | None = None,
+    **_: object,
+) -> HiddenProjector | None:
+    """The projector of the hidden-state term, or None when `hidden_weight` is 0. Raises LossInputError."""
+    if not hidden_weight:
+        return None
+    if context is None or not context.student_width or not context.teacher_width:
+        raise LossInputError(
+            "the hidden-state term of 'alm' needs a projector: make_state needs context=StateContext(...) with the "
+            "hidden widths of both models."
+        )
+    return HiddenProjector(context.student_width, context.teacher_width)
+
+
+def alm_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor | None,
+    batch: AlignedBatch,
+    *,
+    ce_weight: float = 0.5,
+    temperature: float = 100.0,
+    divergence: str = "kl",
+    debias: str = "merge",
+    gamma: float = 0.1,
+    hidden_weight: float = 0.0,
+    state: HiddenProjector | None = None,
+    student_states: States | None = None,
+    teacher_states: States | None = None,
+    variant: str = "clean",
+    chunk_rows: int | None = None,
+) -> LossOutput:
+    """ce_weight * CE + (1 - ce_weight) * (ALM + hidden_weight * hidden).
+
+    ALM     mean over chunks of D(l_T / temperature, l_S / temperature), l the log-probability of the chunk's text
+    hidden  mean over chunks of |P h_S - h_T|^2 at the chunk's last token, each channel divided by the mean of h_T^2
+
+    divergence  of the event "this text": "kl" (0 at equality), "reverse_kl", "tvd", "binary_ce" (gradient of "kl"),
+                "reverse_binary_ce"; "kl_limit", "tvd_limit": the limits of a large temperature
+    debias      "none" | "append": add log P(a new word begins after the chunk) | "merge": also join a chunk with the
+                next when the teacher gives a new word at most `gamma`
+    variant     "released": a chunk counts when the teacher predicts one of its tokens, even where token 0 makes both
+                sides cover different text, and joined chunks are divided by the public code's count
+
+    Chunks with a first token that nothing predicts (no BOS before it) are left out.
+    student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]. Raises LossInputError.
+    """
+    teacher = need_teacher("alm", teacher_logits)
+    check_inputs(student_logits, teacher, batch)
+    _check(batch, divergence, debias)
+    dtype = compute_dtype(student_logits, teacher)
+    chunks = chunks_of(batch, released=variant == "released")
+    masks = _masks(batch, student_logits, teacher, dtype) if debias != "none" else (None, None)
+    rule = Rule(divergence, temperature, debias, gamma, variant == "released")
+    out = alm_objective(student_logits, teacher, batch, chunks, rule, masks, ce_weight, chunk_rows)
+    if not hidden_weight:
+        return out
+    hidden = _hidden(chunks, state, student_states, teacher_states)
+    total = out.loss + (1.0 - ce_weight) * hidden_weight * hidden.to(out.loss.dtype)
+    return LossOutput(total, out.terms | {"hidden": hidden.detach()}, out.per_group, out.diagnostics)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How chunks are compared (see `alm_loss`)."""
+
+    divergence: str
+    temperature: float
+    debias: str
+    gamma: float
+    released: bool = False
+
+
+def alm_objective(
+    student_logits: Tensor,
+    teacher: Tensor,
+    batch: AlignedBatch,
+    chunks: Chunks,
+    rule: Rule,
+    masks: tuple[Tensor | None, Tensor | None],
+    ce_weight: float,
+    chunk_rows: int | None = None,
+) -> LossOutput:
+    """ALM and cross-entropy with the boundary masks [Vs], [Vt] in hand (None without debiasing)."""
+    dtype = compute_dtype(student_logits, teacher)
+    rows, learnt = with_rows(response_rows(batch.student_labels), chunks.student_after, batch.student_ids)
+    target = torch.where(learnt, rows.target, 0)
+    token, boundary = read_rows(student_logits.detach(), rows.flat, target, masks[0], dtype, chunk_rows)
+    theirs = _teacher_numbers(teacher, batch, chunks, masks[1], dtype, chunk_rows)
+    with torch.enable_grad():
+        leaves = token.requires_grad_(), boundary.requires_grad_()
+        own = _numbers(leaves, engine_rows(rows, chunks.student_after), rows.number, chunks.sample, chunks.student)
+        units = join(theirs[1], chunks.sample, rule.gamma if rule.debias == "merge" else 0.0)
+        values, norm = _values(own, theirs, units, chunks, rule)
+        share = 1.0 - ce_weight
+        total = share * (values * norm).sum()
+        slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+    place = _place(units, engine_rows(rows, chunks.student_after), values.detach(), norm, chunks, len(rows))
+    kernel = ReadKernel(place.values, target, slopes[0], slopes[1], boundary.detach(), masks[0])
+    terms = [
+        cross_entropy_term(rows, ce_weight, learnt),
+        Term(("alm",), (share,), place.norm, kernel, owner=place.owner),
+    ]
+    out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
+    facts = {
+        "chunks": float(len(chunks.sample)),
+        "units": float(len(values)),
+        "left_out_chunks": float(len(batch.groups) - len(chunks.sample)),
+        "student_log_probability": mean(own[0].detach()),
+        "teacher_log_probability": mean(theirs[0]),
+    }
+    return LossOutput(out.loss, out.terms, out.per_group, facts)
+
+
+def _check(batch: AlignedBatch, divergence: str, debias: str) -> None:
+    if divergence not in KINDS:
+        raise unknown("divergence", divergence, KINDS, LossInputError)
+    if debias not in DEBIASING:
+        raise unknown("debiasing", debias, DEBIASING, LossInputError)
+    if debias != "none" and (batch.student is None or batch.teacher is None):
+        raise LossInputError(
+            "debiasing needs to know which tokens begin a word: pass both tokenizers to collate(samples, student, "
+            "teacher), or use debias='none'."
+        )
+
+
+def _masks(batch: AlignedBatch, student: Tensor, teacher: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    assert batch.student is not None
+    assert batch.teacher is not None
+    return (
+        boundary_mask(batch.student, student.shape[-1], student.device, dtype),
+        boundary_mask(batch.teacher, teacher.shape[-1], teacher.device, dtype),
+    )
+
+
+def _numbers(
+    read: tuple[Tensor, Tensor], after: Tensor, number: Tensor, sample: Tensor, bounds: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log-probability [C] of each chunk and of a new word behind it, from the numbers [R] of the rows."""
+    token, boundary = read
+    if not len(token):
+        return token, boundary
+    table = torch.where(number >= 0, token[number.clamp(min=0)], 0.0)
+    return range_sums(table, sample, bounds), boundary[after]
+
+
+def _teacher_numbers(
+    teacher: Tensor,
+    batch: AlignedBatch,
+    chunks: Chunks,
+    mask: Tensor | None,
+    dtype: torch.dtype,
+    chunk_rows: int | None,
+) -> tuple[Tensor, Tensor]:
+    """The same of the teacher, no gradient."""
+    rows = response_rows(batch.teacher_labels)
+    rows, learnt = with_rows(rows, chunks.teacher_after, batch.teacher_ids)
+    target = torch.where(learnt, rows.target, 0)
+    token, boundary = read_rows(teacher, rows.flat, target, mask, dtype, chunk_rows)
+    after = engine_rows(rows, chunks.teacher_after)
+    return _numbers((token, boundary), after, rows.number, chunks.sample, chunks.teacher)
+
+
+def _values(
+    own: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], units: Tensor, chunks: Chunks, rule: Rule
+) -> tuple[Tensor, Tensor]:
+    """Value [U] of each unit and its weight [U] in the mean."""
+    count = int(units[-1]) + 1 if len(units) else 0
+    if not count:
+        return own[0].sum() * 0 + own[0].new_zeros(0), own[0].new_zeros(0)
+    last = last_of(units)
+    sums = [x[0].new_zeros(count).index_add_(0, units, x[0] * chunks.real) for x in (own, theirs)]
+    counts = torch.zeros_like(units).index_add_(0, units, chunks.real.long())[:count] > 0
+    if rule.debias != "none":
+        sums = [total + x[1][last] for total, x in zip(sums, (own, theirs))]
+    student, teacher = (x.clamp(max=0.0) for x in sums)
+    values = compare(rule.divergence, teacher, student, rule.temperature)
+    real = released_count(units, chunks) if rule.released and rule.debias == "merge" else int(counts.sum())
+    return values, counts.to(values.dtype) / max(1, real)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Values [R, 1] at the engine row behind each unit, its norm float64 [R] and owner int64 [R]."""
+
+    values: Tensor
+    norm: Tensor
+    owner: Tensor
+
+
+def _place(units: Tensor, after: Tensor, values: Tensor, norm: Tensor, chunks: Chunks, n_rows: int) -> _Places:
+    device = after.device
+    at = after[last_of(units)]
+    owner = chunks.owner[last_of(units)]
+    return _Places(
+        torch.zeros(n_rows, 1, dtype=values.dtype, device=device).index_copy_(0, at, values[:, None]),
+        torch.zeros(n_rows, dtype=torch.float64, device=device).index_copy_(0, at, norm.double()),
+        torch.full((n_rows,), -1, device=device).index_copy_(0, at, owner),
+    )
+
+
+def _hidden(
+    chunks: Chunks, state: HiddenProjector | None, student_states: States | None, teacher_states: States | None
+) -> Tensor:
+    """The hidden-state term on the last layer."""
+    if state is None or student_states is None or teacher_states is None:
+        raise LossInputError(
+            "hidden_weight is set: pass state=make_state('alm', ...), student_states and teacher_states to the loss."
+        )
+    own, other = student_states.hidden[-1], teacher_states.hidden[-1]
+    if not len(chunks.sample):
+        return own.sum() * 0
+    projected = state.project(own.flatten(0, 1)[chunks.student_after].float())
+    target = other.flatten(0, 1)[chunks.teacher_after].detach().to(projected.dtype)
+    scale = target.square().mean(dim=0, keepdim=True).clamp(min=1e-12)
+    return ((projected - target).square() / scale).mean()

@@ -1,0 +1,185 @@
+"""ALM against a slow twin: chunk likelihoods, debiasing, joined chunks, divergences, the hidden-state term."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ctkd_core.errors import LossInputError
+from ctkd_core.losses._boundary import boundary_mask, boundary_tokens
+from ctkd_core.losses.alm import alm_loss, make_state
+from ctkd_core.losses.base import StateContext, States
+from ctkd_core.losses.batch import align_sample, collate
+from ctkd_core.losses.binarised import DIVERGENCES, EPSILON, KINDS, compare, log1m_exp
+from tests.losses import twins
+from tests.losses.cases import batch_of, logits_for, pair, plain_sample, samples
+
+OPTIONS = [
+    {},
+    {"debias": "none", "temperature": 1.0},
+    {"debias": "append", "divergence": "tvd", "temperature": 5.0},
+    {"gamma": 0.3, "divergence": "reverse_kl", "temperature": 10.0},
+    {"divergence": "binary_ce"},
+    {"divergence": "reverse_binary_ce", "debias": "none"},
+    {"divergence": "kl_limit"},
+    {"divergence": "tvd_limit", "debias": "append"},
+]
+
+
+def bernoulli(kind, a, b, tau):
+    """The divergence from probabilities, the textbook way."""
+    if kind == "kl_limit":
+        x, y = a - EPSILON, b - EPSILON
+        return (x - y) + x * (-y).log() - x * (-x).log()
+    if kind == "tvd_limit":
+        return (a - b).abs()
+    p, q = (a / tau - EPSILON).exp(), (b / tau - EPSILON).exp()
+    ce = lambda x, y: -(x * y.log() + (1 - x) * (1 - y).log())  # noqa: E731
+    return {
+        "kl": lambda: ce(p, q) - ce(p, p),
+        "reverse_kl": lambda: ce(q, p) - ce(q, q),
+        "binary_ce": lambda: ce(p, q),
+        "reverse_binary_ce": lambda: ce(q, p),
+        "tvd": lambda: (p - q).abs(),
+    }[kind]()
+
+
+def twin(s, t, batch, temperature=100.0, divergence="kl", debias="merge", gamma=0.1):
+    masks = [
+        boundary_mask(k, z.shape[-1], z.device, z.dtype).bool() for k, z in ((batch.student, s), (batch.teacher, t))
+    ]
+    sides = (s, batch.student_ids, masks[0]), (t, batch.teacher_ids, masks[1])
+    values, unit, sample = [], None, None
+
+    def close():
+        if unit is None:
+            return
+        own = [x + (y if debias != "none" else 0.0) for x, y in unit]
+        values.append(bernoulli(divergence, own[1].clamp(max=0), own[0].clamp(max=0), temperature))
+
+    for b, s0, s1, t0, t1 in sorted(batch.groups.tolist()):
+        if s0 < 1 or t0 < 1:
+            continue
+        numbers = []
+        for (logits, ids, mask), start, end in zip(sides, (s0, t0), (s1, t1)):
+            log_p = logits[b].log_softmax(-1)
+            text = sum(log_p[k - 1, ids[b, k]] for k in range(start, end))
+            numbers.append((text, log_p[end - 1][mask].logsumexp(0)))
+        joined = unit is not None and sample == b and debias == "merge" and unit[1][1].exp() <= gamma
+        if joined:
+            unit = [(old[0] + new[0], new[1]) for old, new in zip(unit, numbers)]
+        else:
+            close()
+            unit = numbers
+        sample = b
+    close()
+    return twins.average(values)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_value_and_gradient_equal_the_twin(options):
+    batch = batch_of(
+        [*samples(), plain_sample([0], [0, 7], 1, 2), plain_sample([5, 6], [0, 7, 8], 0, 1, [[0, 1, 1, 2]])]
+    )
+    s, t = logits_for(batch, dtype=torch.float64)
+    out = alm_loss(s, t, batch, ce_weight=0.3, **options)
+    out.loss.backward()
+    z = s.detach().clone().requires_grad_()
+    expected = 0.3 * twins.sft(z, batch) + 0.7 * twin(z, t, batch, **options)
+    expected.backward()
+    torch.testing.assert_close(out.loss, expected, rtol=1e-7, atol=1e-10)
+    torch.testing.assert_close(s.grad, z.grad, rtol=1e-5, atol=1e-9)
+    assert out.diagnostics["left_out_chunks"] == 1
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 4])
+def test_chunks_change_nothing(chunk_rows):
+    batch = batch_of(samples())
+    s, t = logits_for(batch, dtype=torch.float64)
+    whole, parts = (alm_loss(s, t, batch, chunk_rows=rows) for rows in (None, chunk_rows))
+    torch.testing.assert_close(whole.loss, parts.loss)
+    torch.testing.assert_close(whole.per_group, parts.per_group)
+
+
+def test_log_of_one_minus_exp_is_exact_at_both_ends():
+    import mpmath
+
+    mpmath.mp.dps = 60
+    x = torch.tensor([-1e-9, -1e-4, -0.6, -0.7, -5.0, -40.0], dtype=torch.float64)
+    exact = [float(mpmath.log(1 - mpmath.e ** mpmath.mpf(float(v)))) for v in x]
+    torch.testing.assert_close(log1m_exp(x), torch.tensor(exact, dtype=torch.float64), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["kl", "reverse_kl", "tvd", "kl_limit", "tvd_limit"])
+def test_equal_likelihoods_have_no_distance(kind):
+    x = torch.tensor([-0.1, -3.0, -50.0], dtype=torch.float64)
+    assert compare(kind, x, x, 100.0).abs().max() < 1e-12
+
+
+def test_a_large_temperature_approaches_its_limit():
+    a, b = torch.tensor([-3.0, -40.0]).double(), torch.tensor([-5.0, -20.0]).double()
+    torch.testing.assert_close(1e6 * compare("kl", a, b, 1e6), compare("kl_limit", a, b, 1.0), rtol=0.5, atol=0)
+    near = compare("kl", a + 0, b, 1e3) * 1e3
+    assert (near > 0).all()
+    assert set(DIVERGENCES) < set(KINDS)
+
+
+def test_the_same_model_under_one_tokenizer_has_nothing_to_learn():
+    tokenizer = pair()[0]
+    batch = collate(
+        [align_sample("The teacher reads:", " In 2024 we sold", tokenizer, tokenizer)], tokenizer, tokenizer
+    )
+    s, _ = logits_for(batch, dtype=torch.float64, widths=(403, 403))
+    out = alm_loss(s, s.detach(), batch, ce_weight=0.0)
+    out.loss.backward()
+    assert abs(float(out.loss.detach())) < 1e-12
+    assert s.grad.abs().max() < 1e-9
+
+
+def test_chunks_join_where_no_new_word_is_expected():
+    batch = batch_of(samples())
+    s, t = logits_for(batch)
+    facts = [alm_loss(s, t, batch, gamma=gamma).diagnostics for gamma in (0.0, 0.2, 1.0)]
+    assert facts[0]["units"] == facts[0]["chunks"] > facts[1]["units"] > facts[2]["units"] == len(samples())
+
+
+def test_boundary_tokens_begin_a_word_or_are_special():
+    tokenizer = pair()[0]
+    starts = boundary_tokens(tokenizer)
+    for i in range(tokenizer.n_ids):
+        assert starts[i] == (i in tokenizer.special_ids or tokenizer.token_bytes(i)[:1] in (b" ", b"\n", b"\t", b"\r"))
+
+
+def test_hidden_states_join_in():
+    batch = batch_of(samples())
+    s, t = logits_for(batch)
+    torch.manual_seed(0)
+    own, other = torch.randn(*batch.student_ids.shape, 6, requires_grad=True), torch.randn(*batch.teacher_ids.shape, 5)
+    table = torch.zeros(1)
+    context = StateContext(403, student_width=6, teacher_width=5)
+    state = make_state(403, hidden_weight=1.0, context=context)
+    given = {"student_states": States((own,), table, table), "teacher_states": States((other,), table, table)}
+    out = alm_loss(s, t, batch, hidden_weight=2.0, ce_weight=0.5, state=state, **given)
+    out.loss.backward()
+    plain = alm_loss(s, t, batch)
+    torch.testing.assert_close(out.loss.detach(), plain.loss.detach() + 0.5 * 2.0 * out.terms["hidden"])
+    assert own.grad.abs().sum() > 0
+    assert state.project.weight.grad.abs().sum() > 0
+    assert make_state(403) is None
+    with pytest.raises(LossInputError, match="needs a projector"):
+        make_state(403, hidden_weight=1.0)
+    with pytest.raises(LossInputError, match="hidden_weight is set"):
+        alm_loss(s, t, batch, hidden_weight=1.0)
+
+
+def test_refusals():
+    batch = batch_of(samples())
+    s, t = logits_for(batch)
+    bare = type(batch)(**vars(batch) | {"student": None, "teacher": None})
+    with pytest.raises(LossInputError, match="debias='none'"):
+        alm_loss(s, t, bare)
+    assert torch.isfinite(alm_loss(s, t, bare, debias="none").loss)
+    with pytest.raises(LossInputError, match="did you mean 'merge'"):
+        alm_loss(s, t, batch, debias="merges")
+    with pytest.raises(LossInputError, match="did you mean 'kl'"):
+        alm_loss(s, t, batch, divergence="kll")
