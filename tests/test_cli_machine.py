@@ -1,4 +1,4 @@
-"""`ctkd doctor`, `prepare`, `project` and `app`: what they find, what they say when something is wrong."""
+"""`ctkd doctor`, `prepare` and `app`: what they find, what they say when something is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import pytest
 from ctkd_core import catalog, doctor
 from ctkd_core.commands import app as app_command
 from ctkd_core.commands.display import plain, table, to_json, token_rows, visible, visible_bytes, width
-from ctkd_core.commands.project import token_class
 from ctkd_core.errors import CtkdError
 from tests.test_cli import Ctkd
 
@@ -131,47 +130,6 @@ def test_prepare_goes_on_after_a_failure(ctkd: Ctkd, monkeypatch: pytest.MonkeyP
     rows = {row["name"]: row for row in ctkd.json("prepare", "--tokenizers-only")}
     assert "pip install" in rows["tokenizer qwen"]["problem"]
     assert rows["tokenizer mistral-v1"]["ok"]
-
-
-# project
-
-
-def test_project(ctkd: Ctkd) -> None:
-    data = ctkd.json("project", "-m", "pieces", "--token", "201")
-    assert {"shape", "nnz", "rows", "row_sum_error", "classes", "token"} <= set(data)
-    assert set(data["rows"]) >= {"exact", "canonical", "pieces", "nearest", "empty"}
-    assert sum(data["rows"].values()) == data["shape"][0]
-    assert data["row_sum_error"] < 1e-5
-    assert data["classes"]["digits_3"] == {"total": 1000, "matched": 0}, "SmolLM2 splits digits"
-    assert data["classes"]["digits_1"] == {"total": 10, "matched": 10}
-    entries = data["token"]["entries"]
-    assert sorted(entry["text"] for entry in entries) == ["0", "1", "2"]
-    assert sum(entry["weight"] for entry in entries) == pytest.approx(1)
-
-
-def test_project_of_a_text_that_is_no_token(ctkd: Ctkd) -> None:
-    message = ctkd.error("project", "--token", "2024 is no token")
-    assert "202 | 4" in message
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"7", "digits_1"),
-        (b"42", "digits_2"),
-        (b" 999", "digits_3"),
-        (b"1234", "other"),
-        (b" hello", "letters"),
-        (b" ", "whitespace"),
-        (b"\n\n", "whitespace"),
-        (b"?!", "punctuation"),
-        ("é".encode(), "multibyte"),
-        (b"\xe4", "multibyte"),
-        (b"x1", "other"),
-    ],
-)
-def test_token_class(data: bytes, expected: str) -> None:
-    assert token_class(data) == expected
 
 
 # app

@@ -79,7 +79,8 @@ def transplant(model: PreTrainedModel, student: Tokenizer, teacher: Tokenizer) -
 
     from ctkd_core.vocabulary import project
 
-    matrix = project(student, teacher, method="pieces").matrix
+    # Means of all pieces, unlike the defaults, which serve the projection of probabilities.
+    matrix = project(student, teacher, method="pieces", weights="mean", match="bytes", top_k=0).matrix
     moved: Any = copy.deepcopy(model).float()  # type: ignore[operator]
     moved.requires_grad_(True)
     inputs: Any = model.get_input_embeddings()

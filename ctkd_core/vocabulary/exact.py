@@ -1,4 +1,4 @@
-"""Exact map: tokens of equal bytes, and special tokens of equal role."""
+"""Exact map: tokens that say the same, by bytes, canonical form or vocabulary string; special tokens by role."""
 
 from __future__ import annotations
 
@@ -7,28 +7,49 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.vocabulary.projection import EXACT, ROLE, Projection, from_entries
+from ctkd_core.vocabulary.projection import CANONICAL, EXACT, ROLE, Progress, Projection, from_entries, silent
 
 if TYPE_CHECKING:
     from ctkd_core.encoding import Tokenizer
 
+MATCHES = ("bytes", "canonical", "raw")
 _ROLES = ("eos_id", "bos_id", "pad_id")  # in this order: padding is often the same token as EOS
 
 
-def project_exact(student: Tokenizer, teacher: Tokenizer) -> Projection:
-    """Each student token to the teacher token that spells the same bytes; weight 1.
+def project_exact(
+    student: Tokenizer, teacher: Tokenizer, *, match: str = "bytes", progress: Progress = silent
+) -> Projection:
+    """Each student token to the teacher token that says the same; weight 1, other rows stay empty.
 
-    Bytes are compared, not vocabulary strings: "Ġthe" of a byte-level vocabulary equals "▁the" of SentencePiece.
-    Special tokens never match by spelling, only by role (EOS to EOS).
+    match  "bytes": equal bytes, so "Ġthe" of a byte-level vocabulary equals "▁the" of SentencePiece; special tokens
+           never match by spelling, only by role (EOS to EOS)
+           "canonical": then also equal canonical forms (see `canonical`): " ." to ".", chat markers of equal role
+           "raw": equal vocabulary strings, special ones included, and nothing else
     """
-    match, reason = exact_matches(student, teacher)
-    rows = np.flatnonzero(match >= 0)
-    matrix, reasons = from_entries(rows, match[rows], np.ones(len(rows)), reason[rows], (student.n_ids, teacher.n_ids))
-    return Projection(matrix, reasons, "exact", student, teacher)
+    found, reason = exact_matches(student, teacher, match)
+    progress(0.8, "Writing the map")
+    rows = np.flatnonzero(found >= 0)
+    shape = (student.n_ids, teacher.n_ids)
+    matrix, reasons = from_entries(rows, found[rows], np.ones(len(rows)), reason[rows], shape)
+    return Projection(matrix, reasons, "exact", student, teacher, {"match": match})
 
 
-def exact_matches(student: Tokenizer, teacher: Tokenizer) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+def exact_matches(
+    student: Tokenizer, teacher: Tokenizer, match: str = "bytes"
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """For every student id its teacher id (int64 [Vs], -1 without one) and the reason (uint8 [Vs])."""
+    if match == "raw":
+        ids_of = {teacher.token(i): i for i in range(teacher.n_ids - 1, -1, -1)}
+        ids_of.pop("", None)
+        found = [ids_of.get(student.token(i), -1) for i in range(student.n_ids)]
+        return np.array(found, dtype=np.int64).reshape(-1), np.full(student.n_ids, EXACT, dtype=np.uint8)
+    matched, reason = _by_bytes(student, teacher)
+    if match == "canonical":
+        _by_form(student, teacher, matched, reason)
+    return matched, reason
+
+
+def _by_bytes(student: Tokenizer, teacher: Tokenizer) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     ids_of = ids_by_bytes(teacher)
     match = np.fromiter((ids_of.get(b, -1) for b in student.all_token_bytes()), dtype=np.int64, count=student.n_ids)
     match[list(student.special_ids)] = -1
@@ -42,22 +63,45 @@ def exact_matches(student: Tokenizer, teacher: Tokenizer) -> tuple[NDArray[np.in
     return match, reason
 
 
+def _by_form(student: Tokenizer, teacher: Tokenizer, match: NDArray[np.int64], reason: NDArray[np.uint8]) -> None:
+    """Fill what `match` leaves open (-1) by canonical form; `match` and `reason` [Vs] are changed."""
+    from ctkd_core.vocabulary.canonical import canonical_bytes, canonical_table
+
+    forms = canonical_table(teacher)
+    plain: dict[str, int] = {}
+    other: dict[str, int] = {}
+    for data, index in ids_by_bytes(teacher).items():
+        # "." itself before " .", which has the same form.
+        side = plain if data.decode("utf-8", "surrogateescape") == forms[index] else other
+        side.setdefault(forms[index], index)
+    # A special token whose form isn't its text has the form of its role.
+    specials = ((i, canonical_bytes(teacher.token_bytes(i))) for i in sorted(teacher.special_ids, reverse=True))
+    roles = {forms[i]: i for i, text in specials if forms[i] != text}
+    of_form = other | plain
+    own, special, table = canonical_table(student), student.special_ids, student.all_token_bytes()
+    for index in np.flatnonzero(match < 0).tolist():
+        if not table[index]:
+            continue
+        ids_of, why = (roles, ROLE) if index in special else (of_form, CANONICAL)
+        found = ids_of.get(own[index])
+        if found is not None:
+            match[index], reason[index] = found, why
+
+
 def ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
     """Id of the token that spells given bytes. Of several: the one the tokenizer uses, not its byte fallback.
 
     Special tokens and ids that the vocabulary leaves out aren't in it.
     """
-    table = tokenizer.all_token_bytes()
+    table = list(tokenizer.all_token_bytes())
+    for special in tokenizer.special_ids:
+        table[special] = b""
     ids = dict(zip(reversed(table), range(len(table) - 1, -1, -1)))  # the lowest id wins
+    ids.pop(b"", None)
     if tokenizer.kind == "sentencepiece":
         for byte in range(128):
             # "<0x41>" only stands in where "A" itself is missing, although its id is lower.
             plain = tokenizer.id_of(chr(byte) if byte != 0x20 else "\u2581")
-            if plain is not None:
+            if plain is not None and plain not in tokenizer.special_ids:
                 ids[bytes([byte])] = plain
-    for special in tokenizer.special_ids:
-        spelled = table[special]
-        if ids.get(spelled) == special:
-            del ids[spelled]
-    ids.pop(b"", None)
     return ids

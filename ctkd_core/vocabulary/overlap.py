@@ -1,0 +1,109 @@
+"""Overlap: how much of two vocabularies is the same, counted three ways.
+
+As raw vocabulary strings (what TRL's vocabulary map compares), by canonical form (what X-Token counts) and by bytes
+(what this project's exact map uses). "Ġthe" and "▁the" differ as strings and agree in the other two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core.errors import unknown
+from ctkd_core.vocabulary.canonical import canonical_table
+
+if TYPE_CHECKING:
+    from ctkd_core.encoding import Tokenizer
+
+WAYS = ("raw", "canonical", "bytes")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """One way of counting.
+
+    count    distinct spellings that both vocabularies have
+    student  share of the student's tokens that have one of them; teacher: of the teacher's
+    smaller  `count` over the distinct spellings of the vocabulary that has fewer
+    """
+
+    count: int
+    student: float
+    teacher: float
+    smaller: float
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """What two vocabularies share. Sizes count tokens, added ones included, not ids.
+
+    shares           one of Shares for each of WAYS
+    student_matched  bool [student.n_ids] for each of WAYS: this student token is shared; teacher_matched likewise
+
+    Special tokens count as raw strings and, by canonical form, by their role; they spell no bytes.
+    """
+
+    student_size: int
+    teacher_size: int
+    shares: dict[str, Shares]
+    student_matched: dict[str, NDArray[np.bool_]] = field(repr=False)
+    teacher_matched: dict[str, NDArray[np.bool_]] = field(repr=False)
+
+    @property
+    def raw(self) -> int:
+        """Shared raw vocabulary strings."""
+        return self.shares["raw"].count
+
+    @property
+    def canonical(self) -> int:
+        """Shared canonical forms."""
+        return self.shares["canonical"].count
+
+    @property
+    def bytes(self) -> int:
+        """Shared byte strings."""
+        return self.shares["bytes"].count
+
+    def matched(self, way: str = "canonical") -> NDArray[np.bool_]:
+        """bool [student.n_ids]: student tokens that the teacher has too, counted one of WAYS."""
+        if way not in WAYS:
+            raise unknown("way to count an overlap", way, WAYS)
+        return self.student_matched[way]
+
+
+@lru_cache(maxsize=8)
+def overlap(student: Tokenizer, teacher: Tokenizer) -> Overlap:
+    """What the two vocabularies share; about 0.3 s for 128k x 152k tokens the first time, then kept."""
+    own, other = _spellings(student), _spellings(teacher)
+    shares: dict[str, Shares] = {}
+    masks: tuple[dict[str, NDArray[np.bool_]], dict[str, NDArray[np.bool_]]] = ({}, {})
+    for way in WAYS:
+        shares[way], masks[0][way], masks[1][way] = _compare(own[way], other[way])
+    return Overlap(student.vocab_size, teacher.vocab_size, shares, *masks)
+
+
+def _spellings(tokenizer: Tokenizer) -> dict[str, Sequence[Hashable]]:
+    """For each of WAYS the spelling of every id; empty for ids without one."""
+    spelled = list(tokenizer.all_token_bytes())
+    for token_id in tokenizer.special_ids:
+        spelled[token_id] = b""
+    raw = [tokenizer.token(token_id) for token_id in range(tokenizer.n_ids)]
+    return {"raw": raw, "canonical": canonical_table(tokenizer), "bytes": spelled}
+
+
+def _compare(
+    student: Sequence[Hashable], teacher: Sequence[Hashable]
+) -> tuple[Shares, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Shares and the two masks; empty spellings (ids without text) are no tokens."""
+    own, other = set(student) - {"", b""}, set(teacher) - {"", b""}
+    common = own & other
+    masks = [np.fromiter(map(common.__contains__, side), np.bool_, len(side)) for side in (student, teacher)]
+    totals = [sum(map(bool, side)) for side in (student, teacher)]
+    rates = [float(mask.sum()) / total if total else 0.0 for mask, total in zip(masks, totals)]
+    fewer = min(len(own), len(other))
+    return Shares(len(common), rates[0], rates[1], len(common) / fewer if fewer else 0.0), masks[0], masks[1]
