@@ -5,6 +5,7 @@ Everything is vectorised over groups and tokens; 100,000 tokens take some millis
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,29 +68,55 @@ def alignment_metrics(alignment: Alignment) -> dict[str, float]:
     student_text_match_rate       share of student tokens inside such groups
     boundary_f1                   agreement of group boundaries with the span components on bytes (the ground truth)
     """
+    return rates(alignment_counts(alignment))
+
+
+def alignment_counts(alignment: Alignment) -> dict[str, int]:
+    """What the rates of `alignment_metrics` are made of, as whole numbers.
+
+    All but `largest_group` may be added over several texts; `rates` of the sums are the rates of the texts together.
+    """
     sizes = alignment.sizes.astype(np.int64)
     both = _two_sided(alignment)
-    count = int(both.sum())
-    kinds = np.bincount(alignment.kind_codes, minlength=len(KINDS))
-    n_student, n_teacher = _content_count(alignment.student), _content_count(alignment.teacher)
+    kinds = np.bincount(alignment.kind_codes, minlength=len(KINDS)).tolist()
     equal = texts_equal(alignment)
-    truth = span_groups(alignment.student, alignment.teacher, "byte")
+    cuts = _boundaries(alignment, alignment.groups)
+    truth = _boundaries(alignment, span_groups(alignment.student, alignment.teacher, "byte"))
     return {
-        "n_groups": count,
-        "share_1_1": _share(kinds[0], count),
-        "share_1_n": _share(kinds[1], count),
-        "share_n_1": _share(kinds[2], count),
-        "share_n_m": _share(kinds[3], count),
-        "student_tokens_1_1": _share(kinds[0], n_student),
-        "teacher_tokens_1_1": _share(kinds[0], n_teacher),
-        "byte_coverage": _share(_covered(alignment, both), alignment.student.n_bytes),
+        "texts": 1,
+        "bytes": alignment.student.n_bytes,
+        "student_tokens": _content_count(alignment.student),
+        "teacher_tokens": _content_count(alignment.teacher),
+        "groups": int(both.sum()),
+        **dict(zip(("1_1", "1_n", "n_1", "n_m"), kinds)),
+        "covered_bytes": _covered(alignment, both),
         "orphan_student": int(sizes[~both, 0].sum()),
         "orphan_teacher": int(sizes[~both, 1].sum()),
-        "largest_group": int(sizes[both].max()) if count else 0,
-        "mean_group_size": _share(sizes[both].sum() / 2, count),
-        "text_match_rate": _share(equal.sum(), count),
-        "student_text_match_rate": _share(sizes[equal, 0].sum(), n_student),
-        "boundary_f1": _f1(_boundaries(alignment, alignment.groups), _boundaries(alignment, truth)),
+        "largest_group": int(sizes[both].max(initial=0)),
+        "grouped_tokens": int(sizes[both].sum()),
+        "equal_groups": int(equal.sum()),
+        "equal_student_tokens": int(sizes[equal, 0].sum()),
+        "boundaries": len(cuts) + len(truth),
+        "common_boundaries": len(_common(cuts, truth)),
+    }
+
+
+def rates(counts: Mapping[str, int]) -> dict[str, float]:
+    """The rates of `alignment_metrics` from counts of one text or sums over many."""
+    groups = counts["groups"]
+    return {
+        "n_groups": groups,
+        **{f"share_{kind}": _share(counts[kind], groups) for kind in ("1_1", "1_n", "n_1", "n_m")},
+        "student_tokens_1_1": _share(counts["1_1"], counts["student_tokens"]),
+        "teacher_tokens_1_1": _share(counts["1_1"], counts["teacher_tokens"]),
+        "byte_coverage": _share(counts["covered_bytes"], counts["bytes"]),
+        "orphan_student": counts["orphan_student"],
+        "orphan_teacher": counts["orphan_teacher"],
+        "largest_group": counts["largest_group"],
+        "mean_group_size": _share(counts["grouped_tokens"] / 2, groups),
+        "text_match_rate": _share(counts["equal_groups"], groups),
+        "student_text_match_rate": _share(counts["equal_student_tokens"], counts["student_tokens"]),
+        "boundary_f1": 2.0 * counts["common_boundaries"] / counts["boundaries"] if counts["boundaries"] else 1.0,
     }
 
 

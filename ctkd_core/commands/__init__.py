@@ -10,6 +10,7 @@ COMMANDS: dict[str, str] = {
     "tokenizers": "list the tokenizers that work offline",
     "align": "align one text under two tokenizers",
     "compare": "align one text with several methods and show where they differ",
+    "pair": "compare two tokenizers: shared vocabulary, texts by domain, which method to use",
     "project": "map the student's vocabulary onto the teacher's",
     "methods": "list the methods with paper, formula and options",
     "losses": "list the losses with their options",
