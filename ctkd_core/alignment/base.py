@@ -74,6 +74,7 @@ class Alignment:
     groups  int32 [G, 4]: student start, student end, teacher start, teacher end; half-open; an empty side has
             start == end. Every token that isn't special is in exactly one group (variant "clean").
     pairs   int32 [P, 2]: (student, teacher) along the path, or None for methods without pairs.
+    flags   bool [G]: whether the method itself takes the group for correct, or None for methods that do not say.
     """
 
     student: Encoding
@@ -85,6 +86,7 @@ class Alignment:
     variant: str = "clean"
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # sentences a user must know: constant weights, uncovered bytes, ...
+    flags: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -126,6 +128,7 @@ class Alignment:
             variant=self.variant,
             options=self.options,
             notes=self.notes,
+            flags=self.flags,
         )
 
     def metrics(self) -> dict[str, float]:
@@ -144,6 +147,7 @@ class Alignment:
             "options": dict(self.options),
             "groups": self.groups.tolist(),
             "pairs": None if self.pairs is None else self.pairs.tolist(),
+            "flags": None if self.flags is None else self.flags.tolist(),
             "metrics": self.metrics(),
             "notes": list(self.notes),
         }

@@ -1,4 +1,4 @@
-"""What CDM compares: token strings, their edit distances, and weights from the models' uncertainty.
+"""What CDM and MinED compare: token strings, their edit distances, and weights from the models' uncertainty.
 
 Source: Chen et al., Findings of ACL 2025 (arXiv 2502.11104) and its released code.
 """
@@ -144,6 +144,18 @@ class TokenCosts:
             self.student_weights[rows],
             self.teacher_weights[columns],
             self.free,
+        )
+
+    def swapped(self) -> TokenCosts:
+        """The same costs with the roles of student and teacher exchanged."""
+        return TokenCosts(
+            self.teacher_strings,
+            self.student_strings,
+            self.teacher_codes,
+            self.student_codes,
+            self.teacher_weights,
+            self.student_weights,
+            tuple((v, u) for u, v in self.free),
         )
 
     def local(self) -> NDArray[np.float32]:

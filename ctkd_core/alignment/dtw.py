@@ -1,4 +1,4 @@
-"""Dynamic time warping over token strings (CDM).
+"""Dynamic time warping over token strings (CDM; `mined.py` uses the same search without weights).
 
 D(i, j) = Lev(s_i, t_j) ws_i wt_j + min(D(i-1, j-1), D(i, j-1), D(i-1, j)); ties go to the diagonal, then teacher - 1,
 then student - 1. Source: Chen et al., Findings of ACL 2025 (arXiv 2502.11104) and its released code. Differs: groups
@@ -64,7 +64,7 @@ def cdm(
     check_same_text(student, teacher)
     released = variant == "released"
     integer = integer_weights or released
-    s_at, t_at = _positions(student), _positions(teacher)
+    s_at, t_at = positions(student), positions(teacher)
     h_s = _entropies(student_entropy, student, "student")
     h_t = _entropies(teacher_entropy, teacher, "teacher")
     free = [*special_pairs, *(released_free_pairs() if released else ())]
@@ -82,34 +82,53 @@ def cdm(
             "The released program merges rows that share an alignment list, and its groups may overlap; the groups "
             "here are the connected components of its path."
         )
-    n, m = len(s_at), len(t_at)
-    blocks: tuple[Block, ...] = ()
-    pairs = np.zeros((0, 2), dtype=np.int32)
-    groups = _one_sided(n, m)
-    if n and m:
-        cuts = _cuts(student.spans[s_at], teacher.spans[t_at], window)
-        blocks, pairs = dtw(costs.take(s_at, t_at), cuts)
-        groups = path_groups(pairs)
-        notes += _search_notes(blocks)
+    blocks, groups, pairs = warp(student, teacher, costs, window)
     return Alignment(
         student=student,
         teacher=teacher,
         method="cdm",
-        groups=to_positions(groups, content_positions(student), content_positions(teacher)),
-        pairs=np.stack([s_at[pairs[:, 0]], t_at[pairs[:, 1]]], axis=1).astype(np.int32),
+        groups=groups,
+        pairs=pairs,
         cost=DtwSurface(costs, blocks, s_at, t_at, _float32(h_s), _float32(h_t)),
         variant=variant,
         options={"integer_weights": integer_weights, "window": window},
-        notes=tuple(notes),
+        notes=(*notes, *search_notes(blocks)),
     )
 
 
-def dtw(costs: TokenCosts, cuts: NDArray[np.int64] | None = None) -> tuple[tuple[Block, ...], NDArray[np.int32]]:
+def warp(
+    student: Encoding, teacher: Encoding, costs: TokenCosts, window: int, ties: str = "teacher"
+) -> tuple[tuple[Block, ...], NDArray[np.int32], NDArray[np.int32]]:
+    """Search the tokens that aren't special, in stretches where the text is too long for one search.
+
+    costs: of all tokens; window: longest stretch in tokens (0: the whole text up to 4,096 x 4,096 cells); ties: see
+    `dtw`. Returns the stretches, the groups int32 [G, 4] and the pairs of the path int32 [P, 2], both in positions of
+    the encodings.
+    """
+    s_at, t_at = positions(student), positions(teacher)
+    n, m = len(s_at), len(t_at)
+    blocks: tuple[Block, ...] = ()
+    pairs, groups = np.zeros((0, 2), dtype=np.int32), _one_sided(n, m)
+    if n and m:
+        cuts = common_cuts(student.spans[s_at], teacher.spans[t_at], window)
+        blocks, pairs = dtw(costs.take(s_at, t_at), cuts, ties)
+        groups = path_groups(pairs)
+    placed = np.stack([s_at[pairs[:, 0]], t_at[pairs[:, 1]]], axis=1).astype(np.int32)
+    return blocks, to_positions(groups, content_positions(student), content_positions(teacher)), placed
+
+
+def dtw(
+    costs: TokenCosts, cuts: NDArray[np.int64] | None = None, ties: str = "teacher"
+) -> tuple[tuple[Block, ...], NDArray[np.int32]]:
     """Search every stretch between `cuts` and join the paths.
 
     cuts int64 [k, 2]: (student end, teacher end) of each stretch, strictly increasing on both sides, the last one the
-    lengths; None searches the whole. Returns the stretches with their costs, and the pairs int32 [P, 2].
+    lengths; None searches the whole. `ties`: the predecessor that equal costs prefer after the diagonal, "teacher" - 1
+    or "student" - 1. Returns the stretches with their costs, and the pairs int32 [P, 2].
     """
+    if ties == "student":
+        turned, path = dtw(costs.swapped(), None if cuts is None else cuts[:, ::-1])
+        return tuple(Block(b.t0, b.t1, b.s0, b.s1, b.before, b.after, b.banded) for b in turned), path[:, ::-1]
     n, m = len(costs.student_codes), len(costs.teacher_codes)
     ends = [(n, m)] if cuts is None else [(int(a), int(b)) for a, b in cuts]
     blocks, paths, total, (s0, t0) = [], [], 0.0, (0, 0)
@@ -188,8 +207,13 @@ def path_groups(pairs: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.stack([pairs[first, 0], pairs[last, 0] + 1, pairs[first, 1], pairs[last, 1] + 1], axis=1).astype(np.int32)
 
 
-def _cuts(s: NDArray[np.int64], t: NDArray[np.int64], window: int) -> NDArray[np.int64] | None:
-    """Ends of the stretches to search one by one: byte boundaries common to both sides, as far apart as allowed."""
+def common_cuts(s: NDArray[np.int64], t: NDArray[np.int64], window: int) -> NDArray[np.int64] | None:
+    """Ends of the stretches to search one by one, int64 [k, 2], None when one search will do.
+
+    s, t int64 [n, 2], [m, 2]: bytes of the text under each token. A stretch ends at a byte boundary common to both
+    sides, in its second half and there amid the longest run of tokens that face each other one to one, because the
+    cheapest path is most likely to pass there.
+    """
     n, m = len(s), len(t)
     if max(n, m) <= window or (window == 0 and n * m <= MAX_CELLS):
         return None
@@ -197,13 +221,15 @@ def _cuts(s: NDArray[np.int64], t: NDArray[np.int64], window: int) -> NDArray[np
     groups = component_ranges(s, t)
     both = groups[(groups[:, 1] > groups[:, 0]) & (groups[:, 3] > groups[:, 2])]
     ends = both[:-1, [1, 3]].astype(np.int64)  # the last stretch takes the tail, so that no side of it is empty
+    calm = _calm(both)
     cuts: list[tuple[int, int]] = []
     s0 = t0 = k = 0
     while k < len(ends):
         reach = min(
             np.searchsorted(ends[:, 0], s0 + longest, "right"), np.searchsorted(ends[:, 1], t0 + longest, "right")
         )
-        k = max(int(reach), k + 1)
+        last = max(int(reach), k + 1)
+        k = last - int(calm[(k + last) // 2 : last][::-1].argmax())
         s0, t0 = (int(x) for x in ends[k - 1])
         cuts.append((s0, t0))
         if n - s0 <= longest and m - t0 <= longest:
@@ -211,7 +237,17 @@ def _cuts(s: NDArray[np.int64], t: NDArray[np.int64], window: int) -> NDArray[np
     return np.array([*cuts, (n, m)], dtype=np.int64)
 
 
-def _positions(encoding: Encoding) -> NDArray[np.int64]:
+def _calm(groups: NDArray[np.int32]) -> NDArray[np.int64]:
+    """How many 1-1 groups in a row stand on both sides of the end of each group, int64 [G]."""
+    at = np.arange(len(groups))
+    other = (groups[:, 1] - groups[:, 0] != 1) | (groups[:, 3] - groups[:, 2] != 1)
+    before = at - np.maximum.accumulate(np.where(other, at, -1))
+    after = np.minimum.accumulate(np.where(other, at, len(at))[::-1])[::-1] - at
+    return np.minimum(before, np.append(after[1:], 0))
+
+
+def positions(encoding: Encoding) -> NDArray[np.int64]:
+    """Positions of the tokens that aren't special, int64 [k]."""
     at = content_positions(encoding)
     return np.arange(len(encoding)) if at is None else at
 
@@ -251,12 +287,14 @@ def _weight_notes(h_s: NDArray[np.float64] | None, h_t: NDArray[np.float64] | No
     return []
 
 
-def _search_notes(blocks: tuple[Block, ...]) -> list[str]:
+def search_notes(blocks: tuple[Block, ...]) -> list[str]:
+    """Sentences on how a long text was searched, and how exact that is."""
     notes = []
     if len(blocks) > 1:
         notes.append(
             f"The text is long: the path was searched in {len(blocks)} stretches that end at byte boundaries common to "
-            "both tokenizers, and is bound to pass through those."
+            "both tokenizers. It is the cheapest of the paths through those; one that is free to miss them may cost "
+            "less."
         )
     banded = sum(block.banded for block in blocks)
     if banded:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,9 +11,12 @@ from ctkd_core.errors import AlignmentError
 
 
 def components_networkx(
-    student_spans: NDArray[np.int64], teacher_spans: NDArray[np.int64]
+    student_spans: NDArray[np.int64], teacher_spans: NDArray[np.int64], empty_touch: bool = False
 ) -> set[tuple[frozenset[int], frozenset[int]]]:
-    """Connected components of the overlap graph, each (student tokens, teacher tokens). O(n m)."""
+    """Connected components of the overlap graph, each (student tokens, teacher tokens). O(n m).
+
+    empty_touch: an empty span at p touches [a, b) when a <= p < b, as in the released SeDi program.
+    """
     import networkx as nx
 
     graph = nx.Graph()
@@ -19,7 +24,9 @@ def components_networkx(
     graph.add_nodes_from(("teacher", j) for j in range(len(teacher_spans)))
     for i, (a, b) in enumerate(student_spans):
         for j, (c, d) in enumerate(teacher_spans):
-            if max(a, c) < min(b, d):  # the intersection isn't empty
+            overlap = max(a, c) < min(b, d)  # the intersection isn't empty
+            touch = empty_touch and ((a == b and c <= a < d) or (c == d and a <= c < b))
+            if overlap or touch:
                 graph.add_edge(("student", i), ("teacher", j))
     return {
         (frozenset(k for side, k in nodes if side == "student"), frozenset(k for side, k in nodes if side == "teacher"))
@@ -72,3 +79,40 @@ def path_components(pairs: NDArray[np.int32]) -> set[tuple[frozenset[int], froze
         (frozenset(k for side, k in nodes if side == "student"), frozenset(k for side, k in nodes if side == "teacher"))
         for nodes in nx.connected_components(graph)
     }
+
+
+def span_alignment_plain(
+    student: Sequence[bytes], teacher: Sequence[bytes], max_span: int = 4
+) -> tuple[float, list[tuple[int, int, int, int]]]:
+    """Score and groups of X-Token's dynamic program over a whole text, without anchors and repair.
+
+    Scores: 3 for equal strings, -3 for unequal ones, 1.5 a token of a span, -1.5 a gap. Ties: diagonal, student gap,
+    teacher gap, then spans of the teacher, then of the student, shorter ones first.
+    """
+    n, m = len(student), len(teacher)
+    best = {(0, 0): 0.0}
+    came: dict[tuple[int, int], tuple[int, int]] = {}
+    for i in range(n + 1):
+        for j in range(m + 1):
+            ways: list[tuple[float, tuple[int, int]]] = []
+            if i and j:
+                ways.append((3.0 if student[i - 1] == teacher[j - 1] else -3.0, (1, 1)))
+            if i:
+                ways.append((-1.5, (1, 0)))
+            if j:
+                ways.append((-1.5, (0, 1)))
+            if i and j:
+                spans = range(2, max_span + 1)
+                ways += [(1.5 * k, (1, k)) for k in spans if k <= j and student[i - 1] == b"".join(teacher[j - k : j])]
+                ways += [(1.5 * k, (k, 1)) for k in spans if k <= i and b"".join(student[i - k : i]) == teacher[j - 1]]
+            for gain, (s, t) in ways:
+                score = best[i - s, j - t] + gain
+                if (i, j) not in best or score > best[i, j]:
+                    best[i, j], came[i, j] = score, (s, t)
+    groups = []
+    i, j = n, m
+    while i or j:
+        s, t = came[i, j]
+        groups.append((i - s, i, j - t, j))
+        i, j = i - s, j - t
+    return best[n, m], groups[::-1]

@@ -30,7 +30,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class DtwSurface:
-    """`CostSurface` of a CDM alignment; rows are student tokens, columns teacher tokens, of the whole encodings.
+    """`CostSurface` of CDM or MinED; rows are student tokens, columns teacher tokens, of the whole encodings.
 
     Accumulated costs exist inside the searched stretches only; everywhere else (other stretches, outside a band,
     special tokens) they are NaN.
