@@ -30,8 +30,10 @@ class Method:
     idea: str  # one line
     formula: str  # LaTeX
     cannot_see: str  # what this method is blind to, one or two sentences
-    needs: tuple[str, ...] = ()  # of "logits", "entropy", "top_k", "hidden_states", "projection", "pairs", "groups"
+    # of "logits", "entropy", "space_probability", "top_k", "hidden_states", "projection", "pairs", "groups"
+    needs: tuple[str, ...] = ()
     aligner: str | None = None
+    alignment_of: str = ""  # the row whose alignment this one uses; lists of alignments name it once
     loss: str | None = None
     state: str | None = (
         None  # "module:function" (student_vocab, **loss_options) -> torch module trained with the student

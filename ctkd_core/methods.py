@@ -24,8 +24,8 @@ def get(name: str, error: type[CtkdError] = CtkdError) -> Method:
 
 
 def aligning() -> list[Method]:
-    """Methods that have an alignment, in table order."""
-    return [m for m in METHODS.values() if m.can_align]
+    """Methods that have an alignment of their own, in table order."""
+    return [m for m in METHODS.values() if m.can_align and not m.alignment_of]
 
 
 def training() -> list[Method]:
@@ -44,6 +44,55 @@ _CE_WEIGHT = Option(
     low=0.0,
     high=1.0,
     source="SeDi eq. 9: lambda = 0.5",
+)
+_WINDOW = Option(
+    "window",
+    "int",
+    0,
+    "Longest stretch searched at once; longer texts are cut at byte boundaries that both sides share. "
+    "0: only texts of over 4,096 x 4,096 tokens are cut, into stretches of 1,024.",
+    low=0,
+    high=16384,
+    unit="tokens",
+    source="ours: keeps the cost linear in the length of the text",
+    advanced=True,
+)
+
+_XTOKEN_ALIGN = (
+    Option(
+        "max_span",
+        "int",
+        4,
+        "Most tokens that one token of the other side may face.",
+        low=1,
+        high=16,
+        unit="tokens",
+        source="released code: 4",
+    ),
+    Option(
+        "anchors",
+        "bool",
+        True,
+        "Pin the path where three tokens in a row occur once on both sides; without it long texts are slow.",
+        source="released code: 3-grams",
+        advanced=True,
+    ),
+    Option(
+        "repair",
+        "bool",
+        True,
+        "Fuse runs of groups that do not agree, and search small windows whose texts agree once more.",
+        source="released code",
+        advanced=True,
+    ),
+)
+_SCALING = Option(
+    "scaling",
+    "choice",
+    "dynamic",
+    "dynamic: the distillation is scaled to be as large as the cross-entropy, at every step; fixed: ce_weight mixes.",
+    choices=("dynamic", "fixed"),
+    source="released code: dynamic; ablation of the paper: 36.39 against 35.92 to 36.27",
 )
 
 _ROWS = (
@@ -121,23 +170,349 @@ _ROWS = (
                 "Truncate the entropy weights to 3, 4 or 5 as the released code does.",
                 source="released code: trunc(3 + 3f)",
             ),
-            Option(
-                "window",
-                "int",
-                0,
-                "Longest stretch searched at once; longer texts are cut at byte boundaries that both sides share. "
-                "0: only texts of over 4,096 x 4,096 tokens are cut, into stretches of 1,024.",
-                low=0,
-                high=16384,
-                unit="tokens",
-                source="ours: keeps the cost linear in the length of the text",
-                advanced=True,
-            ),
+            _WINDOW,
         ),
         variants=("clean", "released"),
         variant_note=(
             "released: rows that share an alignment list are grouped and groups may overlap; clean: connected "
             "components of the path, each row used once."
+        ),
+    ),
+    Method(
+        name="mined",
+        title="MinED: minimum edit distance",
+        paper="Wan et al., ICLR 2024 (FuseLLM), arXiv 2401.10491",
+        url="https://arxiv.org/abs/2401.10491",
+        idea="Dynamic time warping with plain edit distance; only one-to-one pairs of equal tokens are copied.",
+        formula=r"D_{ij}=\mathrm{Lev}(a_i,b_j)+\min(D_{i-1,j-1},D_{i-1,j},D_{i,j-1})",
+        cannot_see=(
+            "That several pieces together spell one token, and whether a pair of equal tokens stands at the same place "
+            "of the text; everywhere else the teacher is not asked at all."
+        ),
+        needs=("logits", "top_k", "projection", "pairs", "groups"),
+        aligner="ctkd_core.alignment.mined:mined",
+        align_options=(
+            Option(
+                "ties",
+                "choice",
+                "teacher",
+                "Which token to drop first where costs are equal: the teacher's (FuseLLM, DSKD) or the student's "
+                "(FuseChat).",
+                choices=("teacher", "student"),
+                source="FuseLLM: first minimum of diagonal, teacher - 1, student - 1",
+                advanced=True,
+            ),
+            Option(
+                "same_end",
+                "bool",
+                True,
+                "A pair is usable only where both tokens end at the same byte: both rows then predict the same text.",
+                source="ours; the released programs do not ask that",
+            ),
+            _WINDOW,
+        ),
+        variants=("clean", "released"),
+        variant_note=(
+            "released: vocabulary strings are compared byte by byte and a pair may end at different bytes; clean: the "
+            "tokens' text is compared and usable pairs end at the same byte."
+        ),
+    ),
+    Method(
+        name="xtoken",
+        title="X-Token: spans by dynamic programming",
+        paper="NVIDIA, 2026, arXiv 2605.21699",
+        url="https://arxiv.org/abs/2605.21699",
+        idea="Equal tokens, or one token over the pieces that spell it; unique 3-grams pin the path.",
+        formula=(
+            r"D_{ij}=\max\bigl(D_{i-1,j-1}\pm 3,\;D_{i-1,j-k}+1.5k,\;D_{i-k,j-1}+1.5k,\;D_{i-1,j}-1.5,\;"
+            r"D_{i,j-1}-1.5\bigr),\;2\le k\le 4"
+        ),
+        cannot_see=(
+            "Where the text is: only strings are compared, so a blank that one side attaches elsewhere makes a group "
+            "incorrect, and a token of more than four pieces is found by the repair pass alone."
+        ),
+        needs=("logits", "projection", "groups"),
+        aligner="ctkd_core.alignment.dynamic:xtoken",
+        align_options=_XTOKEN_ALIGN,
+        variants=("clean", "released"),
+        variant_note=(
+            "released: special tokens take part and its own canonical strings are compared (a leading underscore and "
+            "tabs change); clean: canonical strings are made from bytes, and groups of equal bytes are correct."
+        ),
+    ),
+    Method(
+        name="xtoken-pkl",
+        title="X-Token P-KL: projected KL",
+        paper="NVIDIA, 2026, arXiv 2605.21699",
+        url="https://arxiv.org/abs/2605.21699",
+        idea="Move the student's probabilities into the teacher's vocabulary through a map and compare them there.",
+        formula=r"L=\tau^2\tfrac1K\sum_k\mathrm{KL}\bigl(p_T^{(k)}\,\|\,W^{\top}p_S^{(k)}\bigr)",
+        cannot_see=(
+            "Which of several student tokens that point at one teacher token should have its mass, and probability "
+            "outside the chosen teacher columns."
+        ),
+        needs=("logits", "projection", "groups"),
+        aligner="ctkd_core.alignment.dynamic:xtoken",
+        alignment_of="xtoken",
+        align_options=_XTOKEN_ALIGN,
+        loss="ctkd_core.losses.xtoken:pkl_loss",
+        state="ctkd_core.losses.xtoken:make_state",
+        loss_options=(
+            _SCALING,
+            _CE_WEIGHT,
+            _TEMPERATURE,
+            Option(
+                "top_k",
+                "int",
+                8192,
+                "Teacher columns that are compared: those with the largest logits in the batch.",
+                low=1,
+                high=262144,
+                source="released code: 8192",
+            ),
+            Option(
+                "merge",
+                "choice",
+                "mean",
+                "mean: over the rows of a group (released code); chain: the chain rule of the paper.",
+                choices=("mean", "chain"),
+                source="released code: mean",
+            ),
+            Option("reverse", "bool", False, "KL of the student from the teacher instead.", advanced=True),
+            Option(
+                "learn_projection",
+                "bool",
+                False,
+                "The weights of the map learn with the student.",
+                source="paper: learnt, gain 38.37 to 38.85; released code: fixed",
+                advanced=True,
+            ),
+        ),
+        variants=("clean", "released"),
+        variant_note="released: padded positions take part in choosing the teacher columns; clean: tokens only.",
+    ),
+    Method(
+        name="xtoken-hkl",
+        title="X-Token H-KL: hybrid KL",
+        paper="NVIDIA, 2026, arXiv 2605.21699",
+        url="https://arxiv.org/abs/2605.21699",
+        idea="KL on tokens that the map pairs one to one, sorted differences on the rest.",
+        formula=(
+            r"L=\tau^2\tfrac1K\sum_k\Bigl[\sum_{(s,t)\in C}v_t\log\tfrac{v_t}{q_s}"
+            r"+\bigl\|\mathrm{sort}\,q[U_S]-\mathrm{sort}\,v[U_T]\bigr\|_1\Bigr]"
+        ),
+        cannot_see=(
+            "That an uncommon student token spells what the teacher says: the common part presses every one of them "
+            "down (Proposition 1), so numbers suffer where digits are cut differently."
+        ),
+        needs=("logits", "projection", "groups"),
+        aligner="ctkd_core.alignment.dynamic:xtoken",
+        alignment_of="xtoken",
+        align_options=_XTOKEN_ALIGN,
+        loss="ctkd_core.losses.xtoken_hybrid:hkl_loss",
+        loss_options=(
+            _SCALING,
+            _CE_WEIGHT,
+            _TEMPERATURE,
+            Option(
+                "common",
+                "choice",
+                "relaxed",
+                "relaxed: the heaviest entry of a row of the map, from the threshold on; strict: one-hot rows only.",
+                choices=("relaxed", "strict"),
+                source="released code: relaxed for H-KL, strict for its GOLD",
+            ),
+            Option(
+                "threshold",
+                "float",
+                0.6,
+                "Least weight of an entry that pairs two tokens.",
+                low=0.0,
+                high=1.0,
+                source="released code: 0.6; paper: above 0",
+            ),
+            Option(
+                "tail_k",
+                "int",
+                8192,
+                "Most entries of the sorted rest that are compared.",
+                low=0,
+                high=262144,
+                source="released code: 8192",
+                advanced=True,
+            ),
+            Option("tail_weight", "float", 1.0, "Weight of the sorted rest.", low=0.0, high=10.0, advanced=True),
+        ),
+    ),
+    Method(
+        name="multilevel_ot",
+        title="MultiLevelOT: ranked columns on three levels",
+        paper="Cui et al., AAAI 2025, arXiv 2412.14528",
+        url="https://arxiv.org/abs/2412.14528",
+        idea="Rank the columns of the whole answer, keep fifty, and compare them by token, logarithm and sequence.",
+        formula=(
+            r"L=\lambda\,\mathrm{CE}+(1-\lambda)\Bigl[\sum_{i\le k}|t_i-s_i|-\beta\sum_{i\le k}t_i\log s_i"
+            r"+\gamma\,\mathrm{Sinkhorn}(t,s)\Bigr]"
+        ),
+        cannot_see=(
+            "Which token a column is (only its rank over the answer counts), and that positions drift apart: rows face "
+            "each other by index."
+        ),
+        needs=("logits",),
+        loss="ctkd_core.losses.multilevel_ot:multilevel_ot_loss",
+        loss_options=(
+            _CE_WEIGHT,
+            _TEMPERATURE,
+            Option("top_k", "int", 50, "Columns that are kept.", low=1, high=4096, source="paper: 50"),
+            Option(
+                "matching",
+                "choice",
+                "rank",
+                "How the student's columns are matched to the teacher's ranked ones.",
+                choices=("rank", "greedy", "exact"),
+                source="released code: rank; exact is the paper's, for small vocabularies",
+            ),
+            Option("sl_weight", "float", 0.1, "Weight of the logarithmic term.", low=0.0, high=10.0, source="paper"),
+            Option("sd_weight", "float", 0.1, "Weight of the Sinkhorn distance.", low=0.0, high=10.0, source="paper"),
+            Option(
+                "sd_temperature",
+                "float",
+                2.0,
+                "Temperature of the Sinkhorn distance.",
+                low=0.05,
+                high=20.0,
+                source="paper",
+                advanced=True,
+            ),
+            Option(
+                "sinkhorn_epsilon",
+                "float",
+                0.1,
+                "Entropic weight of the transport.",
+                low=1e-3,
+                high=100.0,
+                source="paper: lambda = 0.1",
+                advanced=True,
+            ),
+            Option(
+                "sinkhorn_iterations",
+                "int",
+                20,
+                "Scalings of rows and columns.",
+                low=1,
+                high=1000,
+                source="paper: 20; released code: 10",
+                advanced=True,
+            ),
+            Option(
+                "reduction",
+                "choice",
+                "mean",
+                "Mean or sum over the tokens of an answer.",
+                choices=("mean", "sum"),
+                source="paper: sum; released code: mean for the first term",
+                advanced=True,
+            ),
+        ),
+        variants=("clean", "released"),
+        variant_note=(
+            "released: logits are divided by their standard deviation, columns are ranked over the whole batch, "
+            "student and teacher are exchanged in the logarithmic term, padded rows take part, the Sinkhorn term is "
+            "scaled by 0.001. clean: the paper's formulas, per sample, as means over tokens."
+        ),
+    ),
+    Method(
+        name="cot2align",
+        title="CoT2Align: transport of hidden states",
+        paper="2025, arXiv 2502.16806",
+        url="https://arxiv.org/abs/2502.16806",
+        idea="Move the student's hidden states onto the teacher's at least cost, beside a loss on the logits.",
+        formula=(
+            r"L=\lambda\,\mathrm{CE}+(1-\lambda)\Bigl[L_{base}+w\sum_{l,(a,b)}"
+            r"\min_{T}\langle T,\,C(h_S^{a,l},\,P h_T^{b,l})\rangle\Bigr]"
+        ),
+        cannot_see="The order of tokens and which text a hidden state belongs to: an answer is a cloud of points.",
+        needs=("logits", "hidden_states"),
+        loss="ctkd_core.losses.cot2align:cot2align_loss",
+        state="ctkd_core.losses.cot2align:make_state",
+        loss_options=(
+            _CE_WEIGHT,
+            Option("base", "choice", "uld", "The loss on the logits.", choices=("uld", "none")),
+            Option(
+                "temperature",
+                "float",
+                2.0,
+                "Temperature of the loss on the logits.",
+                low=0.05,
+                high=20.0,
+                source="released script: 2",
+            ),
+            Option(
+                "cost",
+                "choice",
+                "cosine",
+                "Distance of two hidden states; attention has almost no gradient while the plan is uniform.",
+                choices=("cosine", "attention", "euclidean"),
+                source="released code: attention",
+            ),
+            Option(
+                "epsilon",
+                "float",
+                0.1,
+                "Entropic weight of the transport; large values make the plan uniform.",
+                low=1e-3,
+                high=100.0,
+                source="released code: 10 (as alpha = 0.1)",
+            ),
+            Option(
+                "iterations",
+                "int",
+                50,
+                "Scalings of the plan.",
+                low=1,
+                high=1000,
+                source="released code: 100",
+                advanced=True,
+            ),
+            Option(
+                "ot_weight",
+                "float",
+                0.25,
+                "Weight of each transport term.",
+                low=0.0,
+                high=100.0,
+                source="released code: a quarter",
+            ),
+            Option("layers", "str", "first,last", "Layers that are compared, comma-separated.", advanced=True),
+            Option(
+                "pairs",
+                "str",
+                "cot-cot,std-cot,cot-std",
+                "Versions that face each other, student-teacher; without reasoning the plain answers do.",
+                source="released code",
+                advanced=True,
+            ),
+        ),
+        variants=("clean", "released"),
+        variant_note=(
+            "released: attention cost at an entropic weight of 10, which makes the plan nearly uniform and the "
+            "gradient small. clean: cosine cost at 0.1."
+        ),
+    ),
+    Method(
+        name="dskd-eta",
+        title="DSKD v2: exact token alignment",
+        paper="Zhang et al., 2025, arXiv 2504.11426",
+        url="https://arxiv.org/abs/2504.11426",
+        idea="Only tokens that are equal and stand after equal text face each other.",
+        formula=r"A=\{(i,j): a_{<i}=b_{<j},\; a_i=b_j\}",
+        cannot_see="Every token that the other tokenizer cuts differently: it is masked, however alike its pieces are.",
+        needs=("logits", "hidden_states", "pairs"),
+        aligner="ctkd_core.alignment.exact_history:exact_tokens",
+        variants=("clean", "released"),
+        variant_note=(
+            "released: strings without blanks are compared, so a blank belongs to neither of its neighbours; clean: "
+            "both tokens cover the same bytes of the text."
         ),
     ),
     Method(
@@ -166,6 +541,16 @@ _ROWS = (
                 "Compare spans by UTF-8 bytes (exact inside split characters) or by characters (the paper).",
                 choices=("byte", "char"),
                 source="paper section 3: characters",
+            ),
+            Option(
+                "empty_spans",
+                "choice",
+                "apart",
+                "A token that covers nothing of the text overlaps nothing (the intersection is empty), or touches the "
+                "token that holds its place.",
+                choices=("apart", "touch"),
+                source="paper: the intersection; released code: touch",
+                advanced=True,
             ),
         ),
         loss_options=(
@@ -209,6 +594,192 @@ _ROWS = (
                 advanced=True,
             ),
             Option("detach_target", "bool", False, "No gradient through the pseudo target.", advanced=True),
+        ),
+    ),
+    Method(
+        name="gold",
+        title="GOLD: groups between common byte boundaries",
+        paper="Hugging Face, 2025, General On-Policy Logit Distillation (TRL)",
+        url="https://huggingface.co/spaces/HuggingFaceH4/on-policy-distillation",
+        idea="A group closes where both sides reach one byte; its rows merge, and equal tokens are compared by name.",
+        formula=(
+            r"L=w_m\,\tfrac1G\sum_g J_\beta\bigl(p_g[M_S],q_g[M_T]\bigr)"
+            r"+w_u\,\tfrac1G\sum_g\bigl\|\mathrm{sort}\,p_g[U_S]-\mathrm{sort}\,q_g[U_T]\bigr\|_1"
+        ),
+        cannot_see=(
+            "What happens inside a group of several tokens: their rows become one distribution. Tokens without an "
+            "equal string on the other side count by the shape of their probabilities only."
+        ),
+        needs=("logits", "groups"),
+        aligner="ctkd_core.alignment.gold:gold",
+        loss="ctkd_core.losses.gold:gold_loss",
+        loss_options=(
+            _CE_WEIGHT,
+            _TEMPERATURE,
+            Option(
+                "merge",
+                "choice",
+                "bayesian",
+                "bayesian: the row that predicts a group's last token times the chance of its earlier tokens; "
+                "observed: the row at the first token, as the released trainer merges.",
+                choices=("bayesian", "observed"),
+                source="released trainer: observed",
+            ),
+            Option("hybrid", "bool", True, "Compare equal tokens by identity and sort the rest; off: sort all (ULD)."),
+            Option(
+                "beta",
+                "float",
+                0.5,
+                "Weight of the teacher in the mixture of the divergence: 0 forward KL, 1 reverse KL.",
+                low=0.0,
+                high=1.0,
+                source="released trainer: 0.5",
+            ),
+            Option(
+                "matched_weight",
+                "float",
+                None,
+                "Weight of the matched part; empty: the share of matched tokens in the teacher's logits.",
+                low=0.0,
+                high=10.0,
+                advanced=True,
+            ),
+            Option(
+                "unmatched_weight",
+                "float",
+                None,
+                "Weight of the sorted rest; empty: one minus the matched share. Give both weights or neither.",
+                low=0.0,
+                high=10.0,
+                advanced=True,
+            ),
+            Option("with_eos", "bool", False, "Compare the end of the answer too.", source="released trainer: masked"),
+            Option(
+                "empty_samples",
+                "choice",
+                "skip",
+                "skip: the mean runs over samples that have groups; count: the others count as 0.",
+                choices=("skip", "count"),
+                source="released trainer: count",
+                advanced=True,
+            ),
+        ),
+        variants=("clean", "released"),
+        variant_note=(
+            "released: byte-level tokenizers only; what is left over at the end is forced into one last group, "
+            "whatever bytes its sides cover. clean: any tokenizer; left-over tokens are grouped by shared bytes and "
+            "flagged."
+        ),
+    ),
+    Method(
+        name="gold-greedy",
+        title="GOLD-greedy: two text buffers",
+        paper="Hugging Face, 2025, TRL before byte offsets",
+        url="https://huggingface.co/docs/trl/main/en/gold_trainer",
+        idea="Grow two text buffers token by token and close a group when they are equal.",
+        formula=r"\text{close at }(i,j)\iff \mathrm{text}(s_{i_0..i})=\mathrm{text}(t_{j_0..j})",
+        cannot_see=(
+            "Any way back: after the first difference in spelling the buffers never meet again, and the rest of the "
+            "text is one group."
+        ),
+        needs=("groups",),
+        aligner="ctkd_core.alignment.greedy:gold_greedy",
+        variants=("clean", "released"),
+        variant_note=(
+            "released: buffers of decoded text, special tokens included, so a BOS that one tokenizer adds, or a "
+            "character that tokens cut, is enough to collapse the rest. clean: buffers of bytes, without BOS and such."
+        ),
+    ),
+    Method(
+        name="alm",
+        title="ALM: Approximate Likelihood Matching",
+        paper="Minixhofer et al., NeurIPS 2025, arXiv 2503.20083",
+        url="https://arxiv.org/abs/2503.20083",
+        idea="Cut the text where both tokenizers have a boundary and compare how likely each chunk is.",
+        formula=(
+            r"L=\tfrac1C\sum_c f\bigl(p_T(c)^{1/\tau}\,\|\,p_S(c)^{1/\tau}\bigr),\quad"
+            r"p(c)=\prod_{i\in c}p(y_i\mid y_{<i})\;p(\text{boundary}\mid y_{\le c})"
+        ),
+        cannot_see=(
+            "Anything but the text at hand: of each distribution only the probability of the token that follows "
+            "counts, not what else the teacher would have said."
+        ),
+        needs=("logits", "space_probability", "hidden_states", "groups"),
+        aligner="ctkd_core.alignment.alm:alm",
+        loss="ctkd_core.losses.alm:alm_loss",
+        state="ctkd_core.losses.alm:make_state",
+        loss_options=(
+            _CE_WEIGHT,
+            Option(
+                "temperature",
+                "float",
+                100.0,
+                "Divides both log-probabilities of a chunk before they are compared as a yes-or-no event.",
+                low=0.1,
+                high=1e6,
+                source="paper: 100 for its tables, 5 was better",
+            ),
+            Option(
+                "divergence",
+                "choice",
+                "kl",
+                "How the two events are compared; kl is 0 at equality and has the gradient of binary_ce.",
+                choices=("kl", "reverse_kl", "tvd", "binary_ce", "reverse_binary_ce", "kl_limit", "tvd_limit"),
+                source="paper: KL; released code: binary_ce",
+            ),
+            Option(
+                "debias",
+                "choice",
+                "merge",
+                "none; append: add the chance of a new word after the chunk; merge: also join chunks after which the "
+                "teacher hardly expects one.",
+                choices=("none", "append", "merge"),
+                source="released code: merge and append",
+            ),
+            Option(
+                "gamma",
+                "float",
+                0.1,
+                "A chunk is joined with the next unless the teacher gives a new word more than this.",
+                low=0.0,
+                high=1.0,
+                source="paper: 0.1",
+            ),
+            Option(
+                "hidden_weight",
+                "float",
+                0.0,
+                "Weight of the distance between hidden states at the end of each chunk; it trains a projector.",
+                low=0.0,
+                high=100.0,
+                source="paper: helps transfer to bytes, off for subwords",
+                advanced=True,
+            ),
+        ),
+        align_options=(
+            Option(
+                "chunking",
+                "choice",
+                "plain",
+                "Where a chunk may end: at every common boundary, before spaces, or where the teacher expects one.",
+                choices=("plain", "space", "bias"),
+                source="paper: plain; released code: space; paper section 4: bias",
+            ),
+            Option(
+                "space_threshold",
+                "float",
+                0.1,
+                "With chunking bias: a chunk is merged with the next unless the teacher's probability of a boundary "
+                "after it is larger.",
+                low=0.0,
+                high=1.0,
+                source="paper: gamma = 0.1",
+            ),
+        ),
+        variants=("clean", "released"),
+        variant_note=(
+            "released: lengths of token strings are walked, chunks whose strings differ and what follows the last "
+            "chunk are dropped. clean: bytes of the text are walked, chunks whose strings differ are kept and flagged."
         ),
     ),
 )

@@ -31,6 +31,15 @@ SKIPPED: dict[str, dict[str, str]] = {
         ("adaptive_kl_per_token", "adaptive_kl_sum"),
         "arrives with the methods that weigh head and tail of the distribution",
     ),
+    "mined": {"mapping_token_to_original_and_distance": "arrives with the nearest map by edit distance"},
+    "dskd": dict.fromkeys(
+        (
+            *("t2s_attention", "s2t_attention", "t2s_ce_loss", "t2s_kd_loss", "s2t_kd_loss", "t2s_correct"),
+            *("t2s_agreement", "kd_loss"),
+        ),
+        "arrives with the losses: made by the projectors that train with them",
+    ),
+    "xtoken": {"warning": "advice to the reader of the facts, nothing that a program returned"},
 }
 
 # Tokenizers of the facts that write a space as U+2581; the others named there are byte-level.
@@ -269,8 +278,57 @@ def _divergences(case: Case) -> dict[str, Any]:
     return golden_divergences.replay(case)
 
 
+def _mined(case: Case) -> dict[str, Any]:
+    from tests import golden_mined  # brings torch
+
+    return golden_mined.replay(case)
+
+
+def _dskd(case: Case) -> dict[str, Any]:
+    from tests import golden_dskd
+
+    return golden_dskd.replay(case)
+
+
+def _xtoken(case: Case) -> dict[str, Any]:
+    from tests import golden_xtoken  # brings torch
+
+    return golden_xtoken.replay(case)
+
+
+def _alm(case: Case) -> dict[str, Any]:
+    from tests import golden_alm
+
+    return golden_alm.replay(case)
+
+
+def _gold_uld(case: Case) -> dict[str, Any]:
+    from tests import golden_gold_uld
+
+    return golden_gold_uld.replay(case)
+
+
+def _cot2align(case: Case) -> dict[str, Any]:
+    from tests import golden_cot2align
+
+    return golden_cot2align.replay(case)
+
+
+def _multilevelot(case: Case) -> dict[str, Any]:
+    from tests import golden_multilevelot
+
+    return golden_multilevelot.replay(case)
+
+
 FAMILIES: dict[str, Callable[[Case], dict[str, Any]]] = {
     "alignment": _alignment,
+    "alm": _alm,
     "cdm": _cdm,
+    "cot2align": _cot2align,
     "divergences": _divergences,
+    "dskd": _dskd,
+    "gold_uld": _gold_uld,
+    "mined": _mined,
+    "multilevelot": _multilevelot,
+    "xtoken": _xtoken,
 }

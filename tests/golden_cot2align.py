@@ -55,5 +55,5 @@ def _six_terms(given: dict[str, Any], rule: Rule) -> dict[str, Any]:
     with torch.no_grad():
         for layer, index in (("last", -1), ("first", 0)):
             for name, (mine, other) in TERMS.items():
-                out[f"{name}_{layer}"] = float(ot_term(versions[mine], versions[other], index, projector, rule)) / 4
+                out[f"{name}_{layer}"] = float(ot_term(versions[mine], versions[other], index, projector, rule)[0]) / 4
     return out | {"ot_loss_total": sum(out.values())}

@@ -24,12 +24,15 @@ def align(
     special_tokens: bool = False,
     student_entropy: Any = None,
     teacher_entropy: Any = None,
+    teacher_space_probability: Any = None,
     **options: Any,
 ) -> Alignment:
     """Align `text` under two tokenizers.
 
     `student_entropy`, `teacher_entropy`: optional float [n] in nats, one per token, for methods that weight by it
-    (methods without such weights ignore them). Without `special_tokens` neither side gets BOS, EOS and the like.
+    (methods without such weights ignore them). `teacher_space_probability`: optional float [n], the probability by the
+    teacher that what follows each of its tokens begins with a space or the like (`alm.log_space_probability`), for
+    methods that merge by it. Without `special_tokens` neither side gets BOS, EOS and the like.
 
     Raises AlignmentError for an unknown method, variant or option.
     """
@@ -41,6 +44,8 @@ def align(
     resolved = row.resolve_align(options, AlignmentError)
     if "entropy" in row.needs:
         resolved |= {"student_entropy": student_entropy, "teacher_entropy": teacher_entropy}
+    if "space_probability" in row.needs:
+        resolved |= {"teacher_space_probability": teacher_space_probability}
     s = student.encode(text, special_tokens=special_tokens)
     t = teacher.encode(text, special_tokens=special_tokens)
     return methods.load(row.aligner)(s, t, variant=variant, **resolved)

@@ -64,6 +64,28 @@ def sweep_tilings(s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.in
 
 
 @njit(cache=True)
+def common_ends(s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.int32]) -> int:
+    """Groups that close where the running ends of both sides are equal; starts are never looked at.
+
+    s int64 [n, 2], t int64 [m, 2] with ends that don't decrease; out int32 [min(n, m), 4]. Returns their number; what
+    follows the last group is left over.
+    """
+    n, m = len(s), len(t)
+    i = j = i0 = j0 = g = 0
+    while i < n and j < m:
+        mine, other = s[i, 1], t[j, 1]
+        if mine <= other:
+            i += 1
+        if other <= mine:
+            j += 1
+        if mine == other:
+            out[g, 0], out[g, 1], out[g, 2], out[g, 3] = i0, i, j0, j
+            g += 1
+            i0, j0 = i, j
+    return g
+
+
+@njit(cache=True)
 def _root(parent: NDArray[np.int64], node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -98,34 +120,51 @@ def _touch(
 
 @njit(cache=True)
 def overlap_labels(
-    s: NDArray[np.int64], t: NDArray[np.int64], s_order: NDArray[np.int64], t_order: NDArray[np.int64]
+    s: NDArray[np.int64],
+    t: NDArray[np.int64],
+    s_order: NDArray[np.int64],
+    t_order: NDArray[np.int64],
+    empty_touch: bool,
 ) -> NDArray[np.int64]:
     """Component of every token, int64 [n + m] (students first), for any spans: gaps, nesting, repeats, empty ones.
 
-    s_order, t_order: tokens by increasing start. Empty spans overlap nothing.
+    s_order, t_order: tokens by increasing start. Empty spans overlap nothing; with `empty_touch` one at p overlaps
+    [a, b) when a <= p < b: it is kept open as [p, p + 1), apart from the others, for two empty spans never touch.
     """
     n, m = len(s), len(t)
     parent = np.arange(n + m)
     s_nodes, s_ends = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
     t_nodes, t_ends = np.empty(m + 1, np.int64), np.empty(m + 1, np.int64)
-    i = j = s_open = t_open = 0
+    s_empty, s_empty_ends = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
+    t_empty, t_empty_ends = np.empty(m + 1, np.int64), np.empty(m + 1, np.int64)
+    i = j = s_open = t_open = s_points = t_points = 0
     while i < n or j < m:
         if j == m or (i < n and s[s_order[i], 0] <= t[t_order[j], 0]):
             node = s_order[i]
             start, end = s[node, 0], s[node, 1]
             i += 1
-            if end > start:
+            if end > start or empty_touch:
                 t_open = _touch(parent, node, start, t_nodes, t_ends, t_open)
+            if end > start:
+                t_points = _touch(parent, node, start, t_empty, t_empty_ends, t_points)
                 s_nodes[s_open], s_ends[s_open] = node, end
                 s_open += 1
+            elif empty_touch:
+                s_empty[s_points], s_empty_ends[s_points] = node, start + 1
+                s_points += 1
         else:
             node = t_order[j]
             start, end = t[node, 0], t[node, 1]
             j += 1
-            if end > start:
+            if end > start or empty_touch:
                 s_open = _touch(parent, node + n, start, s_nodes, s_ends, s_open)
+            if end > start:
+                s_points = _touch(parent, node + n, start, s_empty, s_empty_ends, s_points)
                 t_nodes[t_open], t_ends[t_open] = node + n, end
                 t_open += 1
+            elif empty_touch:
+                t_empty[t_points], t_empty_ends[t_points] = node + n, start + 1
+                t_points += 1
     for node in range(n + m):
         parent[node] = _root(parent, node)
     return parent

@@ -15,27 +15,34 @@ from ctkd_core.encoding import Encoding
 from ctkd_core.errors import AlignmentError, unknown
 
 UNITS = ("byte", "char")
+EMPTY_SPANS = ("apart", "touch")
 
 
-def sedi(student: Encoding, teacher: Encoding, *, variant: str = "clean", unit: str = "byte") -> Alignment:
+def sedi(
+    student: Encoding, teacher: Encoding, *, variant: str = "clean", unit: str = "byte", empty_spans: str = "apart"
+) -> Alignment:
     """Connected components of span overlap.
 
-    Special tokens are in no group; every other token is in exactly one; groups are in text order. A token with an
-    empty span overlaps nothing: it gets a one-sided group, except between two tokens of one group, which it joins.
+    Special tokens are in no group; every other token is in exactly one; groups are in text order.
 
-    Raises AlignmentError when the encodings are of different texts or `unit` isn't "byte" or "char".
+    empty_spans  "apart": a token that covers nothing overlaps nothing; it gets a one-sided group, except between two
+                 tokens of one group, which it joins. "touch": at p it overlaps a token over [a, b) when a <= p < b, as
+                 in the released program
+
+    Raises AlignmentError when the encodings are of different texts, or for an unknown `unit` or `empty_spans`.
     """
-    if unit not in UNITS:
-        raise unknown("value of 'unit'", unit, UNITS, AlignmentError)
+    for name, value, known in (("unit", unit, UNITS), ("empty_spans", empty_spans, EMPTY_SPANS)):
+        if value not in known:
+            raise unknown(f"value of {name!r}", value, known, AlignmentError)
     check_same_text(student, teacher)
-    groups = span_groups(student, teacher, unit)
+    groups = span_groups(student, teacher, unit, empty_spans == "touch")
     return Alignment(
         student=student,
         teacher=teacher,
         method="sedi",
         groups=groups,
         variant=variant,
-        options={"unit": unit},
+        options={"unit": unit, "empty_spans": empty_spans},
         notes=coverage_notes(student, teacher),
     )
 
@@ -51,17 +58,23 @@ def check_same_text(student: Encoding, teacher: Encoding) -> None:
         )
 
 
-def span_groups(student: Encoding, teacher: Encoding, unit: str = "byte") -> NDArray[np.int32]:
+def span_groups(
+    student: Encoding, teacher: Encoding, unit: str = "byte", empty_touch: bool = False
+) -> NDArray[np.int32]:
     """Groups int32 [G, 4] in token positions of the whole encodings (special tokens in no group)."""
     s_at, t_at = content_positions(student), content_positions(teacher)
     s = student.spans if unit == "byte" else student.char_spans
     t = teacher.spans if unit == "byte" else teacher.char_spans
-    groups = component_ranges(s if s_at is None else s[s_at], t if t_at is None else t[t_at])
+    groups = component_ranges(s if s_at is None else s[s_at], t if t_at is None else t[t_at], empty_touch)
     return to_positions(groups, s_at, t_at)
 
 
-def component_ranges(student_spans: NDArray[np.int64], teacher_spans: NDArray[np.int64]) -> NDArray[np.int32]:
+def component_ranges(
+    student_spans: NDArray[np.int64], teacher_spans: NDArray[np.int64], empty_touch: bool = False
+) -> NDArray[np.int32]:
     """Contiguous groups int32 [G, 4] of two span lists int64 [n, 2], [m, 2].
+
+    empty_touch: an empty span at p overlaps [a, b) when a <= p < b; else it overlaps nothing.
 
     One pass for tilings (gaps allowed). Else union-find over the open spans, exact for nested, repeated and empty
     spans too; where components interleave, which only empty or unsorted spans can do, the group is their hull.
@@ -75,22 +88,24 @@ def component_ranges(student_spans: NDArray[np.int64], teacher_spans: NDArray[np
         return out[:count]
     _check_ends(s, "student")
     _check_ends(t, "teacher")
-    labels = kernels.overlap_labels(s, t, _by_start(s), _by_start(t))
+    labels = kernels.overlap_labels(s, t, _by_start(s), _by_start(t), empty_touch)
     return out[: kernels.ranges_of_labels(labels, s, t, out)]
 
 
-def components(student_spans: NDArray[np.int64], teacher_spans: NDArray[np.int64]) -> list[tuple[list[int], list[int]]]:
+def components(
+    student_spans: NDArray[np.int64], teacher_spans: NDArray[np.int64], empty_touch: bool = False
+) -> list[tuple[list[int], list[int]]]:
     """Connected components as lists (student tokens, teacher tokens), in text order.
 
     The exact graph: unlike `component_ranges`, a component need not be contiguous (a token with an empty span is
-    always alone).
+    alone unless `empty_touch`).
     """
     from ctkd_core.alignment import _kernels as kernels
 
     s, t = _as_spans(student_spans), _as_spans(teacher_spans)
     _check_ends(s, "student")
     _check_ends(t, "teacher")
-    labels = kernels.overlap_labels(s, t, _by_start(s), _by_start(t))
+    labels = kernels.overlap_labels(s, t, _by_start(s), _by_start(t), empty_touch)
     found: dict[int, tuple[list[int], list[int]]] = {}
     n = len(s)
     for node, label in enumerate(labels.tolist()):

@@ -16,7 +16,8 @@ class Chunks:
 
     owner, sample                 int64 [C] number in batch.groups, sample
     student, teacher              int64 [C, 2] first and end position of the tokens
-    student_after, teacher_after  int64 [C] flat rows that predict what follows the chunk
+    student_after, teacher_after  int64 [C] flat rows that predict what follows the chunk, -1 where nothing that is
+                                  learnt follows on both sides
     real                          bool [C] chunks that count
     """
 
@@ -46,15 +47,23 @@ def chunks_of(batch: AlignedBatch, released: bool = False) -> Chunks:
     learnt = (batch.teacher_labels != -100).long()
     learnt[:, :1] = 0
     teacher = torch.stack([t0, t1], dim=1)
+    followed = torch.ones_like(order, dtype=torch.bool)
+    if not released:
+        followed = _learnt_at(batch.student_labels, sample, s1) & _learnt_at(batch.teacher_labels, sample, t1)
     return Chunks(
         order,
         sample,
         torch.stack([s0, s1], dim=1),
         teacher,
-        sample * batch.student_ids.shape[1] + s1 - 1,
-        sample * batch.teacher_ids.shape[1] + t1 - 1,
+        torch.where(followed, sample * batch.student_ids.shape[1] + s1 - 1, -1),
+        torch.where(followed, sample * batch.teacher_ids.shape[1] + t1 - 1, -1),
         range_sums(learnt, sample, teacher) > 0 if released else torch.ones_like(order, dtype=torch.bool),
     )
+
+
+def _learnt_at(labels: Tensor, sample: Tensor, position: Tensor) -> Tensor:
+    inside = position < labels.shape[1]
+    return inside & (labels[sample, position.clamp(max=labels.shape[1] - 1)] != -100)
 
 
 def range_sums(table: Tensor, sample: Tensor, bounds: Tensor) -> Tensor:

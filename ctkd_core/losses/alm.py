@@ -20,6 +20,7 @@ from ctkd_core.losses._engine import Term, compute_dtype
 from ctkd_core.losses._merged import engine_rows, with_rows
 from ctkd_core.losses.base import (
     LossOutput,
+    Rows,
     StateContext,
     States,
     check_inputs,
@@ -90,7 +91,7 @@ def alm_loss(
     variant     "released": a chunk counts when the teacher predicts one of its tokens, even where token 0 makes both
                 sides cover different text, and joined chunks are divided by the public code's count
 
-    Chunks with a first token that nothing predicts (no BOS before it) are left out.
+    Chunks with a first token that nothing predicts (no BOS before it) are left out; nothing is added behind the last.
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]. Raises LossInputError.
     """
     teacher = need_teacher("alm", teacher_logits)
@@ -131,19 +132,21 @@ def alm_objective(
 ) -> LossOutput:
     """ALM and cross-entropy with the boundary masks [Vs], [Vt] in hand (None without debiasing)."""
     dtype = compute_dtype(student_logits, teacher)
-    rows, learnt = with_rows(response_rows(batch.student_labels), chunks.student_after, batch.student_ids)
+    rows, learnt, after = _rows(batch.student_labels, batch.student_ids, chunks.student_after)
     target = torch.where(learnt, rows.target, 0)
     token, boundary = read_rows(student_logits.detach(), rows.flat, target, masks[0], dtype, chunk_rows)
     theirs = _teacher_numbers(teacher, batch, chunks, masks[1], dtype, chunk_rows)
     with torch.enable_grad():
         leaves = token.requires_grad_(), boundary.requires_grad_()
-        own = _numbers(leaves, engine_rows(rows, chunks.student_after), rows.number, chunks.sample, chunks.student)
+        own = _numbers(leaves, after, rows.number, chunks.sample, chunks.student)
         units = join(theirs[1], chunks.sample, rule.gamma if rule.debias == "merge" else 0.0)
         values, norm = _values(own, theirs, units, chunks, rule)
         share = 1.0 - ce_weight
         total = share * (values * norm).sum()
         slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-    place = _place(units, engine_rows(rows, chunks.student_after), values.detach(), norm, chunks, len(rows))
+    # a chunk's value is put at the row of its last token; the public code counts chunks that have no such row
+    at = after if rule.released else rows.number[chunks.sample, chunks.student[:, 1] - 1]
+    place = _place(units, at, values.detach(), norm, chunks, len(rows))
     kernel = ReadKernel(place.values, target, slopes[0], slopes[1], boundary.detach(), masks[0])
     terms = [
         cross_entropy_term(rows, ce_weight, learnt),
@@ -189,7 +192,14 @@ def _numbers(
     if not len(token):
         return token, boundary
     table = torch.where(number >= 0, token[number.clamp(min=0)], 0.0)
-    return range_sums(table, sample, bounds), boundary[after]
+    return range_sums(table, sample, bounds), torch.where(after >= 0, boundary[after.clamp(min=0)], 0.0)
+
+
+def _rows(labels: Tensor, ids: Tensor, after: Tensor) -> tuple[Rows, Tensor, Tensor]:
+    """Response rows and the rows behind chunks; bool [R] which of them are response rows; `after` as engine rows."""
+    behind = after >= 0
+    rows, learnt = with_rows(response_rows(labels), after[behind], ids)
+    return rows, learnt, torch.where(behind, engine_rows(rows, after.clamp(min=0)), -1)
 
 
 def _teacher_numbers(
@@ -201,11 +211,9 @@ def _teacher_numbers(
     chunk_rows: int | None,
 ) -> tuple[Tensor, Tensor]:
     """The same of the teacher, no gradient."""
-    rows = response_rows(batch.teacher_labels)
-    rows, learnt = with_rows(rows, chunks.teacher_after, batch.teacher_ids)
+    rows, learnt, after = _rows(batch.teacher_labels, batch.teacher_ids, chunks.teacher_after)
     target = torch.where(learnt, rows.target, 0)
     token, boundary = read_rows(teacher, rows.flat, target, mask, dtype, chunk_rows)
-    after = engine_rows(rows, chunks.teacher_after)
     return _numbers((token, boundary), after, rows.number, chunks.sample, chunks.teacher)
 
 
@@ -229,16 +237,16 @@ def _values(
 
 @dataclass(frozen=True)
 class _Places:
-    """Values [R, 1] at the engine row behind each unit, its norm float64 [R] and owner int64 [R]."""
+    """Values [R, 1] at an engine row of each unit, its norm float64 [R] and owner int64 [R]."""
 
     values: Tensor
     norm: Tensor
     owner: Tensor
 
 
-def _place(units: Tensor, after: Tensor, values: Tensor, norm: Tensor, chunks: Chunks, n_rows: int) -> _Places:
-    device = after.device
-    at = after[last_of(units)]
+def _place(units: Tensor, rows: Tensor, values: Tensor, norm: Tensor, chunks: Chunks, n_rows: int) -> _Places:
+    device = rows.device
+    at = rows[last_of(units)]
     owner = chunks.owner[last_of(units)]
     return _Places(
         torch.zeros(n_rows, 1, dtype=values.dtype, device=device).index_copy_(0, at, values[:, None]),

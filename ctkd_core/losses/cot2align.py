@@ -108,20 +108,36 @@ def cot2align_loss(
     out = _base(student_logits, teacher, batch, base, ce_weight, temperature, chunk_rows)
     terms = dict(out.terms)
     total = student_logits.new_zeros((), dtype=out.loss.dtype)
+    moved = torch.zeros(batch.student_ids.shape, dtype=torch.float64, device=student_logits.device)
     for mine, other in _version_pairs(pairs, known):
         for layer in (name.strip() for name in layers.split(",")):
             index = {"first": 0, "last": -1}.get(layer)
             if index is None:
                 raise unknown("layer", layer, ("first", "last"), LossInputError)
-            value = ot_term(known[mine], known[other], index, state, rule).to(out.loss.dtype)
-            terms[f"ot {mine}-{other} {layer}"] = value.detach()
-            total = total + value
-    loss = out.loss + (1.0 - ce_weight) * ot_weight * total
-    return LossOutput(loss, terms, out.per_group, dict(out.diagnostics))
+            value, places = ot_term(known[mine], known[other], index, state, rule)
+            terms[f"ot {mine}-{other} {layer}"] = value.detach().to(out.loss.dtype)
+            total = total + value.to(out.loss.dtype)
+            if mine == STANDARD:
+                moved = moved + torch.nn.functional.pad(places[:, :-1], (1, 0))  # to the token that is predicted
+    weight = (1.0 - ce_weight) * ot_weight
+    shares = weight * _group_sums(moved, batch.groups).to(out.per_group.dtype)
+    return LossOutput(out.loss + weight * total, terms, out.per_group + shares, dict(out.diagnostics))
+
+
+def _group_sums(places: Tensor, groups: Tensor) -> Tensor:
+    """[G]: values [B, T] of the student tokens of each group, added up."""
+    total = torch.nn.functional.pad(places.cumsum(dim=1), (1, 0))
+    sample, start, end = groups[:, 0], groups[:, 1], groups[:, 2]
+    return total[sample, end] - total[sample, start]
 
 
 def _standard(student: States, teacher: States, batch: AlignedBatch) -> Version:
-    return Version(student, teacher, batch.student_labels != IGNORE, batch.teacher_labels != IGNORE)
+    return Version(student, teacher, answer_rows(batch.student_labels), answer_rows(batch.teacher_labels))
+
+
+def answer_rows(labels: Tensor) -> Tensor:
+    """bool [B, T]: positions whose hidden state predicts a learnt token (labels int64 [B, T], unshifted)."""
+    return torch.nn.functional.pad(labels[:, 1:] != IGNORE, (0, 1))
 
 
 def _base(
@@ -162,17 +178,23 @@ class Rule:
     transport: Any
 
 
-def ot_term(mine: Version, other: Version, layer: int, projector: nn.Module, rule: Rule) -> Tensor:
-    """Mean over samples of the transport cost between answer rows; samples without rows on a side are left out."""
+def ot_term(mine: Version, other: Version, layer: int, projector: nn.Module, rule: Rule) -> tuple[Tensor, Tensor]:
+    """Mean over samples of the transport cost between answer rows, and what each student row pays float64 [B, T].
+
+    Samples without rows on a side are left out. A row's payment is its share of the plan times the number of rows.
+    """
     values = []
+    places = torch.zeros(mine.student_mask.shape, dtype=torch.float64, device=mine.student_mask.device)
     for b in range(len(mine.student_mask)):
         x = mine.student.hidden[layer][b, mine.student_mask[b]]
         y = other.teacher.hidden[layer][b, other.teacher_mask[b]]
         if len(x) and len(y):
-            values.append(sample_cost(x, projector(y.detach().to(x.dtype)), rule)[0])
+            value, matrix, plan = sample_cost(x, projector(y.detach().to(x.dtype)), rule)
+            values.append(value)
+            places[b, mine.student_mask[b]] = (plan * matrix).sum(dim=1).detach().double() * len(x)
     if not values:
-        return mine.student.hidden[layer].sum() * 0
-    return torch.stack(values).mean()
+        return mine.student.hidden[layer].sum() * 0, places
+    return torch.stack(values).mean(), places
 
 
 def sample_cost(x: Tensor, y: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:

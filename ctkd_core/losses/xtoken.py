@@ -22,6 +22,7 @@ from ctkd_core.losses._group_rows import GroupRows, group_rows, segment_mean
 from ctkd_core.losses._group_rows import Part as GroupPart
 from ctkd_core.losses.base import (
     LossOutput,
+    StateContext,
     check_inputs,
     cross_entropy_term,
     finish,
@@ -32,6 +33,27 @@ from ctkd_core.losses.base import (
 from ctkd_core.losses.batch import AlignedBatch
 
 FLOOR = 1e-10  # public code: added before the student's renormalisation and before its logarithm
+
+
+def make_state(
+    student_vocab: int,  # noqa: ARG001
+    *,
+    learn_projection: bool = False,
+    context: StateContext | None = None,
+    **_: object,
+) -> torch.nn.Module | None:
+    """The map as a module that learns, or None unless `learn_projection`. Raises LossInputError without tokenizers."""
+    if not learn_projection:
+        return None
+    if context is None or context.student is None or context.teacher is None:
+        raise LossInputError(
+            "learn_projection builds the vocabulary map: make_state needs context=StateContext(...) with both "
+            "tokenizers."
+        )
+    from ctkd_core.vocabulary.learnable import LearnableProjection
+    from ctkd_core.vocabulary.store import cached_project
+
+    return LearnableProjection(cached_project(context.student, context.teacher, method="pieces"))
 
 
 def pkl_loss(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ctkd_core.alignment import _kernels as kernels
 from ctkd_core.alignment.reference import components_networkx
+from ctkd_core.alignment.released import sedi as released_sedi
 from ctkd_core.alignment.spans import component_ranges, components, sedi
 from ctkd_core.errors import AlignmentError
 from tests.alignment.make import SPANS, encoded_twice, encoding, of_spans, sorted_spans
@@ -38,6 +39,28 @@ def test_components_are_those_of_networkx_for_any_spans(s, t):
     found = components(array(s), array(t))
     assert {(frozenset(a), frozenset(b)) for a, b in found} == components_networkx(array(s), array(t))
     assert len(found) == len(components_networkx(array(s), array(t)))
+
+
+@given(SPANS, SPANS)
+@settings(max_examples=400)
+def test_components_with_touching_empty_spans_are_those_of_networkx(s, t):
+    found = components(array(s), array(t), empty_touch=True)
+    assert {(frozenset(a), frozenset(b)) for a, b in found} == components_networkx(array(s), array(t), empty_touch=True)
+    assert len(found) == len(components_networkx(array(s), array(t), empty_touch=True))
+
+
+@given(sorted_spans(min_width=0), sorted_spans(min_width=0))
+@settings(max_examples=200)
+def test_touching_empty_spans_make_the_groups_of_the_released_program(s, t):
+    """Where both sides end together (else it refuses) and components are contiguous; it leaves out lone tokens."""
+    s, t = [*s, (14, 20)], [*t, (14, 20)]
+    exact = [g for g in components_networkx(array(s), array(t), empty_touch=True) if g[0] and g[1]]
+    released = [(frozenset(a), frozenset(b)) for a, b in released_sedi.span_groups(s, t)]
+    assert set(released) == set(exact)
+    groups = component_ranges(array(s), array(t), empty_touch=True)
+    assert_partition(groups, len(s), len(t))
+    for mine, theirs in exact:
+        assert any(mine <= a and theirs <= b for a, b in as_sets(groups))
 
 
 @given(sorted_spans(), sorted_spans())
@@ -78,7 +101,7 @@ def test_the_one_pass_sweep_equals_the_general_one(pair):
     s, t = (e.spans for e in pair)
     out = np.empty((len(s) + len(t), 4), np.int32)
     assert kernels.sweep_tilings(s, t, out) >= 0
-    labels = kernels.overlap_labels(s, t, np.arange(len(s)), np.arange(len(t)))
+    labels = kernels.overlap_labels(s, t, np.arange(len(s)), np.arange(len(t)), False)
     general = out[: kernels.ranges_of_labels(labels, s, t, out)].copy()
     assert component_ranges(s, t).tolist() == general.tolist()
 
@@ -179,6 +202,36 @@ def test_an_empty_span_joins_the_group_around_it_and_is_alone_elsewhere():
     assert first.groups.tolist() == [[0, 1, 0, 0], [1, 2, 0, 2]]
 
 
+def test_a_touching_empty_span_joins_the_token_that_holds_its_place():
+    def groups(s, t, special=()):
+        return sedi(of_spans(s, 4, special), of_spans(t, 4), empty_spans="touch").groups.tolist()
+
+    assert groups([(0, 0), (0, 4)], [(0, 2), (2, 4)]) == [[0, 2, 0, 2]]
+    assert groups([(0, 2), (2, 2), (2, 4)], [(0, 2), (2, 4)]) == [[0, 1, 0, 1], [1, 3, 1, 2]]  # what begins there
+    assert groups([(0, 4), (4, 4)], [(0, 4)]) == [[0, 1, 0, 1], [1, 2, 1, 1]]  # nothing holds the end of the text
+    assert groups([(0, 0), (0, 4)], [(0, 0), (0, 4)]) == [[0, 2, 0, 2]]
+    assert groups([(0, 0), (0, 4)], [(0, 4)], special=(0,)) == [[1, 2, 0, 1]]
+
+
+@pytest.mark.parametrize("unit", ["byte", "char"])
+@pytest.mark.parametrize("empty_spans", ["apart", "touch"])
+@given(s=sorted_spans(min_width=0), t=sorted_spans(min_width=0))
+@settings(max_examples=60)
+def test_gaps_overlaps_and_empty_spans_leave_every_token_in_one_group_in_order(unit, empty_spans, s, t):
+    alignment = sedi(of_spans(s, 20), of_spans(t, 20), unit=unit, empty_spans=empty_spans)
+    assert_partition(alignment.groups, len(s), len(t))
+    joined = {(int(i), int(j)) for a, b, c, d in alignment.groups for i in range(a, b) for j in range(c, d)}
+    assert {(i, j) for i, x in enumerate(s) for j, y in enumerate(t) if max(x[0], y[0]) < min(x[1], y[1])} <= joined
+
+
+@given(s=sorted_spans(), t=sorted_spans())
+@settings(max_examples=100)
+def test_orphans_are_the_tokens_that_overlap_nothing(s, t):
+    alignment = sedi(of_spans(s, 20), of_spans(t, 20))
+    lonely = sum(all(max(x[0], y[0]) >= min(x[1], y[1]) for y in t) for x in s)
+    assert alignment.metrics()["orphan_student"] == lonely
+
+
 def test_faults_say_what_is_wrong():
     with pytest.raises(AlignmentError, match=r"must encode one text; theirs differ from character 1 on"):
         sedi(encoding(["ab"]), encoding(["ac"]))
@@ -186,6 +239,8 @@ def test_faults_say_what_is_wrong():
         sedi(encoding(["ab"]), encoding(["abc"]))
     with pytest.raises(AlignmentError, match=r"did you mean 'byte'"):
         sedi(encoding(["ab"]), encoding(["ab"]), unit="bytes")
+    with pytest.raises(AlignmentError, match=r"did you mean 'touch'"):
+        sedi(encoding(["ab"]), encoding(["ab"]), empty_spans="touching")
     with pytest.raises(AlignmentError, match=r"teacher token 1 has the span \[3, 2\]"):
         component_ranges(array([(0, 3)]), array([(0, 3), (3, 2)]))
 

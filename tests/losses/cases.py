@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from ctkd_core import losses, methods
+from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, collate
 from tests.tiny import tiny_byte_level
 
-METHODS = ("sft", "uld", "sedi")
+METHODS = ("sft", "uld", "sedi", "gold", "alm", "xtoken-pkl", "xtoken-hkl", "multilevel_ot", "cot2align")
 PROMPT = "The teacher reads:"
 TEXTS = (
     " In 2024 we sold 1234567 units.",
@@ -65,3 +69,33 @@ def move_logits(old: AlignedBatch, new: AlignedBatch, order: list[int], s: Tenso
             out[place, new_mask[place].bool()] = logits.detach()[source, old_mask[source].bool()]
         moved.append(out)
     return moved[0].requires_grad_(), moved[1]
+
+
+WIDTHS = 6, 5  # hidden widths of student and teacher
+
+
+def extras(name: str, batch: AlignedBatch, dtype=torch.float32) -> dict[str, Any]:
+    """What a method wants besides logits: hidden states of both models and the module that it trains."""
+    row = methods.get(name)
+    given: dict[str, Any] = {}
+    if "hidden_states" in row.needs:
+        given["student_states"] = states_for(batch.student_ids, WIDTHS[0], 403, dtype)
+        given["teacher_states"] = states_for(batch.teacher_ids, WIDTHS[1], 305, dtype)
+    torch.manual_seed(0)
+    context = StateContext(403, 305, *WIDTHS, student=batch.student, teacher=batch.teacher)
+    if row.state and (state := losses.make_state(name, 403, context=context)) is not None:
+        given["state"] = state.to(dtype)
+    return given
+
+
+def states_for(ids: Tensor, width: int, vocabulary: int, dtype=torch.float32) -> States:
+    """Three layers of hidden states, each a table of the token ids, and a table that is head and embeddings at once."""
+    generator = torch.Generator().manual_seed(width)
+    tables = torch.randn(4, vocabulary, width, generator=generator, dtype=torch.float64).to(dtype)
+    return States(tuple(table[ids] for table in tables[:3]), tables[3], tables[3])
+
+
+def call(name: str, s: Tensor, t: Tensor, batch: AlignedBatch, **options: Any) -> LossOutput:
+    """The loss of a method with everything that it wants."""
+    dtype = torch.float64 if s.dtype == torch.float64 else torch.float32
+    return losses.loss(name, s, t, batch, **extras(name, batch, dtype), **options)

@@ -61,10 +61,14 @@ def twin(s, t, batch, temperature=100.0, divergence="kl", debias="merge", gamma=
         if s0 < 1 or t0 < 1:
             continue
         numbers = []
+        followed = all(
+            end < labels.shape[1] and labels[b, end] != -100
+            for labels, end in ((batch.student_labels, s1), (batch.teacher_labels, t1))
+        )
         for (logits, ids, mask), start, end in zip(sides, (s0, t0), (s1, t1)):
             log_p = logits[b].log_softmax(-1)
             text = sum(log_p[k - 1, ids[b, k]] for k in range(start, end))
-            numbers.append((text, log_p[end - 1][mask].logsumexp(0)))
+            numbers.append((text, log_p[end - 1][mask].logsumexp(0) if followed else text * 0))
         joined = unit is not None and sample == b and debias == "merge" and unit[1][1].exp() <= gamma
         if joined:
             unit = [(old[0] + new[0], new[1]) for old, new in zip(unit, numbers)]

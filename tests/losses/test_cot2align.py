@@ -7,7 +7,16 @@ import torch
 
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import StateContext, States
-from ctkd_core.losses.cot2align import CotProjector, Rule, Version, _transport, cot2align_loss, make_state, sample_cost
+from ctkd_core.losses.cot2align import (
+    CotProjector,
+    Rule,
+    Version,
+    _transport,
+    answer_rows,
+    cot2align_loss,
+    make_state,
+    sample_cost,
+)
 from tests.losses.cases import batch_of, logits_for, plain_sample, samples
 
 WIDTHS = 6, 5  # student, teacher
@@ -44,7 +53,7 @@ def test_gradients_reach_student_states_and_the_projector(cost):
     assert last.grad.abs().sum() > 0
     assert middle.grad is None
     assert given["state"].project.weight.grad.abs().sum() > 0
-    outside = (batch.student_labels == -100)[..., None].expand_as(last)
+    outside = ~answer_rows(batch.student_labels)[..., None].expand_as(last)
     assert last.grad[outside].abs().max() == 0
 
 
@@ -67,7 +76,7 @@ def test_equal_clouds_cost_nothing_when_the_plan_is_sharp():
 def test_terms_add_up_and_versions_face_each_other():
     batch, s, t, given = case()
     student, teacher = states_for(batch, seed=1)
-    cot = Version(student, teacher, batch.student_labels != -100, batch.teacher_labels != -100)
+    cot = Version(student, teacher, answer_rows(batch.student_labels), answer_rows(batch.teacher_labels))
     out = cot2align_loss(s, t, batch, base="none", ce_weight=0.4, ot_weight=0.5, versions={"cot": cot}, **given)
     names = {f"ot {pair} {layer}" for pair in ("cot-cot", "std-cot", "cot-std") for layer in ("first", "last")}
     assert set(out.terms) == {"ce"} | names

@@ -42,7 +42,8 @@ def check_byte_level(**sides: bool) -> None:
     refused = [side for side, byte_level in sides.items() if not byte_level]
     if refused:
         raise AlignmentError(
-            f"the released trainer aligns byte-level tokenizers only; not byte-level: {', '.join(refused)}."
+            f"the released trainer aligns byte-level tokenizers only; not byte-level: {', '.join(refused)}. Use the "
+            "variant 'clean', which works with any tokenizer."
         )
 
 
@@ -81,7 +82,8 @@ def incremental_pieces(prefixes: Sequence[str]) -> list[str]:
 def text_buffer_groups(student: Sequence[str], teacher: Sequence[str]) -> Groups:
     """Grow two text buffers and close a group whenever they are equal and not empty.
 
-    The shorter buffer is extended, ties extend the student; buffers that never meet again end as one last group.
+    The shorter buffer is extended, ties extend the student; buffers that never meet again end as one last group. Plain
+    and quadratic; `greedy.buffer_groups` gives the same in one pass.
     """
     groups: Groups = []
     i = j = i0 = j0 = 0

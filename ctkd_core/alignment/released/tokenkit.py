@@ -5,22 +5,25 @@ Source: bminixhofer/tokenkit at bcacdef4 (ALM, arXiv 2503.20083).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 Groups = list[tuple[list[int], list[int]]]
 
 
-def byte_walk(student: Sequence[bytes], teacher: Sequence[bytes]) -> Groups:
+def byte_walk(
+    student: Sequence[bytes], teacher: Sequence[bytes], may_close: Callable[[int, int], bool] | None = None
+) -> Groups:
     """Groups of equal text; groups whose bytes differ are dropped, and so is what is left when one side ends.
 
-    The side with fewer blanks at the start is padded to match.
+    The side with fewer blanks at the start is padded to match. `may_close(i, j)` says whether a group may end before
+    student token i and teacher token j (default: always).
     """
     student, teacher = _padded(student, teacher), _padded(teacher, student)
     groups: Groups = []
     i = j = i0 = j0 = 0
     mine = theirs = b""
     while True:
-        if mine and len(mine) == len(theirs):
+        if mine and len(mine) == len(theirs) and (may_close is None or may_close(i, j)):
             if mine == theirs:
                 groups.append((list(range(i0, i)), list(range(j0, j))))
             i0, j0, mine, theirs = i, j, b"", b""
