@@ -636,22 +636,19 @@ _ROWS = (
                 source="released trainer: 0.5",
             ),
             Option(
-                "matched_weight",
-                "float",
-                None,
-                "Weight of the matched part; empty: the share of matched tokens in the teacher's logits.",
-                low=0.0,
-                high=10.0,
-                advanced=True,
+                "weights",
+                "choice",
+                "adaptive",
+                "adaptive: the matched part weighs as much as the share of matched tokens in the teacher's logits, the "
+                "rest one minus that; fixed: the two weights below.",
+                choices=("adaptive", "fixed"),
+                source="released trainer: adaptive unless both weights are given",
             ),
             Option(
-                "unmatched_weight",
-                "float",
-                None,
-                "Weight of the sorted rest; empty: one minus the matched share. Give both weights or neither.",
-                low=0.0,
-                high=10.0,
-                advanced=True,
+                "matched_weight", "float", 1.0, "Fixed weight of the matched part.", low=0.0, high=10.0, advanced=True
+            ),
+            Option(
+                "unmatched_weight", "float", 1.0, "Fixed weight of the sorted rest.", low=0.0, high=10.0, advanced=True
             ),
             Option("with_eos", "bool", False, "Compare the end of the answer too.", source="released trainer: masked"),
             Option(

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctkd_core.errors import LossInputError
 from ctkd_core.losses._engine import Chunk, Term, compute_dtype, softmax
 from ctkd_core.losses._merged import (
     MergedSide,
@@ -61,8 +60,9 @@ def gold_loss(
     teacher_temperature: float | None = None,
     merge: str = "bayesian",
     hybrid: bool = True,
-    matched_weight: float | None = None,
-    unmatched_weight: float | None = None,
+    weights: str = "adaptive",
+    matched_weight: float = 1.0,
+    unmatched_weight: float = 1.0,
     beta: float = 0.5,
     with_eos: bool = False,
     empty_samples: str = "skip",
@@ -74,9 +74,10 @@ def gold_loss(
 
     matched    mean over groups of the generalised JSD(beta) on the columns of tokens that both vocabularies have
     unmatched  mean over groups of sum_i |p_(i) - q_(i)| over the other columns, sorted, the shorter padded with zeros
-    Means run over the groups of a sample, then over samples. Both weights None: w_m = matched ids / teacher logits'
-    width, w_u = 1 - w_m.
+    Means run over the groups of a sample, then over samples.
 
+    weights        "adaptive": w_m = matched ids / teacher logits' width, w_u = 1 - w_m; "fixed": `matched_weight` and
+                   `unmatched_weight`
     merge          "bayesian": the row that predicts a group's last token times the probabilities of its earlier tokens;
                    "observed": the row at the first token, as the released trainer merges by default
     with_eos       compare the end of the answer too (released default: both masked)
@@ -91,11 +92,13 @@ def gold_loss(
     if hybrid:
         widths = (student_logits.shape[-1], teacher.shape[-1])
         matched = matched_ids(projection, batch, widths, raw=variant == "released").to(student_logits.device)
-    w_m, w_u = _hybrid_weights(matched, teacher.shape[-1], matched_weight, unmatched_weight)
-    weights = Weights(ce_weight, 1.0 - ce_weight, w_m, w_u)
+    if weights == "adaptive":
+        share = len(matched.student) / teacher.shape[-1] if matched is not None else 1.0
+        matched_weight, unmatched_weight = share, 1.0 - share
+    parts = Weights(ce_weight, 1.0 - ce_weight, matched_weight, unmatched_weight)
     temperatures = (temperature, teacher_temperature or temperature)
     return gold_objective(
-        student_logits, teacher, batch, weights, matched, merge, temperatures, beta, with_eos, empty_samples, chunk_rows
+        student_logits, teacher, batch, parts, matched, merge, temperatures, beta, with_eos, empty_samples, chunk_rows
     )
 
 
@@ -155,20 +158,6 @@ def usable_groups(batch: AlignedBatch, merge: str, with_eos: bool) -> Tensor:
                 used &= ids[sample, last] != tokenizer.eos_id
     order = (groups[:, 0] * (batch.student_ids.shape[1] + 1) + groups[:, 1]).argsort(stable=True)
     return order[used[order]]
-
-
-def _hybrid_weights(
-    matched: Matched | None, teacher_width: int, matched_weight: float | None, unmatched_weight: float | None
-) -> tuple[float, float]:
-    if (matched_weight is None) != (unmatched_weight is None):
-        raise LossInputError(
-            f"give matched_weight and unmatched_weight together, or neither (then they follow the share of matched "
-            f"tokens); got {matched_weight} and {unmatched_weight}."
-        )
-    if matched_weight is not None and unmatched_weight is not None:
-        return matched_weight, unmatched_weight
-    share = len(matched.student) / teacher_width if matched is not None else 1.0
-    return share, 1.0 - share
 
 
 def _norm(n_rows: int, at: Tensor, sample: Tensor, n_samples: int, empty_samples: str) -> Tensor:

@@ -21,12 +21,13 @@ OPTIONS = [
     {"hybrid": False, "merge": "observed", "with_eos": True},
     {"beta": 0.0, "temperature": 2.0, "teacher_temperature": 0.7},
     {"beta": 1.0, "with_eos": True},
-    {"beta": 0.3, "matched_weight": 0.8, "unmatched_weight": 0.1, "merge": "observed"},
+    {"beta": 0.3, "weights": "fixed", "matched_weight": 0.8, "unmatched_weight": 0.1, "merge": "observed"},
     {"empty_samples": "count", "ce_weight": 0.0},
 ]
 DEFAULTS = {
     "ce_weight": 0.5, "temperature": 1.0, "teacher_temperature": None, "merge": "bayesian", "hybrid": True,
-    "matched_weight": None, "unmatched_weight": None, "beta": 0.5, "with_eos": False, "empty_samples": "skip",
+    "weights": "adaptive", "matched_weight": 1.0, "unmatched_weight": 1.0, "beta": 0.5,
+    "with_eos": False, "empty_samples": "skip",
 }  # fmt: skip
 
 
@@ -56,8 +57,8 @@ def twin(s, t, batch, **given):
     o = DEFAULTS | given
     ids = matched_ids(None, batch, (s.shape[-1], t.shape[-1]))
     share = len(ids.student) / t.shape[-1]
-    w_m = share if o["matched_weight"] is None else o["matched_weight"]
-    w_u = 1 - share if o["unmatched_weight"] is None else o["unmatched_weight"]
+    w_m = share if o["weights"] == "adaptive" else o["matched_weight"]
+    w_u = 1 - share if o["weights"] == "adaptive" else o["unmatched_weight"]
     first = 1 if o["merge"] == "bayesian" else 0
     per_sample = [[] for _ in range(len(batch))]
     for b, s0, s1, t0, t1 in batch.groups.tolist():
@@ -141,7 +142,15 @@ def test_an_uncommon_token_is_pushed_down():
     keep = np.setdiff1d(np.arange(403), [201])
     matrix = scipy.sparse.csr_matrix((np.ones(402), (keep, keep)), shape=(403, 403))
     gold_loss(
-        s, t, batch, ce_weight=0.0, beta=0.0, matched_weight=1.0, unmatched_weight=0.0, projection=matrix
+        s,
+        t,
+        batch,
+        ce_weight=0.0,
+        beta=0.0,
+        weights="fixed",
+        matched_weight=1.0,
+        unmatched_weight=0.0,
+        projection=matrix,
     ).loss.backward()
     assert (s.grad[0, :2, 201] > 0).all()
 
@@ -156,8 +165,6 @@ def test_one_to_one_keeps_the_lowest_student_of_a_crowd():
 def test_refusals():
     batch = batch_of(samples())
     s, t = logits_for(batch)
-    with pytest.raises(LossInputError, match="together"):
-        gold_loss(s, t, batch, matched_weight=0.5)
     empty = scipy.sparse.csr_matrix((403, 305), dtype=np.float32)
     with pytest.raises(LossInputError, match="share no token"):
         gold_loss(s, t, batch, projection=empty)
