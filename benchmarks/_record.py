@@ -14,7 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "numba", "torch", "transformers", "tokenizers", "rapidfuzz", "tslearn", "networkx", "streamlit")
+PACKAGES = (
+    *("numpy", "numba", "torch", "transformers", "tokenizers", "rapidfuzz", "tslearn", "networkx"),
+    *("spacy-alignments", "streamlit"),
+)
 
 
 def environment() -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Encoding:
     char_spans   int64 [n, 2]: half-open code-point ranges as the tokenizer reports them (the unit of the SeDi paper)
     special      bool [n]: tokens such as BOS that no alignment may touch
     notes        sentences a user must know, e.g. that a normaliser changed the text
+    kind         of its tokenizer, one of `token_bytes.KINDS`; "" when the encoding was made by hand
     """
 
     text: str
@@ -49,6 +50,7 @@ class Encoding:
     char_spans: NDArray[np.int64]
     special: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
+    kind: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -215,6 +217,7 @@ class Tokenizer:
             spans=spans,
             char_spans=chars,
             special=special,
+            kind=self.kind,
         )
         return replace(encoding, notes=facts.encoding_notes(self, encoding, data))
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ctkd_core.errors import TokenizerError
 from ctkd_core.token_bytes import SPACE_MARK
 
 if TYPE_CHECKING:
@@ -111,22 +110,10 @@ def render_chat(
     template: str, messages: Sequence[Mapping[str, str]], names: Mapping[str, str], generation_prompt: bool
 ) -> str:
     """`messages` through a Jinja chat template, in a sandbox because templates come from strangers."""
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from ctkd_core.template_sandbox import fill
 
-    def refuse(message: str) -> None:
-        raise TokenizerError(f"the chat template refuses these messages: {message}")
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = refuse
-    try:
-        return environment.from_string(template).render(
-            messages=[dict(m) for m in messages], add_generation_prompt=generation_prompt, **names
-        )
-    except (TemplateError, TypeError, KeyError, ValueError) as fault:
-        if isinstance(fault, TokenizerError):
-            raise
-        raise TokenizerError(f"the chat template can't be applied: {fault}; give plain text instead.") from None
+    values = {"messages": [dict(m) for m in messages], "add_generation_prompt": generation_prompt}
+    return fill(template, {**names, **values})
 
 
 def encoding_notes(tokenizer: Tokenizer, encoding: Encoding, data: bytes) -> tuple[str, ...]:
