@@ -1,41 +1,87 @@
-"""The alternatives of benchmarks/losses.py: TRL's GOLD loss, and other public formulas in plain torch with autograd."""
+"""The alternatives of benchmarks/losses.py: TRL's GOLD loss, and public formulas in plain torch with autograd."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 
-@lru_cache(maxsize=2)
-def trl_gold(hybrid: bool, n_matched: int) -> Any:
-    """TRL's loss object (`pip install trl datasets`), or None where it isn't installed."""
-    try:
-        from trl.experimental.gold.gold_config import GOLDConfig
-        from trl.experimental.gold.gold_trainer import ULDLoss
-    except ImportError:
-        return None
+def trl_gold(student: Any, teacher: Any, batch: Any, offsets: Any, pairs: Any, hybrid: bool) -> Any:
+    """TRL's GOLD loss (`pip install trl datasets`), its default merge, no cross-entropy, every token compared.
+
+    offsets: byte spans [B][T][2] of both sides, lists; pairs: int [M, 2] matched (student, teacher) ids.
+    """
+    import torch
+    from trl.experimental.gold.gold_config import GOLDConfig
+    from trl.experimental.gold.gold_trainer import ULDLoss
+
     config = GOLDConfig(
         output_dir="unused", use_uld_loss=True, use_extended_uld=True, uld_use_hybrid_loss=hybrid,
-        uld_crossentropy_weight=0.0, uld_skip_student_eos=False, uld_skip_teacher_eos=False, use_cpu=True,
+        uld_crossentropy_weight=0.0, uld_skip_student_eos=False, uld_skip_teacher_eos=False,
+        use_cpu=True, bf16=False,
     )  # fmt: skip
-    loss = ULDLoss.__new__(ULDLoss)
-    try:
-        ULDLoss.__init__(loss, config)
-    except Exception:  # the hybrid form wants tokenizers to find equal strings; the map is given here
-        config.uld_use_hybrid_loss = False
-        ULDLoss.__init__(loss, config)
-        loss.use_hybrid_loss = hybrid
-    loss._n = n_matched
-    return loss
-
-
-def run_trl(loss: Any, pairs: Any, student: Any, teacher: Any, batch: Any, offsets: Any) -> Any:
-    """One value of TRL's loss; pairs int [M, 2] are the matched ids."""
-    if pairs is not None:
+    loss = ULDLoss(config)
+    if hybrid:
         loss._vocab_mapping = {int(t): int(s) for s, t in pairs}
-        loss._teacher_matched_ids = set(loss._vocab_mapping)
-        loss._student_matched_ids = set(loss._vocab_mapping.values())
+        loss._teacher_matched_ids, loss._student_matched_ids = set(loss._vocab_mapping), set(pairs[:, 0].tolist())
+        loss.mapping_tensor = torch.full((max(loss._vocab_mapping) + 1,), -1)
+        loss.mapping_tensor[torch.as_tensor(pairs[:, 1])] = torch.as_tensor(pairs[:, 0])
     return loss(
         student, teacher, batch.student_labels, batch.teacher_labels, batch.student_ids, batch.teacher_ids,
-        student_byte_offsets=offsets[0], teacher_byte_offsets=offsets[1],
+        student_byte_offsets=torch.as_tensor(offsets[0]), teacher_byte_offsets=torch.as_tensor(offsets[1]),
     )  # fmt: skip
+
+
+def torch_pkl(student: Any, teacher: Any, batch: Any, matrix: Any, top_k: int = 8192) -> Any:
+    """P-KL with whole tensors: soft-max, sparse projection, mean over the rows of each group, KL."""
+    import torch
+
+    coo = matrix.tocoo()
+    index = torch.tensor([coo.col.tolist(), coo.row.tolist()])
+    w = torch.sparse_coo_tensor(
+        index, torch.from_numpy(coo.data), (matrix.shape[1], matrix.shape[0]), check_invariants=False
+    )
+    columns = teacher.flatten(0, 1).amax(0).topk(top_k).indices.sort().values
+    moved = torch.sparse.mm(w, student[0].softmax(-1).T)[columns].T
+    log_v = teacher[0][:, columns].log_softmax(-1)
+    s_group, t_group, n = _segments(batch)
+    u = _mean(moved[s_group[0]], s_group[1], n)
+    v = _mean(log_v[t_group[0]], t_group[1], n)
+    u = (u / (u.sum(-1, keepdim=True) + 1e-10) + 1e-10).log()
+    return (v.exp() * (v - u)).sum(-1).mean()
+
+
+def torch_hkl(student: Any, teacher: Any, batch: Any, pairs: Any, tail_k: int = 8192) -> Any:
+    """H-KL with whole tensors: means of log-probabilities, KL on the pairs, sorted rest."""
+    import torch
+
+    s_group, t_group, n = _segments(batch)
+    q = _mean(student[0].log_softmax(-1)[s_group[0]], s_group[1], n)
+    v = _mean(teacher[0].log_softmax(-1)[t_group[0]], t_group[1], n)
+    s, t = (torch.as_tensor(pairs[:, k].copy()) for k in (0, 1))
+    common = (v[:, t].exp() * (v[:, t] - q[:, s])).sum(-1).mean()
+    rest = []
+    for log_p, used in ((q, s), (v, t)):
+        free = torch.ones(log_p.shape[1], dtype=torch.bool)
+        free[used] = False
+        rest.append(log_p[:, free].exp())
+    k = min(rest[0].shape[1], rest[1].shape[1], tail_k)
+    a, b = (x.topk(k, dim=-1).values for x in rest)
+    return common + (a - b).abs().sum(-1).mean()
+
+
+def _segments(batch: Any) -> Any:
+    """Rows (predicting each token of a group) and group numbers of both sides of the only sample."""
+    import torch
+
+    groups = batch.groups.tolist()
+    sides = []
+    for a, b in ((1, 2), (3, 4)):
+        rows = [k - 1 for g in groups for k in range(g[a], g[b])]
+        number = [i for i, g in enumerate(groups) for _ in range(g[a], g[b])]
+        sides.append((torch.tensor(rows), torch.tensor(number)))
+    return *sides, len(groups)
+
+
+def _mean(rows: Any, number: Any, n: int) -> Any:
+    total = rows.new_zeros(n, rows.shape[1]).index_add(0, number, rows)
+    return total / number.bincount(minlength=n)[:, None]

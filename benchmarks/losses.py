@@ -2,21 +2,24 @@
 
     python benchmarks/losses.py [--size large|cpu-run] [--name CASE]
 
-Sizes: "large" 256 student x 300 teacher rows, 128k x 152k; "cpu-run" 8 x 64 positions, 129k x 49k, as in a run on a
-laptop. SeDi runs on texts under two real tokenizers with logits padded to these widths. Memory is the growth of the
-peak over what the process holds with its inputs, the gradient of the logits included (Linux only); every case has a
-process of its own.
+The peers are TRL's GOLD loss where it is installed (`pip install trl datasets`; one step, it takes half a minute), and
+public formulas in plain torch (`_peers.py`). Sizes: "large" 256 student x 300 teacher rows, 128k x 152k; "cpu-run"
+8 x 64 positions, 129k x 49k, as in a run on a laptop. SeDi runs on texts under two real tokenizers with logits padded
+to these widths. Memory is the growth of the peak over what the process holds with its inputs, the gradient of the
+logits included (Linux only); every case has a process of its own.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
@@ -29,19 +32,23 @@ from _record import arguments, save  # noqa: E402
 SIZES = {"large": (1, 257, 301, 128_256, 151_936), "cpu-run": (8, 64, 70, 129_280, 49_152)}
 # OpenMP threads that spin while they wait make every operation ten times slower on a busy machine.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
-NAMES = ("sft", "torch sft", "forward-kl", "torch forward-kl", "uld", "torch uld", "sedi")
+NAMES = (
+    *("sft", "torch sft", "forward-kl", "torch forward-kl", "uld", "torch uld", "sedi"),
+    *("gold", "trl gold", "uld-groups", "trl uld-groups", "xtoken-pkl", "torch xtoken-pkl", "xtoken-hkl"),
+    *("torch xtoken-hkl", "multilevel_ot", "alm"),
+)
+MATCHED = 109_566  # exact pairs of Llama 3 and Qwen3; the others map to two pieces
 
 
 def case(size: str):
-    """Logits and a batch of one-to-one groups; SeDi gets the real tokenizers at the small size."""
+    """Logits and a batch; every fifth or so group has two teacher tokens, as where one side cuts numbers finer."""
     import torch
 
     from ctkd_core.losses.batch import AlignedSample, collate
 
     b, ts, tt, vs, vt = SIZES[size]
     rng = np.random.default_rng(0)
-    n = min(ts, tt)
-    groups = np.array([[i, i + 1, i, i + 1] for i in range(1, n)], dtype=np.int32)
+    groups = spread_groups(ts, tt)
     samples = [
         AlignedSample(rng.integers(0, vs, ts).astype(np.int32), rng.integers(0, vt, tt).astype(np.int32), 1, 1, groups)
         for _ in range(b)
@@ -49,6 +56,34 @@ def case(size: str):
     torch.manual_seed(0)
     student = (torch.randn(b, ts, vs) * 2).requires_grad_()
     return student, torch.randn(b, tt, vt) * 3, collate(samples)
+
+
+def spread_groups(ts: int, tt: int) -> np.ndarray:
+    """int32 [ts - 1, 4]: one student token a group, the teacher's shared out evenly, one or two a group."""
+    ends = 1 + np.round(np.linspace(0, tt - 1, ts)).astype(int)
+    return np.array([[i, i + 1, ends[i - 1], ends[i]] for i in range(1, ts)], dtype=np.int32)
+
+
+def byte_offsets(ts: int, tt: int) -> tuple[list, list]:
+    """Byte spans that make TRL's walk find the same groups: two bytes a group."""
+    student, teacher = [[0, 0]], [[0, 0]]
+    for k, (_, _, t0, t1) in enumerate(spread_groups(ts, tt).tolist()):
+        student.append([2 * k, 2 * k + 2])
+        teacher += [[2 * k, 2 * k + 2]] if t1 - t0 == 1 else [[2 * k, 2 * k + 1], [2 * k + 1, 2 * k + 2]]
+    return [student], [teacher]
+
+
+def projection(vs: int, vt: int):
+    """A map like Llama 3's onto Qwen3: MATCHED one-hot rows (fewer for small vocabularies), two pieces for the rest."""
+    from scipy.sparse import csr_matrix
+
+    rng = np.random.default_rng(1)
+    n = min(MATCHED, int(0.85 * min(vs, vt)))
+    rows, columns = (np.sort(rng.choice(size, n, replace=False)) for size in (vs, vt))
+    rest = np.repeat(np.setdiff1d(np.arange(vs), rows), 2)
+    data = np.concatenate([np.ones(n), np.tile([10 / 11, 1 / 11], len(rest) // 2)]).astype(np.float32)
+    ids = np.concatenate([rows, rest]), np.concatenate([columns, rng.integers(0, vt, len(rest))])
+    return csr_matrix((data, ids), shape=(vs, vt)), np.stack([rows, columns], axis=1)
 
 
 def sedi_case(size: str):
@@ -75,7 +110,9 @@ def step(name: str, student, teacher, batch):
     from ctkd_core import losses
     from ctkd_core.losses.divergences import divergence
 
-    if name.startswith("torch"):
+    if name in GROUPED:
+        loss = GROUPED[name](student, teacher, batch)
+    elif name.startswith("torch"):
         loss = PLAIN[name](torch, student, teacher, batch)
     elif name == "forward-kl":
         loss = divergence("forward_kl", *_kl_rows(student)).mean()
@@ -109,6 +146,71 @@ def _plain_uld(torch, student, teacher, _):
     return (pad(p, (0, width - p.shape[-1])) - pad(q, (0, width - q.shape[-1]))).abs().sum(-1).mean()
 
 
+@lru_cache(maxsize=1)
+def _map(vs: int, vt: int):
+    return projection(vs, vt)
+
+
+def _ours(name: str, mapped: bool = False, **options):
+    def run(student, teacher, batch):
+        from ctkd_core import losses
+
+        if mapped:
+            options["projection"] = _map(student.shape[-1], teacher.shape[-1])[0]
+        return losses.loss(name, student, teacher, batch, **options).loss
+
+    return run
+
+
+def _alm(student, teacher, batch):
+    """Chunks joined by boundary probabilities; random boundary tokens, 40 % of either vocabulary."""
+    import torch
+
+    from ctkd_core.losses import alm
+    from ctkd_core.losses._chunks import chunks_of
+
+    generator = torch.Generator().manual_seed(0)
+    masks = [(torch.rand(z.shape[-1], generator=generator) < 0.4).float() for z in (student, teacher)]
+    rule = alm.Rule("kl", 100.0, "merge", 0.1)
+    return alm.alm_objective(student, teacher, batch, chunks_of(batch), rule, (masks[0], masks[1]), 0.5).loss
+
+
+def _trl(hybrid: bool):
+    def run(student, teacher, batch):
+        import _peers
+
+        pairs = _map(student.shape[-1], teacher.shape[-1])[1]
+        offsets = byte_offsets(student.shape[1], teacher.shape[1])
+        return _peers.trl_gold(student, teacher, batch, offsets, pairs, hybrid)
+
+    return run
+
+
+def _plain_pkl(student, teacher, batch):
+    import _peers
+
+    return _peers.torch_pkl(student, teacher, batch, _map(student.shape[-1], teacher.shape[-1])[0])
+
+
+def _plain_hkl(student, teacher, batch):
+    import _peers
+
+    return _peers.torch_hkl(student, teacher, batch, _map(student.shape[-1], teacher.shape[-1])[1])
+
+
+# Losses on groups and maps, and what they are compared with.
+GROUPED = {
+    "gold": _ours("gold", mapped=True),
+    "trl gold": _trl(True),
+    "uld-groups": _ours("gold", hybrid=False),
+    "trl uld-groups": _trl(False),
+    "xtoken-pkl": _ours("xtoken-pkl", mapped=True),
+    "torch xtoken-pkl": _plain_pkl,
+    "xtoken-hkl": _ours("xtoken-hkl", mapped=True),
+    "torch xtoken-hkl": _plain_hkl,
+    "multilevel_ot": _ours("multilevel_ot"),
+    "alm": _alm,
+}
 PLAIN = {"torch sft": _plain_sft, "torch forward-kl": _plain_kl, "torch uld": _plain_uld}
 
 
@@ -154,6 +256,11 @@ def main() -> None:
     for size in given.size or SIZES:
         for name in given.name or NAMES:
             command = [sys.executable, __file__, "--one", name, size, "--repeats", str(given.repeats)]
+            slow = name.startswith("trl")
+            if slow and (importlib.util.find_spec("trl") is None or size != "large"):
+                print(f"{name}: left out at size {size} (pip install trl datasets)", file=sys.stderr)
+                continue
+            command += ["--repeats", "1"] if slow else []
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | PASSIVE)
             rows.append({"size": size, "case": name} | json.loads(done.stdout.splitlines()[-1]))
             print(rows[-1], file=sys.stderr)

@@ -31,7 +31,6 @@ SKIPPED: dict[str, dict[str, str]] = {
         ("adaptive_kl_per_token", "adaptive_kl_sum"),
         "arrives with the methods that weigh head and tail of the distribution",
     ),
-    "mined": {"mapping_token_to_original_and_distance": "arrives with the nearest map by edit distance"},
     "dskd": dict.fromkeys(
         (
             *("t2s_attention", "s2t_attention", "t2s_ce_loss", "t2s_kd_loss", "s2t_kd_loss", "t2s_correct"),

@@ -82,5 +82,16 @@ def _kl(case: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
     return {"kl_per_token": value.tolist(), "kl_sum": float(value.sum())}
 
 
-def _vocabulary_map(_: dict[str, Any]) -> dict[str, Any]:
-    return {}  # its one key is in golden_adapters.SKIPPED
+def _vocabulary_map(case: dict[str, Any]) -> dict[str, Any]:
+    """tokenkit's map: each new token to the nearest of the original vocabulary, scanned by length."""
+    from ctkd_core.vocabulary.nearest import nearest
+
+    new, original = case["inputs"]["new_vocab"], case["inputs"]["original_vocab_in_id_order"]
+    found = nearest(new, original, ties="length")
+    rows = zip(new, found.target.tolist(), found.distance.tolist())
+    return {
+        "mapping_token_to_original_and_distance": [
+            [token, token, 0] if token in original else [token, original[target], distance]
+            for token, target, distance in rows
+        ]
+    }

@@ -163,6 +163,51 @@ _ROWS = (
             "rounding": "bfloat16",
         },
     ),
+    VocabularyMap(
+        "nearest",
+        "Nearest spelling",
+        "Tokens without an equal one map to the token of least edit distance.",
+        "ctkd_core.vocabulary.nearest:project_nearest",
+        (
+            Option(
+                "direction",
+                "choice",
+                "student",
+                "student: each student token looks for a teacher token; teacher: each teacher token for a student one.",
+                choices=("student", "teacher"),
+                source="student: tokenkit; teacher: FuseLLM",
+            ),
+            Option(
+                "ties",
+                "choice",
+                "prefix",
+                "Of equally near tokens. prefix: longest common beginning, then lowest id; first: lowest id; "
+                "length: first when scanned by length.",
+                choices=("prefix", "first", "length"),
+                source="first: FuseLLM; length: tokenkit; prefix: ours",
+            ),
+            Option(
+                "unit",
+                "choice",
+                "byte",
+                "What one edit changes: a byte or a character.",
+                choices=("byte", "char"),
+                source="byte-level vocabulary strings have one symbol a byte",
+                advanced=True,
+            ),
+            Option(
+                "max_distance",
+                "int",
+                0,
+                "Tokens farther than this map to nothing; 0: no limit.",
+                low=0,
+                high=1024,
+                unit="edits",
+                advanced=True,
+            ),
+        ),
+        released={"direction": "teacher", "ties": "first"},
+    ),
 )
 
 MAPS: dict[str, VocabularyMap] = {row.name: row for row in _ROWS}

@@ -1,0 +1,108 @@
+"""Time and memory of the vocabulary maps exact, pieces and nearest, Llama 3 x Qwen3 where their files are at hand.
+
+    python benchmarks/maps.py [--student S] [--teacher T] [--sample N]
+
+The alternative for the nearest map is rapidfuzz comparing every pair of a sample of tokens, scaled to all of them and
+said so. Memory is the growth of the peak over what the process holds with both vocabularies read (Linux only). Every
+map has a process of its own; its kernels are compiled before the clock starts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+
+from _record import arguments, save  # noqa: E402
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "tokenizers"
+PAIR = (str(SHARED / "llama3"), str(SHARED / "qwen3")) if SHARED.is_dir() else ("deepseek", "qwen")
+CASES = ("exact", "exact, canonical", "pieces", "pieces, released", "nearest", "nearest, teacher", "rapidfuzz")
+
+
+def measure(case: str, pair: tuple[str, str], sample: int) -> dict[str, float | str]:
+    """Seconds and extra MiB of one map in this process."""
+    from ctkd_core import load_tokenizer
+    from ctkd_core.vocabulary.nearest import nearest
+
+    student, teacher = (load_tokenizer(source) for source in pair)
+    nearest([b"ab"], [b"abc"])
+    sizes = {"student tokens": len(student.all_token_bytes()), "teacher tokens": len(teacher.all_token_bytes())}
+    Path("/proc/self/clear_refs").write_text("5")
+    before, start = _peak_mib(), time.perf_counter()
+    facts = _brute(student, teacher, sample) if case == "rapidfuzz" else _build(case, student, teacher)
+    seconds = time.perf_counter() - start
+    return {"seconds": round(seconds, 3), "extra_mib": round(_peak_mib() - before)} | facts | sizes
+
+
+def _build(case: str, student, teacher) -> dict[str, float | str]:
+    from ctkd_core.vocabulary import project
+
+    name, _, how = case.partition(", ")
+    options = {"canonical": {"match": "canonical"}, "teacher": {"direction": "teacher"}}.get(how, {})
+    variant = "released" if how == "released" else "clean"
+    return project(student, teacher, method=name, variant=variant, **options).rows()
+
+
+def _brute(student, teacher, sample: int) -> dict[str, float | str]:
+    """Every pair for some of the unmatched tokens; `seconds_scaled` is what all of them would take."""
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cdist
+
+    from ctkd_core.vocabulary import project
+
+    table = student.all_token_bytes()
+    rest = [i for i in np.flatnonzero(project(student, teacher, method="exact").fan_out() == 0) if table[i]]
+    chosen = np.random.default_rng(0).choice(rest, min(sample, len(rest)), replace=False)
+    queries = [table[i].decode("latin-1") for i in chosen]
+    targets = [b.decode("latin-1") for b in teacher.all_token_bytes()]
+    start = time.perf_counter()
+    for k in range(0, len(queries), 64):  # a block at a time, or the matrix would fill the memory
+        cdist(queries[k : k + 64], targets, scorer=Levenshtein.distance, dtype=np.uint8, workers=1).argmin(axis=1)
+    seconds = time.perf_counter() - start
+    return {
+        "sampled": len(chosen),
+        "sample_seconds": round(seconds, 2),
+        "seconds_scaled": round(seconds * len(rest) / len(chosen), 1),
+    }
+
+
+def _peak_mib() -> float:
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]
+
+
+def main() -> None:
+    """Run every case in a process of its own and save the table."""
+    parser = arguments(__doc__ or "", "maps.json")
+    parser.add_argument("--student", default=PAIR[0])
+    parser.add_argument("--teacher", default=PAIR[1])
+    parser.add_argument("--sample", type=int, default=256, help="tokens that rapidfuzz searches for")
+    parser.add_argument("--one", metavar="CASE", help="measure one case in this process")
+    given = parser.parse_args()
+    pair = (given.student, given.teacher)
+    if given.one:
+        print(json.dumps(measure(given.one, pair, given.sample)))
+        return
+    names = [Path(source).name for source in pair]
+    print(f"{names[0]} x {names[1]}", file=sys.stderr)
+    rows = []
+    for case in CASES:
+        command = [sys.executable, __file__, "--one", case, "--sample", str(given.sample)]
+        command += ["--student", pair[0], "--teacher", pair[1]]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.append({"pair": f"{names[0]} x {names[1]}", "case": case} | json.loads(done.stdout.splitlines()[-1]))
+        print(rows[-1], file=sys.stderr)
+    near, brute = (next(r for r in rows if r["case"] == case) for case in ("nearest", "rapidfuzz"))
+    print(f"rapidfuzz / nearest = {brute['seconds_scaled'] / near['seconds']:.0f}", file=sys.stderr)
+    save(given.out, rows)
+
+
+if __name__ == "__main__":
+    main()
