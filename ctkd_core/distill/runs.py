@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.launch import GRACE_SECONDS, request_cancel, start_worker, stop_worker
+from ctkd_core.distill.launch import request_cancel, start_worker
 from ctkd_core.distill.records import current_rows, metrics_frame, read_records
 from ctkd_core.distill.status import RunStatus, read_launch, read_status, write_json, write_status
 from ctkd_core.errors import RunError, unknown
+from ctkd_core.processes import GRACE_SECONDS, stop_process
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +127,7 @@ class Run:
             write_status(self.dir, replace(status, state="cancelled", message="Cancelled before it was started."))
             return self.status()
         if wait and status.detached:
-            stop_worker(pid, status.pid_created or launched.get("pid_created"), grace)
+            stop_process(pid, status.pid_created or launched.get("pid_created"), grace)
             left = self.status()
             if left.state == "lost":  # it had to be killed and couldn't write this itself
                 ended = replace(left, state="cancelled", message="Cancelled; the process had to be killed.")

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ctkd_core.processes import process_alive
+
 STATES = ("queued", "starting", "running", "finished", "failed", "cancelled", "lost")
 ENDED = frozenset({"finished", "failed", "cancelled", "lost"})
 HEARTBEAT_SECONDS = 2.0
@@ -132,21 +134,6 @@ def read_launch(run_dir: Path) -> dict[str, Any] | None:
         return json.loads((run_dir / "control" / "launch.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def process_alive(pid: int, created: float | None) -> bool:
-    """Whether process `pid` is running and is still the one that began at `created`."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return created is None or abs(process.create_time() - created) < 1.0
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
 
 
 class StatusKeeper:

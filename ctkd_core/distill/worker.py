@@ -22,8 +22,9 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, guess_device
 from ctkd_core.distill.launch import NICENESS
 from ctkd_core.distill.runs import Run
-from ctkd_core.distill.status import Cancelled, StatusKeeper, process_alive
+from ctkd_core.distill.status import Cancelled, StatusKeeper
 from ctkd_core.errors import CtkdError, RunError
+from ctkd_core.processes import process_alive
 
 FINISHED, FAILED, CANCELLED = 0, 4, 130
 POLL_SECONDS = 0.5

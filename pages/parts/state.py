@@ -14,7 +14,13 @@ from ctkd_core.errors import CtkdError, unknown
 
 OWN = "own"
 TEXT_NAMES = (*TEXTS, OWN)
-PAGES = {"start": "pages/start.py", "align": "pages/align.py", "runs": "pages/runs.py"}
+PAGES = {
+    "start": "pages/start.py",
+    "pair": "pages/pair.py",
+    "align": "pages/align.py",
+    "vocabulary": "pages/vocabulary.py",
+    "runs": "pages/runs.py",
+}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|<>$:~&])")
 
 

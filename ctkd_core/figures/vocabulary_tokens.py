@@ -1,0 +1,182 @@
+"""One token of a vocabulary map: finding it, its row, the crowd around its teacher tokens, and the list of losses."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core.errors import ProjectionError
+from ctkd_core.figures.visible import GLYPHS, visible_bytes
+from ctkd_core.figures.vocabulary import CLASS_TITLES, token_text
+from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, token_classes
+from ctkd_core.vocabulary.projection import MATCHED, REASONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.vocabulary.projection import Projection
+
+MAX_PARTS = 6
+_ID = re.compile(r"\s*#\s*(\d{1,9})\s*")
+_BYTE = re.compile(r"[<⟨]([0-9A-Fa-f]{2})[>⟩]|[<⟨]U\+([0-9A-Fa-f]{4,6})[>⟩]")
+_CHARACTERS = {glyph: character for character, glyph in GLYPHS.items()}
+
+
+def find_token(tokenizer: Tokenizer, query: str) -> int:
+    """The id that `query` means: "#201" is an id; else the token of that text, of those bytes, or of that raw string.
+
+    The text may be written as tokens are shown here: "·the" for " the", "<F0><9F>" for bytes.
+
+    Raises ProjectionError when there's no such token, with how the tokenizer cuts the text.
+    """
+    if found := _ID.fullmatch(query):
+        token_id = int(found[1])
+        if token_id >= tokenizer.n_ids:
+            raise ProjectionError(f"{tokenizer.name!r} has no id {token_id}; its ids run to {tokenizer.n_ids - 1}.")
+        return token_id
+    if not query:
+        raise ProjectionError("type a token, or # and an id.")
+    plain = query.encode("utf-8", errors="surrogatepass")
+    for data in (plain, spelled(query)):
+        if data in (ids := _ids_by_bytes(tokenizer)):
+            return ids[data]
+    named = tokenizer.id_of(query)
+    if named is not None:
+        return named
+    pieces = [visible_bytes(tokenizer.token_bytes(k)) for k in tokenizer.encode_pieces([spelled(query)])[0]]
+    raise ProjectionError(
+        f"no token of {tokenizer.name!r} spells {query!r}; it is cut into {' | '.join(pieces) or 'nothing'}."
+    )
+
+
+def query_for(tokenizer: Tokenizer, token_id: int) -> str:
+    """What finds this token again: its visible text where that is enough, else "#" and the id."""
+    text = visible_bytes(tokenizer.token_bytes(token_id))
+    try:
+        return text if text.strip() and find_token(tokenizer, text) == token_id else f"#{token_id}"
+    except ProjectionError:
+        return f"#{token_id}"
+
+
+def spelled(text: str) -> bytes:
+    """The bytes that `visible_bytes` would show as `text`; the inverse of it for texts without those signs."""
+    out, start = bytearray(), 0
+    for mark in _BYTE.finditer(text):
+        out += _plain(text[start : mark.start()])
+        out += bytes.fromhex(mark[1]) if mark[1] else _plain(chr(min(int(mark[2], 16), 0x10FFFF)))
+        start = mark.end()
+    return bytes(out + _plain(text[start:]))
+
+
+def _plain(text: str) -> bytes:
+    if len(text) > 1 and text[0] == "◌" and unicodedata.combining(text[1]):
+        text = text[1:]  # the circle only carries a lone accent
+    return "".join(_CHARACTERS.get(c, c) for c in text).encode("utf-8", errors="surrogatepass")
+
+
+def _ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
+    from ctkd_core.vocabulary.exact import ids_by_bytes
+
+    return ids_by_bytes(tokenizer)
+
+
+def row_table(projection: Projection, student_id: int) -> pd.DataFrame:
+    """Where a student token goes: teacher_id, teacher, weight, reason; heaviest first."""
+    frame = projection.explain(student_id)
+    ids = frame["teacher_id"].tolist()
+    shown = [token_text(projection.teacher, k) for k in ids]
+    return frame.assign(teacher=shown)[["teacher_id", "teacher", "weight", "reason"]]
+
+
+def column_table(projection: Projection, teacher_id: int) -> pd.DataFrame:
+    """Who points at a teacher token: student_id, student, weight, reason; heaviest first."""
+    frame = projection.column(teacher_id)
+    ids = frame["student_id"].tolist()
+    shown = [token_text(projection.student, k) for k in ids]
+    return frame.assign(student=shown)[["student_id", "student", "weight", "reason"]]
+
+
+def row_sentence(projection: Projection, student_id: int) -> str:
+    """What the map does to one student token, in one sentence."""
+    frame = projection.explain(student_id)
+    if not len(frame):
+        return "maps to nothing: its probability can't be heard by the teacher's vocabulary."
+    reason, weight = str(frame["reason"][0]), float(frame["weight"][0])
+    best = token_text(projection.teacher, int(frame["teacher_id"][0]))
+    if len(frame) == 1:
+        return f"is said by one teacher token, {best} (reason: {reason}, weight {weight:.3g})."
+    return f"is spread over {len(frame)} teacher tokens, most of it on {best} (reason: {reason}, weight {weight:.3g})."
+
+
+def token_counts(tokenizer: Tokenizer, texts: Iterable[str]) -> NDArray[np.int64]:
+    """int64 [n_ids]: how often each token occurs in `texts`."""
+    counts = np.zeros(tokenizer.n_ids, dtype=np.int64)
+    for ids in tokenizer.encode_batch(texts):
+        counts += np.bincount(np.asarray(ids, dtype=np.int64), minlength=tokenizer.n_ids)
+    return counts
+
+
+def lost_ids(projection: Projection) -> NDArray[np.int64]:
+    """Student tokens that no teacher token says alone: int64 ids, ids without text left out."""
+    reason = projection.row_reason[: projection.student.n_ids]
+    return np.flatnonzero(~np.isin(reason, MATCHED) & (token_classes(projection.student) != NO_TEXT))
+
+
+def lost_table(projection: Projection, counts: NDArray[np.int64]) -> pd.DataFrame:
+    """What `lost_ids` are and what becomes of them, the most frequent first.
+
+    Columns: student_id, student, class, in_samples (from `counts` int64 [n_ids]), becomes, teacher_tokens, weight (of
+    the heaviest; 0 for an empty row), reason ("empty" without one).
+    """
+    import pandas as pd
+
+    ids = lost_ids(projection)
+    ids = ids[np.lexsort((ids, -counts[ids]))]
+    classes = token_classes(projection.student)
+    reason = projection.row_reason[ids]
+    fan = projection.fan_out()[ids]
+    own = visible_tokens(projection.student)
+    becomes, heaviest = _becomes(projection, ids)
+    return pd.DataFrame(
+        {
+            "student_id": ids,
+            "student": [own[i] for i in ids.tolist()],
+            "class": pd.Categorical(
+                [CLASS_TITLES[CLASSES[c]] for c in classes[ids].tolist()], categories=list(CLASS_TITLES.values())
+            ),
+            "in_samples": counts[ids],
+            "becomes": becomes,
+            "teacher_tokens": fan,
+            "weight": heaviest,
+            "reason": [REASONS[r] if r >= 0 else "empty" for r in reason.tolist()],
+        }
+    )
+
+
+def _becomes(projection: Projection, ids: NDArray[np.int64]) -> tuple[list[str], NDArray[np.float32]]:
+    """Of each row of `ids` its teacher tokens, heaviest first, and the largest weight (0 for an empty row)."""
+    matrix, shown = projection.matrix, visible_tokens(projection.teacher)
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = np.lexsort((-matrix.data, rows))
+    columns, start = matrix.indices[order].tolist(), matrix.indptr.tolist()
+    data = np.append(matrix.data[order], np.float32(0))
+    texts = []
+    for i in ids.tolist():
+        first, end = start[i], start[i + 1]
+        parts = [shown[k] for k in columns[first : min(end, first + MAX_PARTS)]]
+        texts.append(" │ ".join(parts) + (" …" if end - first > MAX_PARTS else ""))
+    filled = np.diff(matrix.indptr)[ids] > 0
+    return texts, np.where(filled, data[matrix.indptr[ids]], np.float32(0))
+
+
+@lru_cache(maxsize=8)
+def visible_tokens(tokenizer: Tokenizer) -> list[str]:
+    """Every token with visible spaces and bytes, by id. Don't change the list."""
+    return [visible_bytes(data) for data in tokenizer.all_token_bytes()]

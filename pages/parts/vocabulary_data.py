@@ -1,0 +1,143 @@
+"""Maps and what is derived from them, computed once and shared by all sessions; and what the address says of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from ctkd_core.encoding import Tokenizer
+from ctkd_core.errors import unknown
+from ctkd_core.vocabulary import MAPS, Projection
+from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Density, Window, density, order_of
+from ctkd_core.vocabulary.store import cached, cached_project, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ctkd_core.advice import Advice
+
+DEFAULT_MAP = "pieces"
+ALL = "all samples"
+_CHOICES = {"map": ("vocabulary map", tuple(MAPS)), "order": ("order of tokens", ORDERS), "cells": ("weight", WEIGHTS)}
+
+
+def url_problems() -> list[str]:
+    """Names in the address bar that this page doesn't know. Call it before the widgets, which drop them silently."""
+    return [
+        str(unknown(what, st.query_params[key][:80], names))
+        for key, (what, names) in _CHOICES.items()
+        if st.query_params.get(key) and st.query_params[key] not in names
+    ]
+
+
+def window() -> Window | None:
+    """The window of the address ("row,rows,column,columns"); None without a readable one."""
+    parts = st.query_params.get("window", "").split(",")
+    if len(parts) != 4 or not all(part.isdigit() and len(part) < 9 for part in parts):
+        return None
+    return Window(*map(int, parts))
+
+
+def set_window(found: Window | None) -> None:
+    """Keep a window in the address, or none: then it follows the looked-up token."""
+    if found is None:
+        st.query_params.pop("window", None)
+    else:
+        st.query_params["window"] = f"{found.row},{found.row_count},{found.column},{found.column_count}"
+
+
+def options(method: str, variant: str) -> dict[str, str]:
+    """Options of this map and variant that the address gives ("pieces,clean,top_k=8")."""
+    head, _, rest = st.query_params.get("options", "").partition(f"{method},{variant},")
+    return dict(part.split("=", 1) for part in rest.split(",") if "=" in part) if not head else {}
+
+
+def set_options(method: str, variant: str, changed: dict[str, Any]) -> None:
+    """Keep the options that aren't the preset's in the address."""
+    if changed:
+        st.query_params["options"] = ",".join([method, variant, *(f"{k}={v}" for k, v in changed.items())])
+    else:
+        st.query_params.pop("options", None)
+
+
+def open_panel(name: str) -> None:
+    """Open a tab (a callback). The tabs aren't bound to the address: then the old name would stay in it."""
+    st.session_state["panel"] = name
+    st.query_params["panel"] = name
+
+
+def quick_map(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Projection:
+    """A map that takes a fraction of a second, built while one waits. Raises ProjectionError."""
+    return _quick(student, teacher, method, tuple(sorted(options.items())))[0]
+
+
+@st.cache_resource(max_entries=4, show_spinner="Building the map", hash_funcs={Tokenizer: id})
+def _quick(
+    student: Tokenizer, teacher: Tokenizer, method: str, options: tuple[tuple[str, Any], ...]
+) -> tuple[Projection, Tokenizer, Tokenizer]:
+    return cached_project(student, teacher, method, **dict(options)), student, teacher
+
+
+def stored_map(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Projection | None:
+    """The map if the cache on disk has it. Raises ProjectionError for a damaged one."""
+    folder = cached(student, teacher, method, **options)
+    if folder is None:
+        return None
+    return _stored(student, teacher, str(folder), folder.stat().st_mtime_ns)[0]
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the map", hash_funcs={Tokenizer: id})
+def _stored(
+    student: Tokenizer, teacher: Tokenizer, folder: str, changed: int
+) -> tuple[Projection, Tokenizer, Tokenizer]:
+    del changed  # part of the key: a map that was built again is read again
+    return load(folder, student, teacher), student, teacher
+
+
+class Held:
+    """A projection as the argument of a fragment: compared by identity, never copied or hashed by its arrays."""
+
+    def __init__(self, projection: Projection) -> None:
+        self.map = projection
+
+
+def hold(projection: Projection) -> Held:
+    """Wrap a map for a fragment."""
+    return Held(projection)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs={Projection: id})
+def binned(projection: Projection, order: str, weight: str) -> tuple[Density, Projection]:
+    """The density of a map, both sides in the same order; with the map, so that its id stays taken."""
+    rows, columns = order_of(projection.student, order), order_of(projection.teacher, order)
+    return density(projection, rows, columns, weight), projection
+
+
+@st.cache_resource(max_entries=8, show_spinner="Listing what is lost", hash_funcs={Projection: id})
+def lost(projection: Projection, domain: str) -> tuple[pd.DataFrame, Projection]:
+    """`lost_table` with the occurrences in one domain of the bundled samples, or in all of them."""
+    from ctkd_core.corpus import DOMAINS
+    from ctkd_core.figures.vocabulary_tokens import lost_table, token_counts
+
+    texts = [text for name, samples in DOMAINS.items() if domain in (ALL, name) for text in samples]
+    return lost_table(projection, token_counts(projection.student, texts)), projection
+
+
+def domains() -> list[str]:
+    """Names of the bundled samples, all of them first."""
+    from ctkd_core.corpus import DOMAINS
+
+    return [ALL, *DOMAINS]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Tokenizer: id})
+def advice(student: Tokenizer, teacher: Tokenizer) -> tuple[Advice, Tokenizer, Tokenizer]:
+    """P-KL or H-KL for a pair, from its vocabularies alone."""
+    from ctkd_core.advice import advise
+    from ctkd_core.pair import vocabulary_facts
+
+    facts = vocabulary_facts(student, teacher)
+    shares = {way: share["smaller"] for way, share in facts["shares"].items()}
+    same = student.fingerprint == teacher.fingerprint
+    return advise(facts | {"overlap": shares, "same_tokenizer": same}), student, teacher

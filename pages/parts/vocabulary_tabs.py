@@ -1,0 +1,279 @@
+"""The tabs on page Vocabulary map. Only the open one computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from ctkd_core.figures.vocabulary import window_figure, window_table
+from ctkd_core.figures.vocabulary_bars import (
+    audit_table,
+    crowded_figure,
+    crowded_table,
+    fan_out_figure,
+    fan_out_table,
+    off_rows_table,
+    reasons_figure,
+    reasons_table,
+    row_sum_figure,
+    row_sum_table,
+    row_sums,
+)
+from ctkd_core.figures.vocabulary_graph import MAX_NODES, graph_figure, graph_table, neighbourhood
+from ctkd_core.vocabulary.density import MAX_WINDOW, Window, cells
+from pages.parts import state
+from pages.parts import vocabulary_data as data
+from pages.parts.vocabulary_map import PLOT, View
+from pages.parts.vocabulary_token import COLUMNS, show_token
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABS = ("Window", "Neighbours", "Lost", "Rows and columns", "Reasons", "Export")
+SELECTABLE_ROWS = 1000  # longer tables are sent piece by piece, and then rows can't be chosen
+FIELDS = {
+    "window_row": ("first student position", "row"),
+    "window_rows": ("student positions", "row_count"),
+    "window_column": ("first teacher position", "column"),
+    "window_columns": ("teacher positions", "column_count"),
+}
+
+
+def details(view: View, token: int | None) -> None:
+    """The tabs; which one is open stands in the address."""
+    if "panel" not in st.session_state and st.query_params.get("panel") in TABS:
+        st.session_state["panel"] = st.query_params["panel"]
+    tabs = st.tabs(TABS, key="panel", on_change=lambda: data.open_panel(st.session_state["panel"]))
+    for tab, draw in zip(tabs, (_window, _neighbours, _lost, _rows_and_columns, _reasons, _export)):
+        if tab.open:
+            with tab, state.errors_shown():
+                draw(view, token)
+
+
+def _window(view: View, token: int | None) -> None:
+    window = view.window(token)
+    compact = _window_fields(view, window)
+    rows, columns = view.orders
+    found = cells(view.map, rows, columns, window, compact=compact)
+    n, m = found.weights.shape
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Next tokens",
+            key="next_tokens",
+            icon=":material/arrow_downward:",
+            on_click=data.set_window,
+            args=(Window(found.next_row, window.row_count, window.column, window.column_count),),
+            disabled=found.next_row >= view.map.shape[0],
+            help="Move the window to the first student position after the last one shown",
+        )
+        st.button(
+            "Back to the token",
+            key="window_back",
+            icon=":material/my_location:",
+            on_click=data.set_window,
+            args=(None,),
+            disabled=data.window() is None,
+        )
+        st.caption(
+            f"{found.rows_with_entries:,} student tokens of this window have entries in it"
+            + (f"; {n} are shown (at most {MAX_WINDOW} a side)." if found.rows_with_entries > n else ".")
+        )
+    if not n or not m:
+        st.info(
+            "The map has no entry in this window. Draw a box in the density, or widen the numbers.",
+            icon=":material/grid_off:",
+        )
+        return
+
+    def selected() -> None:
+        points = st.session_state["cells_figure"]["selection"]["points"]
+        ids = next((_first(p["customdata"]) for p in points if p.get("customdata") is not None), None)
+        if ids is not None:
+            kept = view.window(token)
+            show_token(view, int(ids))
+            data.set_window(kept)
+
+    st.plotly_chart(
+        window_figure(found, view.student, view.teacher, token),
+        key="cells_figure",
+        on_select=selected,
+        selection_mode="points",
+        alt=f"Weights of {n} student tokens on {m} teacher tokens",
+        config=PLOT,
+    )
+    with st.expander("As a table", icon=":material/table:"):
+        _table(view, window_table(found, view.map), "cells_table", "Entries of the map in this window")
+
+
+def _window_fields(view: View, window: Window) -> bool:
+    """Four numbers for those who don't draw boxes, and whether empty rows and columns are left out."""
+    limits = {"row": view.map.shape[0] - 1, "row_count": view.map.shape[0]}
+    limits |= {"column": view.map.shape[1] - 1, "column_count": view.map.shape[1]}
+
+    def moved() -> None:
+        values = {name: int(st.session_state[key] or 0) for key, (_, name) in FIELDS.items()}
+        data.set_window(Window(**values).clamped(*view.map.shape))
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for key, (label, name) in FIELDS.items():
+            st.session_state[key] = getattr(window, name)
+            low = 1 if name.endswith("count") else 0
+            st.number_input(label, low, max(low, limits[name]), key=key, step=1, on_change=moved, width=190)
+        return st.toggle(
+            "leave out empty rows and columns",
+            value=True,
+            key="compact",
+            persist_state="session",
+            help="A map has about one entry a row: neighbouring ids hardly ever share a column.",
+        )
+
+
+def _neighbours(view: View, token: int | None) -> None:
+    if token is None:
+        st.info("Look up a student token first: its neighbours are drawn here.", icon=":material/hub:")
+        return
+    found = neighbourhood(view.map, token)
+    if found.graph.number_of_edges() == 0:
+        st.info("This token maps to nothing, so it has no neighbours.", icon=":material/hub:")
+        return
+
+    def selected() -> None:
+        points = st.session_state["graph"]["selection"]["points"]
+        ids = [_first(p["customdata"]) for p in points if p.get("customdata") is not None]
+        chosen = next((int(k) for k in ids if int(k) >= 0), None)
+        if chosen is not None:
+            show_token(view, chosen)
+
+    st.plotly_chart(
+        graph_figure(found, view.map),
+        key="graph",
+        on_select=selected,
+        selection_mode="points",
+        alt=f"Student token {token}, its teacher tokens, and other student tokens that point at them",
+        config=PLOT,
+    )
+    more = f" {found.hidden:,} more had no room (at most {MAX_NODES} tokens are drawn)." if found.hidden else ""
+    st.caption(f"Click a student token to look it up.{more}")
+    with st.expander("As a table", icon=":material/table:"):
+        _table(view, graph_table(found, view.map), "graph_table", "Entries among these tokens")
+
+
+def _lost(view: View, token: int | None) -> None:
+    del token
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        domain = st.selectbox("Count occurrences in", data.domains(), key="lost_in", width=220)
+    table = data.lost(view.map, domain)[0]
+    if not len(table):
+        st.success("Every student token is said by one teacher token; nothing is lost.", icon=":material/done_all:")
+        return
+    counts = table["class"].value_counts()
+    classes = st.pills(
+        "Classes",
+        [name for name in counts.index if counts[name]],
+        selection_mode="multi",
+        key="lost_classes",
+        format_func=lambda name: f"{name} ({counts.get(name, 0):,})",
+        label_visibility="collapsed",
+    )
+    shown = table[table["class"].isin(classes)] if classes else table
+    seen = int((shown["in_samples"] > 0).sum())
+    st.caption(
+        f"{len(shown):,} student tokens that no teacher token says alone; {seen:,} of them occur in these samples. "
+        "Click a heading to sort."
+    )
+    _table(
+        view,
+        shown,
+        "lost_table",
+        "Student tokens that no teacher token says alone, and what becomes of them",
+        height=420,
+    )
+    _download("The list as CSV", lambda: shown.to_csv(index=False), "lost_tokens.csv", "text/csv", "lost_csv")
+
+
+def _rows_and_columns(view: View, token: int | None) -> None:
+    del token
+    sums = row_sums(view.map)
+    (st.warning if len(sums.off) else st.success)(sums.sentence, icon=":material/functions:")
+    if len(sums.off):
+        with st.expander("Rows that don't sum to 1", expanded=True):
+            _table(view, off_rows_table(sums, view.map), "off_rows", "Rows that don't sum to 1")
+    left, middle, right = st.columns(3, gap="medium")
+    for cell, name, fig, table, alt in (
+        (left, "row_mass", row_sum_figure(sums), row_sum_table(sums), "Student tokens by the sum of their row"),
+        (middle, "fan_out", fan_out_figure(view.map), fan_out_table(view.map), "Student tokens by their fan-out"),
+        (right, "crowded", crowded_figure(view.map), crowded_table(view.map, 200), "The most crowded teacher tokens"),
+    ):
+        with cell:
+            st.plotly_chart(fig, key=name, alt=alt, config=PLOT)
+            with st.expander("As a table", icon=":material/table:"):
+                _table(view, table, f"{name}_table", alt)
+
+
+def _reasons(view: View, token: int | None) -> None:
+    del token
+    left, right = st.columns([6, 4], gap="medium")
+    with left:
+        alt = "Share of student tokens by the reason of their row, for each class"
+        st.plotly_chart(reasons_figure(view.map), key="reasons", alt=alt, config=PLOT)
+    with right:
+        _table(view, reasons_table(view.map), "reasons_table", "Rows by reason and class")
+        st.caption(
+            "exact: equal bytes · role: BOS to BOS and the like · canonical: equal apart from space marks · pieces: "
+            "the teacher's cut · nearest: least edit distance · empty: nothing. A row counts by its heaviest entry."
+        )
+
+
+def _export(view: View, token: int | None) -> None:
+    from ctkd_core.vocabulary.archive import exported, zipped
+
+    del token
+    name = "".join(c if c.isalnum() else "-" for c in f"{view.student.name}-{view.teacher.name}-{view.map.method}")
+    with st.container(horizontal=True):
+        _download(
+            "Map: safetensors and manifest (zip)", lambda: zipped(view.map), f"{name}.zip", "application/zip", "map_zip"
+        )
+        _download(
+            "For NeMo-RL and TRL (safetensors)",
+            lambda: exported(view.map, "nemo-rl", ".safetensors"),
+            f"{name}-dense.safetensors",
+            "application/octet-stream",
+            "map_dense",
+        )
+        audit = lambda: audit_table(view.map.audit()).to_csv(index=False)  # noqa: E731
+        _download("Class audit (CSV)", audit, f"{name}-audit.csv", "text/csv", "audit_csv")
+    st.caption(
+        "The manifest holds the method, its options, the hashes of both tokenizers and of the numbers; "
+        "`ctkd_core.vocabulary.store.load` reads the unzipped folder. The dense file has `indices` and `likelihoods`."
+    )
+
+
+def _download(label: str, make: Any, file: str, mime: str, key: str) -> None:
+    """A button whose file is only made when somebody asks for it."""
+    st.download_button(label, make, file, mime, key=key, on_click="ignore", icon=":material/download:")
+
+
+def _table(view: View, table: pd.DataFrame, key: str, alt: str, height: int = 300) -> None:
+    """A table; choosing a row of a short one looks its student token up."""
+    shared: dict[str, Any] = {"key": key, "hide_index": True, "alt": alt}
+    shared["height"] = min(height, 38 + 35 * max(1, len(table)))
+    shared["column_config"] = COLUMNS
+    if "student_id" not in table or len(table) > SELECTABLE_ROWS:
+        st.dataframe(table, lazy=len(table) > SELECTABLE_ROWS or None, **shared)
+        return
+    ids = table["student_id"].tolist()
+
+    def selected() -> None:
+        rows = st.session_state[key]["selection"]["rows"]
+        if rows and rows[0] < len(ids):
+            show_token(view, ids[rows[0]])
+
+    st.dataframe(table, on_select=selected, selection_mode="single-row", **shared)
+
+
+def _first(data: Any) -> Any:
+    """The first number of a point's customdata, which arrives as a list, a dict or a number."""
+    if isinstance(data, list):
+        return data[0]
+    return next(iter(data.values())) if isinstance(data, dict) else data
