@@ -24,6 +24,12 @@ PRESETS = (
 )
 AIMS = (
     (
+        "pair",
+        ":material/join_inner:",
+        "Choose a pair",
+        "What two vocabularies share, and which method fits them.",
+    ),
+    (
         "align",
         ":material/compare_arrows:",
         "Understand an alignment",
@@ -33,7 +39,7 @@ AIMS = (
     ("runs", ":material/model_training:", "Train a student", "A short distillation on this machine, with live curves."),
 )
 SHOWN_PROBLEMS = 2
-AIM_PARAMS: tuple[dict[str, str], ...] = ({}, {"tab": "Metrics"}, {"view": "New run"})
+AIM_PARAMS: tuple[dict[str, str], ...] = ({}, {}, {"tab": "Metrics"}, {"view": "New run"})
 
 
 def main() -> None:
@@ -44,7 +50,7 @@ def main() -> None:
         "Everything on this page works without a network."
     )
     st.header("What do you want to do?", anchor=False)
-    for cell, (page, icon, title, text), params in zip(st.columns(3), AIMS, AIM_PARAMS):
+    for cell, (page, icon, title, text), params in zip(st.columns(len(AIMS)), AIMS, AIM_PARAMS):
         with cell, st.container(border=True, height="stretch"):
             st.page_link(state.PAGES[page], label=f"**{title}**", icon=icon, query_params=params, width="stretch")
             st.caption(text)

@@ -1,0 +1,86 @@
+"""Every pair of several tokenizers at once: how much of the row's vocabulary the column's has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ctkd_core.figures.theme import ORANGE, SEQUENTIAL, escape, figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+# (student, teacher) -> share of the student's tokens, for each way of counting
+Shares = Mapping[tuple[str, str], Mapping[str, float]]
+
+
+def matrix_figure(names: Sequence[str], shares: Shares, way: str, chosen: tuple[str, str] | None = None) -> go.Figure:
+    """Heat map, students in rows and teachers in columns; cells carry [student, teacher] as customdata.
+
+    A pair that isn't in `shares` stays blank; `chosen` is framed.
+    """
+    import plotly.graph_objects as go
+
+    labels = [escape(name) for name in names]
+    rows = [[_share(shares, s, t, way) for t in names] for s in names]
+    heat = go.Heatmap(
+        x=labels,
+        y=labels,
+        z=rows,
+        zmin=0,
+        zmax=1,
+        colorscale=SEQUENTIAL,
+        colorbar={"tickformat": ".0%", "title": {"text": "share"}},
+        text=[["" if v is None else f"{100 * v:.0f} %" for v in row] for row in rows],
+        texttemplate="%{text}",
+        hoverinfo="skip",
+        xgap=2,
+        ygap=2,
+    )
+    cells = [(s, t) for s in names for t in names if s != t and (s, t) in shares]
+    # Heat maps can't be clicked in Streamlit; nearly transparent points on top of them can.
+    points = go.Scatter(
+        x=[escape(t) for _, t in cells],
+        y=[escape(s) for s, _ in cells],
+        customdata=[[s, t, float(shares[s, t][way])] for s, t in cells],
+        mode="markers",
+        marker={"symbol": "square", "size": 46, "color": "rgba(0,0,0,0.01)"},
+        hovertemplate="%{customdata[2]:.1%} of student %{customdata[0]} in teacher %{customdata[1]}<extra></extra>",
+        showlegend=False,
+        name="cells",
+    )
+    traces: list[Any] = [heat, points]
+    if chosen is not None and set(chosen) <= set(names):
+        traces.append(
+            go.Scatter(
+                x=[escape(chosen[1])],
+                y=[escape(chosen[0])],
+                mode="markers",
+                marker={"symbol": "square-open", "size": 42, "color": ORANGE, "line": {"width": 4}},
+                hoverinfo="skip",
+                showlegend=False,
+                name="chosen",
+            )
+        )
+    fig = figure(traces, "Share of the student's tokens that the teacher has", height=130 + 62 * len(names))
+    fig.update_xaxes(title_text="teacher", side="bottom", showgrid=False)
+    fig.update_yaxes(title_text="student", autorange="reversed", showgrid=False)
+    return fig.update_layout(clickmode="event+select")
+
+
+def matrix_table(names: Sequence[str], shares: Shares) -> pd.DataFrame:
+    """The twin of `matrix_figure`, one row a pair: student, teacher and a share for each way; the most shared first."""
+    import pandas as pd
+
+    rows = [
+        {"student": s, "teacher": t} | dict(shares[s, t]) for s in names for t in names if s != t and (s, t) in shares
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.sort_values("canonical", ascending=False, ignore_index=True) if rows else frame
+
+
+def _share(shares: Shares, student: str, teacher: str, way: str) -> float | None:
+    if student == teacher:
+        return 1.0
+    return shares[student, teacher][way] if (student, teacher) in shares else None

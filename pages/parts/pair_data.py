@@ -1,0 +1,85 @@
+"""What page Pair shows, computed once and shared by all sessions; and what the address says of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.catalog import TOKENIZERS
+from ctkd_core.chat_templates import Rendered, render
+from ctkd_core.encoding import Tokenizer, load_tokenizer
+from ctkd_core.errors import unknown
+from ctkd_core.figures.pair_domains import MEASURES
+from ctkd_core.pair import PairReport, pair_report
+from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
+
+TRUTH = "sedi"  # the advice rests on byte-exact groups, whatever method the bar above names
+_CHOICES = {"measure": ("measure", tuple(MEASURES))}
+
+
+def url_problems() -> list[str]:
+    """Names in the address bar that this page doesn't know. Call it before the widgets, which drop them silently."""
+    return [
+        str(unknown(what, st.query_params[key][:80], names))
+        for key, (what, names) in _CHOICES.items()
+        if st.query_params.get(key) and st.query_params[key] not in names
+    ]
+
+
+def report(student: Tokenizer, teacher: Tokenizer) -> PairReport:
+    """`pair_report` over the bundled samples, aligned on bytes. Raises CtkdError."""
+    return _report(student, teacher)[0]
+
+
+# The tokenizers are part of the value: an entry keeps them alive, so an `id` can't come to mean another one.
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Tokenizer: id})
+def _report(student: Tokenizer, teacher: Tokenizer) -> tuple[PairReport, Tokenizer, Tokenizer]:
+    return pair_report(student, teacher, method=TRUTH), student, teacher
+
+
+def shared(student: Tokenizer, teacher: Tokenizer) -> Overlap:
+    """What the vocabularies share, counted three ways."""
+    return _shared(student, teacher)[0]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Tokenizer: id})
+def _shared(student: Tokenizer, teacher: Tokenizer) -> tuple[Overlap, Tokenizer, Tokenizer]:
+    return overlap(student, teacher), student, teacher
+
+
+def domains(student: Tokenizer, teacher: Tokenizer, method: str) -> dict[str, dict[str, Any]]:
+    """`corpus.measure_domains` of the bundled samples by a method. Raises CtkdError."""
+    return _domains(student, teacher, method)[0]
+
+
+@st.cache_resource(max_entries=24, show_spinner="Measuring the bundled samples", hash_funcs={Tokenizer: id})
+def _domains(
+    student: Tokenizer, teacher: Tokenizer, method: str
+) -> tuple[dict[str, dict[str, Any]], Tokenizer, Tokenizer]:
+    from ctkd_core.corpus import measure_domains
+
+    return measure_domains(student, teacher, method=method), student, teacher
+
+
+def rendered(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> Rendered:
+    """A conversation through the tokenizer's template, in a child process."""
+    return _rendered(tokenizer, json.dumps(messages))[0]
+
+
+@st.cache_resource(max_entries=32, show_spinner="Filling in the chat templates", hash_funcs={Tokenizer: id})
+def _rendered(tokenizer: Tokenizer, messages: str) -> tuple[Rendered, Tokenizer]:
+    return render(tokenizer, json.loads(messages)), tokenizer
+
+
+def offline_names() -> list[str]:
+    """Tokenizers of the catalog that are installed."""
+    return [name for name, row in TOKENIZERS.items() if row.offline]
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def shares(student: str, teacher: str) -> dict[str, float]:
+    """Of two catalog tokenizers, for each way of counting: share of the student's tokens that the teacher has."""
+    found = overlap(load_tokenizer(student), load_tokenizer(teacher))
+    return {way: found.shares[way].student for way in WAYS}

@@ -1,0 +1,84 @@
+"""The tab Domains on page Pair: how both sides cut the bundled samples and a file of one's own, domain by domain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core import snapshots
+from ctkd_core.figures.pair_domains import MEASURES, domain_figure, domain_sentence, domain_table, share_columns
+from pages.parts import pair_data as data
+from pages.parts import state
+from pages.parts.pair_corpus import own_corpus
+from pages.parts.pair_verdict import PLOT, View, twin
+
+EXCERPT = 280  # characters of a sample that are shown
+
+
+def domains(view: View) -> None:
+    """Bars of one measure, the card of the chosen domain, and all numbers as a table."""
+    method = state.method_names()[0]
+    rows = dict(data.domains(view.student, view.teacher, method))
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        measure = st.pills(
+            "Measure",
+            list(MEASURES),
+            default=next(iter(MEASURES)),
+            key="measure",
+            bind="query-params",
+            required=True,
+            help="  \n".join(f"**{name}**: {m.meaning}" for name, m in MEASURES.items()),
+        )
+        rows |= own_corpus(view, method)
+        if st.session_state.get("domain") not in rows:
+            st.session_state.pop("domain", None)
+        chosen = st.selectbox("Domain", list(rows), key="domain", bind="query-params", width=230)
+    measure = measure or next(iter(MEASURES))
+    left, right = st.columns([7, 4], gap="medium")
+    with left:
+        _figure(rows, measure, method, chosen)
+    with right:
+        _card(rows, chosen)
+    table = domain_table(rows)
+    twin(table, "domain_table", "Every metric of every domain", shares=tuple(share_columns()))
+    st.caption("The samples are short texts written for this project: measure your own file before you trust a digit.")
+
+
+def _figure(rows: dict[str, dict[str, Any]], measure: str, method: str, chosen: str) -> None:
+    def selected() -> None:
+        points = st.session_state["domain_bars"]["selection"]["points"]
+        name = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
+        if name is not None:
+            st.session_state["domain"] = str(name[0] if isinstance(name, list) else name)
+
+    st.plotly_chart(
+        domain_figure(rows, measure, method, chosen),
+        key="domain_bars",
+        on_select=selected,
+        selection_mode="points",
+        alt=f"{measure} by domain. {domain_sentence(chosen, rows[chosen])}",
+        config=PLOT,
+    )
+    st.caption(MEASURES[measure].meaning)
+
+
+def _card(rows: dict[str, dict[str, Any]], chosen: str) -> None:
+    from ctkd_core.corpus import DOMAINS
+
+    with st.container(border=True, key="domain_card"):
+        st.markdown(state.plain(domain_sentence(chosen, rows[chosen])))
+        if rows[chosen]["skipped"]:
+            skipped = ", ".join(f"{count} {reason}" for reason, count in rows[chosen]["skipped"].items())
+            st.caption(f"Skipped: {state.plain(skipped)}")
+        if chosen not in DOMAINS:
+            return
+        text = DOMAINS[chosen][0]
+        st.text(text[:EXCERPT] + ("…" if len(text) > EXCERPT else ""))
+        with state.errors_shown():
+            st.page_link(
+                state.PAGES["align"],
+                label="Look at this text on page Align",
+                icon=":material/compare_arrows:",
+                query_params={"text": state.OWN, "snapshot": snapshots.save_text(text)},
+            )

@@ -1,0 +1,142 @@
+"""The upper part of page Pair: the advice with its rule, what the vocabularies share, and the files to take along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core import methods
+from ctkd_core.commands.display import to_json
+from ctkd_core.encoding import Tokenizer
+from ctkd_core.figures.pair import (
+    class_figure,
+    class_sentence,
+    class_table,
+    overlap_figure,
+    overlap_table,
+)
+from ctkd_core.figures.pair_domains import domain_table
+from ctkd_core.pair import PairReport
+from pages.parts import pair_data as data
+from pages.parts import state
+
+PLOT = {"displaylogo": False}
+SHARES = ("share of student", "share of teacher", "share of the smaller")
+MEANING = {
+    "P-KL": "project every student token into the teacher's vocabulary",
+    "H-KL": "match the common tokens, compare the rest by rank",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the page shows."""
+
+    report: PairReport
+    student: Tokenizer
+    teacher: Tokenizer
+
+
+def verdict(view: View) -> None:
+    """Which method, which reading of the vocabularies, and why; then where to go from here."""
+    found, same = view.report.advice, view.report.vocabulary["same_tokenizer"]
+    if same:
+        st.success(
+            "Student and teacher are the same tokenizer: every group is 1-1 and nothing is lost. Plain distillation, "
+            "position by position, is enough.",
+            icon=":material/done_all:",
+        )
+    with st.container(border=True, key="advice"):
+        what, why, warned = st.columns([4, 6, 5], gap="medium")
+        with what:
+            st.subheader(f"Train with {found.method}", anchor=False)
+            st.markdown(f"**{found.verdict}**: {MEANING[found.verdict]}.")
+            st.caption(state.plain(methods.get(found.method).idea))
+            with st.popover("The rule", icon=":material/gavel:"):
+                st.markdown(RULE)
+            _links(found.method)
+        with why:
+            st.markdown("**Why**  \n" + "\n".join(f"- {state.plain(sentence)}" for sentence in found.because))
+        with warned:
+            listed = [state.plain(warning) for warning in found.warnings] or ["Nothing special on these texts."]
+            st.markdown("**Look out for**  \n" + "\n".join(f"- {warning}" for warning in listed))
+
+
+def _links(method: str) -> None:
+    """Where to go from here; the pair goes along in the address."""
+    st.page_link(
+        state.PAGES["runs"],
+        label=f"Start a run with {method}",
+        icon=":material/model_training:",
+        query_params={"view": "New run", "method": method},
+    )
+    st.page_link(state.PAGES["align"], label="See it on a text", icon=":material/compare_arrows:")
+    st.page_link(state.PAGES["vocabulary"], label="See it token by token", icon=":material/grid_on:")
+
+
+RULE = """\
+1. One tokenizer on both sides: plain forward KL, position by position.
+2. Less than 49.8 % of the smaller vocabulary in common by canonical form: a method that compares groups of tokens.
+3. Of the student's numbers of 1, 2 or 3 digits less than half are in the teacher's vocabulary: **P-KL**.
+4. Otherwise **H-KL**.
+
+The audit is X-Token's (arXiv 2605.21699); the limits in 2 and 3 are explained in docs/pair.md. The rule reads
+tokenizers, not models: take it as a place to start.
+"""
+
+
+def overview(view: View) -> None:
+    """Overlap counted three ways, and class by class."""
+    report = view.report
+    left, right = st.columns([5, 6], gap="medium")
+    with left:
+        shared = data.shared(view.student, view.teacher)
+        facts = report.vocabulary
+        st.plotly_chart(
+            overlap_figure(shared),
+            key="pair_overlap",
+            alt=f"Shared tokens: {facts['exact']} raw strings, {facts['canonical']} canonical forms, {facts['bytes']} "
+            f"byte strings, of {facts['student_size']} student and {facts['teacher_size']} teacher tokens",
+            config=PLOT,
+        )
+        st.caption(
+            f"Student {state.plain(report.student)}: {facts['student_size']:,} tokens. "
+            f"Teacher {state.plain(report.teacher)}: {facts['teacher_size']:,} tokens. Canonical: equal once marks of "
+            "spaces and newlines are read."
+        )
+        twin(overlap_table(shared), "overlap_table", "Shared tokens counted three ways", shares=SHARES)
+    with right:
+        st.plotly_chart(
+            class_figure(report),
+            key="pair_classes",
+            alt=f"Student tokens that the teacher has, by class: {class_sentence(report)}",
+            config=PLOT,
+        )
+        classes = class_table(report)
+        lost = classes["class"][classes["critical gap"]].tolist()
+        if lost:
+            st.caption(f":material/warning: Missing from the teacher: {', '.join(lost)}. This decides for P-KL.")
+        twin(classes, "class_table", "Shared tokens by class, with examples of missing ones")
+
+
+def export(view: View) -> None:
+    """The report as files; they are only made when somebody asks for them."""
+    report = view.report
+    shared: dict[str, Any] = {"on_click": "ignore", "icon": ":material/download:"}
+    with st.container(horizontal=True, key="pair_export"):
+        document = lambda: to_json(report.to_dict())  # noqa: E731
+        st.download_button("Report as JSON", document, "pair.json", "application/json", key="pair_json", **shared)
+        rows = lambda: domain_table(report.corpus).to_csv(index=False)  # noqa: E731
+        st.download_button("Domains as CSV", rows, "domains.csv", "text/csv", key="pair_csv", **shared)
+        classes = lambda: class_table(report).to_csv(index=False)  # noqa: E731
+        st.download_button("Classes as CSV", classes, "classes.csv", "text/csv", key="pair_class_csv", **shared)
+        st.caption("The JSON is that of `ctkd pair --json`.")
+
+
+def twin(table: Any, key: str, alt: str, shares: tuple[str, ...] = ()) -> None:
+    """A figure's numbers as a table, folded away."""
+    with st.expander("As a table", icon=":material/table:"):
+        columns = {name: st.column_config.NumberColumn(format="percent") for name in shares}
+        st.dataframe(table, key=key, hide_index=True, alt=alt, column_config=columns)
