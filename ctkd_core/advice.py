@@ -30,9 +30,9 @@ FEW_ALONE, TOKEN_RATIO = 0.5, 2.0
 
 _TITLES = {"digits_1": "1-digit numbers", "digits_2": "2-digit numbers", "digits_3": "3-digit numbers"}
 # Methods in order of preference for each finding; the first in the table that can train is taken.
-_SAME = ("xtoken", "gold", "sedi")
-_PROJECT = ("xtoken", "sedi", "alm")
-_HYBRID = ("xtoken", "gold", "sedi")
+_SAME = ("kd", "xtoken-hkl", "gold", "sedi")
+_PROJECT = ("xtoken-pkl", "sedi", "alm")
+_HYBRID = ("xtoken-hkl", "gold", "sedi")
 _GROUPS = ("alm", "sedi")
 _LAST = ("dskd", "cdm", "uld", "sft")
 
@@ -158,7 +158,7 @@ def _availability(family: str, method: str, verdict: str, same: bool) -> list[st
             "Of the methods that can be trained here SeDi comes closest: between equal tokenizers every group is 1-1, "
             "and it compares the teacher's K best candidates at the same position."
         ]
-    title = row.title if row else {"xtoken": f"X-Token ({verdict})", "alm": "ALM"}.get(family, family)
+    title = row.title if row else {"kd": "plain KD", "alm": "ALM"}.get(family, f"X-Token ({verdict})")
     sentence = f"The evidence favours {title}, which can't be trained here yet; "
     if method == "sedi":
         return [

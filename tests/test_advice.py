@@ -13,7 +13,7 @@ from ctkd_core.advice import CRITICAL, CRITICAL_SHARE, LEAST_OVERLAP, advise
 from ctkd_core.errors import CtkdError
 from ctkd_core.vocabulary.classes import CLASSES
 
-ALL = frozenset({"sft", "uld", "sedi", "xtoken", "gold", "alm"})
+ALL = frozenset({"sft", "uld", "sedi", "xtoken-pkl", "xtoken-hkl", "gold", "alm", "kd"})
 HERE = frozenset({"sft", "uld", "sedi"})
 
 
@@ -34,7 +34,7 @@ def domain(**given: Any) -> dict[str, Any]:
 
 def test_missing_numbers_mean_p_kl() -> None:
     found = advise({"classes": classes(0, 0), "overlap": {"canonical": 0.854}}, ALL)
-    assert (found.method, found.family, found.verdict) == ("xtoken", "xtoken", "P-KL")
+    assert (found.method, found.family, found.verdict) == ("xtoken-pkl", "xtoken-pkl", "P-KL")
     assert "2-digit numbers 0 of 100, 3-digit numbers 0 of 1,000, 1-digit numbers 10 of 10" in found.because[0]
     assert "35.30" in found.because[1]
     assert "85.4 %" in found.because[2]
@@ -44,7 +44,7 @@ def test_missing_numbers_mean_p_kl() -> None:
 
 def test_shared_numbers_mean_h_kl() -> None:
     found = advise({"classes": classes(100, 1000), "overlap": {"canonical": 0.8}}, ALL)
-    assert (found.method, found.verdict) == ("xtoken", "H-KL")
+    assert (found.method, found.verdict) == ("xtoken-hkl", "H-KL")
     assert "39.18" in " ".join(found.because)
     assert advise({"classes": classes(100, 1000)}, {"gold", "sedi"}).method == "gold"
 
@@ -70,12 +70,12 @@ def test_little_overlap_leads_to_methods_without_a_map() -> None:
     found = advise({"classes": classes(), "overlap": {"canonical": LEAST_OVERLAP - 0.01}}, ALL)
     assert (found.method, found.family) == ("alm", "alm")
     assert "only 48.8 %" in " ".join(found.because)
-    assert advise({"classes": classes(), "overlap": {"canonical": LEAST_OVERLAP}}, ALL).family == "xtoken"
+    assert advise({"classes": classes(), "overlap": {"canonical": LEAST_OVERLAP}}, ALL).family == "xtoken-pkl"
 
 
 def test_what_cannot_be_trained_here_is_said() -> None:
     found = advise({"classes": classes(), "overlap": {"canonical": 0.9}}, HERE)
-    assert (found.method, found.family) == ("sedi", "xtoken")
+    assert (found.method, found.family) == ("sedi", "xtoken-pkl")
     assert "favours X-Token" in found.because[-1]
     assert "can't be trained here yet; SeDi can" in found.because[-1]
     assert "ULD" in advise({"classes": classes()}, {"uld"}).because[-1]
