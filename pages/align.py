@@ -9,9 +9,12 @@ import streamlit as st
 from ctkd_core.alignment import Alignment
 from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import CtkdError, TokenizerError
+from ctkd_core.figures.words import alignment_name
 from ctkd_core.metrics import agreement, health
 from pages.parts import loaders, state
-from pages.parts.align_panels import View, card, picture
+from pages.parts.align_models import asked, models_panel
+from pages.parts.align_options import chosen_methods
+from pages.parts.align_panels import View, card, health_panel, picture
 from pages.parts.align_tabs import details
 from pages.parts.frame import framed
 from pages.parts.text_input import reset_text, text_input
@@ -44,20 +47,25 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
         st.info("There is no text yet. Type one above, or start from a sample.", icon=":material/edit_note:")
         st.button("Use the sample text", key="reset_text", on_click=reset_text)
         return
-    names = state.method_names()
+    chosen = chosen_methods()
+    evidence = asked(text, student, teacher)
     try:
         with waiting(text):
-            a, b = (loaders.aligned(student, teacher, name, text) for name in names)
+            a, b = (loaders.aligned(student, teacher, one, text, evidence) for one in chosen)
     except CtkdError as fault:
         st.error(state.plain(str(fault)), icon=":material/error:")
         st.button("Use the sample text", key="reset_text", on_click=reset_text)
         return
-    other = b if names[0] != names[1] else None
+    other = b if chosen[0] != chosen[1] else None
     verdict(a)
-    found = agreement(a, other) if other is not None else None
-    view = View(a, other, found, student, teacher)
+    view = View(a, other, agreement(a, other) if other is not None else None, student, teacher, evidence)
     picture(view)
-    card(view)
+    left, right = st.columns([6, 4], gap="small")
+    with left:
+        card(view)
+    with right:
+        health_panel(view)
+    models_panel(text, student, teacher)
     details(view)
 
 
@@ -72,8 +80,8 @@ def verdict(alignment: Alignment) -> None:
     """One sentence about the alignment, red for a super-group, and what else a reader must know."""
     state_of = health(alignment)
     show, icon = LEVELS[state_of.level]
-    sentence = f"**{alignment.method}**: {state.plain(state_of.sentence)}."
-    if state_of.level == "bad":
+    sentence = f"**{alignment_name(alignment)}**: {state.plain(state_of.sentence)}."
+    if state_of.level == "bad" and state_of.largest_group:
         sentence += "  \nA super-group isn't aligned inside: a loss would compare it as one lump. Try another method."
     show(sentence, icon=icon)
     notes = dict.fromkeys([*alignment.student.notes, *alignment.teacher.notes, *alignment.notes])

@@ -211,8 +211,8 @@ def test_version(ctkd: Ctkd) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["allign"], "unknown command 'allign'; did you mean 'align'?"),
-        (["align", "--text", "x", "-m", "sedo"], "unknown method 'sedo'; did you mean 'sedi'?"),
+        (["allign"], "unknown command 'allign'; did you mean 'align'"),
+        (["align", "--text", "x", "-m", "sedo"], "unknown method 'sedo'; did you mean 'sedi'"),
         (["align", "--text", "x", "-s", "deepsek"], "did you mean 'deepseek'?"),
         (["align", "--text", "x", "-o", "unti=char"], "did you mean 'unit'?"),
         (["align", "--text", "x", "-o", "unit=chars"], "did you mean 'char'?"),

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctkd_core import methods
-from ctkd_core.commands.common import Answer, add_pair, add_text, load_pair, parse_assignments, read_text
+from ctkd_core.commands.common import (
+    Answer,
+    UsageError,
+    add_pair,
+    add_text,
+    load_pair,
+    parse_assignments,
+    read_text,
+    say,
+)
 from ctkd_core.commands.display import table, terminal_columns, token_rows, visible_bytes
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--option", action="append", metavar="NAME=VALUE", help="an option of the method; may be repeated"
     )
     parser.add_argument("--special-tokens", action="store_true", help="encode with BOS, EOS and the like")
+    parser.add_argument("--html", metavar="FILE", help="write a report that opens offline (5 MB with a cost figure)")
     parser.add_argument("--all", action="store_true", help=f"print every group, not the first {SHOWN_GROUPS}")
     add_text(parser)
     parser.epilog = option_help()
@@ -63,7 +74,20 @@ def run(args: argparse.Namespace) -> Answer:
         special_tokens=args.special_tokens,
         **given,
     )
+    if args.html is not None:
+        _write_report(alignment, args.html)
     return Answer(alignment.to_dict, lambda: describe(alignment, None if args.all else SHOWN_GROUPS))
+
+
+def _write_report(alignment: Alignment, path: str) -> None:
+    from ctkd_core.report_alignment import alignment_html
+
+    data = alignment_html(alignment).encode()
+    try:
+        Path(path).write_bytes(data)
+    except OSError as fault:
+        raise UsageError(f"the report can't be written to {path!r}: {fault.strerror}; give another file.") from None
+    say(f"report: {path} ({len(data) / 1e6:.1f} MB)")
 
 
 def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> str:

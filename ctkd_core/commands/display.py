@@ -12,8 +12,20 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# The glyphs people know from tokenizer viewers.
-_GLYPHS = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
+from ctkd_core.figures.visible import visible, visible_bytes
+
+__all__ = [
+    "cell",
+    "pad",
+    "plain",
+    "table",
+    "terminal_columns",
+    "to_json",
+    "token_rows",
+    "visible",
+    "visible_bytes",
+    "width",
+]
 
 
 def to_json(data: Any) -> str:
@@ -34,26 +46,6 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     return str(value)
-
-
-def visible(text: str) -> str:
-    """`text` on one line: whitespace as glyphs, control and other unprintable characters as <U+XXXX>."""
-    carrier = "\u25cc" if text and unicodedata.combining(text[0]) else ""  # else it would sit on what stands before
-    return carrier + "".join(_GLYPHS.get(c) or (c if c.isprintable() else f"<U+{ord(c):04X}>") for c in text)
-
-
-def visible_bytes(data: bytes) -> str:
-    """Token bytes for display: text where it is UTF-8, single bytes as <E2> where it isn't."""
-    shown, start = "", 0
-    while start < len(data):
-        try:
-            return shown + visible(data[start:].decode("utf-8"))
-        except UnicodeDecodeError as error:
-            good = data[start : start + error.start].decode("utf-8")
-            bad = data[start + error.start : start + error.end]
-            shown += visible(good) + "".join(f"<{byte:02X}>" for byte in bad)
-            start += error.end
-    return shown
 
 
 def width(text: str) -> int:

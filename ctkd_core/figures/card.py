@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +13,16 @@ from ctkd_core.encoding import Encoding
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures.theme import KIND_STYLES
 from ctkd_core.figures.visible import hex_bytes, shorten, visible, visible_bytes
+from ctkd_core.figures.words import alignment_name
+
+if TYPE_CHECKING:
+    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.evidence import Evidence
 
 CONTEXT = 24
 MAX_TOKENS = 12
+SAID = 3  # of a model's candidates
+MAX_VERDICT_PAIRS = 3
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What another method does with the tokens of the group."""
+    """What other methods do with the tokens of the group; `methods` are those of one opinion."""
 
-    method: str
+    methods: tuple[str, ...]
     agrees: bool
     sentence: str
 
@@ -69,8 +77,36 @@ def group_card(alignment: Alignment, group: int, others: Iterable[Alignment] = (
     if s1 > s0 and t1 > t0:
         same = alignment.student_bytes(group).lstrip(b" ") == alignment.teacher_bytes(group).lstrip(b" ")
     before, after = _context(alignment, s0, s1, t0, t1)
-    verdicts = tuple(_verdict(alignment, group, other) for other in others if other is not alignment)
+    opinions: dict[tuple[bool, str], list[str]] = {}
+    for other in others:
+        if other is not alignment:
+            opinions.setdefault(_opinion(alignment, group, other), []).append(alignment_name(other))
+    verdicts = tuple(
+        Verdict(tuple(names), agrees, sentence)
+        for (agrees, sentence), names in sorted(opinions.items(), key=lambda item: not item[0][0])
+    )
     return GroupCard(group, kind, KIND_STYLES[kind].meaning, student, teacher, same, before, after, verdicts)
+
+
+def uncertainty(alignment: Alignment, group: int, evidence: Evidence, side: str) -> tuple[float, ...]:
+    """Entropies in nats after each token of one side ("student" or "teacher") of the group, at most 12 of them."""
+    first, last = alignment.groups[group, :2] if side == "student" else alignment.groups[group, 2:]
+    return tuple(float(h) for h in getattr(evidence, f"{side}_entropy")[first : min(last, first + MAX_TOKENS)])
+
+
+def expected(
+    alignment: Alignment, group: int, evidence: Evidence, side: str, tokenizer: Tokenizer
+) -> tuple[tuple[str, float], ...]:
+    """What a model expects after the last token of its side of the group: (text, probability), most likely first."""
+    first, last = alignment.groups[group, :2] if side == "student" else alignment.groups[group, 2:]
+    if first == last:
+        return ()
+    ids = getattr(evidence, f"{side}_top_ids")[last - 1, :SAID].tolist()
+    p = np.exp(getattr(evidence, f"{side}_top_logprobs")[last - 1, :SAID]).tolist()
+    return tuple(
+        (shorten(visible_bytes(tokenizer.token_bytes(i)) if i < tokenizer.n_ids else f"#{i}", 16), q)
+        for i, q in zip(ids, p)
+    )
 
 
 def _side(encoding: Encoding, start: int, end: int) -> Side:
@@ -97,23 +133,24 @@ def _context(alignment: Alignment, s0: int, s1: int, t0: int, t1: int) -> tuple[
     return visible(before), visible(after)
 
 
-def _verdict(alignment: Alignment, group: int, other: Alignment) -> Verdict:
+def _opinion(alignment: Alignment, group: int, other: Alignment) -> tuple[bool, str]:
+    """Whether `other` has the same group, and a sentence."""
     row = alignment.groups[group]
     s0, s1, t0, t1 = (int(v) for v in row)
     g = other.groups
     touched = ((g[:, 0] < s1) & (g[:, 1] > s0)) | ((g[:, 2] < t1) & (g[:, 3] > t0))
     found = g[touched]
     if len(found) == 1 and _same(found[0], row):
-        return Verdict(other.method, True, "has the same group")
+        return True, "same group"
     if not len(found):
-        return Verdict(other.method, False, "leaves these tokens out")
+        return False, "left out"
     pieces = []
-    for a, b, c, d in found[:3].tolist():
+    for a, b, c, d in found[:MAX_VERDICT_PAIRS].tolist():
         left = shorten(visible_bytes(b"".join(other.student.token_bytes[a:b])), 24) or "∅"
         right = shorten(visible_bytes(b"".join(other.teacher.token_bytes[c:d])), 24) or "∅"
         pieces.append(f"[{left} ~ {right}]")  # brackets as in `ctkd compare`: a token may be a comma
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return Verdict(other.method, False, "pairs " + " ".join(pieces) + more)
+    more = f" and {len(found) - MAX_VERDICT_PAIRS} more" if len(found) > MAX_VERDICT_PAIRS else ""
+    return False, " ".join(pieces) + more
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

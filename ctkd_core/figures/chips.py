@@ -14,6 +14,7 @@ from ctkd_core.alignment.base import KINDS, Alignment
 from ctkd_core.encoding import Encoding
 from ctkd_core.figures.theme import KIND_STYLES, VERMILLION
 from ctkd_core.figures.visible import hex_bytes, shorten, visible_bytes
+from ctkd_core.figures.words import alignment_name
 
 PAGE_TOKENS = 200
 # A super-group may hold thousands of tokens; this many of each side are drawn.
@@ -60,7 +61,7 @@ def chip_page(
     return {
         "teacher": alignment.teacher.tokenizer,
         "student": alignment.student.tokenizer,
-        "methods": [alignment.method, other.method if other is not None else None],
+        "methods": [alignment_name(alignment), None if other is None else alignment_name(other)],
         "groups": [
             {
                 "g": first + k,

@@ -1,8 +1,9 @@
-"""The DTW picture: a path over its cost matrix, with tokens on both axes.
+"""The DTW picture, three ways at once: costs and path in the middle, the tokens of both sides on its axes.
 
-A window of at most 64 x 64 tokens around one group is readable token by token; the overview bins the whole matrix to
-at most 256 x 256. Plotly can't select cells of a heatmap, so an invisible scatter lies over them: its points carry
-the group as `customdata[0]`, which is what a click gives back.
+A window of at most 64 x 64 tokens around one group is readable token by token; beside it the whole matrix, binned to
+at most 256 x 256. Where entropies are known, a strip along each axis shows them. Everything is one figure, because
+the browser draws one in half the time of two. Plotly can't select cells of a heatmap, so an invisible scatter lies
+over them: its points carry the group as `customdata[0]`, which is what a click gives back.
 """
 
 from __future__ import annotations
@@ -15,69 +16,130 @@ from numpy.typing import NDArray
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.encoding import Encoding
 from ctkd_core.errors import AlignmentError
-from ctkd_core.figures.theme import ORANGE, SEQUENTIAL, VERMILLION, escape, figure
+from ctkd_core.figures.theme import BLUE, GREEN, ORANGE, SEQUENTIAL, VERMILLION, escape, figure
 from ctkd_core.figures.visible import shorten, visible_bytes
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
 
 MAX_WINDOW = 64
 WINDOW = 40
 MAX_BINS = 256
 LABEL_CHARACTERS = 14
-COLOUR_BAR: dict[str, Any] = {"title": {"text": "cost", "side": "top"}, "thickness": 10, "outlinewidth": 0}
 TITLES = {
     "local": "Local cost: what it costs to pair two tokens",
     "accumulated": "Accumulated cost: the cheapest way from the start to each cell",
 }
+# Shares of the figure's width and height: the window, the strips along it, the colour bar, the whole text.
+WINDOW_X, STRIP_X, BAR_X, WHOLE_X = (0.0, 0.6), (0.605, 0.65), 0.66, (0.75, 1.0)
+STRIP_Y = 0.1
 
 
-def dtw_window(alignment: Alignment, group: int | None = None, kind: str = "local", size: int = WINDOW) -> go.Figure:
-    """Costs and path around `group` (None: the beginning), student tokens below, teacher tokens at the left.
+def dtw_figure(alignment: Alignment, group: int | None = None, kind: str = "local", size: int = WINDOW) -> go.Figure:
+    """Costs and path around `group` (None: the beginning), and the whole text at the right.
 
-    The text runs from the top left to the bottom right.
+    Student tokens stand below, teacher tokens at the left; the text runs from the top left to the bottom right. With
+    entropies (`Alignment.cost.student_entropy`, `.teacher_entropy`) the student's strip lies above the window and the
+    teacher's at its right.
 
     kind: "local" or "accumulated", named in the title. size: tokens a side, at most 64. Raises AlignmentError for a
     method without a cost surface.
     """
-    import plotly.graph_objects as go
+    surface = _surface(alignment)
+    rows, columns = window_around(alignment, group, min(size, MAX_WINDOW))
+    strips = _strips(surface, rows, columns)
+    fig = figure(
+        [*_window(alignment, group, kind, rows, columns), *_whole(alignment, kind), *strips],
+        f"{TITLES[kind]} ({escape(surface.unit)})",
+        height=200 + max(240, 15 * (columns.stop - columns.start)),
+    )
+    top = 1.0 - STRIP_Y * _has(strips, "student entropy")
+    right = WINDOW_X[1] if _has(strips, "teacher entropy") else STRIP_X[1]
+    _token_axis(fig.layout.xaxis, alignment.student, rows, "student")
+    _token_axis(fig.layout.yaxis, alignment.teacher, columns, "teacher")
+    fig.update_xaxes(tickangle=-60)
+    fig.layout.xaxis.domain, fig.layout.yaxis.domain = (WINDOW_X[0], right), (0.0, top)
+    fig.layout.yaxis.update(autorange=False, range=[columns.stop - 0.5, columns.start - 0.5])
+    _whole_axes(fig, surface.shape, rows, columns)
+    _strip_axes(fig, top, strips)
+    return fig.update_layout(clickmode="event+select", dragmode="zoom", hovermode="closest", showlegend=False)
+
+
+def dtw_table(alignment: Alignment, group: int | None = None, size: int = WINDOW) -> pd.DataFrame:
+    """The path inside the window, cell by cell: the twin of the picture for those who can't see it.
+
+    Columns: group, student, teacher (texts), student_token, teacher_token, local, accumulated and, where they are
+    known, student_entropy and teacher_entropy in nats. Raises AlignmentError for a method without a cost surface.
+    """
+    import pandas as pd
 
     surface = _surface(alignment)
-    size = min(size, MAX_WINDOW)
-    rows, columns = window_around(alignment, group, size)
-    costs = surface.window(kind, rows, columns)
+    rows, columns = window_around(alignment, group, min(size, MAX_WINDOW))
+    path = _path_inside(alignment, rows, columns)
+    x, y = path[:, 0], path[:, 1]
+    at = x - rows.start, y - columns.start
+    owner = _cells(alignment, np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop))
+    table = {
+        "group": owner.reshape(rows.stop - rows.start, -1)[at],
+        "student": [_label(alignment.student, i) for i in x.tolist()],
+        "teacher": [_label(alignment.teacher, i) for i in y.tolist()],
+        "student_token": x,
+        "teacher_token": y,
+        **{kind: _costs(surface, kind, rows, columns)[at] for kind in TITLES},
+    }
+    for side, tokens in (("student", x), ("teacher", y)):
+        entropy = getattr(surface, f"{side}_entropy")
+        if entropy is not None:
+            table[f"{side}_entropy"] = entropy[tokens]
+    return pd.DataFrame(table)
+
+
+def _costs(surface: Any, kind: str, rows: slice, columns: slice) -> NDArray[np.float32]:
+    """Costs of the window, NaN where a stretch was searched in a band and they are too many to tell."""
+    try:
+        return np.asarray(surface.window(kind, rows, columns))
+    except AlignmentError:
+        return np.full((rows.stop - rows.start, columns.stop - columns.start), np.nan, dtype=np.float32)
+
+
+def _window(alignment: Alignment, group: int | None, kind: str, rows: slice, columns: slice) -> list[Any]:
+    """Traces of the window: costs, outlines of groups, the path, and the cells to click."""
+    import plotly.graph_objects as go
+
+    costs = _surface(alignment).window(kind, rows, columns)
     x, y = np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)
-    cells = _cells(alignment, x, y, costs)
-    traces: list[Any] = [
-        go.Heatmap(x=x, y=y, z=costs.T, colorscale=SEQUENTIAL, hoverinfo="skip", xgap=1, ygap=1, colorbar=COLOUR_BAR),
+    bar = {"title": {"text": "cost", "side": "top"}, "thickness": 10, "outlinewidth": 0, "x": BAR_X, "len": 0.9}
+    path = _path_inside(alignment, rows, columns)
+    data = np.stack([_cells(alignment, x, y).astype(np.float32), costs.ravel()], axis=1)
+    return [
+        go.Heatmap(x=x, y=y, z=costs.T, colorscale=SEQUENTIAL, hoverinfo="skip", xgap=1, ygap=1, colorbar=bar),
         *_outlines(alignment, group, rows, columns),
-        _path(alignment, rows, columns),
-        go.Scattergl(
-            x=cells["x"],
-            y=cells["y"],
-            customdata=cells["data"],
+        go.Scatter(
+            x=path[:, 0],
+            y=path[:, 1],
+            mode="lines+markers",
+            line={"color": VERMILLION, "width": 2},
+            marker={"size": 5, "color": "white", "line": {"color": VERMILLION, "width": 1.5}},
+            hoverinfo="skip",
+            name="path",
+        ),
+        go.Scatter(
+            x=np.repeat(x, len(y)).astype(np.float32),
+            y=np.tile(y, len(x)).astype(np.float32),
+            customdata=data,
             mode="markers",
-            marker={"size": 16, "opacity": 0.01, "symbol": "square", "color": ORANGE},
+            marker={"size": 14, "opacity": 0, "symbol": "square", "color": ORANGE},
             hovertemplate=(
                 "student %{x}<br>teacher %{y}<br>cost %{customdata[1]:.3~f}<br>group %{customdata[0]}<extra></extra>"
             ),
             name="cells",
-            showlegend=False,
         ),
     ]
-    fig = figure(traces, f"{TITLES[kind]} ({escape(surface.unit)})", height=170 + max(240, 15 * len(y)))
-    _token_axis(fig.layout.xaxis, alignment.student, x, "student")
-    _token_axis(fig.layout.yaxis, alignment.teacher, y, "teacher")
-    fig.update_xaxes(tickangle=-60)
-    fig.update_yaxes(autorange=False, range=[columns.stop - 0.5, columns.start - 0.5])
-    return fig.update_layout(clickmode="event+select", dragmode="zoom", hovermode="closest")
 
 
-def dtw_overview(alignment: Alignment, group: int | None = None, kind: str = "local", size: int = WINDOW) -> go.Figure:
-    """The whole matrix in at most 256 x 256 bins, the path, and a frame where `dtw_window` looks.
-
-    Raises AlignmentError for a method without a cost surface.
-    """
+def _whole(alignment: Alignment, kind: str) -> list[Any]:
+    """Traces of the whole text: binned costs and the path, whose points carry their group."""
     import plotly.graph_objects as go
 
     surface = _surface(alignment)
@@ -85,11 +147,11 @@ def dtw_overview(alignment: Alignment, group: int | None = None, kind: str = "lo
     n, m = surface.shape
     x = (np.arange(costs.shape[0]) + 0.5) * n / max(1, costs.shape[0]) - 0.5
     y = (np.arange(costs.shape[1]) + 0.5) * m / max(1, costs.shape[1]) - 0.5
-    rows, columns = window_around(alignment, group, min(size, MAX_WINDOW))
     at = _thinned(len(alignment), MAX_BINS)
     middle = (alignment.groups[at][:, [0, 2]] + alignment.groups[at][:, [1, 3]] - 1) / 2
-    traces: list[Any] = [
-        go.Heatmap(x=x, y=y, z=costs.T, colorscale=SEQUENTIAL, hoverinfo="skip", showscale=False),
+    axes = {"xaxis": "x2", "yaxis": "y2"}
+    return [
+        go.Heatmap(x=x, y=y, z=costs.T, colorscale=SEQUENTIAL, hoverinfo="skip", showscale=False, **axes),
         go.Scatter(
             x=middle[:, 0],
             y=middle[:, 1],
@@ -98,23 +160,71 @@ def dtw_overview(alignment: Alignment, group: int | None = None, kind: str = "lo
             line={"color": VERMILLION, "width": 2},
             marker={"size": 6, "opacity": 0.01, "color": VERMILLION},
             hovertemplate="student token %{x:.0f}<br>teacher token %{y:.0f}<br>group %{customdata[0]}<extra></extra>",
-            name="path",
-            showlegend=False,
+            name="whole path",
+            **axes,
         ),
     ]
-    title = "Whole text" + (f", {costs.shape[0]} x {costs.shape[1]} bins" if costs.shape != (n, m) else "")
-    fig = figure(traces, f"{title} · {TITLES[kind].split(':')[0].lower()}", height=380)
+
+
+def _whole_axes(fig: go.Figure, shape: tuple[int, int], rows: slice, columns: slice) -> None:
+    """The picture of the whole text in the upper right, with a frame where the window looks."""
+    n, m = shape
+    bins = f" ({min(n, MAX_BINS)} x {min(m, MAX_BINS)} bins)" if max(n, m) > MAX_BINS else ""
+    plain: dict[str, Any] = {"showgrid": False, "zeroline": False, "tickangle": 0, "nticks": 5}
+    fig.update_layout(
+        xaxis2=plain | {"domain": WHOLE_X, "anchor": "y2", "range": [-0.5, n - 0.5], "title": f"whole text{bins}"},
+        yaxis2=plain | {"domain": (0.35, 1.0), "anchor": "x2", "range": [m - 0.5, -0.5]},
+    )
     fig.add_shape(
         type="rect",
+        xref="x2",
+        yref="y2",
         x0=rows.start - 0.5,
         x1=rows.stop - 0.5,
         y0=columns.start - 0.5,
         y1=columns.stop - 0.5,
         line={"color": ORANGE, "width": 2, "dash": "dot"},
     )
-    fig.update_xaxes(title_text="student token", showgrid=False, range=[-0.5, n - 0.5])
-    fig.update_yaxes(title_text="teacher token", showgrid=False, range=[m - 0.5, -0.5])
-    return fig.update_layout(clickmode="event+select", hovermode="closest")
+
+
+def _strips(surface: Any, rows: slice, columns: slice) -> list[Any]:
+    """Bars of each known side's entropy along its axis."""
+    import plotly.graph_objects as go
+
+    bars = []
+    for side, at, colour in (("student", rows, BLUE), ("teacher", columns, GREEN)):
+        entropy = getattr(surface, f"{side}_entropy")
+        if entropy is None:
+            continue
+        tokens, values = np.arange(at.start, at.stop), entropy[at]
+        upright = side == "student"
+        hover = "%{y:.2f}" if upright else "%{x:.2f}"
+        bars.append(
+            go.Bar(
+                x=tokens if upright else values,
+                y=values if upright else tokens,
+                orientation="v" if upright else "h",
+                customdata=getattr(surface, f"{side}_weights")[at],
+                marker={"color": colour},
+                hovertemplate=f"{side} entropy {hover} nats<br>weight %{{customdata:.3~f}}<extra></extra>",
+                name=f"{side} entropy",
+                xaxis="x" if upright else "x3",
+                yaxis="y3" if upright else "y",
+            )
+        )
+    return bars
+
+
+def _strip_axes(fig: go.Figure, top: float, strips: list[Any]) -> None:
+    bare: dict[str, Any] = {"showgrid": False, "zeroline": False, "nticks": 3, "tickfont": {"size": 9}, "tickangle": 0}
+    if _has(strips, "student entropy"):
+        fig.update_layout(yaxis3=bare | {"domain": (top + 0.01, 1.0), "anchor": "x", "rangemode": "tozero"})
+    if _has(strips, "teacher entropy"):
+        fig.update_layout(xaxis3=bare | {"domain": STRIP_X, "anchor": "y", "rangemode": "tozero"})
+
+
+def _has(traces: list[Any], name: str) -> bool:
+    return any(trace.name == name for trace in traces)
 
 
 def window_around(alignment: Alignment, group: int | None, size: int) -> tuple[slice, slice]:
@@ -138,23 +248,15 @@ def _surface(alignment: Alignment) -> Any:
     return alignment.cost
 
 
-def _cells(
-    alignment: Alignment, x: NDArray[np.int64], y: NDArray[np.int64], costs: NDArray[np.float32]
-) -> dict[str, NDArray[np.float32]]:
-    """Every cell of the window: positions, and its group and cost; a cell of no group counts to its student's."""
+def _cells(alignment: Alignment, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The group of every cell, row by row; a cell of no group counts to its student's."""
     owner = np.full(len(alignment.student), -1, dtype=np.int64)
     for_teacher = np.full(len(alignment.teacher), -1, dtype=np.int64)
     sizes = alignment.sizes
     owner[_members(alignment.groups[:, :2])] = np.repeat(np.arange(len(alignment)), sizes[:, 0])
     for_teacher[_members(alignment.groups[:, 2:])] = np.repeat(np.arange(len(alignment)), sizes[:, 1])
     group = np.where(owner[x] >= 0, owner[x], 0)[:, None] * np.ones(len(y), dtype=np.int64)
-    group = np.where(owner[x][:, None] < 0, for_teacher[y][None, :], group)
-    data = np.stack([group.ravel().astype(np.float32), costs.ravel()], axis=1)
-    return {
-        "x": np.repeat(x, len(y)).astype(np.float32),
-        "y": np.tile(y, len(x)).astype(np.float32),
-        "data": data.astype(np.float32),
-    }
+    return np.where(owner[x][:, None] < 0, for_teacher[y][None, :], group).ravel()
 
 
 def _members(ranges: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -164,23 +266,12 @@ def _members(ranges: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.arange(int(lengths.sum())) - np.repeat(first, lengths) + np.repeat(ranges[:, 0].astype(np.int64), lengths)
 
 
-def _path(alignment: Alignment, rows: slice, columns: slice) -> go.Scatter:
-    import plotly.graph_objects as go
-
+def _path_inside(alignment: Alignment, rows: slice, columns: slice) -> NDArray[np.int32]:
+    """Pairs of the path in the window, int32 [k, 2]."""
     pairs = alignment.pairs if alignment.pairs is not None else np.zeros((0, 2), dtype=np.int32)
     inside = (pairs[:, 0] >= rows.start) & (pairs[:, 0] < rows.stop)
     inside &= (pairs[:, 1] >= columns.start) & (pairs[:, 1] < columns.stop)
-    path = pairs[inside]
-    return go.Scatter(
-        x=path[:, 0],
-        y=path[:, 1],
-        mode="lines+markers",
-        line={"color": VERMILLION, "width": 2},
-        marker={"size": 5, "color": "white", "line": {"color": VERMILLION, "width": 1.5}},
-        hoverinfo="skip",
-        name="path",
-        showlegend=False,
-    )
+    return pairs[inside]
 
 
 def _outlines(alignment: Alignment, group: int | None, rows: slice, columns: slice) -> list[Any]:
@@ -204,23 +295,26 @@ def _outlines(alignment: Alignment, group: int | None, rows: slice, columns: sli
                 line={"color": colour, "width": width},
                 hoverinfo="skip",
                 name=name,
-                showlegend=False,
             )
         )
     return boxes
 
 
-def _token_axis(axis: Any, encoding: Encoding, at: NDArray[np.int64], side: str) -> None:
-    texts = [escape(shorten(visible_bytes(encoding.token_bytes[i]), LABEL_CHARACTERS)) for i in at.tolist()]
+def _label(encoding: Encoding, token: int) -> str:
+    return shorten(visible_bytes(encoding.token_bytes[token]), LABEL_CHARACTERS)
+
+
+def _token_axis(axis: Any, encoding: Encoding, at: slice, side: str) -> None:
+    tokens = range(at.start, at.stop)
     axis.update(
         tickmode="array",
-        tickvals=at.tolist(),
-        ticktext=texts,
+        tickvals=list(tokens),
+        ticktext=[escape(_label(encoding, i)) for i in tokens],
         tickfont={"size": 10, "family": "monospace"},
         title={"text": f"{side}: {escape(encoding.tokenizer)}", "font": {"size": 12}},
         showgrid=False,
         zeroline=False,
-        range=[float(at[0]) - 0.5, float(at[-1]) + 0.5] if len(at) else None,
+        range=[at.start - 0.5, at.stop - 0.5] if len(tokens) else None,
     )
 
 

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import KINDS, Alignment
 from ctkd_core.encoding import Encoding
-from ctkd_core.figures.theme import BLUE, DASHES, GREY, KIND_STYLES, ORANGE, VERMILLION, figure
+from ctkd_core.figures.theme import BLUE, DASHES, GREY, KIND_STYLES, ORANGE, VERMILLION, escape, figure
+from ctkd_core.figures.words import alignment_name
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
 
 MAX_POINTS = 2000
@@ -42,17 +44,17 @@ def staircase(alignment: Alignment, group: int | None = None, others: tuple[Alig
         colour, dash = (BLUE, VERMILLION, ORANGE)[k % 3], DASHES[k % len(DASHES)]
         at = _thinned(len(ends), MAX_POINTS)
         traces.append(
-            go.Scattergl(
+            go.Scatter(
                 x=ends[at, 0],
                 y=ends[at, 1],
                 customdata=at[:, None] if k == 0 else None,
                 mode="lines+markers",
                 line={"color": colour, "width": 2, "dash": dash, "shape": "hv"},
                 marker={"size": 5 if k == 0 else 3},
-                name=one.method,
+                name=escape(alignment_name(one)),
                 hovertemplate="student byte %{x}<br>teacher byte %{y}"
                 + ("<br>group %{customdata[0]}" if k == 0 else "")
-                + f"<extra>{one.method}</extra>",
+                + f"<extra>{escape(alignment_name(one))}</extra>",
             )
         )
     if group is not None and group < len(alignment):
@@ -71,6 +73,18 @@ def staircase(alignment: Alignment, group: int | None = None, others: tuple[Alig
     fig.update_xaxes(title_text="student side", range=[0, total * 1.02])
     fig.update_yaxes(title_text="teacher side", range=[0, total * 1.02])
     return fig.update_layout(clickmode="event+select", hovermode="closest")
+
+
+def staircase_table(alignment: Alignment, others: tuple[Alignment, ...] = (), most: int = MAX_POINTS) -> pd.DataFrame:
+    """The twin of `staircase`: method, group, student_byte and teacher_byte at its end, at most `most` groups each."""
+    import pandas as pd
+
+    parts = []
+    for one in (alignment, *others):
+        ends = boundary_bytes(one)[:most]
+        columns = {"group": np.arange(len(ends)), "student_byte": ends[:, 0], "teacher_byte": ends[:, 1]}
+        parts.append(pd.DataFrame({"method": alignment_name(one)} | columns))
+    return pd.concat(parts, ignore_index=True)
 
 
 def boundary_bytes(alignment: Alignment) -> NDArray[np.int64]:

@@ -29,6 +29,9 @@ METRICS: tuple[tuple[str, str, str, bool], ...] = (
     ("orphan_student", "student tokens alone", "Student tokens that face nothing.", False),
     ("orphan_teacher", "teacher tokens alone", "Teacher tokens that face nothing.", False),
 )
+# As many as have no common factor with the eight colours, so that no two of forty methods look the same.
+PATTERNS = ("", "/", ".", "x", "-")
+BAR_PIXELS = 9
 SHOWN = ("boundary_f1", "text_match_rate", "student_text_match_rate", "share_1_1", "byte_coverage")
 
 
@@ -47,7 +50,10 @@ def metric_bars(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str, 
             x=[float(rates[name]) for name in SHOWN],
             orientation="h",
             name=method,
-            marker={"color": CATEGORICAL[k % len(CATEGORICAL)], "pattern": {"shape": ("", "/", ".", "x")[k % 4]}},
+            marker={
+                "color": CATEGORICAL[k % len(CATEGORICAL)],
+                "pattern": {"shape": PATTERNS[k % len(PATTERNS)], "fillmode": "overlay", "size": 5},
+            },
             hovertemplate="%{y}: %{x:.1%}<extra>" + method + "</extra>",
         )
         for k, (method, rates) in enumerate(metrics.items())
@@ -59,11 +65,17 @@ def metric_bars(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str, 
                 x=[float(truth[name]) for name in SHOWN],
                 mode="markers",
                 name="byte-exact",
-                marker={"symbol": "line-ns", "size": 34, "color": BLACK, "line": {"width": 2, "color": "#888888"}},
+                marker={
+                    "symbol": "line-ns",
+                    "size": max(34, BAR_PIXELS * len(metrics)),
+                    "color": BLACK,
+                    "line": {"width": 2, "color": "#888888"},
+                },
                 hovertemplate="%{y}: %{x:.1%}<extra>byte-exact</extra>",
             )
         )
-    fig = figure(traces, "Methods on this text", height=120 + 60 * len(SHOWN), barmode="group", bargap=0.3)
+    height = 120 + len(SHOWN) * max(60, BAR_PIXELS * len(metrics) + 24)
+    fig = figure(traces, "Methods on this text", height=height, barmode="group", bargap=0.3)
     fig.update_xaxes(range=[0, 1.02], tickformat=".0%")
     fig.update_yaxes(autorange="reversed")
     return fig

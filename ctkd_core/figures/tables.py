@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import KINDS, Alignment
+from ctkd_core.encoding import Encoding
 from ctkd_core.figures.card import group_at
 from ctkd_core.figures.chips import differing_groups
 from ctkd_core.figures.visible import shorten, visible_bytes
+from ctkd_core.figures.words import alignment_name
+from ctkd_core.metrics import health
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_CHARACTERS = 60
+HEALTH = (
+    "verdict",
+    "bytes in 1-1 groups",
+    "largest group",
+    "uncovered",
+    "without a partner",
+    "groups with equal text",
+    "boundary F1",
+)
+# What a spreadsheet may take for the beginning of a formula, full-width forms included.
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+LEVEL_WORDS = {"ok": "sound", "warn": "look closer", "bad": "super-group"}
 
 
 def shown_groups(alignment: Alignment, other: Alignment | None = None) -> pd.DataFrame:
@@ -37,6 +54,38 @@ def shown_groups(alignment: Alignment, other: Alignment | None = None) -> pd.Dat
     return shown
 
 
+def groups_csv(alignment: Alignment, other: Alignment | None = None) -> str:
+    """`shown_groups` with the token ranges s0, s1, t0, t1 as CSV, safe to open in a spreadsheet."""
+    table = shown_groups(alignment, other)
+    for column, values in zip(("s0", "s1", "t0", "t1"), alignment.groups.T):
+        table[column] = values
+    return safe_csv(table)
+
+
+def safe_csv(table: pd.DataFrame) -> str:
+    """The table as CSV in which no text begins a formula: = + - @ and the like get an apostrophe before them.
+
+    Texts of tokens are untrusted, and a spreadsheet would run `=HYPERLINK(...)`. Numbers stay as they are.
+    """
+    safe = table.copy()
+    for name in safe.columns:
+        if safe[name].dtype.kind not in "biuf":
+            safe[name] = [f"'{v}" if isinstance(v, str) and v.startswith(FORMULA) else v for v in safe[name]]
+    safe.columns = [f"'{name}" if str(name).startswith(FORMULA) else name for name in safe.columns]
+    # every text in quotes: a lone carriage return would end the row for some readers
+    return str(safe.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
+
+
+def page_of_row(groups: Sequence[int], group: int | None, rows: int) -> tuple[int, int]:
+    """Number of pages of a table with `rows` rows a page, and the page with `group` or the first one after it.
+
+    groups: the increasing group of each row. The first page when no group is given.
+    """
+    count = len(groups)
+    at = 0 if group is None else min(int(np.searchsorted(np.asarray(groups), group)), max(0, count - 1))
+    return max(1, -(-count // rows)), at // rows
+
+
 def kind_counts(alignment: Alignment) -> dict[str, int]:
     """Number of groups of each kind that occurs."""
     counts = np.bincount(alignment.kind_codes, minlength=len(KINDS))
@@ -46,21 +95,43 @@ def kind_counts(alignment: Alignment) -> dict[str, int]:
 def disagreements(a: Alignment, b: Alignment, differing: NDArray[np.int32], limit: int = 500) -> pd.DataFrame:
     """The stretches on which two alignments differ, as `metrics.agreement` gives them, at most `limit` of them.
 
-    Columns: group (first one of `a` in the stretch), and the pairs that each method makes there.
+    Columns: group (first one of `a` in the stretch), and the groups that each method makes there as
+    [student ~ teacher], tokens parted by │.
     """
     import pandas as pd
 
-    return pd.DataFrame(
-        [
-            {
-                "group": group_at(a, int(region[0]), int(region[2])),
-                a.method: _pairs(a, region),
-                f"{b.method} ": _pairs(b, region),  # the two may be variants of one method
-            }
-            for region in differing[:limit]
-        ],
-        columns=["group", a.method, f"{b.method} "],
-    )
+    names = [alignment_name(a), alignment_name(b)]
+    rows = [
+        (group_at(a, int(region[0]), int(region[2])), _pairs(a, region), _pairs(b, region))
+        for region in differing[:limit]
+    ]
+    return pd.DataFrame(rows, columns=["group", *names])
+
+
+def health_table(alignments: Iterable[Alignment], rates: Iterable[Mapping[str, float]]) -> pd.DataFrame:
+    """What is sound about each alignment and what isn't: one row a figure, one column a method, values as texts.
+
+    rates: `Alignment.metrics()` of each. The first column names the figure.
+    """
+    import pandas as pd
+
+    columns: dict[str, list[str]] = {"figure": list(HEALTH)}
+    for one, rate in zip(alignments, rates, strict=True):
+        found = health(one)
+        columns[alignment_name(one)] = [
+            LEVEL_WORDS[found.level] if found.largest_group else "nothing faces anything",
+            f"{100 * found.share_1_1_bytes:.1f} %",
+            _count(found.largest_group, "token"),
+            _count(found.uncovered_bytes, "byte"),
+            _count(found.orphans, "token"),
+            f"{100 * rate['text_match_rate']:.1f} %",
+            f"{rate['boundary_f1']:.3f}",
+        ]
+    return pd.DataFrame(columns)
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
 
 def _pairs(alignment: Alignment, region: NDArray[np.int32]) -> str:
@@ -69,11 +140,13 @@ def _pairs(alignment: Alignment, region: NDArray[np.int32]) -> str:
     inside = ((g[:, 0] < s1) & (g[:, 1] > s0)) | ((g[:, 2] < t1) & (g[:, 3] > t0))
     rows = g[inside]
     parts = [
-        f"[{_text(b''.join(alignment.student.token_bytes[a:b]), 24) or '∅'} ~ "
-        f"{_text(b''.join(alignment.teacher.token_bytes[c:d]), 24) or '∅'}]"
-        for a, b, c, d in rows[:6].tolist()
+        f"[{_tokens(alignment.student, a, b)} ~ {_tokens(alignment.teacher, c, d)}]" for a, b, c, d in rows[:6].tolist()
     ]
     return " ".join(parts) + (f" … {len(rows) - 6} more" if len(rows) > 6 else "")
+
+
+def _tokens(encoding: Encoding, start: int, end: int) -> str:
+    return shorten("│".join(map(visible_bytes, encoding.token_bytes[start:end])), 32) or "∅"
 
 
 def _text(data: bytes, limit: int = MAX_CHARACTERS) -> str:

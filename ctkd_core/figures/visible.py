@@ -1,4 +1,4 @@
-"""Token bytes as readable text: whitespace drawn, bytes of cut characters as ⟨F0⟩, control characters by number."""
+"""Token bytes as readable text: whitespace drawn, bytes of cut characters as <F0>, control characters by number."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ GLYPHS = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
 
 
 def visible(text: str) -> str:
-    """`text` on one line: whitespace as glyphs, unprintable characters as ⟨U+200D⟩, a lone accent on a circle."""
-    shown = "".join(GLYPHS.get(c) or (c if c.isprintable() else f"⟨U+{ord(c):04X}⟩") for c in text)
+    """`text` on one line: whitespace as glyphs, unprintable characters as <U+200D>, a lone accent on a circle."""
+    shown = "".join(GLYPHS.get(c) or (c if c.isprintable() else f"<U+{ord(c):04X}>") for c in text)
     return f"◌{shown}" if text and unicodedata.combining(text[0]) else shown
 
 
 def visible_bytes(data: bytes) -> str:
-    """Token bytes for display: text where they are UTF-8, ⟨F0⟩⟨9F⟩ where a character was cut."""
+    """Token bytes for display: text where they are UTF-8, <F0><9F> where a character was cut."""
     shown, start = [], 0
     while start < len(data):
         try:
@@ -24,7 +24,7 @@ def visible_bytes(data: bytes) -> str:
             bad = start + fault.start
             shown.append(visible(data[start:bad].decode("utf-8")))
             # one byte at a time: what follows a stray byte may well be a whole character
-            shown.append(f"⟨{data[bad]:02X}⟩")
+            shown.append(f"<{data[bad]:02X}>")
             start = bad + 1
     return "".join(shown)
 

@@ -1,4 +1,4 @@
-"""The picture on page Align and the card of the pinned group."""
+"""The picture on page Align, the card of the pinned group and the panel of health."""
 
 from __future__ import annotations
 
@@ -9,30 +9,52 @@ import streamlit as st
 from ctkd_core import methods
 from ctkd_core.alignment import Alignment
 from ctkd_core.encoding import Tokenizer
-from ctkd_core.figures.card import Side, group_card, next_difference
+from ctkd_core.evidence import Evidence
+from ctkd_core.figures.card import GroupCard, Side, expected, group_card, next_difference, uncertainty
 from ctkd_core.figures.chips import chip_page, page_of, page_starts
+from ctkd_core.figures.tables import health_table
+from ctkd_core.figures.words import alignment_name
 from ctkd_core.metrics import Agreement
 from pages.parts import loaders, state
 from pages.parts.chips import token_chips
+from pages.parts.loaders import Chosen
 
 SAME = {True: "same bytes on both sides", False: "the two sides spell different bytes", None: "one side only"}
+# Up to here every method is computed for the card and the metrics; longer texts would take seconds.
+EVERY_METHOD_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True)
 class View:
-    """What the page shows: method A's alignment, B's (None when they are the same method), how they agree."""
+    """What the page shows: method A's alignment, B's (None when they are the same), how they agree, the models."""
 
     a: Alignment
     b: Alignment | None
     found: Agreement | None
     student: Tokenizer
     teacher: Tokenizer
+    evidence: Evidence | None = None
 
     @property
     def pinned(self) -> int | None:
         """The group of `a` that the URL pins; None for none or one that this alignment doesn't have."""
         group = state.pinned()
         return group if group is not None and group < len(self.a) else None
+
+    @property
+    def shown(self) -> list[Alignment]:
+        """Method A and, where it is another one, B."""
+        return [self.a] if self.b is None else [self.a, self.b]
+
+    def every_method(self) -> dict[str, Alignment]:
+        """A, B and, of a short text, all other methods as they are without options; by their names."""
+        found = {alignment_name(one): one for one in self.shown}
+        text = self.a.student.text
+        if len(text) <= EVERY_METHOD_CHARACTERS:
+            for row in methods.aligning():
+                one = loaders.aligned(self.student, self.teacher, Chosen(row.name), text, self.evidence)
+                found.setdefault(alignment_name(one), one)
+        return found
 
 
 def picture(view: View) -> None:
@@ -63,7 +85,7 @@ def picture(view: View) -> None:
         st.button("Unpin", key="unpin", icon=":material/close:", on_click=pin, args=(None,), disabled=pinned is None)
         ids = st.toggle("ids", key="ids", persist_state="session", help="Index and id under every token")
         ribbons = st.toggle(
-            f"draw {b.method if b else a.method}",
+            f"draw {alignment_name(b or a)}",
             key="draw_b",
             value=True,
             disabled=b is None,
@@ -77,34 +99,41 @@ def picture(view: View) -> None:
         st.caption(f"Groups {data['first']} to {data['last'] - 1} of {data['total']}; all of them are analysed.")
 
 
+def health_panel(view: View) -> None:
+    """The figures behind the verdict, of both methods."""
+    with st.container(border=True, key="health"):
+        st.markdown("**Health of the alignment**")
+        table = health_table(view.shown, [loaders.rates(one) for one in view.shown])
+        st.table(table, hide_index=True, border="horizontal", alt="Health of each method's alignment")
+
+
 def card(view: View) -> None:
-    """The pinned group: both sides, kind, and which methods see it the same way."""
+    """The pinned group: both sides, kind, what the models say, and which methods see it the same way."""
     a, group = view.a, view.pinned
     with st.container(border=True, key="group_card"):
         if group is None:
             st.caption("Click a group to pin it: its bytes, its kind and what other methods make of it appear here.")
             return
-        others = [
-            loaders.aligned(view.student, view.teacher, m.name, a.student.text)
-            for m in methods.aligning()
-            if m.name != a.method
-        ]
-        shown = group_card(a, group, others)
-        left, middle, right = st.columns([3, 3, 4], gap="medium")
+        shown = group_card(a, group, view.every_method().values())
+        st.markdown(f"**Group {shown.group}** · {shown.kind} ({shown.meaning}) · {SAME[shown.same_text]}")
+        left, right = st.columns(2, gap="medium")
         with left:
-            _side("Teacher", shown.teacher)
-        with middle:
-            _side("Student", shown.student)
+            _side("Teacher", shown.teacher, view, shown.group)
         with right:
-            st.markdown(f"**Group {shown.group}** · {shown.kind} · {SAME[shown.same_text]}")
-            st.caption(shown.meaning)
-            for verdict in shown.verdicts:
-                icon = ":material/check:" if verdict.agrees else ":material/call_split:"
-                st.markdown(f"{icon} **{verdict.method}** {state.plain(verdict.sentence)}")
-            st.caption(f"{a.method} cannot see: {state.plain(methods.get(a.method).cannot_see)}")
+            _side("Student", shown.student, view, shown.group)
+        _opinions(shown)
+        st.caption(f"{a.method} cannot see: {state.plain(methods.get(a.method).cannot_see)}")
 
 
-def _side(title: str, side: Side) -> None:
+def _opinions(shown: GroupCard) -> None:
+    lines = []
+    for verdict in shown.verdicts:
+        icon = ":material/check:" if verdict.agrees else ":material/call_split:"
+        lines.append(f"{icon} **{', '.join(verdict.methods)}**: {state.plain(verdict.sentence)}")
+    st.markdown("  \n".join(lines) or "No other method was computed.")
+
+
+def _side(title: str, side: Side, view: View, group: int) -> None:
     at = f"token {side.start}" if side.end - side.start == 1 else f"tokens {side.start} to {side.end - 1}"
     st.caption(f"{title}: {state.plain(side.tokenizer)}" + (f", {at}" if side.tokens else ""))
     if not side.tokens:
@@ -112,3 +141,11 @@ def _side(title: str, side: Side) -> None:
         return
     st.text(" │ ".join(side.tokens) + (f"  … {side.more} more" if side.more else ""))
     st.caption(f"ids {', '.join(map(str, side.ids))} · bytes {side.hex}")
+    if view.evidence is not None:
+        which = title.lower()
+        nats = " │ ".join(f"{h:.2f}" for h in uncertainty(view.a, group, view.evidence, which))
+        tokenizer = view.teacher if which == "teacher" else view.student
+        says = ", ".join(
+            f"“{state.plain(text)}” {p:.0%}" for text, p in expected(view.a, group, view.evidence, which, tokenizer)
+        )
+        st.caption(f"entropy {nats} nats · expects after it: {says}")

@@ -1,32 +1,35 @@
-"""The tabs on page Align: groups, path over its costs, metrics, disagreements. Only the open one computes."""
+"""The tabs on page Align: groups, path over its costs, graph, metrics, disagreements, export."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from ctkd_core import methods
-from ctkd_core.figures.dtw import TITLES, dtw_overview, dtw_window
-from ctkd_core.figures.groups import size_histogram, staircase
+from ctkd_core.figures.dtw import TITLES, dtw_figure, dtw_table
+from ctkd_core.figures.graph import component, component_figure, component_table
+from ctkd_core.figures.groups import size_histogram, staircase, staircase_table
 from ctkd_core.figures.metrics import metric_bars, metric_table
-from ctkd_core.figures.tables import disagreements, kind_counts
+from ctkd_core.figures.tables import disagreements, kind_counts, page_of_row
+from ctkd_core.figures.words import alignment_name
 from pages.parts import loaders, state
-from pages.parts.align_panels import View
+from pages.parts.align_export import export
+from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PLOT = {"displaylogo": False}
+ROWS = 12  # of a page of the table of groups
+ROW_PIXELS = 35
 # Groups come first because a table is quick: loading plotly holds the browser up by 0.9 s, the chips with it.
-TABS = ("Groups", "Path", "Metrics", "Disagreements")
+TABS = ("Groups", "Path", "Graph", "Metrics", "Disagreements", "Export")
 
 
 def details(view: View) -> None:
     """The tabs; only the open one computes."""
     tabs = st.tabs(TABS, key="tab", on_change="rerun", bind="query-params")
-    for tab, draw in zip(tabs, (_groups, _path, _metrics, _disagreements)):
+    for tab, draw in zip(tabs, (_groups, _path, _graph, _metrics, _disagreements, export)):
         if tab.open:
             with tab, state.errors_shown():
                 draw(view)
@@ -36,23 +39,43 @@ def _path(view: View) -> None:
     a, b, group = view.a, view.b, view.pinned
     if a.cost is None:
         st.caption(
-            f"{a.method} searches no cost matrix, so this is where its groups end. Choose cdm as method to see one."
+            f"{a.method} searches no cost matrix, so this is where its groups end. Choose cdm or mined as method to "
+            "see one."
         )
-        fig = staircase(a, group, () if b is None else (b,))
+        others = () if b is None else (b,)
+        fig = staircase(a, group, others)
         _selectable(fig, "staircase", f"Byte position of group ends on both sides, method {a.method}")
+        with st.expander("As a table", icon=":material/table:"):
+            _table(staircase_table(a, others), "staircase_table", "Byte where each group ends, on both sides")
         return
     kind = st.segmented_control(
         "Cost", list(TITLES), default="local", key="cost", required=True, help="  \n".join(TITLES.values())
     )
-    left, right = st.columns([5, 3], gap="medium")
-    with left, state.errors_shown():
-        fig = dtw_window(a, group, kind or "local")
-        _selectable(fig, f"dtw_{kind}", f"{TITLES[kind or 'local']}, with the path of {a.method}")
-    with right, state.errors_shown():
-        _selectable(dtw_overview(a, group, kind or "local"), f"overview_{kind}", "The whole cost matrix with the path")
-        st.caption(
-            "Click a cell or the path to pin its group; the window on the left follows. Orange: the pinned group."
-        )
+    fig = dtw_figure(a, group, kind or "local")
+    _selectable(fig, f"dtw_{kind}", f"{TITLES[kind or 'local']}, with the path of {alignment_name(a)}")
+    weights = "" if a.cost.student_entropy is not None or a.method != "cdm" else " All entropy weights are constant."
+    st.caption(
+        "Click a cell or the path to pin its group; the window follows it. Orange: the pinned group. At the right the "
+        f"whole text.{weights}"
+    )
+    with st.expander("As a table", icon=":material/table:"):
+        _table(dtw_table(a, group), "dtw_table", "The path inside the window, pair by pair")
+
+
+def _graph(view: View) -> None:
+    if not len(view.a):
+        st.info("There is no group to draw.", icon=":material/hub:")
+        return
+    group = view.pinned
+    if group is None:
+        st.caption("No group is pinned; this is the beginning of the text.")
+    found = component(view.a, group or 0)
+    alt = f"Tokens of groups {found.first} to {found.last - 1} of {alignment_name(view.a)} and what joins them"
+    _selectable(component_figure(view.a, found), "graph", alt)
+    hidden = f" {found.hidden:,} tokens had no room." if found.hidden else ""
+    st.caption(f"Squares: teacher tokens; circles: student tokens; an orange rim: the pinned group.{hidden}")
+    with st.expander("As a table", icon=":material/table:"):
+        _table(component_table(view.a, found), "graph_table", "What joins these tokens")
 
 
 def _selectable(fig: object, key: str, alt: str) -> None:
@@ -68,36 +91,46 @@ def _selectable(fig: object, key: str, alt: str) -> None:
 
 def _groups(view: View) -> None:
     counts = kind_counts(view.a)
-    kinds = st.pills(
-        "Kinds",
-        list(counts),
-        selection_mode="multi",
-        key="kinds",
-        format_func=lambda kind: f"{kind} ({counts.get(kind, 0)})",
-        label_visibility="collapsed",
-    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        kinds = st.pills(
+            "Kinds",
+            list(counts),
+            selection_mode="multi",
+            key="kinds",
+            format_func=lambda kind: f"{kind} ({counts.get(kind, 0)})",
+            label_visibility="collapsed",
+        )
+        whole = st.toggle("one long table", key="whole_table", help="To sort or search all rows; else pages that turn")
     table = loaders.group_rows(view.a, view.b)
     shown = table[table["kind"].isin(kinds)] if kinds else table
-    _selectable_table(
-        shown,
-        "group_table",
-        f"Groups of {view.a.method}: kind, texts, tokens and bytes",
-        column_config={
+    settings: dict[str, Any] = {
+        "column_config": {
             "same_text": st.column_config.CheckboxColumn("same text"),
             "student_tokens": st.column_config.NumberColumn("student tokens"),
             "teacher_tokens": st.column_config.NumberColumn("teacher tokens"),
-        },
-    )
-    shared: dict[str, Any] = {"on_click": "ignore", "icon": ":material/download:"}
-    with st.container(horizontal=True):
-        # the files are only made when somebody asks for them
-        document = lambda: json.dumps(view.a.to_dict(), ensure_ascii=False)  # noqa: E731
-        st.download_button("Groups as JSON", document, "groups.json", "application/json", key="json", **shared)
-        rows = lambda: shown.to_csv(index=False)  # noqa: E731
-        st.download_button("Groups as CSV", rows, "groups.csv", "text/csv", key="csv", **shared)
+        }
+    }
+    alt = f"Groups of {alignment_name(view.a)}: kind, texts, tokens and bytes"
+    if whole or len(shown) <= ROWS:
+        _table(shown, "group_table", alt, **settings)
+        return
+    pages, now = page_of_row(shown["group"].tolist(), view.pinned, ROWS)
+    if st.session_state.get("table_follows") != (view.pinned, tuple(kinds)):
+        st.session_state["table_follows"] = (view.pinned, tuple(kinds))
+        if view.pinned is not None or kinds:
+            st.session_state["group_page"] = now + 1
+    st.session_state["group_page"] = min(st.session_state.get("group_page") or 1, pages)
+    place = st.empty()
+    page = st.pagination(pages, key="group_page") - 1
+    part = shown.iloc[page * ROWS : (page + 1) * ROWS]
+    rows = part["group"].tolist()
+    if view.pinned in rows:
+        settings["selection_default"] = {"selection": {"rows": [rows.index(view.pinned)]}}
+    with place:
+        _table(part, f"group_table_{page}_{view.pinned if view.pinned in rows else ''}", alt, **settings)
 
 
-def _selectable_table(table: pd.DataFrame, key: str, alt: str, **settings: Any) -> None:
+def _table(table: pd.DataFrame, key: str, alt: str, **settings: Any) -> None:
     """A table whose column `group` is pinned when a row is chosen."""
     groups = table["group"].tolist()
 
@@ -112,25 +145,26 @@ def _selectable_table(table: pd.DataFrame, key: str, alt: str, **settings: Any) 
         on_select=selected,
         selection_mode="single-row",
         hide_index=True,
-        height=360,
+        height=min(ROW_PIXELS * (len(table) + 1) + 3, ROW_PIXELS * (ROWS + 1) + 3),
         alt=alt,
         **settings,
     )
 
 
 def _metrics(view: View) -> None:
-    text = view.a.student.text
-    rates = {m.name: loaders.rates(view.student, view.teacher, m.name, text) for m in methods.aligning()}
-    truth = rates["sedi"]  # its default compares bytes: the components of span overlap
+    found = view.every_method()
+    rates = {name: loaders.rates(one) for name, one in found.items()}
+    truth = loaders.rates(loaders.truth(view.student, view.teacher, view.a.student.text))
+    if len(view.a.student.text) > EVERY_METHOD_CHARACTERS:
+        st.caption("The text is long, so only the two chosen methods are measured.")
     left, right = st.columns([4, 4], gap="medium")
     with left:
         st.plotly_chart(metric_bars(rates, truth), key="bars", alt="Main rates of every method", config=PLOT)
         sizes = size_histogram(view.a)
         st.plotly_chart(sizes, key="sizes", alt="Number of groups by size and kind", config=PLOT)
     with right:
-        st.dataframe(
-            metric_table(rates, truth), key="rates", hide_index=True, height=420, alt="All metrics of every method"
-        )
+        alt = "All metrics of every method"
+        st.dataframe(metric_table(rates, truth), key="rates", hide_index=True, height=600, alt=alt)
 
 
 def _disagreements(view: View) -> None:
@@ -138,15 +172,16 @@ def _disagreements(view: View) -> None:
     if b is None or found is None:
         st.info("Both methods are the same; choose another one under “compared with”.", icon=":material/call_split:")
         return
+    names = alignment_name(a), alignment_name(b)
     if not len(found.differing):
-        st.success(f"{a.method} and {b.method} make the same groups on this text.", icon=":material/check_circle:")
+        st.success(f"{names[0]} and {names[1]} make the same groups on this text.", icon=":material/check_circle:")
         return
     st.caption(
         f"{len(found.differing)} stretches differ. Boundary F1 {found.boundary_f1:.3f}; {100 * found.share:.1f} % of "
-        f"student tokens lie outside them. student ~ teacher in every pair."
+        f"student tokens lie outside them. Each bracket is a group, student ~ teacher; │ parts its tokens."
     )
     table = disagreements(a, b, found.differing)
-    _selectable_table(table, "difference_table", f"Stretches where {a.method} and {b.method} differ")
+    _table(table, "difference_table", f"Stretches where {names[0]} and {names[1]} differ")
 
 
 def _jump(group: int) -> None:

@@ -209,8 +209,9 @@ function nextChip(root, button, key) {
   if (key === "ArrowLeft") return same[at - 1];
   if (key === "Home") return same[0];
   if (key === "End") return same.at(-1);
+  // every other key keeps its meaning: Enter and space press the button, Tab leaves
+  if (key !== (side === "student" ? "ArrowUp" : "ArrowDown")) return null;
   const other = side === "student" ? "teacher" : "student";
-  if ((key === "ArrowUp") !== (side === "student")) return null;
   return root.querySelector(`.chip[data-side="${other}"][data-g="${button.dataset.g}"]`);
 }
 

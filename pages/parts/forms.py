@@ -11,25 +11,27 @@ from ctkd_core.options import Option
 
 
 def option_fields(
-    options: Iterable[Option], values: Mapping[str, Any], prefix: str, columns: int = 3
+    options: Iterable[Option], values: Mapping[str, Any], prefix: str, columns: int = 3, in_url: bool = False
 ) -> dict[str, Any]:
     """Draw one widget for each option and return the values by name; `values` are what the widgets start with.
 
-    `prefix` keeps the keys of several forms apart.
+    `prefix` keeps the keys of several forms apart. `in_url`: the address bar holds what isn't at its default.
     """
     cells = st.columns(columns)
     found = {}
     for k, option in enumerate(options):
         with cells[k % columns]:
-            found[option.name] = option_field(option, values.get(option.name, option.default), prefix)
+            found[option.name] = option_field(option, values.get(option.name, option.default), prefix, in_url)
     return found
 
 
-def option_field(option: Option, value: Any, prefix: str) -> Any:
+def option_field(option: Option, value: Any, prefix: str, in_url: bool = False) -> Any:
     """One widget, by the option's kind; its help says where the default comes from."""
     label = option.name.replace("_", " ") + (f" ({option.unit})" if option.unit else "")
     hint = option.help + (f"  \nDefault from: {option.source}." if option.source else "")
     shared: dict[str, Any] = {"key": f"{prefix}_{option.name}", "help": hint}
+    if in_url:
+        shared["bind"] = "query-params"
     match option.kind:
         case "bool":
             return st.toggle(label, value=bool(value), **shared)

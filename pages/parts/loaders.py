@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from ctkd_core import doctor
+from ctkd_core import doctor, methods
+from ctkd_core import evidence as models
 from ctkd_core.alignment import Alignment, align
 from ctkd_core.doctor import Problem
 from ctkd_core.encoding import Tokenizer, load_tokenizer
-from ctkd_core.errors import CtkdError
+from ctkd_core.errors import CtkdError, TokenizerError
+from ctkd_core.evidence import Evidence
 from ctkd_core.figures.curves import downsample_values
 from ctkd_core.figures.tables import shown_groups
 from ctkd_core.figures.words import gib
@@ -29,29 +32,85 @@ SPARKLINE_POINTS = 40
 
 
 def tokenizers() -> tuple[Tokenizer, Tokenizer]:
-    """Student and teacher of the bar above. Raises TokenizerError."""
+    """Student and teacher of the bar above. Raises TokenizerError that names the fault of each."""
+    found, faults = [], []
     with st.spinner("Loading tokenizers; a first conversion takes some seconds", show_time=True):
-        student, teacher = state.pair()
-        return load_tokenizer(student), load_tokenizer(teacher)
+        for source in dict.fromkeys(state.pair()):
+            try:
+                found.append(load_tokenizer(source))
+            except TokenizerError as fault:
+                faults.append(str(fault))
+    if faults:
+        raise TokenizerError("  \n".join(faults))
+    return found[0], found[-1]
 
 
-def aligned(student: Tokenizer, teacher: Tokenizer, method: str, text: str) -> Alignment:
-    """The alignment by `method`, from the cache when it was asked for before."""
-    return _aligned(student, teacher, method, text)[0]
+@dataclass(frozen=True)
+class Chosen:
+    """A method as it is chosen on a page: its variant, and the alignment options that aren't at their default."""
+
+    method: str
+    variant: str = "clean"
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def aligned(
+    student: Tokenizer, teacher: Tokenizer, chosen: Chosen, text: str, evidence: Evidence | None = None
+) -> Alignment:
+    """The alignment, from the cache when it was asked for before. `evidence` serves methods that weigh by it."""
+    needs = set(methods.get(chosen.method).needs)
+    used = evidence if needs & {"entropy", "space_probability"} else None
+    return _aligned(student, teacher, chosen, text, used)[0]
 
 
 # The tokenizers are part of the value: an entry keeps them alive, so an `id` can't come to mean another one.
-@st.cache_resource(max_entries=24, show_spinner=False, hash_funcs={Tokenizer: id})
-def _aligned(student: Tokenizer, teacher: Tokenizer, method: str, text: str) -> tuple[Alignment, Tokenizer, Tokenizer]:
-    return align(text, student=student, teacher=teacher, method=method), student, teacher
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Tokenizer: id, Evidence: id, Chosen: repr})
+def _aligned(
+    student: Tokenizer, teacher: Tokenizer, chosen: Chosen, text: str, evidence: Evidence | None
+) -> tuple[Alignment, Tokenizer, Tokenizer, Evidence | None]:
+    found = align(
+        text,
+        student=student,
+        teacher=teacher,
+        method=chosen.method,
+        variant=chosen.variant,
+        student_entropy=evidence and evidence.student_entropy,
+        teacher_entropy=evidence and evidence.teacher_entropy,
+        teacher_space_probability=evidence and evidence.teacher_space_probability,
+        **dict(chosen.options),
+    )
+    return found, student, teacher, evidence
 
 
-def rates(student: Tokenizer, teacher: Tokenizer, method: str, text: str) -> dict[str, float]:
-    """`Alignment.metrics()` of one method."""
-    return _rates(aligned(student, teacher, method, text))[0]
+def evidence(text: str, student: Tokenizer, teacher: Tokenizer) -> Evidence | None:
+    """What the models said of this text, None when they weren't asked."""
+    if models.problem(text, teacher):
+        return None
+    file = models.job(text, student, teacher).folder / models.FILE
+    try:
+        stamp = file.stat().st_mtime_ns
+    except OSError:
+        return None
+    return _evidence(str(file), stamp)
 
 
-@st.cache_resource(max_entries=24, show_spinner=False, hash_funcs={Alignment: id})
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _evidence(file: str, stamp: int) -> Evidence | None:
+    del stamp  # part of the key: a new file is read anew
+    return models.read(Path(file))
+
+
+def truth(student: Tokenizer, teacher: Tokenizer, text: str) -> Alignment:
+    """The components of span overlap on bytes, which every method is measured against."""
+    return aligned(student, teacher, Chosen("sedi"), text)  # its default compares bytes
+
+
+def rates(alignment: Alignment) -> dict[str, float]:
+    """`Alignment.metrics()`, kept."""
+    return _rates(alignment)[0]
+
+
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Alignment: id})
 def _rates(alignment: Alignment) -> tuple[dict[str, float], Alignment]:
     return alignment.metrics(), alignment
 

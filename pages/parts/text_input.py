@@ -10,8 +10,9 @@ from ctkd_core.errors import CtkdError
 from pages.parts import state
 from pages.parts.uploads import upload_tokenizer
 
-# Longer texts are analysed whole, but not put into the text field.
+# Longer texts are analysed whole; the text field shows them part by part.
 EDITABLE_CHARACTERS = 20_000
+PART_CHARACTERS = 4_000
 DEFAULT = next(iter(TEXTS))
 
 
@@ -33,17 +34,11 @@ def text_input() -> str:
         with st.popover("Upload a text", icon=":material/upload_file:"):
             st.file_uploader("UTF-8 text, at most 1 MB", key="text_file", max_upload_size=2, on_change=_uploaded)
         upload_tokenizer()
-        if hint := note():
-            st.caption(f"Look for: {state.plain(hint)}", width="stretch")
     if problem := st.session_state.pop("text_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
     text: str = st.session_state["typed"]
     if len(text) > EDITABLE_CHARACTERS:
-        st.info(
-            f"This text has {len(text):,} characters. All of it is analysed; the picture below shows it page by page.",
-            icon=":material/article:",
-        )
-        return text
+        return _part_of(text)
     return st.text_area(
         "Text to align",
         key="typed",
@@ -52,6 +47,37 @@ def text_input() -> str:
         label_visibility="collapsed",
         placeholder="Type or paste a text, then press Ctrl+Enter.",
     )
+
+
+def _part_of(text: str) -> str:
+    """A field with one part of a long text; an edit changes this part and keeps the rest. Returns the whole."""
+    parts = -(-len(text) // PART_CHARACTERS)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(
+            f"This text has {len(text):,} characters. All of it is analysed; the field shows it part by part, the "
+            "picture page by page.",
+            width="content",
+        )
+        st.session_state["text_part"] = min(st.session_state.get("text_part") or 1, parts)
+        part = st.pagination(parts, key="text_part", max_visible_pages=5)
+    start = (part - 1) * PART_CHARACTERS
+    st.session_state["typed_part"] = text[start : start + PART_CHARACTERS]
+    st.text_area(
+        f"Part {part} of {parts} of the text",
+        key="typed_part",
+        height=110,
+        on_change=_part_edited,
+        args=(text, start),
+        label_visibility="collapsed",
+    )
+    return text
+
+
+def _part_edited(text: str, start: int) -> None:
+    st.session_state["text"] = state.OWN
+    part = st.session_state["text_part"]
+    _keep(text[:start] + st.session_state["typed_part"] + text[start + PART_CHARACTERS :])
+    st.session_state["text_part"] = part
 
 
 def reset_text() -> None:
@@ -88,6 +114,7 @@ def _show(text: str) -> None:
     st.session_state["typed"] = text
     state.pin(None)
     st.session_state["chip_page"] = 1
+    st.session_state.pop("text_part", None)
 
 
 def _chosen() -> None:

@@ -9,11 +9,13 @@ VIEWS = {
     "": "[data-testid=stMetric], .st-key-group_card, h1",
     "/align": ".ctkd .chip",
     "/align?method=cdm&against=sedi&group=3&tab=Path": ".js-plotly-plot",
+    "/align?method=cdm&against=sedi&group=3&tab=Graph": ".st-key-graph .js-plotly-plot",
+    "/align?method=cdm&against=sedi&group=3&tab=Disagreements": "[data-testid=stDataFrame]",
     "/vocabulary?map=exact": ".st-key-density_click .js-plotly-plot",
     "/vocabulary?map=exact&panel=Neighbours&token=2": ".st-key-graph .js-plotly-plot",
     "/pair": ".st-key-domain_bars .js-plotly-plot",
     "/pair?look=Chat+templates&student=qwen": "[data-testid=stCode]",
-    "/pair?look=Special+tokens": "[data-testid=stDataFrame]",
+    "/pair?look=Special+tokens": "[data-testid=stDataFrame]:visible",
     "/runs": ".st-key-first_run, [data-testid=stDataFrame]",
 }
 

@@ -37,11 +37,14 @@ def test_cost_matrix_window_and_overview_for_dtw():
     at = opened("align", tab="Path", method="cdm", group="9")
     found = figures(at)
     window = next(spec for title, spec in found.items() if title.startswith("Local cost"))
-    assert [t["type"] for t in window["data"]] == ["heatmap", "scatter", "scatter", "scatter", "scattergl"]
-    assert max(len(json.dumps(spec)) for spec in found.values()) < 2 * 2**20
+    assert len(found) == 1  # one figure: window and whole text together
+    names = [t.get("name") for t in window["data"]]
+    assert names == [None, "groups", "pinned", "path", "cells", None, "whole path"]  # no strips: nobody asked
+    assert len(json.dumps(window)) < 2 * 2**20
+    assert {"group", "student", "teacher", "local", "accumulated"} <= set(at.dataframe[0].value.columns)
     at.button_group(key="cost").set_value("accumulated").run()
     assert any(title.startswith("Accumulated cost") for title in figures(at))
-    assert "constant" in texts(at)  # no logits: the weights are said to be constant
+    assert "All entropy weights are constant" in texts(at)
 
 
 def test_methods_without_costs_show_their_boundaries():
@@ -87,7 +90,7 @@ def test_a_long_text_is_drawn_in_pages():
     assert f"of {data['total']}; all of them are analysed" in texts(at)
 
 
-@pytest.mark.parametrize("tab", ["Groups", "Metrics", "Disagreements"])
+@pytest.mark.parametrize("tab", ["Groups", "Metrics", "Disagreements", "Export"])
 def test_only_the_open_tab_computes(tab):
     at = opened("align", tab=tab, method="cdm", against="sedi")
     assert not at.exception
@@ -97,6 +100,7 @@ def test_only_the_open_tab_computes(tab):
 
 def test_groups_can_be_filtered_by_kind():
     at = opened("align", tab="Groups")
+    at.toggle(key="whole_table").set_value(True).run()
     everything = at.dataframe[0].value
     at.button_group(key="kinds").set_value(["1-n"]).run()
     shown = at.dataframe[0].value
@@ -195,11 +199,11 @@ def test_a_megabyte_is_analysed_whole_and_drawn_in_part():
     text = ("The year 2024 had 366 days, and 201 keepers crossed the naïve tide. " * 16_000)[:980_000]
     at.file_uploader(key="text_file").set_value(("long.txt", text.encode(), "text/plain")).run()
     assert not at.exception
-    assert f"{len(text):,} characters" in at.info[0].value
+    assert f"{len(text):,} characters" in texts(at)
     assert chips(at)["total"] > 100_000
     assert len(json.dumps(chips(at))) < 100_000
     assert all(len(json.dumps(spec)) < 2 * 2**20 for spec in figures(at).values())
-    assert len(at.text_area) == 0
+    assert at.text_area(key="typed_part").value == text[:4000]
 
 
 def test_script_tokens_are_text():

@@ -1,0 +1,66 @@
+"""Variants and options of the two methods that are compared; the address bar holds what isn't at its default."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ctkd_core import methods
+from ctkd_core.errors import CtkdError, unknown
+from ctkd_core.method_row import Method
+from ctkd_core.options import Option
+from pages.parts import state
+from pages.parts.forms import option_fields
+from pages.parts.loaders import Chosen
+from pages.parts.text_input import note
+
+
+def chosen_methods() -> tuple[Chosen, Chosen]:
+    """Draw both popovers and the sample's note; method A and the one it is compared with, variants and options."""
+    a, b = state.method_names()
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        chosen = _choose(methods.get(a), "a"), _choose(methods.get(b), "b")
+        if hint := note():
+            st.caption(f"Look for: {state.plain(hint)}", width="content")
+    return chosen
+
+
+def _choose(row: Method, side: str) -> Chosen:
+    if not row.align_options and len(row.variants) < 2:
+        return Chosen(row.name)
+    key = f"{side}_{row.name}"
+    _tell_unknown(row, key)
+    word = row.name if side == "a" else f"{row.name} (compared)"
+    with st.popover(f"Options of {word}", icon=":material/tune:"):
+        variant = row.variants[0]
+        if len(row.variants) > 1:
+            variant = st.selectbox("variant", row.variants, key=f"{key}_variant", bind="query-params")
+            st.caption(state.plain(row.variant_note))
+        given = _fields(row.align_options, key)
+    defaults = {option.name: option.default for option in row.align_options}
+    changed = tuple(sorted((name, value) for name, value in given.items() if value != defaults[name]))
+    try:
+        row.resolve_align(dict(changed), CtkdError)
+    except CtkdError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        changed = ()
+    return Chosen(row.name, variant, changed)
+
+
+def _tell_unknown(row: Method, key: str) -> None:
+    """Name what the address asks for in vain, before the widgets drop it silently."""
+    known = {"variant": row.variants} | {o.name: o.choices for o in row.align_options if o.kind == "choice"}
+    for name, choices in known.items():
+        asked = st.query_params.get(f"{key}_{name}")
+        if asked and asked not in choices:
+            problem = unknown(f"{name} of {row.name!r}", asked[:80], choices)
+            st.warning(f"The address names something unknown: {state.plain(str(problem))}", icon=":material/link_off:")
+
+
+def _fields(options: tuple[Option, ...], key: str) -> dict[str, object]:
+    common = [option for option in options if not option.advanced]
+    advanced = [option for option in options if option.advanced]
+    given = option_fields(common, {}, key, columns=1, in_url=True) if common else {}
+    if advanced:
+        st.caption("Rarely changed")
+        given |= option_fields(advanced, {}, key, columns=1, in_url=True)
+    return given
