@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from ctkd_core.alignment.released.cdm import alignment_lists, merge_groups, merged_logits
 from ctkd_core.errors import ProjectionError
 from ctkd_core.losses.released import cdm as loss
-from ctkd_core.vocabulary import contextual
+from ctkd_core.vocabulary import released_contextual as contextual
 
 
 def test_the_inverse_map_keeps_the_last_source_and_never_id_0():
@@ -46,15 +48,24 @@ def test_an_unmapped_source_takes_the_nearest_candidate_of_its_row_below_the_thr
 
 
 def test_the_released_term_is_a_divergence_at_tau_1_only():
-    rng = np.random.default_rng(0)
-    p, q = rng.normal(size=(2, 5, 8))
-    np.testing.assert_allclose(loss.slot_terms(p, q, 1.0).sum(axis=1), loss.kl(p, q))
+    p, q = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(loss.slot_terms(p, q, 1.0).sum(dim=1), loss.kl(p, q))
     assert (loss.kl(p, q) > 0).all()
-    np.testing.assert_allclose(loss.kl(p, p), 0, atol=1e-12)
-    assert np.abs(loss.slot_terms(p, p, 0.8).sum(axis=1)).max() > 0.01
+    torch.testing.assert_close(loss.kl(p, p), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert loss.slot_terms(p, p, 0.8).sum(dim=1).abs().max() > 0.01
 
 
 def test_slots_without_a_partner_have_no_mass():
-    row = loss.slots(np.array([[1.0, 2.0, 3.0]]), np.array([[2, 0]]), np.array([[True, False]]))
+    row = loss.slots(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[2, 0]]), torch.tensor([[True, False]]))
     assert row.tolist() == [[3.0, loss.NOTHING]]
-    assert np.exp(loss.log_softmax(row)).tolist() == [[1.0, 0.0]]
+    assert row.softmax(dim=-1).tolist() == [[1.0, 0.0]]
+
+
+def test_merge_matrices_are_the_twofold_means():
+    rng = np.random.default_rng(0)
+    pairs = np.array([[0, 0], [0, 1], [1, 2], [2, 2], [2, 3], [3, 4]], dtype=np.int32)
+    z_s, z_t = rng.normal(size=(4, 6)), rng.normal(size=(5, 7))
+    of_student, of_teacher = alignment_lists(pairs, 4, 5)
+    expected = merged_logits(z_s, z_t, of_student, merge_groups(of_teacher))
+    for factor, z, merged in zip(loss.merge_matrices(pairs, 4, 5), (z_s, z_t), expected):
+        np.testing.assert_allclose(factor @ z, merged, rtol=1e-12)

@@ -97,3 +97,24 @@ def metric_table(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str,
 
 def _shown(value: float, is_share: bool) -> str:
     return f"{100 * value:.1f} %" if is_share else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+# Metrics that need the models' candidates: key of `logit_metrics` and `sequence_match_rate`, title, meaning.
+LOGIT_METRICS = (
+    ("vocabulary_match_rate", "candidates matched", "teacher candidates that a student token equals"),
+    ("vocabulary_match_rate_weighted", "the same by probability", "weighted by what the teacher gives them"),
+    ("top1_accuracy", "top-1 accuracy", "best teacher candidate, rewritten, is the student's own next token"),
+    ("migration_collision_rate", "collisions", "rewritten candidates of a row that land on one student token"),
+    ("cdm_sequence_match_rate", "groups with equal text", "our reading of CDM's figure 2: blanks deleted"),
+)
+
+
+def logit_table(rates: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """One row a metric that rests on the models' candidates, one column a method; as percentages."""
+    import pandas as pd
+
+    rows = []
+    for key, title, meaning in LOGIT_METRICS:
+        shares = {method: _shown(float(found[key]), True) for method, found in rates.items()}
+        rows.append({"metric": title} | shares | {"meaning": meaning})
+    return pd.DataFrame(rows)

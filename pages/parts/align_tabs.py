@@ -9,7 +9,7 @@ import streamlit as st
 from ctkd_core.figures.dtw import TITLES, dtw_figure, dtw_table
 from ctkd_core.figures.graph import component, component_figure, component_table
 from ctkd_core.figures.groups import size_histogram, staircase, staircase_table
-from ctkd_core.figures.metrics import metric_bars, metric_table
+from ctkd_core.figures.metrics import logit_table, metric_bars, metric_table
 from ctkd_core.figures.tables import disagreements, kind_counts, page_of_row
 from ctkd_core.figures.words import alignment_name
 from pages.parts import loaders, state
@@ -165,6 +165,19 @@ def _metrics(view: View) -> None:
     with right:
         alt = "All metrics of every method"
         st.dataframe(metric_table(rates, truth), key="rates", hide_index=True, height=600, alt=alt)
+    _logit_metrics(view)
+
+
+def _logit_metrics(view: View) -> None:
+    """What the bundled teacher's candidates add to the numbers of the two chosen methods."""
+    if view.evidence is None:
+        st.caption("Ask the models for the rates that need logits: matched candidates, top-1 accuracy, collisions.")
+        return
+    found = {
+        alignment_name(one): loaders.logit_rates(one, view.evidence, view.student, view.teacher) for one in view.shown
+    }
+    st.markdown(f"**With the teacher's {view.evidence.teacher_top_ids.shape[1]} best candidates of every row**")
+    st.dataframe(logit_table(found), key="logit_rates", hide_index=True, alt="Metrics that rest on logits")
 
 
 def _disagreements(view: View) -> None:

@@ -115,6 +115,22 @@ def _rates(alignment: Alignment) -> tuple[dict[str, float], Alignment]:
     return alignment.metrics(), alignment
 
 
+def logit_rates(alignment: Alignment, evidence: Evidence, student: Tokenizer, teacher: Tokenizer) -> dict[str, float]:
+    """Metrics of one alignment that rest on the models' candidates, kept."""
+    return _logit_rates(alignment, evidence, student, teacher)[0]
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs={Alignment: id, Evidence: id, Tokenizer: id})
+def _logit_rates(
+    alignment: Alignment, evidence: Evidence, student: Tokenizer, teacher: Tokenizer
+) -> tuple[dict[str, float], Alignment, Evidence]:
+    from ctkd_core.logit_metrics import logit_metrics, sequence_match_rate
+
+    candidates = evidence.teacher_top_ids, evidence.teacher_top_logprobs
+    found = logit_metrics(alignment, *candidates, student, teacher) | sequence_match_rate(alignment)
+    return found, alignment, evidence
+
+
 def group_rows(a: Alignment, b: Alignment | None) -> pd.DataFrame:
     """`figures.tables.shown_groups`, kept: a long text has many groups."""
     return _group_rows(a, b)[0]

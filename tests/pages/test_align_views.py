@@ -197,3 +197,15 @@ def test_export_offers_three_files():
     at = opened("align", tab="Export", method="cdm")
     labels = [b.label for b in at.get("download_button")]
     assert labels == ["Alignment as JSON", "Groups as CSV", "Report as HTML (5 MB)"]
+
+
+def test_metrics_with_logits_appear_once_the_models_have_answered():
+    before = opened("align", tab="Metrics", against="cdm")
+    assert not any("candidates matched" in str(t.value.to_numpy()) for t in before.dataframe)
+    answer(TEXTS["prose"].text)
+    at = opened("align", tab="Metrics", against="cdm")
+    assert not at.exception
+    (table,) = [t.value for t in at.dataframe if "candidates matched" in t.value["metric"].tolist()]
+    assert {"sedi", "cdm"} <= set(table.columns)
+    share = table.set_index("metric").loc["candidates matched", "sedi"]
+    assert 0 < float(share.removesuffix(" %")) <= 100

@@ -7,17 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers
 
+from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary import MAPS, project
-from ctkd_core.vocabulary._nearest_kernels import plain_distance
 from ctkd_core.vocabulary.nearest import nearest
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 # few symbols make ties and near misses; some strings go past one machine word of 64
-BYTES = st.binary(max_size=7).map(lambda b: bytes(x % 5 + 97 for x in b)) | st.integers(60, 70).map(
-    lambda n: b"ab" * (n // 2) + b"c" * (n % 3)
+SHORT = st.binary(max_size=7).map(lambda b: bytes(x % 5 + 97 for x in b))
+LONG = st.builds(
+    lambda n, b: (b"ab" * n)[: n - len(b)] + b,
+    st.sampled_from([60, 63, 64, 65, 70, 127, 128, 129, 193]),
+    st.binary(max_size=40).map(lambda b: bytes(x % 3 + 97 for x in b)),
 )
+BYTES = SHORT | LONG
 CHARS = st.text(alphabet="ab é🦙\U0010ffff", max_size=6)
 
 
@@ -50,16 +56,16 @@ def brute(query, targets, ties):
 )
 def test_equal_to_comparing_every_pair(queries, data, ties):
     strings = CHARS if queries and isinstance(queries[0], str) else BYTES
-    targets = data.draw(st.lists(strings, max_size=25, unique=True))
+    targets = data.draw(st.lists(strings, max_size=25))
     found = nearest(queries, targets, ties)
     for k, query in enumerate(queries):
         assert (found.target[k], found.distance[k]) == brute(query, targets, ties), (query, targets)
 
 
-@given(st.lists(st.integers(0, 3), max_size=9), st.lists(st.integers(0, 3), max_size=9))
-def test_the_slow_way_for_long_strings_is_the_edit_distance(a, b):
-    x, y = np.array(a, dtype=np.int32), np.array(b, dtype=np.int32)
-    assert plain_distance(x, y) == Levenshtein.distance(a, b)
+@settings(max_examples=150)
+@given(st.lists(st.integers(0, 2), max_size=260), st.lists(st.integers(0, 2), max_size=260))
+def test_strings_of_several_machine_words(a, b):
+    assert nearest([bytes(a)], [bytes(b)]).distance[0] == Levenshtein.distance(a, b)
 
 
 @pytest.mark.parametrize("pair", ["bytes", "bytes-metaspace", "wordpiece"])
@@ -130,3 +136,46 @@ def test_refusals():
     with pytest.raises(ProjectionError, match="student"):
         project(student, student, method="nearest", direction="studnt")
     assert MAPS["nearest"].variants == ("clean", "released")
+
+
+def odd_vocabulary() -> Tokenizer:
+    """Holes at 1, 3 and 4, bytes that aren't text, and "ab" twice: merged, and added as it is written."""
+    model = models.BPE({"a": 0, "b": 2, "ab": 5, "Ãĥ": 6, "ÿ": 8, "Ã": 9, "ĥ": 10}, [("a", "b"), ("Ã", "ĥ")])
+    backend = Backend(model)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_tokens(["<ab>"])
+    tokenizer = Tokenizer.from_backend(backend, "odd", source="tests", licence="none")
+    table = tokenizer.all_token_bytes()
+    table[tokenizer.id_of("<ab>") or 0] = b"ab"  # what a second spelling of the same bytes comes to
+    return tokenizer
+
+
+@pytest.mark.parametrize("ties", ["prefix", "first", "length"])
+@pytest.mark.parametrize("unit", ["byte", "char"])
+def test_holes_duplicates_and_bytes_that_are_no_text(ties, unit):
+    odd, other = odd_vocabulary(), tiny_byte_level(300, 1)
+    assert [i for i, b in enumerate(odd.all_token_bytes()) if not b] == [1, 3, 4]
+    for student, teacher in ((odd, other), (other, odd)):
+        p = project(student, teacher, method="nearest", ties=ties, unit=unit)
+        written = [i for i, b in enumerate(student.all_token_bytes()) if b and i not in student.special_ids]
+        assert np.flatnonzero(p.fan_out()).tolist() == written
+        assert (p.column_load()[[i for i, b in enumerate(teacher.all_token_bytes()) if not b]] == 0).all()
+        assert p.row_sum_error < 1e-6
+    both = [i for i, b in enumerate(odd.all_token_bytes()) if b == b"ab"]
+    assert len(both) == 2
+    assert project(other, odd, method="nearest").column_load()[both[1]] == 0
+    assert nearest([b"abc"], [b"x", b"ab", b"ab"], "prefix").target[0] == 1, "of equal spellings the lower id is found"
+    ff = next(i for i, b in enumerate(odd.all_token_bytes()) if b == b"\xff")
+    assert other.token_bytes(int(project(odd, other, method="nearest").matrix[ff].indices[0])) == b"\xff"
+
+
+def test_logits_wider_than_the_tokenizer():
+    student, teacher = tiny_byte_level(400, 3), tiny_byte_level(300, 1)
+    p = project(student, teacher, method="nearest")
+    wide = p.widen(448, 320)
+    assert wide.shape == (448, 320)
+    assert (wide.matrix[: student.n_ids, : teacher.n_ids] != p.matrix).nnz == 0
+    assert wide.matrix.nnz == p.matrix.nnz
+    with pytest.raises(ProjectionError, match="399"):
+        p.widen(student.n_ids - 1, 320)
