@@ -35,7 +35,7 @@ PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 NAMES = (
     *("sft", "torch sft", "forward-kl", "torch forward-kl", "uld", "torch uld", "sedi"),
     *("gold", "trl gold", "uld-groups", "trl uld-groups", "xtoken-pkl", "torch xtoken-pkl", "xtoken-hkl"),
-    *("torch xtoken-hkl", "multilevel_ot", "alm"),
+    *("torch xtoken-hkl", "multilevel_ot", "alm", "cdm", "mined"),
 )
 MATCHED = 109_566  # exact pairs of Llama 3 and Qwen3; the others map to two pieces
 
@@ -175,6 +175,28 @@ def _alm(student, teacher, batch):
     return alm.alm_objective(student, teacher, batch, chunks_of(batch), rule, (masks[0], masks[1]), 0.5).loss
 
 
+def _mined(student, teacher, batch):
+    """Every row whose token has one partner is copied, some four in five."""
+    import torch
+
+    from ctkd_core.losses import mined
+    from ctkd_core.losses._mined_rows import sole_partners
+    from ctkd_core.losses.base import response_rows
+
+    rows, partner = response_rows(batch.student_labels), sole_partners(batch).flatten()[:-1]
+    facing = torch.where(partner >= 0, partner, -1)[: len(rows)]
+    ids = torch.from_numpy(_nearest(student.shape[-1], teacher.shape[-1]))
+    source = mined.Source(teacher, facing, torch.ones(len(rows)), ids)
+    return mined.mined_objective(student, batch, rows, [source], mined.Target(2.0, "sum", 0), 0.5, 1.0).loss
+
+
+@lru_cache(maxsize=1)
+def _nearest(vs: int, vt: int):
+    from ctkd_core.losses.mined import heaviest_rows
+
+    return heaviest_rows(_map(vs, vt)[0])
+
+
 def _trl(hybrid: bool):
     def run(student, teacher, batch):
         import _peers
@@ -210,6 +232,8 @@ GROUPED = {
     "torch xtoken-hkl": _plain_hkl,
     "multilevel_ot": _ours("multilevel_ot"),
     "alm": _alm,
+    "cdm": _ours("cdm", mapped=True, threshold=0.0),
+    "mined": _mined,
 }
 PLAIN = {"torch sft": _plain_sft, "torch forward-kl": _plain_kl, "torch uld": _plain_uld}
 

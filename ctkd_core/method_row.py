@@ -30,7 +30,8 @@ class Method:
     idea: str  # one line
     formula: str  # LaTeX
     cannot_see: str  # what this method is blind to, one or two sentences
-    # of "logits", "entropy", "space_probability", "top_k", "hidden_states", "projection", "pairs", "groups"
+    # of "logits", "entropy", "space_probability", "top_k", "hidden_states", "projection", "pairs", "groups",
+    # "same_tokenizer"
     needs: tuple[str, ...] = ()
     aligner: str | None = None
     alignment_of: str = ""  # the row whose alignment this one uses; lists of alignments name it once

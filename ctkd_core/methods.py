@@ -8,6 +8,8 @@ This file is data and may be long; what a row is stands in `method_row.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.method_row import VARIANTS, Method, load
 from ctkd_core.options import Option
@@ -108,6 +110,78 @@ _ROWS = (
         loss="ctkd_core.losses.sft:sft_loss",
     ),
     Method(
+        name="kd",
+        title="KD (same tokenizer)",
+        paper="Hinton et al., 2015, arXiv 1503.02531; divergences of later papers",
+        url="https://arxiv.org/abs/1503.02531",
+        idea="With one tokenizer on both sides, compare the two next-token distributions position by position.",
+        formula=r"L=\lambda\,\mathrm{CE}+(1-\lambda)\,\tfrac1n\sum_i D\bigl(q_i\,\|\,p_i\bigr)",
+        cannot_see="A teacher with another tokenizer: it is refused, since its ids mean other tokens.",
+        needs=("logits", "same_tokenizer"),
+        loss="ctkd_core.losses.same:kd_loss",
+        loss_options=(
+            _CE_WEIGHT,
+            Option(
+                "divergence",
+                "choice",
+                "forward_kl",
+                "How two distributions are compared.",
+                choices=(
+                    *("forward_kl", "reverse_kl", "jsd", "skewed_forward_kl", "skewed_reverse_kl", "adaptive_kl"),
+                    "tvd",
+                ),
+                source="Hinton et al.: forward KL",
+            ),
+            _TEMPERATURE,
+            Option(
+                "beta",
+                "float",
+                0.5,
+                "With jsd: weight of the teacher in the mixture; 0 is the forward KL, 1 the reverse KL.",
+                low=0.0,
+                high=1.0,
+                source="TRL's GKD trainer: 0.5",
+            ),
+            Option(
+                "skew",
+                "float",
+                0.1,
+                "With the skewed KLs: share of the first distribution that is mixed into the second.",
+                low=0.0,
+                high=1.0,
+                source="DistiLLM: 0.1",
+            ),
+            Option(
+                "tail_mass",
+                "float",
+                0.5,
+                "With adaptive_kl: the teacher's least probable tokens up to this mass are the tail.",
+                low=0.0,
+                high=1.0,
+                source="public code of adaptive KL: 0.5",
+                advanced=True,
+            ),
+            Option(
+                "top_k",
+                "int",
+                0,
+                "Compare the teacher's k most probable tokens only, both sides scaled to 1 there; 0 compares all.",
+                low=0,
+                high=1_000_000,
+                source="X-Token's released code does so for teachers with the student's tokenizer",
+                advanced=True,
+            ),
+            Option(
+                "tau_squared",
+                "bool",
+                False,
+                "Multiply the divergence by temperature squared, which keeps the size of its gradient.",
+                source="Hinton et al. multiply, most programs for language models don't",
+                advanced=True,
+            ),
+        ),
+    ),
+    Method(
         name="uld",
         title="ULD: Universal Logit Distillation",
         paper="Boizard et al., 2024, arXiv 2402.12030",
@@ -154,13 +228,19 @@ _ROWS = (
         title="CDM: Contextual Dynamic Mapping",
         paper="Chen et al., Findings of ACL 2025, arXiv 2502.11104",
         url="https://arxiv.org/abs/2502.11104",
-        idea="Dynamic time warping over token strings; mismatches cost more where a model is uncertain.",
-        formula=r"D_{ij}=\mathrm{Lev}(a_i,b_j)\,w^T_i w^S_j+\min(D_{i-1,j-1},D_{i-1,j},D_{i,j-1})",
+        idea=(
+            "Dynamic time warping over token strings, where mismatches cost more if a model is uncertain; then each "
+            "side's likeliest tokens, mapped by spelling, are compared."
+        ),
+        formula=(
+            r"D_{ij}=\mathrm{Lev}(a_i,b_j)\,w^T_i w^S_j+\min(D_{i-1,j-1},D_{i-1,j},D_{i,j-1}),\quad "
+            r"L=\tfrac{\tau^2}{2}\bigl[\mathrm{KL}_{K_T}(p_T\|p_S)+\mathrm{KL}_{K_S}(p_T\|p_S)\bigr]"
+        ),
         cannot_see=(
             "That several pieces together spell one token: costs compare single pieces, so a long word against "
-            "its pieces is often cut in the wrong place."
+            "its pieces is often cut in the wrong place. And what probability lies outside the mapped candidates."
         ),
-        needs=("logits", "entropy", "pairs", "groups"),
+        needs=("logits", "entropy", "top_k", "projection", "pairs", "groups"),
         aligner="ctkd_core.alignment.dtw:cdm",
         align_options=(
             Option(
@@ -172,10 +252,63 @@ _ROWS = (
             ),
             _WINDOW,
         ),
+        loss="ctkd_core.losses.cdm:cdm_loss",
+        loss_options=(
+            replace(
+                _CE_WEIGHT,
+                source="DSKD, whose port takes the mean over groups; released command line: 0.9, mean over slots",
+            ),
+            replace(_TEMPERATURE, default=0.8, source="released command line: 0.8 (student only)"),
+            Option(
+                "top_k",
+                "int",
+                100,
+                "Most probable tokens of each side that are compared.",
+                low=1,
+                high=1024,
+                source="released code: 100",
+            ),
+            Option(
+                "threshold",
+                "float",
+                0.3,
+                "Largest edit distance over both lengths that makes two spellings partners; 0: equal tokens only.",
+                low=0.0,
+                high=1.0,
+                source="released code: 0.3",
+            ),
+            Option(
+                "merge",
+                "choice",
+                "mean",
+                "Logits of a group: the mean of its rows, or its last row, where both sides have read the same text.",
+                choices=("mean", "last"),
+                source="released code: mean",
+            ),
+            Option(
+                "normaliser",
+                "choice",
+                "groups",
+                "Mean over groups, or divided by the 2K slots of a group besides.",
+                choices=("groups", "slots"),
+                source="released code: slots; its port in DSKD: groups",
+                advanced=True,
+            ),
+            Option(
+                "realign",
+                "bool",
+                False,
+                "Align anew at every step, with weights from both models' entropies; else the alignment made from the "
+                "strings alone is used.",
+                source="paper: entropy weights; ours: precomputed with constant weights",
+                advanced=True,
+            ),
+        ),
         variants=("clean", "released"),
         variant_note=(
-            "released: rows that share an alignment list are grouped and groups may overlap; clean: connected "
-            "components of the path, each row used once."
+            "released: rows that share an alignment list are grouped and groups may overlap; the two halves share one "
+            "soft-max with the models' roles swapped in the second, and only the student is tempered. Clean: connected "
+            "components of the path, each row used once; two divergences, both sides tempered, times tau squared."
         ),
     ),
     Method(
@@ -184,7 +317,10 @@ _ROWS = (
         paper="Wan et al., ICLR 2024 (FuseLLM), arXiv 2401.10491",
         url="https://arxiv.org/abs/2401.10491",
         idea="Dynamic time warping with plain edit distance; only one-to-one pairs of equal tokens are copied.",
-        formula=r"D_{ij}=\mathrm{Lev}(a_i,b_j)+\min(D_{i-1,j-1},D_{i-1,j},D_{i,j-1})",
+        formula=(
+            r"D_{ij}=\mathrm{Lev}(a_i,b_j)+\min(D_{i-1,j-1},D_{i-1,j},D_{i,j-1}),\quad "
+            r"L=\tfrac1N\Bigl[\sum_{\text{usable}}\mathrm{KL}(W^{\top}p_T\|p_S)-\sum_{\text{others}}\log p_S(y)\Bigr]"
+        ),
         cannot_see=(
             "That several pieces together spell one token, and whether a pair of equal tokens stands at the same place "
             "of the text; everywhere else the teacher is not asked at all."
@@ -211,10 +347,58 @@ _ROWS = (
             ),
             _WINDOW,
         ),
+        loss="ctkd_core.losses.mined:mined_loss",
+        loss_options=(
+            _CE_WEIGHT,
+            replace(_TEMPERATURE, default=2.0, source="DSKD's form: 2; FuseLLM: 1, teacher only"),
+            Option(
+                "accept",
+                "choice",
+                "soft",
+                "Which one-to-one pairs are copied. hard: equal strings; map: the map says so (DSKD); soft: either.",
+                choices=("soft", "hard", "map"),
+                source="FuseLLM: soft",
+            ),
+            Option(
+                "byte_exact",
+                "bool",
+                True,
+                "A pair counts only where both tokens end at the same byte: both rows then predict the same text.",
+                source="ours; the released programs do not ask that",
+            ),
+            Option(
+                "many_to_one",
+                "choice",
+                "sum",
+                "Several teacher tokens on one student token: add them up, take the largest, or the first.",
+                choices=("sum", "max", "first"),
+                source="ours: sum; released: first",
+            ),
+            Option(
+                "top_k",
+                "int",
+                0,
+                "Copy only the teacher's largest k logits; 0 copies all of them.",
+                low=0,
+                high=4096,
+                source="FuseLLM: 10; DSKD: all",
+            ),
+            Option(
+                "fallback_weight",
+                "float",
+                1.0,
+                "Weight of the rows that copy nothing; their target is the text's next token.",
+                low=0.0,
+                high=10.0,
+                source="released programs: 1",
+            ),
+        ),
         variants=("clean", "released"),
         variant_note=(
-            "released: vocabulary strings are compared byte by byte and a pair may end at different bytes; clean: the "
-            "tokens' text is compared and usable pairs end at the same byte."
+            "released: vocabulary strings are compared byte by byte, a pair may end at different bytes, and the first "
+            "of several teacher tokens stays; FuseLLM's rows (accept soft, hard) learn their own token instead of the "
+            "next where nothing is copied, DSKD's (map) learn it at the temperature. Clean: usable pairs end at the "
+            "same byte, the fallback is plain cross-entropy on the next token."
         ),
     ),
     Method(

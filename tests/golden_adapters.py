@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 
 from ctkd_core.alignment import costs, dtw, spans
 from ctkd_core.alignment.released import cdm as released_cdm
@@ -19,7 +20,7 @@ from ctkd_core.alignment.released import tokenkit as released_tokenkit
 from ctkd_core.errors import AlignmentError
 from ctkd_core.losses.released import cdm as released_loss
 from ctkd_core.token_bytes import byte_alphabet, token_bytes_from_strings
-from ctkd_core.vocabulary import contextual
+from ctkd_core.vocabulary import released_contextual as contextual
 
 Case = dict[str, Any]
 
@@ -27,10 +28,6 @@ SKIPPED: dict[str, dict[str, str]] = {
     "alignment": {
         "spacy_alignments": "another product's character diff of the surface strings; no method here works that way",
     },
-    "divergences": dict.fromkeys(
-        ("adaptive_kl_per_token", "adaptive_kl_sum"),
-        "arrives with the methods that weigh head and tail of the distribution",
-    ),
     "dskd": dict.fromkeys(
         (
             *("t2s_attention", "s2t_attention", "t2s_ce_loss", "t2s_kd_loss", "s2t_kd_loss", "t2s_correct"),
@@ -207,7 +204,8 @@ def _cdm(case: Case) -> dict[str, Any]:
     plain = _costs(student, teacher, np.ones(len(student)), np.ones(len(teacher)))
     of_student, of_teacher = released_cdm.alignment_lists(pairs, len(student), len(teacher))
     groups = released_cdm.merge_groups(of_teacher)
-    merged_student, merged_teacher = released_cdm.merged_logits(z_s, z_t, of_student, groups)
+    factors = released_loss.merge_matrices(pairs, len(student), len(teacher))
+    merged_student, merged_teacher = (factor @ z for factor, z in zip(factors, (z_s, z_t)))
     out = {
         "entropy_teacher": h_t.tolist(),
         "entropy_student": h_s.tolist(),
@@ -240,9 +238,9 @@ def _cdm_vocabulary(case: Case, student: np.ndarray, teacher: np.ndarray) -> dic
     top_s, top_t = contextual.top_ids(student, k), contextual.top_ids(teacher, k)
     one = contextual.complete_rows(top_t, top_s, forward, names_t, names_s, threshold)
     two = contextual.complete_rows(top_s, one.source, backward, names_s, names_t, threshold)
-    t1, s1 = (released_loss.slots(z, ids, one.target != 0) for z, ids in ((teacher, one.source), (student, one.target)))
-    t2, s2 = (released_loss.slots(z, ids, two.target != 0) for z, ids in ((teacher, two.target), (student, two.source)))
-    target, compared = np.hstack([t1, s2]), np.hstack([s1, t2])
+    z_s, z_t = torch.from_numpy(student), torch.from_numpy(teacher)
+    target, compared, share = released_loss.both_passes(z_s, z_t, forward, (names_s, names_t), k, threshold)
+    (t1, s2), (s1, t2) = target.chunk(2, dim=1), compared.chunk(2, dim=1)
     terms = released_loss.slot_terms(target, compared, tau)
     return {
         "static_tea2stu": forward.tolist(),
@@ -255,7 +253,7 @@ def _cdm_vocabulary(case: Case, student: np.ndarray, teacher: np.ndarray) -> dic
         "dynamic_pairs_s2t": [list(pair) for pair in two.found],
         "dir2_student_ids": two.source.tolist(),
         "dir2_teacher_ids": two.target.tolist(),
-        "unmasked_rate": 1 - (one.unmapped_share + two.unmapped_share) / 2,
+        "unmasked_rate": share,
         "aligned_teacher_logits_released_order": target.tolist(),
         "aligned_student_logits_released_order": compared.tolist(),
         "kd_loss_released_sum_over_numel": float(terms.mean()),

@@ -14,6 +14,7 @@ _KINDS = {
     "skewed_forward_kl": "skewed_forward_kl",
     "skewed_reverse_kl": "skewed_reverse_kl",
     "js_divergence": "jsd",
+    "adaptive_kl": "adaptive_kl",
 }
 
 
@@ -33,7 +34,10 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     skew = options["skew_lambda"]
     result: dict[str, Any] = {}
     for name, kind in _KINDS.items():
-        value = divergence(kind, s, t, temperature=temperature, teacher_temperature=teacher, skew=skew)
+        value = divergence(
+            kind, s, t, temperature=temperature, teacher_temperature=teacher, skew=skew,
+            tail_mass=options["adaptive_kl_alpha"],
+        )  # fmt: skip
         result[f"{name}_per_token"] = value.tolist()
         result[f"{name}_sum"] = float(value[kept].sum())
     return result

@@ -71,7 +71,7 @@ def test_presets_and_flags() -> None:
 
 def test_another_method_starts_from_its_own_defaults() -> None:
     changed = config("-m", "uld")
-    assert changed.method_options == {"ce_weight": 0.5, "temperature": 1.0, "pairing": "positional"}
+    assert changed.method_options == {"ce_weight": 0.5, "temperature": 1.0, "pairing": "positional", "top_k": 0}
 
 
 @pytest.mark.parametrize("kind", ["json", "yaml"])
@@ -90,8 +90,8 @@ def test_config_file_and_overrides(tmp_path: Path, kind: str) -> None:
     ("words", "expected"),
     [
         (["--preset", "quik"], "did you mean 'quick'?"),
-        (["-m", "sedo"], "did you mean 'sedi'?"),
-        (["-m", "cdm"], "has no loss"),
+        (["-m", "sedo"], "did you mean 'sedi'"),
+        (["-m", "gold-greedy"], "has no loss"),
         (["--steps", "0"], "'steps' takes a whole number"),
         (["--steps", "many"], "'steps' takes a whole number"),
         (["-o", "topk=3"], "did you mean 'top_k'?"),

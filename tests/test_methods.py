@@ -14,6 +14,7 @@ from ctkd_core.options import Option
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 NEEDS = {"logits", "entropy", "space_probability", "top_k", "hidden_states", "projection", "pairs", "groups"}
+NEEDS |= {"same_tokenizer"}
 ROWS = list(METHODS.values())
 
 

@@ -45,8 +45,12 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
         checks.append(_student(config))
     if len(pair) == 2:
         checks.append(_special_tokens(pair["student"], pair["teacher"]))
+        checks += _vocabularies(config.method, "teacher", pair["student"], pair["teacher"])
         checks.append(_disk(config, pair["student"].n_ids, runs_dir))
         checks.append(_memory(config, pair["student"].n_ids, pair["teacher"].n_ids))
+    checks += _further(config, pair.get("student"))
+    if config.on_policy_share:
+        checks.append(_on_policy(config, pair.get("student")))
     checks.append(_device(config))
     return checks
 
@@ -99,6 +103,45 @@ def _special_tokens(student: Tokenizer, teacher: Tokenizer) -> Check:
     return Check("special tokens", True, f"Responses end in {ends}, which face each other.{uneven}")
 
 
+def _vocabularies(method: str, who: str, student: Tokenizer, teacher: Tokenizer) -> list[Check]:
+    """For a method that wants one tokenizer on both sides: whether it has that."""
+    if "same_tokenizer" not in methods.get(method).needs:
+        return []
+    from ctkd_core.same_vocabulary import vocabulary_difference
+
+    fault = vocabulary_difference(student, teacher)
+    if fault:
+        return [Check(f"one tokenizer ({who})", False, f"method {method!r} needs one: {fault}")]
+    return [Check(f"one tokenizer ({who})", True, "Both sides give every id to the same token.")]
+
+
+def _further(config: RunConfig, student: Tokenizer | None) -> list[Check]:
+    """The tokenizers and weights of further teachers."""
+    from ctkd_core.distill import teacher
+    from ctkd_core.distill.further import further_teachers
+
+    checks = []
+    for number, entry in enumerate(further_teachers(config.teachers), start=2):
+        found: dict[str, Tokenizer] = {}
+        who = f"teacher {number}"
+        checks.append(_tokenizer(who, entry.teacher, found))
+        if student is not None and who in found:
+            checks += _vocabularies(entry.method, who, student, found[who])
+        source = teacher.weights_source(entry.teacher, entry.teacher_path)
+        checks.append(_weights(who, source) if source != "bundled" else _bundled(who))
+    return checks
+
+
+def _on_policy(config: RunConfig, student: Tokenizer | None) -> Check:
+    share = f"The student writes {config.on_policy_share:.0%} of the batches"
+    if student is not None and student.eos_id is None:
+        return Check("on-policy", False, f"{share}, but its tokenizer has no end-of-text token.", fatal=False)
+    if config.student_model == "scratch":
+        detail = f"{share}, but from random weights it writes noise at first."
+        return Check("on-policy", False, detail, "Train without on_policy_share first.", fatal=False)
+    return Check("on-policy", True, f"{share}, up to {config.on_policy_max_new_tokens} tokens each.")
+
+
 def _data(config: RunConfig) -> Check:
     def look() -> str:
         from ctkd_core.distill.data import load_split
@@ -113,10 +156,14 @@ def _teacher(config: RunConfig) -> Check:
     from ctkd_core.distill import teacher
 
     source = teacher.teacher_source(config)
-    if source != "bundled":
-        return _weights("teacher", source)
+    return _weights("teacher", source) if source != "bundled" else _bundled("teacher")
+
+
+def _bundled(who: str) -> Check:
+    from ctkd_core.distill import teacher
+
     if teacher.is_prepared():
-        return Check("teacher", True, "SmolLM2-135M-Instruct is ready.")
+        return Check(who, True, "SmolLM2-135M-Instruct is ready.")
 
     def look() -> str:
         from ctkd_core import catalog
@@ -124,7 +171,7 @@ def _teacher(config: RunConfig) -> Check:
         catalog.teacher_gguf()
         return "SmolLM2-135M-Instruct will be converted once (about 20 s)."
 
-    return _guarded("teacher", "", look)
+    return _guarded(who, "", look)
 
 
 def _student(config: RunConfig) -> Check:
@@ -145,7 +192,10 @@ def _weights(role: str, source: str) -> Check:
     if looks_like_hub:
         return Check(role, True, f"{source} will be looked for on the model hub when the run starts.", fatal=False)
     return Check(
-        role, False, f"there's no folder {source!r}.", f"Set {role}_path to a folder or hub id of its weights."
+        role,
+        False,
+        f"there's no folder {source!r}.",
+        f"Set {role if ' ' not in role else 'its teacher'}_path to a folder or hub id of its weights.",
     )
 
 

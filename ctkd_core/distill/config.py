@@ -10,65 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from ctkd_core import methods
+from ctkd_core.distill.further import parse_teachers
+from ctkd_core.distill.run_options import RUN_OPTIONS, STUDENT_MODELS
 from ctkd_core.errors import RunError, unknown
-from ctkd_core.options import Option
 
 CONFIG_VERSION = 1  # of the file format: a reader refuses a newer one instead of misreading it
-STUDENT_MODELS = ("scratch", "transplant", "pretrained")
-
-RUN_OPTIONS: tuple[Option, ...] = (
-    Option("student", "str", "deepseek", "Student tokenizer: a catalog name, hub id, folder or tokenizer.json."),
-    Option("teacher", "str", "smollm2", "Teacher tokenizer: a catalog name, hub id, folder or tokenizer.json."),
-    Option("method", "choice", "sedi", "How the teacher is asked.", choices=tuple(m.name for m in methods.training())),
-    Option("variant", "choice", "clean", "Clean reading or the released program.", choices=methods.VARIANTS),
-    Option(
-        "student_model",
-        "choice",
-        "transplant",
-        "scratch: a small new model; transplant: the teacher's body with embeddings moved to the student's "
-        "tokenizer; pretrained: the model at student_path.",
-        choices=STUDENT_MODELS,
-    ),
-    Option("student_path", "str", "", "Folder or hub id of a pretrained student.", advanced=True),
-    Option(
-        "teacher_path",
-        "str",
-        "",
-        "Folder or hub id of the teacher's weights; empty: the bundled model for smollm2, else the teacher's source.",
-        advanced=True,
-    ),
-    Option("data", "str", "bundled", "bundled, or a JSONL or Parquet file with text, prompt/completion or messages."),
-    Option("template", "choice", "plain", "How prompts are written.", choices=("plain", "none"), advanced=True),
-    Option("steps", "int", 40, "Optimiser steps.", low=1, high=1_000_000),
-    Option("batch_size", "int", 8, "Samples in one forward pass.", low=1, high=4096),
-    Option("accumulation", "int", 1, "Forward passes in one optimiser step.", low=1, high=1024, advanced=True),
-    Option("learning_rate", "float", 2e-4, "Highest learning rate.", low=0.0, high=1.0),
-    Option("warmup", "float", 0.1, "Share of the steps in which the learning rate rises.", low=0.0, high=1.0),
-    Option("weight_decay", "float", 0.0, "Decoupled weight decay.", low=0.0, high=1.0, advanced=True),
-    Option("max_length", "int", 64, "Longer samples are cut.", low=8, high=131_072, unit="tokens on either side"),
-    Option("seed", "int", 0, "Seed of weights, order and dropout.", low=0, high=2**31 - 1),
-    Option("eval_samples", "int", 48, "Held-out samples for bits per byte; 0: none.", low=0, high=100_000),
-    Option("eval_every", "int", 0, "Evaluate every so many steps; 0: before and after only.", low=0, high=1_000_000),
-    Option("sample_prompts", "int", 4, "Held-out prompts that both models complete.", low=0, high=64),
-    Option("sample_tokens", "int", 16, "Longest completion.", low=1, high=512, unit="tokens", advanced=True),
-    Option("save_every", "int", 0, "Checkpoint every so many steps; 0: at the end only.", low=0, high=1_000_000),
-    Option("keep_checkpoints", "int", 1, "Older checkpoints are removed.", low=1, high=100, advanced=True),
-    Option("save_student", "bool", True, "Keep the trained student as a folder of its own.", advanced=True),
-    Option("hidden_size", "int", 256, "Width of a scratch student.", low=8, high=8192, advanced=True),
-    Option("layers", "int", 4, "Layers of a scratch student.", low=1, high=128, advanced=True),
-    Option("device", "str", "auto", "auto, cpu, mps, cuda or cuda:1.", advanced=True),
-    Option(
-        "precision",
-        "choice",
-        "auto",
-        "Arithmetic; auto: bfloat16 on CUDA that has it, else float32.",
-        choices=("auto", "fp32", "bf16"),
-        advanced=True,
-    ),
-    Option("threads", "int", 0, "CPU threads; 0: all cores.", low=0, high=1024, advanced=True),
-    Option("name", "str", "", "A name for people; nothing depends on it."),
-)
 _OPTIONS = {option.name: option for option in RUN_OPTIONS}
+
+
+# Fields that came after the first runs were kept.
+_LATER = (
+    *("on_policy_share", "on_policy_temperature", "on_policy_top_p", "on_policy_max_new_tokens"),
+    *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
+)
 
 
 def _default(name: str) -> Any:
@@ -81,6 +35,7 @@ class RunConfig:
 
     method_options  loss options of the method (see `ctkd_core.METHODS[method].loss_options`)
     align_options   alignment options of the method
+    teachers        further teachers, a list of tables with the fields of `further.FurtherTeacher`
 
     Raises RunError for a value that's out of range, an unknown method or an unknown option.
     """
@@ -109,6 +64,14 @@ class RunConfig:
     save_every: int = _default("save_every")
     keep_checkpoints: int = _default("keep_checkpoints")
     save_student: bool = _default("save_student")
+    on_policy_share: float = _default("on_policy_share")
+    on_policy_temperature: float = _default("on_policy_temperature")
+    on_policy_top_p: float = _default("on_policy_top_p")
+    on_policy_max_new_tokens: int = _default("on_policy_max_new_tokens")
+    teacher_weight: float = _default("teacher_weight")
+    teacher_mix: str = _default("teacher_mix")
+    teacher_score: str = _default("teacher_score")
+    teacher_alpha: float = _default("teacher_alpha")
     hidden_size: int = _default("hidden_size")
     layers: int = _default("layers")
     device: str = _default("device")
@@ -117,6 +80,7 @@ class RunConfig:
     name: str = _default("name")
     method_options: Mapping[str, Any] = field(default_factory=dict)
     align_options: Mapping[str, Any] = field(default_factory=dict)
+    teachers: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         for option in RUN_OPTIONS:
@@ -132,8 +96,10 @@ class RunConfig:
         row.check_variant(self.variant, RunError)
         object.__setattr__(self, "method_options", row.resolve_loss(dict(self.method_options), RunError))
         object.__setattr__(self, "align_options", row.resolve_align(dict(self.align_options), RunError))
+        object.__setattr__(self, "teachers", parse_teachers(self.teachers))
         _check_student(self)
         _check_device(self.device)
+        _check_asking(self)
 
     @property
     def needs_teacher(self) -> bool:
@@ -142,7 +108,10 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the content of config.json."""
-        return {"version": CONFIG_VERSION} | asdict(self)
+        data = {"version": CONFIG_VERSION} | asdict(self)
+        # Left out where they say nothing: a config of before they existed keeps its fingerprint.
+        untouched = [name for name in _LATER if data[name] == _later_default(name)]
+        return {key: value for key, value in data.items() if key not in untouched}
 
     @property
     def fingerprint(self) -> str:
@@ -252,6 +221,24 @@ def _check_student(config: RunConfig) -> None:
 def scratch_heads(hidden_size: int) -> int:
     """Attention heads of a scratch student: 64 wide where that divides the width."""
     return max(1, hidden_size // 64)
+
+
+def _check_asking(config: RunConfig) -> None:
+    if config.needs_teacher:
+        return
+    if config.on_policy_share > 0.0:
+        raise RunError(
+            f"method {config.method!r} asks no teacher, so it can't learn from text that the student wrote; "
+            "set on_policy_share to 0 or choose another method."
+        )
+    if config.teachers:
+        raise RunError(
+            f"method {config.method!r} asks no teacher; with further teachers, give the first one a method that does."
+        )
+
+
+def _later_default(name: str) -> Any:
+    return () if name == "teachers" else _default(name)
 
 
 def _check_device(device: str) -> None:

@@ -53,6 +53,14 @@ def model_sizes(config: RunConfig, student_vocab: int, teacher_vocab: int) -> tu
     return ModelSize(teacher.body, student_vocab * width, student_vocab), teacher
 
 
+def further_sizes(config: RunConfig) -> list[ModelSize]:
+    """The further teachers; one that can't be looked at is taken for the bundled one."""
+    return [
+        _folder_size(entry["teacher_path"] or entry["teacher"]) or ModelSize(*BUNDLED_TEACHER, 49_152)
+        for entry in config.teachers
+    ]
+
+
 def _folder_size(source: str) -> ModelSize | None:
     """Size of the model in a folder, from its config and the bytes of its weights; None without such a folder."""
     if not source:  # not the current folder, which may hold a model by chance
@@ -75,7 +83,11 @@ def estimate_seconds(config: RunConfig, student_vocab: int = 129_280, teacher_vo
     tokens = config.batch_size * _tokens(config)
     step = 2 * student.total * tokens / (FORWARD_SHARE * speed) + 4 * student.total * tokens / (BACKWARD_SHARE * speed)
     if config.needs_teacher:
-        step += 2 * teacher.total * tokens * 1.2 / (FORWARD_SHARE * speed)
+        asked = [teacher, *further_sizes(config)]
+        step += sum(2 * size.total * tokens * 1.2 / (FORWARD_SHARE * speed) for size in asked)
+    # One token at a time, the weights are read anew for each: about three times the operations' own time.
+    drawn = config.on_policy_share * config.batch_size * config.on_policy_max_new_tokens * 3
+    step += 2 * student.total * drawn / (FORWARD_SHARE * speed)
     step = config.accumulation * step + 28 * student.total / OPTIMISER_BYTES_PER_SECOND + CLIP_AND_REST_SECONDS
     scored = config.eval_samples * _tokens(config)
     written = config.sample_prompts * config.sample_tokens * 3
@@ -91,9 +103,16 @@ def estimate_bytes(config: RunConfig, student_vocab: int = 129_280, teacher_voca
     positions = config.batch_size * config.max_length
     parts = {
         "student": 16 * student.total,
-        "teacher": 4 * teacher.total if config.needs_teacher or config.eval_samples else 0,
+        "teacher": (4 * teacher.total if config.needs_teacher or config.eval_samples else 0)
+        + sum(4 * size.total for size in further_sizes(config)),
         # The logits, their gradient, and one more copy inside the head's backward pass.
-        "logits": 4 * positions * (3 * student.vocabulary + (teacher.vocabulary if config.needs_teacher else 0)),
+        "logits": 4
+        * positions
+        * (
+            3 * student.vocabulary
+            + (teacher.vocabulary if config.needs_teacher else 0)
+            + sum(size.vocabulary for size in further_sizes(config))
+        ),
         "other": 900_000_000,  # libraries, tokenizers, activations of short samples
     }
     return parts | {"total": sum(parts.values())}

@@ -20,8 +20,9 @@ from ctkd_core.errors import RunError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from ctkd_core.distill.on_policy import Lesson
+    from ctkd_core.distill.teacher import LiveTeacher
     from ctkd_core.encoding import Tokenizer
-    from ctkd_core.losses.batch import AlignedSample
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Session:
     split: Split
     student_model: PreTrainedModel
     teacher_model: PreTrainedModel | None
+    teachers: list[LiveTeacher]
     teacher_texts: list[str] | None = None
     teacher_bits: float | None = None
 
@@ -141,7 +143,7 @@ def _bits(session: Session, model: PreTrainedModel, tokenizer: Tokenizer, exampl
 
 def _load(run: Run, config: RunConfig, keeper: StatusKeeper, stop_asked: Callable[[], bool], device: str) -> Session:
     from ctkd_core.distill.students import build_student
-    from ctkd_core.distill.teacher import load_teacher
+    from ctkd_core.distill.teacher import check_width, live_teachers, load_teacher
     from ctkd_core.encoding import load_tokenizer
 
     keeper.update(message="Loading tokenizers and data.")
@@ -152,7 +154,7 @@ def _load(run: Run, config: RunConfig, keeper: StatusKeeper, stop_asked: Callabl
     teacher_model = load_teacher(config, device) if _wants_teacher(config) else None
     student_model = build_student(config, student, teacher, teacher_model)
     student_model.to(device)  # type: ignore[arg-type]
-    _check_width(teacher_model, teacher)
+    check_width(teacher_model, teacher)
     return Session(
         run=run,
         config=config,
@@ -165,6 +167,7 @@ def _load(run: Run, config: RunConfig, keeper: StatusKeeper, stop_asked: Callabl
         split=split,
         student_model=student_model,
         teacher_model=teacher_model,
+        teachers=live_teachers(config, teacher, teacher_model, device),
     )
 
 
@@ -180,50 +183,30 @@ def _wants_teacher(config: RunConfig) -> bool:
     return config.needs_teacher or config.student_model == "transplant" or config.eval_samples > 0
 
 
-def _check_width(model: PreTrainedModel | None, tokenizer: Tokenizer) -> None:
-    from ctkd_core.distill.students import embedding_rows
-
-    if model is None:
-        return
-    rows = embedding_rows(model)
-    if rows < tokenizer.n_ids:
-        raise RunError(
-            f"the teacher has {rows} embedding rows but its tokenizer {tokenizer.name!r} has ids up to "
-            f"{tokenizer.n_ids - 1}: it would be fed another model's ids. Name the tokenizer that belongs to it."
-        )
-
-
-def _align(session: Session) -> list[AlignedSample]:
-    """Every training example under both tokenizers, aligned once. Examples without a token to learn are left out."""
-    from ctkd_core.losses.batch import align_sample
+def _align(session: Session) -> list[Lesson]:
+    """Every training example under all tokenizers, aligned once. Examples without a token to learn are left out."""
+    from ctkd_core.distill.on_policy import Lesson
+    from ctkd_core.distill.teacher import align_all
 
     config = session.config
-    samples = []
+    lessons = []
     for number, example in enumerate(session.split.train):
         if number % 256 == 0:
             session.say(f"Aligning {number} of {len(session.split.train)} samples.")
-        sample = align_sample(
-            example.prompt,
-            example.completion,
-            session.student,
-            session.teacher,
-            config.method,
-            config.max_length,
-            variant=config.variant,
-            **config.align_options,
-        )
-        if sample.n_learnt > 0 and len(sample.groups):
-            samples.append(sample)
-    if not samples:
+        samples = align_all(session.teachers, session.student, example.prompt, example.completion, config.max_length)
+        if samples[0].n_learnt > 0 and all(len(s.groups) for s in samples):
+            lessons.append(Lesson(example.prompt, samples))
+    if not lessons:
         raise RunError(f"max_length {config.max_length} cuts every sample before its response; raise it.")
-    return samples
+    return lessons
 
 
 def _fit(session: Session, resume_from: Path | None) -> int:
-    from ctkd_core.distill.trainer import DistillTrainer, RunCallback
+    from ctkd_core.distill.callback import RunCallback
+    from ctkd_core.distill.trainer import DistillTrainer
 
     config = session.config
-    samples = _align(session)
+    lessons = _align(session)
     callback = RunCallback(
         write=session.metrics.write,
         note=session.keeper.note,
@@ -234,9 +217,9 @@ def _fit(session: Session, resume_from: Path | None) -> int:
     trainer = DistillTrainer(
         session.student_model,
         config,
-        samples,
-        (session.student, session.teacher),
-        session.teacher_model if config.needs_teacher else None,
+        lessons,
+        session.student,
+        session.teachers,
         session.run.dir / "checkpoints",
         [callback],
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,113 @@ from ctkd_core.errors import CtkdError, RunError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from ctkd_core.encoding import Encoding, Tokenizer
+    from ctkd_core.losses.batch import AlignedSample
+
 Progress = Callable[[float, str], None]  # share done 0..1, what is being done
 BUNDLED = "smollm2"
+
+
+@dataclass(frozen=True, eq=False)
+class LiveTeacher:
+    """A teacher while a run trains: its tokenizer, its frozen model (None: it isn't asked), and how it is asked."""
+
+    tokenizer: Tokenizer
+    model: PreTrainedModel | None
+    method: str
+    variant: str = "clean"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    align_options: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    name: str = ""
+
+
+def align_all(
+    teachers: Sequence[LiveTeacher],
+    student: Tokenizer,
+    prompt: str,
+    completion: str,
+    max_length: int,
+    student_response: Encoding | None = None,
+    ended: bool = True,
+) -> tuple[AlignedSample, ...]:
+    """One text aligned with every teacher by its own method; the student's side is the same in all of them."""
+    from ctkd_core.losses.batch import align_sample
+
+    return tuple(
+        align_sample(
+            prompt,
+            completion,
+            student,
+            teacher.tokenizer,
+            teacher.method,
+            max_length,
+            variant=teacher.variant,
+            student_response=student_response,
+            ended=ended,
+            **teacher.align_options,
+        )
+        for teacher in teachers
+    )
+
+
+def live_teachers(
+    config: RunConfig, tokenizer: Tokenizer, model: PreTrainedModel | None, device: str = "cpu"
+) -> list[LiveTeacher]:
+    """The run's teacher (already loaded) and the further ones; models from one source are loaded once.
+
+    Raises RunError where one can't be loaded or doesn't fit its tokenizer.
+    """
+    from ctkd_core.distill.further import further_teachers
+    from ctkd_core.encoding import load_tokenizer
+
+    first = LiveTeacher(
+        tokenizer,
+        model if config.needs_teacher else None,
+        config.method,
+        config.variant,
+        config.method_options,
+        config.align_options,
+        config.teacher_weight,
+        config.teacher,
+    )
+    found, loaded = [first], {teacher_source(config): model}
+    for entry in further_teachers(config.teachers):
+        source = weights_source(entry.teacher, entry.teacher_path)
+        if loaded.get(source) is None:
+            loaded[source] = load_frozen(source, device)
+        own = load_tokenizer(entry.teacher)
+        check_width(loaded[source], own)
+        taken = {t.name for t in found}
+        name = entry.name or entry.teacher
+        name = next(n for n in (name, *(f"{name}-{k}" for k in range(2, 99))) if n not in taken)
+        found.append(
+            LiveTeacher(
+                own,
+                loaded[source],
+                entry.method,
+                entry.variant,
+                entry.method_options,
+                entry.align_options,
+                entry.weight,
+                name,
+            )
+        )
+    return found
+
+
+def check_width(model: PreTrainedModel | None, tokenizer: Tokenizer) -> None:
+    """Raise RunError where a teacher has fewer embedding rows than its tokenizer has ids."""
+    from ctkd_core.distill.students import embedding_rows
+
+    if model is None:
+        return
+    rows = embedding_rows(model)
+    if rows < tokenizer.n_ids:
+        raise RunError(
+            f"the teacher has {rows} embedding rows but its tokenizer {tokenizer.name!r} has ids up to "
+            f"{tokenizer.n_ids - 1}: it would be fed another model's ids. Name the tokenizer that belongs to it."
+        )
 
 
 def prepare(progress: Progress | None = None) -> Path:
@@ -64,9 +170,14 @@ def is_prepared(folder: Path | None = None) -> bool:
 
 def teacher_source(config: RunConfig) -> str:
     """ "bundled", or the folder or hub id that the teacher's weights come from."""
-    if config.teacher_path:
-        return config.teacher_path
-    return "bundled" if config.teacher == BUNDLED else config.teacher
+    return weights_source(config.teacher, config.teacher_path)
+
+
+def weights_source(tokenizer: str, path: str) -> str:
+    """ "bundled", or where the weights come from that belong to this tokenizer; `path`, if given, says it."""
+    if path:
+        return path
+    return "bundled" if tokenizer == BUNDLED else tokenizer
 
 
 def load_teacher(config: RunConfig, device: str = "cpu", dtype: Any = None) -> PreTrainedModel:
@@ -74,7 +185,11 @@ def load_teacher(config: RunConfig, device: str = "cpu", dtype: Any = None) -> P
 
     `dtype`: torch dtype of its weights, default float32. Raises RunError when there's no such model.
     """
-    source = teacher_source(config)
+    return load_frozen(teacher_source(config), device, dtype)
+
+
+def load_frozen(source: str, device: str = "cpu", dtype: Any = None) -> PreTrainedModel:
+    """The frozen model behind "bundled", a folder or hub id."""
     model = load_model(prepare() if source == "bundled" else source, dtype, role="teacher")
     model.requires_grad_(False)
     return model.eval().to(device)

@@ -9,8 +9,7 @@ import json
 import math
 import os
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,54 +20,60 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from ctkd_core import methods
 from ctkd_core.alignment.base import KINDS
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.on_policy import Lesson, Sampling, on_policy, without_data
+from ctkd_core.distill.teacher import LiveTeacher, align_all
 from ctkd_core.errors import LossInputError, RunError
 from ctkd_core.losses import loss as method_loss
 from ctkd_core.losses import make_state
-from ctkd_core.losses.base import StateContext, States
+from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, collate
+from ctkd_core.losses.teachers import Guide, several
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.encoding import Encoding, Tokenizer
 
 FREE_BYTES = 500_000_000  # what a checkpoint must leave on the disk
 STATE = "loss_state"  # name of the submodule that holds what a loss learns
 
 
 class DistillTrainer(Trainer):
-    """Trainer whose loss is a method of the table.
+    """Trainer whose loss is a method of the table, or the mixed losses of several teachers.
 
-    `teacher` None: the method asks no teacher. What the loss itself learns (SeDi's omega) becomes a submodule of the
-    model, so that it is in the optimiser, in checkpoints and moves with the model.
+    A teacher without a model isn't asked. What a loss itself learns (SeDi's omega) becomes a submodule of the model, so
+    that it is in the optimiser, in checkpoints and moves with the model.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         config: RunConfig,
-        samples: Sequence[AlignedSample],
-        tokenizers: tuple[Tokenizer, Tokenizer],
-        teacher: PreTrainedModel | None,
+        lessons: Sequence[Lesson],
+        student: Tokenizer,
+        teachers: Sequence[LiveTeacher],
         output_dir: Path,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         self._config = config
-        self._teacher = teacher
-        self._options = dict(config.method_options)
+        self._student, self._teachers = student, list(teachers)
+        self._teacher = teachers[0].model
+        self._rows = [methods.get(t.method) for t in teachers]
+        self._sampling = Sampling.of(config)
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
-        self._row = methods.get(config.method)
         width = model.get_output_embeddings().weight.shape[0]
-        state = make_state(config.method, width, context=_context(model, teacher, tokenizers), **self._options)
-        if state is not None:
-            model.add_module(STATE, state)
+        for number, teacher in enumerate(teachers):
+            context = _context(model, teacher.model, (student, teacher.tokenizer))
+            state = make_state(teacher.method, width, context=context, **teacher.options)
+            if state is not None:
+                model.add_module(_state_name(number), state)
         self._parameters = sum(int(p.numel()) for p in model.parameters())
         super().__init__(
             model=model,
             args=training_arguments(config, output_dir, str(model.device)),
-            train_dataset=_Samples(samples),
-            data_collator=lambda batch: {"batch": collate(batch, *tokenizers)},
+            train_dataset=_Lessons(lessons),
+            data_collator=lambda chosen: {"lessons": chosen},
             callbacks=list(callbacks),
         )
         self.loss_is_scaled_for_ga = False  # a mean over one batch
@@ -81,40 +86,93 @@ class DistillTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002 - losses average over response rows themselves
     ) -> Any:
-        """The method's loss of one batch: logits [B, Ts, Vs] against the frozen teacher's [B, Tt, Vt]."""
-        batch: AlignedBatch = inputs["batch"].to(self.args.device)
+        """The loss of one batch: logits [B, Ts, Vs] against each frozen teacher's [B, Tt, Vt]."""
         plain = self.accelerator.unwrap_model(model)
-        logits, states = self._forward(model, plain, batch.student_ids, batch.student_attention)
-        teacher_logits, teacher_states = self._ask_teacher(batch)
+        lessons, facts = self._written(plain, inputs["lessons"])
+        batches = self._collate(lessons)
+        logits, states = self._forward(model, plain, batches[0].student_ids, batches[0].student_attention, self._rows)
         try:
-            out = method_loss(
-                self._config.method,
-                logits,
-                teacher_logits,
-                batch,
-                variant=self._config.variant,
-                state=getattr(plain, STATE, None),
-                student_states=states,
-                teacher_states=teacher_states,
-                **self._options,
-            )
+            out = self._loss(plain, logits, states, batches, bool(facts.get("on_policy")))
         except LossInputError as fault:
-            raise self._broken(batch, str(fault)) from fault
+            raise self._broken(batches[0], str(fault)) from fault
         value = float(out.loss.detach())
         if not math.isfinite(value):
-            raise self._broken(batch, f"the loss became {value}.")
-        self._note(value, out, batch)
+            raise self._broken(batches[0], f"the loss became {value}.")
+        self._note(value, out, batches, facts)
         return (out.loss, {"logits": logits}) if return_outputs else out.loss
 
+    def _written(self, plain: Any, lessons: list[Lesson]) -> tuple[list[Lesson], dict[str, float]]:
+        """The lessons, with the student's own completions where this batch is one that it writes."""
+        if not self._sampling.share:
+            return lessons, {}
+        step, part = self.state.global_step, len(self._parts)
+        if not self._sampling.chosen(step, part):
+            return lessons, {"on_policy": 0.0}
+        own_ids = not any("same_tokenizer" in row.needs for row in self._rows)
+        seed = self._sampling.seed_of(step, part, int(self.args.process_index))
+
+        def align(prompt: str, completion: str, response: Encoding | None, ended: bool) -> tuple[AlignedSample, ...]:
+            longest = self._config.max_length
+            return align_all(self._teachers, self._student, prompt, completion, longest, response, ended)
+
+        with self.accelerator.autocast():
+            return on_policy(plain, self._student, lessons, self._sampling, seed, align, own_ids)
+
+    def _collate(self, lessons: Sequence[Lesson]) -> list[AlignedBatch]:
+        """One batch for each teacher, on the device."""
+        sides = zip(*(lesson.samples for lesson in lessons))
+        return [
+            collate(samples, self._student, teacher.tokenizer).to(self.args.device)
+            for samples, teacher in zip(sides, self._teachers)
+        ]
+
+    def _loss(
+        self, plain: Any, logits: Tensor, states: States | None, batches: Sequence[AlignedBatch], own_words: bool
+    ) -> LossOutput:
+        guides = []
+        for number, (teacher, row, batch) in enumerate(zip(self._teachers, self._rows, batches)):
+            teacher_logits, teacher_states = self._ask_teacher(batch) if not number else self._ask(teacher, row, batch)
+            deep = "hidden_states" in row.needs
+            extras = {
+                "state": getattr(plain, _state_name(number), None),
+                "student_states": states if deep else None,
+                "teacher_states": teacher_states if deep else None,
+            }
+            options = without_data(row, teacher.options) if own_words else dict(teacher.options)
+            guides.append(
+                Guide(
+                    teacher.method,
+                    teacher_logits,
+                    batch,
+                    teacher.variant,
+                    options,
+                    extras,
+                    teacher.weight,
+                    teacher.name,
+                )
+            )
+        if len(guides) > 1:
+            config = self._config
+            return several(
+                guides, logits, weights=config.teacher_mix, score=config.teacher_score, alpha=config.teacher_alpha
+            )
+        (one,) = guides
+        return method_loss(one.method, logits, one.logits, one.batch, variant=one.variant, **one.extras, **one.options)
+
     def _ask_teacher(self, batch: AlignedBatch) -> tuple[Tensor | None, States | None]:
-        if self._teacher is None:
+        return self._ask(self._teachers[0], self._rows[0], batch)
+
+    def _ask(self, teacher: LiveTeacher, row: methods.Method, batch: AlignedBatch) -> tuple[Any, States | None]:
+        if teacher.model is None:
             return None, None
         with torch.no_grad(), self.accelerator.autocast():
-            return self._forward(self._teacher, self._teacher, batch.teacher_ids, batch.teacher_attention)
+            return self._forward(teacher.model, teacher.model, batch.teacher_ids, batch.teacher_attention, [row])
 
-    def _forward(self, model: Any, plain: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, States | None]:
-        """Logits [B, T, V], and hidden states where the method reads them."""
-        deep = "hidden_states" in self._row.needs
+    def _forward(
+        self, model: Any, plain: Any, ids: Tensor, mask: Tensor, rows: Sequence[methods.Method]
+    ) -> tuple[Tensor, States | None]:
+        """Logits [B, T, V], and hidden states where one of the methods reads them."""
+        deep = any("hidden_states" in row.needs for row in rows)
         out = model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=deep)
         if not deep:
             return out.logits, None
@@ -126,17 +184,17 @@ class DistillTrainer(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 x parameters x tokens, the usual estimate of one training step."""
-        batch: AlignedBatch = inputs["batch"]
-        return 6 * int(batch.student_attention.sum()) * self._parameters
+        tokens = sum(len(lesson.samples[0].student_ids) for lesson in inputs["lessons"])
+        return 6 * tokens * self._parameters
 
-    def _note(self, value: float, out: Any, batch: AlignedBatch) -> None:
+    def _note(self, value: float, out: Any, batches: Sequence[AlignedBatch], facts: dict[str, float]) -> None:
         self._parts.append(
             {
                 "loss": value,
                 "terms": {k: float(v) for k, v in out.terms.items()},
-                "diagnostics": out.diagnostics,
-                "by_kind": _by_kind(out.per_group, batch.groups),
-                "tokens": int(batch.student_attention.sum()),
+                "diagnostics": out.diagnostics | facts,
+                "by_kind": _by_kind(out.per_group, torch.cat([batch.groups for batch in batches])),
+                "tokens": int(batches[0].student_attention.sum()),
             }
         )
         if len(self._parts) >= self.args.gradient_accumulation_steps:
@@ -203,76 +261,20 @@ def _context(model: Any, teacher: Any, tokenizers: tuple[Tokenizer, Tokenizer]) 
     )
 
 
-class _Samples(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    def __init__(self, samples: Sequence[AlignedSample]) -> None:
-        self._samples = samples
+def _state_name(number: int) -> str:
+    """Name of the submodule that the loss of a teacher learns: the first has the plain name."""
+    return STATE if not number else f"{STATE}_{number + 1}"
+
+
+class _Lessons(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    def __init__(self, lessons: Sequence[Lesson]) -> None:
+        self._lessons = lessons
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._lessons)
 
-    def __getitem__(self, index: int) -> AlignedSample:
-        return self._samples[index]
-
-
-class RunCallback(TrainerCallback):
-    """Tells the run what happens at each step: a metrics row, the step in the status, cancelling, evaluation."""
-
-    def __init__(
-        self,
-        write: Callable[[dict[str, Any]], None],
-        note: Callable[..., None],
-        cancelled: Callable[[], bool],
-        evaluate: Callable[[int], None],
-        eval_every: int,
-    ) -> None:
-        self._write = write
-        self._note = note
-        self._cancelled = cancelled
-        self._evaluate = evaluate
-        self._eval_every = eval_every
-        self._since = time.perf_counter()
-        self._seconds = 0.0
-        self.trainer: DistillTrainer | None = None
-        self.stopped = False
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Start the clock of this step."""
-        self._since = time.perf_counter()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
-        """Append the metrics row of one step."""
-        assert self.trainer is not None
-        if not logs or "loss" not in logs:
-            return
-        parts = dict(self.trainer.recorded)
-        seconds = self._seconds
-        self._write(
-            {
-                "kind": "train",
-                "step": state.global_step,
-                "time": time.time(),
-                "loss": parts.pop("loss"),
-                "learning_rate": logs.get("learning_rate"),
-                "gradient_norm": logs.get("grad_norm"),
-                "tokens_per_second": parts.pop("tokens") / max(seconds, 1e-9),
-                "seconds": seconds,
-                **parts,
-            }
-        )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
-        """Note the step; stop, with a checkpoint, when somebody asked for it; evaluate where that is due."""
-        self._seconds = time.perf_counter() - self._since
-        self._note(step=state.global_step, message=f"Step {state.global_step} of {state.max_steps}.")
-        if self._cancelled():
-            self.stopped = control.should_training_stop = control.should_save = True
-        elif self._eval_every and state.global_step % self._eval_every == 0 and state.global_step < state.max_steps:
-            self._evaluate(state.global_step)
-        return control
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Note the checkpoint."""
-        self._note(last_checkpoint=state.global_step)
+    def __getitem__(self, index: int) -> Lesson:
+        return self._lessons[index]
 
 
 def require_room(folder: Path, needed: int) -> None:
@@ -287,7 +289,8 @@ def require_room(folder: Path, needed: int) -> None:
 
 def save_student(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
     """Keep the trained student as a folder that AutoModelForCausalLM and AutoTokenizer open."""
-    state = model._modules.pop(STATE, None)  # the loss's own parameters aren't part of the student
+    # what losses learn isn't part of the student
+    states = {name: model._modules.pop(name) for name in list(model._modules) if name.startswith(STATE)}
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
         model.save_pretrained(part)
@@ -299,8 +302,8 @@ def save_student(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> 
         part.replace(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        if state is not None:
-            model.add_module(STATE, state)
+        for name, state in states.items():
+            model.add_module(name, state)
 
 
 def _tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:

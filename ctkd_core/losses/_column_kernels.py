@@ -24,3 +24,43 @@ def back(slope, p, student, column, weight, out):  # type: ignore[no-untyped-def
             out[g, student[e]] += pushed
             total[g] += pushed
     return total
+
+
+@njit(cache=True, nogil=True)
+def add_moved(q, entries, place, rows, share, out):  # type: ignore[no-untyped-def]
+    """out[rows[g], place[e]] += share[g] * q[g, entries[e]] / mass[g]; returns mass[g] = sum of q[g, entries]."""
+    mass = np.zeros(q.shape[0], dtype=q.dtype)
+    for g in range(q.shape[0]):
+        total = 0.0
+        for e in range(entries.size):
+            total += q[g, entries[e]]
+        mass[g] = total
+        if total == 0.0:
+            continue
+        factor = q.dtype.type(share[g] / total)
+        row = out[rows[g]]
+        for e in range(entries.size):
+            row[place[e]] += factor * q[g, entries[e]]
+    return mass
+
+
+@njit(cache=True, nogil=True)
+def add_largest(q, entries, place, rows, share, out):  # type: ignore[no-untyped-def]
+    """As `add_moved`, but of several entries with one place only the largest counts."""
+    mass = np.zeros(q.shape[0], dtype=q.dtype)
+    best = np.empty(out.shape[1], dtype=q.dtype)
+    for g in range(q.shape[0]):
+        best[:] = 0
+        for e in range(entries.size):
+            x = q[g, entries[e]]
+            if not x <= best[place[e]]:
+                best[place[e]] = x
+        total = best.sum()
+        mass[g] = total
+        if total == 0.0:
+            continue
+        factor = q.dtype.type(share[g] / total)
+        row = out[rows[g]]
+        for i in range(best.size):
+            row[i] += factor * best[i]
+    return mass

@@ -9,12 +9,15 @@ size is the gradient that autograd must return anyway.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from ctkd_core.losses._sinks import Collector, DenseGradient, SharedGradient, current_collector
+from ctkd_core.losses.fused import ROWS_FACTOR, HeadGradient, HeadLogits
 
 # Elements of one chunk of logits. On a CPU a chunk should stay in the last-level cache; a GPU wants long kernels.
 CPU_CHUNK_ELEMENTS = 2**21
@@ -35,18 +38,22 @@ class Buffers:
             kept = self._kept[name] = torch.empty(rows * width, device=self.device, dtype=self.dtype)
         return kept[: rows * width].view(rows, width)
 
-    def read(self, name: str, logits: Tensor, rows: Tensor) -> Tensor:
+    def read(self, name: str, logits: Tensor | HeadLogits, rows: Tensor) -> Tensor:
         """As `gather`, for reading only: rows that lie one after another on a CPU aren't copied."""
+        if isinstance(logits, HeadLogits):
+            return self.gather(name, logits, rows)
         if logits.device.type == "cpu" and logits.dtype == self.dtype and logits.is_contiguous() and len(rows):
             first, last = int(rows[0]), int(rows[-1])
             if last - first + 1 == len(rows) and (len(rows) < 3 or bool((rows.diff() == 1).all())):
                 return logits.detach().view(-1, logits.shape[-1])[first : last + 1]
         return self.gather(name, logits, rows)
 
-    def gather(self, name: str, logits: Tensor, rows: Tensor) -> Tensor:
+    def gather(self, name: str, logits: Tensor | HeadLogits, rows: Tensor) -> Tensor:
         """Rows (int64 [c], into the flattened leading dimensions) of `logits` [..., V], in the compute dtype."""
         width = logits.shape[-1]
         out = self.take(name, len(rows), width)
+        if isinstance(logits, HeadLogits):
+            return logits.rows(rows, out)
         if not logits.is_contiguous():
             return out.copy_(logits[torch.unravel_index(rows, logits.shape[:-1])])
         flat = logits.view(-1, width)
@@ -128,7 +135,7 @@ class RowSums:
     scale: float = 1.0
 
 
-def compute_dtype(*tensors: Tensor | None) -> torch.dtype:
+def compute_dtype(*tensors: Tensor | HeadLogits | None) -> torch.dtype:
     """float64 when an input is float64 (gradient checks), else float32."""
     return torch.float64 if any(t is not None and t.dtype == torch.float64 for t in tensors) else torch.float32
 
@@ -159,7 +166,7 @@ def chunk_spans(n_rows: int, step: int, cuts: Tensor | None = None) -> list[slic
 
 
 def evaluate(
-    logits: Tensor,
+    logits: Tensor | HeadLogits,
     rows: Tensor,
     terms: Sequence[Term],
     dtype: torch.dtype,
@@ -169,7 +176,7 @@ def evaluate(
 ) -> RowSums:
     """Sum over rows and terms of coefficient * norm * value.
 
-    logits [..., V] any float dtype; rows int64 [R] distinct, into the flattened leading dimensions.
+    logits [..., V] any float dtype, or HeadLogits; rows int64 [R] distinct, into the flattened leading dimensions.
     cuts: bool [R], True where a chunk may begin (default: everywhere), for kernels that look at several rows at once,
     such as the rows of one group; the first row always begins a chunk.
     balance: the terms after the first are scaled so that their sum is as large as the first term (as a constant: the
@@ -179,7 +186,15 @@ def evaluate(
     parameters = [p for term in terms for p in term.parameters]
     wanted = torch.is_grad_enabled() and (logits.requires_grad or any(p.requires_grad for p in parameters))
     plan = Plan(rows, terms, dtype, chunk_rows, wanted, cuts, balance)
-    loss, *values = _RowSum.apply(plan, logits, *parameters)
+    collector = current_collector()
+    if collector is not None and collector.logits is logits:
+        plan = replace(plan, into=collector)
+        loss, *values = _RowSum.apply(plan, collector.logits.detach(), *parameters)
+        collector.loss, collector.calls = loss, collector.calls + 1
+    elif isinstance(logits, HeadLogits):
+        loss, *values = _RowSum.apply(replace(plan, fused=True), logits.hidden, logits.head, *parameters)
+    else:
+        loss, *values = _RowSum.apply(plan, logits, *parameters)
     return RowSums(loss, values, plan.scale[0])
 
 
@@ -195,29 +210,40 @@ class Plan:
     cuts: Tensor | None = None
     balance: bool = False
     scale: list[float] = field(default_factory=lambda: [1.0])  # of the terms after the first, found by `run`
+    fused: bool = False  # the inputs are hidden states and head
+    into: Collector | None = None  # takes the gradient of the logits
 
-    def run(self, logits: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor] | None]:
-        """The loss, the values [R, n] of each term, and the gradients of the loss for logits and parameters."""
+    def run(self, *inputs: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor | None] | None]:
+        """The loss, the values [R, n] of each term, and the gradients of the loss for inputs and parameters.
+
+        inputs: the logits, or hidden states and head.
+        """
+        logits = HeadLogits(*inputs) if self.fused else inputs[0]
         buffers = Buffers(logits.device, self.dtype)
-        gradient = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device) if self.want_gradient else None
+        sink = self._sink(logits) if self.want_gradient else None
         weights = [
             t.norm.to(self.dtype)[:, None] * torch.tensor(t.coefficients, dtype=self.dtype, device=logits.device)
             for t in self.terms
         ]
-        parts: list[list[Tensor]] = [[] for _ in self.terms]
         step = rows_per_chunk(logits.shape[-1], logits.device, self.chunk_rows)
+        step *= ROWS_FACTOR if self.fused and self.chunk_rows is None else 1
         spans = chunk_spans(len(self.rows), step, self.cuts)
+        # A dense gradient is rescaled afterwards; one that has been sent on must be right at once.
+        rescale = self.balance and isinstance(sink, DenseGradient)
+        if self.balance and sink is not None and not rescale:
+            replace(self, want_gradient=False, into=None).run(*inputs)  # finds self.scale, which both share
+        parts: list[list[Tensor]] = [[] for _ in self.terms]
         for span in spans:
-            index = self.rows[span]
-            chunk = Chunk(span, buffers.read("logits", logits, index), None, buffers)
-            own = None
-            if gradient is not None:
-                own = buffers.take("gradient", len(index), logits.shape[-1]).zero_()
-            for number, (term, weight, part) in enumerate(zip(self.terms, weights, parts)):
-                chunk.gradient = None if self.balance and number == 0 else own  # the first term follows when scaled
-                part.append(term.kernel(chunk, weight[span]))
-            if gradient is not None and own is not None:
-                gradient.view(-1, logits.shape[-1]).index_copy_(0, index, own.to(gradient.dtype))
+            chunk = Chunk(span, buffers.read("logits", logits, self.rows[span]), None, buffers)
+            own = None if sink is None else buffers.take("gradient", len(chunk), logits.shape[-1]).zero_()
+            for number in self._order():
+                # the first term follows when it is known how the others are scaled
+                chunk.gradient = None if rescale and number == 0 else own
+                if number == 0 and own is not None and not rescale and self.balance:
+                    own.mul_(self.scale[0])
+                parts[number].append(self.terms[number].kernel(chunk, weights[number][span]))
+            if sink is not None and own is not None:
+                sink.put(self.rows[span], own)
         values = [torch.cat(part) if part else weight[:0] for part, weight in zip(parts, weights)]
         sums = torch.stack([_total(*parts) for parts in zip(self.terms, weights, values)])
         extra = [g.clone() for term in self.terms for g in term.gradients]
@@ -226,12 +252,22 @@ class Plan:
             self.scale[0] = abs(float(sums[0])) / abs(rest) if rest else 1.0
             sums[1:] *= self.scale[0]
             extra = [g * self.scale[0] for g in extra]
-            if gradient is not None:
-                self._add_first(logits, gradient, weights[0], spans, buffers)
+            if rescale and isinstance(sink, DenseGradient):
+                self._add_first(inputs[0], sink.total, weights[0], spans, buffers)
         for term in self.terms:  # ready for another run
             for g in term.gradients:
                 g.zero_()
-        return sums.sum().to(self.dtype), values, None if gradient is None else [gradient, *extra]
+        return sums.sum().to(self.dtype), values, None if sink is None else [*sink.tensors(), *extra]
+
+    def _sink(self, logits: Tensor | HeadLogits) -> DenseGradient | SharedGradient | HeadGradient:
+        if isinstance(logits, HeadLogits):
+            return HeadGradient(logits, self.dtype)
+        return DenseGradient(logits) if self.into is None else SharedGradient(self.into)
+
+    def _order(self) -> list[int]:
+        """Numbers of the terms as they are computed: with `balance` the first one last, behind those it scales."""
+        numbers = list(range(len(self.terms)))
+        return [*numbers[1:], 0] if self.balance and numbers else numbers
 
     def _add_first(
         self, logits: Tensor, gradient: Tensor, weight: Tensor, spans: Sequence[slice], buffers: Buffers
@@ -255,10 +291,12 @@ class _RowSum(torch.autograd.Function):
     """The gradient is computed with the values, in one pass, and handed over in backward."""
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, logits: Tensor, *_parameters: Tensor) -> tuple[Tensor, ...]:
-        loss, values, ctx.gradients = plan.run(logits)
-        ctx.plan = plan
-        ctx.save_for_backward(logits)
+    def forward(ctx: Any, plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.count = 2 if plan.fused else 1
+        inputs = tensors[: ctx.count]
+        loss, values, ctx.gradients = plan.run(*inputs)
+        ctx.plan = replace(plan, into=None)  # what a collector got it keeps
+        ctx.save_for_backward(*inputs)
         ctx.mark_non_differentiable(*values)
         return loss, *values
 
@@ -269,6 +307,6 @@ class _RowSum(torch.autograd.Function):
         if gradients is None:  # a second backward pass: the first one gave its tensors away
             gradients = ctx.plan.run(*ctx.saved_tensors)[2]
         if grad_output.device.type != "cpu" or float(grad_output) != 1.0:
-            gradients = [g.mul_(grad_output) for g in gradients]
+            gradients = [None if g is None else g.mul_(grad_output) for g in gradients]
         needed = ctx.needs_input_grad[1:]
         return None, *(g if need else None for g, need in zip(gradients, needed))

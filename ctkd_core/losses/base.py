@@ -17,6 +17,7 @@ from torch import Tensor
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses._engine import Chunk, RowSums, Term, compute_dtype, evaluate
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.fused import HeadLogits
 
 __all__ = ["LossOutput", "Rows", "StateContext", "States", "Tail", "cross_entropy_term", "finish", "response_rows"]
 
@@ -129,8 +130,8 @@ def need_teacher(name: str, teacher_logits: Tensor | None) -> Tensor:
 
 
 def _check_side(side: str, logits: Tensor, ids: Tensor, attention: Tensor) -> None:
-    if not isinstance(logits, Tensor) or logits.ndim != 3:
-        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if not isinstance(logits, (Tensor, HeadLogits)) or logits.ndim != 3:
+        got = list(logits.shape) if isinstance(logits, (Tensor, HeadLogits)) else type(logits).__name__
         raise LossInputError(f"{side} logits must be a tensor [batch, positions, vocabulary]; got {got}.")
     if not logits.dtype.is_floating_point:
         raise LossInputError(f"{side} logits must be floating point; got {logits.dtype}.")

@@ -102,6 +102,8 @@ def align_sample(
     *,
     teacher_prompt: str | None = None,
     variant: str = "clean",
+    student_response: Encoding | None = None,
+    ended: bool = True,
     **align_options: Any,
 ) -> AlignedSample:
     """One text for both models, aligned; imports no torch.
@@ -110,6 +112,8 @@ def align_sample(
     completion      what is learnt, as given: put the separating space or newline at its beginning or the prompt's end
     teacher_prompt  the prompt as the teacher should see it (its own chat template), default the same text
     max_length      tokens a side keeps; the end is cut, and groups that aren't complete on both sides are dropped
+    student_response  the completion's tokens on the student's side, where they are known (the student wrote them)
+    ended           whether the completion is whole, so that EOS ends it
     method          whose alignment joins the sides; a method that needs no groups of its own (SFT, ULD) gets byte spans
 
     A tokenizer that puts BOS before a text by itself does so here. EOS ends the side whose tokenizer has one; where
@@ -120,18 +124,19 @@ def align_sample(
         raise AlignmentError(f"max_length must be at least 1; got {max_length}.")
     s_prompt = prompt_ids(prompt, student)
     t_prompt = prompt_ids(prompt if teacher_prompt is None else teacher_prompt, teacher)
-    s, t = encode_response(completion, student), encode_response(completion, teacher)
+    s = encode_response(completion, student) if student_response is None else student_response
+    t = encode_response(completion, teacher)
     groups, pairs = _response_groups(s, t, method, variant, align_options)
     before = np.array([len(s_prompt), len(t_prompt)], dtype=np.int32)
     groups = groups + before.repeat(2)
     pairs = None if pairs is None else pairs + before
     s_ids, t_ids = [*s_prompt, *s.ids.tolist()], [*t_prompt, *t.ids.tolist()]
-    if student.eos_id is not None and teacher.eos_id is not None:
+    if ended and student.eos_id is not None and teacher.eos_id is not None:
         eos = np.array([[len(s_ids), len(s_ids) + 1, len(t_ids), len(t_ids) + 1]], dtype=np.int32)
         groups = np.concatenate([groups, eos])
         pairs = None if pairs is None else np.concatenate([pairs, eos[:, [0, 2]]])
-    s_ids += [] if student.eos_id is None else [student.eos_id]
-    t_ids += [] if teacher.eos_id is None else [teacher.eos_id]
+    s_ids += [] if student.eos_id is None or not ended else [student.eos_id]
+    t_ids += [] if teacher.eos_id is None or not ended else [teacher.eos_id]
     limit = max(len(s_ids), len(t_ids)) if max_length is None else max_length
     kept = (groups[:, 1] <= limit) & (groups[:, 3] <= limit)
     return AlignedSample(
@@ -159,11 +164,17 @@ def encode_response(text: str, tokenizer: Tokenizer) -> Encoding:
     normalising tokenizer (WordPiece) falls back to its own `encode`.
     """
     (ids,) = tokenizer.encode_pieces([text])
+    exact = response_of_ids(ids, text, tokenizer)
+    return tokenizer.encode(text) if exact is None else exact
+
+
+def response_of_ids(ids: Sequence[int], text: str, tokenizer: Tokenizer) -> Encoding | None:
+    """`text` as these tokens spell it in the middle of a longer one; None where their bytes aren't the text's."""
     table = tokenizer.all_token_bytes()
     token_bytes = [table[i] for i in ids]
     data = text.encode()
     if b"".join(token_bytes) != data:
-        return tokenizer.encode(text)
+        return None
     ends = np.cumsum([len(b) for b in token_bytes], dtype=np.int64)
     spans = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1) if ids else np.zeros((0, 2), dtype=np.int64)
     return Encoding(

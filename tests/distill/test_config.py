@@ -14,7 +14,7 @@ from ctkd_core.errors import RunError
 
 
 def test_every_field_is_described_by_an_option():
-    fields = {f.name for f in dataclasses.fields(RunConfig)} - {"method_options", "align_options"}
+    fields = {f.name for f in dataclasses.fields(RunConfig)} - {"method_options", "align_options", "teachers"}
     assert fields == {o.name for o in RUN_OPTIONS}
     assert all(getattr(RunConfig(), o.name) == o.default for o in RUN_OPTIONS)
 
@@ -59,7 +59,7 @@ def test_files_with_a_preset_beneath(tmp_path, suffix):
         ({"method": "sedi", "method_options": {"topk": 3}}, ["'topk'", "'top_k'"]),
         ({"steps": 0}, ["'steps'", "from 1", "got 0"]),
         ({"student_model": "scrach"}, ["'scrach'", "'scratch'"]),
-        ({"method": "cdm"}, ["has no loss yet", "sedi"]),
+        ({"method": "gold-greedy"}, ["has no loss yet", "sedi"]),
         ({"preset": "quik"}, ["'quik'", "'quick'"]),
         ({"variant": "released"}, ["variant", "'released'"]),
         ({"student_model": "pretrained"}, ["student_path"]),
@@ -99,9 +99,9 @@ def test_a_path_as_student_model_means_pretrained():
 
 
 def test_replacing_the_method_keeps_only_options_it_has():
-    changed = RunConfig(method="sedi", method_options={"ce_weight": 0.3, "top_k": 7}).replace(method="uld")
+    changed = RunConfig(method="sedi", method_options={"ce_weight": 0.3, "entropy_weight": 2.0}).replace(method="uld")
     assert changed.method_options["ce_weight"] == 0.3
-    assert "top_k" not in changed.method_options
+    assert "entropy_weight" not in changed.method_options
 
 
 def test_configs_cannot_be_changed_in_place():

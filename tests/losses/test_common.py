@@ -252,7 +252,7 @@ class TestRefusals:
     def test_unknown_names(self):
         with pytest.raises(LossInputError, match="did you mean 'sedi'"):
             losses.loss("sedy", self.s, self.t, self.batch)
-        with pytest.raises(LossInputError, match="has no loss; choose one of sft, uld, "):
+        with pytest.raises(LossInputError, match="has no loss; choose one of sft, kd, uld, "):
             losses.loss("gold-greedy", self.s, self.t, self.batch)
         with pytest.raises(LossInputError, match="did you mean 'temperature'"):
             losses.loss("uld", self.s, self.t, self.batch, temperatur=2.0)

@@ -15,7 +15,8 @@ def rows(n=5, v=47, dtype=torch.float64, seed=0):
     return s.to(dtype), t.to(dtype)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# The adaptive KL holds its weights constant, which a finite difference would move: it has a twin below.
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "adaptive_kl"])
 def test_gradcheck(kind):
     s, t = rows(3, 13)
     s.requires_grad_()
@@ -30,6 +31,53 @@ def test_never_negative_and_zero_when_equal(kind):
     assert (divergence(kind, s, t) > 0).all()
     assert divergence(kind, s, s).abs().max() < 1e-12
     assert divergence(kind, s, s + 5.0).abs().max() < 1e-12
+
+
+def adaptive_twin(s, t, tail_mass):
+    """Sorted ascending, one row at a time, with autograd; also how much of the mass is head."""
+    values = []
+    for z, other in zip(s, t):
+        p, q = z.softmax(-1), other.softmax(-1)
+        order = q.argsort()
+        tail = torch.zeros_like(q, dtype=torch.bool)
+        tail[order] = q[order].cumsum(0).clamp(max=1.0) <= tail_mass
+        gap = (p - q).abs().detach()
+        share = gap[~tail].sum() / gap.sum()
+        forward, reverse = (q * (q / p).log()).sum(), (p * (p / q).log()).sum()
+        values.append(share * forward + (1 - share) * reverse)
+    return torch.stack(values)
+
+
+@pytest.mark.parametrize("tail_mass", [0.0, 0.2, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("scale", [1.0, 0.01])  # the flat rows have a head of hundreds of tokens
+def test_adaptive_kl_against_its_twin(tail_mass, scale):
+    s, t = rows(6, 700)
+    t = t * scale
+    z = s.clone().requires_grad_()
+    s.requires_grad_()
+    value, expected = divergence("adaptive_kl", s, t, tail_mass=tail_mass), adaptive_twin(z, t, tail_mass)
+    torch.testing.assert_close(value, expected)
+    value.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(s.grad, z.grad)
+
+
+def test_adaptive_kl_lies_between_its_two_parts():
+    s, t = rows(50, 31)
+    parts = torch.stack([divergence(kind, s, t) for kind in ("forward_kl", "reverse_kl")])
+    value = divergence("adaptive_kl", s, t)
+    assert (value >= parts.min(dim=0).values - 1e-12).all()
+    assert (value <= parts.max(dim=0).values + 1e-12).all()
+
+
+def test_total_variation_is_half_the_distance_and_at_most_one():
+    s, t = rows()
+    value = divergence("tvd", s, t, temperature=1.3, teacher_temperature=0.6)
+    expected = 0.5 * ((s / 1.3).softmax(-1) - (t / 0.6).softmax(-1)).abs().sum(-1)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(value, divergence("tvd", t, s, temperature=0.6, teacher_temperature=1.3))
+    apart = torch.tensor([[100.0, 0.0]])
+    assert float(divergence("tvd", apart, apart.flip(1))) == pytest.approx(1.0)
 
 
 def test_swapping_sides():
@@ -61,6 +109,7 @@ def test_tokens_without_probability():
     t[0, 3] = -float("inf")
     assert torch.isfinite(divergence("forward_kl", s, t)).all()
     assert torch.isfinite(divergence("jsd", s, t)).all()
+    assert torch.isfinite(divergence("tvd", s, t)).all()
     assert divergence("reverse_kl", s, t).isinf().tolist() == [True, False]
 
 
@@ -70,5 +119,7 @@ def test_refusals():
         divergence("revers_kl", s, t)
     with pytest.raises(LossInputError, match=r"\[5, 47\] and \[5, 46\]"):
         divergence("jsd", s, t[:, 1:])
+    with pytest.raises(LossInputError, match=r"tail_mass must lie between 0 and 1; got -0\.1"):
+        divergence("adaptive_kl", s, t, tail_mass=-0.1)
     with pytest.raises(LossInputError, match=r"beta must lie between 0 and 1; got 1\.5"):
         divergence("jsd", s, t, beta=1.5)

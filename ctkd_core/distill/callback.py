@@ -1,0 +1,73 @@
+"""What the run hears of its training: steps, metrics, checkpoints, and where it says stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+if TYPE_CHECKING:
+    from ctkd_core.distill.trainer import DistillTrainer
+
+
+class RunCallback(TrainerCallback):
+    """Tells the run what happens at each step: a metrics row, the step in the status, cancelling, evaluation."""
+
+    def __init__(
+        self,
+        write: Callable[[dict[str, Any]], None],
+        note: Callable[..., None],
+        cancelled: Callable[[], bool],
+        evaluate: Callable[[int], None],
+        eval_every: int,
+    ) -> None:
+        self._write = write
+        self._note = note
+        self._cancelled = cancelled
+        self._evaluate = evaluate
+        self._eval_every = eval_every
+        self._since = time.perf_counter()
+        self._seconds = 0.0
+        self.trainer: DistillTrainer | None = None
+        self.stopped = False
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Start the clock of this step."""
+        self._since = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
+        """Append the metrics row of one step."""
+        assert self.trainer is not None
+        if not logs or "loss" not in logs:
+            return
+        parts = dict(self.trainer.recorded)
+        seconds = self._seconds
+        self._write(
+            {
+                "kind": "train",
+                "step": state.global_step,
+                "time": time.time(),
+                "loss": parts.pop("loss"),
+                "learning_rate": logs.get("learning_rate"),
+                "gradient_norm": logs.get("grad_norm"),
+                "tokens_per_second": parts.pop("tokens") / max(seconds, 1e-9),
+                "seconds": seconds,
+                **parts,
+            }
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
+        """Note the step; stop, with a checkpoint, when somebody asked for it; evaluate where that is due."""
+        self._seconds = time.perf_counter() - self._since
+        self._note(step=state.global_step, message=f"Step {state.global_step} of {state.max_steps}.")
+        if self._cancelled():
+            self.stopped = control.should_training_stop = control.should_save = True
+        elif self._eval_every and state.global_step % self._eval_every == 0 and state.global_step < state.max_steps:
+            self._evaluate(state.global_step)
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Note the checkpoint."""
+        self._note(last_checkpoint=state.global_step)

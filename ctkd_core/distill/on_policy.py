@@ -1,0 +1,217 @@
+"""On-policy batches: the student writes the completions, the teachers read its text, the method's loss compares them.
+
+A share of the batches keeps its prompts but not its answers: the student samples its own, under no gradient. What the
+teacher sees is the text (encoded by its own tokenizer, never the student's ids), aligned on the fly by the method's own
+aligner. On these batches cross-entropy is off: the student's own words are no data.
+Which batches and which random numbers follow from the seed, the step and the place of the batch in it, so a resumed run
+writes what the whole one would have written. Source: Agarwal et al. 2024 (arXiv 2306.13649), GKD.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.errors import CtkdError
+from ctkd_core.losses.batch import AlignedSample, response_of_ids
+from ctkd_core.method_row import Method
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from ctkd_core.encoding import Encoding, Tokenizer
+
+# Tokenizers whose tokens spell the text's bytes; of others (WordPiece) only the decoded text is known.
+_EXACT = ("byte-level", "sentencepiece")
+
+# (prompt, completion, the student's own tokens or None, whether it is whole) -> the sample under each teacher
+Align = Callable[[str, str, "Encoding | None", bool], tuple[AlignedSample, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """One example as it is trained on: its prompt, and the sample under each teacher (one student side)."""
+
+    prompt: str
+    samples: tuple[AlignedSample, ...]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a student wrote: ids without EOS, their text, and whether it came to an end by itself."""
+
+    ids: tuple[int, ...]
+    text: str
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the student writes; see the options on_policy_* of a run."""
+
+    share: float
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    max_length: int
+    seed: int
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Sampling:
+        """The settings of a run."""
+        return cls(
+            config.on_policy_share,
+            config.on_policy_temperature,
+            config.on_policy_top_p,
+            config.on_policy_max_new_tokens,
+            config.max_length,
+            config.seed,
+        )
+
+    def chosen(self, step: int, part: int) -> bool:
+        """Whether batch number `part` of optimiser step `step` is written by the student."""
+        return bool(np.random.default_rng([self.seed, step, part]).random() < self.share)
+
+    def seed_of(self, step: int, part: int, rank: int = 0) -> int:
+        """Seed of the random numbers of that batch on one of several devices."""
+        return int(np.random.default_rng([self.seed, step, part, rank, 1]).integers(2**31))
+
+
+def on_policy(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    lessons: Sequence[Lesson],
+    sampling: Sampling,
+    seed: int,
+    align: Align,
+    own_ids: bool = True,
+) -> tuple[list[Lesson], dict[str, float]]:
+    """The lessons with completions by `model`, and figures about them.
+
+    own_ids: keep the student's own tokens on its side (methods for one tokenizer want both sides encoded alike).
+    A lesson keeps the data's completion where nothing readable was written, or where it can't be aligned.
+    """
+    able = [n for n, lesson in enumerate(lessons) if lesson.samples[0].student_response_start > 0]
+    prompts = [x.samples[0].student_ids[: x.samples[0].student_response_start].tolist() for x in lessons]
+    sampled = generate(model, tokenizer, [prompts[n] for n in able], sampling, seed)
+    result, kept = list(lessons), []
+    for n, completion in zip(able, [readable(ids, tokenizer) for ids in sampled]):
+        lesson = _with(lessons[n], completion, tokenizer, align, own_ids)
+        if lesson is not None:
+            result[n] = lesson
+            kept.append(completion)
+    facts = {
+        "on_policy": float(bool(kept)),
+        "on_policy_kept": len(kept) / max(1, len(lessons)),
+        "on_policy_tokens": float(np.mean([len(c.ids) for c in kept])) if kept else 0.0,
+        "on_policy_ended": float(np.mean([c.ended for c in kept])) if kept else 0.0,
+    }
+    return result, facts
+
+
+def _with(lesson: Lesson, written: Completion, tokenizer: Tokenizer, align: Align, own_ids: bool) -> Lesson | None:
+    if not written.text and not written.ended:
+        return None
+    response = response_of_ids(written.ids, written.text, tokenizer) if own_ids and written.text else None
+    try:
+        samples = align(lesson.prompt, written.text, response, written.ended)
+    except CtkdError:  # an aligner may refuse what a student writes
+        return None
+    if samples[0].n_learnt < 1 or not all(len(s.groups) for s in samples):
+        return None
+    return replace(lesson, samples=samples)
+
+
+def readable(ids: Sequence[int], tokenizer: Tokenizer) -> Completion:
+    """What of sampled ids is text: up to the first EOS, other special token, unknown id, or broken character.
+
+    A character whose last bytes are missing goes with all its tokens. What ends otherwise than by EOS has not ended.
+    """
+    kept: list[int] = []
+    for index in ids:
+        if index == tokenizer.eos_id:
+            break
+        if not 0 <= index < tokenizer.n_ids or index in tokenizer.special_ids:
+            return _spelt(kept, tokenizer, False)
+        kept.append(int(index))
+    return _spelt(kept, tokenizer, len(kept) < len(ids))
+
+
+def _spelt(ids: list[int], tokenizer: Tokenizer, ended: bool) -> Completion:
+    if tokenizer.kind not in _EXACT:
+        return Completion(tuple(ids), tokenizer.decode(ids), ended)
+    decoder = codecs.getincrementaldecoder("utf-8")("strict")
+    text, whole, whole_text = "", 0, ""
+    for n, index in enumerate(ids):
+        try:
+            text += decoder.decode(tokenizer.token_bytes(index))
+        except UnicodeDecodeError:
+            break
+        if not decoder.getstate()[0]:
+            whole, whole_text = n + 1, text
+    return Completion(tuple(ids[:whole]), whole_text, ended and whole == len(ids))
+
+
+def generate(
+    model: PreTrainedModel, tokenizer: Tokenizer, prompts: Sequence[list[int]], sampling: Sampling, seed: int
+) -> list[list[int]]:
+    """Sampled ids after each prompt, with the EOS where one was drawn; the global random state stays as it was."""
+    import torch
+
+    if not prompts:
+        return []
+    filler = next((i for i in (tokenizer.pad_id, tokenizer.eos_id) if i is not None), 0)
+    longest = max(len(p) for p in prompts)
+    ids = torch.tensor([[filler] * (longest - len(p)) + p for p in prompts], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    room = max(1, sampling.max_length - min(len(p) for p in prompts))
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), _random_numbers(model.device, seed):
+            out: Any = model.generate(  # type: ignore[operator]
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=min(sampling.max_new_tokens, room),
+                do_sample=True,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=0,
+                num_beams=1,
+                repetition_penalty=1.0,
+                eos_token_id=tokenizer.eos_id,
+                pad_token_id=filler,
+                use_cache=True,
+            )
+    finally:
+        model.train(was_training)
+    return [_until_end(row, tokenizer.eos_id) for row in out[:, longest:].tolist()]
+
+
+def _until_end(ids: list[int], eos: int | None) -> list[int]:
+    """Without the filling that stands behind a drawn EOS."""
+    return ids[: ids.index(eos) + 1] if eos in ids else ids
+
+
+@contextmanager
+def _random_numbers(device: torch.device, seed: int) -> Iterator[None]:
+    import torch
+
+    index = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=index):
+        torch.manual_seed(seed)
+        yield
+
+
+def without_data(row: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Loss options of a method for text that isn't data: no cross-entropy, and nothing scaled to it."""
+    known = {option.name for option in row.loss_options}
+    off = {"ce_weight": 0.0, "scaling": "fixed"}
+    return dict(options) | {name: value for name, value in off.items() if name in known}

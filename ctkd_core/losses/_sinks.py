@@ -1,0 +1,78 @@
+"""Where the engine puts the gradient of the logits: a tensor of its own, or one that several losses share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Collector:
+    """One gradient tensor that the losses of several teachers share; see `teachers.several`.
+
+    logits    the student's; a loss of other logits isn't collected
+    gradient  [..., V] that each loss adds `factor` times its gradient to
+    loss      the loss that was collected last, to tell whether it is all that its method returned
+    calls     how many losses were collected
+    """
+
+    logits: Tensor
+    gradient: Tensor
+    factor: float = 1.0
+    loss: Tensor | None = None
+    calls: int = 0
+
+
+_COLLECTOR: ContextVar[Collector | None] = ContextVar("collector", default=None)
+
+
+@contextmanager
+def collecting(collector: Collector) -> Iterator[Collector]:
+    """Within it, `evaluate` sends the gradient of the collector's logits there instead of handing it to autograd."""
+    token = _COLLECTOR.set(collector)
+    try:
+        yield collector
+    finally:
+        _COLLECTOR.reset(token)
+
+
+def current_collector() -> Collector | None:
+    """The collector in force, None outside `collecting`."""
+    return _COLLECTOR.get()
+
+
+class DenseGradient:
+    """A gradient tensor of the logits' own shape and dtype."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.total = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
+        self._flat = self.total.view(-1, logits.shape[-1])
+
+    def put(self, index: Tensor, own: Tensor) -> None:
+        """Store gradient [c, V] of rows int64 [c]; each row is stored once."""
+        self._flat.index_copy_(0, index, own.to(self.total.dtype))
+
+    def tensors(self) -> list[Tensor | None]:
+        """What autograd gets for the logits."""
+        return [self.total]
+
+
+class SharedGradient:
+    """The collector's tensor, which other losses have written to."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    def put(self, index: Tensor, own: Tensor) -> None:
+        """Add `factor` times gradient [c, V] of rows int64 [c]."""
+        total = self._collector.gradient
+        total.view(-1, total.shape[-1]).index_add_(0, index, own.to(total.dtype), alpha=self._collector.factor)
+
+    def tensors(self) -> list[Tensor | None]:
+        """Nothing for autograd: `teachers.several` hands the collector's tensor over itself."""
+        return [None]
