@@ -10,7 +10,7 @@ from ctkd_core import methods
 from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.words import duration
-from pages.parts import loaders, state
+from pages.parts import carry, loaders, state
 from pages.parts.forms import option_fields
 from pages.parts.launching import REFUSAL, may_launch
 from pages.parts.runs_list import show_view
@@ -63,12 +63,15 @@ def _base(name: str) -> RunConfig:
         with state.errors_shown():
             return loaders.store().get(source).config
     base = PRESETS[name]
+    if word := st.query_params.get(carry.PARAMETER):
+        with state.errors_shown():
+            return carry.into(base, word)
     asked = state.method_names()[0]
     return base.replace(method=asked) if methods.get(asked).can_train else base
 
 
 def _fields(name: str, base: RunConfig) -> dict[str, Any]:
-    prefix = f"new_{st.query_params.get('copy', name)}"
+    prefix = f"new_{st.query_params.get('copy') or name + st.query_params.get(carry.PARAMETER, '')}"
     table = {option.name: option for option in RUN_OPTIONS}
     start = base.to_dict()
     values = option_fields([table[n] for n in MAIN if n in table], start, prefix)
@@ -132,4 +135,5 @@ def _start(config: RunConfig) -> None:
         st.session_state["start_problem"] = str(fault)
         return
     st.query_params.pop("copy", None)
+    st.query_params.pop(carry.PARAMETER, None)
     show_view("All runs", run=run.id)

@@ -19,6 +19,7 @@ PAGES = {
     "pair": "pages/pair.py",
     "align": "pages/align.py",
     "vocabulary": "pages/vocabulary.py",
+    "losses": "pages/losses.py",
     "runs": "pages/runs.py",
 }
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|<>$:~&])")

@@ -1,0 +1,92 @@
+"""Losses: what each method makes of one text, group by group, and which way it pushes the student's tokens."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ctkd_core import loss_lab
+from ctkd_core.encoding import Tokenizer
+from ctkd_core.errors import TokenizerError
+from ctkd_core.figures.losses import PARTS, Lab, strip
+from ctkd_core.figures.losses_tables import problems
+from ctkd_core.loss_lab import Answer, Choice, Question
+from pages.parts import loaders, state
+from pages.parts import losses_choice as choosing
+from pages.parts.frame import framed
+from pages.parts.losses_group import group_panel
+from pages.parts.losses_job import job_panel
+from pages.parts.losses_strip import strip_component
+from pages.parts.losses_tabs import details
+from pages.parts.uploads import upload_tokenizer
+
+PART_HELP = (
+    "Distillation only leaves out the cross-entropy on the text, which pushes the text's own tokens up under every "
+    "method."
+)
+
+
+def main() -> None:
+    try:
+        student, teacher = loaders.tokenizers()
+    except TokenizerError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
+        upload_tokenizer()
+        return
+    body(student, teacher)
+
+
+@st.fragment
+def body(student: Tokenizer, teacher: Tokenizer) -> None:
+    """Everything on the page; a click or an edit reruns only this."""
+    context, text = choosing.text_choice()
+    choices = choosing.method_choice(student, teacher)
+    question = Question(student, teacher, context, text, choosing.named_tokens(student))
+    if said := loss_lab.problem(question):
+        st.error(state.plain(said[:1].upper() + said[1:]), icon=":material/error:")
+        with st.container(horizontal=True):
+            st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
+            st.button("Use the first example", key="reset_example", on_click=choosing.reset)
+        details(None, choices, (student.n_ids, teacher.n_ids))
+        return
+    answer = loss_lab.ask(question, choices)
+    job_panel(question, choices, answer)
+    lab = picture(question, choices, answer)
+    details(lab, choices, (student.n_ids, teacher.n_ids))
+
+
+def picture(question: Question, choices: list[Choice], answer: Answer) -> Lab | None:
+    """The groups with their bars and the chosen one; None while nothing is computed."""
+    views = tuple(answer.views[choice] for choice in choices if choice in answer.views)
+    if answer.scene is None or not views:
+        return None
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        shown = st.segmented_control(
+            "Part of the loss",
+            list(PARTS.values()),
+            default=PARTS["distil"],
+            key="part",
+            required=True,
+            bind="query-params",
+            label_visibility="collapsed",
+            help=PART_HELP,
+        )
+        if hint := choosing.note():
+            st.caption(f"Look for: {state.plain(hint)}", width="content")
+    part = next((name for name, words in PARTS.items() if words == shown), "distil")
+    lab = Lab(answer.scene, views, question.student, question.teacher, part)
+    for name, why in problems(views):
+        st.warning(f"**{state.plain(name)}** has nothing to show: {state.plain(why)}", icon=":material/block:")
+    pinned = state.pinned()
+    chosen = pinned if pinned is not None and pinned < len(answer.scene.groups) else choosing.example_group()
+    strip_component(strip(lab), chosen, state.pin, key="strip")
+    st.caption(state.plain(" ".join(answer.scene.notes)) + (" Stored example." if answer.stored else ""))
+    if chosen is None or chosen >= len(answer.scene.groups):
+        st.caption("Choose a group above: what both models say there, and what each method makes of it.")
+        return lab
+    group_panel(lab, chosen, question.named)
+    return lab
+
+
+if framed():
+    main()

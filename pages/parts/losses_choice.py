@@ -1,0 +1,174 @@
+"""What page Losses is asked: a text, up to four methods with their options, tokens to look at. The address holds it."""
+
+from __future__ import annotations
+
+import json
+
+import streamlit as st
+
+from ctkd_core import loss_lab, methods, snapshots
+from ctkd_core.encoding import Tokenizer
+from ctkd_core.errors import CtkdError, unknown
+from ctkd_core.figures.vocabulary_tokens import find_token
+from ctkd_core.loss_lab import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_NAMED, Choice
+from pages.parts import state
+from pages.parts.forms import option_fields
+
+OWN = "own"
+FIRST = next(iter(EXAMPLES))
+METHODS_HELP = f"Up to {MAX_METHODS} training methods. Each is computed with its own alignment of the text."
+TOKENS_HELP = (
+    "Student tokens whose gradient you want to see, separated by blanks: 201 20 ·the (· is a blank), or #643 for an id."
+)
+
+
+def text_choice() -> tuple[str, str]:
+    """Draw the samples and both fields; returns context and text."""
+    _recall()
+    st.pills(
+        "Text",
+        [*EXAMPLES, OWN],
+        default=FIRST,
+        key="example",
+        bind="query-params",
+        required=True,
+        help="Short texts to begin with; own: your own context and text",
+        on_change=_chosen,
+        label_visibility="collapsed",
+    )
+    if problem := st.session_state.pop("lab_problem", None):
+        st.error(state.plain(problem), icon=":material/error:")
+    left, middle, right = st.columns([4, 5, 2.4], gap="small")
+    with left:
+        context = st.text_area(
+            "Context (read, not learnt)", key="lab_context", height=76, on_change=_edited, persist_state="session"
+        )
+    with middle:
+        text = st.text_area(
+            "Text that the student learns", key="lab_text", height=76, on_change=_edited, persist_state="session"
+        )
+    with right:
+        st.text_input("Tokens to look at", key="tokens", bind="query-params", help=TOKENS_HELP)
+    return context, text
+
+
+def example_group() -> int | None:
+    """The group that the chosen example wants opened first."""
+    example = EXAMPLES.get(st.session_state.get("example") or FIRST)
+    return example.group if example else None
+
+
+def note() -> str:
+    """What to look at in the chosen example; "" for one's own text."""
+    example = EXAMPLES.get(st.session_state.get("example") or FIRST)
+    return example.note if example else ""
+
+
+def method_choice(student: Tokenizer, teacher: Tokenizer) -> list[Choice]:
+    """Draw the methods and the options of each; returns what is chosen, in order. Faulty options say so."""
+    names = loss_lab.usable(student, teacher)
+    for asked in st.query_params.get_all("losses"):
+        if asked not in names:
+            reason = loss_lab.unusable(student, teacher).get(asked)
+            said = f"{asked} can't be shown: {reason}." if reason else str(unknown("method", asked[:80], names))
+            st.warning(f"From the address: {state.plain(said)}", icon=":material/link_off:")
+    chosen = st.pills(
+        f"Methods (up to {MAX_METHODS})",
+        names,
+        selection_mode="multi",
+        default=[name for name in DEFAULT_METHODS if name in names],
+        key="losses",
+        bind="query-params",
+        help=METHODS_HELP + "  \n" + "  \n".join(f"**{n}**: {state.plain(methods.get(n).idea)}" for n in names),
+    )
+    if len(chosen) > MAX_METHODS:
+        st.warning(f"Shown are the first {MAX_METHODS} of {len(chosen)} methods.", icon=":material/filter_list:")
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        choices = [_options(name) for name in chosen[:MAX_METHODS]]
+        if left_out := loss_lab.unusable(student, teacher):
+            with st.popover(f"{len(left_out)} methods can't be shown", icon=":material/block:"):
+                st.markdown("  \n".join(f"**{name}**: {state.plain(why)}." for name, why in left_out.items()))
+    return choices
+
+
+def named_tokens(student: Tokenizer) -> tuple[int, ...]:
+    """Ids of the tokens in the field; what isn't a token gets a sentence."""
+    found: list[int] = []
+    for word in str(st.session_state.get("tokens") or "").split()[:MAX_NAMED]:
+        try:
+            found.append(find_token(student, word))
+        except CtkdError as fault:
+            st.warning(state.plain(str(fault)), icon=":material/search_off:")
+    return tuple(dict.fromkeys(found))
+
+
+def _options(name: str) -> Choice:
+    row, key = methods.get(name), f"l_{name}"
+    if not row.loss_options and len(row.variants) < 2:
+        return Choice(name)
+    with st.popover(f"Options of {name}", icon=":material/tune:"):
+        variant = row.variants[0]
+        if len(row.variants) > 1:
+            variant = st.selectbox("variant", row.variants, key=f"{key}_variant", bind="query-params")
+            st.caption(state.plain(row.variant_note))
+        common = [option for option in row.loss_options if not option.advanced]
+        advanced = [option for option in row.loss_options if option.advanced]
+        given = option_fields(common, {}, key, columns=2, in_url=True) if common else {}
+        if advanced:
+            st.caption("Rarely changed")
+            given |= option_fields(advanced, {}, key, columns=2, in_url=True)
+    defaults = {option.name: option.default for option in row.loss_options}
+    changed = tuple(sorted((option, value) for option, value in given.items() if value != defaults[option]))
+    try:
+        Choice(name, variant, changed).resolved()
+    except CtkdError as fault:
+        st.error(f"{name}: {state.plain(str(fault))} Its defaults are used.", icon=":material/error:")
+        changed = ()
+    return Choice(name, variant, changed)
+
+
+def _recall() -> None:
+    """On the first run of a session, the text that the address names."""
+    if "lab_text" in st.session_state:
+        return
+    name = st.session_state.get("example") or st.query_params.get("example") or FIRST
+    example = EXAMPLES.get(name, EXAMPLES[FIRST])
+    context, text = example.context, example.text
+    if name == OWN and (saved := st.query_params.get("lab")):
+        try:
+            context, text = map(str, json.loads(snapshots.load_text(saved)))
+        except (CtkdError, ValueError, TypeError) as fault:
+            st.session_state["lab_problem"] = f"The text of this address can't be read: {fault}"
+    st.session_state["lab_context"], st.session_state["lab_text"] = context, text
+
+
+def _chosen() -> None:
+    state.pin(None)
+    st.session_state.pop("row", None)
+    example = EXAMPLES.get(st.session_state["example"])
+    if example is None:
+        _keep()
+        return
+    st.query_params.pop("lab", None)
+    st.session_state["lab_context"], st.session_state["lab_text"] = example.context, example.text
+
+
+def _edited() -> None:
+    state.pin(None)
+    st.session_state["example"] = OWN
+    _keep()
+
+
+def _keep() -> None:
+    given = json.dumps([st.session_state.get("lab_context") or "", st.session_state.get("lab_text") or ""])
+    try:
+        st.query_params["lab"] = snapshots.save_text(given)
+    except (CtkdError, OSError) as fault:
+        # the text can still be looked at, only its link won't work
+        st.session_state["lab_problem"] = f"The text can't be saved for its link: {fault}"
+
+
+def reset() -> None:
+    """Back to the first example (a callback)."""
+    st.session_state["example"] = FIRST
+    _chosen()

@@ -1,0 +1,98 @@
+"""The chosen group on page Losses: both predictions, what each method makes of the teacher's, and where it pushes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from ctkd_core.figures.losses import Lab, heard_figure, push_figure, push_tokens, says_figure
+from ctkd_core.figures.losses import name as view_name
+from ctkd_core.figures.losses_tables import heard_table, push_sentence, push_table, says_table
+from pages.parts import state
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLOT: dict[str, Any] = {"displayModeBar": False}
+
+
+def group_panel(lab: Lab, group: int, named: tuple[int, ...]) -> None:
+    """Everything about one group, three pictures with their tables."""
+    s0, s1, t0, t1 = lab.scene.groups[group]
+    with st.container(border=True, key="group_panel"):
+        st.markdown(f"**Group {group}** · {state.plain(lab.title(group))}")
+        with st.container(horizontal=True, gap="medium"):
+            position = _which("Student row that predicts", "student", lab, group, s0, s1)
+            row = _which("Teacher row that predicts", "teacher", lab, group, t0, t1)
+        if lab.scene.said("student", position) is None:
+            st.info("Nothing predicts the first token of a text: there is no row to look at.", icon=":material/info:")
+            return
+        _push_lines(lab, position, named)
+        left, right = st.columns([4, 5], gap="medium")
+        with left:
+            _chart(says_figure(lab, position, row), "lab_says", _says_alt(lab, group))
+            _twin(says_table(lab, position, row), "lab_says_table", "Both predictions")
+        with right:
+            tokens = push_tokens(lab, position, named)
+            alt = "Which way each method pushes the likeliest tokens: bars up raise a logit, bars down lower it"
+            _chart(push_figure(lab, position, tokens, named), "lab_push", alt)
+            _twin(push_table(lab, position, tokens), "lab_push_table", "Minus the gradient on each token")
+            st.caption("A blank place: the push on that token wasn't kept; name it under “Tokens to look at”.")
+        alt = f"What of the teacher's prediction reaches the student in group {group}, one panel a method"
+        _chart(heard_figure(lab, group), "lab_heard", alt)
+        _twin(heard_table(lab, group), "lab_heard_table", "What each method takes from the teacher")
+        _notes(lab, group)
+
+
+def _which(label: str, side: str, lab: Lab, group: int, start: int, end: int) -> int:
+    """A position of the group on one side; the first unless the reader chooses."""
+    if end - start <= 1:
+        return start
+    ids = lab.scene.student_ids if side == "student" else lab.scene.teacher_ids
+    chosen = st.segmented_control(
+        label,
+        range(start, end),
+        default=start,
+        format_func=lambda i: lab.text(side, ids[i]),
+        key=f"lab_{side}_row_{group}",
+        required=True,
+    )
+    return start if chosen is None else chosen
+
+
+def _push_lines(lab: Lab, position: int, named: tuple[int, ...]) -> None:
+    """A sentence for the text's own token and each one that was asked for."""
+    says = lab.scene.said("student", position)
+    tokens = dict.fromkeys([*([says.target] if says else []), *named])
+    lines = [f"**{state.plain(said.partition(':')[0])}**:{state.plain(said.partition(':')[2])}" for said in
+             (push_sentence(lab, position, token) for token in tokens) if said]  # fmt: skip
+    if lines:
+        st.markdown("A step of descent moves " + "; ".join(lines) + ".")
+
+
+def _says_alt(lab: Lab, group: int) -> str:
+    return f"Top candidates of teacher and student in group {group}, {lab.title(group)}"
+
+
+def _chart(figure: Any, key: str, alt: str) -> None:
+    st.plotly_chart(figure, key=key, alt=alt, config=PLOT)
+
+
+def _twin(table: pd.DataFrame, key: str, alt: str) -> None:
+    with st.expander("As a table", icon=":material/table:"):
+        st.dataframe(table, key=key, hide_index=True, alt=alt, height=min(320, 40 + 35 * max(1, len(table))))
+
+
+def _notes(lab: Lab, group: int) -> None:
+    """What the pictures can't say: hints of single methods, and methods without such a picture."""
+    lines = []
+    for view in lab.views:
+        heard = view.hears(group)
+        if heard is not None and heard.note:
+            lines.append(f"**{state.plain(view_name(view))}**: {state.plain(heard.note)}.")
+        elif heard is None and not view.problem:
+            said = "compares nothing token by token here, or has no such picture."
+            lines.append(f"**{state.plain(view_name(view))}** {said}")
+    if lines:
+        st.caption("  \n".join(lines))
