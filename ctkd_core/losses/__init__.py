@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
     from ctkd_core.losses.base import LossOutput, StateContext, States
     from ctkd_core.losses.batch import AlignedBatch
+    from ctkd_core.losses.fused import HeadLogits
 
 __all__ = ["loss", "make_state"]
 
 
 def loss(
     name: str,
-    student_logits: torch.Tensor,
-    teacher_logits: torch.Tensor | None,
+    student_logits: torch.Tensor | HeadLogits,
+    teacher_logits: torch.Tensor | HeadLogits | None,
     batch: AlignedBatch,
     variant: str = "clean",
     *,
@@ -36,8 +37,9 @@ def loss(
     """The loss of method `name` for one batch.
 
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]: any float dtype, row i predicts token i + 1; the teacher
-    gets no gradient. `state` is what `make_state` gave for this method. `chunk_rows`: rows computed at a time (default:
-    as many as suit the device); results don't depend on it. `student_states`, `teacher_states`: for methods that need
+    gets no gradient. Either may be `fused.HeadLogits`, hidden states and head, so that no logits are kept. `state` is
+    what `make_state` gave for this method. `chunk_rows`: rows computed at a time (default: as many as suit the device);
+    results don't depend on it. `student_states`, `teacher_states`: for methods that need
     "hidden_states". `projection`: for methods that need one, a Projection or a scipy matrix [Vs, Vt]; by default the
     method's own map of the batch's tokenizers, kept on disk.
     Raises LossInputError for an unknown method, variant or option, and for inputs that don't fit together.
