@@ -285,6 +285,21 @@ def _rebuild(values: dict[str, Any]) -> Tokenizer:
     return Tokenizer(**values | {"backend": Backend.from_str(values["backend"])})
 
 
+def check_tokenizer(value: Any, whose: str) -> None:
+    """Raises TokenizerError for a name or another library's tokenizer where a `Tokenizer` belongs, with what to do.
+
+    Slow tokenizers of transformers know no offsets and hide their bytes; only a tokenizer.json tells both.
+    """
+    if hasattr(value, "encode_pieces"):  # its own mark, which survives that a server loads this module again
+        return
+    if isinstance(value, str | Path):
+        raise TokenizerError(f"the {whose} is the text {str(value)[:80]!r}; give what `load_tokenizer` makes of it.")
+    raise TokenizerError(
+        f"the {whose} is a {type(value).__module__}.{type(value).__name__}; save it with `save_pretrained(folder)` and "
+        "give `load_tokenizer(folder)`."
+    )
+
+
 def load_tokenizer(source: str | Path | bytes) -> Tokenizer:
     """The tokenizer behind a catalog name, hub id, folder, tokenizer.json path, or the bytes of such a file.
 

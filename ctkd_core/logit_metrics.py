@@ -18,7 +18,7 @@ from ctkd_core.alignment.mined import usable_rows
 from ctkd_core.errors import AlignmentError, ProjectionError
 from ctkd_core.vocabulary.contextual import ContextualMap, Rule, contextual_map, sides
 from ctkd_core.vocabulary.exact import exact_matches
-from ctkd_core.vocabulary.migration_report import check_candidates, check_sides, migration_report
+from ctkd_core.vocabulary.migration_report import check_candidates, check_sides, migration_report, probabilities
 
 if TYPE_CHECKING:
     from ctkd_core.alignment.base import Alignment
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def vocabulary_match_rate(
-    top_ids: NDArray[np.integer], top_logprobs: NDArray[np.floating], mapped: NDArray[np.bool_]
+    top_ids: NDArray[np.integer], top_logprobs: NDArray[np.floating] | None, mapped: NDArray[np.bool_]
 ) -> dict[str, float]:
     """Share of the candidates that a vocabulary map has a partner for; 0 for no candidates.
 
@@ -35,7 +35,8 @@ def vocabulary_match_rate(
     (logits padded beyond the tokenizer) have no partner.
 
     vocabulary_match_rate           mapped candidates / candidates
-    vocabulary_match_rate_weighted  probability of mapped candidates / probability of all of them, both summed over rows
+    vocabulary_match_rate_weighted  probability of mapped candidates / probability of all of them, both summed over
+                                    rows; left out where top_logprobs is None
 
     Raises ProjectionError for arrays of other shapes, negative ids, or log-probabilities that are NaN or above 0.
     """
@@ -43,12 +44,12 @@ def vocabulary_match_rate(
     table = np.asarray(mapped)
     if table.dtype != np.bool_ or table.ndim != 1:
         raise ProjectionError(f"`mapped` is {table.dtype} {list(table.shape)}; give bool [teacher ids].")
-    mass = _probabilities(top_logprobs, ids.shape)
     hit = np.append(table, False)[np.minimum(ids, len(table))]
-    return {
-        "vocabulary_match_rate": _share(hit.sum(), hit.size),
-        "vocabulary_match_rate_weighted": _share(mass[hit].sum(), mass.sum()),
-    }
+    rates = {"vocabulary_match_rate": _share(hit.sum(), hit.size)}
+    if top_logprobs is not None:
+        mass = probabilities(top_logprobs, ids.shape)
+        rates["vocabulary_match_rate_weighted"] = _share(mass[hit].sum(), mass.sum())
+    return rates
 
 
 def mapped_teacher_ids(projection: Projection) -> NDArray[np.bool_]:
@@ -74,7 +75,7 @@ def migration_collision_rate(
 def logit_metrics(
     alignment: Alignment,
     top_ids: NDArray[np.integer],
-    top_logprobs: NDArray[np.floating],
+    top_logprobs: NDArray[np.floating] | None,
     student: Tokenizer,
     teacher: Tokenizer,
     projection: Projection | None = None,
@@ -82,7 +83,8 @@ def logit_metrics(
     """All contract metrics of one text that need the teacher's candidates [teacher tokens, K].
 
     The candidates' partners are those of `projection`, without one the teacher tokens that have an equal student token.
-    Keys: `vocabulary_match_rate`, `vocabulary_match_rate_weighted`, `top1_accuracy`, `migration_collision_rate`.
+    Keys: `vocabulary_match_rate`, `vocabulary_match_rate_weighted` (not without log-probabilities), `top1_accuracy`,
+    `migration_collision_rate`.
 
     Raises AlignmentError for an alignment of other tokenizers, ProjectionError for arrays of other shapes or a
     projection of other vocabularies.
@@ -139,17 +141,18 @@ def cdm_match_rates(
     cdm_vocabulary_match_rate_static  mean over both passes of the share of candidates with a partner in the static map
     cdm_vocabulary_match_rate         the same with the partners found by string; the released program's log has it
     cdm_vocabulary_match_rate_weighted  teacher probability of its mapped candidates / of all of them
+    cdm_vocabulary_match_rate_weighted_static  the same with the static map alone
 
     Raises AlignmentError for an alignment of other tokenizers, ProjectionError for arrays of other shapes.
     """
     found, rows = _contextual(alignment, student_top_ids, teacher_top_ids, student, teacher, rule)
-    shape = np.asarray(teacher_top_ids).shape
-    mass = _probabilities(teacher_top_logprobs, (shape[0], shape[1]))[rows[:, 1]]
+    mass = probabilities(teacher_top_logprobs, np.shape(teacher_top_ids))[rows[:, 1]]
     static = (found.forward.static_match_rate + found.backward.static_match_rate) / 2
     return sequence_match_rate(alignment) | {
         "cdm_vocabulary_match_rate_static": static,
         "cdm_vocabulary_match_rate": found.match_rate,
-        "cdm_vocabulary_match_rate_weighted": _share(mass[found.forward.mapped].sum(), mass.sum()),
+        "cdm_vocabulary_match_rate_weighted": found.forward.weighted_match_rate(mass),
+        "cdm_vocabulary_match_rate_weighted_static": found.forward.weighted_match_rate(mass, static=True),
     }
 
 
@@ -231,16 +234,6 @@ def _hits(alignment: Alignment, at: NDArray[np.int64], converted: NDArray[np.int
     at, converted = at[inside] + 1, converted[inside]
     content = ~alignment.student.special[at]
     return int((content & (converted == alignment.student.ids[at])).sum()), int(content.sum())
-
-
-def _probabilities(logprobs: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float64]:
-    values = np.asarray(logprobs, dtype=np.float64)
-    if values.shape != tuple(shape):
-        raise ProjectionError(f"log-probabilities are {list(values.shape)}, their candidates {list(shape)}.")
-    if not (values <= 1e-4).all():  # rounding of half precision may pass 0 by a hair
-        worst = values[~(values <= 1e-4)][0]
-        raise ProjectionError(f"log-probabilities hold {worst:g}; natural logarithms of probabilities are at most 0.")
-    return np.exp(np.minimum(values, 0.0))
 
 
 def _share(part: float, whole: float) -> float:

@@ -73,7 +73,10 @@ def forget() -> None:
 
 def _locate(source: str | Path) -> _Files:
     if not isinstance(source, str | Path):
-        raise TokenizerError(f"a tokenizer is named by a text or a path, not by {type(source).__name__}.")
+        raise TokenizerError(
+            f"a tokenizer is named by a text or a path, not by {type(source).__name__}; give a name, or the folder "
+            "that `save_pretrained` wrote."
+        )
     name = str(source).strip() if isinstance(source, str) else ""
     if name in catalog.TOKENIZERS:
         row = catalog.TOKENIZERS[name]
@@ -103,16 +106,15 @@ def _in_folder(folder: Path) -> _Files:
     path = folder / "tokenizer.json"
     if path.is_file():
         return _Files(path, folder.absolute().name, str(folder), check=True)
-    others = sorted(p.name for p in folder.iterdir())[:8]
+    others = sorted(p.name for p in folder.iterdir())
     hint = "give a folder with a tokenizer.json"
     if {"tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"} & set(others):
         hint = (
             "it has an older format; convert it once in Python: "
             "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
         )
-    raise TokenizerError(
-        f"folder {str(folder)!r} has no tokenizer.json (it has: {', '.join(others) or 'nothing'}); {hint}."
-    )
+    listed = ", ".join(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
+    raise TokenizerError(f"folder {str(folder)!r} has no tokenizer.json (it has: {listed or 'nothing'}); {hint}.")
 
 
 def _load_files(files: _Files) -> Tokenizer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from rapidfuzz.distance import Levenshtein
 from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary.contextual import Rule, Side, contextual_map, sides
 from tests.tiny import tiny_byte_level, tiny_metaspace
+from tests.vocabulary.test_matches import ALPHABET, byte_level
 
 STRINGS = st.none() | st.text(alphabet="ab", max_size=5)
 
@@ -127,6 +130,53 @@ def test_a_real_kind_of_pair():
     written = [i for i, b in enumerate(student.all_token_bytes()) if b]
     assert np.flatnonzero(identity.forward.target[0] == everything[0][0]).tolist() == written
     assert not identity.forward.dynamic.any()
+
+
+def test_rates_weighted_by_probability():
+    student = side(["cats", "catz", "dog"], [-1, -1, -1])
+    teacher = side(["cats!", "horse", "cats"], [-1, -1, 0])
+    found = contextual_map(np.array([[0, 1]] * 2), np.array([[0, 2], [1, 2]]), student, teacher).forward
+    assert found.mapped.tolist() == [[True, True], [False, True]]
+    p = np.array([[0.5, 0.25], [0.125, 0.125]])
+    assert found.weighted_match_rate(p) == (0.5 + 0.25 + 0.125) / 1.0
+    assert found.weighted_match_rate(p, static=True) == 0.25 + 0.125
+    assert found.weighted_match_rate(np.ones((2, 2))) == found.match_rate
+    assert found.weighted_match_rate(np.zeros((2, 2))) == 0
+    with pytest.raises(ProjectionError, match=r"probabilities are \[2\], their candidates \[2, 2\]"):
+        found.weighted_match_rate(p[0])
+
+
+def test_holes_duplicates_half_characters_and_padding():
+    """Ids 258 to 299 don't exist; "ab" is spelled twice by the teacher; 400 is a padded column."""
+    ab, cd = ("a", "b"), ("c", "d")
+    student = byte_level(["ab"], [ab], {"<eos>": 300})
+    teacher = byte_level(["ab", "cd"], [ab, cd], {"ab ": 258}, special=False)
+    own, other = sides(student, teacher)
+    assert all(own.strings[i] is None and own.static[i] == -1 for i in range(257, 300))
+    assert other.strings[256] == other.strings[258] == "ab", "blanks are deleted"
+    half = ALPHABET.index("\u00c3")
+    found = contextual_map(np.array([[256, half, 257, 400]]), np.array([[258, half, 256, 400]]), own, other)
+    # the student's "ab" is the image of the teacher's first "ab", so that the second one finds nothing
+    assert found.forward.target.tolist() == [[-1, half, 256, -1]]
+    assert found.backward.target.tolist() == [[256, half, -1, -1]]
+    free = contextual_map(np.array([[256, half]]), np.array([[258, half]]), own, other, Rule(ban_taken=False))
+    assert free.forward.target.tolist() == [[256, half]]
+    assert free.forward.dynamic.tolist() == [[True, False]]
+
+
+def test_a_batch_of_rows_is_answered_at_once():
+    """256 rows of 100 candidates, 15 % of them without an equal token: the size that training asks for each step."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh"), rng.integers(1, 9))) for _ in range(4000)]
+    lists = [np.stack([rng.permutation(4000)[:100] for _ in range(256)]) for _ in range(2)]
+    own, other = (side(words, np.where(rng.random(4000) < 0.85, rng.permutation(4000), -1)) for _ in range(2))
+    assert 0.13 < 1 - contextual_map(lists[0], lists[1], own, other).forward.static_match_rate < 0.17
+    spent = []
+    for _ in range(5):
+        begin = perf_counter()
+        contextual_map(lists[0], lists[1], own, other)
+        spent.append(perf_counter() - begin)
+    assert min(spent) < 0.5, "about 0.03 s on an idle core"
 
 
 @pytest.mark.parametrize(

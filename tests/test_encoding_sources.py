@@ -164,6 +164,33 @@ def test_folder_without_tokenizer_json(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(b"x")
     with pytest.raises(TokenizerError, match=r"older format; convert it once.*save_pretrained"):
         load_tokenizer(tmp_path)
+    for part in range(12):  # a model's own files come first by name
+        (tmp_path / f"model-{part:05d}-of-00012.safetensors").touch()
+    with pytest.raises(TokenizerError, match=r"and 5 more\); it has an older format"):
+        load_tokenizer(tmp_path)
+
+
+def test_tokenizers_of_other_libraries_are_refused_with_what_to_do(folder: Path) -> None:
+    """A slow tokenizer of transformers knows no offsets, a backend no roles; names are not tokenizers yet."""
+    ours = load_tokenizer(folder)
+
+    class SlowTokenizer:
+        def encode(self, text: str) -> list[int]:
+            return [len(text)]
+
+    for given, said in (
+        (SlowTokenizer(), r"teacher is a .*SlowTokenizer; save it with `save_pretrained\(folder\)`"),
+        (ours.backend, r"teacher is a tokenizers\.Tokenizer; save it"),
+        ("qwen", r"teacher is the text 'qwen'; give what `load_tokenizer` makes of it"),
+    ):
+        with pytest.raises(TokenizerError, match=said):
+            ctkd.align("a", student=ours, teacher=given)
+        with pytest.raises(TokenizerError, match=said):
+            ctkd.project(ours, given)
+        with pytest.raises(TokenizerError, match=said.replace("teacher", "student")):
+            ctkd.project(given, ours)
+    with pytest.raises(TokenizerError, match=r"not by SlowTokenizer; give a name, or the folder"):
+        load_tokenizer(SlowTokenizer())  # type: ignore[arg-type]
 
 
 def _set(**changes: Any) -> Callable[[dict[str, Any]], None]:

@@ -12,6 +12,7 @@ from ctkd_core.alignment import align
 from ctkd_core.encoding import load_tokenizer
 from ctkd_core.errors import AlignmentError, CtkdError, ProjectionError
 from ctkd_core.vocabulary import project
+from ctkd_core.vocabulary.migration import migration_table
 from ctkd_core.vocabulary.migration_report import migration_report
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
@@ -119,6 +120,57 @@ def test_rows_agree_with_those_of_the_sedi_loss():
         assert bool(target.top1_correct[r]) == (report.best[k] == report.gold[k])
 
 
+def slow_masses(alignment, top, logprobs, student, teacher):
+    """(mass, dropped, collided) of each row, candidate by candidate."""
+    rows = []
+    for s0, s1, t0, t1 in alignment.groups.tolist():
+        if s1 == s0 or t1 == t0 or t1 < 2:
+            continue
+        prefix = b"".join(teacher.token_bytes(int(i)) for i in alignment.teacher.ids[t0 : t1 - 1])
+        pieces = [
+            migration_table(student, teacher).prefixed([prefix], np.array([[token]]))[0, 0]
+            for token in top[t1 - 2].tolist()
+        ]
+        p = np.exp(logprobs[t1 - 2])
+        for piece in range(s1 - s0):
+            taken, collided = set(), 0.0
+            for chance, ids in zip(p, pieces):
+                if len(ids) > piece:
+                    collided += chance if ids[piece] in taken else 0
+                    taken.add(ids[piece])
+            rows.append((p.sum(), sum(x for x, ids in zip(p, pieces) if not ids), collided))
+    return rows
+
+
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_masses_of_the_report(student, teacher):
+    a = align(TEXTS[0] + TEXTS[1], student=student, teacher=teacher)
+    top = knowing(a.teacher.ids, teacher)
+    logp = -np.sort(np.random.default_rng(1).exponential(4, top.shape), axis=1) - 2
+    plain, report = (migration_report(a, top, student, teacher, x) for x in (None, logp))
+    found = np.stack([report.mass, report.dropped_mass, report.collided_mass], axis=1)
+    np.testing.assert_allclose(found, slow_masses(a, top, logp, student, teacher), rtol=1e-12)
+    assert ((found[:, 1] > 0) == (report.dropped > 0)).all()
+    assert ((found[:, 2] > 0) == (report.collided > 0)).all()
+    totals = report.totals()
+    assert totals["mass"] == pytest.approx(found[:, 0].mean())
+    assert totals["collided_mass"] == pytest.approx(found[:, 2].sum() / found[:, 0].sum())
+    assert plain.mass is None
+    assert plain.totals() == {k: v for k, v in totals.items() if "mass" not in k}
+    with pytest.raises(ProjectionError, match="log-probabilities are"):
+        migration_report(a, top, student, teacher, logp[:, :-1])
+
+
+def test_without_log_probabilities_nothing_is_weighted():
+    a = align(TEXTS[0], student=MANY, teacher=FEW)
+    top = knowing(a.teacher.ids, FEW)
+    with_them = lm.logit_metrics(a, top, np.full(top.shape, -3.0), MANY, FEW)
+    del with_them["vocabulary_match_rate_weighted"]
+    assert lm.logit_metrics(a, top, None, MANY, FEW) == with_them
+    rate = lm.vocabulary_match_rate(np.array([[0, 1, 5]]), None, np.array([True, False]))
+    assert rate == {"vocabulary_match_rate": 1 / 3}
+
+
 @given(st.integers(0, 5), st.integers(1, 6), st.integers(1, 9), st.data())
 def test_match_rates_are_shares(rows, k, width, data):
     ids = data.draw(st.lists(st.lists(st.integers(0, width + 2), min_size=k, max_size=k), min_size=rows, max_size=rows))
@@ -182,7 +234,9 @@ def test_cdm_rates_by_hand():
     tokens = sum(n for x, y, n in texts if x == y)
     assert rates["cdm_sequence_match_rate_tokens"] == pytest.approx(tokens / len(a.student))
     assert rates["cdm_vocabulary_match_rate_static"] <= rates["cdm_vocabulary_match_rate"] <= 1
+    assert rates["cdm_vocabulary_match_rate_weighted_static"] <= rates["cdm_vocabulary_match_rate_weighted"]
     static = lm.cdm_match_rates(a, own, other, logp, MANY, FEW, lm.Rule(threshold=0))
+    assert static["cdm_vocabulary_match_rate_weighted"] == rates["cdm_vocabulary_match_rate_weighted_static"]
     assert static["cdm_vocabulary_match_rate"] == rates["cdm_vocabulary_match_rate_static"]
 
 

@@ -34,8 +34,12 @@ def align(
     teacher that what follows each of its tokens begins with a space or the like (`alm.log_space_probability`), for
     methods that merge by it. Without `special_tokens` neither side gets BOS, EOS and the like.
 
-    Raises AlignmentError for an unknown method, variant or option.
+    Raises AlignmentError for an unknown method, variant or option, TokenizerError for another library's tokenizer.
     """
+    from ctkd_core.encoding import check_tokenizer
+
+    check_tokenizer(student, "student")
+    check_tokenizer(teacher, "teacher")
     row = methods.get(method, AlignmentError)
     if row.aligner is None:
         able = ", ".join(m.name for m in methods.aligning())

@@ -240,8 +240,13 @@ def project(
     `progress(share, sentence)` is called while the map is built; what it raises ends the work.
     `variant` "released" starts from the defaults of the public program, where the map has one.
 
-    Raises ProjectionError for an unknown method, variant or option, with the nearest names.
+    Raises ProjectionError for an unknown method, variant or option, with the nearest names, and TokenizerError for
+    another library's tokenizer.
     """
+    from ctkd_core.encoding import check_tokenizer
+
+    check_tokenizer(student, "student")
+    check_tokenizer(teacher, "teacher")
     resolved = map_options(method, options, variant)
     module, _, name = MAPS[method].function.partition(":")
     function = getattr(importlib.import_module(module), name)

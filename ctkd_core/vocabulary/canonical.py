@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # One space before nothing but ASCII punctuation: " ." says the same as ".".
 _SPACED_PUNCTUATION = re.compile(r" [!-/:-@\[-`{-~]+")
-_ESCAPED_NEWLINE = "\\n"
 _ROLES = ("bos_id", "eos_id", "pad_id")
 # Chat markers of the same role: the opening and the end of a turn.
 _TURN_START = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|start|>", "[INST]")
@@ -32,10 +31,10 @@ _ROLE_MARK = "\0"  # no token that can be typed has a form that begins with it
 def canonical(token: str, kind: str) -> str:
     """Canonical form of one vocabulary string of a tokenizer of this `kind` (one of `token_bytes.KINDS`).
 
-    Space and newline marks and "<0xHH>" become what they stand for, an escaped newline a newline, a space before
-    punctuation goes. Bytes that aren't whole UTF-8 become lone surrogates (PEP 383), so different bytes keep different
-    forms. A form is its own form: canonical(form, "other") == form. Raises TokenizerError for an unknown kind and for
-    other lone surrogates.
+    Space and newline marks and "<0xHH>" become what they stand for, a space before punctuation goes. The released rule
+    that a written backslash and n is a newline isn't followed: in code these are different texts. Bytes that aren't
+    whole UTF-8 become lone surrogates (PEP 383), so different bytes keep different forms. A form is its own form:
+    canonical(form, "other") == form. Raises TokenizerError for an unknown kind and for other lone surrogates.
     """
     try:
         data = token_bytes_from_strings((token,), kind)[0]
@@ -60,7 +59,7 @@ def canonical_bytes(data: bytes) -> str:
     form = data.decode("utf-8", "surrogateescape")
     if form.startswith(" ") and _SPACED_PUNCTUATION.fullmatch(form):
         return form[1:]
-    return "\n" if form == _ESCAPED_NEWLINE else form
+    return form
 
 
 @lru_cache(maxsize=8)

@@ -100,6 +100,19 @@ class Slots:
         """Share of slots with a partner by the static map alone; 0 for no slots."""
         return float((self.mapped & ~self.dynamic).mean()) if self.target.size else 0.0
 
+    def weighted_match_rate(self, probabilities: NDArray[np.floating], static: bool = False) -> float:
+        """Probability of slots with a partner / of all slots; `static`: by the static map alone; 0 for no slots.
+
+        probabilities float [G, K], those of `source`. Raises ProjectionError for another shape.
+        """
+        if np.shape(probabilities) != self.source.shape:
+            raise ProjectionError(
+                f"probabilities are {list(np.shape(probabilities))}, their candidates {list(self.source.shape)}."
+            )
+        hit = self.mapped & ~self.dynamic if static else self.mapped
+        whole = float(np.sum(probabilities))
+        return float(np.sum(probabilities, where=hit)) / whole if whole else 0.0
+
 
 @dataclass(frozen=True, eq=False)
 class ContextualMap:

@@ -3,7 +3,7 @@
 SeDi's migration for one aligned text, without logits of the student: the row that predicts the last teacher token of a
 group gives K candidates; behind the group's earlier teacher tokens each is re-encoded by the student; piece l belongs
 to the student row that predicts the group's student token l. `losses.sedi` does the same in training, in torch.
-Source: Wang et al., AAAI-26, token migration; collision rate and counts are ours.
+Source: Wang et al., AAAI-26, token migration; collision rate, counts and masses are ours.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ class MigrationReport:
     slots        int64 [n] different student tokens that they land on
     best         int64 [n] student token that the likeliest candidate lands on, -1 where it has no piece here
     gold         int64 [n] the text's own student token
+
+    With log-probabilities of the candidates also, float64 [n], the teacher's probability of
+
+    mass           all K candidates
+    dropped_mass   the dropped ones
+    collided_mass  those that landed on a student token which a likelier one had hit
     """
 
     token: NDArray[np.int64]
@@ -46,6 +52,9 @@ class MigrationReport:
     slots: NDArray[np.int64]
     best: NDArray[np.int64]
     gold: NDArray[np.int64]
+    mass: NDArray[np.float64] | None = None
+    dropped_mass: NDArray[np.float64] | None = None
+    collided_mass: NDArray[np.float64] | None = None
 
     @property
     def collided(self) -> NDArray[np.int64]:
@@ -68,7 +77,18 @@ class MigrationReport:
         return _share((self.used & (self.best == self.gold)).sum(), self.used.sum())
 
     def totals(self) -> dict[str, float]:
-        """All rows together: counts of rows and candidates, and the rates."""
+        """All rows together: counts of rows and candidates, and the rates.
+
+        With log-probabilities also `mass`, the mean over rows, and `dropped_mass`, `collided_mass`, shares of it.
+        """
+        masses: dict[str, float] = {}
+        if self.mass is not None and self.dropped_mass is not None and self.collided_mass is not None:
+            whole = self.mass.sum()
+            masses = {
+                "mass": _share(whole, len(self.token)),
+                "dropped_mass": _share(self.dropped_mass.sum(), whole),
+                "collided_mass": _share(self.collided_mass.sum(), whole),
+            }
         return {
             "rows": len(self.token),
             "rows_used": int(self.used.sum()),
@@ -79,22 +99,30 @@ class MigrationReport:
             "one_slot_rows": int((self.slots == 1).sum()),
             "migration_collision_rate": self.collision_rate,
             "top1_accuracy": self.top1_accuracy,
+            **masses,
         }
 
 
 def migration_report(
-    alignment: Alignment, top_ids: NDArray[np.integer], student: Tokenizer, teacher: Tokenizer
+    alignment: Alignment,
+    top_ids: NDArray[np.integer],
+    student: Tokenizer,
+    teacher: Tokenizer,
+    top_logprobs: NDArray[np.floating] | None = None,
 ) -> MigrationReport:
     """Migrate the teacher's candidates along an alignment by spans ("sedi", or any with groups of equal text).
 
-    top_ids  int [teacher tokens, K]: row j holds the candidates for teacher token j + 1, likeliest first; ids past
-             the tokenizer (padded logits) are dropped
+    top_ids       int [teacher tokens, K]: row j holds the candidates for teacher token j + 1, likeliest first; ids past
+                  the tokenizer (padded logits) are dropped
+    top_logprobs  float [teacher tokens, K] their natural logarithms of probability; without them no masses
 
     Rows exist for the student tokens of two-sided groups whose last teacher token has a token before it. Raises
-    AlignmentError for an alignment of other tokenizers, ProjectionError for candidates of another shape.
+    AlignmentError for an alignment of other tokenizers, ProjectionError for candidates of another shape and for
+    log-probabilities that are NaN or above 0.
     """
     check_sides(alignment, student, teacher)
     ids = check_candidates(top_ids, len(alignment.teacher), "teacher")
+    chances = None if top_logprobs is None else probabilities(top_logprobs, ids.shape)
     groups = alignment.groups.astype(np.int64)
     kept = np.flatnonzero((groups[:, 1] > groups[:, 0]) & (groups[:, 3] > groups[:, 2]) & (groups[:, 3] >= 2))
     rows = groups[kept, 3] - 2
@@ -105,6 +133,8 @@ def migration_report(
     written = piece[:, None] < length[owner]
     slots = np.where(written, np.append(flat, -1)[np.where(written, start[owner] + piece[:, None], -1)], -1)
     token = groups[kept, 0][owner] + piece
+    first = _first_of_equals(slots)
+    masses = {} if chances is None else _masses(chances[rows], owner, length == 0, written & ~first)
     return MigrationReport(
         token=token,
         group=kept[owner],
@@ -112,9 +142,10 @@ def migration_report(
         candidates=np.full(len(owner), ids.shape[1], dtype=np.int64),
         dropped=(length == 0).sum(axis=1)[owner],
         written=written.sum(axis=1),
-        slots=_distinct(slots),
+        slots=first.sum(axis=1),
         best=slots[:, 0],
         gold=alignment.student.ids[token].astype(np.int64),
+        **masses,
     )
 
 
@@ -145,6 +176,20 @@ def check_candidates(top_ids: Any, rows: int | None, whose: str) -> NDArray[np.i
     return ids.astype(np.int64)
 
 
+def probabilities(logprobs: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """exp(logprobs) float64 for candidates of `shape`.
+
+    Raises ProjectionError for another shape, and for values that are NaN or above 0.
+    """
+    values = np.asarray(logprobs, dtype=np.float64)
+    if values.shape != tuple(shape):
+        raise ProjectionError(f"log-probabilities are {list(values.shape)}, their candidates {list(shape)}.")
+    if not (values <= 1e-4).all():  # rounding of half precision may pass 0 by a hair
+        worst = values[~(values <= 1e-4)][0]
+        raise ProjectionError(f"log-probabilities hold {worst:g}; natural logarithms of probabilities are at most 0.")
+    return np.exp(np.minimum(values, 0.0))
+
+
 def _pieces(
     table: MigrationTable, alignment: Alignment, groups: NDArray[np.int64], ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -164,12 +209,26 @@ def _pieces(
     return flat, start, length
 
 
-def _distinct(slots: NDArray[np.int64]) -> NDArray[np.int64]:
-    """int64 [n]: different entries of each row [n, K], -1 left out."""
-    ordered = np.sort(slots, axis=1)
-    first = ordered >= 0
-    first[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
-    return first.sum(axis=1)
+def _masses(
+    chances: NDArray[np.float64], owner: NDArray[np.int64], dropped: NDArray[np.bool_], collided: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float64]]:
+    """Sums of chances float64 [G, K]: dropped bool [G, K] by group, collided bool [n, K] by row of group int64 [n]."""
+    return {
+        "mass": chances.sum(axis=1)[owner],
+        "dropped_mass": (chances * dropped).sum(axis=1)[owner],
+        "collided_mass": (chances[owner] * collided).sum(axis=1),
+    }
+
+
+def _first_of_equals(slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool [n, K]: entries that no earlier one of their row [n, K] equals, -1 left out."""
+    order = np.argsort(slots, axis=1, kind="stable")
+    ordered = np.take_along_axis(slots, order, axis=1)
+    new = ordered >= 0
+    new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    first = np.empty_like(new)
+    np.put_along_axis(first, order, new, axis=1)
+    return first
 
 
 def _share(part: float, whole: float) -> float:

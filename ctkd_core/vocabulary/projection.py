@@ -24,6 +24,8 @@ EXACT, ROLE, PIECES, CANONICAL, NEAREST, REVERSE, SIMILAR, SCALE = range(8)
 # Reasons of rows that one teacher token says alone.
 MATCHED = (EXACT, ROLE, CANONICAL)
 
+MOST_IDS = 4_000_000  # of either side after `widen`; ten times the largest vocabularies
+
 # Called with the share that is done, 0 to 1, and a sentence; may raise to cancel.
 Progress = Callable[[float, str], None]
 
@@ -117,6 +119,10 @@ class Projection:
 
         sides = (("student", student_width, self.shape[0]), ("teacher", teacher_width, self.shape[1]))
         for side, width, ids in sides:
+            if width is not None and width > MOST_IDS:
+                raise ProjectionError(
+                    f"the {side}'s width {width:,} is above {MOST_IDS:,}; no model's output is as wide."
+                )
             if width is not None and width < ids:
                 raise ProjectionError(
                     f"the {side}'s width {width} is smaller than the {ids} ids of this map; give the number of "
@@ -138,6 +144,8 @@ class Projection:
         """
         import pandas as pd
 
+        if not isinstance(student_id, int | np.integer):
+            raise ProjectionError(f"a student token id is a whole number; got {student_id!r}.")
         if not 0 <= student_id < self.shape[0]:
             raise ProjectionError(f"student token id {student_id} is out of range; ids run to {self.shape[0] - 1}.")
         entries = slice(int(self.matrix.indptr[student_id]), int(self.matrix.indptr[student_id + 1]))
@@ -160,6 +168,8 @@ class Projection:
         """
         import pandas as pd
 
+        if not isinstance(teacher_id, int | np.integer):
+            raise ProjectionError(f"a teacher token id is a whole number; got {teacher_id!r}.")
         if not 0 <= teacher_id < self.shape[1]:
             raise ProjectionError(f"teacher token id {teacher_id} is out of range; ids run to {self.shape[1] - 1}.")
         entries = np.flatnonzero(self.matrix.indices == teacher_id)

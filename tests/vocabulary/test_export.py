@@ -103,3 +103,14 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         export(p, path, top_k=1)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_ids_and_widths_that_make_no_sense_are_refused():
+    p = project(tiny_byte_level(400, 3), tiny_byte_level(300, 1), method="exact")
+    for wrong in (1.5, "201"):
+        with pytest.raises(ProjectionError, match="whole number"):
+            p.explain(wrong)
+        with pytest.raises(ProjectionError, match="whole number"):
+            p.column(wrong)
+    with pytest.raises(ProjectionError, match="above 4,000,000"):
+        p.widen(student_width=99_999_999_999)
