@@ -69,6 +69,49 @@ def torch_hkl(student: Any, teacher: Any, batch: Any, pairs: Any, tail_k: int = 
     return common + (a - b).abs().sum(-1).mean()
 
 
+def torch_dskd(student: Any, teacher: Any, batch: Any, given: Any, tau: float = 2.0) -> Any:
+    """DSKD's three terms with whole tensors and autograd, for one sample; `given` as for the loss."""
+    import torch
+
+    state, own, other = given["state"], given["student_states"], given["teacher_states"]
+    ids, other_ids = batch.student_ids[0], batch.teacher_ids[0]
+    e_s, e_t = own.embeddings.detach(), other.embeddings.detach()
+    query = state.query(torch.cat([e_s[ids[:-1]], e_s[ids[1:]]], dim=-1))
+    key = torch.cat([e_t[other_ids[:-1]], e_t[other_ids[1:]]], dim=-1)
+    scores = query @ (key / key.std()).T / query.shape[-1] ** 0.5
+    h_t, target = other.hidden[-1][0, :-1].detach(), e_t[other_ids[1:]]
+    z = scores.softmax(1) @ state.t2s(h_t / h_t.std() + target / target.std()) @ own.head.detach().T
+    functional, right = torch.nn.functional, z.argmax(1) == ids[1:]
+    guess = functional.cross_entropy(z, ids[1:])
+    log_q, log_p = (z.detach() / tau).log_softmax(1), (student[0, :-1] / tau).log_softmax(1)
+    taught = (functional.kl_div(log_p, log_q, log_target=True, reduction="none").sum(1) * right).mean()
+    back = scores.T.softmax(1) @ state.s2t(own.hidden[-1][0, :-1]) @ other.head.detach().T
+    log_t = (teacher[0, :-1] / tau).log_softmax(1)
+    learnt = functional.kl_div((back / tau).log_softmax(1), log_t, log_target=True, reduction="batchmean")
+    return 0.5 * functional.cross_entropy(student[0, :-1], ids[1:]) + 0.5 * (guess + taught + learnt)
+
+
+def torch_alm(student: Any, teacher: Any, batch: Any, tau: float = 100.0) -> Any:
+    """ALM without boundary probabilities, with whole tensors: log-probabilities of chunks as yes-or-no events, KL."""
+    import torch
+
+    sums = []
+    for logits, ids, (rows, number, n) in zip(
+        (student, teacher), (batch.student_ids, batch.teacher_ids), _sides(batch)
+    ):
+        log_p = logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        sums.append(log_p.new_zeros(n).index_add(0, number, log_p[rows]) / tau)
+    own, log_t = (x.clamp(max=-1e-6) for x in sums)
+    off = [torch.log(-torch.expm1(x)) for x in (own, log_t)]
+    kl = log_t.exp() * (log_t - own) + off[1].exp() * (off[1] - off[0])
+    return 0.5 * torch.nn.functional.cross_entropy(student[0, :-1], batch.student_ids[0, 1:]) + 0.5 * kl.mean()
+
+
+def _sides(batch: Any) -> Any:
+    s, t, n = _segments(batch)
+    return (*s, n), (*t, n)
+
+
 def _segments(batch: Any) -> Any:
     """Rows (predicting each token of a group) and group numbers of both sides of the only sample."""
     import torch

@@ -35,7 +35,8 @@ PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 NAMES = (
     *("sft", "torch sft", "forward-kl", "torch forward-kl", "uld", "torch uld", "sedi"),
     *("gold", "trl gold", "uld-groups", "trl uld-groups", "xtoken-pkl", "torch xtoken-pkl", "xtoken-hkl"),
-    *("torch xtoken-hkl", "multilevel_ot", "alm", "cdm", "mined"),
+    *("torch xtoken-hkl", "multilevel_ot", "alm", "alm-plain", "torch alm-plain", "cdm", "mined"),
+    *("dskd", "torch dskd"),
 )
 MATCHED = 109_566  # exact pairs of Llama 3 and Qwen3; the others map to two pieces
 
@@ -220,6 +221,41 @@ def _plain_hkl(student, teacher, batch):
     return _peers.torch_hkl(student, teacher, batch, _map(student.shape[-1], teacher.shape[-1])[1])
 
 
+def _plain_alm(student, teacher, batch):
+    import _peers
+
+    return _peers.torch_alm(student, teacher, batch)
+
+
+def _dskd(student, teacher, batch):
+    from ctkd_core import losses
+
+    return losses.loss("dskd", student, teacher, batch, **_hidden(student, teacher)).loss
+
+
+def _plain_dskd(student, teacher, batch):
+    import _peers
+
+    return _peers.torch_dskd(student, teacher, batch, _hidden(student, teacher))
+
+
+@lru_cache(maxsize=1)
+def _hidden(student, teacher):
+    """Last hidden states of widths 1,024 and 2,048, heads that are the embeddings, and DSKD's projectors."""
+    import torch
+
+    from ctkd_core.losses.base import States
+    from ctkd_core.losses.dskd import CrossModelProjectors
+
+    torch.manual_seed(1)
+    both = []
+    for logits, width in ((student, 1024), (teacher, 2048)):
+        table = torch.randn(logits.shape[-1], width) * 0.05
+        both.append(States((torch.randn(*logits.shape[:2], width),), table, table))
+    both[0].hidden[0].requires_grad_()
+    return {"state": CrossModelProjectors(1024, 2048), "student_states": both[0], "teacher_states": both[1]}
+
+
 # Losses on groups and maps, and what they are compared with.
 GROUPED = {
     "gold": _ours("gold", mapped=True),
@@ -233,7 +269,11 @@ GROUPED = {
     "multilevel_ot": _ours("multilevel_ot"),
     "alm": _alm,
     "cdm": _ours("cdm", mapped=True, threshold=0.0),
+    "alm-plain": _ours("alm", debias="none"),
+    "torch alm-plain": _plain_alm,
     "mined": _mined,
+    "dskd": _dskd,
+    "torch dskd": _plain_dskd,
 }
 PLAIN = {"torch sft": _plain_sft, "torch forward-kl": _plain_kl, "torch uld": _plain_uld}
 

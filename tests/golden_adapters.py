@@ -28,13 +28,6 @@ SKIPPED: dict[str, dict[str, str]] = {
     "alignment": {
         "spacy_alignments": "another product's character diff of the surface strings; no method here works that way",
     },
-    "dskd": dict.fromkeys(
-        (
-            *("t2s_attention", "s2t_attention", "t2s_ce_loss", "t2s_kd_loss", "s2t_kd_loss", "t2s_correct"),
-            *("t2s_agreement", "kd_loss"),
-        ),
-        "arrives with the losses: made by the projectors that train with them",
-    ),
     "xtoken": {"warning": "advice to the reader of the facts, nothing that a program returned"},
 }
 

@@ -187,7 +187,7 @@ def finish(
     cuts: bool [R], rows at which a chunk may begin; balance: scale the later terms to the first (`_engine.evaluate`).
     """
     sums = evaluate(logits, rows.flat, terms, compute_dtype(logits, teacher_logits), chunk_rows, cuts, balance)
-    _check_finite(sums, terms, rows)
+    check_finite(sums, terms, rows)
     means: dict[str, Tensor] = {}
     mixed = torch.zeros(len(rows), dtype=torch.float64, device=logits.device)
     owned = torch.zeros(len(batch.groups), dtype=torch.float64, device=logits.device)
@@ -214,7 +214,8 @@ def per_group(values: Tensor, rows: Rows, groups: Tensor) -> Tensor:
     return total[sample, end] - total[sample, start]
 
 
-def _check_finite(sums: RowSums, terms: Sequence[Term], rows: Rows) -> None:
+def check_finite(sums: RowSums, terms: Sequence[Term], rows: Rows) -> None:
+    """Raise LossInputError where a value that counts isn't finite; `rows` are the ones that were evaluated."""
     for term, values in zip(terms, sums.values):
         bad = (~torch.isfinite(values)).any(dim=1) & (term.norm != 0)
         count = int(bad.sum())

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from ctkd_core.errors import LossInputError, unknown
 from ctkd_core.losses._engine import Chunk, Plan, Term, compute_dtype, softmax
+from ctkd_core.losses.fused import HeadLogits
 
 LOWEST = -1e30  # stands for minus infinity where 0 * infinity would be NaN
 TAIL_MASS = 0.5  # of the teacher's probability that counts as tail; public code of Wu et al. 2024
@@ -180,7 +181,7 @@ class FacingRows:
     """
 
     rule: Rule
-    teacher: Tensor
+    teacher: Tensor | HeadLogits
     facing: Tensor
     temperatures: tuple[float, float]
     width: int

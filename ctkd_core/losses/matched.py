@@ -15,6 +15,7 @@ from ctkd_core.errors import LossInputError
 
 if TYPE_CHECKING:
     from ctkd_core.encoding import Tokenizer
+    from ctkd_core.losses.base import StateContext
     from ctkd_core.losses.batch import AlignedBatch
 
 
@@ -36,7 +37,9 @@ class Matched:
         return Matched(*(t.to(device) for t in (self.student, self.teacher, self.student_rest, self.teacher_rest)))
 
 
-def matched_ids(projection: Any, batch: AlignedBatch, widths: tuple[int, int], raw: bool = False) -> Matched:
+def matched_ids(
+    projection: Any, batch: AlignedBatch | StateContext, widths: tuple[int, int], raw: bool = False
+) -> Matched:
     """Matched columns for logits of these widths.
 
     projection  a Projection or scipy matrix [Vs, Vt]: entries that are alone in their row with weight 1; of several

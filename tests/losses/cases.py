@@ -16,7 +16,7 @@ from tests.tiny import tiny_byte_level
 
 METHODS = (
     *("sft", "kd", "uld", "sedi", "gold", "alm", "xtoken-pkl", "xtoken-hkl", "multilevel_ot"),
-    *("cot2align", "mined", "cdm"),
+    *("cot2align", "mined", "cdm", "dskd", "dskd-eta"),
 )
 PROMPT = "The teacher reads:"
 TEXTS = (
@@ -82,11 +82,14 @@ def extras(name: str, batch: AlignedBatch, dtype=torch.float32) -> dict[str, Any
     """What a method wants besides logits: hidden states of both models and the module that it trains."""
     row = methods.get(name)
     given: dict[str, Any] = {}
+    heads: tuple[Tensor, ...] = ()
     if "hidden_states" in row.needs:
-        given["student_states"] = states_for(batch.student_ids, WIDTHS[0], 403, dtype)
-        given["teacher_states"] = states_for(batch.teacher_ids, WIDTHS[1], 305, dtype)
+        own = states_for(batch.student_ids, WIDTHS[0], 403, dtype)
+        other = states_for(batch.teacher_ids, WIDTHS[1], 305, dtype)
+        given |= {"student_states": own, "teacher_states": other}
+        heads = own.head, other.head
     torch.manual_seed(0)
-    context = StateContext(403, 305, *WIDTHS, student=batch.student, teacher=batch.teacher)
+    context = StateContext(403, 305, *WIDTHS, *heads, student=batch.student, teacher=batch.teacher)
     if row.state and (state := losses.make_state(name, 403, context=context)) is not None:
         given["state"] = state.to(dtype)
     return given
