@@ -11,8 +11,9 @@ import importlib
 import logging
 import os
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ctkd_core import __version__
@@ -31,6 +32,9 @@ from ctkd_core.commands.common import (
 )
 from ctkd_core.commands.display import to_json
 from ctkd_core.errors import CtkdError, PreflightError, unknown
+
+PATIENCE = 3.0  # seconds of silence
+SHOW_PROGRESS = ("app", "distill", "prepare", "runs")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +59,7 @@ def _answer(words: list[str], as_json: bool) -> tuple[str, int]:
     try:
         command = _understand(words)
         # Libraries that print must not spoil the one document on stdout.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _patience(words):
             answer = command()
             return to_json(answer.data()) if as_json else answer.text(), answer.code
     except SystemExit as stop:  # argparse has printed a help text
@@ -74,6 +78,23 @@ def _answer(words: list[str], as_json: bool) -> tuple[str, int]:
         traceback.print_exc(file=sys.stderr)
         sentence = f"this is a bug in CTKD Lab, please report the lines above ({type(error).__name__}: {error})."
         return _failed(type(error).__name__, sentence, as_json), UNEXPECTED
+
+
+@contextlib.contextmanager
+def _patience(words: list[str]) -> Iterator[None]:
+    """A word on the terminal when nothing has been seen for a while; commands with progress of their own need none."""
+    if not sys.stderr.isatty() or words[:1] in ([], *([name] for name in SHOW_PROGRESS)):
+        yield
+        return
+    waiting = threading.Timer(
+        PATIENCE, say, ["working; first uses on a machine compile kernels and read vocabularies."]
+    )
+    waiting.daemon = True
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
 
 
 def _understand(words: list[str]) -> Callable[[], Answer]:

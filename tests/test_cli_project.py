@@ -82,6 +82,7 @@ def test_refusals(ctkd: Ctkd, pair: list[str], tmp_path: Path) -> None:
     assert "unknown variant of vocabulary map 'exact'" in ctkd.error("project", "-m", "exact", "--variant", "released")
     assert "--top-k takes" in ctkd.error("project", "--top-k", "0")
     assert "is cut into" in ctkd.error("project", *pair, "--token", "2024 is no token")
+    assert ctkd.json("project", *pair, "--token", "#201")["token"]["id"] == 201
     assert "is cut into" in ctkd.error("project", *pair, "--column", "201")
     assert "smaller than the" in ctkd.error("project", *pair, "--teacher-width", "10")
     assert "ends in .jsonl" in ctkd.error("project", *pair, "--export", str(tmp_path / "a.pt"), "--layout", "pairs")

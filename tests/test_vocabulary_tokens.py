@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctkd_core.errors import ProjectionError
+from ctkd_core.figures import find_token as finding
 from ctkd_core.figures import vocabulary_graph as graphs
 from ctkd_core.figures import vocabulary_tokens as tokens
 from ctkd_core.figures.theme import message_bytes
@@ -30,14 +31,18 @@ def mapped(method: str = "pieces") -> Projection:
 @pytest.mark.parametrize("tokenizer", [tiny_byte_level(), tiny_metaspace(), tiny_wordpiece()], ids=lambda t: t.kind)
 def test_every_token_can_be_looked_up_again(tokenizer):
     for token in range(tokenizer.n_ids):
-        assert tokens.find_token(tokenizer, tokens.query_for(tokenizer, token)) == token
+        assert finding.find_token(tokenizer, finding.query_for(tokenizer, token)) == token
 
 
 @pytest.mark.parametrize(
-    ("query", "data"), [("·the", b" the"), (" the", b" the"), ("<E6>", b"\xe6"), ("0", b"0"), ("#7", None)]
+    ("query", "data"),
+    [
+        *(("·the", b" the"), (" the", b" the"), ("▁the", b" the"), ("Ġthe", b" the")),
+        *(("<E6>", b"\xe6"), ("<0xE6>", b"\xe6"), ("0", b"0"), ("#7", None)),
+    ],
 )
-def test_queries_may_be_written_as_tokens_are_shown(query, data):
-    found = tokens.find_token(STUDENT, query)
+def test_queries_may_be_written_as_tokens_are_shown_or_as_vocabularies_write_them(query, data):
+    found = finding.find_token(STUDENT, query)
     assert found == 7 if data is None else STUDENT.token_bytes(found) == data
 
 
@@ -47,13 +52,13 @@ def test_queries_may_be_written_as_tokens_are_shown(query, data):
 )
 def test_queries_without_a_token_say_why(query, message):
     with pytest.raises(ProjectionError, match=message):
-        tokens.find_token(STUDENT, query)
+        finding.find_token(STUDENT, query)
 
 
 @given(st.binary(max_size=12))
 def test_spelled_reads_what_visible_writes(data):
     shown = visible_bytes(data)
-    assert tokens.spelled(shown) == data
+    assert finding.spelled(shown) == data
 
 
 def test_row_and_column_of_a_token_are_those_of_the_matrix():

@@ -19,6 +19,7 @@ from ctkd_core.commands.common import (
     say,
 )
 from ctkd_core.commands.display import table, terminal_columns, token_rows, visible_bytes
+from ctkd_core.figures.visible import counted
 
 if TYPE_CHECKING:
     from ctkd_core.alignment import Alignment
@@ -102,7 +103,8 @@ def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> str:
     names = ("group", alignment.teacher.tokenizer, alignment.student.tokenizer)
     parts = [
         f"{alignment.method} ({alignment.variant}): teacher {names[1]}, student {names[2]}; "
-        f"{len(alignment.teacher)} and {len(alignment.student)} tokens in {len(alignment)} groups",
+        f"{counted(len(alignment.teacher), 'token')} and {counted(len(alignment.student), 'token')} in "
+        f"{counted(len(alignment), 'group')}",
         token_rows(columns, names, terminal_columns()) if columns else "no groups",
     ]
     if count < len(alignment):

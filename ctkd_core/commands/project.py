@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core.commands.common import Answer, UsageError, add_pair, load_pair, parse_assignments
 from ctkd_core.commands.display import table, visible, visible_bytes
-from ctkd_core.errors import ProjectionError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="clean (default) or released: the public tools",
     )
     parser.add_argument("-o", "--option", action="append", metavar="NAME=VALUE", help="an option of the map")
-    parser.add_argument("--token", metavar="STR", help="show the row of the student token that spells STR")
-    parser.add_argument("--column", metavar="STR", help="show who points at the teacher token that spells STR")
+    parser.add_argument("--token", metavar="STR", help="row of the student token that spells STR (or #643, an id)")
+    parser.add_argument("--column", metavar="STR", help="who points at the teacher token that spells STR (or an id)")
     parser.add_argument("--top-k", type=int, default=20, metavar="K", help="entries shown of each (default 20)")
     for side in ("student", "teacher"):
         help_text = f"rows of the {side} model's output layer, where they are more than its tokenizer's ids"
@@ -45,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--layout",
         default="nemo-rl",
         choices=list(LAYOUTS),
-        metavar="L",
+        metavar="LAYOUT",
         help=f"{', '.join(LAYOUTS)} (default: nemo-rl)",
     )
     lines = [
@@ -58,6 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Answer:
     """Build the map (or take it from the cache) and report it."""
+    from ctkd_core.figures.find_token import find_token
     from ctkd_core.vocabulary import map_options
     from ctkd_core.vocabulary.store import cached_project
 
@@ -100,22 +100,6 @@ def facts(projection: Projection) -> dict[str, Any]:
         "row_sum_error": projection.row_sum_error,
         "classes": projection.audit(),
     }
-
-
-def find_token(tokenizer: Tokenizer, text: str) -> int:
-    """Id of the token whose bytes are `text`, or whose raw vocabulary string it is."""
-    from ctkd_core.vocabulary.exact import ids_by_bytes
-
-    data = text.encode("utf-8", errors="surrogateescape")
-    found = ids_by_bytes(tokenizer).get(data)
-    if found is None:
-        found = tokenizer.id_of(text)
-    if found is None:
-        pieces = [visible_bytes(tokenizer.token_bytes(i)) for i in tokenizer.encode_pieces([data])[0]]
-        raise ProjectionError(
-            f"no token of {tokenizer.name!r} spells {text!r}; it is cut into {' | '.join(pieces) or 'nothing'}."
-        )
-    return found
 
 
 def row_of(projection: Projection, token_id: int, top_k: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ctkd_core.alignment.base import KINDS, Alignment
 from ctkd_core.encoding import Encoding
 from ctkd_core.figures.card import group_at
 from ctkd_core.figures.chips import differing_groups
-from ctkd_core.figures.visible import shorten, visible_bytes
+from ctkd_core.figures.visible import counted, shorten, visible_bytes
 from ctkd_core.figures.words import alignment_name
 from ctkd_core.metrics import health
 
@@ -121,17 +121,13 @@ def health_table(alignments: Iterable[Alignment], rates: Iterable[Mapping[str, f
         columns[alignment_name(one)] = [
             LEVEL_WORDS[found.level] if found.largest_group else "nothing faces anything",
             f"{100 * found.share_1_1_bytes:.1f} %",
-            _count(found.largest_group, "token"),
-            _count(found.uncovered_bytes, "byte"),
-            _count(found.orphans, "token"),
+            counted(found.largest_group, "token"),
+            counted(found.uncovered_bytes, "byte"),
+            counted(found.orphans, "token"),
             f"{100 * rate['text_match_rate']:.1f} %",
             f"{rate['boundary_f1']:.3f}",
         ]
     return pd.DataFrame(columns)
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
 
 def _pairs(alignment: Alignment, region: NDArray[np.int32]) -> str:

@@ -38,3 +38,8 @@ def hex_bytes(data: bytes, limit: int = 24) -> str:
 def shorten(text: str, limit: int) -> str:
     """`text`, at most `limit` characters, with an ellipsis where it was cut."""
     return text if len(text) <= limit else text[: max(1, limit - 1)] + "…"
+
+
+def counted(number: int, unit: str) -> str:
+    """ "1 token", "1,204 tokens"."""
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"

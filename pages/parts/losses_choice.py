@@ -9,7 +9,7 @@ import streamlit as st
 from ctkd_core import loss_lab, methods, snapshots
 from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import CtkdError, unknown
-from ctkd_core.figures.vocabulary_tokens import find_token
+from ctkd_core.figures.find_token import find_token
 from ctkd_core.loss_lab import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_NAMED, Choice
 from pages.parts import state
 from pages.parts.forms import option_fields

@@ -52,7 +52,8 @@ def verdict(view: View) -> None:
         what, why, warned = st.columns([4, 6, 5], gap="medium")
         with what:
             st.subheader(f"Train with {found.method}", anchor=False)
-            st.markdown(f"**{found.verdict}**: {MEANING[found.verdict]}.")
+            verdict_name, meaning = ("One vocabulary", "compare tokens by id") if same else (found.verdict, None)
+            st.markdown(f"**{verdict_name}**: {meaning or MEANING[found.verdict]}.")
             st.caption(state.plain(methods.get(found.method).idea))
             with st.popover("The rule", icon=":material/gavel:"):
                 st.markdown(RULE)

@@ -1,0 +1,25 @@
+"""Losses keep to the device of their logits; checked on a pretended one (`device_forms.py`), so no GPU is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ctkd_core import methods
+from tests.losses.cases import METHODS
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, str]:
+    command = [sys.executable, "-m", "tests.losses.device_forms"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("form", [f"{name} {variant}" for name in METHODS for variant in methods.get(name).variants])
+def test_no_tensor_of_another_device(found: dict[str, str], form: str) -> None:
+    assert found[form] == "", found[form]
