@@ -4,7 +4,7 @@
 
 The peers are TRL's GOLD loss where it is installed (`pip install trl datasets`; one step, it takes half a minute), and
 public formulas in plain torch (`_peers.py`). Sizes: "large" 256 student x 300 teacher rows, 128k x 152k; "cpu-run"
-8 x 64 positions, 129k x 49k, as in a run on a laptop. SeDi runs on texts under two real tokenizers with logits padded
+8 x 64 positions, 129k x 49k, as in a run on a laptop; "64" and "1024" positions to see how time grows. SeDi runs on texts under two real tokenizers with logits padded
 to these widths. Memory is the growth of the peak over what the process holds with its inputs, the gradient of the
 logits included (Linux only); every case has a process of its own.
 """
@@ -29,7 +29,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 from _record import arguments, save  # noqa: E402
 
-SIZES = {"large": (1, 257, 301, 128_256, 151_936), "cpu-run": (8, 64, 70, 129_280, 49_152)}
+SIZES = {
+    "large": (1, 257, 301, 128_256, 151_936),
+    "cpu-run": (8, 64, 70, 129_280, 49_152),
+    "64": (1, 65, 76, 128_256, 151_936),
+    "1024": (1, 1025, 1201, 128_256, 151_936),
+}
+GROWTH = ("64", "1024")  # our losses alone, at the widths of "large": time should grow as the positions, 16 times
 # OpenMP threads that spin while they wait make every operation ten times slower on a busy machine.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 NAMES = (
@@ -300,6 +306,13 @@ def measure(name: str, size: str, repeats: int) -> dict[str, float]:
     }
 
 
+def growth(rows: list[dict]) -> dict[str, float]:
+    """Exponent of time against positions of each case that was measured at both sizes."""
+    times = {size: {r["case"]: r["seconds"] for r in rows if r["size"] == size} for size in GROWTH}
+    few, many = (times[size] for size in GROWTH)
+    return {name: float(np.log(many[name] / few[name]) / np.log(16)) for name in few.keys() & many.keys()}
+
+
 def _peak_mib() -> float:
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
@@ -321,6 +334,8 @@ def main() -> None:
         for name in given.name or NAMES:
             command = [sys.executable, __file__, "--one", name, size, "--repeats", str(given.repeats)]
             slow = name.startswith("trl")
+            if size in GROWTH and name.startswith(("trl", "torch")):
+                continue
             if slow and (importlib.util.find_spec("trl") is None or size != "large"):
                 print(f"{name}: left out at size {size} (pip install trl datasets)", file=sys.stderr)
                 continue
@@ -329,6 +344,8 @@ def main() -> None:
             rows.append({"size": size, "case": name} | json.loads(done.stdout.splitlines()[-1]))
             print(rows[-1], file=sys.stderr)
     save(given.out, rows)
+    for name, power in growth(rows).items():
+        print(f"{name}: from 64 to 1,024 positions time grows as their number to the power of {power:.2f}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,15 @@ from _record import arguments, save
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-READY = {"/": "h1", "/align": ".ctkd .chip", "/align?method=cdm&tab=Path": ".js-plotly-plot", "/runs": ".stButton"}
+READY = {
+    "/": "h1",
+    "/align": ".ctkd .chip",
+    "/align?method=cdm&tab=Path": ".js-plotly-plot",
+    "/pair": ".js-plotly-plot",
+    "/vocabulary": ".js-plotly-plot",
+    "/losses": ".js-plotly-plot",
+    "/runs": ".stButton",
+}
 
 # From the key press until the component's next frame with new chips.
 WATCH = """() => {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +16,7 @@ TOP = 8  # entries of each group
 SMALLEST = 5e-4  # lost mass below this isn't worth a line
 # What becomes of probability that reaches no entry by identity.
 WHICH = "which token it was"
+UNKNOWN = "what the tokens mean: only their rank counts"
 UNMATCHED = "no equal token: only its sorted shape counts"
 OTHERS = "chance that the group's other tokens come so"
 MEAN = "mean of the group's rows"
@@ -25,7 +26,10 @@ COLLIDED = "collided with another candidate"
 
 @dataclass(frozen=True)
 class Case:
-    """One method's batch of one sample, logits [1, Ts, Vs] and [1, Tt, Vt], resolved options, the scene's groups."""
+    """One method's batch of one sample, logits [1, Ts, Vs] and [1, Tt, Vt], resolved options, the scene's groups.
+
+    given: what the loss got besides: `state`, `student_states`, `teacher_states`
+    """
 
     batch: AlignedBatch
     student: Tensor
@@ -33,6 +37,7 @@ class Case:
     options: dict[str, Any]
     variant: str
     groups: tuple[Group, ...]
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> Rows:

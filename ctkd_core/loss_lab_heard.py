@@ -28,6 +28,7 @@ from ctkd_core.loss_lab_case import (
 )  # fmt: skip
 from ctkd_core.loss_lab_records import Heard
 from ctkd_core.loss_lab_slots import copied, migrated, slotted
+from ctkd_core.loss_lab_spaces import projected_states, ranked
 from ctkd_core.losses._group_rows import GroupRows, group_rows
 from ctkd_core.losses._merged import MergedSide, merged_side
 
@@ -235,4 +236,6 @@ VIEWERS: dict[str, Viewer] = {
     "mined": copied,
     "cdm": slotted,
     "alm": event,
+    "multilevel_ot": ranked,
+    "dskd-eta": projected_states,
 }

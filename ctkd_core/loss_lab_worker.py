@@ -186,13 +186,13 @@ def _compute(bench: Bench, scene: Scene, choice: Choice, view: LossView) -> Loss
     options = choice.resolved()
     batch = bench.batch(choice.method, choice.variant)
     began = time.perf_counter()
-    out, gradient, notes = _run(bench, batch, choice, options)
+    out, gradient, notes, given = _run(bench, batch, choice, options)
     seconds = time.perf_counter() - began
     apart = distillation_only(options)
     distil, distil_gradient = (out, gradient) if apart is None else _run(bench, batch, choice, apart)[:2]
     taught = bool(methods.get(choice.method).needs)  # SFT asks no teacher: nothing is distilled
     own = batch.groups.tolist()
-    case = Case(batch, bench.student, bench.teacher, options, choice.variant, scene.groups)
+    case = Case(batch, bench.student, bench.teacher, options, choice.variant, scene.groups, given)
     return replace(
         view,
         loss=float(out.loss.detach()),
@@ -217,8 +217,13 @@ def distillation_only(options: dict[str, Any]) -> dict[str, Any] | None:
     return options | {"ce_weight": 0.0} | ({"scaling": "fixed"} if "scaling" in options else {})
 
 
-def _run(bench: Bench, batch: Any, choice: Choice, options: dict[str, Any]) -> tuple[Any, Any, list[str]]:
-    """LossOutput, its gradient [Ts, Vs], and what one should know. Models are loaded where hidden states are read."""
+def _run(
+    bench: Bench, batch: Any, choice: Choice, options: dict[str, Any]
+) -> tuple[Any, Any, list[str], dict[str, Any]]:
+    """LossOutput, its gradient [Ts, Vs], what one should know, what the loss got besides.
+
+    Models are loaded where hidden states are read.
+    """
     import torch
 
     from ctkd_core.losses import loss, make_state
@@ -256,7 +261,7 @@ def _run(bench: Bench, batch: Any, choice: Choice, options: dict[str, Any]) -> t
             "Projectors between hidden states are untrained here, so their terms say little; the gradient that "
             "reaches hidden states isn't shown."
         )
-    return out, gradient.detach(), notes
+    return out, gradient.detach(), notes, given
 
 
 def share_out(values: Sequence[float], own: Sequence[Sequence[int]], scene: Scene) -> tuple[float, ...]:

@@ -214,9 +214,16 @@ def heard_rows(lab: Lab, heard: Heard) -> list[tuple[str, float, float | None]]:
     for k, (token, wants, has) in enumerate(zip(heard.ids, heard.wants, heard.has)):
         label = {"rank": f"rank {k + 1}", "event": events[k % 2]}.get(heard.space) or lab.text(heard.space, token)
         if heard.space == "teacher" and k < len(heard.crowd_sizes):
-            label += f" ← {heard.crowd_sizes[k]:,} tokens"
+            label += f" ← {_crowd(lab, heard, k)}"
         rows.append((label, wants, has))
     return rows + [(shorten(LOST.get(what, what), 26), p, None) for what, p in heard.lost]
+
+
+def _crowd(lab: Lab, heard: Heard, k: int) -> str:
+    """The student token behind an entry, or how many there are."""
+    if heard.crowd_sizes[k] == 1 and len(heard.crowd) > k and heard.crowd[k]:
+        return lab.text("student", heard.crowd[k][0][0])
+    return f"{heard.crowd_sizes[k]:,} tokens"
 
 
 # Short words for the pictures; the sentences stand in the table.
@@ -225,6 +232,7 @@ LOST = {
     "chance that the group's other tokens come so": "lost: merged away",
     "mean of the group's rows": "lost: mean of the rows",
     "which token it was": "lost: which token",
+    "what the tokens mean: only their rank counts": "lost: what tokens mean",
     "everything the teacher says": "lost: the teacher",
     "outside the chosen teacher columns": "lost: other columns",
     "no student token points there": "lost: nobody points there",

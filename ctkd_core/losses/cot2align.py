@@ -101,7 +101,7 @@ def cot2align_loss(
     if state is None:
         raise LossInputError("loss 'cot2align' learns a projector: pass state=make_state('cot2align', ...).")
     known = {STANDARD: _standard(student_states, teacher_states, batch), **(versions or {})}
-    plan = released_transport if variant == "released" else _transport
+    plan = released_transport if variant == "released" else transport
     if variant == "released":
         cost, epsilon, iterations = "attention", 10.0, 100
     rule = Rule(_choice("cost", cost, COSTS), epsilon, iterations, plan)
@@ -205,7 +205,7 @@ def sample_cost(x: Tensor, y: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tenso
     return transport_cost(plan, matrix), matrix, plan
 
 
-def _transport(matrix: Tensor, epsilon: float, iterations: int) -> Tensor:
+def transport(matrix: Tensor, epsilon: float, iterations: int) -> Tensor:
     n, m = matrix.shape
     log_a, log_b = matrix.new_full((n,), -math.log(n)), matrix.new_full((m,), -math.log(m))
     return sinkhorn_plan(matrix, epsilon, iterations, log_a, log_b)

@@ -80,7 +80,7 @@ def dskd_loss(
         raise LossInputError("loss 'dskd' learns projectors: pass state=make_state('dskd', ...).")
     dtype = compute_dtype(student_logits, teacher)
     rows, other_rows = response_rows(batch.student_labels), response_rows(batch.teacher_labels)
-    side = whole_side if variant == "released" else _answers
+    side = whole_side if variant == "released" else answer_side
     s, t = side(batch.student_ids, rows, own, dtype), side(batch.teacher_ids, other_rows, other, dtype)
     seen = attend(s, t, state)
     s_kept, t_kept = (side.mask & facing.mask.any(dim=1, keepdim=True) for side, facing in ((s, t), (t, s)))
@@ -162,7 +162,7 @@ def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
     return nn.functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
-def _answers(ids: Tensor, rows: Rows, states: States, dtype: torch.dtype) -> Side:
+def answer_side(ids: Tensor, rows: Rows, states: States, dtype: torch.dtype) -> Side:
     """The learnt rows of each sample alone, padded to the longest answer."""
     counts = torch.bincount(rows.sample, minlength=len(ids))
     first = counts.cumsum(0) - counts

@@ -128,6 +128,17 @@ def dskd_eta_loss(
     own, other = states_of("dskd-eta", student_states, teacher_states)
     if state is None:
         raise LossInputError("loss 'dskd-eta' learns a projector: pass state=make_state('dskd-eta', ...).")
+    t2s, s2t = crossed(student_logits, teacher, batch, state, own, other, projection, variant, chunk_rows)
+    rule = divergence_rule(divergence, skew=skew)
+    dual = DualRule(rule, rule, temperature, teacher_temperature, agreement, mean_over_agreeing=True)
+    return dual_space(student_logits, teacher, batch, t2s, s2t, dual, ce_weight, chunk_rows)
+
+
+def crossed(
+    student_logits: Tensor, teacher: Tensor, batch: AlignedBatch, state: LogitKeepingProjectors, own: States,
+    other: States, projection: Any = None, variant: str = "clean", chunk_rows: int | None = None,
+) -> tuple[TeacherInStudent, StudentInTeacher]:  # fmt: skip
+    """The aligned rows of both models, each in the other's space; arguments as for the loss."""
     dtype = compute_dtype(student_logits, teacher)
     rows, other_rows = response_rows(batch.student_labels), response_rows(batch.teacher_labels)
     number, facing = aligned_rows(batch, rows.number, other_rows.number)
@@ -138,19 +149,9 @@ def dskd_eta_loss(
         number, facing, target = (x[target >= 0] for x in (number, facing, target))
     h_s, h_t = (x.hidden[-1].flatten(0, 1) for x in (own, other))
     moved = h_t[other_rows.flat[facing]].detach().to(dtype) @ state.t2s.to(dtype)
-    s2t = state.s2t(own.head, other.head)
-    back = h_s[rows.flat[number]].to(dtype) @ s2t.to(dtype)
-    rule = divergence_rule(divergence, skew=skew)
-    return dual_space(
-        student_logits,
-        teacher,
-        batch,
-        TeacherInStudent(moved.to(own.head.dtype), own.head, number, target),
-        StudentInTeacher(back.to(other.head.dtype), other.head, other_rows, facing),
-        DualRule(rule, rule, temperature, teacher_temperature, agreement, mean_over_agreeing=True),
-        ce_weight,
-        chunk_rows,
-    )
+    back = h_s[rows.flat[number]].to(dtype) @ state.s2t(own.head, other.head).to(dtype)
+    t2s = TeacherInStudent(moved.to(own.head.dtype), own.head, number, target)
+    return t2s, StudentInTeacher(back.to(other.head.dtype), other.head, other_rows, facing)
 
 
 def aligned_rows(batch: AlignedBatch, student_rows: Tensor, teacher_rows: Tensor) -> tuple[Tensor, Tensor]:
