@@ -4,9 +4,9 @@
 
 The peers are TRL's GOLD loss where it is installed (`pip install trl datasets`; one step, it takes half a minute), and
 public formulas in plain torch (`_peers.py`). Sizes: "large" 256 student x 300 teacher rows, 128k x 152k; "cpu-run"
-8 x 64 positions, 129k x 49k, as in a run on a laptop; "64" and "1024" positions to see how time grows. SeDi runs on texts under two real tokenizers with logits padded
-to these widths. Memory is the growth of the peak over what the process holds with its inputs, the gradient of the
-logits included (Linux only); every case has a process of its own.
+8 x 64 positions, 129k x 49k, as in a run on a laptop; "64" and "1024" positions to see how time grows. SeDi runs on
+texts under two real tokenizers with logits padded to these widths. Memory is the growth of the peak over what the
+process holds with its inputs, the gradient of the logits included (Linux only); every case has a process of its own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Draws the picture of each method's page with the project's own figures: `python docs/pictures.py [METHOD ...]`.
 
-Alignments show one sentence under DeepSeek's (student) and SmolLM2's (teacher) tokenizers. Losses show the first example
-of page Losses, with the bundled teacher and its twin. Attention and transport are drawn after a minute in which only the
-projectors learn. Needs the development tools (chromium); the pictures lie in docs/img/methods.
+Alignments show one sentence under DeepSeek's (student) and SmolLM2's (teacher) tokenizers. Losses show the first
+example of page Losses, with the bundled teacher and its twin. Attention and transport are drawn after a minute in which
+only the projectors learn. Needs the development tools (chromium); the pictures lie in docs/img/methods.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from ctkd_core.loss_lab import Choice  # noqa: E402
 from ctkd_core.loss_lab_example import question  # noqa: E402
 
 TEXT = "In 2024 unbelievable naïve llamas sold 1234567 units."
-SPLIT = "In 2024 the 🦙 llamas sold 1234567 units."
 LESSONS = 40  # steps in which projectors learn before attention is drawn
 WIDTH = 900
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -38,9 +37,10 @@ def graph(method: str) -> Any:
 
 
 def collapse(method: str) -> Any:
-    """The same where one side spells a picture in several tokens: the released walk never closes a group again."""
-    student, teacher = (load_tokenizer(name) for name in catalog.DEFAULT_PAIR)
-    return _whole(align(SPLIT, student=student, teacher=teacher, method=method, variant="released"))
+    """The same with a teacher that begins with BOS: the released walk never closes a group again."""
+    student, teacher = load_tokenizer(catalog.DEFAULT_PAIR[0]), load_tokenizer("mistral-v3")
+    given = {"variant": "released", "special_tokens": True}
+    return _whole(align(TEXT, student=student, teacher=teacher, method=method, **given))
 
 
 def identical(method: str) -> Any:

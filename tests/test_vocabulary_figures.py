@@ -147,7 +147,7 @@ def test_an_empty_window_is_empty():
 
 def test_density_figure_says_counts_and_offers_every_filled_bin():
     rows, columns = orders("script")
-    grid = d.density(mapped(), rows, columns, bins=64)
+    grid = d.density(mapped(), rows, columns, bins=pictures.MAX_POINTS)
     fig = pictures.density_figure(grid, rows, columns, d.Window(3, 5, 7, 11), ("s<b>", "t"))
     heat, points = fig.data
     np.testing.assert_allclose(10 ** np.nan_to_num(heat.z, nan=-np.inf), grid.values, rtol=1e-5)
@@ -165,7 +165,7 @@ def test_the_fullest_bin_of_each_block_can_be_clicked(n, m, seed):
     values = np.random.default_rng(seed).integers(0, 3, (n, m)).astype(float)
     i, j = pictures.clickable(values)
     assert len(i) <= pictures.MAX_POINTS**2
-    height, width = max(1, -(-n // 64)), max(1, -(-m // 64))
+    height, width = max(1, -(-n // pictures.MAX_POINTS)), max(1, -(-m // pictures.MAX_POINTS))
     expected = {}
     for r, c in np.argwhere(values).tolist():
         block = (r // height, c // width)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ctkd_core.vocabulary.projection import Projection
 
 LABEL_CHARACTERS = 14
-MAX_POINTS = 64  # a side
+MAX_POINTS = 32  # a side; each is an element of the page, and four thousand hold the browser for a third of a second
 MAX_SECTIONS = 9  # names of stretches that an axis has room for
 CLASS_TITLES = {
     "digits_1": "1-digit numbers",
@@ -89,7 +89,7 @@ def density_figure(
 
 
 def clickable(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the bins that get a point: the fullest of each of at most 64 x 64 blocks, if it's filled."""
+    """Rows and columns of the bins that get a point: the fullest of each of at most MAX_POINTS x MAX_POINTS blocks, if it's filled."""
     n, m = values.shape
     if not values.size:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -206,6 +206,7 @@ def sample_cost(x: Tensor, y: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tenso
 
 
 def transport(matrix: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """Entropic plan [n, m] for a cost matrix [n, m], uniform marginals, in the log domain."""
     n, m = matrix.shape
     log_a, log_b = matrix.new_full((n,), -math.log(n)), matrix.new_full((m,), -math.log(m))
     return sinkhorn_plan(matrix, epsilon, iterations, log_a, log_b)

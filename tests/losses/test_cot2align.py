@@ -11,11 +11,11 @@ from ctkd_core.losses.cot2align import (
     CotProjector,
     Rule,
     Version,
-    transport,
     answer_rows,
     cot2align_loss,
     make_state,
     sample_cost,
+    transport,
 )
 from tests.losses.cases import batch_of, logits_for, plain_sample, samples
 
