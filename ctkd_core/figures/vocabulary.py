@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ctkd_core.vocabulary.projection import Projection
 
 LABEL_CHARACTERS = 14
-MAX_POINTS = 32  # a side; each is an element of the page, and four thousand hold the browser for a third of a second
+MAX_POINTS = 32  # a side; each is an element of the page, and four thousand hold the browser for 0.3 s
 MAX_SECTIONS = 9  # names of stretches that an axis has room for
 CLASS_TITLES = {
     "digits_1": "1-digit numbers",
