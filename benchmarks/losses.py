@@ -44,6 +44,7 @@ NAMES = (
     *("torch xtoken-hkl", "multilevel_ot", "alm", "alm-plain", "torch alm-plain", "cdm", "mined"),
     *("dskd", "torch dskd"),
 )
+ONE_SAMPLE = ("torch xtoken-pkl", "torch xtoken-hkl", "torch alm-plain", "torch dskd")  # peers that read one sample
 MATCHED = 109_566  # exact pairs of Llama 3 and Qwen3; the others map to two pieces
 
 
@@ -334,7 +335,7 @@ def main() -> None:
         for name in given.name or NAMES:
             command = [sys.executable, __file__, "--one", name, size, "--repeats", str(given.repeats)]
             slow = name.startswith("trl")
-            if size in GROWTH and name.startswith(("trl", "torch")):
+            if (size in GROWTH and name.startswith(("trl", "torch"))) or (SIZES[size][0] > 1 and name in ONE_SAMPLE):
                 continue
             if slow and (importlib.util.find_spec("trl") is None or size != "large"):
                 print(f"{name}: left out at size {size} (pip install trl datasets)", file=sys.stderr)

@@ -89,7 +89,7 @@ def density_figure(
 
 
 def clickable(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the bins that get a point: the fullest of each of at most MAX_POINTS x MAX_POINTS blocks, if it's filled."""
+    """Rows and columns of the bins that get a point: the fullest of each filled one of at most 32 x 32 blocks."""
     n, m = values.shape
     if not values.size:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
