@@ -23,8 +23,8 @@ def trl_gold(student: Any, teacher: Any, batch: Any, offsets: Any, pairs: Any, h
     if hybrid:
         loss._vocab_mapping = {int(t): int(s) for s, t in pairs}
         loss._teacher_matched_ids, loss._student_matched_ids = set(loss._vocab_mapping), set(pairs[:, 0].tolist())
-        loss.mapping_tensor = torch.full((max(loss._vocab_mapping) + 1,), -1)
-        loss.mapping_tensor[torch.as_tensor(pairs[:, 1])] = torch.as_tensor(pairs[:, 0])
+        loss.mapping_tensor = torch.full((max(loss._vocab_mapping) + 1,), -1, device=student.device)
+        loss.mapping_tensor[torch.as_tensor(pairs[:, 1])] = torch.as_tensor(pairs[:, 0], device=student.device)
     return loss(
         student, teacher, batch.student_labels, batch.teacher_labels, batch.student_ids, batch.teacher_ids,
         student_byte_offsets=torch.as_tensor(offsets[0]), teacher_byte_offsets=torch.as_tensor(offsets[1]),
@@ -39,10 +39,10 @@ def torch_pkl(student: Any, teacher: Any, batch: Any, matrix: Any, top_k: int = 
     index = torch.tensor([coo.col.tolist(), coo.row.tolist()])
     w = torch.sparse_coo_tensor(
         index, torch.from_numpy(coo.data), (matrix.shape[1], matrix.shape[0]), check_invariants=False
-    )
+    ).to(student.device)
     columns = teacher.flatten(0, 1).amax(0).topk(top_k).indices.sort().values
-    moved = torch.sparse.mm(w, student[0].softmax(-1).T)[columns].T
-    log_v = teacher[0][:, columns].log_softmax(-1)
+    moved = torch.sparse.mm(w, student[0].float().softmax(-1).T)[columns].T
+    log_v = teacher[0][:, columns].float().log_softmax(-1)
     s_group, t_group, n = _segments(batch)
     u = _mean(moved[s_group[0]], s_group[1], n)
     v = _mean(log_v[t_group[0]], t_group[1], n)
@@ -57,11 +57,11 @@ def torch_hkl(student: Any, teacher: Any, batch: Any, pairs: Any, tail_k: int = 
     s_group, t_group, n = _segments(batch)
     q = _mean(student[0].log_softmax(-1)[s_group[0]], s_group[1], n)
     v = _mean(teacher[0].log_softmax(-1)[t_group[0]], t_group[1], n)
-    s, t = (torch.as_tensor(pairs[:, k].copy()) for k in (0, 1))
+    s, t = (torch.as_tensor(pairs[:, k].copy(), device=student.device) for k in (0, 1))
     common = (v[:, t].exp() * (v[:, t] - q[:, s])).sum(-1).mean()
     rest = []
     for log_p, used in ((q, s), (v, t)):
-        free = torch.ones(log_p.shape[1], dtype=torch.bool)
+        free = torch.ones(log_p.shape[1], dtype=torch.bool, device=log_p.device)
         free[used] = False
         rest.append(log_p[:, free].exp())
     k = min(rest[0].shape[1], rest[1].shape[1], tail_k)
@@ -122,7 +122,7 @@ def _segments(batch: Any) -> Any:
         rows = [k - 1 for g in groups for k in range(g[a], g[b])]
         number = [i for i, g in enumerate(groups) for _ in range(g[a], g[b])]
         sides.append((torch.tensor(rows), torch.tensor(number)))
-    return *sides, len(groups)
+    return *(tuple(x.to(batch.groups.device) for x in side) for side in sides), len(groups)
 
 
 def _mean(rows: Any, number: Any, n: int) -> Any:

@@ -108,7 +108,7 @@ def sedi_case(size: str):
     batch = collate([align_sample("Q", cut, *pair)] * b, *pair)
     torch.manual_seed(0)
     student = (torch.randn(*batch.student_ids.shape, max(vs, pair[0].n_ids)) * 2).requires_grad_()
-    return student, torch.randn(*batch.teacher_ids.shape, vt) * 3, batch
+    return student, torch.randn(*batch.teacher_ids.shape, max(vt, pair[1].n_ids)) * 3, batch
 
 
 def step(name: str, student, teacher, batch):
