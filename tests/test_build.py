@@ -13,6 +13,7 @@ import pytest
 
 from ctkd_core.encoding import load_tokenizer
 from ctkd_core.errors import ProjectionError, TokenizerError
+from ctkd_core.jobs import JobStatus, work
 from ctkd_core.processes import process_alive, process_created, stop_process
 from ctkd_core.vocabulary import build as builds
 from ctkd_core.vocabulary import build_worker, project, store
@@ -49,7 +50,7 @@ def pair(tmp_path, monkeypatch):
 
 
 def launched(build) -> dict:
-    return json.loads((build.folder / "launch.json").read_text())
+    return json.loads((build.job.folder / "launch.json").read_text())
 
 
 def held(pair, method="pieces"):
@@ -63,23 +64,23 @@ def held(pair, method="pieces"):
 def test_a_build_tells_its_progress_and_leaves_the_map(pair):
     build = builds.start(*pair, "pieces", {"top_k": 2})
     shares = []
-    wait_for(lambda: shares.append(build.progress()[0]) or build.status().ended, "the end of the build")
-    assert build.status().state == "finished", build.log_tail()
+    wait_for(lambda: shares.append(build.status().share) or build.status().ended, "the end of the build")
+    assert build.status().state == "finished", build.job.log_tail()
     assert shares == sorted(shares)
-    assert build.progress()[0] == 1.0
+    assert build.status().share == 1.0
     found = build.result()
     expected = project(load_tokenizer(pair[0]), load_tokenizer(pair[1]), "pieces", top_k=2)
     assert (found.matrix != expected.matrix).nnz == 0
-    assert f"{found.matrix.nnz:,} entries" in build.progress()[1]
+    assert f"{found.matrix.nnz:,} entries" in build.status().sentence
 
 
 def test_whoever_asks_for_the_same_map_joins_its_build(pair):
     first = held(pair)
     second = builds.start(*pair, "pieces")
-    assert second.folder == first.folder
+    assert second.job.folder == first.job.folder
     assert launched(second) == launched(first)
     other = builds.start(*pair, "pieces", {"top_k": 1})
-    assert other.folder != first.folder
+    assert other.job.folder != first.job.folder
     os.kill(launched(first)["pid"], signal.SIGCONT)
     wait_for(lambda: first.status().ended and second.status().ended, "both handles")
     assert first.status() == second.status()
@@ -93,7 +94,7 @@ def test_a_killed_process_is_noticed_and_built_again(pair):
     status = wait_for(lambda: build.status() if build.status().ended else None, "the loss to be noticed")
     assert status.state == "lost"
     assert f"process {pid}" in status.sentence
-    assert "Build it again" in status.sentence
+    assert "Start it again" in status.sentence
     with pytest.raises(ProjectionError, match="ended without a word"):
         build.result()
     again = builds.start(*pair, "pieces")
@@ -105,12 +106,12 @@ def test_a_killed_process_is_noticed_and_built_again(pair):
 def test_cancelling_ends_even_a_process_that_does_not_answer(pair):
     build = held(pair)
     said = launched(build)
-    build.cancel(wait=True)
+    build.job.cancel(wait=True)
     assert not process_alive(said["pid"], said["created"])
     assert build.status().state == "cancelled"
     with pytest.raises(ProjectionError, match="Cancelled"):
         build.result()
-    build.cancel()  # once more is harmless
+    build.job.cancel()  # once more is harmless
     again = builds.start(*pair, "pieces")
     wait_for(lambda: again.status().ended, "the second attempt")
     assert again.status().state == "finished", "the old request to cancel is gone"
@@ -119,9 +120,9 @@ def test_cancelling_ends_even_a_process_that_does_not_answer(pair):
 def ordered(pair, method="pieces", **options):
     """A build whose folder holds an order, for the worker to be run here."""
     build = builds.handle(load_tokenizer(pair[0]), load_tokenizer(pair[1]), method, options)
-    build.folder.mkdir(parents=True)
+    build.job.folder.mkdir(parents=True)
     order = {"attempt": "a", "student": pair[0], "teacher": pair[1], "method": method, "options": build.options}
-    (build.folder / "order.json").write_text(json.dumps(order))
+    (build.job.folder / "order.json").write_text(json.dumps(order))
     return build
 
 
@@ -130,12 +131,12 @@ def test_a_request_to_cancel_stops_the_work_between_two_steps(pair, monkeypatch)
 
     def interrupted(student, teacher, method, progress, **options):
         progress(0.5, "half")
-        (build.folder / "cancel").write_text("cancel\n")
+        (build.job.folder / "cancel").write_text("cancel\n")
         progress(0.6, "more")
         raise AssertionError("went on after the request")
 
     monkeypatch.setattr(store, "cached_project", interrupted)
-    assert build_worker.main([str(build.folder)]) == 130
+    assert work([str(build.job.folder)], build_worker.build) == 130
     assert build.status().state == "cancelled"
     assert 0.5 < build.status().share < 0.6
 
@@ -156,7 +157,7 @@ def test_a_failure_is_a_sentence(pair, monkeypatch, fault, said):
         raise fault
 
     monkeypatch.setattr(store, "cached_project", broken)
-    assert build_worker.main([str(build.folder)]) == 4
+    assert work([str(build.job.folder)], build_worker.build) == 4
     assert build.status().state == "failed"
     assert said in build.status().sentence
     with pytest.raises(ProjectionError, match=said.split(".")[0]):
@@ -170,13 +171,13 @@ def test_a_cache_that_cannot_be_written_is_a_failure(pair, monkeypatch):
         raise ProjectionError("can't save")
 
     monkeypatch.setattr(store, "save", full)
-    assert build_worker.main([str(build.folder)]) == 4
+    assert work([str(build.job.folder)], build_worker.build) == 4
     assert "can't be written" in build.status().sentence
 
 
 def test_a_finished_build_whose_map_was_deleted_says_so(pair):
     build = ordered(pair)
-    assert build_worker.main([str(build.folder)]) == 0
+    assert work([str(build.job.folder)], build_worker.build) == 0
     folder = store.cached(build.student, build.teacher, "pieces")
     for path in folder.iterdir():
         path.unlink()
@@ -187,20 +188,21 @@ def test_a_finished_build_whose_map_was_deleted_says_so(pair):
 def test_a_status_of_an_older_attempt_does_not_count(pair):
     build = ordered(pair)
     old = {"attempt": "before", "state": "finished", "share": 1.0, "sentence": "old"}
-    (build.folder / "status.json").write_text(json.dumps(old))
-    assert build.status() == builds.BuildStatus("starting", 0.0, "Starting")
-    (build.folder / "status.json").write_text("{half a")
+    (build.job.folder / "status.json").write_text(json.dumps(old))
+    assert build.status() == JobStatus("starting", 0.0, "Starting")
+    (build.job.folder / "status.json").write_text("{half a")
     assert build.status().state == "starting"
 
 
 def test_the_worker_loads_no_torch(pair):
     build = ordered(pair)
     code = (
-        "import sys; from ctkd_core.vocabulary.build_worker import main; code = main([sys.argv[1]]); "
+        "import sys; from ctkd_core.jobs import work; from ctkd_core.vocabulary.build_worker import build; "
+        "code = work([sys.argv[1]], build); "
         "print(code, sorted({'torch', 'transformers', 'streamlit', 'plotly'} & set(sys.modules)))"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code, str(build.folder)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, str(build.job.folder)], capture_output=True, text=True, timeout=60, check=False
     )
     assert answer.stdout.strip() == "0 []", answer.stderr
 

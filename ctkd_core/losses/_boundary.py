@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ctkd_core.alignment.alm import boundary_tokens
 from ctkd_core.losses._engine import Buffers, Chunk, rows_per_chunk, softmax
 
 if TYPE_CHECKING:
@@ -20,16 +20,13 @@ TINY = 1e-30
 
 
 @lru_cache(maxsize=16)
-def boundary_tokens(tokenizer: Tokenizer) -> np.ndarray:
-    """bool [n_ids]: tokens whose first byte is a blank, a tab or a line break, and special tokens (ALM section 3.2)."""
-    starts = np.fromiter((b[:1] in (b" ", b"\t", b"\n", b"\r") for b in tokenizer.all_token_bytes()), dtype=np.bool_)
-    starts[list(tokenizer.special_ids)] = True
-    return starts
+def _starts(tokenizer: Tokenizer) -> Tensor:
+    return torch.from_numpy(boundary_tokens(tokenizer))
 
 
 def boundary_mask(tokenizer: Tokenizer, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """[V] 1 for boundary tokens, 0 for others and for padding columns."""
-    starts = torch.from_numpy(boundary_tokens(tokenizer))[:width].to(device=device, dtype=dtype)
+    starts = _starts(tokenizer)[:width].to(device=device, dtype=dtype)
     return torch.nn.functional.pad(starts, (0, max(0, width - len(starts))))
 
 

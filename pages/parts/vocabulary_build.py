@@ -9,6 +9,7 @@ import streamlit as st
 
 from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import CtkdError, ProjectionError
+from ctkd_core.jobs import JobStatus
 from ctkd_core.vocabulary import MAPS, Projection, map_options
 from ctkd_core.vocabulary import build as builds
 from pages.parts import state
@@ -123,7 +124,7 @@ def _live(choice: Choice, ready: bool, problem: str, was_running: bool) -> None:
     st.button(label, key="build_map", icon=":material/construction:", on_click=_start, args=(choice,))
 
 
-def _progress(build: builds.Build, status: builds.BuildStatus) -> None:
+def _progress(build: builds.Build, status: JobStatus) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch"):
             st.progress(status.share, text=f"{state.plain(status.sentence)} ({status.share:.0%})")
@@ -132,7 +133,7 @@ def _progress(build: builds.Build, status: builds.BuildStatus) -> None:
 
 
 def _log(build: builds.Build) -> None:
-    log = build.log_tail()
+    log = build.job.log_tail()
     if log:
         with st.expander("Log of the build", icon=":material/terminal:"):
             st.code(log, language=None, height=200)
@@ -148,6 +149,6 @@ def _start(choice: Choice) -> None:
 
 def _cancel(build: builds.Build) -> None:
     try:
-        build.cancel()
+        build.job.cancel()
     except OSError as fault:
         st.session_state["build_problem"] = str(fault)

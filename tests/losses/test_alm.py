@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ctkd_core.alignment.alm import boundary_tokens
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._boundary import boundary_mask, boundary_tokens
+from ctkd_core.losses._boundary import boundary_mask
 from ctkd_core.losses.alm import alm_loss, make_state
 from ctkd_core.losses.base import StateContext, States
 from ctkd_core.losses.batch import align_sample, collate
@@ -147,11 +148,15 @@ def test_chunks_join_where_no_new_word_is_expected():
     assert facts[0]["units"] == facts[0]["chunks"] > facts[1]["units"] > facts[2]["units"] == len(samples())
 
 
-def test_boundary_tokens_begin_a_word_or_are_special():
+def test_boundary_mask_covers_padded_and_cut_vocabularies():
     tokenizer = pair()[0]
-    starts = boundary_tokens(tokenizer)
-    for i in range(tokenizer.n_ids):
-        assert starts[i] == (i in tokenizer.special_ids or tokenizer.token_bytes(i)[:1] in (b" ", b"\n", b"\t", b"\r"))
+    starts = torch.from_numpy(boundary_tokens(tokenizer)).double()
+    for width in (tokenizer.n_ids + 3, tokenizer.n_ids - 5):
+        mask = boundary_mask(tokenizer, width, torch.device("cpu"), torch.float64)
+        assert mask.shape == (width,)
+        kept = min(width, tokenizer.n_ids)
+        torch.testing.assert_close(mask[:kept], starts[:kept])
+        assert not mask[kept:].any()
 
 
 def test_hidden_states_join_in():

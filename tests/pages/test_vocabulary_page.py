@@ -175,7 +175,7 @@ def test_a_running_build_shows_progress_in_every_tab_and_can_be_cancelled(pair):
     at = opened("vocabulary", **pair)
     at.button(key="build_map").click().run()
     build = the_build(pair)
-    pid = json.loads((build.folder / "launch.json").read_text())["pid"]
+    pid = json.loads((build.job.folder / "launch.json").read_text())["pid"]
     os.kill(pid, signal.SIGSTOP)
     other = opened("vocabulary", **pair)
     shown(other)
@@ -193,7 +193,7 @@ def test_a_killed_build_says_so_and_can_be_started_again(pair):
     at = opened("vocabulary", **pair)
     at.button(key="build_map").click().run()
     build = the_build(pair)
-    os.kill(json.loads((build.folder / "launch.json").read_text())["pid"], signal.SIGKILL)
+    os.kill(json.loads((build.job.folder / "launch.json").read_text())["pid"], signal.SIGKILL)
     end = time.monotonic() + 30
     while not build.status().ended and time.monotonic() < end:
         time.sleep(0.05)
