@@ -42,7 +42,7 @@ NAMES = (
     *("sft", "torch sft", "forward-kl", "torch forward-kl", "uld", "torch uld", "sedi"),
     *("gold", "trl gold", "uld-groups", "trl uld-groups", "xtoken-pkl", "torch xtoken-pkl", "xtoken-hkl"),
     *("torch xtoken-hkl", "multilevel_ot", "alm", "alm-plain", "torch alm-plain", "cdm", "mined"),
-    *("dskd", "torch dskd"),
+    *("dskd", "torch dskd", "cot2align"),
 )
 ONE_SAMPLE = ("torch xtoken-pkl", "torch xtoken-hkl", "torch alm-plain", "torch dskd")  # peers that read one sample
 MATCHED = 109_566  # exact pairs of Llama 3 and Qwen3; the others map to two pieces
@@ -240,6 +240,20 @@ def _dskd(student, teacher, batch):
     return losses.loss("dskd", student, teacher, batch, **_hidden(student, teacher)).loss
 
 
+def _cot2align(student, teacher, batch):
+    from ctkd_core import losses
+
+    given = _hidden(student, teacher)
+    return losses.loss("cot2align", student, teacher, batch, **given | {"state": _projector()}).loss
+
+
+@lru_cache(maxsize=1)
+def _projector():
+    from ctkd_core.losses.cot2align import CotProjector
+
+    return CotProjector(2048, 1024)
+
+
 def _plain_dskd(student, teacher, batch):
     import _peers
 
@@ -281,6 +295,7 @@ GROUPED = {
     "mined": _mined,
     "dskd": _dskd,
     "torch dskd": _plain_dskd,
+    "cot2align": _cot2align,
 }
 PLAIN = {"torch sft": _plain_sft, "torch forward-kl": _plain_kl, "torch uld": _plain_uld}
 
