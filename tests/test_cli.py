@@ -249,6 +249,16 @@ def test_bad_input_says_what_to_do(ctkd: Ctkd, words: list[str], expected: str) 
     assert expected in ctkd.error(*words)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(ctkd: Ctkd, tmp_path: Path) -> None:
+    path = tmp_path / "bom.txt"
+    path.write_text("A cat.", encoding="utf-8-sig")
+    code, out, err = ctkd("align", "--file", str(path), "--json")
+    assert code == 0
+    assert "byte order mark" in err
+    plain = ctkd.json("align", "--text", "A cat.")
+    assert json.loads(out)["student"]["ids"] == plain["student"]["ids"]
+
+
 def test_file_that_is_not_utf8(ctkd: Ctkd, tmp_path: Path) -> None:
     path = tmp_path / "latin.txt"
     path.write_bytes(b"na\xefve")

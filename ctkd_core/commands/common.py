@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 OK, UNEXPECTED, BAD_INPUT, PREFLIGHT_FAILED, RUN_FAILED, CANCELLED = 0, 1, 2, 3, 4, 130
 
 
+BYTE_ORDER_MARK = "\ufeff"  # some editors write it at the beginning of a file
+
+
 class UsageError(CtkdError):
     """A command line that can't be understood."""
 
@@ -139,6 +142,9 @@ def read_text(args: argparse.Namespace) -> str:
             f"{origin} is not valid UTF-8: byte 0x{data[error.start]:02x} at position {error.start} ({error.reason}); "
             "convert it first, for example with iconv."
         ) from None
+    if args.text is None and text.startswith(BYTE_ORDER_MARK):
+        say(f"ctkd: {origin} begins with a byte order mark, which isn't part of the text; it is left out.")
+        text = text.removeprefix(BYTE_ORDER_MARK)
     if not text:
         raise UsageError(f"{origin} is empty; there is nothing to align. Give at least one character.")
     return text
