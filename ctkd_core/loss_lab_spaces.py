@@ -7,8 +7,6 @@ import torch
 from ctkd_core.loss_lab_case import TOP, UNKNOWN, Case, by_identity, floats, lost_parts
 from ctkd_core.loss_lab_records import Heard
 
-UNTRAINED = "its projectors are untrained here"
-
 
 def ranked(case: Case) -> list[Heard | None]:
     """MultiLevelOT: the teacher's columns and the student's of equal rank over the whole answer."""

@@ -257,10 +257,10 @@ def _run(
     gradient = torch.zeros_like(leaf[0]) if leaf.grad is None else leaf.grad[0]
     notes = []
     if deep:
-        notes.append(
-            "Projectors between hidden states are untrained here, so their terms say little; the gradient that "
-            "reaches hidden states isn't shown."
-        )
+        untrained = "The gradient that reaches hidden states isn't shown."
+        if not getattr(state, "keeps_logits", False):
+            untrained += " Projectors between hidden states are untrained here, so their terms say little."
+        notes.append(untrained)
     return out, gradient.detach(), notes, given
 
 

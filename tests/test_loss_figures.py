@@ -141,9 +141,9 @@ def test_pushes_point_the_way_a_step_moves_the_token():
     assert (gold.text[0], pkl.text[0], gold.text[2], pkl.text[2]) == ("▼", "▲", "0", "")
     assert gold.y[1] == pytest.approx(1.0)
     assert abs(gold.y[0]) > 0.1, "two thousand times weaker and still to be seen"
-    assert losses_tables.push_sentence(LAB, 1, NUMBER) == "201: down under gold, up under xtoken-pkl (top k 5)"
-    assert losses_tables.push_sentence(LAB, 1, 5) == ""
-    assert losses_tables.push_sentence(replace(LAB, part="whole"), 1, NUMBER).startswith("201: up under gold and")
+    assert losses_tables.push_words(LAB, 1, NUMBER) == "down under gold, up under xtoken-pkl (top k 5)"
+    assert losses_tables.push_words(LAB, 1, 5) == ""
+    assert losses_tables.push_words(replace(LAB, part="whole"), 1, NUMBER).startswith("up under gold and")
     table = losses_tables.push_table(LAB, 1, tokens)
     assert table["gold"].tolist()[:2] == [-0.001, 2.0]
     assert table["alm (released)"].isna().all()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctkd_core import methods
-from ctkd_core.distill.further import parse_teachers
+from ctkd_core.distill.further import option_table, parse_teachers
 from ctkd_core.distill.run_options import RUN_OPTIONS, STUDENT_MODELS
 from ctkd_core.errors import RunError, unknown
 
@@ -94,12 +94,14 @@ class RunConfig:
                 f"method {self.method!r} aligns but has no loss yet, so it can't train; choose one of {able}."
             )
         row.check_variant(self.variant, RunError)
-        object.__setattr__(self, "method_options", row.resolve_loss(dict(self.method_options), RunError))
-        object.__setattr__(self, "align_options", row.resolve_align(dict(self.align_options), RunError))
+        loss, align = (option_table(key, getattr(self, key)) for key in ("method_options", "align_options"))
+        object.__setattr__(self, "method_options", row.resolve_loss(loss, RunError))
+        object.__setattr__(self, "align_options", row.resolve_align(align, RunError))
         object.__setattr__(self, "teachers", parse_teachers(self.teachers))
         _check_student(self)
         _check_device(self.device)
         _check_asking(self)
+        _check_weights(self)
 
     @property
     def needs_teacher(self) -> bool:
@@ -235,6 +237,12 @@ def _check_asking(config: RunConfig) -> None:
         raise RunError(
             f"method {config.method!r} asks no teacher; with further teachers, give the first one a method that does."
         )
+
+
+def _check_weights(config: RunConfig) -> None:
+    weights = [config.teacher_weight, *(entry["weight"] for entry in config.teachers)]
+    if config.teachers and not any(weights):
+        raise RunError("all teachers weigh 0, so nothing would be learnt; give one of them a weight above 0.")
 
 
 def _later_default(name: str) -> Any:

@@ -61,6 +61,17 @@ def further_sizes(config: RunConfig) -> list[ModelSize]:
     ]
 
 
+def _loaded_besides(config: RunConfig) -> list[ModelSize]:
+    """The further teachers' models that aren't loaded already: one source is loaded once."""
+    from ctkd_core.distill.teacher import teacher_source, weights_source
+
+    sizes: dict[str, ModelSize] = {}
+    for entry, size in zip(config.teachers, further_sizes(config)):
+        sizes.setdefault(weights_source(entry["teacher"], entry["teacher_path"]), size)
+    sizes.pop(teacher_source(config), None)
+    return list(sizes.values())
+
+
 def _folder_size(source: str) -> ModelSize | None:
     """Size of the model in a folder, from its config and the bytes of its weights; None without such a folder."""
     if not source:  # not the current folder, which may hold a model by chance
@@ -104,7 +115,7 @@ def estimate_bytes(config: RunConfig, student_vocab: int = 129_280, teacher_voca
     parts = {
         "student": 16 * student.total,
         "teacher": (4 * teacher.total if config.needs_teacher or config.eval_samples else 0)
-        + sum(4 * size.total for size in further_sizes(config)),
+        + sum(4 * size.total for size in _loaded_besides(config)),
         # The logits, their gradient, and one more copy inside the head's backward pass.
         "logits": 4
         * positions

@@ -41,13 +41,24 @@ class FurtherTeacher:
             able = ", ".join(m.name for m in methods.training() if m.needs)
             raise RunError(f"method {self.method!r} can't ask a further teacher; choose one of {able}.")
         row.check_variant(self.variant, RunError)
+        for key in ("teacher_path", "name"):
+            if not isinstance(getattr(self, key), str):
+                raise RunError(f"{key} must be a text; got {getattr(self, key)!r}.")
         object.__setattr__(self, "weight", WEIGHT.parse(self.weight, RunError))
-        object.__setattr__(self, "method_options", row.resolve_loss(dict(self.method_options), RunError))
-        object.__setattr__(self, "align_options", row.resolve_align(dict(self.align_options), RunError))
+        loss, align = (option_table(key, getattr(self, key)) for key in ("method_options", "align_options"))
+        object.__setattr__(self, "method_options", row.resolve_loss(loss, RunError))
+        object.__setattr__(self, "align_options", row.resolve_align(align, RunError))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, one entry of `teachers` in config.json."""
         return asdict(self)
+
+
+def option_table(key: str, value: Any) -> dict[str, Any]:
+    """`value` of the key `key` as a table of options; raises RunError for anything else (an empty YAML value)."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise RunError(f"{key} must be a table of options, name: value; got {value!r}. Leave it out to set none.")
+    return dict(value)
 
 
 def parse_teachers(value: Any) -> tuple[dict[str, Any], ...]:

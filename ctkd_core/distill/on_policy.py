@@ -213,5 +213,5 @@ def _random_numbers(device: torch.device, seed: int) -> Iterator[None]:
 def without_data(row: Method, options: Mapping[str, Any]) -> dict[str, Any]:
     """Loss options of a method for text that isn't data: no cross-entropy, and nothing scaled to it."""
     known = {option.name for option in row.loss_options}
-    off = {"ce_weight": 0.0, "scaling": "fixed"}
+    off = {"ce_weight": 0.0, "scaling": "fixed", "fallback_weight": 0.0}
     return dict(options) | {name: value for name, value in off.items() if name in known}

@@ -197,7 +197,7 @@ class DistillTrainer(Trainer):
                 "tokens": int(batches[0].student_attention.sum()),
             }
         )
-        if len(self._parts) >= self.args.gradient_accumulation_steps:
+        if self.accelerator.sync_gradients:  # the last step of an epoch may have fewer micro-batches
             self.recorded, self._parts = _mean_parts(self._parts), []
 
     def _broken(self, batch: AlignedBatch, reason: str) -> RunError:

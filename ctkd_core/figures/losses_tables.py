@@ -87,8 +87,8 @@ def push_table(lab: Lab, position: int, tokens: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def push_sentence(lab: Lab, position: int, token: int) -> str:
-    """ "201: down under gold, up under xtoken-pkl"; "" when no method has a gradient there."""
+def push_words(lab: Lab, position: int, token: int) -> str:
+    """ "down under gold, up under xtoken-pkl"; "" when no method has a gradient there."""
     ways: dict[str, list[str]] = {"down": [], "up": [], "neither way": []}
     for view in lab.views:
         push = view.push(position)
@@ -96,7 +96,7 @@ def push_sentence(lab: Lab, position: int, token: int) -> str:
         if value is not None:
             ways["up" if value > 0 else "down" if value < 0 else "neither way"].append(name(view))
     said = [f"{way} under {_and(names)}" for way, names in ways.items() if names]
-    return f"{lab.text('student', token)}: {', '.join(said)}" if said else ""
+    return ", ".join(said)
 
 
 def problems(views: Sequence[LossView]) -> list[tuple[str, str]]:

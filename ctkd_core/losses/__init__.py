@@ -54,9 +54,15 @@ def loss(
         "projection": projection,
     }
     resolved |= {key: value for key, value in extras.items() if value is not None}
-    return methods.load(row.loss or "")(
+    out: LossOutput = methods.load(row.loss or "")(
         student_logits, teacher_logits, batch, variant=variant, chunk_rows=chunk_rows, **resolved
     )
+    if variant == "released" and not bool(out.loss.isfinite()):  # plain torch has no checks of its own
+        raise LossInputError(
+            f"the released form of {name!r} gives {float(out.loss.detach())}: the logits of a model hold NaN or "
+            "infinity, which it can't leave out. The clean form says where, or does without masked columns."
+        )
+    return out
 
 
 def make_state(

@@ -136,8 +136,8 @@ def _predictions(
 
 def _facing(t2s: TeacherInStudent, agree: Tensor, rule: DualRule, n_rows: int) -> tuple[Tensor, Tensor]:
     """The projected row int64 [R] that each student row learns from, -1 for none, and its factor float64 [R]."""
-    count = max(1, len(agree))
-    chosen = agree if float(agree.sum()) / count <= rule.agreement else torch.ones_like(agree)
+    count, known = max(1, len(agree)), t2s.target >= 0
+    chosen = agree if float(agree.sum()) / max(1, int(known.sum())) <= rule.agreement else known
     number = t2s.number[chosen]
     facing = torch.full((n_rows,), -1, device=number.device)
     facing[number] = torch.arange(len(agree), device=number.device)[chosen]

@@ -266,7 +266,10 @@ def _hidden(
     own, other = student_states.hidden[-1], teacher_states.hidden[-1]
     if not len(chunks.sample):
         return own.sum() * 0
-    projected = state.project(own.flatten(0, 1)[chunks.student_after].float())
-    target = other.flatten(0, 1)[chunks.teacher_after].detach().to(projected.dtype)
+    dtype = torch.float64 if own.dtype == torch.float64 else torch.float32
+    layer = state.project
+    x = own[chunks.sample, chunks.student[:, 1] - 1].to(dtype)
+    projected = nn.functional.linear(x, layer.weight.to(dtype), layer.bias.to(dtype))
+    target = other[chunks.sample, chunks.teacher[:, 1] - 1].detach().to(dtype)
     scale = target.square().mean(dim=0, keepdim=True).clamp(min=1e-12)
     return ((projected - target).square() / scale).mean()

@@ -200,7 +200,7 @@ def finish(
             value = scale * term.coefficients[column] * exact[:, column]
             if term.owner is None:
                 mixed += value
-            else:
+            elif len(owned):
                 owned.index_add_(0, term.owner.clamp(min=0), torch.where(term.owner >= 0, value, 0.0))
     facts = {"kd_scale": sums.scale} if balance else {}
     return LossOutput(sums.loss, means, (owned + per_group(mixed, rows, batch.groups)).to(sums.loss.dtype), facts)

@@ -34,8 +34,9 @@ class CotProjector(nn.Module):
         self.project = nn.Linear(teacher_width, student_width)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[n, D] -> [n, d]."""
-        return self.project(hidden)
+        """[n, D] -> [n, d], in the data type of `hidden`."""
+        dtype = hidden.dtype
+        return nn.functional.linear(hidden, self.project.weight.to(dtype), self.project.bias.to(dtype))
 
 
 def make_state(student_vocab: int, *, context: StateContext | None = None, **_: Any) -> CotProjector:  # noqa: ARG001
@@ -187,9 +188,15 @@ def ot_term(mine: Version, other: Version, layer: int, projector: nn.Module, rul
     places = torch.zeros(mine.student_mask.shape, dtype=torch.float64, device=mine.student_mask.device)
     for b in range(len(mine.student_mask)):
         x = mine.student.hidden[layer][b, mine.student_mask[b]]
-        y = other.teacher.hidden[layer][b, other.teacher_mask[b]]
+        y = other.teacher.hidden[layer][b, other.teacher_mask[b]].detach()
         if len(x) and len(y):
-            value, matrix, plan = sample_cost(x, projector(y.detach().to(x.dtype)), rule)
+            x, y = (z if z.dtype == torch.float64 else z.float() for z in (x, y))
+            value, matrix, plan = sample_cost(x, projector(y.to(x.dtype)), rule)
+            if not bool(torch.isfinite(value)):
+                raise LossInputError(
+                    f"the transport between hidden states isn't finite in sample {b} at layer {layer}: the states of a "
+                    "model hold NaN or infinity there. Compute the model in float32 or bfloat16."
+                )
             values.append(value)
             places[b, mine.student_mask[b]] = (plan * matrix).sum(dim=1).detach().double() * len(x)
     if not values:
@@ -199,7 +206,6 @@ def ot_term(mine: Version, other: Version, layer: int, projector: nn.Module, rul
 
 def sample_cost(x: Tensor, y: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
     """Transport cost, cost matrix [n, m] and plan [n, m] between rows x [n, d] and y [m, d], uniform marginals."""
-    x, y = (z if z.dtype == torch.float64 else z.float() for z in (x, y))
     matrix = COSTS[rule.cost](x, y)
     plan = rule.transport(matrix, rule.epsilon, rule.iterations)
     return transport_cost(plan, matrix), matrix, plan

@@ -22,6 +22,7 @@ from ctkd_core.losses.base import LossOutput, Rows, StateContext, States, check_
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.divergences import divergence_rule
 
+SMALLEST_SCALE = 1e-6  # constant states have no scale and stay as they are
 MASKED = -1e5  # added to attention between tokens that aren't both learnt; finite, so that empty rows stay finite
 
 
@@ -131,9 +132,8 @@ class Side:
     def scaled(self, values: Tensor) -> Tensor:
         """`values` [B, n, w] over their standard deviation, one (unbiased) number for all."""
         measured = values if self.whole else values[self.mask]
-        if measured.numel() < 2:
-            return values
-        return values / measured.std().clamp(min=torch.finfo(values.dtype).tiny)
+        spread = measured.std() if measured.numel() > 1 else measured.new_zeros(())
+        return torch.where(spread > SMALLEST_SCALE, values / spread.clamp(min=SMALLEST_SCALE), values)
 
 
 @dataclass(frozen=True)

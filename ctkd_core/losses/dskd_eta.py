@@ -1,4 +1,4 @@
-"""DSKD, second version: hidden states of equal tokens after equal text, moved by projectors that keep the logits.
+"""DSKD, second version: hidden states before equal tokens after equal text, moved by projectors that keep the logits.
 
 The teacher's projector begins as the linear map that keeps the logits of the tokens both vocabularies have, and trains;
 the student's is that map of the current heads, made anew at every step. The teacher's own most probable token is the
@@ -24,7 +24,7 @@ from ctkd_core.losses.dskd import states_of
 from ctkd_core.losses.matched import Matched, matched_ids
 
 CUTOFF = 1e-10  # squared singular values of a head below this share of the largest count as zero
-BLOCK_ROWS = 8192  # of a head that are made float64 at a time
+BLOCK_ROWS = 8192  # of a head that are cast at a time
 
 
 class LogitKeepingProjectors(nn.Module):
@@ -33,6 +33,7 @@ class LogitKeepingProjectors(nn.Module):
     shared int64 [k, 2]: student and teacher ids of the tokens that define the maps
     """
 
+    keeps_logits = True  # untrained as it is
     shared: Tensor
     inverse: Tensor
 
@@ -48,8 +49,8 @@ class LogitKeepingProjectors(nn.Module):
 
     def s2t(self, student_head: Tensor, teacher_head: Tensor) -> Tensor:
         """[d, D]: the map that keeps the student's logits of shared tokens, from heads [Vs, d] and [Vt, D]."""
-        s, t = student_head.detach()[self.shared[:, 0]], teacher_head.detach()[self.shared[:, 1]]
-        return (s.T @ t.to(s.dtype)).to(self.inverse.dtype) @ self.inverse
+        heads = student_head.detach(), self.shared[:, 0], teacher_head.detach(), self.shared[:, 1]
+        return gram(*heads, dtype=self.inverse.dtype) @ self.inverse
 
 
 def inverse_gram(head: Tensor, ids: Tensor) -> Tensor:
@@ -57,11 +58,11 @@ def inverse_gram(head: Tensor, ids: Tensor) -> Tensor:
     return torch.linalg.pinv(gram(head, ids, head, ids), rtol=CUTOFF, hermitian=True)
 
 
-def gram(a: Tensor, a_ids: Tensor, b: Tensor, b_ids: Tensor) -> Tensor:
-    """float64 [w, v]: a[a_ids].T @ b[b_ids]."""
-    out = torch.zeros(a.shape[1], b.shape[1], dtype=torch.float64, device=a.device)
+def gram(a: Tensor, a_ids: Tensor, b: Tensor, b_ids: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """[w, v]: a[a_ids].T @ b[b_ids], added up in `dtype`: half precision would lose the map."""
+    out = torch.zeros(a.shape[1], b.shape[1], dtype=dtype, device=a.device)
     for x, y in zip(a_ids.split(BLOCK_ROWS), b_ids.split(BLOCK_ROWS)):
-        out.addmm_(a[x].double().T, b[y].double())
+        out.addmm_(a[x].to(dtype).T, b[y].to(dtype))
     return out
 
 

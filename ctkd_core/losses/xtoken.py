@@ -89,6 +89,10 @@ def pkl_loss(
     teacher = need_teacher("xtoken-pkl", teacher_logits)
     check_inputs(student_logits, teacher, batch)
     dtype = compute_dtype(student_logits, teacher)
+    if learn_projection and state is None:
+        raise LossInputError(
+            "learn_projection trains the map: pass state=make_state('xtoken-pkl', ..., learn_projection=True)."
+        )
     entries, learnt = projected(student_logits, teacher, batch, projection, state if learn_projection else None, dtype)
     teacher = teacher[..., : entries.shape[1]]
     rows = response_rows(batch.student_labels)

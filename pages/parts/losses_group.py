@@ -8,7 +8,7 @@ import streamlit as st
 
 from ctkd_core.figures.losses import Lab, heard_figure, push_figure, push_tokens, says_figure
 from ctkd_core.figures.losses import name as view_name
-from ctkd_core.figures.losses_tables import heard_table, push_sentence, push_table, says_table
+from ctkd_core.figures.losses_tables import heard_table, push_table, push_words, says_table
 from pages.parts import state
 
 if TYPE_CHECKING:
@@ -65,8 +65,11 @@ def _push_lines(lab: Lab, position: int, named: tuple[int, ...]) -> None:
     """A sentence for the text's own token and each one that was asked for."""
     says = lab.scene.said("student", position)
     tokens = dict.fromkeys([*([says.target] if says else []), *named])
-    lines = [f"**{state.plain(said.partition(':')[0])}**:{state.plain(said.partition(':')[2])}" for said in
-             (push_sentence(lab, position, token) for token in tokens) if said]  # fmt: skip
+    lines = [
+        f"**{state.plain(lab.text('student', token))}**: {state.plain(said)}"
+        for token in tokens
+        if (said := push_words(lab, position, token))
+    ]
     if lines:
         st.markdown("A step of descent moves " + "; ".join(lines) + ".")
 

@@ -212,6 +212,7 @@ def test_the_students_own_words_are_no_data():
         options = without_data(row, row.resolve_loss({}))
         assert options.get("ce_weight", 0.0) == 0.0
         assert options.get("scaling", "fixed") == "fixed"
+        assert options.get("fallback_weight", 0.0) == 0.0
         assert options.keys() == row.resolve_loss({}).keys()
 
 
@@ -229,8 +230,16 @@ def test_a_run_learns_from_its_own_words(pair, store, method):
     assert again.metrics().loss.dropna().tolist() == run.metrics().loss.dropna().tolist()
 
 
-def test_going_on_from_a_checkpoint_writes_the_same_words(pair, store):
-    config = pair.config(method="gold", steps=8, save_every=4, on_policy_share=0.6, on_policy_max_new_tokens=5)
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_going_on_from_a_checkpoint_writes_the_same_words(pair, store, accumulation):
+    config = pair.config(
+        method="gold",
+        steps=8,
+        save_every=4,
+        accumulation=accumulation,
+        on_policy_share=0.6,
+        on_policy_max_new_tokens=5,
+    )
     whole = ctkd_core.distill(config, store)
     parted = store.create(config)
     stop = lambda: any(r.get("step") == 4 for r in parted.metric_rows())  # noqa: E731

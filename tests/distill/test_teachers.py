@@ -56,11 +56,26 @@ def test_a_config_with_teachers_survives_its_file(tmp_path):
         ([{"teacher": "qwen", "method": "sft"}], "'sft' can't ask a further teacher"),
         ([{"teacher": "qwen", "weight": -1}], "weight.* takes a number from 0"),
         ([{"teacher": "qwen", "method_options": {"bet": 1}}], "did you mean 'beta'"),
+        ([{"teacher": "qwen", "method_options": None}], "method_options must be a table of options"),
+        ([{"teacher": "qwen", "align_options": [1]}], "align_options must be a table of options"),
+        ([{"teacher": "qwen", "teacher_path": 5}], "teacher_path must be a text; got 5"),
+        ([{"teacher": "qwen", "name": 7}], "name must be a text"),
     ],
 )
 def test_bad_entries_say_what_is_wrong(teachers, words):
     with pytest.raises(RunError, match=words):
         RunConfig(method="gold", teachers=teachers)
+
+
+def test_teachers_that_all_weigh_nothing_are_refused():
+    with pytest.raises(RunError, match="all teachers weigh 0"):
+        RunConfig(method="gold", teacher_weight=0, teachers=[{"teacher": "qwen", "weight": 0}])
+
+
+@pytest.mark.parametrize("value", [None, "x", [1]])
+def test_options_of_the_first_teacher_are_a_table(value):
+    with pytest.raises(RunError, match="method_options must be a table of options"):
+        RunConfig(method="gold", method_options=value)
 
 
 def test_sft_has_no_further_teachers():

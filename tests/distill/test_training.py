@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import ctkd_core
 from ctkd_core import methods
 from ctkd_core.distill import session as session_module
-from ctkd_core.distill import worker
+from ctkd_core.distill import trainer, worker
 from ctkd_core.distill.records import RecordWriter
 from ctkd_core.errors import PreflightError, RunError
 
@@ -51,6 +51,28 @@ def test_rows_of_the_metrics_file_have_the_promised_keys(pair, store):
     assert [r["step"] for r in rows if r["kind"] == "eval"] == [0, 2, 3]
     first = next(r for r in rows if r["kind"] == "eval")
     assert {"bits_per_byte", "teacher_bits_per_byte", "held_out", "repetition"} <= set(first)
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_the_last_step_of_an_epoch_may_have_fewer_batches(pair, store, monkeypatch, batch_size):
+    """44 examples: 11 batches of 4 or 3 of 16, which four micro-batches a step don't divide."""
+    seen: list[tuple[int, float]] = []
+    note = trainer.DistillTrainer._note
+
+    def noted(self, value, *rest):
+        seen.append((self.state.global_step, value))
+        note(self, value, *rest)
+
+    monkeypatch.setattr(trainer.DistillTrainer, "_note", noted)
+    config = pair.config(method="uld", steps=6, accumulation=4, batch_size=batch_size)
+    run = ctkd_core.distill(config, store)
+    rows = [r for r in run.metric_rows() if r["kind"] == "train"]
+    assert [r["step"] for r in rows] == list(range(1, 7))
+    for row in rows:
+        mine = [value for step, value in seen if step == row["step"] - 1]
+        assert 1 <= len(mine) <= 4
+        assert row["loss"] == pytest.approx(sum(mine) / len(mine), rel=1e-5)
+    assert len({sum(step == k for step, _ in seen) for k in range(6)}) > 1 or batch_size == 16
 
 
 def test_sft_does_not_ask_the_teacher_while_it_trains(pair, store, monkeypatch):

@@ -181,6 +181,41 @@ def test_hidden_states_join_in():
         alm_loss(s, t, batch, hidden_weight=1.0)
 
 
+def hidden_term(order, pad="right", dtype=torch.float64):
+    """The hidden term of samples in some order; states are a table of ids, NaN on padding and outside the answers."""
+    chosen = [samples()[i] for i in order]
+    batch = batch_of(chosen, pad)
+    s, t = logits_for(batch, dtype=dtype)
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(403, 6, generator=generator, dtype=torch.float64).to(dtype)
+    sides = []
+    for ids, labels, width in (
+        (batch.student_ids, batch.student_labels, 6),
+        (batch.teacher_ids, batch.teacher_labels, 5),
+    ):
+        hidden = table[ids][..., :width].clone()
+        hidden[labels == -100] = float("nan")
+        sides.append(States((hidden.requires_grad_(),), table, table))
+    torch.manual_seed(1)
+    state = make_state(403, hidden_weight=1.0, context=StateContext(403, student_width=6, teacher_width=5))
+    given = {"student_states": sides[0], "teacher_states": sides[1]}
+    out = alm_loss(s, t, batch, hidden_weight=1.0, state=state, **given)
+    return out.terms["hidden"], out, sides[0].hidden[0], state
+
+
+@pytest.mark.parametrize(("order", "pad"), [([3, 2, 1, 0], "right"), ([1, 0, 3, 2], "left")])
+def test_hidden_states_are_read_at_each_chunks_last_token(order, pad):
+    first, out, states, _ = hidden_term([0, 1, 2, 3])
+    torch.testing.assert_close(hidden_term(order, pad)[0], first)
+    (gradient,) = torch.autograd.grad(out.loss, [states])
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_hidden_states_of_any_precision(dtype):
+    torch.testing.assert_close(hidden_term([0, 1], dtype=dtype)[0].double(), hidden_term([0, 1])[0], rtol=2e-2, atol=0)
+
+
 def test_refusals():
     batch = batch_of(samples())
     s, t = logits_for(batch)

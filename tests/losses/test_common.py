@@ -13,7 +13,19 @@ import torch
 from ctkd_core import losses, methods
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import per_group, response_rows
-from tests.losses.cases import METHODS, TEXTS, batch_of, call, logits_for, move_logits, pair, plain_sample, samples
+from ctkd_core.losses.batch import align_sample
+from tests.losses.cases import (
+    METHODS,
+    TEXTS,
+    batch_of,
+    call,
+    logits_for,
+    move_logits,
+    pair,
+    plain_sample,
+    same_sides,
+    samples,
+)
 
 
 def gradient_of(name, s, t, batch, **options):
@@ -130,6 +142,22 @@ def test_nothing_to_learn_is_zero_with_a_gradient_path(name):
     assert gradient.abs().max() == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "variant"), [(name, variant) for name in METHODS for variant in methods.get(name).variants]
+)
+def test_without_groups_the_data_is_learnt(name, variant):
+    sample = align_sample("12345678 9999", " cat", *pair(), "sedi", max_length=13)
+    assert len(sample.groups) == 0
+    assert sample.n_learnt > 0
+    batch = batch_of([sample])
+    s, t = logits_for(batch)
+    out, gradient = gradient_of(name, s, t, batch, variant=variant)
+    assert torch.isfinite(out.loss)
+    if name != "kd":  # it pairs rows by itself
+        assert out.per_group.shape == (0,)
+    assert gradient.abs().max() > 0
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_one_token_responses_and_a_sample_without_response(name):
     batch = batch_of([plain_sample([0, 5, 1], [0, 7, 1], 2, 2, [[2, 3, 2, 3]]), plain_sample([0, 5], [0], 2, 1)])
@@ -204,6 +232,12 @@ def test_values_per_group_add_up_over_student_tokens():
     assert per_group(values, rows, batch.groups).tolist() == [3.0, 3.0, 15.0]
 
 
+def _own(s, batch):
+    """Student logits, NaN for a teacher of the same tokenizer, and the batch of both."""
+    both, t = same_sides(batch, s)
+    return s, torch.full_like(t, float("nan")), both
+
+
 class TestRefusals:
     def setup_method(self):
         self.batch = batch_of(samples())
@@ -227,11 +261,18 @@ class TestRefusals:
         with pytest.raises(LossInputError, match=f"first in sample {rows.sample[3]} at position {rows.position[3]}"):
             call(name, self.s, self.t, self.batch)
 
-    @pytest.mark.parametrize("name", ["uld", "sedi"])
-    def test_teacher_rows_that_are_not_finite(self, name):
+    @pytest.mark.parametrize(
+        ("name", "variant"),
+        [(name, variant) for name in METHODS if name != "sft" for variant in methods.get(name).variants],
+    )
+    def test_teacher_rows_that_are_not_finite(self, name, variant):
+        if "same_tokenizer" in methods.get(name).needs:
+            with pytest.raises(LossInputError, match="NaN"):
+                losses.loss(name, *_own(self.s, self.batch))
+            return
         self.t[...] = float("nan")
         with pytest.raises(LossInputError, match="NaN"):
-            call(name, self.s, self.t, self.batch)
+            call(name, self.s, self.t, self.batch, variant=variant)
 
     @pytest.mark.parametrize("name", METHODS)
     def test_nan_outside_the_response_is_ignored(self, name):

@@ -97,6 +97,27 @@ def test_nothing_to_align_keeps_a_gradient_path():
     assert student.hidden[0].grad.abs().max() == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_states_of_any_precision(dtype):
+    batch, s, t, given = case()
+    exact = cot2align_loss(s, t, batch, **given)
+    half = [States(tuple(h.detach().to(dtype) for h in given[k].hidden), given[k].head, given[k].embeddings)
+            for k in ("student_states", "teacher_states")]  # fmt: skip
+    state = make_state(403, context=StateContext(403, student_width=WIDTHS[0], teacher_width=WIDTHS[1]))
+    state.load_state_dict(given["state"].state_dict())
+    out = cot2align_loss(s, t, batch, state=state, student_states=half[0], teacher_states=half[1])
+    torch.testing.assert_close(out.loss.double(), exact.loss.double(), rtol=2e-2, atol=0)
+
+
+@pytest.mark.parametrize("side", ["student_states", "teacher_states"])
+def test_states_that_are_not_finite(side):
+    batch, s, t, given = case()
+    for hidden in given[side].hidden:
+        hidden.data[...] = float("nan")
+    with pytest.raises(LossInputError, match="isn't finite in sample 0"):
+        cot2align_loss(s, t, batch, **given)
+
+
 def test_refusals():
     batch, s, t, given = case()
     with pytest.raises(LossInputError, match="reads hidden states"):

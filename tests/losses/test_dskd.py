@@ -205,23 +205,24 @@ def test_exact_tokens_equal_plain_torch():
             torch.testing.assert_close(ours, theirs)
 
 
+def train_projector(batch, s, t, given, steps=120):
+    optimiser = torch.optim.Adam(given["state"].parameters(), lr=0.2)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        losses.loss("dskd-eta", s.detach(), t, batch, **given).loss.backward()
+        optimiser.step()
+
+
 def test_the_projector_learns_to_agree_and_then_teaches():
     batch, s, t, given = eta_case(torch.float32)
-    optimiser = torch.optim.Adam(given["state"].parameters(), lr=0.2)
     before = losses.loss("dskd-eta", s, t, batch, **given)
-    for _ in range(120):
-        optimiser.zero_grad()
-        losses.loss("dskd-eta", s, t, batch, **given).loss.backward()
-        optimiser.step()
+    train_projector(batch, s, t, given)
     after = losses.loss("dskd-eta", s, t, batch, **given)
     assert after.terms["t2s_ce"] < 0.8 * before.terms["t2s_ce"]
     assert after.diagnostics["t2s_agreement"] > before.diagnostics["t2s_agreement"]
-    # above the threshold every aligned row teaches, also those that predict another token
+    # above the threshold rows teach that predict another token, too
     everything = losses.loss("dskd-eta", s, t, batch, agreement=0.0, **given)
-    (gradient,) = torch.autograd.grad(everything.loss, [s])
-    rows, other = response_rows(batch.student_labels), response_rows(batch.teacher_labels)
-    number, _ = aligned_rows(batch, rows.number, other.number)
-    assert (gradient[rows.sample, rows.position - 1][number].abs().sum(-1) > 0).all()
+    assert everything.terms["t2s_kd"] != after.terms["t2s_kd"]
 
 
 def test_released_targets_go_by_vocabulary_strings():
@@ -231,6 +232,57 @@ def test_released_targets_go_by_vocabulary_strings():
     # byte-level strings are the same either way; rows without a target are in no term
     assert released.diagnostics["s2t_rows"] == clean.diagnostics["t2s_targets"] < clean.diagnostics["s2t_rows"]
     torch.testing.assert_close(released.terms["t2s_ce"], clean.terms["t2s_ce"])
+
+
+def test_rows_without_a_target_never_teach():
+    batch, s, t, given = eta_case()
+    train_projector(batch, s, t, given)
+    rows, other = response_rows(batch.student_labels), response_rows(batch.teacher_labels)
+    number, facing = aligned_rows(batch, rows.number, other.number)
+    known = t.flatten(0, 1)[other.flat[facing]].argmax(1) != 302
+    assert 0 < int(known.sum()) < len(known)
+    out = losses.loss("dskd-eta", s, t, batch, ce_weight=0.0, agreement=0.0, **given)
+    quiet = losses.loss("dskd-eta", s, t, batch, ce_weight=0.0, agreement=1.0, **given)
+    assert quiet.diagnostics["t2s_agreement"] == out.diagnostics["t2s_agreement"] > 0  # so 0.0 lets all known rows in
+    (gradient,) = torch.autograd.grad(out.loss, [s])
+    taught = gradient[rows.sample, rows.position - 1].abs().sum(-1) > 0
+    assert taught[number].tolist() == known.tolist()
+    # the threshold is the share that the diagnostics name
+    share = out.diagnostics["t2s_agreement"]
+    above = losses.loss("dskd-eta", s, t, batch, ce_weight=0.0, agreement=share, **given)
+    torch.testing.assert_close(above.loss, quiet.loss)
+    below = losses.loss("dskd-eta", s, t, batch, ce_weight=0.0, agreement=share - 1e-6, **given)
+    torch.testing.assert_close(below.loss, out.loss)
+
+
+def test_half_precision_heads_keep_the_map():
+    generator = torch.Generator().manual_seed(0)
+    heads = [torch.randn(3000, w, generator=generator) + 2 * torch.randn(1, w, generator=generator) for w in (12, 16)]
+    half = [head.bfloat16() for head in heads]
+    ids = torch.arange(3000)
+    state = LogitKeepingProjectors(half[0], half[1], torch.stack([ids, ids], dim=1))
+    _, expected = head_maps(half[0].double(), half[1].double(), state.shared)
+    made = state.s2t(half[0], half[1])
+    assert made.dtype == torch.float32
+    np.testing.assert_allclose(made.numpy(), expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["dskd", "dskd-eta"])
+def test_states_and_heads_in_bfloat16(name):
+    batch, s, t, given = attention_case(torch.float32) if name == "dskd" else eta_case(torch.float32)
+    exact = losses.loss(name, s, t, batch, **given)
+    for key in ("student_states", "teacher_states"):
+        own = given[key]
+        given[key] = States(tuple(h.bfloat16() for h in own.hidden), own.head.bfloat16(), own.embeddings.bfloat16())
+    out = losses.loss(name, s.bfloat16(), t.bfloat16(), batch, **given)
+    torch.testing.assert_close(out.loss, exact.loss, rtol=5e-2, atol=0)
+
+
+def test_constant_states_have_no_scale():
+    batch, s, t, given = attention_case()
+    other = given["teacher_states"]
+    given["teacher_states"] = States((torch.full_like(other.hidden[-1], 0.5),), other.head, other.embeddings)
+    assert losses.loss("dskd", s, t, batch, **given).loss < 100
 
 
 def test_few_shared_tokens_and_refusals():

@@ -218,3 +218,10 @@ def test_refusals():
             loss(s, t, bare)
     with pytest.raises(LossInputError, match="share no token"):
         hkl_loss(s, t, batch, projection=scipy.sparse.csr_matrix((403, 290)))
+
+
+def test_a_map_that_learns_needs_its_module():
+    batch = batch_of(samples())
+    s, t = logits_for(batch)
+    with pytest.raises(LossInputError, match=r"state=make_state\('xtoken-pkl'"):
+        pkl_loss(s, t, batch, learn_projection=True)

@@ -76,7 +76,8 @@ def _fuse_llm(
     at = batch.student_ids[rows.sample, rows.position - 1]
     target = torch.zeros_like(log_p).scatter_(1, at[:, None], 1.0)
     moved = fuse_targets(z_t, ids, z.shape[1], top_k, temperature)
-    target[used] = torch.where(moved.isnan(), log_p.detach()[used].exp(), moved)  # nothing kept: the student's own
+    nothing_kept = moved.isnan() & z_t.isfinite().all(dim=1, keepdim=True)
+    target[used] = torch.where(nothing_kept, log_p.detach()[used].exp(), moved)  # then the student's own
     return -(target * log_p).sum(dim=1)
 
 
