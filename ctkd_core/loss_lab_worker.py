@@ -278,13 +278,19 @@ def _pushes(bench: Bench, scene: Scene, whole: Any, distil: Any) -> tuple[Push, 
     found = []
     for one in scene.student_says:
         g, d = whole[one.position - 1], distil[one.position - 1]
-        largest = d.abs().topk(LARGEST).indices.tolist() + g.abs().topk(2).indices.tolist()
+        largest = _largest(d, LARGEST) + _largest(g, 2)
         ids = [one.target, *bench.question.named, *one.ids[:STUDENT_TOP], *written.get(one.position, ()), *largest]
         kept = tuple(i for i in dict.fromkeys(ids) if 0 <= i < len(g))
         at = list(kept)
         norms = _short([float(g.norm()), float(d.norm())])
         found.append(Push(one.position, kept, _short(g[at].tolist()), _short(d[at].tolist()), *norms))
     return tuple(found)
+
+
+def _largest(gradient: Any, count: int) -> list[int]:
+    """Ids of the largest entries that aren't 0: of a row that isn't pushed, none is."""
+    best = gradient.abs().topk(count)
+    return best.indices[best.values > 0].tolist()  # type: ignore[no-any-return]
 
 
 def _first_pieces(question: Question, scene: Scene) -> dict[int, list[int]]:

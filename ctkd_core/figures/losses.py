@@ -251,7 +251,7 @@ def push_tokens(lab: Lab, position: int, named: Sequence[int] = ()) -> list[int]
     best = []
     for push in pushes:
         values = push.distil if lab.part == "distil" else push.whole
-        best.append([i for _, i in sorted(zip((-abs(v) for v in values), push.ids))])
+        best.append([i for v, i in sorted(zip((-abs(v) for v in values), push.ids)) if v])
     mixed = [order[k] for k in range(max(map(len, best), default=0)) for order in best if k < len(order)]
     known = {i for push in pushes for i in push.ids}
     wanted = [i for i in (*first, *named) if i in known]
