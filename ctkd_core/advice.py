@@ -80,7 +80,7 @@ def advise(facts: Mapping[str, Any], trainable: Collection[str] | None = None) -
     if facts.get("same_tokenizer"):
         verdict, because = "H-KL", _same_tokenizer()
         order: tuple[str, ...] = _SAME
-    elif (overlap := facts.get("overlap", {}).get("canonical")) is not None and overlap < LEAST_OVERLAP:
+    elif (overlap := (facts.get("overlap") or {}).get("canonical")) is not None and overlap < LEAST_OVERLAP:
         order, because = _GROUPS, [*_audit(classes, missing), *_little_overlap(overlap)]
     else:
         order = _PROJECT if missing else _HYBRID
@@ -122,7 +122,7 @@ def _evidence(missing: list[str]) -> list[str]:
 
 
 def _enough_overlap(facts: Mapping[str, Any]) -> list[str]:
-    overlap = facts.get("overlap", {}).get("canonical")
+    overlap = (facts.get("overlap") or {}).get("canonical")
     if overlap is None:
         return []
     return [

@@ -70,6 +70,16 @@ class Encoding:
         edges = np.flatnonzero(np.diff(bare))
         return edges.reshape(-1, 2)
 
+    @cached_property
+    def bytes_in_text(self) -> list[bytes]:
+        """`token_bytes` without the blank that a tokenizer puts before a text, or behind a special token in it."""
+        after_special = np.concatenate([[True], self.special])[: len(self)]
+        out = list(self.token_bytes)
+        for k in np.flatnonzero(~self.special & after_special).tolist():
+            if out[k].startswith(b" ") and len(out[k]) == self.spans[k, 1] - self.spans[k, 0] + 1:
+                out[k] = out[k][1:]
+        return out
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data: name, ids, tokens, spans."""
         return {

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.base import KINDS, Alignment
+from ctkd_core.alignment.base import KINDS, Alignment, kinds_of
 from ctkd_core.alignment.spans import check_same_text, span_groups
 from ctkd_core.encoding import Encoding
+from ctkd_core.errors import AlignmentError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,9 +77,9 @@ def alignment_counts(alignment: Alignment) -> dict[str, int]:
 
     All but `largest_group` may be added over several texts; `rates` of the sums are the rates of the texts together.
     """
-    sizes = alignment.sizes.astype(np.int64)
+    sizes = content_sizes(alignment)
     both = _two_sided(alignment)
-    kinds = np.bincount(alignment.kind_codes, minlength=len(KINDS)).tolist()
+    kinds = np.bincount(kinds_of(sizes[both]), minlength=len(KINDS)).tolist()
     equal = texts_equal(alignment)
     cuts = _boundaries(alignment, alignment.groups)
     truth = _boundaries(alignment, span_groups(alignment.student, alignment.teacher, "byte"))
@@ -120,8 +121,18 @@ def rates(counts: Mapping[str, int]) -> dict[str, float]:
     }
 
 
+def content_sizes(alignment: Alignment) -> NDArray[np.int64]:
+    """int64 [G, 2]: student and teacher tokens of each group, special tokens not counted."""
+    s, t = _content_before(alignment.student), _content_before(alignment.teacher)
+    g = alignment.groups
+    return np.stack([s[g[:, 1]] - s[g[:, 0]], t[g[:, 3]] - t[g[:, 2]]], axis=1)
+
+
 def texts_equal(alignment: Alignment) -> NDArray[np.bool_]:
-    """bool [G]: two-sided groups whose student tokens spell the same bytes as their teacher tokens."""
+    """bool [G]: two-sided groups whose student tokens spell the same bytes as their teacher tokens.
+
+    Special tokens spell nothing, nor does a blank that a tokenizer puts before a text.
+    """
     groups = alignment.groups
     s_text, s_at = _joined(alignment.student)
     t_text, t_at = _joined(alignment.teacher)
@@ -145,9 +156,16 @@ def agreement(a: Alignment, b: Alignment) -> Agreement:
     """Compare two alignments of the same two encodings.
 
     Stretches run between boundaries that both have; one differs when either alignment divides it further.
-    Raises AlignmentError when they are of different texts.
+    Raises AlignmentError when they are of different texts or tokens.
     """
     check_same_text(a.student, b.student)
+    for side in ("student", "teacher"):
+        one, other = (x.ids[~x.special] for x in (getattr(a, side), getattr(b, side)))
+        if not np.array_equal(one, other):
+            raise AlignmentError(
+                f"the two alignments have different {side} tokens ({getattr(a, side).tokenizer} and "
+                f"{getattr(b, side).tokenizer}); only alignments of one pair of tokenizers can be compared."
+            )
     cuts_a, cuts_b = _boundaries(a, a.groups), _boundaries(b, b.groups)
     s_at, t_at = np.flatnonzero(~a.student.special), np.flatnonzero(~a.teacher.special)
     n, m = len(s_at), len(t_at)
@@ -194,12 +212,12 @@ def health(alignment: Alignment) -> Health:
     bad: a super-group (more than 16 tokens on a side, or over 5 % of the bytes of a text of more than 40 tokens), or
     no two-sided group at all. warn: uncovered bytes, tokens without a partner, or unequal text in over 10 % of groups.
     """
-    sizes, both = alignment.sizes, _two_sided(alignment)
+    sizes, both = content_sizes(alignment), _two_sided(alignment)
     total = alignment.student.n_bytes
     largest = int(sizes[both].max()) if both.any() else 0
     orphans = int(sizes[~both].sum())
     uncovered = _uncovered(alignment)
-    share = _share(_covered(alignment, np.asarray(alignment.kind_codes == 0)), total)
+    share = _share(_covered(alignment, np.asarray(kinds_of(sizes) == 0)), total)
     widest = _share(_hull_bytes(alignment)[both].max(initial=0), total)
     is_long = _content_count(alignment.student) > SHORT_TEXT
     superb = largest > LARGE_GROUP or (is_long and largest > 1 and widest > LARGE_SHARE)
@@ -224,7 +242,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def _two_sided(alignment: Alignment) -> NDArray[np.bool_]:
-    return np.asarray((alignment.sizes > 0).all(axis=1))
+    return np.asarray((content_sizes(alignment) > 0).all(axis=1))
 
 
 def _content_count(encoding: Encoding) -> int:
@@ -232,12 +250,8 @@ def _content_count(encoding: Encoding) -> int:
 
 
 def _joined(encoding: Encoding) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """All token bytes in a row, and where each token starts (one entry more); no dummy space before the text."""
-    pieces = encoding.token_bytes
-    first = int(np.argmin(encoding.special)) if len(pieces) else 0
-    spelled = sum(map(len, pieces)) - sum(len(pieces[k]) for k in np.flatnonzero(encoding.special))
-    if spelled == encoding.n_bytes + 1 and pieces[first].startswith(b" "):
-        pieces = [*pieces[:first], pieces[first][1:], *pieces[first + 1 :]]
+    """Bytes of all content tokens in a row, and where each token starts (one entry more)."""
+    pieces = [b"" if special else piece for piece, special in zip(encoding.bytes_in_text, encoding.special)]
     lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
     return np.frombuffer(b"".join(pieces), dtype=np.uint8), np.concatenate([[0], np.cumsum(lengths)])
 
@@ -280,7 +294,9 @@ def _uncovered(alignment: Alignment) -> int:
 def _boundaries(alignment: Alignment, groups: NDArray[np.int32]) -> NDArray[np.int64]:
     """Inner group boundaries as increasing numbers s * (m + 1) + t, in content tokens (special ones don't count)."""
     s_before, t_before = _content_before(alignment.student), _content_before(alignment.teacher)
-    return s_before[groups[:-1, 1]] * (int(t_before[-1]) + 1) + t_before[groups[:-1, 3]]
+    n, m = int(s_before[-1]), int(t_before[-1])
+    cuts = s_before[groups[:-1, 1]] * (m + 1) + t_before[groups[:-1, 3]]
+    return np.unique(cuts[(cuts > 0) & (cuts < n * (m + 1) + m)])  # groups of special tokens divide nothing
 
 
 def _content_before(encoding: Encoding) -> NDArray[np.int64]:

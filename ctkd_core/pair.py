@@ -127,14 +127,22 @@ def special_token_warnings(student: Tokenizer, teacher: Tokenizer) -> list[str]:
     names = {"bos_id": "a BOS", "eos_id": "an EOS"}
     found = []
     for attribute, name in names.items():
-        has = {side.name: getattr(side, attribute) is not None for side in (student, teacher)}
-        if len(has) == 2 and len(set(has.values())) == 2:
-            with_role, without = sorted(has, key=has.__getitem__, reverse=True)
+        has = [getattr(side, attribute) is not None for side in (student, teacher)]
+        if has[0] != has[1]:
+            sides = _titles(student, teacher)
+            with_role, without = sides if has[0] else sides[::-1]
             found.append(f"{with_role} has {name} token and {without} has none; leave it out of what is compared.")
     if student.begins_with_bos != teacher.begins_with_bos:
-        first = student.name if student.begins_with_bos else teacher.name
+        first = _titles(student, teacher)[0 if student.begins_with_bos else 1]
         found.append(f"Only {first} puts BOS before a text: rows of logits are shifted by one against the other side.")
     return found
+
+
+def _titles(student: Tokenizer, teacher: Tokenizer) -> tuple[str, str]:
+    """Names of both sides; told apart where they are the same."""
+    if student.name != teacher.name:
+        return student.name, teacher.name
+    return f"the student's {student.name}", f"the teacher's {teacher.name}"
 
 
 def _same_tokenizer(student: Tokenizer, teacher: Tokenizer, domains: Mapping[str, Mapping[str, Any]]) -> bool:

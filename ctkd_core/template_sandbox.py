@@ -83,6 +83,8 @@ def fill(template: str, values: Mapping[str, Any], limit: int = MAX_OUTPUT) -> s
         raise TokenizerError(f"the chat template can't be applied: {reason}; give plain text instead.") from None
     except (MemoryError, RecursionError) as fault:
         raise TokenizerError(f"the chat template asks for too much ({type(fault).__name__}).") from None
+    except (AssertionError, RuntimeError) as fault:  # what Jinja's own filters and helpers raise
+        raise TokenizerError(f"the chat template can't be applied: {fault or type(fault).__name__}.") from None
     return "".join(parts)
 
 

@@ -109,11 +109,11 @@ def chat_template(config: Mapping[str, Any]) -> str | None:
 def render_chat(
     template: str, messages: Sequence[Mapping[str, str]], names: Mapping[str, str], generation_prompt: bool
 ) -> str:
-    """`messages` through a Jinja chat template, in a sandbox because templates come from strangers."""
-    from ctkd_core.template_sandbox import fill
+    """`messages` through a Jinja chat template, in a process with limits because templates come from strangers."""
+    from ctkd_core.template_sandbox import in_child
 
     values = {"messages": [dict(m) for m in messages], "add_generation_prompt": generation_prompt}
-    return fill(template, {**names, **values})
+    return in_child(template, [values], names)[0]
 
 
 def encoding_notes(tokenizer: Tokenizer, encoding: Encoding, data: bytes) -> tuple[str, ...]:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.dtw import cdm
 from ctkd_core.alignment.positional import uld
 from ctkd_core.alignment.spans import sedi
+from ctkd_core.encoding import load_tokenizer as catalog_tokenizer
 from ctkd_core.errors import AlignmentError
 from ctkd_core.metrics import agreement, alignment_metrics, group_table, health, texts_equal
 from tests.alignment.make import encoded_twice, encoding, of_spans
@@ -219,3 +221,60 @@ def test_metrics_of_100000_tokens_are_a_matter_of_milliseconds():
     start = time.perf_counter()
     alignment_metrics(a)
     assert time.perf_counter() - start < 1.0  # some 50 ms; the limit leaves room for a loaded machine
+
+
+def test_special_tokens_inside_groups_do_not_count():
+    """The released X-Token walk pairs special tokens as well."""
+    same = catalog_tokenizer("mistral-v1")
+    for text, special in (("Hello there", True), ("Hello", True), ("hi </s> there<s>", False)):
+        found = align(
+            text, student=same, teacher=same, method="xtoken", variant="released", special_tokens=special
+        ).metrics()
+        for name in ("student_tokens_1_1", "teacher_tokens_1_1", "student_text_match_rate"):
+            assert found[name] == 1.0, (text, name)
+        assert found["boundary_f1"] == 1.0 or not special  # a special token inside a text may join its neighbours
+    smol = catalog_tokenizer("smollm2")
+    text = "hi <|endoftext|> there<|im_end|>"
+    found = align(text, student=smol, teacher=smol, method="xtoken", variant="released").metrics()
+    assert found["student_tokens_1_1"] == found["text_match_rate"] == 1.0
+
+
+@pytest.mark.parametrize("text", ["hi there", "hi there </s>", "hi </s>there <s>", "  two", " ", "\r\n\r\n\t x"])
+@pytest.mark.parametrize("method", ["sedi", "xtoken"])
+def test_a_blank_that_a_tokenizer_adds_is_no_text_wherever_it_stands(text, method):
+    found = align(text, student=catalog_tokenizer("smollm2"), teacher=catalog_tokenizer("mistral-v1"), method=method)
+    both = (found.groups[:, 0] < found.groups[:, 1]) & (found.groups[:, 2] < found.groups[:, 3])
+    content = both & ~np.array([found.student.special[a:b].any() for a, b, *_ in found.groups.tolist()])
+    covering = [
+        g for g in np.flatnonzero(content)
+        if found.student.spans[found.groups[g, 0], 0] == found.teacher.spans[found.groups[g, 2], 0]
+        and found.student.spans[found.groups[g, 1] - 1, 1] == found.teacher.spans[found.groups[g, 3] - 1, 1]
+    ]  # fmt: skip
+    assert texts_equal(found)[covering].all()
+    if found.flags is not None:
+        assert found.flags[covering].all()
+
+
+def test_agreement_needs_one_pair_of_tokenizers():
+    smol, mistral, qwen = (catalog_tokenizer(name) for name in ("smollm2", "mistral-v1", "qwen"))
+    one, other = (align("a short text", student=smol, teacher=t) for t in (mistral, qwen))
+    with pytest.raises(AlignmentError, match="different teacher tokens"):
+        agreement(one, other)
+
+
+def test_swapping_turns_the_notes_round():
+    smol, mistral = catalog_tokenizer("smollm2"), catalog_tokenizer("mistral-v1")
+    found = align("a </s> b", student=smol, teacher=mistral)
+    back = found.swap()
+    assert back.swap().notes == found.notes
+    assert any("teacher" in note for note in found.notes)
+    assert [n.replace("teacher", "student") for n in found.notes if "teacher" in n] == [
+        n for n in back.notes if "student" in n
+    ]
+
+
+def test_a_text_that_is_no_text_is_refused():
+    smol = catalog_tokenizer("smollm2")
+    for text in (None, b"x", 5):
+        with pytest.raises(AlignmentError, match="must be a str"):
+            align(text, student=smol, teacher=smol)  # type: ignore[arg-type]

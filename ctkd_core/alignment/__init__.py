@@ -38,6 +38,8 @@ def align(
     """
     from ctkd_core.encoding import check_tokenizer
 
+    if not isinstance(text, str):
+        raise AlignmentError(f"the text must be a str; got {type(text).__name__}. Decode bytes first.")
     check_tokenizer(student, "student")
     check_tokenizer(teacher, "teacher")
     row = methods.get(method, AlignmentError)

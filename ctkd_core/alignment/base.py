@@ -6,6 +6,7 @@ their path and the cost surface it was found on. Records are frozen: functions m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -67,6 +68,18 @@ class CostSurface(Protocol):
         ...
 
 
+def kinds_of(sizes: NDArray[Any]) -> NDArray[np.int8]:
+    """int8 [G]: index into KINDS of groups with these sizes [G, 2]; one with no token at all counts as student only."""
+    s, t = sizes[:, 0], sizes[:, 1]
+    return np.select([t == 0, s == 0, (s == 1) & (t == 1), s == 1, t == 1], [4, 5, 0, 1, 2], default=3).astype(np.int8)
+
+
+def _other_side(note: str) -> str:
+    """A sentence with student and teacher exchanged."""
+    words = {"student": "teacher", "teacher": "student", "Student": "Teacher", "Teacher": "Student"}
+    return re.sub(r"\b([Ss]tudent|[Tt]eacher)\b", lambda found: words[found[1]], note)
+
+
 @dataclass(frozen=True, eq=False)
 class Alignment:
     """One text under two tokenizers, joined.
@@ -100,10 +113,7 @@ class Alignment:
     @cached_property
     def kind_codes(self) -> NDArray[np.int8]:
         """int8 [G]: index into KINDS."""
-        s, t = self.sizes[:, 0], self.sizes[:, 1]
-        return np.select([t == 0, s == 0, (s == 1) & (t == 1), s == 1, t == 1], [4, 5, 0, 1, 2], default=3).astype(
-            np.int8
-        )
+        return kinds_of(self.sizes)
 
     def kind(self, group: int) -> str:
         """Kind of one group, one of KINDS."""
@@ -127,7 +137,7 @@ class Alignment:
             pairs=None if self.pairs is None else self.pairs[:, ::-1],
             variant=self.variant,
             options=self.options,
-            notes=self.notes,
+            notes=tuple(_other_side(note) for note in self.notes),
             flags=self.flags,
         )
 

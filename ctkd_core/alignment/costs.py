@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ctkd_core.errors import AlignmentError
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Encoding, Tokenizer
+    from ctkd_core.encoding import Encoding
 
 # Released code: weight = trunc(BASE + SPREAD * sigmoid(SLOPE * x - SHIFT)) with x the entropy scaled to [0, 1].
 BASE, SPREAD, SLOPE, SHIFT = 3.0, 3.0, 4.0, 2.0
@@ -91,13 +91,6 @@ def released_free_pairs() -> list[tuple[str, str]]:
     """Pairs that cost nothing in the released program: any key of its table against any value, in either order."""
     keys, values = [a for a, _ in RELEASED_SPECIAL_PAIRS], [b for _, b in RELEASED_SPECIAL_PAIRS]
     return [(a, b) for a in keys for b in values] + [(b, a) for a in keys for b in values]
-
-
-def eos_pairs(student: Tokenizer, teacher: Tokenizer) -> tuple[tuple[str, str], ...]:
-    """The two end-of-sequence tokens as a pair that costs nothing (student string first); empty if one is missing."""
-    if student.eos_id is None or teacher.eos_id is None:
-        return ()
-    return ((student.token(student.eos_id), teacher.token(teacher.eos_id)),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,11 +99,8 @@ def cut_notes(cuts: int) -> tuple[str, ...]:
 
 def _raw(encoding: Encoding, at: NDArray[np.int64] | None) -> list[bytes]:
     """Bytes of the tokens at these positions, without the blank that stands before the text but not in it."""
-    positions = range(len(encoding)) if at is None else at.tolist()
-    raw = [encoding.token_bytes[k] for k in positions]
-    if raw and raw[0].startswith(b" ") and not encoding.text[:1].isspace():
-        raw[0] = raw[0][1:]
-    return raw
+    raw = encoding.bytes_in_text
+    return list(raw) if at is None else [raw[k] for k in at.tolist()]
 
 
 def _canonical(raw: Sequence[bytes]) -> Spellings:

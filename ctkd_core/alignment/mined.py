@@ -95,9 +95,11 @@ def usable_rows(
     equal = _usable(alignment.pairs, costs, spans)
     if accept == "hard":
         return equal
+    if not len(alignment.teacher):
+        return np.full(len(alignment.student), -1, dtype=np.int32)
     mapped = np.asarray([] if teacher_to_student is None else teacher_to_student)
     teacher_ids = alignment.teacher.ids
-    if len(mapped) <= (int(teacher_ids.max()) if len(teacher_ids) else -1):
+    if len(mapped) <= int(teacher_ids.max()):
         raise AlignmentError(
             f"accept={accept!r} needs teacher_to_student with an entry for every teacher id, up to "
             f"{int(teacher_ids.max())}; got {len(mapped)} entries."

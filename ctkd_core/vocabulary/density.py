@@ -219,8 +219,13 @@ def _index(edges: NDArray[np.int64], at: float) -> int:
 
 
 def around(projection: Projection, student_id: int, rows: Order) -> Window:
-    """A window with `student_id` in the middle, every column allowed."""
+    """A window with `student_id` in the middle, every column allowed.
+
+    Raises ProjectionError for an id that the order doesn't hold: padding rows belong to no tokenizer.
+    """
     n = len(rows.ids)
+    if not 0 <= student_id < len(rows.position):
+        raise ProjectionError(f"there is no student id {student_id} to show; they run to {len(rows.position) - 1}.")
     row = min(max(0, int(rows.position[student_id]) - MAX_WINDOW // 2), max(0, n - MAX_WINDOW))
     return Window(row, MAX_WINDOW, 0, projection.shape[1]).clamped(*projection.shape)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ctkd_core.errors import ProjectionError, unknown
 from ctkd_core.vocabulary.projection import CANONICAL, EXACT, ROLE, Progress, Projection, from_entries, silent
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ def exact_matches(
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """For every student id its teacher id (int64 [Vs], -1 without one) and the reason (uint8 [Vs]).
 
-    Under one tokenizer every id with a text is itself, special tokens and duplicates too.
+    Under one tokenizer every id with a text is itself, special tokens and duplicates too. Raises ProjectionError for an
+    unknown `match`.
     """
+    if match not in MATCHES:
+        raise unknown("way to match", match, MATCHES, ProjectionError)
     if student.fingerprint == teacher.fingerprint:
         own = np.arange(student.n_ids, dtype=np.int64)
         written = np.fromiter((bool(b) for b in student.all_token_bytes()), dtype=np.bool_, count=student.n_ids)

@@ -76,7 +76,10 @@ def dense(projection: Projection, top_k: int = 0) -> tuple[NDArray[np.int64], ND
     """`indices` int64 [Vs, K] and `likelihoods` float32 [Vs, K], heaviest first, -1 and 0 in unused slots.
 
     K is `top_k`, or the longest row's length for 0 (at least 1). Rows that lose entries are normalised again.
+    Raises ProjectionError for a negative `top_k`.
     """
+    if top_k < 0:
+        raise ProjectionError(f"top_k must be 0 (all entries) or more; got {top_k}.")
     matrix, fan_out = projection.matrix, projection.fan_out()
     width = top_k or max(int(fan_out.max(initial=0)), 1)
     rows = np.repeat(np.arange(projection.shape[0]), fan_out)

@@ -65,6 +65,8 @@ class LearnableProjection(nn.Module):
         with torch.autocast(probabilities.device.type, enabled=False):
             weights, rows, targets, width = self.weights(), self.rows, self.columns, self.shape[1]
             if columns is not None:
+                if len(columns.unique()) < len(columns):
+                    raise ProjectionError("a column is asked for twice; pass each column once.")
                 place = targets.new_full((width,), -1)
                 place[columns] = torch.arange(len(columns), device=columns.device)
                 targets = place[targets]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import ProjectionError, unknown
-from ctkd_core.vocabulary.exact import exact_matches
+from ctkd_core.vocabulary.exact import exact_matches, ids_by_bytes
 from ctkd_core.vocabulary.projection import NEAREST, Progress, Projection, from_entries, silent
 
 if TYPE_CHECKING:
@@ -54,14 +54,16 @@ def project_nearest(
     unit          "byte" (raw strings of byte-level vocabularies are that) or "char"
     max_distance  tokens farther than this map to nothing; 0: no limit
 
-    Special tokens and ids without text neither look nor are found. Raises ProjectionError for an unknown choice.
+    Special tokens and ids without text neither look nor are found, nor are byte-fallback tokens beside the plain one.
+    Raises ProjectionError for an unknown choice.
     """
     if direction not in ("student", "teacher"):
         raise unknown("direction", direction, ("student", "teacher"), ProjectionError)
     seeker, other = (student, teacher) if direction == "student" else (teacher, student)
     match, reason = exact_matches(seeker, other)
     looking = np.array([i for i in _with_text(seeker) if match[i] < 0], dtype=np.int64)
-    targets = np.array(_with_text(other), dtype=np.int64)
+    plain = ids_by_bytes(other)  # of several ids with the same bytes the one that the tokenizer writes
+    targets = np.array([i for i in _with_text(other) if plain[other.token_bytes(i)] == i], dtype=np.int64)
     found = nearest(_symbols(seeker, looking, unit), _symbols(other, targets, unit), ties, progress)
     near = found.target >= 0
     if max_distance:

@@ -68,10 +68,13 @@ class Projection:
 
     @cached_property
     def row_reason(self) -> NDArray[np.int16]:
-        """int16 [Vs]: the reason of each row's heaviest entry (of equal ones the lowest id), -1 for an empty row."""
+        """int16 [Vs]: the reason of each row's heaviest entry, -1 for an empty row.
+
+        Of equal weights an equal token's counts (MATCHED), then the lowest id's.
+        """
         reasons = np.full(self.shape[0], -1, dtype=np.int16)
         row = np.repeat(np.arange(self.shape[0]), self.fan_out())
-        order = np.lexsort((-self.matrix.data, row))
+        order = np.lexsort((~np.isin(self.reason, MATCHED), -self.matrix.data, row))
         filled, first = np.unique(row[order], return_index=True)
         reasons[filled] = self.reason[order[first]]
         return reasons

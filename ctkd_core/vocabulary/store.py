@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ctkd_core import catalog
 from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary import map_options, project
-from ctkd_core.vocabulary.projection import REASONS, Progress, Projection
+from ctkd_core.vocabulary.projection import MOST_IDS, REASONS, Progress, Projection
 
 if TYPE_CHECKING:
     from ctkd_core.encoding import Tokenizer
@@ -42,7 +42,7 @@ def save(projection: Projection, folder: Path | str) -> Path:
     digest = hashlib.sha256(data).hexdigest()
     tensors = folder / f"map-{digest[:16]}.safetensors"
     manifest = _manifest(projection) | {"tensors": {"file": tensors.name, "bytes": len(data), "sha256": digest}}
-    made = not folder.exists()
+    made, before = not folder.exists(), _named_file(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(tensors, data)
@@ -54,9 +54,9 @@ def save(projection: Projection, folder: Path | str) -> Path:
             if made:
                 folder.rmdir()
         raise ProjectionError(f"can't save the map in {str(folder)!r}: {error.strerror or error}.") from error
-    for old in folder.glob("map-*.safetensors"):
-        if old != tensors:
-            old.unlink(missing_ok=True)
+    if before not in (None, tensors.name):  # other files here aren't ours
+        with suppress(OSError):
+            (folder / before).unlink(missing_ok=True)
     return folder
 
 
@@ -70,7 +70,15 @@ def load(folder: Path | str, student: Tokenizer, teacher: Tokenizer) -> Projecti
     folder = Path(folder)
     manifest = _read_manifest(folder)
     _check_tokenizers(folder, manifest, student, teacher)
-    arrays = _read_arrays(folder, manifest)
+    try:
+        arrays = _read_arrays(folder, manifest)
+    except ProjectionError:
+        newer = _read_manifest(folder)
+        if newer == manifest:
+            raise
+        manifest = newer  # somebody replaced the map while this one was read
+        _check_tokenizers(folder, manifest, student, teacher)
+        arrays = _read_arrays(folder, manifest)
     shape = tuple(manifest["shape"])
     _check_arrays(folder, arrays, shape, (student.n_ids, teacher.n_ids))
     matrix = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
@@ -170,7 +178,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ProjectionError(f"no vocabulary map in {str(folder)!r}: it has no {MANIFEST}; save one there first.")
     try:
         manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise _damaged(path, "isn't whole JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ProjectionError(f"{str(path)!r} isn't the manifest of a vocabulary map (format {FORMAT!r}).")
@@ -183,7 +191,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     for name, kind in kinds.items():
         if not isinstance(manifest.get(name), kind):
             raise _damaged(path, f"lacks {name!r}")
-    if len(manifest["shape"]) != 2 or any(type(n) is not int or n < 0 for n in manifest["shape"]):
+    if len(manifest["shape"]) != 2 or any(type(n) is not int or not 0 <= n <= MOST_IDS for n in manifest["shape"]):
         raise _damaged(path, f"has the shape {manifest['shape']!r}")
     reasons = manifest.get("reasons")
     if not isinstance(reasons, list) or reasons != list(REASONS[: len(reasons)]):
@@ -217,8 +225,8 @@ def _read_arrays(folder: Path, manifest: dict[str, Any]) -> dict[str, NDArray[An
     path = folder / name
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise _damaged(path, f"can't be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise _damaged(path, f"can't be read ({error})") from None
     if len(data) != tensors.get("bytes"):
         raise _damaged(path, f"has {len(data):,} bytes instead of {tensors.get('bytes')}")
     if hashlib.sha256(data).hexdigest() != tensors.get("sha256"):

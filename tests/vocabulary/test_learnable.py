@@ -31,6 +31,8 @@ def test_it_begins_as_the_fixed_map(fixed: Projection) -> None:
     assert module.logits.dtype == module(p).dtype == torch.float32
     columns = torch.tensor([7, 3, 300])
     torch.testing.assert_close(module(p, columns), module(p)[:, columns])
+    with pytest.raises(ProjectionError, match="asked for twice"):
+        module(p, torch.tensor([7, 7]))
 
 
 def test_identical_tokenizers_change_nothing() -> None:

@@ -13,7 +13,9 @@ from tokenizers import decoders, models, pre_tokenizers
 from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary import MAPS, project
+from ctkd_core.vocabulary.exact import ids_by_bytes
 from ctkd_core.vocabulary.nearest import nearest
+from ctkd_core.vocabulary.projection import MATCHED
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 # few symbols make ties and near misses; some strings go past one machine word of 64
@@ -79,12 +81,17 @@ def test_every_token_with_text_finds_its_nearest(pair, direction):
     p = project(student, teacher, method="nearest", direction=direction)
     seeker, other = (student, teacher) if direction == "student" else (teacher, student)
     texts = [i for i, b in enumerate(other.all_token_bytes()) if b and i not in other.special_ids]
+    plain = ids_by_bytes(other)
     coo = p.matrix.tocoo()
     partner = dict(zip(coo.row, coo.col) if direction == "student" else zip(coo.col, coo.row))
     for i, data in enumerate(seeker.all_token_bytes()):
         if i in seeker.special_ids or not data:
-            assert direction == "teacher" or p.row_reason[i] in (-1, 1)
+            if direction == "student":
+                assert p.row_reason[i] in (-1, 1)
+            else:
+                assert partner.get(i) is None or p.row_reason[partner[i]] in MATCHED
             continue
+        assert plain[other.token_bytes(partner[i])] == partner[i], "no byte-fallback token beside the plain one"
         least = min(Levenshtein.distance(data, other.token_bytes(j)) for j in texts)
         assert Levenshtein.distance(data, other.token_bytes(partner[i])) == least
     sums = p.row_sums()
@@ -179,3 +186,14 @@ def test_logits_wider_than_the_tokenizer():
     assert wide.matrix.nnz == p.matrix.nnz
     with pytest.raises(ProjectionError, match="399"):
         p.widen(student.n_ids - 1, 320)
+
+
+def test_rows_with_an_equal_token_count_as_equal_whoever_else_found_them():
+    student, teacher = tiny_byte_level(300, 1), tiny_byte_level(400, 3)
+    p = project(student, teacher, method="nearest", direction="teacher")
+    equal = project(student, teacher, method="exact")
+    rows = np.flatnonzero(equal.fan_out())
+    assert np.isin(p.row_reason[rows], MATCHED).all()
+    counted = p.rows()
+    assert counted["exact"] + counted["role"] == len(rows)
+    assert (p.fan_out()[rows] > 1).any(), "some rows are shared with tokens that are only near"

@@ -240,3 +240,48 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     assert same(store.cached_project(*pair), project(*pair))
     with pytest.raises(ProjectionError, match="did you mean 'top_k'"):
         store.cached(*pair, top=3)
+
+
+def test_other_files_in_the_folder_stay(pair: tuple[Tokenizer, Tokenizer], tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "map-exact.safetensors").write_bytes(b"somebody else's")
+    store.save(project(*pair), folder)
+    store.save(project(*pair, method="exact"), folder)
+    assert (folder / "map-exact.safetensors").read_bytes() == b"somebody else's"
+    assert len(list(folder.glob("map-*.safetensors"))) == 2, "the map before is gone"
+
+
+def test_a_map_replaced_while_it_is_read_is_read_again(
+    pair: tuple[Tokenizer, Tokenizer], saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, newer = store._read_arrays, project(*pair, method="exact")
+
+    def replaced(folder, manifest):
+        if manifest["method"] == "pieces":
+            store.save(newer, folder)
+        return read(folder, manifest)
+
+    monkeypatch.setattr(store, "_read_arrays", replaced)
+    assert same(store.load(saved, *pair), newer)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m: m | {"shape": [m["shape"][0], 10**30]},
+        lambda m: m | {"shape": [m["shape"][0], 10**12]},
+        lambda m: m | {"tensors": m["tensors"] | {"file": "a\0b"}},
+    ],
+)
+def test_a_damaged_manifest_is_said_to_be_damaged(pair: tuple[Tokenizer, Tokenizer], saved: Path, damage) -> None:
+    path = saved / store.MANIFEST
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(ProjectionError, match="damaged"):
+        store.load(saved, *pair)
+
+
+def test_a_manifest_nested_too_deeply(pair: tuple[Tokenizer, Tokenizer], saved: Path) -> None:
+    (saved / store.MANIFEST).write_text("[" * 100_000)
+    with pytest.raises(ProjectionError, match="damaged"):
+        store.load(saved, *pair)
