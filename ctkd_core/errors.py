@@ -41,5 +41,6 @@ def unknown(what: str, name: object, known: Iterable[str], error: type[CtkdError
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names)}."
+    known_ones = f"known: {', '.join(names)}." if names else "there are none."
+    hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else known_ones
     return error(f"unknown {what} {name!r}; {hint}")

@@ -101,10 +101,11 @@ def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> str:
         teacher = "|".join(visible_bytes(b) for b in alignment.teacher.token_bytes[t0:t1])
         columns.append((str(g), teacher or "-", student or "-"))
     names = ("group", alignment.teacher.tokenizer, alignment.student.tokenizer)
+    both = int((alignment.sizes > 0).all(axis=1).sum())
     parts = [
         f"{alignment.method} ({alignment.variant}): teacher {names[1]}, student {names[2]}; "
         f"{counted(len(alignment.teacher), 'token')} and {counted(len(alignment.student), 'token')} in "
-        f"{counted(len(alignment), 'group')}",
+        f"{counted(len(alignment), 'group')}" + (f", {both} of them two-sided" if both < len(alignment) else ""),
         token_rows(columns, names, terminal_columns()) if columns else "no groups",
     ]
     if count < len(alignment):

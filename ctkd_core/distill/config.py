@@ -91,7 +91,7 @@ class RunConfig:
         if not row.can_train:
             able = ", ".join(m.name for m in methods.training())
             raise RunError(
-                f"method {self.method!r} aligns but has no loss yet, so it can't train; choose one of {able}."
+                f"method {self.method!r} aligns but has no loss of its own, so it can't train; choose one of {able}."
             )
         row.check_variant(self.variant, RunError)
         loss, align = (option_table(key, getattr(self, key)) for key in ("method_options", "align_options"))

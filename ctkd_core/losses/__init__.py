@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
@@ -39,8 +41,8 @@ def loss(
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]: any float dtype, row i predicts token i + 1; the teacher
     gets no gradient. Either may be `fused.HeadLogits`, hidden states and head, so that no logits are kept. `state` is
     what `make_state` gave for this method. `chunk_rows`: rows computed at a time (default: as many as suit the device);
-    results don't depend on it. `student_states`, `teacher_states`: for methods that need
-    "hidden_states". `projection`: for methods that need one, a Projection or a scipy matrix [Vs, Vt]; by default the
+    results don't depend on it. `student_states`, `teacher_states`: for methods that need "hidden_states" (others don't
+    look at them). `projection`: for methods that need one, a Projection or a scipy matrix [Vs, Vt]; by default the
     method's own map of the batch's tokenizers, kept on disk.
     Raises LossInputError for an unknown method, variant or option, and for inputs that don't fit together.
     """
@@ -53,8 +55,9 @@ def loss(
         "teacher_states": teacher_states,
         "projection": projection,
     }
-    resolved |= {key: value for key, value in extras.items() if value is not None}
-    out: LossOutput = methods.load(row.loss or "")(
+    function = methods.load(row.loss or "")
+    resolved |= _fitting(name, function, {key: value for key, value in extras.items() if value is not None})
+    out: LossOutput = function(
         student_logits, teacher_logits, batch, variant=variant, chunk_rows=chunk_rows, **resolved
     )
     if variant == "released" and not bool(out.loss.isfinite()):  # plain torch has no checks of its own
@@ -76,6 +79,15 @@ def make_state(
     row = _training(name)
     resolved = row.resolve_loss(options, LossInputError)
     return methods.load(row.state)(student_vocab, context=context, **resolved) if row.state else None
+
+
+def _fitting(name: str, function: Callable[..., Any], extras: dict[str, Any]) -> dict[str, Any]:
+    """The extras that a loss takes; hidden states that it doesn't read are dropped, anything else is refused."""
+    taken = inspect.signature(function).parameters
+    for key in ("state", "projection"):
+        if key in extras and key not in taken:
+            raise LossInputError(f"loss {name!r} takes no {key}; leave it out.")
+    return {key: value for key, value in extras.items() if key in taken}
 
 
 def _training(name: str) -> methods.Method:

@@ -126,7 +126,44 @@ def need_teacher(name: str, teacher_logits: Tensor | None) -> Tensor:
     """`teacher_logits` without gradient; raises LossInputError when there are none."""
     if teacher_logits is None:
         raise LossInputError(f"loss {name!r} needs the teacher's logits [B, Tt, Vt]; got None.")
+    if not isinstance(teacher_logits, (Tensor, HeadLogits)):
+        raise LossInputError(f"teacher logits must be a tensor [B, Tt, Vt]; got {type(teacher_logits).__name__}.")
     return teacher_logits.detach()
+
+
+def states_of(
+    name: str,
+    student: States | None,
+    teacher: States | None,
+    batch: AlignedBatch,
+    widths: tuple[int, int] | None = None,
+) -> tuple[States, States]:
+    """Both models' states, checked against the batch; with `widths` the heads against the logits' widths, too.
+
+    Raises LossInputError for missing states, other objects, and shapes that don't fit.
+    """
+    if student is None or teacher is None:
+        raise LossInputError(f"loss {name!r} reads hidden states: pass student_states and teacher_states.")
+    for side, states, ids in (("student", student, batch.student_ids), ("teacher", teacher, batch.teacher_ids)):
+        if not isinstance(states, States) or not isinstance(states.hidden, (tuple, list)) or not states.hidden:
+            raise LossInputError(
+                f"{side}_states must be States(hidden=a tuple with a tensor for each layer, head, embeddings); got "
+                f"{type(states.hidden if isinstance(states, States) else states).__name__}."
+            )
+        for layer in (states.hidden[0], states.hidden[-1]):
+            if layer.shape[:-1] != ids.shape:
+                raise LossInputError(
+                    f"{side}_states hold hidden states of shape {list(layer.shape)}, but the batch has "
+                    f"{ids.shape[0]} samples of {ids.shape[1]} {side} positions; pass the states of this batch, [B, T, "
+                    "width], not shifted."
+                )
+    for side, states, width in zip(("student", "teacher"), (student, teacher), widths or ()):
+        if states.head.ndim != 2 or states.head.shape[1] != states.hidden[-1].shape[-1] or len(states.head) != width:
+            raise LossInputError(
+                f"the {side}'s head is {list(states.head.shape)}, but its states are {states.hidden[-1].shape[-1]} "
+                f"wide and its logits {width}: a head is [vocabulary, width], with a row for each logit."
+            )
+    return student, teacher
 
 
 def _check_side(side: str, logits: Tensor, ids: Tensor, attention: Tensor) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core import methods
-from ctkd_core.encoding import Encoding
+from ctkd_core.encoding import Encoding, check_tokenizer
 from ctkd_core.errors import AlignmentError, LossInputError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class AlignedSample:
     groups     int32 [G, 4]: s0, s1, t0, t1, half-open positions in the ids, two-sided, the EOS group last
     truncated  whether max_length cut a side
     pairs      int32 [P, 2]: student, teacher positions on the path of a method that has one (EOS with EOS last)
+    tokenizers  fingerprints of the student's and the teacher's tokenizer; () where nobody noted them
     """
 
     student_ids: NDArray[np.int32]
@@ -50,6 +51,7 @@ class AlignedSample:
     groups: NDArray[np.int32]
     truncated: bool = False
     pairs: NDArray[np.int32] | None = None
+    tokenizers: tuple[str, ...] = ()
 
     @property
     def n_learnt(self) -> int:
@@ -118,8 +120,11 @@ def align_sample(
 
     A tokenizer that puts BOS before a text by itself does so here. EOS ends the side whose tokenizer has one; where
     both have, EOS and EOS form the last group.
-    Raises AlignmentError for unknown methods, options or an impossible max_length.
+    Raises AlignmentError for unknown methods, options or an impossible max_length, TokenizerError for anything but two
+    loaded tokenizers.
     """
+    for side, tokenizer in (("student", student), ("teacher", teacher)):
+        check_tokenizer(tokenizer, side)
     if max_length is not None and max_length < 1:
         raise AlignmentError(f"max_length must be at least 1; got {max_length}.")
     s_prompt = prompt_ids(prompt, student)
@@ -147,6 +152,7 @@ def align_sample(
         groups=groups[kept].astype(np.int32),
         truncated=max(len(s_ids), len(t_ids)) > limit,
         pairs=None if pairs is None else pairs[(pairs < limit).all(axis=1)].astype(np.int32),
+        tokenizers=(student.fingerprint, teacher.fingerprint),
     )
 
 
@@ -223,7 +229,7 @@ def collate(
     """Samples as one AlignedBatch, padded at the "right" or "left" end.
 
     Padding ids are the tokenizer's pad, else EOS, else 0; no loss looks at them. Raises LossInputError for an unknown
-    `pad` or no samples.
+    `pad`, no samples, or tokenizers that the samples weren't made with.
     """
     import torch
 
@@ -231,6 +237,7 @@ def collate(
         raise LossInputError(f"pad must be 'right' or 'left'; got {pad!r}.")
     if not samples:
         raise LossInputError("a batch needs at least one sample; got none.")
+    _check_tokenizers(samples, student, teacher)
     s = _side([x.student_ids for x in samples], [x.student_response_start for x in samples], student, pad)
     t = _side([x.teacher_ids for x in samples], [x.teacher_response_start for x in samples], teacher, pad)
     groups = [
@@ -254,6 +261,16 @@ def collate(
         teacher=teacher,
         pairs=torch.from_numpy(np.concatenate(pairs).astype(np.int64)) if pairs else None,
     )
+
+
+def _check_tokenizers(samples: Sequence[AlignedSample], student: Tokenizer | None, teacher: Tokenizer | None) -> None:
+    for sample in samples:
+        for side, given, made in zip(("student", "teacher"), (student, teacher), sample.tokenizers):
+            if given is not None and given.fingerprint != made:
+                raise LossInputError(
+                    f"the samples were aligned with another {side} tokenizer than {given.name!r}; pass the two of "
+                    "align_sample in the same order, collate(samples, student, teacher)."
+                )
 
 
 def _shift(student: int, teacher: int) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ctkd_core.errors import LossInputError, unknown
-from ctkd_core.losses.base import LossOutput, StateContext, States, need_teacher
+from ctkd_core.losses.base import LossOutput, StateContext, States, need_teacher, states_of
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.transport import sinkhorn_plan, transport_cost
 
@@ -97,9 +97,8 @@ def cot2align_loss(
     Raises LossInputError.
     """
     teacher = need_teacher("cot2align", teacher_logits)
-    if student_states is None or teacher_states is None:
-        raise LossInputError("loss 'cot2align' reads hidden states: pass student_states and teacher_states.")
-    if state is None:
+    student_states, teacher_states = states_of("cot2align", student_states, teacher_states, batch)
+    if not isinstance(state, CotProjector):
         raise LossInputError("loss 'cot2align' learns a projector: pass state=make_state('cot2align', ...).")
     known = {STANDARD: _standard(student_states, teacher_states, batch), **(versions or {})}
     plan = released_transport if variant == "released" else transport

@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses._dual_space import DualRule, StudentInTeacher, TeacherInStudent, dual_space
 from ctkd_core.losses._engine import compute_dtype
-from ctkd_core.losses.base import LossOutput, Rows, StateContext, States, check_inputs, need_teacher, response_rows
+from ctkd_core.losses.base import (
+    LossOutput,
+    Rows,
+    StateContext,
+    States,
+    check_inputs,
+    need_teacher,
+    response_rows,
+    states_of,
+)
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.divergences import divergence_rule
 
@@ -76,9 +85,16 @@ def dskd_loss(
     """
     teacher = need_teacher("dskd", teacher_logits)
     check_inputs(student_logits, teacher, batch)
-    own, other = states_of("dskd", student_states, teacher_states)
-    if state is None:
+    widths = student_logits.shape[-1], teacher.shape[-1]
+    own, other = states_of("dskd", student_states, teacher_states, batch, widths)
+    if not isinstance(state, CrossModelProjectors):
         raise LossInputError("loss 'dskd' learns projectors: pass state=make_state('dskd', ...).")
+    for layer, sizes in ((state.s2t, (own, other)), (state.t2s, (other, own))):
+        if (layer.in_features, layer.out_features) != tuple(x.hidden[-1].shape[-1] for x in sizes):
+            raise LossInputError(
+                f"the projectors are made for widths {state.s2t.in_features} and {state.t2s.in_features}, but the "
+                f"states are {own.hidden[-1].shape[-1]} and {other.hidden[-1].shape[-1]} wide (student, teacher)."
+            )
     dtype = compute_dtype(student_logits, teacher)
     rows, other_rows = response_rows(batch.student_labels), response_rows(batch.teacher_labels)
     side = whole_side if variant == "released" else answer_side
@@ -96,13 +112,6 @@ def dskd_loss(
         divisor=float(max(1, len(rows))) if variant == "released" else None,
     )
     return dual_space(student_logits, teacher, batch, t2s, s2t, rule, ce_weight, chunk_rows)
-
-
-def states_of(name: str, student: States | None, teacher: States | None) -> tuple[States, States]:
-    """Both models' states; raises LossInputError where one is missing."""
-    if student is None or teacher is None:
-        raise LossInputError(f"loss {name!r} reads hidden states: pass student_states and teacher_states.")
-    return student, teacher
 
 
 @dataclass(frozen=True)

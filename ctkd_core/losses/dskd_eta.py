@@ -17,10 +17,17 @@ from torch import Tensor, nn
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses._dual_space import DualRule, StudentInTeacher, TeacherInStudent, dual_space
 from ctkd_core.losses._engine import Buffers, compute_dtype, rows_per_chunk
-from ctkd_core.losses.base import LossOutput, StateContext, States, check_inputs, need_teacher, response_rows
+from ctkd_core.losses.base import (
+    LossOutput,
+    StateContext,
+    States,
+    check_inputs,
+    need_teacher,
+    response_rows,
+    states_of,
+)
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.divergences import divergence_rule
-from ctkd_core.losses.dskd import states_of
 from ctkd_core.losses.matched import Matched, matched_ids
 
 CUTOFF = 1e-10  # squared singular values of a head below this share of the largest count as zero
@@ -126,9 +133,15 @@ def dskd_eta_loss(
     """
     teacher = need_teacher("dskd-eta", teacher_logits)
     check_inputs(student_logits, teacher, batch)
-    own, other = states_of("dskd-eta", student_states, teacher_states)
-    if state is None:
+    widths = student_logits.shape[-1], teacher.shape[-1]
+    own, other = states_of("dskd-eta", student_states, teacher_states, batch, widths)
+    if not isinstance(state, LogitKeepingProjectors):
         raise LossInputError("loss 'dskd-eta' learns a projector: pass state=make_state('dskd-eta', ...).")
+    if state.t2s.shape != (other.head.shape[1], own.head.shape[1]):
+        raise LossInputError(
+            f"the projector is made for widths {state.t2s.shape[1]} and {state.t2s.shape[0]}, but the states are "
+            f"{own.head.shape[1]} and {other.head.shape[1]} wide (student, teacher)."
+        )
     t2s, s2t = crossed(student_logits, teacher, batch, state, own, other, projection, variant, chunk_rows)
     rule = divergence_rule(divergence, skew=skew)
     dual = DualRule(rule, rule, temperature, teacher_temperature, agreement, mean_over_agreeing=True)

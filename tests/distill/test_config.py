@@ -59,7 +59,7 @@ def test_files_with_a_preset_beneath(tmp_path, suffix):
         ({"method": "sedi", "method_options": {"topk": 3}}, ["'topk'", "'top_k'"]),
         ({"steps": 0}, ["'steps'", "from 1", "got 0"]),
         ({"student_model": "scrach"}, ["'scrach'", "'scratch'"]),
-        ({"method": "gold-greedy"}, ["has no loss yet", "sedi"]),
+        ({"method": "gold-greedy"}, ["has no loss of its own", "sedi"]),
         ({"preset": "quik"}, ["'quik'", "'quick'"]),
         ({"variant": "released"}, ["variant", "'released'"]),
         ({"student_model": "pretrained"}, ["student_path"]),

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctkd_core.errors import AlignmentError, CtkdError, LossInputError
+from ctkd_core import losses
+from ctkd_core.errors import AlignmentError, CtkdError, LossInputError, TokenizerError
 from ctkd_core.losses.batch import AlignedSample, align_sample, collate, encode_response
 from tests.losses.cases import TEXTS, pair, plain_sample
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
@@ -213,3 +214,22 @@ def test_pairs_beyond_max_length_are_cut():
     assert sample.truncated
     assert (sample.pairs < 14).all()
     assert collate([align_sample("x", " y", student, teacher)], student, teacher).pairs is None
+
+
+def test_tokenizers_in_the_wrong_order_are_refused():
+    student, teacher = tiny_byte_level(400, 3), tiny_byte_level(300, 1)
+    sample = align_sample("a", " b", student, teacher)
+    assert len(collate([sample], student, teacher)) == 1
+    assert len(collate([sample])) == 1
+    with pytest.raises(LossInputError, match="same order, collate"):
+        collate([sample], teacher, student)
+    with pytest.raises(TokenizerError):
+        align_sample("a", " b", "deepseek", "smollm2")
+
+
+def test_numpy_is_no_tensor():
+    student, teacher = tiny_byte_level(400, 3), tiny_byte_level(300, 1)
+    batch = collate([align_sample("a", " b", student, teacher)], student, teacher)
+    s = torch.zeros(*batch.student_ids.shape, 400)
+    with pytest.raises(LossInputError, match="teacher logits must be a tensor"):
+        losses.loss("gold", s, np.zeros((1, 3, 300)), batch)

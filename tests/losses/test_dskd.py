@@ -14,7 +14,7 @@ from ctkd_core import losses
 from ctkd_core.alignment import align
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import StateContext, States, response_rows
-from ctkd_core.losses.batch import align_sample
+from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.dskd import make_state as make_projectors
 from ctkd_core.losses.dskd_eta import LogitKeepingProjectors, aligned_rows, student_ids
 from ctkd_core.losses.dskd_eta import make_state as make_keeping
@@ -161,7 +161,7 @@ def test_first_projectors_equal_the_pseudo_inverse_and_keep_logits():
 def test_the_same_model_on_both_sides_teaches_nothing_but_its_guesses():
     student = pair()[0]
     chosen = [align_sample("The teacher reads:", text, student, student, "dskd-eta") for text in TEXTS]
-    batch = replace(batch_of(chosen), student=student, teacher=student)
+    batch = collate(chosen, student, student)
     states = states_for(batch.student_ids, WIDTHS[0], 403, torch.float64)
     logits = states.hidden[-1] @ states.head.T
     context = StateContext(403, 403, 6, 6, states.head, states.head, student, student)
@@ -299,3 +299,64 @@ def test_few_shared_tokens_and_refusals():
     foreign = replace(batch, student=None)
     with pytest.raises(LossInputError, match="needs both tokenizers"):
         losses.loss("dskd-eta", s, t, foreign, **given)
+
+
+STATE_METHODS = ("dskd", "dskd-eta", "cot2align")
+
+
+def complete(name):
+    if name == "dskd-eta":
+        return eta_case(torch.float32)
+    batch, s, t, given = attention_case(torch.float32)
+    if name == "cot2align":
+        given["state"] = losses.make_state(name, 403, context=StateContext(403, 305, *WIDTHS))
+    return batch, s, t, given
+
+
+@pytest.mark.parametrize("name", STATE_METHODS)
+@pytest.mark.parametrize("side", ["student_states", "teacher_states"])
+def test_states_that_do_not_fit_the_batch(name, side):
+    batch, s, t, given = complete(name)
+    whole = given[side]
+    for cut in (slice(1, None), slice(None, -1)):
+        given[side] = States(tuple(h[:, cut] for h in whole.hidden), whole.head, whole.embeddings)
+        with pytest.raises(LossInputError, match=r"states of this batch, \[B, T, width\], not shifted"):
+            losses.loss(name, s, t, batch, **given)
+    for wrong in (whole.hidden[-1], whole.hidden):
+        with pytest.raises(LossInputError, match=rf"{side} must be States"):
+            losses.loss(name, s, t, batch, **given | {side: wrong})
+    with pytest.raises(LossInputError, match=rf"{side} must be States"):
+        losses.loss(name, s, t, batch, **given | {side: States(whole.hidden[-1], whole.head, whole.embeddings)})
+
+
+@pytest.mark.parametrize("name", STATE_METHODS)
+def test_states_of_the_other_side_and_another_methods_module(name):
+    batch, s, t, given = complete(name)
+    with pytest.raises(LossInputError, match="positions; pass the states of this batch"):
+        turned = {"student_states": given["teacher_states"], "teacher_states": given["student_states"]}
+        losses.loss(name, s, t, batch, **given | turned)
+    with pytest.raises(LossInputError, match=rf"make_state\('{name}'"):
+        losses.loss(name, s, t, batch, **given | {"state": torch.nn.Linear(3, 3)})
+
+
+@pytest.mark.parametrize("name", ["dskd", "dskd-eta"])
+def test_heads_and_projectors_of_other_sizes(name):
+    batch, s, t, given = complete(name)
+    wider = torch.nn.functional.pad(t, (0, 64))
+    with pytest.raises(LossInputError, match=r"the teacher's head is \[305, 5\], .* its logits 369"):
+        losses.loss(name, s, wider, batch, **given)
+    other = replace(batch, student=batch.teacher, teacher=batch.student)
+    turned = StateContext(305, 403, *WIDTHS[::-1], given["teacher_states"].head, given["student_states"].head,
+                          other.student, other.teacher)  # fmt: skip
+    with pytest.raises(LossInputError, match=r"made for widths 5 and 6, but the states are 6 and 5 wide"):
+        losses.loss(name, s, t, batch, **given | {"state": losses.make_state(name, 305, context=turned)})
+
+
+def test_methods_without_states_do_not_mind_them():
+    batch, s, t, given = complete("dskd")
+    states = {key: given[key] for key in ("student_states", "teacher_states")}
+    torch.testing.assert_close(losses.loss("gold", s, t, batch, **states).loss, losses.loss("gold", s, t, batch).loss)
+    with pytest.raises(LossInputError, match="loss 'gold' takes no state"):
+        losses.loss("gold", s, t, batch, state=given["state"])
+    with pytest.raises(LossInputError, match="loss 'sedi' takes no projection"):
+        losses.loss("sedi", s, t, batch, projection=np.eye(3))
