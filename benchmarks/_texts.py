@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def real_text(characters: int) -> str:
     """English, code and other scripts: this repository's own files and text samples, repeated to length."""
-    from ctkd_core.catalog import TEXTS
+    from ctkd_core.tokenizers.sample_texts import TEXTS
 
     files = sorted([*ROOT.glob("ctkd_core/**/*.py"), *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
     parts = [path.read_text(encoding="utf-8") for path in files] + [sample.text for sample in TEXTS.values()]

@@ -17,13 +17,15 @@ from _texts import real_text
 
 from ctkd_core import load_tokenizer
 from ctkd_core.alignment import Alignment
+from ctkd_core.alignment.cheapest_path import dtw
 from ctkd_core.alignment.costs import content_strings, token_costs, weights
-from ctkd_core.alignment.dtw import cdm, dtw
+from ctkd_core.alignment.dtw import cdm
 from ctkd_core.alignment.dynamic import xtoken
 from ctkd_core.alignment.exact_history import exact_tokens
 from ctkd_core.alignment.mined import mined
 from ctkd_core.alignment.spellings import Spellings, span_pairs
-from ctkd_core.encoding import Encoding, Tokenizer
+from ctkd_core.tokenizers.encoding import Encoding
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 PAIR = ("deepseek", "smollm2")
 SIZES = (2048, 2300)

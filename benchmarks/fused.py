@@ -35,7 +35,7 @@ def measure(form: str, name: str, positions: int, repeats: int) -> dict[str, flo
 
     from ctkd_core import losses
     from ctkd_core.losses.batch import AlignedSample, collate
-    from ctkd_core.losses.fused import HeadLogits
+    from ctkd_core.losses.engine.fused import HeadLogits
 
     ids = np.random.default_rng(0).integers(0, VOCABULARY, positions + 1).astype(np.int32)
     groups = np.array([[i, i + 1, i, i + 1] for i in range(1, positions + 1)], dtype=np.int32)

@@ -98,8 +98,8 @@ def sedi_case(size: str):
     """As `case`, with texts under two real tokenizers (for the large size with logits that are wider than they)."""
     import torch
 
-    from ctkd_core.encoding import load_tokenizer
     from ctkd_core.losses.batch import align_sample, collate
+    from ctkd_core.tokenizers.load import load_tokenizer
 
     b, ts, _, vs, vt = SIZES[size]
     pair = (load_tokenizer("deepseek"), load_tokenizer("smollm2"))
@@ -116,7 +116,7 @@ def step(name: str, student, teacher, batch):
     import torch
 
     from ctkd_core import losses
-    from ctkd_core.losses.divergences import divergence
+    from ctkd_core.losses.parts.divergences import divergence
 
     if name in GROUPED:
         loss = GROUPED[name](student, teacher, batch)
@@ -175,7 +175,7 @@ def _alm(student, teacher, batch):
     import torch
 
     from ctkd_core.losses import alm
-    from ctkd_core.losses._chunks import chunks_of
+    from ctkd_core.losses.parts.chunks import chunks_of
 
     generator = torch.Generator().manual_seed(0)
     masks = [(torch.rand(z.shape[-1], generator=generator) < 0.4).float() for z in (student, teacher)]
@@ -188,8 +188,8 @@ def _mined(student, teacher, batch):
     import torch
 
     from ctkd_core.losses import mined
-    from ctkd_core.losses._mined_rows import sole_partners
     from ctkd_core.losses.base import response_rows
+    from ctkd_core.losses.parts.mined_rows import sole_partners
 
     rows, partner = response_rows(batch.student_labels), sole_partners(batch).flatten()[:-1]
     facing = torch.where(partner >= 0, partner, -1)[: len(rows)]

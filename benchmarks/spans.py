@@ -17,9 +17,10 @@ from _texts import real_text
 
 from ctkd_core import Tokenizer, load_tokenizer
 from ctkd_core.alignment.alm import alm
+from ctkd_core.alignment.components import component_ranges
 from ctkd_core.alignment.gold import gold
 from ctkd_core.alignment.greedy import gold_greedy
-from ctkd_core.alignment.spans import component_ranges, sedi
+from ctkd_core.alignment.spans import sedi
 
 PAIR = ("smollm2", "deepseek")
 CHARACTERS = 400_000

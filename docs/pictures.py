@@ -17,12 +17,14 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from ctkd_core import align, catalog, load_tokenizer, loss_lab  # noqa: E402
+from ctkd_core import align, load_tokenizer  # noqa: E402
 from ctkd_core.figures.graph import component, component_figure  # noqa: E402
 from ctkd_core.figures.losses import Lab, heard_figure  # noqa: E402
 from ctkd_core.figures.theme import figure  # noqa: E402
-from ctkd_core.loss_lab import Choice  # noqa: E402
-from ctkd_core.loss_lab_example import question  # noqa: E402
+from ctkd_core.lab import question as loss_lab  # noqa: E402
+from ctkd_core.lab.example import question  # noqa: E402
+from ctkd_core.lab.question import Choice  # noqa: E402
+from ctkd_core.tokenizers import catalog  # noqa: E402
 
 TEXT = "In 2024 unbelievable naïve llamas sold 1234567 units."
 LESSONS = 40  # steps in which projectors learn before attention is drawn
@@ -84,8 +86,7 @@ def facing(method: str) -> Any:
     import torch
 
     from ctkd_core import losses, methods
-    from ctkd_core.distill import students
-    from ctkd_core.distill import teacher as teachers
+    from ctkd_core.distill.models import students, teachers
     from ctkd_core.losses.base import StateContext, States
     from ctkd_core.losses.batch import align_sample, collate
 

@@ -7,10 +7,10 @@ import contextlib
 import streamlit as st
 
 from ctkd_core.alignment import Alignment
-from ctkd_core.encoding import Tokenizer
+from ctkd_core.alignment.metrics import agreement, health
 from ctkd_core.errors import CtkdError, TokenizerError
 from ctkd_core.figures.words import alignment_name
-from ctkd_core.metrics import agreement, health
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 from pages.parts.align_models import asked, models_panel
 from pages.parts.align_options import chosen_methods

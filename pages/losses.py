@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core import loss_lab
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import TokenizerError
 from ctkd_core.figures.losses import PARTS, Lab, strip
 from ctkd_core.figures.losses_tables import problems
-from ctkd_core.loss_lab import Answer, Choice, Question
+from ctkd_core.lab import question as loss_lab
+from ctkd_core.lab.question import Answer, Choice, Question
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 from pages.parts import losses_choice as choosing
 from pages.parts.frame import framed

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.catalog import TOKENIZERS
 from ctkd_core.errors import CtkdError
+from ctkd_core.tokenizers.assets import is_installed
+from ctkd_core.tokenizers.catalog import TOKENIZERS
 from pages.parts import loaders, state
 from pages.parts.frame import framed
 from pages.parts.runs_list import bits, dot, when
@@ -69,7 +70,7 @@ def preset_card(teacher: str, student: str, text: str, title: str, note: str) ->
     """A pair that opens on page Align with one click."""
     with st.container(border=True, height="stretch"):
         params = {"teacher": teacher, "student": student, "text": text}
-        missing = [name for name in (teacher, student) if not TOKENIZERS[name].offline]
+        missing = [name for name in (teacher, student) if not is_installed(TOKENIZERS[name])]
         st.page_link(
             state.PAGES["align"],
             label=f"**{teacher} → {student}**",

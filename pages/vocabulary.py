@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import TokenizerError
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 from pages.parts import vocabulary_data as data
 from pages.parts.frame import framed

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ctkd_core.alignment import costs, dtw, spans
+from ctkd_core.alignment import cheapest_path, components, costs
 from ctkd_core.alignment.released import cdm as released_cdm
 from ctkd_core.alignment.released import gold as released_gold
 from ctkd_core.alignment.released import sedi as released_sedi
 from ctkd_core.alignment.released import tokenkit as released_tokenkit
 from ctkd_core.errors import AlignmentError
 from ctkd_core.losses.released import cdm as released_loss
-from ctkd_core.token_bytes import byte_alphabet, token_bytes_from_strings
-from ctkd_core.vocabulary import released_contextual as contextual
+from ctkd_core.tokenizers.token_bytes import byte_alphabet, token_bytes_from_strings
+from ctkd_core.vocabulary.released import contextual
 
 Case = dict[str, Any]
 
@@ -51,7 +51,7 @@ def replay(family: str, case: Case) -> dict[str, Any]:
 
 def _alignment(case: Case) -> dict[str, Any]:
     student, teacher = case["student_char_spans"], case["teacher_char_spans"]
-    groups = spans.components(_spans(student), _spans(teacher))
+    groups = components.components(_spans(student), _spans(teacher))
     length = len(case["text"]) if "text" in case else case["text_length"]
     out: dict[str, Any] = {
         "sedi_official": _or_error("AssertionError", released_sedi.span_groups, student, teacher),
@@ -192,7 +192,7 @@ def _cdm(case: Case) -> dict[str, Any]:
     h_s, h_t = costs.entropy(z_s), costs.entropy(z_t)
     w_s, w_t = costs.weights(h_s), costs.weights(h_t)
     weighted = _costs(student, teacher, w_s, w_t)
-    surface = dtw.dtw(weighted)
+    surface = cheapest_path.dtw(weighted)
     pairs = surface[1]
     plain = _costs(student, teacher, np.ones(len(student)), np.ones(len(teacher)))
     of_student, of_teacher = released_cdm.alignment_lists(pairs, len(student), len(teacher))
@@ -207,7 +207,7 @@ def _cdm(case: Case) -> dict[str, Any]:
         "weight_teacher": w_t.astype(int).tolist(),
         "weight_student": w_s.astype(int).tolist(),
         "cost_matrix": plain.local().T.tolist(),
-        "acc_matrix": dtw.accumulated(weighted).T.tolist(),
+        "acc_matrix": cheapest_path.accumulated(weighted).T.tolist(),
         "total_cost": surface[0][-1].after,
         "path": pairs[:, ::-1].tolist(),
         "teacher_to_student": of_teacher,
@@ -215,7 +215,7 @@ def _cdm(case: Case) -> dict[str, Any]:
         "merge_groups_student_idx": groups,
         "merged_teacher_logits": merged_teacher.tolist(),
         "merged_student_logits": merged_student.tolist(),
-        "path_with_all_weights_one_ours": dtw.dtw(plain)[1][:, ::-1].tolist(),
+        "path_with_all_weights_one_ours": cheapest_path.dtw(plain)[1][:, ::-1].tolist(),
         "group_text_equal_ours": released_cdm.text_equal(student, teacher, of_student, groups),
     }
     return out | (_cdm_vocabulary(case, merged_student, merged_teacher) if "tea2stu" in given else {})
@@ -263,49 +263,49 @@ def _costs(student: list[str], teacher: list[str], w_s: np.ndarray, w_t: np.ndar
 
 
 def _divergences(case: Case) -> dict[str, Any]:
-    from tests import golden_divergences  # brings torch
+    from tests.golden import divergences as golden_divergences  # brings torch
 
     return golden_divergences.replay(case)
 
 
 def _mined(case: Case) -> dict[str, Any]:
-    from tests import golden_mined  # brings torch
+    from tests.golden import mined as golden_mined  # brings torch
 
     return golden_mined.replay(case)
 
 
 def _dskd(case: Case) -> dict[str, Any]:
-    from tests import golden_dskd
+    from tests.golden import dskd as golden_dskd
 
     return golden_dskd.replay(case)
 
 
 def _xtoken(case: Case) -> dict[str, Any]:
-    from tests import golden_xtoken  # brings torch
+    from tests.golden import xtoken as golden_xtoken  # brings torch
 
     return golden_xtoken.replay(case)
 
 
 def _alm(case: Case) -> dict[str, Any]:
-    from tests import golden_alm
+    from tests.golden import alm as golden_alm
 
     return golden_alm.replay(case)
 
 
 def _gold_uld(case: Case) -> dict[str, Any]:
-    from tests import golden_gold_uld
+    from tests.golden import gold_uld as golden_gold_uld
 
     return golden_gold_uld.replay(case)
 
 
 def _cot2align(case: Case) -> dict[str, Any]:
-    from tests import golden_cot2align
+    from tests.golden import cot2align as golden_cot2align
 
     return golden_cot2align.replay(case)
 
 
 def _multilevelot(case: Case) -> dict[str, Any]:
-    from tests import golden_multilevelot
+    from tests.golden import multilevelot as golden_multilevelot
 
     return golden_multilevelot.replay(case)
 

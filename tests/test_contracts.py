@@ -59,7 +59,7 @@ def test_core_never_imports_streamlit(path: Path) -> None:
 @pytest.mark.parametrize("path", CORE, ids=name)
 def test_only_figures_import_plotly(path: Path) -> None:
     if "plotly" in imported(path):
-        assert path.is_relative_to(ROOT / "ctkd_core" / "figures") or path.name == "report.py"
+        assert path.is_relative_to(ROOT / "ctkd_core" / "figures")
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_no_pickle_and_no_remote_code(path: Path) -> None:
     ("statement", "forbidden"),
     [
         ("import ctkd_core", HEAVY | {"numpy"}),
-        ("import ctkd_core.cli, ctkd_core.commands.methods, ctkd_core.commands.losses", HEAVY | {"numpy"}),
-        ("import ctkd_core.catalog", HEAVY | {"numpy"}),
+        ("import ctkd_core.cli.main, ctkd_core.cli.methods, ctkd_core.cli.losses", HEAVY | {"numpy"}),
+        ("import ctkd_core.tokenizers.catalog", HEAVY | {"numpy"}),
         ("import ctkd_core; ctkd_core.align", {"torch", "transformers", "streamlit", "plotly", "pandas"}),
         ("import ctkd_core; ctkd_core.load_tokenizer", {"torch", "transformers", "streamlit", "plotly", "pandas"}),
         ("import ctkd_core; ctkd_core.project", {"torch", "transformers", "streamlit", "plotly"}),
         ("import ctkd_core.vocabulary.store, ctkd_core.vocabulary.export", {"torch", "transformers", "streamlit"}),
         ("import ctkd_core; ctkd_core.RunStore, ctkd_core.RunConfig", {"torch", "transformers", "streamlit"}),
         ("import ctkd_core; ctkd_core.distill", {"torch", "transformers", "streamlit"}),
-        ("import ctkd_core.doctor", {"torch", "transformers", "streamlit", "plotly"}),
+        ("import ctkd_core.distill.checkup", {"torch", "transformers", "streamlit", "plotly"}),
     ],
 )
 def test_import_loads_nothing_heavy(statement: str, forbidden: set[str]) -> None:
@@ -135,8 +135,6 @@ def test_files_say_what_they_are_about(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if text.strip():
         assert ast.get_docstring(ast.parse(text)), f"{name(path)} has no first lines that say what it is about"
-    # the table of methods is data, one row after another
-    assert len(text.splitlines()) <= 350 or path.name == "methods.py", f"{name(path)} is longer than 350 lines"
 
 
 def test_project_files_name_no_private_places() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ctkd_core.cli import build_parser
-from ctkd_core.commands import COMMANDS
+from ctkd_core.cli import COMMANDS
+from ctkd_core.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -8,7 +8,7 @@ from functools import lru_cache
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from ctkd_core.encoding import Tokenizer
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 CORPUS = [
     "The comfort of cats was the flag carrier during the year.",

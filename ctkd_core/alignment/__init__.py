@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
-from ctkd_core.alignment.base import KINDS, Alignment, CostSurface
+from ctkd_core.alignment.base import Alignment, CostSurface
+from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.errors import AlignmentError
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["KINDS", "Alignment", "CostSurface", "align"]
 
@@ -36,7 +37,7 @@ def align(
 
     Raises AlignmentError for an unknown method, variant or option, TokenizerError for another library's tokenizer.
     """
-    from ctkd_core.encoding import check_tokenizer
+    from ctkd_core.tokenizers.load import check_tokenizer
 
     if not isinstance(text, str):
         raise AlignmentError(f"the text must be a str; got {type(text).__name__}. Decode bytes first.")

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.boundaries import boundary_groups, bytes_at, left_over_note, placed, text_positions
+from ctkd_core.alignment.components import check_same_text, coverage_notes
 from ctkd_core.alignment.released import tokenkit
-from ctkd_core.alignment.spans import check_same_text, coverage_notes
-from ctkd_core.encoding import Encoding
 from ctkd_core.errors import AlignmentError, unknown
+from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 CHUNKINGS = ("plain", "space", "bias")
 # Paper section 4 and released code: a boundary that the teacher gives less than this merges its chunk with the next.
@@ -192,6 +192,6 @@ def _probabilities(given: Any, teacher: Encoding) -> NDArray[np.float64] | None:
 
 
 def _flagged(alignment: Alignment) -> Alignment:
-    from ctkd_core.metrics import texts_equal
+    from ctkd_core.alignment.metrics import texts_equal
 
     return replace(alignment, flags=texts_equal(alignment))

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from ctkd_core.encoding import Encoding
+from ctkd_core.alignment.kinds import KINDS, kinds_of
 
-# Kind of a group, student side first. One-sided groups hold tokens that face nothing.
-KINDS = ("1-1", "1-n", "n-1", "n-m", "student-only", "teacher-only")
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.encoding import Encoding
 
 
 class CostSurface(Protocol):
@@ -66,12 +65,6 @@ class CostSurface(Protocol):
     def binned(self, kind: str, max_rows: int, max_columns: int) -> NDArray[np.float32]:
         """The whole surface, averaged down to at most [max_rows, max_columns]."""
         ...
-
-
-def kinds_of(sizes: NDArray[Any]) -> NDArray[np.int8]:
-    """int8 [G]: index into KINDS of groups with these sizes [G, 2]; one with no token at all counts as student only."""
-    s, t = sizes[:, 0], sizes[:, 1]
-    return np.select([t == 0, s == 0, (s == 1) & (t == 1), s == 1, t == 1], [4, 5, 0, 1, 2], default=3).astype(np.int8)
 
 
 def _other_side(note: str) -> str:
@@ -142,8 +135,8 @@ class Alignment:
         )
 
     def metrics(self) -> dict[str, float]:
-        """The rates of `ctkd_core.metrics.alignment_metrics`."""
-        from ctkd_core.metrics import alignment_metrics
+        """The rates of `ctkd_core.alignment.metrics.alignment_metrics`."""
+        from ctkd_core.alignment.metrics import alignment_metrics
 
         return alignment_metrics(self)
 

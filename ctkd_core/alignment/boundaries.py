@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.spans import component_ranges, to_positions
-from ctkd_core.encoding import Encoding
+from ctkd_core.alignment.components import component_ranges, to_positions
+from ctkd_core.tokenizers.encoding import Encoding
 
 
 def boundary_groups(student: Encoding, teacher: Encoding) -> tuple[NDArray[np.int32], tuple[int, int]]:
@@ -34,7 +34,7 @@ def closed_groups(student_spans: NDArray[np.int64], teacher_spans: NDArray[np.in
     Tokens that end where the one before them ended (they cover nothing) pair off in order; one that finds no partner
     belongs to the group that follows.
     """
-    from ctkd_core.alignment import _kernels as kernels
+    from ctkd_core.alignment.kernels import dtw as kernels
 
     out = np.empty((min(len(student_spans), len(teacher_spans)), 4), dtype=np.int32)
     return out[: kernels.common_ends(student_spans, teacher_spans, out)]

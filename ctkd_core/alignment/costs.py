@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ctkd_core.errors import AlignmentError
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Encoding
+    from ctkd_core.tokenizers.encoding import Encoding
 
 # Released code: weight = trunc(BASE + SPREAD * sigmoid(SLOPE * x - SHIFT)) with x the entropy scaled to [0, 1].
 BASE, SPREAD, SLOPE, SHIFT = 3.0, 3.0, 4.0, 2.0
@@ -188,7 +188,7 @@ def edit_distances(left: Sequence[str], right: Sequence[str]) -> NDArray[np.int3
 
 
 def _edit_distances_numba(left: Sequence[str], right: Sequence[str]) -> NDArray[np.int32]:
-    from ctkd_core.alignment import _kernels as kernels
+    from ctkd_core.alignment.kernels import dtw as kernels
 
     def flat(strings: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         ends = np.cumsum([0, *(len(x) for x in strings)]).astype(np.int64)

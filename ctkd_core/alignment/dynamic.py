@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.components import check_same_text, content_positions, coverage_notes, to_positions
+from ctkd_core.alignment.notes import cut_notes, flag_notes, two_sided
 from ctkd_core.alignment.repair import repaired
-from ctkd_core.alignment.spans import check_same_text, content_positions, coverage_notes, to_positions
 from ctkd_core.alignment.spellings import MAX_SPAN, Spellings, agreement, span_pairs
-from ctkd_core.encoding import Encoding
-from ctkd_core.vocabulary.canonical import canonical_bytes
+from ctkd_core.tokenizers.canonical import canonical_bytes
+from ctkd_core.tokenizers.encoding import Encoding
 
 
 def xtoken(
@@ -67,33 +68,6 @@ def xtoken(
         options={"max_span": max_span, "anchors": anchors, "repair": repair},
         notes=(*coverage_notes(student, teacher), *cut_notes(cuts), *flag_notes(groups, flags)),
         flags=flags,
-    )
-
-
-def two_sided(groups: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """bool [G]: whether both sides of each group hold tokens."""
-    return (groups[:, 0] < groups[:, 1]) & (groups[:, 2] < groups[:, 3])
-
-
-def flag_notes(groups: NDArray[np.int32], flags: NDArray[np.bool_]) -> tuple[str, ...]:
-    """A sentence on the groups whose two sides do not spell the same."""
-    both = two_sided(groups)
-    wrong = int((both & ~flags).sum())
-    if not wrong:
-        return ()
-    return (
-        f"{wrong} of {int(both.sum())} two-sided groups are flagged incorrect: their sides spell different text. The "
-        "method trains on them all the same unless it is told to use exact matches only.",
-    )
-
-
-def cut_notes(cuts: int) -> tuple[str, ...]:
-    """A sentence on the cuts of a text without anchors."""
-    if not cuts:
-        return ()
-    return (
-        f"Stretches without unique 3-grams were too long for one search and were cut at {cuts} byte boundaries common "
-        "to both tokenizers; the path is bound to pass through those.",
     )
 
 

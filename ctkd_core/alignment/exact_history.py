@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.components import check_same_text, coverage_notes
 from ctkd_core.alignment.dtw import positions
-from ctkd_core.alignment.spans import check_same_text, coverage_notes
-from ctkd_core.encoding import Encoding
+from ctkd_core.tokenizers.encoding import Encoding
 
 
 def exact_tokens(student: Encoding, teacher: Encoding, *, variant: str = "clean") -> Alignment:

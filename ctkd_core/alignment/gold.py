@@ -22,9 +22,9 @@ from ctkd_core.alignment.boundaries import (
     same_bytes,
     text_positions,
 )
+from ctkd_core.alignment.components import check_same_text, coverage_notes
 from ctkd_core.alignment.released import gold as released
-from ctkd_core.alignment.spans import check_same_text, coverage_notes
-from ctkd_core.encoding import Encoding
+from ctkd_core.tokenizers.encoding import Encoding
 
 
 def gold(student: Encoding, teacher: Encoding, *, variant: str = "clean") -> Alignment:

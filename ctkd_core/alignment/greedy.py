@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.boundaries import bytes_at, closed_groups, placed, text_positions
+from ctkd_core.alignment.components import check_same_text, to_positions
 from ctkd_core.alignment.released.decoding import decoded_pieces
-from ctkd_core.alignment.spans import check_same_text, to_positions
-from ctkd_core.encoding import Encoding
+from ctkd_core.tokenizers.encoding import Encoding
 
 
 def gold_greedy(student: Encoding, teacher: Encoding, *, variant: str = "clean") -> Alignment:

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.components import check_same_text, coverage_notes
 from ctkd_core.alignment.costs import TokenCosts, content_strings, token_costs
 from ctkd_core.alignment.dtw import positions, search_notes, warp
-from ctkd_core.alignment.spans import check_same_text, coverage_notes
 from ctkd_core.alignment.surface import DtwSurface
-from ctkd_core.encoding import Encoding
 from ctkd_core.errors import AlignmentError, unknown
+from ctkd_core.tokenizers.encoding import Encoding
 
 # Which way equal costs go after the diagonal: FuseLLM and DSKD drop a teacher token first, FuseChat a student token.
 TIES = ("teacher", "student")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.spans import check_same_text, content_positions
-from ctkd_core.encoding import Encoding
+from ctkd_core.alignment.components import check_same_text, content_positions
+from ctkd_core.tokenizers.encoding import Encoding
 
 
 def uld(student: Encoding, teacher: Encoding, *, variant: str = "clean") -> Alignment:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment import dtw
+from ctkd_core.alignment import cheapest_path
 from ctkd_core.errors import AlignmentError
 
 # Scores of the released program (its defaults): equal tokens (unequal ones cost as much), each token of a span, a gap.
@@ -54,7 +54,7 @@ def span_pairs(
     `spans` int64 [n, 2], [m, 2]: bytes of the text under each token. With them anchors must begin at the same byte (a
     3-gram that is unique on both sides may still stand at two different places), and long stretches can be cut.
     """
-    from ctkd_core.alignment import _dynamic_kernels as kernels
+    from ctkd_core.alignment.kernels import dynamic as kernels
 
     s_code, t_code = _codes(student, teacher)
     pins = _anchors(s_code, t_code, spans) if anchors else np.zeros((0, 3), dtype=np.int64)
@@ -68,7 +68,7 @@ def span_pairs(
 
 def agreement(pairs: NDArray[np.int32], judged: Sequence[tuple[Spellings, Spellings]]) -> NDArray[np.bool_]:
     """bool [P]: whether both sides of each group spell the same in one of the spellings."""
-    from ctkd_core.alignment import _dynamic_kernels as kernels
+    from ctkd_core.alignment.kernels import dynamic as kernels
 
     out = np.zeros(len(pairs), dtype=np.bool_)
     for s, t in judged:
@@ -80,7 +80,7 @@ def _anchors(
     s: NDArray[np.int32], t: NDArray[np.int32], spans: tuple[NDArray[np.int64], NDArray[np.int64]] | None
 ) -> NDArray[np.int64]:
     """Pins int64 [A, 3] where a 3-gram occurs once on both sides: left to right, never overlapping, never back."""
-    from ctkd_core.alignment import _dynamic_kernels as kernels
+    from ctkd_core.alignment.kernels import dynamic as kernels
 
     s_grams, s_at = _unique_grams(s)
     t_grams, t_at = _unique_grams(t)
@@ -110,13 +110,13 @@ def _with_cuts(
     starts = np.vstack([[0, 0], pins[:, :2] + pins[:, 2:]])
     ends = np.vstack([pins[:, :2], [n, m]])
     sizes = (ends - starts).prod(axis=1)
-    large = np.flatnonzero(sizes > dtw.MAX_CELLS)
+    large = np.flatnonzero(sizes > cheapest_path.MAX_CELLS)
     if not len(large):
         return pins, 0
     rows = []
     for k in large.tolist():
         (i0, j0), (i1, j1) = starts[k].tolist(), ends[k].tolist()
-        found = None if spans is None else dtw.common_cuts(spans[0][i0:i1], spans[1][j0:j1], 0)
+        found = None if spans is None else cheapest_path.common_cuts(spans[0][i0:i1], spans[1][j0:j1], 0)
         inner = np.zeros((0, 2), dtype=np.int64) if found is None else found[:-1] + np.array([i0, j0])
         _check_cells(np.vstack([[i0, j0], inner, [i1, j1]]), found is not None)
         rows.append(np.column_stack([inner, np.zeros(len(inner), dtype=np.int64)]))
@@ -128,12 +128,12 @@ def _with_cuts(
 def _check_cells(edges: NDArray[np.int64], cut: bool) -> None:
     sizes = np.diff(edges, axis=0)
     cells = sizes.prod(axis=1)
-    if cells.max() > dtw.BAND_CELLS:
+    if cells.max() > cheapest_path.BAND_CELLS:
         n, m = sizes[int(cells.argmax())].tolist()
         raise AlignmentError(
             f"a stretch of {n} student and {m} teacher tokens has no 3-gram to pin the path"
             + (" and no byte boundary in common" if cut else "")
-            + f"; its {n * m:,} cells are more than {dtw.BAND_CELLS:,}. Split the text, or use "
+            + f"; its {n * m:,} cells are more than {cheapest_path.BAND_CELLS:,}. Split the text, or use "
             + (
                 "method 'sedi', which is linear."
                 if cut

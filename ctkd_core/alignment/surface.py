@@ -7,25 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ctkd_core.alignment.cheapest_path import Block
 from ctkd_core.alignment.costs import TokenCosts
 from ctkd_core.errors import AlignmentError, unknown
 
 KINDS = ("local", "accumulated")
 # A binned picture reads at most this many tokens of each side; longer texts are sampled evenly.
 MAX_SAMPLED = 4096
-
-
-@dataclass(frozen=True)
-class Block:
-    """A stretch that was searched at once: content tokens s0..s1 x t0..t1, cost of the path before and after it."""
-
-    s0: int
-    s1: int
-    t0: int
-    t1: int
-    before: float
-    after: float
-    banded: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +103,7 @@ class DtwSurface:
 
     def _block(self, block: Block) -> NDArray[np.float32]:
         """Accumulated costs [s1 - s0, t1 - t0] of one stretch; the last one asked for is kept."""
-        from ctkd_core.alignment.dtw import accumulated
+        from ctkd_core.alignment.cheapest_path import accumulated
 
         if block not in self._kept:
             costs = self.costs.take(self.student_at[block.s0 : block.s1], self.teacher_at[block.t0 : block.t1])

@@ -14,7 +14,7 @@ from ctkd_core.distill.devices import guess_device
 from ctkd_core.errors import CtkdError, PreflightError
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 FREE_BYTES = 500_000_000  # what a run must leave on the disk
 
@@ -79,7 +79,7 @@ def _method(config: RunConfig) -> Check:
 
 def _tokenizer(side: str, source: str, pair: dict[str, Tokenizer]) -> Check:
     def look() -> str:
-        from ctkd_core.encoding import load_tokenizer
+        from ctkd_core.tokenizers.load import load_tokenizer
 
         pair[side] = load_tokenizer(source)
         return f"{pair[side].name}: {pair[side].vocab_size:,} tokens, {pair[side].kind}."
@@ -107,7 +107,7 @@ def _vocabularies(method: str, who: str, student: Tokenizer, teacher: Tokenizer)
     """For a method that wants one tokenizer on both sides: whether it has that."""
     if "same_tokenizer" not in methods.get(method).needs:
         return []
-    from ctkd_core.same_vocabulary import vocabulary_difference
+    from ctkd_core.tokenizers.same_vocabulary import vocabulary_difference
 
     fault = vocabulary_difference(student, teacher)
     if fault:
@@ -117,8 +117,8 @@ def _vocabularies(method: str, who: str, student: Tokenizer, teacher: Tokenizer)
 
 def _further(config: RunConfig, student: Tokenizer | None) -> list[Check]:
     """The tokenizers and weights of further teachers."""
-    from ctkd_core.distill import teacher
     from ctkd_core.distill.further import further_teachers
+    from ctkd_core.distill.models import teachers as teacher
 
     checks = []
     for number, entry in enumerate(further_teachers(config.teachers), start=2):
@@ -153,22 +153,22 @@ def _data(config: RunConfig) -> Check:
 
 
 def _teacher(config: RunConfig) -> Check:
-    from ctkd_core.distill import teacher
+    from ctkd_core.distill.models import teachers as teacher
 
     source = teacher.teacher_source(config)
     return _weights("teacher", source) if source != "bundled" else _bundled("teacher")
 
 
 def _bundled(who: str) -> Check:
-    from ctkd_core.distill import teacher
+    from ctkd_core.distill.models import teachers as teacher
 
     if teacher.is_prepared():
         return Check(who, True, "SmolLM2-135M-Instruct is ready.")
 
     def look() -> str:
-        from ctkd_core import catalog
+        from ctkd_core.tokenizers import assets
 
-        catalog.teacher_gguf()
+        assets.teacher_gguf()
         return "SmolLM2-135M-Instruct will be converted once (about 20 s)."
 
     return _guarded(who, "", look)

@@ -16,7 +16,7 @@ from ctkd_core.distill.devices import cpu_count
 from ctkd_core.distill.status import write_json
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "numba", "scipy")
 

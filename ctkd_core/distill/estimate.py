@@ -63,7 +63,7 @@ def further_sizes(config: RunConfig) -> list[ModelSize]:
 
 def _loaded_besides(config: RunConfig) -> list[ModelSize]:
     """The further teachers' models that aren't loaded already: one source is loaded once."""
-    from ctkd_core.distill.teacher import teacher_source, weights_source
+    from ctkd_core.distill.models.teachers import teacher_source, weights_source
 
     sizes: dict[str, ModelSize] = {}
     for entry, size in zip(config.teachers, further_sizes(config)):
@@ -141,7 +141,7 @@ def _tokens(config: RunConfig) -> int:
 
 
 def _converting(config: RunConfig) -> float:
-    from ctkd_core.distill import teacher
+    from ctkd_core.distill.models import teachers as teacher
 
     return CONVERTING_SECONDS if teacher.teacher_source(config) == "bundled" and not teacher.is_prepared() else 0.0
 

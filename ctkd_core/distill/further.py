@@ -8,7 +8,7 @@ from typing import Any
 
 from ctkd_core import methods
 from ctkd_core.errors import RunError, unknown
-from ctkd_core.options import Option
+from ctkd_core.methods.options import Option
 
 WEIGHT = Option("weight", "float", 1.0, "Weight of this teacher's loss.", low=0.0, high=1000.0)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from ctkd_core.background.processes import child_environment, process_created, start_detached
 from ctkd_core.distill.status import write_json
-from ctkd_core.processes import child_environment, process_created, start_detached
 
 NICENESS = 5  # the browser app keeps breathing on a small machine
 

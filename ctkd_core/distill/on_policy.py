@@ -20,13 +20,14 @@ import numpy as np
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.errors import CtkdError
 from ctkd_core.losses.batch import AlignedSample, response_of_ids
-from ctkd_core.method_row import Method
+from ctkd_core.methods.row import Method
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from ctkd_core.encoding import Encoding, Tokenizer
+    from ctkd_core.tokenizers.encoding import Encoding
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 # Tokenizers whose tokens spell the text's bytes; of others (WordPiece) only the decoded text is known.
 _EXACT = ("byte-level", "sentencepiece")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctkd_core import methods
-from ctkd_core.options import Option
+from ctkd_core.methods.options import Option
 
 STUDENT_MODELS = ("scratch", "transplant", "pretrained")
 

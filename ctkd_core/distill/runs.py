@@ -21,12 +21,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.background.processes import GRACE_SECONDS, stop_process
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.launch import request_cancel, start_worker
 from ctkd_core.distill.records import current_rows, metrics_frame, read_records
 from ctkd_core.distill.status import RunStatus, read_launch, read_status, write_json, write_status
 from ctkd_core.errors import RunError, unknown
-from ctkd_core.processes import GRACE_SECONDS, stop_process
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,7 +208,7 @@ class RunStore:
 
     def __init__(self, root: str | Path | None = None) -> None:
         if root is None:
-            from ctkd_core.catalog import home
+            from ctkd_core.files import home
 
             root = home() / "runs"
         self.root = Path(root).expanduser().resolve()

@@ -20,9 +20,9 @@ from ctkd_core.errors import RunError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from ctkd_core.distill.models.teachers import LiveTeacher
     from ctkd_core.distill.on_policy import Lesson
-    from ctkd_core.distill.teacher import LiveTeacher
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass
@@ -142,9 +142,9 @@ def _bits(session: Session, model: PreTrainedModel, tokenizer: Tokenizer, exampl
 
 
 def _load(run: Run, config: RunConfig, keeper: StatusKeeper, stop_asked: Callable[[], bool], device: str) -> Session:
-    from ctkd_core.distill.students import build_student
-    from ctkd_core.distill.teacher import check_width, live_teachers, load_teacher
-    from ctkd_core.encoding import load_tokenizer
+    from ctkd_core.distill.models.students import build_student
+    from ctkd_core.distill.models.teachers import check_width, live_teachers, load_teacher
+    from ctkd_core.tokenizers.load import load_tokenizer
 
     keeper.update(message="Loading tokenizers and data.")
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
@@ -172,7 +172,7 @@ def _load(run: Run, config: RunConfig, keeper: StatusKeeper, stop_asked: Callabl
 
 
 def _loading_message(config: RunConfig) -> str:
-    from ctkd_core.distill.teacher import is_prepared, teacher_source
+    from ctkd_core.distill.models.teachers import is_prepared, teacher_source
 
     if _wants_teacher(config) and teacher_source(config) == "bundled" and not is_prepared():
         return "Converting the bundled teacher, once (about 20 s)."
@@ -185,8 +185,8 @@ def _wants_teacher(config: RunConfig) -> bool:
 
 def _align(session: Session) -> list[Lesson]:
     """Every training example under all tokenizers, aligned once. Examples without a token to learn are left out."""
+    from ctkd_core.distill.models.teachers import align_all
     from ctkd_core.distill.on_policy import Lesson
-    from ctkd_core.distill.teacher import align_all
 
     config = session.config
     lessons = []

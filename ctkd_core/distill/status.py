@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ctkd_core.processes import process_alive
+from ctkd_core.background.processes import process_alive
 
 STATES = ("queued", "starting", "running", "finished", "failed", "cancelled", "lost")
 ENDED = frozenset({"finished", "failed", "cancelled", "lost"})

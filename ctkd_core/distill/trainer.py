@@ -18,10 +18,10 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from ctkd_core import methods
-from ctkd_core.alignment.base import KINDS
+from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Lesson, Sampling, on_policy, without_data
-from ctkd_core.distill.teacher import LiveTeacher, align_all
 from ctkd_core.errors import LossInputError, RunError
 from ctkd_core.losses import loss as method_loss
 from ctkd_core.losses import make_state
@@ -32,7 +32,8 @@ from ctkd_core.losses.teachers import Guide, several
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ctkd_core.encoding import Encoding, Tokenizer
+    from ctkd_core.tokenizers.encoding import Encoding
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 FREE_BYTES = 500_000_000  # what a checkpoint must leave on the disk
 STATE = "loss_state"  # name of the submodule that holds what a loss learns

@@ -18,13 +18,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ctkd_core.background.processes import process_alive
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, guess_device
 from ctkd_core.distill.launch import NICENESS
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import Cancelled, StatusKeeper
 from ctkd_core.errors import CtkdError, RunError
-from ctkd_core.processes import process_alive
 
 FINISHED, FAILED, CANCELLED = 0, 4, 130
 POLL_SECONDS = 0.5
@@ -138,10 +138,10 @@ def _slot(run: Run, keeper: StatusKeeper, stop_asked: Callable[[], bool]) -> Ite
     """Hold the device alone. A dead holder frees it: the operating system drops the lock with the process."""
     from filelock import FileLock, Timeout
 
-    from ctkd_core import catalog
+    from ctkd_core import files
 
     device = guess_device(run.config.device)
-    folder = catalog.home() / "slots"
+    folder = files.home() / "slots"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{device.replace(':', '-')}.lock")
     keeper.update(message=f"Waiting for {device}: one run trains on it at a time.")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.encoding import Encoding
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures.theme import KIND_STYLES
 from ctkd_core.figures.visible import hex_bytes, shorten, visible, visible_bytes
 from ctkd_core.figures.words import alignment_name
+from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
-    from ctkd_core.evidence import Evidence
+    from ctkd_core.lab.evidence import Evidence
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 CONTEXT = 24
 MAX_TOKENS = 12
@@ -163,7 +163,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 def next_difference(differing: np.ndarray, alignment: Alignment, after: int | None) -> int | None:
     """The first group of the next differing stretch behind group `after` (from the start again at the end).
 
-    differing  int32 [k, 4], as `ctkd_core.metrics.agreement` gives it. None when there is none.
+    differing  int32 [k, 4], as `ctkd_core.alignment.metrics.agreement` gives it. None when there is none.
     """
     if not len(differing) or not len(alignment):
         return None

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.base import KINDS, Alignment
-from ctkd_core.encoding import Encoding
+from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.figures.theme import KIND_STYLES, VERMILLION
 from ctkd_core.figures.visible import hex_bytes, shorten, visible_bytes
 from ctkd_core.figures.words import alignment_name
+from ctkd_core.tokenizers.encoding import Encoding
 
 PAGE_TOKENS = 200
 # A super-group may hold thousands of tokens; this many of each side are drawn.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.base import KINDS
+from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.figures.theme import CATEGORICAL, DASHES, GREY, KIND_STYLES, escape, figure
 
 if TYPE_CHECKING:

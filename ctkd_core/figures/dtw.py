@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.encoding import Encoding
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures.theme import BLUE, GREEN, ORANGE, SEQUENTIAL, VERMILLION, escape, figure
 from ctkd_core.figures.visible import shorten, visible_bytes
+from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
     import pandas as pd

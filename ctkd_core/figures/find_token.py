@@ -10,7 +10,7 @@ from ctkd_core.errors import ProjectionError
 from ctkd_core.figures.visible import GLYPHS, visible_bytes
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 _ID = re.compile(r"\s*#\s*(\d{1,9})\s*")
 _BYTE = re.compile(r"[<⟨](?:0x)?([0-9A-Fa-f]{2})[>⟩]|[<⟨]U\+([0-9A-Fa-f]{4,6})[>⟩]")

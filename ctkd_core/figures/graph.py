@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.base import KINDS, Alignment
+from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures.theme import GREY, KIND_STYLES, ORANGE, PURPLE, VERMILLION, escape, figure
 from ctkd_core.figures.visible import shorten, visible_bytes

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.base import KINDS, Alignment
-from ctkd_core.encoding import Encoding
+from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.figures.theme import BLUE, DASHES, GREY, KIND_STYLES, ORANGE, VERMILLION, escape, figure
 from ctkd_core.figures.words import alignment_name
+from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core.figures.theme import BLUE, GREEN, GREY, ORANGE, VERMILLION, escape, figure
 from ctkd_core.figures.visible import shorten, visible_bytes
-from ctkd_core.loss_lab_records import Heard, LossView, Says, Scene
+from ctkd_core.lab.records import Heard, LossView, Says, Scene
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 # A method's look by its place in the choice: colour, hatch of bars, letter.
 LOOKS = ((BLUE, "", "A"), (ORANGE, "/", "B"), (GREEN, ".", "C"), (VERMILLION, "x", "D"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.figures.losses import PARTS, Lab, heard_rows, name, push_values, says_rows, shares
-from ctkd_core.loss_lab_records import LossView
+from ctkd_core.lab.records import LossView
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.advice import CRITICAL, CRITICAL_SHARE
 from ctkd_core.figures.theme import BLUE, GREEN, ORANGE, SKY, VERMILLION, escape, figure
 from ctkd_core.figures.visible import shorten, visible
 from ctkd_core.figures.vocabulary_bars import CLASS_TITLES
+from ctkd_core.pair.advice import CRITICAL, CRITICAL_SHARE
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from ctkd_core.encoding import Tokenizer
-    from ctkd_core.pair import PairReport
+    from ctkd_core.pair.report import PairReport
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
     from ctkd_core.vocabulary.overlap import Overlap
 
 WAY_TITLES = {"raw": "raw strings", "canonical": "canonical forms", "bytes": "bytes"}

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.figures.visible import shorten, visible, visible_bytes
-from ctkd_core.special_tokens import CHAT, ROLE_TITLES, facts
+from ctkd_core.tokenizers.special_tokens import CHAT, ROLE_TITLES, facts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ctkd_core.chat_templates import Piece, Rendered, Seam
-    from ctkd_core.encoding import Encoding, Tokenizer
+    from ctkd_core.tokenizers.chat_templates import Piece, Rendered, Seam
+    from ctkd_core.tokenizers.encoding import Encoding
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 SHOWN_TOKENS, SHOWN_CHARACTERS = 400, 120
 ABSENT = "none"

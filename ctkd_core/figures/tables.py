@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.base import KINDS, Alignment
-from ctkd_core.encoding import Encoding
+from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.kinds import KINDS
+from ctkd_core.alignment.metrics import health
 from ctkd_core.figures.card import group_at
 from ctkd_core.figures.chips import differing_groups
 from ctkd_core.figures.visible import counted, shorten, visible_bytes
 from ctkd_core.figures.words import alignment_name
-from ctkd_core.metrics import health
+from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def shown_groups(alignment: Alignment, other: Alignment | None = None) -> pd.Dat
 
     Columns: group, kind, student, teacher, student_tokens, teacher_tokens, bytes, same_text and, with `other`, differs.
     """
-    from ctkd_core.metrics import group_table
+    from ctkd_core.alignment.metrics import group_table
 
     table = group_table(alignment)
     shown = table[["group", "kind"]].copy()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.alignment.base import KINDS
+from ctkd_core.alignment.kinds import KINDS
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

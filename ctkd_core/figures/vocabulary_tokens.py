@@ -17,7 +17,7 @@ from ctkd_core.vocabulary.projection import MATCHED, REASONS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
     from ctkd_core.vocabulary.projection import Projection
 
 MAX_PARTS = 6

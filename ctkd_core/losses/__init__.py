@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ctkd_core.losses.base import LossOutput, StateContext, States
     from ctkd_core.losses.batch import AlignedBatch
-    from ctkd_core.losses.fused import HeadLogits
+    from ctkd_core.losses.engine.fused import HeadLogits
 
 __all__ = ["loss", "make_state"]
 

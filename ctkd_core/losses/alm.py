@@ -14,10 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ctkd_core.errors import LossInputError, unknown
-from ctkd_core.losses._boundary import ReadKernel, boundary_mask, read_rows
-from ctkd_core.losses._chunks import Chunks, chunks_of, join, last_of, range_sums, released_count
-from ctkd_core.losses._engine import Term, compute_dtype
-from ctkd_core.losses._merged import engine_rows, with_rows
 from ctkd_core.losses.base import (
     LossOutput,
     Rows,
@@ -31,7 +27,11 @@ from ctkd_core.losses.base import (
     response_rows,
 )  # fmt: skip
 from ctkd_core.losses.batch import AlignedBatch
-from ctkd_core.losses.binarised import KINDS, compare
+from ctkd_core.losses.engine.engine import Term, compute_dtype
+from ctkd_core.losses.parts.binarised import KINDS, compare
+from ctkd_core.losses.parts.boundary import ReadKernel, boundary_mask, read_rows
+from ctkd_core.losses.parts.chunks import Chunks, chunks_of, join, last_of, range_sums, released_count
+from ctkd_core.losses.parts.merged import engine_rows, with_rows
 
 DEBIASING = ("none", "append", "merge")
 

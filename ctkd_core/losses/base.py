@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._engine import Chunk, RowSums, Term, compute_dtype, evaluate
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.losses.fused import HeadLogits
+from ctkd_core.losses.engine.engine import Chunk, RowSums, Term, compute_dtype, evaluate
+from ctkd_core.losses.engine.fused import HeadLogits
 
 __all__ = ["LossOutput", "Rows", "StateContext", "States", "Tail", "cross_entropy_term", "finish", "response_rows"]
 

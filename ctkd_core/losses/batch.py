@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core import methods
-from ctkd_core.encoding import Encoding, check_tokenizer
 from ctkd_core.errors import AlignmentError, LossInputError
+from ctkd_core.tokenizers.encoding import Encoding
+from ctkd_core.tokenizers.load import check_tokenizer
 
 if TYPE_CHECKING:
     import torch
 
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 IGNORE = -100  # label of a token that isn't learnt
 

@@ -17,9 +17,6 @@ import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError, unknown
-from ctkd_core.losses._engine import Chunk, Term, compute_dtype
-from ctkd_core.losses._group_rows import GroupRows
-from ctkd_core.losses._slots import Slots, fill_slots, last_rows, map_sides, merged_at, rows_after, top_of_groups
 from ctkd_core.losses.base import (
     LossOutput,
     check_inputs,
@@ -30,6 +27,9 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
+from ctkd_core.losses.parts.group_rows import GroupRows
+from ctkd_core.losses.parts.slots import Slots, fill_slots, last_rows, map_sides, merged_at, rows_after, top_of_groups
 
 MERGES, NORMALISERS = ("mean", "last"), ("groups", "slots")
 OUT = -1e30  # logit of a slot that takes no part
@@ -73,7 +73,7 @@ def cdm_loss(
     settings = Settings(ce_weight, temperature, top_k, threshold, merge, normaliser)
     given = batch.groups
     if realign:
-        from ctkd_core.losses._realign import realigned
+        from ctkd_core.losses.parts.realign import realigned
 
         batch = realigned(batch, student_logits.detach(), teacher, chunk_rows)
     if variant == "released":

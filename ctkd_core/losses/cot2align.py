@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ctkd_core.errors import LossInputError, unknown
 from ctkd_core.losses.base import LossOutput, StateContext, States, need_teacher, states_of
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.losses.transport import sinkhorn_plan, transport_cost
+from ctkd_core.losses.parts.transport import sinkhorn_plan, transport_cost
 
 STANDARD = "std"
 DEFAULT_PAIRS = "cot-cot,std-cot,cot-std"  # student version - teacher version

@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._dual_space import DualRule, StudentInTeacher, TeacherInStudent, dual_space
-from ctkd_core.losses._engine import compute_dtype
 from ctkd_core.losses.base import (
     LossOutput,
     Rows,
@@ -29,7 +27,9 @@ from ctkd_core.losses.base import (
     states_of,
 )
 from ctkd_core.losses.batch import AlignedBatch
-from ctkd_core.losses.divergences import divergence_rule
+from ctkd_core.losses.engine.engine import compute_dtype
+from ctkd_core.losses.parts.divergences import divergence_rule
+from ctkd_core.losses.parts.dual_space import DualRule, StudentInTeacher, TeacherInStudent, dual_space
 
 SMALLEST_SCALE = 1e-6  # constant states have no scale and stay as they are
 MASKED = -1e5  # added to attention between tokens that aren't both learnt; finite, so that empty rows stay finite

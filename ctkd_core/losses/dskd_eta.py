@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._dual_space import DualRule, StudentInTeacher, TeacherInStudent, dual_space
-from ctkd_core.losses._engine import Buffers, compute_dtype, rows_per_chunk
 from ctkd_core.losses.base import (
     LossOutput,
     StateContext,
@@ -27,8 +25,10 @@ from ctkd_core.losses.base import (
     states_of,
 )
 from ctkd_core.losses.batch import AlignedBatch
-from ctkd_core.losses.divergences import divergence_rule
-from ctkd_core.losses.matched import Matched, matched_ids
+from ctkd_core.losses.engine.engine import Buffers, compute_dtype, rows_per_chunk
+from ctkd_core.losses.parts.divergences import divergence_rule
+from ctkd_core.losses.parts.dual_space import DualRule, StudentInTeacher, TeacherInStudent, dual_space
+from ctkd_core.losses.parts.matched import Matched, matched_ids
 
 CUTOFF = 1e-10  # squared singular values of a head below this share of the largest count as zero
 BLOCK_ROWS = 8192  # of a head that are cast at a time

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError, unknown
-from ctkd_core.losses._engine import compute_dtype
-from ctkd_core.losses._merged import token_log_probs
-from ctkd_core.losses._mined_rows import facing_rows
 from ctkd_core.losses.base import LossOutput, check_inputs, need_teacher, response_rows
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine.engine import compute_dtype
 from ctkd_core.losses.mined import Source, Target, mined_objective, student_ids_of_teacher
+from ctkd_core.losses.parts.merged import token_log_probs
+from ctkd_core.losses.parts.mined_rows import facing_rows
 
 Teachers = Sequence[tuple[Tensor, AlignedBatch]]  # logits [B, Tt, Vt] of each, and the batch that aligns it
 

@@ -16,17 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctkd_core.losses._engine import Chunk, Term, compute_dtype, softmax
-from ctkd_core.losses._merged import (
-    MergedSide,
-    engine_rows,
-    group_cuts,
-    log_factors,
-    merged_side,
-    token_log_probs,
-    with_rows,
-)
-from ctkd_core.losses._unnormalised import l1_of_sorted, raw_jsd
 from ctkd_core.losses.base import (
     LossOutput,
     check_inputs,
@@ -37,7 +26,18 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
-from ctkd_core.losses.matched import Matched, matched_ids
+from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype, softmax
+from ctkd_core.losses.parts.matched import Matched, matched_ids
+from ctkd_core.losses.parts.merged import (
+    MergedSide,
+    engine_rows,
+    group_cuts,
+    log_factors,
+    merged_side,
+    token_log_probs,
+    with_rows,
+)
+from ctkd_core.losses.parts.unnormalised import l1_of_sorted, raw_jsd
 
 
 @dataclass(frozen=True)

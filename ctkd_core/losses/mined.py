@@ -21,9 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError, unknown
-from ctkd_core.losses._engine import Buffers, Chunk, Term, softmax
-from ctkd_core.losses._kept import SameObject
-from ctkd_core.losses._mined_rows import facing_rows
 from ctkd_core.losses.base import (
     LossOutput,
     Rows,
@@ -35,9 +32,12 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, softmax
+from ctkd_core.losses.parts.mined_rows import facing_rows
+from ctkd_core.losses.parts.same_object import SameObject
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 MANY_TO_ONE = ("sum", "max", "first")
 FACTS = ("matched_mass", "tail_mass", "target_row_sum", "top1_agreement")
@@ -216,7 +216,7 @@ def add_moved_rows(
         entries = _first_of_each(ids, entries, out.shape[1])
     only_largest = target.many_to_one == "max"
     if q.device.type == "cpu":
-        from ctkd_core.losses import _column_kernels as kernels
+        from ctkd_core.losses.kernels import columns as kernels
 
         arrays = (x.numpy() for x in (q, entries, ids[entries], rows, share, out))
         return torch.from_numpy((kernels.add_largest if only_largest else kernels.add_moved)(*arrays)), None

@@ -18,8 +18,6 @@ import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._engine import Buffers, compute_dtype, rows_per_chunk, softmax
-from ctkd_core.losses._gathered import gather_log_probs, gathered_term
 from ctkd_core.losses.base import (
     LossOutput,
     Rows,
@@ -30,7 +28,9 @@ from ctkd_core.losses.base import (
     response_rows,
 )  # fmt: skip
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.losses.transport import sinkhorn_plan
+from ctkd_core.losses.engine.engine import Buffers, compute_dtype, rows_per_chunk, softmax
+from ctkd_core.losses.parts.gathered import gather_log_probs, gathered_term
+from ctkd_core.losses.parts.transport import sinkhorn_plan
 
 EXACT_COLUMNS = 4096  # beyond it an exact assignment takes hours
 

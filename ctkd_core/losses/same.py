@@ -10,7 +10,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._engine import Term
 from ctkd_core.losses.base import (
     LossOutput,
     Rows,
@@ -22,9 +21,10 @@ from ctkd_core.losses.base import (
     uniform,
 )
 from ctkd_core.losses.batch import AlignedBatch
-from ctkd_core.losses.divergences import TAIL_MASS, FacingRows, divergence_rule
+from ctkd_core.losses.engine.engine import Term
+from ctkd_core.losses.parts.divergences import TAIL_MASS, FacingRows, divergence_rule
 from ctkd_core.losses.uld import PAIRINGS
-from ctkd_core.same_vocabulary import vocabulary_difference
+from ctkd_core.tokenizers.same_vocabulary import vocabulary_difference
 
 
 def kd_loss(

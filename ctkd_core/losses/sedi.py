@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._engine import Chunk, Term, compute_dtype
-from ctkd_core.losses._migrate import Target, migrate
 from ctkd_core.losses.base import (
     LossOutput,
     check_inputs,
@@ -29,6 +27,8 @@ from ctkd_core.losses.base import (
     uniform,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
+from ctkd_core.losses.parts.migrate import Target, migrate
 
 
 class SediState(nn.Module):

@@ -20,10 +20,10 @@ from torch.autograd.function import once_differentiable
 from ctkd_core import methods
 from ctkd_core.errors import LossInputError, unknown
 from ctkd_core.losses import loss as method_loss
-from ctkd_core.losses._engine import Buffers, compute_dtype, rows_per_chunk, softmax
-from ctkd_core.losses._sinks import Collector, collecting
 from ctkd_core.losses.base import LossOutput, check_inputs, response_rows
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine.engine import Buffers, compute_dtype, rows_per_chunk, softmax
+from ctkd_core.losses.engine.sinks import Collector, collecting
 
 MODES = ("static", "adaptive", "select")
 SCORES = ("ce", "entropy", "confidence")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ctkd_core.losses._engine import Chunk, Term, softmax
 from ctkd_core.losses.base import (
     LossOutput,
     Rows,
@@ -23,6 +22,7 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine.engine import Chunk, Term, softmax
 
 
 def uld_loss(
@@ -131,7 +131,7 @@ class _SortedL1:
 
 
 def _radix_rows(p: Tensor, q: Tensor, local: Tensor, factor: Tensor, gradient: Tensor | None) -> Tensor:
-    from ctkd_core.losses._radix import sorted_l1
+    from ctkd_core.losses.kernels.radix import sorted_l1
 
     target = torch.empty(0, 0) if gradient is None else gradient
     values = sorted_l1(

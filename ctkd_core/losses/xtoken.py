@@ -16,10 +16,6 @@ import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._columns import Entries, Part, entries_of
-from ctkd_core.losses._engine import Chunk, Term, compute_dtype
-from ctkd_core.losses._group_rows import GroupRows, group_rows, segment_mean
-from ctkd_core.losses._group_rows import Part as GroupPart
 from ctkd_core.losses.base import (
     LossOutput,
     StateContext,
@@ -31,6 +27,10 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
+from ctkd_core.losses.parts.columns import Entries, Part, entries_of
+from ctkd_core.losses.parts.group_rows import GroupRows, group_rows, segment_mean
+from ctkd_core.losses.parts.group_rows import Part as GroupPart
 
 FLOOR = 1e-10  # public code: added before the student's renormalisation and before its logarithm
 
@@ -184,7 +184,7 @@ class Chain:
 def _chain(
     groups: GroupRows, batch: AlignedBatch, teacher: Tensor, tau: float, dtype: torch.dtype, chunk_rows: int | None
 ) -> Chain:
-    from ctkd_core.losses._merged import token_log_probs
+    from ctkd_core.losses.parts.merged import token_log_probs
 
     last = torch.ones_like(groups.teacher_group, dtype=torch.bool)
     last[:-1] = groups.teacher_group[1:] != groups.teacher_group[:-1]

@@ -15,10 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctkd_core.losses._engine import Buffers, Chunk, Term
-from ctkd_core.losses._group_rows import GroupRows, group_rows, segment_mean
-from ctkd_core.losses._group_rows import Part as GroupPart
-from ctkd_core.losses._unnormalised import l1_of_sorted
 from ctkd_core.losses.base import (
     LossOutput,
     check_inputs,
@@ -29,7 +25,11 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
-from ctkd_core.losses.matched import Matched, best_pairs, matched_from_pairs, one_to_one
+from ctkd_core.losses.engine.engine import Buffers, Chunk, Term
+from ctkd_core.losses.parts.group_rows import GroupRows, group_rows, segment_mean
+from ctkd_core.losses.parts.group_rows import Part as GroupPart
+from ctkd_core.losses.parts.matched import Matched, best_pairs, matched_from_pairs, one_to_one
+from ctkd_core.losses.parts.unnormalised import l1_of_sorted
 from ctkd_core.losses.xtoken import default_projection
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.errors import ProjectionError, unknown
-from ctkd_core.options import Option, resolve
+from ctkd_core.methods.options import Option, resolve
 from ctkd_core.vocabulary.projection import REASONS, Progress, Projection, silent
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["MAPS", "REASONS", "Progress", "Projection", "VocabularyMap", "map_options", "project"]
 
@@ -243,7 +243,7 @@ def project(
     Raises ProjectionError for an unknown method, variant or option, with the nearest names, and TokenizerError for
     another library's tokenizer.
     """
-    from ctkd_core.encoding import check_tokenizer
+    from ctkd_core.tokenizers.load import check_tokenizer
 
     check_tokenizer(student, "student")
     check_tokenizer(teacher, "teacher")

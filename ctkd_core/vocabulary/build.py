@@ -1,4 +1,4 @@
-"""Building a vocabulary map as a job (`ctkd_core.jobs`), so that a page shows progress and can cancel.
+"""Building a vocabulary map as a job (`ctkd_core.background.jobs`), so that a page shows progress and can cancel.
 
 One build a map: whoever asks for a map that is being built gets the same build. Its folder is under the cache; the map
 itself goes into `store`.
@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core import catalog
+from ctkd_core import files
+from ctkd_core.background.jobs import Job, JobStatus
 from ctkd_core.errors import ProjectionError
-from ctkd_core.jobs import Job, JobStatus
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
     from ctkd_core.vocabulary.projection import Projection
 
 WORKER = "ctkd_core.vocabulary.build_worker"
@@ -66,7 +66,7 @@ def start(student_source: str, teacher_source: str, method: str, options: Mappin
     Raises TokenizerError or ProjectionError for sources, methods or options that aren't known, and CtkdError when
     another process is starting the same build and doesn't come to an end with that.
     """
-    from ctkd_core.encoding import load_tokenizer
+    from ctkd_core.tokenizers.load import load_tokenizer
 
     build = handle(load_tokenizer(student_source), load_tokenizer(teacher_source), method, options)
     order = {"student": student_source, "teacher": teacher_source, "method": method, "options": build.options}
@@ -87,4 +87,4 @@ def handle(student: Tokenizer, teacher: Tokenizer, method: str, options: Mapping
     resolved = map_options(method, options or {})
     asked = json.dumps([student.fingerprint, teacher.fingerprint, method, resolved], sort_keys=True, default=str)
     key = hashlib.sha256(asked.encode()).hexdigest()[:32]
-    return Build(Job(catalog.cache_dir() / "builds" / key), student, teacher, method, resolved)
+    return Build(Job(files.cache_dir() / "builds" / key), student, teacher, method, resolved)

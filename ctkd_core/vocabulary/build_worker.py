@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ctkd_core import catalog
+from ctkd_core import files
+from ctkd_core.background.jobs import Teller, work
 from ctkd_core.errors import ProjectionError
-from ctkd_core.jobs import Teller, work
 
 LOADED = 0.1  # loading tokenizers comes before the map; its share of the bar
 
@@ -19,7 +19,7 @@ LOADED = 0.1  # loading tokenizers comes before the map; its share of the bar
 def build(order: dict[str, Any], _folder: Path, tell: Teller) -> str:
     """Build what the order asks for; returns a sentence. Raises ProjectionError where the map can't be kept."""
     tell.say("running", "Loading both tokenizers")
-    from ctkd_core.encoding import load_tokenizer
+    from ctkd_core.tokenizers.load import load_tokenizer
     from ctkd_core.vocabulary.store import cached, cached_project
 
     student, teacher = load_tokenizer(order["student"]), load_tokenizer(order["teacher"])
@@ -31,7 +31,7 @@ def build(order: dict[str, Any], _folder: Path, tell: Teller) -> str:
     projection = cached_project(student, teacher, order["method"], progress=progress, **order["options"])
     if cached(student, teacher, order["method"], **order["options"]) is None:
         raise ProjectionError(
-            f"the map was built, but the cache {str(catalog.cache_dir())!r} can't be written; free some space or mend "
+            f"the map was built, but the cache {str(files.cache_dir())!r} can't be written; free some space or mend "
             "the folder's rights, then build it again."
         )
     return f"{projection.matrix.nnz:,} entries."

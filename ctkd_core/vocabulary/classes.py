@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ctkd_core.errors import ProjectionError
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 CLASSES = ("digits_1", "digits_2", "digits_3", "letters", "punctuation", "whitespace", "multibyte", "special", "other")
 NO_TEXT = -1  # the class of ids that the vocabulary leaves out

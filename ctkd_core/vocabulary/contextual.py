@@ -22,7 +22,7 @@ from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary.exact import exact_matches
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 UNMAPPED = -1
 # Released defaults: candidates of a row, and the distance below which two strings may face each other.

@@ -18,7 +18,7 @@ from ctkd_core.errors import ProjectionError, unknown
 from ctkd_core.vocabulary.classes import CLASSES, token_classes
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
     from ctkd_core.vocabulary.projection import Projection
 
 MAX_BINS = 256

@@ -11,7 +11,7 @@ from ctkd_core.errors import ProjectionError, unknown
 from ctkd_core.vocabulary.projection import CANONICAL, EXACT, ROLE, Progress, Projection, from_entries, silent
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 MATCHES = ("bytes", "canonical", "raw")
 _ROLES = ("eos_id", "bos_id", "pad_id")  # in this order: padding is often the same token as EOS
@@ -76,7 +76,7 @@ def _by_bytes(student: Tokenizer, teacher: Tokenizer) -> tuple[NDArray[np.int64]
 
 def _by_form(student: Tokenizer, teacher: Tokenizer, match: NDArray[np.int64], reason: NDArray[np.uint8]) -> None:
     """Fill what `match` leaves open (-1) by canonical form; `match` and `reason` [Vs] are changed."""
-    from ctkd_core.vocabulary.canonical import canonical_bytes, canonical_table
+    from ctkd_core.tokenizers.canonical import canonical_bytes, canonical_table
 
     forms = canonical_table(teacher)
     plain: dict[str, int] = {}

@@ -20,7 +20,7 @@ from ctkd_core.vocabulary.exact import exact_matches, ids_by_bytes
 from ctkd_core.vocabulary.projection import NEAREST, Progress, Projection, from_entries, silent
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 TIES = ("prefix", "first", "length")
 BATCH = 1024  # searches between two reports of progress
@@ -104,7 +104,7 @@ def nearest(
     `ties`: see `project_nearest`; a target's id is its place. Exact: equal to comparing every pair. Several threads, a
     report of progress every 1,024 queries (what `progress` raises ends the search).
     """
-    from ctkd_core.vocabulary import _nearest_kernels as kernels
+    from ctkd_core.vocabulary.kernels import nearest as kernels
 
     if ties not in TIES:
         raise unknown("rule for ties", ties, TIES, ProjectionError)
@@ -154,7 +154,7 @@ def _run(
     progress: Progress,
 ) -> None:
     """Search for the queries `which`, a batch at a time on every core; writes place and distance into `out`."""
-    from ctkd_core.vocabulary._nearest_kernels import search
+    from ctkd_core.vocabulary.kernels.nearest import search
 
     # queries of one length lie together, so that a core's candidates stay in its cache
     which = which[np.argsort(np.diff(mine.at)[which], kind="stable")]

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import unknown
-from ctkd_core.vocabulary.canonical import canonical_table
+from ctkd_core.tokenizers.canonical import canonical_table
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 WAYS = ("raw", "canonical", "bytes")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
 
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 # Codes of `Projection.reason`: the index into this tuple. Append only, saved maps keep their codes.
 REASONS = ("exact", "role", "pieces", "canonical", "nearest", "reverse", "similar", "scale")

@@ -18,7 +18,7 @@ from ctkd_core.vocabulary.entries import Entries
 from ctkd_core.vocabulary.projection import SIMILAR, Progress, silent
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 # Released defaults.
 CHARACTERS, WORDS = 0.6, 0.4  # shares of the likeness of characters and of words

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core import catalog
+from ctkd_core import files
 from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary import map_options, project
 from ctkd_core.vocabulary.projection import MOST_IDS, REASONS, Progress, Projection
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 FORMAT, VERSION = "ctkd-vocabulary-map", 1
 MANIFEST = "manifest.json"
@@ -141,7 +141,7 @@ def _folder(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[s
     """Where the cache keeps a map: a hash of everything that it depends on."""
     key = [VERSION, method, options, _identity(student), _identity(teacher)]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return catalog.cache_dir() / "maps" / f"{method}-{digest[:32]}"
+    return files.cache_dir() / "maps" / f"{method}-{digest[:32]}"
 
 
 def _identity(tokenizer: Tokenizer) -> dict[str, Any]:

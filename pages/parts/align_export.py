@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
+from ctkd_core.figures.report_alignment import alignment_html
 from ctkd_core.figures.tables import groups_csv
-from ctkd_core.report_alignment import alignment_html
 from pages.parts.align_panels import View
 
 

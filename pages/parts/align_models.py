@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core import evidence as models
-from ctkd_core.encoding import Tokenizer
+from ctkd_core.background.jobs import Job, JobStatus
 from ctkd_core.errors import CtkdError
-from ctkd_core.evidence import Evidence
-from ctkd_core.jobs import Job, JobStatus
+from ctkd_core.lab import evidence as models
+from ctkd_core.lab.evidence import Evidence
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 
 TICK = "0.5s"

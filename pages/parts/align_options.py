@@ -6,8 +6,8 @@ import streamlit as st
 
 from ctkd_core import methods
 from ctkd_core.errors import CtkdError, unknown
-from ctkd_core.method_row import Method
-from ctkd_core.options import Option
+from ctkd_core.methods.options import Option
+from ctkd_core.methods.row import Method
 from pages.parts import state
 from pages.parts.forms import option_fields
 from pages.parts.loaders import Chosen

@@ -8,13 +8,13 @@ import streamlit as st
 
 from ctkd_core import methods
 from ctkd_core.alignment import Alignment
-from ctkd_core.encoding import Tokenizer
-from ctkd_core.evidence import Evidence
+from ctkd_core.alignment.metrics import Agreement
 from ctkd_core.figures.card import GroupCard, Side, expected, group_card, next_difference, uncertainty
 from ctkd_core.figures.chips import chip_page, page_of, page_starts
 from ctkd_core.figures.tables import health_table
 from ctkd_core.figures.words import alignment_name
-from ctkd_core.metrics import Agreement
+from ctkd_core.lab.evidence import Evidence
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 from pages.parts.chips import token_chips
 from pages.parts.loaders import Chosen

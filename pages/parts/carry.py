@@ -7,7 +7,7 @@ import json
 from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.errors import CtkdError
-from ctkd_core.loss_lab import Choice
+from ctkd_core.lab.question import Choice
 
 PARAMETER = "carry"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.options import Option
+from ctkd_core.methods.options import Option
 
 
 def option_fields(

@@ -17,6 +17,6 @@ def may_launch() -> bool:
     given = os.environ.get("CTKD_ALLOW_LAUNCH")
     if given is not None:
         return given == "1"
-    from ctkd_core.commands.app import is_loopback
+    from ctkd_core.background.addresses import is_loopback
 
     return is_loopback(st.get_option("server.address") or "")

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from ctkd_core import doctor, methods
-from ctkd_core import evidence as models
+from ctkd_core import methods
 from ctkd_core.alignment import Alignment, align
-from ctkd_core.doctor import Problem
-from ctkd_core.encoding import Tokenizer, load_tokenizer
+from ctkd_core.distill import checkup as doctor
+from ctkd_core.distill.checkup import Problem
 from ctkd_core.errors import CtkdError, TokenizerError
-from ctkd_core.evidence import Evidence
 from ctkd_core.figures.curves import downsample_values
 from ctkd_core.figures.tables import shown_groups
 from ctkd_core.figures.words import gib
+from ctkd_core.lab import evidence as models
+from ctkd_core.lab.evidence import Evidence
+from ctkd_core.tokenizers.load import load_tokenizer
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def logit_rates(alignment: Alignment, evidence: Evidence, student: Tokenizer, te
 def _logit_rates(
     alignment: Alignment, evidence: Evidence, student: Tokenizer, teacher: Tokenizer
 ) -> tuple[dict[str, float], Alignment, Evidence]:
-    from ctkd_core.logit_metrics import logit_metrics, sequence_match_rate
+    from ctkd_core.pair.logit_metrics import logit_metrics, sequence_match_rate
 
     candidates = evidence.teacher_top_ids, evidence.teacher_top_logprobs
     found = logit_metrics(alignment, *candidates, student, teacher) | sequence_match_rate(alignment)

@@ -6,11 +6,13 @@ import json
 
 import streamlit as st
 
-from ctkd_core import loss_lab, methods, snapshots
-from ctkd_core.encoding import Tokenizer
+from ctkd_core import methods
 from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.figures.find_token import find_token
-from ctkd_core.loss_lab import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_NAMED, Choice
+from ctkd_core.lab import question as loss_lab
+from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_NAMED, Choice
+from ctkd_core.tokenizers import snapshots
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
 from pages.parts.forms import option_fields
 

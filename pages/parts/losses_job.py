@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core import loss_lab
+from ctkd_core.background.jobs import Job, JobStatus
 from ctkd_core.errors import CtkdError
-from ctkd_core.jobs import Job, JobStatus
-from ctkd_core.loss_lab import Answer, Choice, Question
+from ctkd_core.lab import question as loss_lab
+from ctkd_core.lab.question import Answer, Choice, Question
 from pages.parts import state
 
 TICK = "0.5s"

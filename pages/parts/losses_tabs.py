@@ -8,8 +8,8 @@ from ctkd_core import methods
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.losses import Lab
 from ctkd_core.figures.losses_tables import groups_table, terms_table
-from ctkd_core.loss_lab import Choice
-from ctkd_core.loss_lab_estimate import Sizes, cost, memory
+from ctkd_core.lab.estimate import Sizes, cost, memory
+from ctkd_core.lab.question import Choice
 from pages.parts import carry, state
 
 TABS = ("Methods", "Values", "Groups", "Memory and time")

@@ -4,15 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.chat_templates import (
-    CONVERSATIONS,
-    Rendered,
-    differences,
-    markers,
-    parse_conversation,
-    written,
-)
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.pair_special import (
     chat_sentence,
@@ -22,6 +13,15 @@ from ctkd_core.figures.pair_special import (
     seam_text,
     token_table,
 )
+from ctkd_core.tokenizers.chat_templates import (
+    CONVERSATIONS,
+    Rendered,
+    differences,
+    markers,
+    parse_conversation,
+    written,
+)
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import pair_data as data
 from pages.parts import state
 from pages.parts.pair_verdict import View

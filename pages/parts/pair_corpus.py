@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.corpus_job import MAX_BYTES, CorpusJob
-from ctkd_core.encoding import Tokenizer
+from ctkd_core.pair.corpus_job import MAX_BYTES, CorpusJob
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
 from pages.parts.pair_verdict import View
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.catalog import TOKENIZERS
-from ctkd_core.chat_templates import Rendered, render
-from ctkd_core.encoding import Tokenizer, load_tokenizer
 from ctkd_core.errors import unknown
 from ctkd_core.figures.pair_domains import MEASURES
-from ctkd_core.pair import PairReport, pair_report
+from ctkd_core.pair.report import PairReport, pair_report
+from ctkd_core.tokenizers.assets import is_installed
+from ctkd_core.tokenizers.catalog import TOKENIZERS
+from ctkd_core.tokenizers.chat_templates import Rendered, render
+from ctkd_core.tokenizers.load import load_tokenizer
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
 
 TRUTH = "sedi"  # the advice rests on byte-exact groups, whatever method the bar above names
@@ -58,7 +60,7 @@ def domains(student: Tokenizer, teacher: Tokenizer, method: str) -> dict[str, di
 def _domains(
     student: Tokenizer, teacher: Tokenizer, method: str
 ) -> tuple[dict[str, dict[str, Any]], Tokenizer, Tokenizer]:
-    from ctkd_core.corpus import measure_domains
+    from ctkd_core.pair.corpus import measure_domains
 
     return measure_domains(student, teacher, method=method), student, teacher
 
@@ -75,7 +77,7 @@ def _rendered(tokenizer: Tokenizer, messages: str) -> tuple[Rendered, Tokenizer]
 
 def offline_names() -> list[str]:
     """Tokenizers of the catalog that are installed."""
-    return [name for name, row in TOKENIZERS.items() if row.offline]
+    return [name for name, row in TOKENIZERS.items() if is_installed(row)]
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core import snapshots
 from ctkd_core.figures.pair_domains import MEASURES, domain_figure, domain_sentence, domain_table, share_columns
+from ctkd_core.tokenizers import snapshots
 from pages.parts import pair_data as data
 from pages.parts import state
 from pages.parts.pair_corpus import own_corpus
@@ -64,7 +64,7 @@ def _figure(rows: dict[str, dict[str, Any]], measure: str, method: str, chosen: 
 
 
 def _card(rows: dict[str, dict[str, Any]], chosen: str) -> None:
-    from ctkd_core.corpus import DOMAINS
+    from ctkd_core.pair.corpus import DOMAINS
 
     with st.container(border=True, key="domain_card"):
         st.markdown(state.plain(domain_sentence(chosen, rows[chosen])))

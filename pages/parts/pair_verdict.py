@@ -8,8 +8,6 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core import methods
-from ctkd_core.commands.display import to_json
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.figures.pair import (
     class_figure,
     class_sentence,
@@ -18,7 +16,9 @@ from ctkd_core.figures.pair import (
     overlap_table,
 )
 from ctkd_core.figures.pair_domains import domain_table
-from ctkd_core.pair import PairReport
+from ctkd_core.files import to_json
+from ctkd_core.pair.report import PairReport
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import pair_data as data
 from pages.parts import state
 

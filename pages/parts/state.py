@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import streamlit as st
 
 from ctkd_core import methods
-from ctkd_core.catalog import DEFAULT_PAIR, TEXTS, TOKENIZERS
 from ctkd_core.errors import CtkdError, unknown
+from ctkd_core.tokenizers.catalog import DEFAULT_PAIR, TOKENIZERS
+from ctkd_core.tokenizers.sample_texts import TEXTS
 
 OWN = "own"
 TEXT_NAMES = (*TEXTS, OWN)

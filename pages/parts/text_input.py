@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core import snapshots
-from ctkd_core.catalog import TEXTS
 from ctkd_core.errors import CtkdError
+from ctkd_core.tokenizers import snapshots
+from ctkd_core.tokenizers.sample_texts import TEXTS
 from pages.parts import state
 from pages.parts.uploads import upload_tokenizer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from ctkd_core import methods
-from ctkd_core.catalog import DEFAULT_PAIR
+from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from pages.parts import state
 
 _SOURCE_HELP = "Choose one, or type a hub id, a folder, or the path of a tokenizer.json. Uploads: page Align."

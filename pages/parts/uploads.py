@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core import snapshots
 from ctkd_core.errors import CtkdError
+from ctkd_core.tokenizers import snapshots
 from pages.parts import state
 
 

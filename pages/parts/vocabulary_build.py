@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.encoding import Tokenizer
+from ctkd_core.background.jobs import JobStatus
 from ctkd_core.errors import CtkdError, ProjectionError
-from ctkd_core.jobs import JobStatus
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, Projection, map_options
 from ctkd_core.vocabulary import build as builds
 from pages.parts import state

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import unknown
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Density, Window, density, order_of
 from ctkd_core.vocabulary.store import cached, cached_project, load
@@ -15,7 +15,7 @@ from ctkd_core.vocabulary.store import cached, cached_project, load
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ctkd_core.advice import Advice
+    from ctkd_core.pair.advice import Advice
 
 DEFAULT_MAP = "pieces"
 ALL = "all samples"
@@ -117,8 +117,8 @@ def binned(projection: Projection, order: str, weight: str) -> tuple[Density, Pr
 @st.cache_resource(max_entries=8, show_spinner="Listing what is lost", hash_funcs={Projection: id})
 def lost(projection: Projection, domain: str) -> tuple[pd.DataFrame, Projection]:
     """`lost_table` with the occurrences in one domain of the bundled samples, or in all of them."""
-    from ctkd_core.corpus import DOMAINS
     from ctkd_core.figures.vocabulary_tokens import lost_table, token_counts
+    from ctkd_core.pair.corpus import DOMAINS
 
     texts = [text for name, samples in DOMAINS.items() if domain in (ALL, name) for text in samples]
     return lost_table(projection, token_counts(projection.student, texts)), projection
@@ -126,7 +126,7 @@ def lost(projection: Projection, domain: str) -> tuple[pd.DataFrame, Projection]
 
 def domains() -> list[str]:
     """Names of the bundled samples, all of them first."""
-    from ctkd_core.corpus import DOMAINS
+    from ctkd_core.pair.corpus import DOMAINS
 
     return [ALL, *DOMAINS]
 
@@ -134,8 +134,8 @@ def domains() -> list[str]:
 @st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Tokenizer: id})
 def advice(student: Tokenizer, teacher: Tokenizer) -> tuple[Advice, Tokenizer, Tokenizer]:
     """P-KL or H-KL for a pair, from its vocabularies alone."""
-    from ctkd_core.advice import advise
-    from ctkd_core.pair import vocabulary_facts
+    from ctkd_core.pair.advice import advise
+    from ctkd_core.pair.report import vocabulary_facts
 
     facts = vocabulary_facts(student, teacher)
     shares = {way: share["smaller"] for way, share in facts["shares"].items()}

@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.figures.vocabulary import density_figure, density_table
 from ctkd_core.figures.vocabulary_bars import audit_figure, audit_table, identity_sentence, map_sentence
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Order, Window, around, order_of, window_of_box
 from pages.parts import state

@@ -22,11 +22,12 @@ def warm_up() -> bool:
 def _prepare() -> None:
     from ctkd_core import methods
     from ctkd_core.alignment import align
-    from ctkd_core.catalog import DEFAULT_PAIR, TOKENIZERS
-    from ctkd_core.encoding import load_tokenizer
     from ctkd_core.errors import CtkdError
+    from ctkd_core.tokenizers.assets import is_installed
+    from ctkd_core.tokenizers.catalog import DEFAULT_PAIR, TOKENIZERS
+    from ctkd_core.tokenizers.load import load_tokenizer
 
-    if not all(TOKENIZERS[name].offline for name in DEFAULT_PAIR):
+    if not all(is_installed(TOKENIZERS[name]) for name in DEFAULT_PAIR):
         return
     try:
         student, teacher = (load_tokenizer(name) for name in DEFAULT_PAIR)

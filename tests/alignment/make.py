@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from ctkd_core.encoding import Encoding
+from ctkd_core.tokenizers.encoding import Encoding
 
 
 def encoding(pieces: Sequence[str | bytes], special: Sequence[int] = (), name: str = "hand-made") -> Encoding:

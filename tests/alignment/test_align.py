@@ -101,7 +101,8 @@ def test_unknown_names_fail_with_the_nearest_ones(given, message):
 
 def test_alignment_and_metrics_import_neither_torch_nor_numba_nor_pandas():
     code = (
-        "import sys, ctkd_core.alignment, ctkd_core.metrics, ctkd_core.alignment.dtw, ctkd_core.alignment.positional;"
+        "import sys, ctkd_core.alignment, ctkd_core.alignment.metrics, ctkd_core.alignment.dtw, "
+        "ctkd_core.alignment.positional;"
         "print([m for m in ('torch', 'numba', 'pandas', 'transformers', 'networkx', 'streamlit') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctkd_core.alignment import costs, dtw
+from ctkd_core.alignment import cheapest_path, costs
 from ctkd_core.alignment.dtw import cdm, path_groups
-from ctkd_core.alignment.reference import dtw_plain, levenshtein, path_components
 from ctkd_core.alignment.released import cdm as released
 from ctkd_core.errors import AlignmentError
 from tests.alignment.make import encoded_twice, encoding
+from tests.alignment.reference import dtw_plain, levenshtein, path_components
 from tests.alignment.test_spans import as_sets, assert_partition
 
 TOKENS = st.lists(st.text(alphabet="abé日\n", max_size=4), min_size=1, max_size=14)
@@ -36,11 +36,11 @@ def plain_matrix(weighted):
 @settings(max_examples=200)
 def test_path_and_cost_equal_the_slow_twin(s, t, seed, integer):
     weighted = random_costs(s, t, seed, integer)
-    blocks, pairs = dtw.dtw(weighted)
+    blocks, pairs = cheapest_path.dtw(weighted)
     total, path = dtw_plain(plain_matrix(weighted))
     assert [tuple(p) for p in pairs.tolist()] == path
     assert blocks[-1].after == pytest.approx(total[-1, -1])
-    np.testing.assert_allclose(dtw.accumulated(weighted), total, rtol=1e-6)
+    np.testing.assert_allclose(cheapest_path.accumulated(weighted), total, rtol=1e-6)
     np.testing.assert_allclose(weighted.local(), plain_matrix(weighted), rtol=1e-6)
 
 
@@ -50,7 +50,7 @@ def test_cost_equals_tslearn_on_the_same_matrix(s, t, seed):
     tslearn = pytest.importorskip("tslearn.metrics")
     weighted = random_costs(s, t, seed, integer=False)
     matrix = plain_matrix(weighted)
-    blocks, pairs = dtw.dtw(weighted)
+    blocks, pairs = cheapest_path.dtw(weighted)
     path, cost = tslearn.dtw_path_from_metric(matrix, metric="precomputed")
     assert blocks[-1].after == pytest.approx(cost)
     # of several cheapest paths tslearn may take another one, but not a cheaper one
@@ -63,13 +63,13 @@ def test_swapping_the_sides_keeps_the_cost(s, t, seed):
     """The cost is symmetric; the path need not be, as ties prefer a teacher step to a student step."""
     weighted = random_costs(s, t, seed)
     swapped = costs.token_costs(t, s, weighted.teacher_weights, weighted.student_weights)
-    assert dtw.dtw(weighted)[0][-1].after == dtw.dtw(swapped)[0][-1].after
+    assert cheapest_path.dtw(weighted)[0][-1].after == cheapest_path.dtw(swapped)[0][-1].after
 
 
 def test_ties_go_to_the_diagonal_then_the_teacher_then_the_student():
     weighted = costs.token_costs(["a", "a"], ["a", "a", "a"], np.ones(2), np.ones(3))
     # all costs are 0: from (1, 2) diagonal to (0, 1), then only the teacher step is left
-    assert dtw.dtw(weighted)[1].tolist() == [[0, 0], [0, 1], [1, 2]]
+    assert cheapest_path.dtw(weighted)[1].tolist() == [[0, 0], [0, 1], [1, 2]]
     # before (2, 2): diagonal 2, teacher - 1 and student - 1 both 1; the teacher step wins
     matrix = np.array([[1.0, 0.0, 9.0], [0.0, 2.0, 0.0], [9.0, 0.0, 0.0]])
     assert dtw_plain(matrix)[1] == [(0, 0), (1, 0), (2, 1), (2, 2)]
@@ -225,23 +225,23 @@ def test_windows_bind_the_path_to_common_boundaries_and_say_so():
 
 
 def test_a_band_is_used_where_no_boundary_is_common(monkeypatch):
-    monkeypatch.setattr(dtw, "MAX_CELLS", 100)
-    monkeypatch.setattr(dtw, "BAND_CELLS", 200 * 141)
+    monkeypatch.setattr(cheapest_path, "MAX_CELLS", 100)
+    monkeypatch.setattr(cheapest_path, "BAND_CELLS", 200 * 141)
     n = 200
     weighted = costs.token_costs(["a", "b"] * (n // 2), ["a", "b"] * (n // 2), np.full(n, 4.0), np.full(n, 4.0))
-    blocks, pairs = dtw.dtw(weighted)
+    blocks, pairs = cheapest_path.dtw(weighted)
     assert blocks[0].banded
     assert pairs.tolist() == [[k, k] for k in range(n)]
-    low, high = dtw.band_of(n, n)
+    low, high = cheapest_path.band_of(n, n)
     assert int((high - low).sum()) <= 200 * 141
-    monkeypatch.setattr(dtw, "BAND_CELLS", 200 * 100)
+    monkeypatch.setattr(cheapest_path, "BAND_CELLS", 200 * 100)
     with pytest.raises(AlignmentError, match=r"200 student and 200 teacher tokens has no byte boundary in common"):
-        dtw.dtw(weighted)
+        cheapest_path.dtw(weighted)
 
 
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_a_band_holds_a_connected_way(n, m):
-    low, high = dtw.band_of(n, m)
+    low, high = cheapest_path.band_of(n, m)
     assert low[0] == 0
     assert high[-1] == m
     assert (np.diff(low) >= 0).all()
@@ -257,12 +257,12 @@ def test_a_band_finds_what_the_slow_twin_finds_in_it(n, m, half, seed):
     s, t = list(rng.choice(["a", "ab", "abc"], n)), list(rng.choice(["a", "ab", "abc"], m))
     weighted = random_costs(s, t, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dtw, "MAX_CELLS", 1)
-        patch.setattr(dtw, "MIN_BAND", 1)
-        patch.setattr(dtw, "BAND_CELLS", n * (2 * half + 1 + m // n))
-        low, high = dtw.band_of(n, m)
-        blocks, pairs = dtw.dtw(weighted)
-        total = dtw.accumulated(weighted)
+        patch.setattr(cheapest_path, "MAX_CELLS", 1)
+        patch.setattr(cheapest_path, "MIN_BAND", 1)
+        patch.setattr(cheapest_path, "BAND_CELLS", n * (2 * half + 1 + m // n))
+        low, high = cheapest_path.band_of(n, m)
+        blocks, pairs = cheapest_path.dtw(weighted)
+        total = cheapest_path.accumulated(weighted)
     inside = (np.arange(m) >= low[:, None]) & (np.arange(m) < high[:, None])
     expected, path = dtw_plain(np.where(inside, plain_matrix(weighted), np.inf))
     assert blocks[0].after == expected[-1, -1]

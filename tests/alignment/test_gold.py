@@ -18,12 +18,12 @@ from ctkd_core.alignment import align
 from ctkd_core.alignment.boundaries import closed_groups, lists_to_groups
 from ctkd_core.alignment.gold import gold
 from ctkd_core.alignment.greedy import buffer_groups, gold_greedy
+from ctkd_core.alignment.metrics import agreement, group_table, health
 from ctkd_core.alignment.released import gold as released
 from ctkd_core.alignment.released.decoding import byte_fallback_pieces, byte_level_pieces, decoded_pieces
 from ctkd_core.alignment.spans import sedi
 from ctkd_core.errors import AlignmentError
-from ctkd_core.metrics import agreement, group_table, health
-from ctkd_core.token_bytes import token_bytes_from_strings
+from ctkd_core.tokenizers.token_bytes import token_bytes_from_strings
 from tests.alignment.make import encoded_twice, encoding, of_spans, sorted_spans
 from tests.alignment.test_spans import array, assert_partition
 from tests.tiny import tiny_byte_level, tiny_metaspace

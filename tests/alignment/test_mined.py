@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctkd_core.alignment import costs, dtw
+from ctkd_core.alignment import cheapest_path, costs
 from ctkd_core.alignment.dtw import cdm
 from ctkd_core.alignment.mined import mined, usable_rows
 from ctkd_core.alignment.positional import uld
-from ctkd_core.alignment.reference import dtw_plain, levenshtein, path_components
 from ctkd_core.alignment.released import mined as released
 from ctkd_core.alignment.spans import sedi
 from ctkd_core.errors import AlignmentError
 from tests.alignment.make import encoded_twice, encoding
+from tests.alignment.reference import dtw_plain, levenshtein, path_components
 from tests.alignment.test_dtw import TOKENS
 from tests.alignment.test_spans import as_sets, assert_partition
 
@@ -36,11 +36,11 @@ def student_first(cost):
 @given(TOKENS, TOKENS)
 @settings(max_examples=200)
 def test_path_equals_the_slow_twin_under_both_tie_rules(s, t):
-    blocks, pairs = dtw.dtw(plain_costs(s, t))
+    blocks, pairs = cheapest_path.dtw(plain_costs(s, t))
     total, path = dtw_plain(matrix(s, t))
     assert [tuple(p) for p in pairs.tolist()] == path
     assert blocks[-1].after == total[-1, -1]
-    turned, other = dtw.dtw(plain_costs(s, t), ties="student")
+    turned, other = cheapest_path.dtw(plain_costs(s, t), ties="student")
     assert [tuple(p) for p in other.tolist()] == student_first(matrix(s, t))
     assert turned[-1].after == total[-1, -1]
     assert (turned[-1].s1, turned[-1].t1) == (len(s), len(t))
@@ -51,19 +51,19 @@ def test_path_equals_the_slow_twin_under_both_tie_rules(s, t):
 def test_cost_equals_tslearn_on_the_same_matrix(s, t):
     tslearn = pytest.importorskip("tslearn.metrics")
     _, cost = tslearn.dtw_path_from_metric(matrix(s, t), metric="precomputed")
-    assert dtw.dtw(plain_costs(s, t))[0][-1].after == pytest.approx(cost)
+    assert cheapest_path.dtw(plain_costs(s, t))[0][-1].after == pytest.approx(cost)
 
 
 def test_the_tie_rules_differ_where_costs_are_equal():
     s, t = encoding(["ab", "a", "b", "c"]), encoding(["a", "ba", "b", "c"])
     one, other = mined(s, t), mined(s, t, ties="student")
     assert one.cost.total == other.cost.total
-    assert dtw.dtw(plain_costs(["a", "b"], ["b", "a"]))[1].tolist() == [[0, 0], [1, 1]]
+    assert cheapest_path.dtw(plain_costs(["a", "b"], ["b", "a"]))[1].tolist() == [[0, 0], [1, 1]]
     # before the last pair the diagonal costs 2, each single step 1
     cost = plain_costs(["x", "x", "y"], ["x", "y", "y"])
-    assert dtw.dtw(cost)[0][-1].after == dtw.dtw(cost, ties="student")[0][-1].after == 0
+    assert cheapest_path.dtw(cost)[0][-1].after == cheapest_path.dtw(cost, ties="student")[0][-1].after == 0
     two_ways = plain_costs(["bb", "a", "bb"], ["a", "bb", "a"])
-    assert dtw.dtw(two_ways)[1].tolist() != dtw.dtw(two_ways, ties="student")[1].tolist()
+    assert cheapest_path.dtw(two_ways)[1].tolist() != cheapest_path.dtw(two_ways, ties="student")[1].tolist()
 
 
 @given(encoded_twice(), st.sampled_from(["teacher", "student"]), st.sampled_from(["clean", "released"]))

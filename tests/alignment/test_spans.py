@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctkd_core.alignment import _kernels as kernels
-from ctkd_core.alignment.reference import components_networkx
+from ctkd_core.alignment.components import component_ranges, components
+from ctkd_core.alignment.kernels import dtw as kernels
 from ctkd_core.alignment.released import sedi as released_sedi
-from ctkd_core.alignment.spans import component_ranges, components, sedi
+from ctkd_core.alignment.spans import sedi
 from ctkd_core.errors import AlignmentError
 from tests.alignment.make import SPANS, encoded_twice, encoding, of_spans, sorted_spans
+from tests.alignment.reference import components_networkx
 
 
 def array(spans):

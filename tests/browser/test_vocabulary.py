@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from ctkd_core.catalog import DEFAULT_PAIR
-from ctkd_core.encoding import load_tokenizer
+from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
+from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.vocabulary.store import cached
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]

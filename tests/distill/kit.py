@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.encoding import Tokenizer
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from tests.tiny import tiny_byte_level
 
 WORDS = ["red", "green", "blue", "cats", "flag", "year", "teacher", "student"]

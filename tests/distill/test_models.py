@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ctkd_core.distill import students, teacher
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.evaluate import Scored, bits_per_byte, complete, encode_scored, repetition
-from ctkd_core.encoding import load_tokenizer
+from ctkd_core.distill.models import students
+from ctkd_core.distill.models import teachers as teacher
 from ctkd_core.errors import RunError
+from ctkd_core.tokenizers.load import load_tokenizer
 from tests.distill.kit import llama
 from tests.tiny import tiny_byte_level, tiny_metaspace
 

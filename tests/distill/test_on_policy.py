@@ -13,8 +13,8 @@ import ctkd_core
 from ctkd_core import methods
 from ctkd_core.distill import on_policy as module
 from ctkd_core.distill import worker
+from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Lesson, Sampling, generate, on_policy, readable, without_data
-from ctkd_core.distill.teacher import LiveTeacher, align_all
 from ctkd_core.errors import AlignmentError, RunError
 from ctkd_core.losses.batch import collate
 from tests.distill.kit import llama

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
+from ctkd_core.background.processes import process_alive
 from ctkd_core.distill.records import read_records
 from ctkd_core.distill.status import read_launch
-from ctkd_core.processes import process_alive
 from tests.distill.kit import wait_for
 
 ENDED = {"finished", "failed", "cancelled", "lost"}

@@ -7,11 +7,11 @@ import torch
 
 from ctkd_core.alignment.alm import boundary_tokens
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._boundary import boundary_mask
 from ctkd_core.losses.alm import alm_loss, make_state
 from ctkd_core.losses.base import StateContext, States
 from ctkd_core.losses.batch import align_sample, collate
-from ctkd_core.losses.binarised import DIVERGENCES, EPSILON, KINDS, compare, log1m_exp
+from ctkd_core.losses.parts.binarised import DIVERGENCES, EPSILON, KINDS, compare, log1m_exp
+from ctkd_core.losses.parts.boundary import boundary_mask
 from tests.losses import twins
 from tests.losses.cases import batch_of, logits_for, pair, plain_sample, samples
 

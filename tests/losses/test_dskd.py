@@ -18,7 +18,7 @@ from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.dskd import make_state as make_projectors
 from ctkd_core.losses.dskd_eta import LogitKeepingProjectors, aligned_rows, student_ids
 from ctkd_core.losses.dskd_eta import make_state as make_keeping
-from ctkd_core.losses.matched import matched_ids
+from ctkd_core.losses.parts.matched import matched_ids
 from ctkd_core.vocabulary.head_maps import head_maps
 from tests.losses.cases import TEXTS, WIDTHS, batch_of, logits_for, pair, plain_sample, samples, states_for
 

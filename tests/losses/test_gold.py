@@ -9,7 +9,7 @@ import torch
 
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.gold import gold_loss
-from ctkd_core.losses.matched import matched_ids, one_to_one
+from ctkd_core.losses.parts.matched import matched_ids, one_to_one
 from tests.losses import twins
 from tests.losses.cases import batch_of, logits_for, plain_sample, samples
 from tests.losses.twins import sorted_l1

@@ -8,7 +8,7 @@ import torch
 
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.multilevel_ot import multilevel_ot_loss
-from ctkd_core.losses.transport import sinkhorn_plan, transport_cost
+from ctkd_core.losses.parts.transport import sinkhorn_plan, transport_cost
 from tests.losses import twins
 from tests.losses.cases import batch_of, logits_for, plain_sample, samples
 

@@ -11,8 +11,8 @@ from ctkd_core import losses, methods
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import response_rows
 from ctkd_core.losses.batch import align_sample, collate
-from ctkd_core.losses.divergences import KINDS, divergence
-from ctkd_core.same_vocabulary import vocabulary_difference
+from ctkd_core.losses.parts.divergences import KINDS, divergence
+from ctkd_core.tokenizers.same_vocabulary import vocabulary_difference
 from tests.losses import twins
 from tests.losses.cases import TEXTS, logits_for
 from tests.tiny import tiny_byte_level, tiny_metaspace

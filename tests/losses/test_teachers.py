@@ -13,7 +13,7 @@ from ctkd_core.errors import LossInputError
 from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.teachers import Guide, several
 from tests.losses.cases import TEXTS, extras, logits_for, pair
-from tests.losses.test_fused import Largest
+from tests.losses.engine.test_fused import Largest
 from tests.tiny import tiny_metaspace
 
 METHODS = ("kd", "gold", "sedi", "xtoken-pkl", "alm", "uld", "sft")

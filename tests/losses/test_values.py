@@ -9,9 +9,9 @@ import torch
 
 from ctkd_core import losses
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses._radix import sorted_l1
 from ctkd_core.losses.base import response_rows
 from ctkd_core.losses.batch import align_sample, collate
+from ctkd_core.losses.kernels.radix import sorted_l1
 from ctkd_core.losses.sedi import sedi_loss
 from ctkd_core.vocabulary.migration import migration_table
 from tests.losses import twins

@@ -8,7 +8,7 @@ import scipy.sparse
 import torch
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses.matched import best_pairs, one_to_one
+from ctkd_core.losses.parts.matched import best_pairs, one_to_one
 from ctkd_core.losses.xtoken import FLOOR, pkl_loss, top_columns
 from ctkd_core.losses.xtoken_hybrid import hkl_loss
 from tests.losses import twins
@@ -141,7 +141,7 @@ def test_chunks_change_nothing(loss, scaling):
 
 
 def test_numba_and_torch_columns_agree():
-    from ctkd_core.losses._columns import entries_of
+    from ctkd_core.losses.parts.columns import entries_of
 
     w = random_map()
     entries = entries_of(w, w.shape, "cpu", torch.float64)

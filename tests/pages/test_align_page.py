@@ -185,7 +185,7 @@ def test_a_corrupt_tokenizer_is_refused():
 
 
 def test_a_super_group_raises_the_red_banner(monkeypatch):
-    from ctkd_core import metrics
+    from ctkd_core.alignment import metrics
 
     said = metrics.Health("3.0 % of bytes in 1-1 groups; largest group 80 tokens", "bad", 0.03, 80, 0, 0)
     monkeypatch.setattr(metrics, "health", lambda alignment: said)

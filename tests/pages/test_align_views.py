@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from ctkd_core import evidence, methods
-from ctkd_core.catalog import TEXTS
-from ctkd_core.encoding import load_tokenizer
+from ctkd_core import methods
+from ctkd_core.lab import evidence
+from ctkd_core.tokenizers.load import load_tokenizer
+from ctkd_core.tokenizers.sample_texts import TEXTS
 from tests.pages.app import chips, figures, opened, texts
 
 pytestmark = pytest.mark.real
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture(autouse=True)
 def own_answers(tmp_path, monkeypatch):
     """What models said in other tests or runs isn't seen here."""
-    from ctkd_core.jobs import Job
+    from ctkd_core.background.jobs import Job
 
     asked = evidence.job
 
@@ -185,7 +186,7 @@ def test_disagreements_show_where_tokens_end():
 
 
 def test_cut_characters_are_written_as_on_the_command_line():
-    from ctkd_core.commands.display import visible_bytes
+    from ctkd_core.cli.display import visible_bytes
 
     data = chips(opened("align"))
     shown = "".join(t[2] for g in data["groups"] for t in g["t"])

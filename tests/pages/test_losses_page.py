@@ -9,10 +9,12 @@ import time
 
 import pytest
 
-from ctkd_core import catalog, loss_lab
-from ctkd_core.encoding import load_tokenizer
-from ctkd_core.loss_lab import Choice, Question
-from ctkd_core.processes import process_alive
+from ctkd_core import files
+from ctkd_core.background.processes import process_alive
+from ctkd_core.lab import question as loss_lab
+from ctkd_core.lab.question import Choice, Question
+from ctkd_core.tokenizers import catalog
+from ctkd_core.tokenizers.load import load_tokenizer
 from tests.pages.app import figures, opened, texts
 
 LIMIT = 2 * 2**20
@@ -23,7 +25,7 @@ pytestmark = real
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A home of the test's own; conversions are those of the shared one. Jobs end with the test."""
-    shared = catalog.cache_dir()
+    shared = files.cache_dir()
     (tmp_path / "cache").mkdir()
     for name in ("models", "tokenizers", "hashes", "checks", "maps"):
         if (shared / name).is_dir():

@@ -127,7 +127,7 @@ def test_chat_templates_side_by_side(tmp_path_factory, small):
 
 
 def test_an_endless_template_does_not_hang_the_page(tmp_path_factory, small, monkeypatch):
-    from ctkd_core import chat_templates
+    from ctkd_core.tokenizers import chat_templates
 
     limit = chat_templates.render.__defaults__
     monkeypatch.setattr(chat_templates.render, "__defaults__", (1.0,))

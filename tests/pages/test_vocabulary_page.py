@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from ctkd_core.encoding import load_tokenizer
-from ctkd_core.processes import process_alive
+from ctkd_core.background.processes import process_alive
+from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.vocabulary import build as builds
 from tests.pages.app import figures, opened, texts
 from tests.tiny import tiny_byte_level, tiny_metaspace

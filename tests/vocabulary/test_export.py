@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from scipy.sparse import csr_matrix
 
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import ProjectionError
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import project
 from ctkd_core.vocabulary.export import LAYOUTS, dense, export
 from tests.tiny import tiny_byte_level

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import ProjectionError
+from ctkd_core.tokenizers.canonical import canonical_table
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, project
-from ctkd_core.vocabulary.canonical import canonical_table
 from ctkd_core.vocabulary.classes import CLASSES
 from ctkd_core.vocabulary.overlap import overlap
 from tests.tiny import tiny_byte_level, tiny_metaspace

@@ -10,8 +10,8 @@ from rapidfuzz.distance import Levenshtein
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import ProjectionError
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, project
 from ctkd_core.vocabulary.exact import ids_by_bytes
 from ctkd_core.vocabulary.nearest import nearest

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary import REASONS, project
 from ctkd_core.vocabulary import entries as table
-from ctkd_core.vocabulary import released_pieces as released
+from ctkd_core.vocabulary.cuts import weigh
 from ctkd_core.vocabulary.partition import partition
-from ctkd_core.vocabulary.pieces import weigh
 from ctkd_core.vocabulary.projection import EXACT, PIECES, REVERSE, SCALE, SIMILAR
+from ctkd_core.vocabulary.released import pieces as released
 from ctkd_core.vocabulary.special_similarity import jaccard, name_words, similarities, similarity
 from tests.tiny import tiny_byte_level, tiny_metaspace
 from tests.vocabulary.test_matches import byte_level

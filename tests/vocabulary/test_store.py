@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctkd_core.encoding import Tokenizer
 from ctkd_core.errors import ProjectionError
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import project, store
 from ctkd_core.vocabulary.projection import REASONS, Projection
 from tests.tiny import tiny_byte_level, tiny_metaspace

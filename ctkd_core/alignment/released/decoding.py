@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from ctkd_core.encoding import Encoding
+from ctkd_core.tokenizers.encoding import Encoding
 
 MARK = "\ufffd"
 

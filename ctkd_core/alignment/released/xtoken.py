@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.dynamic import flag_notes
+from ctkd_core.alignment.components import coverage_notes
+from ctkd_core.alignment.notes import flag_notes
 from ctkd_core.alignment.repair import repaired
-from ctkd_core.alignment.spans import coverage_notes
 from ctkd_core.alignment.spellings import MAX_SPAN, Spellings, agreement, span_pairs
-from ctkd_core.encoding import Encoding
-from ctkd_core.token_bytes import byte_alphabet
+from ctkd_core.tokenizers.encoding import Encoding
+from ctkd_core.tokenizers.token_bytes import byte_alphabet
 
 # Spellings that the program writes as the characters they stand for: Latin letters read as Latin-1, the rest as a
 # byte-level vocabulary spells them. One entry of its table stands for more than it spells.

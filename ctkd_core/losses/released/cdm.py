@@ -23,11 +23,11 @@ from ctkd_core.alignment.released.cdm import alignment_lists, merge_groups
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import LossOutput
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.vocabulary import released_contextual as contextual
+from ctkd_core.vocabulary.released import contextual
 
 if TYPE_CHECKING:
-    from ctkd_core.encoding import Tokenizer
     from ctkd_core.losses.cdm import Settings
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 # Logit of a slot without a partner, on both sides.
 NOTHING = -10000.0
@@ -155,7 +155,7 @@ def _answer_pairs(batch: AlignedBatch, b: int) -> tuple[NDArray[np.int32], tuple
 
 def _static(projection: Any, student: Tokenizer, teacher: Tokenizer, widths: tuple[int, int]) -> NDArray[np.int64]:
     """int64 [Vt]: student id of each teacher id, 0 for none, from equal vocabulary strings or a given map."""
-    from ctkd_core.losses.matched import _by_string, one_to_one
+    from ctkd_core.losses.parts.matched import _by_string, one_to_one
 
     pairs = (
         _by_string(student, teacher) if projection is None else one_to_one(getattr(projection, "matrix", projection))

@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ctkd_core.losses._mined_rows import facing_rows
 from ctkd_core.losses.base import LossOutput, Rows, per_group, response_rows
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.parts.mined_rows import facing_rows
 
 ONE_HOT, NOTHING = 100.0, -100_000.0  # DSKD's logits of the next token and of everything else
 

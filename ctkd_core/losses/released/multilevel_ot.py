@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ctkd_core.losses.base import LossOutput
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.losses.transport import sinkhorn_plan
+from ctkd_core.losses.parts.transport import sinkhorn_plan
 
 if TYPE_CHECKING:
     from ctkd_core.losses.multilevel_ot import Settings

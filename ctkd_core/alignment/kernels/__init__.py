@@ -1,0 +1,1 @@
+"""Compiled loops of the aligners; an obvious twin of each lies with the tests."""

@@ -1,0 +1,40 @@
+"""`ctkd losses`: the methods that train, with the options of their losses."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ctkd_core import methods
+from ctkd_core.cli.common import Answer
+from ctkd_core.cli.display import table
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """`ctkd losses` has no flags of its own."""
+
+
+def run(args: argparse.Namespace) -> Answer:  # noqa: ARG001
+    """Rows of the methods table that have a loss."""
+    rows = methods.training()
+    return Answer(lambda: [_row(row) for row in rows], lambda: _text(rows))
+
+
+def _row(row: methods.Method) -> dict[str, Any]:
+    full = row.to_dict()
+    keys = ("name", "title", "paper", "url", "formula", "cannot_see", "needs", "variants", "variant_note")
+    return {key: full[key] for key in keys} | {"options": full["loss_options"]}
+
+
+def _text(rows: list[methods.Method]) -> str:
+    return table(
+        ["loss", "option", "default", "takes", "meaning"],
+        [
+            [row.name if i == 0 else "", *cells]
+            for row in rows
+            for i, cells in enumerate(
+                [[o.name, str(o.default), o.expected(), o.help] for o in row.loss_options]
+                or [["-", "-", "-", "no options"]]
+            )
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Students and teachers: where their weights come from and how they are made."""

@@ -1,0 +1,258 @@
+"""The teacher: the bundled model, converted once, or any causal language model from a folder or hub id.
+
+The bundled file is a quantised GGUF, which transformers reads in a quarter of a minute and then refuses to save
+("quantized with gguf"). So its weights move into the same architecture without that mark and are kept as safetensors,
+which opens in a blink. Only safetensors are read from elsewhere: pickled weights can run code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.errors import CtkdError, RunError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ctkd_core.losses.batch import AlignedSample
+    from ctkd_core.tokenizers.encoding import Encoding
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+Progress = Callable[[float, str], None]  # share done 0..1, what is being done
+BUNDLED = "smollm2"
+
+
+@dataclass(frozen=True, eq=False)
+class LiveTeacher:
+    """A teacher while a run trains: its tokenizer, its frozen model (None: it isn't asked), and how it is asked."""
+
+    tokenizer: Tokenizer
+    model: PreTrainedModel | None
+    method: str
+    variant: str = "clean"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    align_options: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    name: str = ""
+
+
+def align_all(
+    teachers: Sequence[LiveTeacher],
+    student: Tokenizer,
+    prompt: str,
+    completion: str,
+    max_length: int,
+    student_response: Encoding | None = None,
+    ended: bool = True,
+) -> tuple[AlignedSample, ...]:
+    """One text aligned with every teacher by its own method; the student's side is the same in all of them."""
+    from ctkd_core.losses.batch import align_sample
+
+    return tuple(
+        align_sample(
+            prompt,
+            completion,
+            student,
+            teacher.tokenizer,
+            teacher.method,
+            max_length,
+            variant=teacher.variant,
+            student_response=student_response,
+            ended=ended,
+            **teacher.align_options,
+        )
+        for teacher in teachers
+    )
+
+
+def live_teachers(
+    config: RunConfig, tokenizer: Tokenizer, model: PreTrainedModel | None, device: str = "cpu"
+) -> list[LiveTeacher]:
+    """The run's teacher (already loaded) and the further ones; models from one source are loaded once.
+
+    Raises RunError where one can't be loaded or doesn't fit its tokenizer.
+    """
+    from ctkd_core.distill.further import further_teachers
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    first = LiveTeacher(
+        tokenizer,
+        model if config.needs_teacher else None,
+        config.method,
+        config.variant,
+        config.method_options,
+        config.align_options,
+        config.teacher_weight,
+        config.teacher,
+    )
+    found, loaded = [first], {teacher_source(config): model}
+    for entry in further_teachers(config.teachers):
+        source = weights_source(entry.teacher, entry.teacher_path)
+        if loaded.get(source) is None:
+            loaded[source] = load_frozen(source, device)
+        own = load_tokenizer(entry.teacher)
+        check_width(loaded[source], own)
+        taken = {t.name for t in found}
+        name = entry.name or entry.teacher
+        name = next(n for n in (name, *(f"{name}-{k}" for k in range(2, 99))) if n not in taken)
+        found.append(
+            LiveTeacher(
+                own,
+                loaded[source],
+                entry.method,
+                entry.variant,
+                entry.method_options,
+                entry.align_options,
+                entry.weight,
+                name,
+            )
+        )
+    return found
+
+
+def check_width(model: PreTrainedModel | None, tokenizer: Tokenizer) -> None:
+    """Raise RunError where a teacher has fewer embedding rows than its tokenizer has ids."""
+    from ctkd_core.distill.models.embeddings import embedding_rows
+
+    if model is None:
+        return
+    rows = embedding_rows(model)
+    if rows < tokenizer.n_ids:
+        raise RunError(
+            f"the teacher has {rows} embedding rows but its tokenizer {tokenizer.name!r} has ids up to "
+            f"{tokenizer.n_ids - 1}: it would be fed another model's ids. Name the tokenizer that belongs to it."
+        )
+
+
+def prepare(progress: Progress | None = None) -> Path:
+    """The bundled teacher's folder (config.json, model.safetensors), converted on first use.
+
+    Converting takes about 20 s and 0.8 GB of memory and runs in this process; several processes wait for one another.
+    Raises CtkdError when the package is missing, its hash is wrong or the disk is full.
+    """
+    from filelock import FileLock
+
+    from ctkd_core.tokenizers import assets
+
+    report = progress or (lambda _share, _text: None)
+    folder = prepared_folder()
+    if is_prepared(folder):
+        report(1.0, "The teacher is ready.")
+        return folder
+    report(0.02, "Checking the teacher's file.")
+    source = assets.teacher_gguf()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        if not is_prepared(folder):
+            _require_room(folder.parent, 700_000_000)
+            _convert(source, folder, report)
+    report(1.0, "The teacher is ready.")
+    return folder
+
+
+def prepared_folder() -> Path:
+    """Where the converted bundled teacher is kept; named by the hash of its source."""
+    from ctkd_core import files
+    from ctkd_core.tokenizers import assets
+
+    return files.cache_dir() / "models" / f"smollm2-135m-instruct-{assets.TEACHER_SHA256[:8]}"
+
+
+def is_prepared(folder: Path | None = None) -> bool:
+    """Whether the bundled teacher was converted already."""
+    folder = folder or prepared_folder()
+    return (folder / "model.safetensors").is_file() and (folder / "config.json").is_file()
+
+
+def teacher_source(config: RunConfig) -> str:
+    """ "bundled", or the folder or hub id that the teacher's weights come from."""
+    return weights_source(config.teacher, config.teacher_path)
+
+
+def weights_source(tokenizer: str, path: str) -> str:
+    """ "bundled", or where the weights come from that belong to this tokenizer; `path`, if given, says it."""
+    if path:
+        return path
+    return "bundled" if tokenizer == BUNDLED else tokenizer
+
+
+def load_teacher(config: RunConfig, device: str = "cpu", dtype: Any = None) -> PreTrainedModel:
+    """The frozen teacher of a run, in evaluation mode on `device`.
+
+    `dtype`: torch dtype of its weights, default float32. Raises RunError when there's no such model.
+    """
+    return load_frozen(teacher_source(config), device, dtype)
+
+
+def load_frozen(source: str, device: str = "cpu", dtype: Any = None) -> PreTrainedModel:
+    """The frozen model behind "bundled", a folder or hub id."""
+    model = load_model(prepare() if source == "bundled" else source, dtype, role="teacher")
+    model.requires_grad_(False)
+    return model.eval().to(device)
+
+
+def load_model(source: str | Path, dtype: Any = None, role: str = "model") -> PreTrainedModel:
+    """A causal language model from a folder or hub id; safetensors only, no code from the source.
+
+    Raises RunError that names the source and what to do.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            str(source),
+            dtype=dtype or torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=Path(source).is_dir(),
+        )
+    except (OSError, ValueError, ImportError, KeyError) as fault:
+        reason = str(fault).strip().split("\n")[0][:300]
+        raise RunError(
+            f"the {role} {str(source)!r} can't be loaded: {reason} Give a folder or hub id of a causal language "
+            "model with safetensors weights; without a network only folders and the bundled teacher work."
+        ) from fault
+
+
+def _convert(source: Path, folder: Path, report: Progress) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    report(0.05, "Reading the quantised weights (about 15 s).")
+    quantised = AutoModelForCausalLM.from_pretrained(
+        str(source.parent), gguf_file=source.name, dtype=torch.float32, local_files_only=True
+    )
+    report(0.75, "Building the same model without quantisation.")
+    settings = quantised.config.to_dict()
+    settings.pop("quantization_config", None)
+    settings.pop("_name_or_path", None)
+    model = AutoModelForCausalLM.from_config(type(quantised.config).from_dict(settings), dtype=torch.float32)
+    model.load_state_dict(quantised.state_dict())
+    report(0.85, "Writing safetensors.")
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        model.save_pretrained(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+    except OSError as fault:
+        raise CtkdError(
+            f"the teacher can't be kept at {str(folder)!r}: {fault}; free some space or set CTKD_HOME."
+        ) from fault
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _require_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CtkdError(
+            f"the converted teacher needs {needed / 1e6:.0f} MB at {str(folder)!r}, but {free / 1e6:.0f} MB are free; "
+            "free some space or point CTKD_HOME elsewhere."
+        )

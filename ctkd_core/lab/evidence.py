@@ -1,0 +1,168 @@
+"""What models say of one text: entropies and top candidates of teacher and student, computed apart and kept.
+
+Pages and the command line must not import torch, so a process of its own (`evidence_worker`) runs the models and writes
+safetensors; this file only starts it, waits for it and reads what it left. Models at hand offline are the bundled
+teacher and, as student, its transplanted twin: the same body under the student's tokenizer, untrained.
+
+Row convention: row i is what a model says after it has read token i, so its prediction of token i + 1. CDM pairs the
+string of token i with exactly this row (docs/methods/cdm.md); the first token's own prediction isn't part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core import files
+from ctkd_core.background.jobs import Job
+from ctkd_core.errors import CtkdError
+from ctkd_core.tokenizers import assets, catalog
+
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+WORKER = "ctkd_core.lab.evidence_worker"
+FILE = "evidence.safetensors"
+TEACHER = "smollm2"  # the only tokenizer whose model comes along
+TOP_K = 100  # candidates kept of each row: CDM's and SeDi's K
+MAX_TOKENS = 4096  # of either side: half a minute on two cores
+MAX_CHARACTERS = 40_000  # a quick look before anything is encoded
+VERSION = 1  # of the file; another one is computed anew
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Rows of both models on one text, one for each token (without special tokens); natural logarithms.
+
+    teacher_entropy, student_entropy            float32 [n] in nats, of the whole distribution after token i
+    *_top_ids int32 [n, K], *_top_logprobs float32 [n, K]  candidates for token i + 1, most likely first
+    teacher_space_probability                   float32 [nT], that what follows begins a new word (ALM's chunking)
+    """
+
+    teacher_entropy: NDArray[np.float32]
+    student_entropy: NDArray[np.float32]
+    teacher_top_ids: NDArray[np.int32]
+    teacher_top_logprobs: NDArray[np.float32]
+    student_top_ids: NDArray[np.int32]
+    student_top_logprobs: NDArray[np.float32]
+    teacher_space_probability: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
+
+
+ARRAYS = tuple(f.name for f in fields(Evidence) if f.name != "notes")
+
+
+def evidence(
+    text: str,
+    student: Tokenizer,
+    teacher: Tokenizer,
+    progress: Callable[[float, str], None] | None = None,
+    seconds: float = 600.0,
+) -> Evidence:
+    """What the models say of `text`: from the cache, else computed in a process of its own, for which this waits.
+
+    Raises CtkdError when no model of the teacher is at hand, when the text is empty or too long, when the process
+    fails, and after `seconds`.
+    """
+    found = cached(text, student, teacher)
+    if found is not None:
+        return found
+    started = start(text, student, teacher)
+    status = started.wait(seconds, progress)
+    if not status.ended:
+        started.cancel()
+        raise CtkdError(f"the models did not answer within {seconds:.0f} s; take a shorter text.")
+    found = cached(text, student, teacher)
+    if found is None:
+        raise CtkdError(status.sentence)
+    return found
+
+
+def problem(text: str, teacher: Tokenizer) -> str:
+    """Why the models can't be asked about this, as a sentence; "" when they can."""
+    if teacher.source != catalog.TOKENIZERS[TEACHER].source:
+        return (
+            f"no model of {teacher.name!r} is at hand: only that of {TEACHER!r} comes along. Choose {TEACHER} as the "
+            "teacher."
+        )
+    if not text:
+        return "the text is empty; there is nothing to ask the models about."
+    if len(text) > MAX_CHARACTERS:
+        return (
+            f"the models are asked about at most {MAX_CHARACTERS:,} characters; this text has {len(text):,}. Take a "
+            "shorter one."
+        )
+    return ""
+
+
+def job(text: str, student: Tokenizer, teacher: Tokenizer) -> Job:
+    """The job that answers for this text and pair, started or not."""
+    asked = json.dumps(
+        [VERSION, TOP_K, assets.TEACHER_SHA256, student.fingerprint, teacher.fingerprint, text], ensure_ascii=True
+    )
+    key = hashlib.sha256(asked.encode()).hexdigest()[:32]
+    return Job(files.cache_dir() / "evidence" / key)
+
+
+def start(text: str, student: Tokenizer, teacher: Tokenizer) -> Job:
+    """Ask the models in the background, or join the process that is asking them the same.
+
+    Raises CtkdError with the sentence of `problem`, and for a tokenizer that another process couldn't load again.
+    """
+    if said := problem(text, teacher):
+        raise CtkdError(said)
+    found = job(text, student, teacher)
+    sides = {"student": student, "teacher": teacher}
+    order = {side: {"source": _source(t), "fingerprint": t.fingerprint} for side, t in sides.items()}
+    found.start(WORKER, order | {"text": text})
+    return found
+
+
+def cached(text: str, student: Tokenizer, teacher: Tokenizer) -> Evidence | None:
+    """What the models said of this text before, None when nobody asked or the file is damaged."""
+    if problem(text, teacher):
+        return None
+    return read(job(text, student, teacher).folder / FILE)
+
+
+def _source(tokenizer: Tokenizer) -> str:
+    """What another process has to load to get this tokenizer."""
+    for name, row in catalog.TOKENIZERS.items():
+        if row.source == tokenizer.source:
+            return name
+    source = tokenizer.source.removeprefix("hub: ")
+    if source != tokenizer.source or (source and Path(source).exists()):
+        return source
+    raise CtkdError(f"tokenizer {tokenizer.name!r} has no file that another process could load; save it, then load it.")
+
+
+def write(path: Path, found: Evidence) -> None:
+    """Write the arrays and notes as safetensors, whole or not at all. Raises OSError."""
+    from safetensors.numpy import save
+
+    data = save({name: getattr(found, name) for name in ARRAYS}, {"notes": json.dumps(found.notes)})
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def read(path: Path) -> Evidence | None:
+    """The evidence in a file, None when there is none or it isn't what `write` leaves."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays: dict[str, Any] = {name: file.get_tensor(name) for name in ARRAYS}
+            notes = json.loads((file.metadata() or {}).get("notes", "[]"))
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return None
+    return Evidence(**arrays, notes=tuple(map(str, notes)))

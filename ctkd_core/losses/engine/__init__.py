@@ -1,0 +1,1 @@
+"""The engine under every loss: rows in chunks, buffers, gradients, fused heads."""

@@ -1,0 +1,80 @@
+"""Two numbers of each row: log-probability of one token, and of all tokens that begin a new word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ctkd_core.alignment.alm import boundary_tokens
+from ctkd_core.losses.engine.engine import Buffers, Chunk, rows_per_chunk, softmax
+
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+# A token of zero probability would give a logarithm of minus infinity.
+TINY = 1e-30
+
+
+@lru_cache(maxsize=16)
+def _starts(tokenizer: Tokenizer) -> Tensor:
+    return torch.from_numpy(boundary_tokens(tokenizer))
+
+
+def boundary_mask(tokenizer: Tokenizer, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """[V] 1 for boundary tokens, 0 for others and for padding columns."""
+    starts = _starts(tokenizer)[:width].to(device=device, dtype=dtype)
+    return torch.nn.functional.pad(starts, (0, max(0, width - len(starts))))
+
+
+def read_rows(
+    logits: Tensor, rows: Tensor, targets: Tensor, mask: Tensor | None, dtype: torch.dtype, chunk_rows: int | None
+) -> tuple[Tensor, Tensor]:
+    """[n], [n]: log p(target) and log of the probability of the masked tokens (0 without a mask), no gradient.
+
+    rows, targets int64 [n]; logits [..., V].
+    """
+    buffers = Buffers(logits.device, dtype)
+    token = torch.empty(len(rows), dtype=dtype, device=logits.device)
+    boundary = torch.zeros_like(token)
+    step = rows_per_chunk(logits.shape[-1], logits.device, chunk_rows)
+    for begin in range(0, len(rows), step):
+        span = slice(begin, begin + step)
+        z = buffers.read("logits", logits, rows[span])
+        chosen = z.gather(1, targets[span, None]).squeeze(1)
+        p, normaliser = softmax(z, 1.0, buffers, "softmax")
+        token[span] = chosen - normaliser
+        if mask is not None:
+            boundary[span] = (p @ mask).clamp(min=TINY).log()
+    return token, boundary
+
+
+@dataclass(frozen=True)
+class ReadKernel:
+    """Engine kernel of known values [R, n] whose gradient reaches the rows through both numbers.
+
+    target int64 [R]; slope_token, slope_boundary [R]: d loss / d number, all factors in them; boundary [R] its log.
+    """
+
+    values: Tensor
+    target: Tensor
+    slope_token: Tensor
+    slope_boundary: Tensor
+    boundary: Tensor
+    mask: Tensor | None
+
+    def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:  # noqa: ARG002 - slopes are weighted already
+        """Values of the chunk's rows, read before; their gradient is added where one is wanted."""
+        span = chunk.rows
+        if chunk.gradient is not None:
+            p, _ = chunk.softmax()
+            token, boundary = self.slope_token[span], self.slope_boundary[span]
+            chunk.gradient.scatter_add_(1, self.target[span, None], token[:, None])
+            chunk.gradient.addcmul_(p, -(token + boundary)[:, None])
+            if self.mask is not None and bool((boundary != 0).any()):
+                inside = torch.mul(p, self.mask, out=chunk.buffers.take("inside", *p.shape))
+                chunk.gradient.addcmul_(inside, (boundary * (-self.boundary[span]).exp())[:, None])
+        return self.values[span]

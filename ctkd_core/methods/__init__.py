@@ -1,0 +1,8 @@
+"""Methods describe themselves: one row each, which the command line, pages, trainer, docs and tests read."""
+
+from __future__ import annotations
+
+from ctkd_core.methods.row import VARIANTS, Method, load
+from ctkd_core.methods.table import METHODS, aligning, get, training
+
+__all__ = ["METHODS", "VARIANTS", "Method", "aligning", "get", "load", "training"]

@@ -1,0 +1,1 @@
+"""A pair of tokenizers or models: report, advice, corpus measurements."""

@@ -1,0 +1,159 @@
+"""The report on a pair of tokenizers: what their vocabularies share, how they cut texts, what to train with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ctkd_core.pair.advice import Advice, advise
+from ctkd_core.pair.corpus import Progress, Text, measure_domains
+from ctkd_core.vocabulary.classes import CLASSES, audit, token_classes
+from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
+
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+UNMATCHED_SHOWN = 12  # tokens of a class that are named
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """Everything `ctkd pair` says; all fields are plain data but `advice`.
+
+    vocabulary      sizes, overlap counted three ways, class audits of both sides, examples of what isn't shared
+    corpus          metrics by domain, see `corpus.measure`
+    special_tokens  one dict a role, see `special_tokens.compare`
+    """
+
+    student: str
+    teacher: str
+    method: str
+    vocabulary: dict[str, Any]
+    corpus: dict[str, dict[str, Any]]
+    special_tokens: list[dict[str, Any]]
+    advice: Advice
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, the shape of `ctkd pair --json`."""
+        return {
+            "student": self.student,
+            "teacher": self.teacher,
+            "method": self.method,
+            "vocabulary": self.vocabulary,
+            "corpus": self.corpus,
+            "special_tokens": self.special_tokens,
+            "advice": self.advice.to_dict(),
+        }
+
+
+def pair_report(
+    student: Tokenizer,
+    teacher: Tokenizer,
+    corpus: Mapping[str, Iterable[Text]] | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+    method: str = "sedi",
+) -> PairReport:
+    """Compare two tokenizers: vocabularies, special tokens, and every domain of `corpus` (default: bundled samples).
+
+    `method` aligns the texts; `workers` and `progress` as in `corpus.measure`. Raises what that raises.
+    """
+    from ctkd_core.tokenizers.special_tokens import compare
+
+    shared = overlap(student, teacher)
+    domains = measure_domains(student, teacher, corpus, method, workers, progress)
+    special = compare(student, teacher)
+    vocabulary = vocabulary_facts(student, teacher, shared)
+    vocabulary["same_tokenizer"] = same = _same_tokenizer(student, teacher, domains)
+    facts = {
+        "classes": vocabulary["classes"],
+        "teacher_classes": vocabulary["teacher_classes"],
+        "overlap": {way: shared.shares[way].smaller for way in WAYS},
+        "same_tokenizer": same,
+        "domains": domains,
+        "special_tokens": special_token_warnings(student, teacher),
+    }
+    return PairReport(student.name, teacher.name, method, vocabulary, domains, special, advise(facts))
+
+
+def vocabulary_facts(student: Tokenizer, teacher: Tokenizer, shared: Overlap | None = None) -> dict[str, Any]:
+    """Sizes, overlap and class audits of two vocabularies as plain data.
+
+    exact is the number of shared raw strings; a class is matched by canonical form. `student_ids` counts ids up to the
+    largest, `student_empty_ids` those among them without a token; a model's logits may be wider still.
+    """
+    shared = shared or overlap(student, teacher)
+    return {
+        "student_size": shared.student_size,
+        "teacher_size": shared.teacher_size,
+        "student_ids": student.n_ids,
+        "teacher_ids": teacher.n_ids,
+        "student_empty_ids": student.n_ids - shared.student_size,
+        "teacher_empty_ids": teacher.n_ids - shared.teacher_size,
+        "exact": shared.raw,
+        "canonical": shared.canonical,
+        "bytes": shared.bytes,
+        "shares": {
+            {"raw": "exact"}.get(way, way): {
+                "student": shared.shares[way].student,
+                "teacher": shared.shares[way].teacher,
+                "smaller": shared.shares[way].smaller,
+            }
+            for way in WAYS
+        },
+        "classes": audit(student, shared.student_matched["canonical"]),
+        "teacher_classes": audit(teacher, shared.teacher_matched["canonical"]),
+        "unmatched": unmatched_examples(student, shared),
+    }
+
+
+def unmatched_examples(student: Tokenizer, shared: Overlap, shown: int = UNMATCHED_SHOWN) -> dict[str, list[str]]:
+    """For every class with student tokens that the teacher lacks, the first `shown` of them by id, as text."""
+    codes, lost = token_classes(student), ~shared.student_matched["canonical"]
+    table = student.all_token_bytes()
+    found = {}
+    for code, name in enumerate(CLASSES):
+        ids = np.flatnonzero((codes == code) & lost)[:shown]
+        if len(ids):
+            found[name] = [table[i].decode("utf-8", "backslashreplace") for i in ids.tolist()]
+    return found
+
+
+def special_token_warnings(student: Tokenizer, teacher: Tokenizer) -> list[str]:
+    """Sentences about roles that one side lacks and about BOS that only one side puts before a text."""
+    names = {"bos_id": "a BOS", "eos_id": "an EOS"}
+    found = []
+    for attribute, name in names.items():
+        has = [getattr(side, attribute) is not None for side in (student, teacher)]
+        if has[0] != has[1]:
+            sides = _titles(student, teacher)
+            with_role, without = sides if has[0] else sides[::-1]
+            found.append(f"{with_role} has {name} token and {without} has none; leave it out of what is compared.")
+    if student.begins_with_bos != teacher.begins_with_bos:
+        first = _titles(student, teacher)[0 if student.begins_with_bos else 1]
+        found.append(f"Only {first} puts BOS before a text: rows of logits are shifted by one against the other side.")
+    return found
+
+
+def _titles(student: Tokenizer, teacher: Tokenizer) -> tuple[str, str]:
+    """Names of both sides; told apart where they are the same."""
+    if student.name != teacher.name:
+        return student.name, teacher.name
+    return f"the student's {student.name}", f"the teacher's {teacher.name}"
+
+
+def _same_tokenizer(student: Tokenizer, teacher: Tokenizer, domains: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether both are one tokenizer: equal files, or equal ids for equal tokens and equal cuts of every text seen."""
+    if student is teacher:
+        return True
+    if student.n_ids != teacher.n_ids or any(student.token(i) != teacher.token(i) for i in range(student.n_ids)):
+        return False
+    if student.fingerprint == teacher.fingerprint:
+        return True
+    tokens = [
+        (row["student_tokens_1_1"], row["teacher_tokens_1_1"]) for row in domains.values() if row["student_tokens"]
+    ]
+    return bool(tokens) and all(a == b == 1 for a, b in tokens)

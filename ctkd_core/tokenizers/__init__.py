@@ -1,0 +1,1 @@
+"""Tokenizers: where they come from, what they are made of, and exact encodings."""

@@ -1,0 +1,28 @@
+"""The child process: `python -m ctkd_core.tokenizers.child_main TASK PATHS`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctkd_core.tokenizers import checks
+from ctkd_core.tokenizers.conversion import CONVERTERS
+
+if TYPE_CHECKING:
+    pass
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The child: convert one file, try one file, or compare AutoTokenizer with a tokenizer.json."""
+    what, *paths = arguments
+    if what in CONVERTERS:
+        CONVERTERS[what](Path(paths[0]), Path(paths[1]))
+    else:
+        sys.stdout.write(json.dumps(checks.CHILD_TASKS[what](Path(paths[0]))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,179 @@
+"""What a tokenizer.json and its configuration say: kind, roles of tokens, chat template, notes for the user."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ctkd_core.tokenizers.token_bytes import SPACE_MARK
+
+if TYPE_CHECKING:
+    import tokenizers
+
+    from ctkd_core.tokenizers.encoding import Encoding
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+# Where no configuration names a role, the first of these names that the vocabulary has as a special token.
+_USUAL = {
+    "bos": ("<s>", "<bos>", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>", "[CLS]"),
+    "eos": (
+        "</s>",
+        "<eos>",
+        "<|im_end|>",
+        "<|end_of_text|>",
+        "<｜end▁of▁sentence｜>",
+        "<|endoftext|>",
+        "[SEP]",
+    ),
+    "pad": ("<pad>", "[PAD]", "<|pad|>", "<｜▁pad▁｜>", "<|finetune_right_pad_id|>", "<|endoftext|>"),
+}
+
+
+def spec_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """tokenizer.json without its vocabulary and merges; `added_tokens` is always a list."""
+    model = {k: v for k, v in document["model"].items() if k not in {"vocab", "merges"}}
+    spec = {k: v for k, v in document.items() if k != "model"} | {"model": model}
+    return spec | {"added_tokens": list(document.get("added_tokens") or ())}
+
+
+def with_true_ids(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> dict[str, Any]:
+    """`spec` with the ids that the library gave the added tokens: it renumbers those that leave holes or clash."""
+    tokens = [t | {"id": backend.token_to_id(t["content"])} for t in spec["added_tokens"]]
+    return spec | {"added_tokens": [t for t in tokens if t["id"] is not None]}
+
+
+def parts(node: Any) -> list[dict[str, Any]]:
+    """Every component of a normalizer, pre-tokenizer or decoder, sequences flattened."""
+    if not isinstance(node, dict):
+        return []
+    inner = next((node[k] for k in ("normalizers", "pretokenizers", "decoders", "processors") if k in node), None)
+    return [node] if inner is None else [p for child in inner for p in parts(child)]
+
+
+def kind_of(spec: Mapping[str, Any]) -> str:
+    """One of `token_bytes.KINDS`."""
+    model = spec["model"].get("type")
+    decoders = {p["type"] for p in parts(spec.get("decoder"))}
+    before = {p["type"] for p in parts(spec.get("pre_tokenizer"))}
+    if model == "WordPiece":
+        return "wordpiece"
+    if (
+        "ByteLevel" in decoders
+        or "ByteLevel" in before
+        or "ByteLevel" in {p["type"] for p in parts(spec.get("normalizer"))}
+    ):
+        return "byte-level"
+    marked = SPACE_MARK in json.dumps([spec.get("normalizer"), spec.get("decoder")], ensure_ascii=False)
+    if marked or "Metaspace" in decoders | before or model == "Unigram" or spec["model"].get("byte_fallback"):
+        return "sentencepiece"
+    return "other"
+
+
+def strip_end_of_word(table: list[bytes], spec: Mapping[str, Any]) -> list[bytes]:
+    """CLIP-like vocabularies mark a word's last piece ("cat</w>"); the mark isn't part of the text."""
+    suffix = (spec["model"].get("end_of_word_suffix") or "").encode()
+    return [t.removesuffix(suffix) for t in table] if suffix else table
+
+
+def role_ids(
+    backend: tokenizers.Tokenizer, spec: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, int | None]:
+    """bos_id, eos_id and pad_id, from the configuration, else the usual names; unk_id, from the model."""
+    special = {t["content"]: t["id"] for t in spec["added_tokens"] if t.get("special")}
+    # Configurations name an unknown token even where the model can spell every byte: only the model's own counts.
+    model = spec["model"]
+    unk = backend.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+    roles: dict[str, int | None] = {"unk_id": unk}
+    for role, usual in _USUAL.items():
+        named = config.get(f"{role}_token")
+        if isinstance(named, dict):
+            named = named.get("content")
+        index = backend.token_to_id(named) if isinstance(named, str) else None
+        if index is None and f"{role}_token" not in config:
+            index = next((special[name] for name in usual if name in special), None)
+        roles[f"{role}_id"] = index
+    return roles
+
+
+def chat_template(config: Mapping[str, Any]) -> str | None:
+    """The default chat template of a tokenizer_config.json."""
+    template = config.get("chat_template")
+    if isinstance(template, list):  # several named ones
+        template = next((t.get("template") for t in template if t.get("name") == "default"), None)
+    return template if isinstance(template, str) else None
+
+
+def render_chat(
+    template: str, messages: Sequence[Mapping[str, str]], names: Mapping[str, str], generation_prompt: bool
+) -> str:
+    """`messages` through a Jinja chat template, in a process with limits because templates come from strangers."""
+    from ctkd_core.tokenizers.template_sandbox import in_child
+
+    values = {"messages": [dict(m) for m in messages], "add_generation_prompt": generation_prompt}
+    return in_child(template, [values], names)[0]
+
+
+def encoding_notes(tokenizer: Tokenizer, encoding: Encoding, data: bytes) -> tuple[str, ...]:
+    """What a user must know about one encoding, as sentences."""
+    notes = []
+    unknown = int(np.count_nonzero(encoding.ids == tokenizer.unk_id)) if tokenizer.unk_id is not None else 0
+    if unknown:
+        notes.append(
+            f"{tokenizer.name} has no token for {unknown} piece{'s' * (unknown > 1)} of this text and writes "
+            f"{tokenizer.token(tokenizer.unk_id or 0)} instead; what stood there is lost to the model."
+        )
+    literal = encoding.special & (encoding.spans[:, 0] < encoding.spans[:, 1])
+    if literal.any():
+        names = Counter(encoding.tokens[i] for i in np.flatnonzero(literal))
+        listed = ", ".join(list(names)[:3])
+        notes.append(
+            f"The text holds {int(literal.sum())} special token{'s' * (int(literal.sum()) > 1)} of {tokenizer.name} "
+            f"({listed}); alignments leave them out."
+        )
+    gaps = encoding.uncovered
+    if len(gaps):
+        size = int((gaps[:, 1] - gaps[:, 0]).sum())
+        bare = b"".join(data[a:b] for a, b in gaps.tolist())
+        what = "white space" if bare.isspace() else "text, because its normaliser drops or merges characters"
+        notes.append(f"{size} of {len(data)} bytes belong to no token of {tokenizer.name} ({what}).")
+    if _rewritten(encoding, data):
+        how = ", ".join(_normalisers(tokenizer.spec)) or "its vocabulary"
+        notes.append(
+            f"{tokenizer.name} rewrites this text before cutting it ({how}); spans refer to the text as given, "
+            "token bytes to the rewritten one."
+        )
+    return tuple(notes)
+
+
+def _rewritten(encoding: Encoding, data: bytes) -> bool:
+    """Whether some token spells something else than the bytes it covers (white space at its ends aside)."""
+    if b"".join(encoding.token_bytes) in (data, b" " + data):
+        return False
+    kept = (encoding.spans[:, 1] > encoding.spans[:, 0]) & ~encoding.special
+    spelled = b"".join(b for b, keep in zip(encoding.token_bytes, kept.tolist()) if keep)
+    given = b"".join(data[a:b] for a, b in encoding.spans[kept].tolist())
+    return spelled != given and b"".join(spelled.split()) != b"".join(given.split())
+
+
+def _normalisers(spec: Mapping[str, Any]) -> list[str]:
+    titles = {
+        "NFC": "NFC composition",
+        "NFKC": "NFKC compatibility forms",
+        "NFD": "NFD decomposition",
+        "NFKD": "NFKD decomposition",
+        "Lowercase": "lower case",
+        "StripAccents": "accents removed",
+        "Precompiled": "SentencePiece normalisation",
+    }
+    named = []
+    for part in parts(spec.get("normalizer")):
+        if part["type"] == "BertNormalizer":
+            named += ["lower case"] * bool(part.get("lowercase"))
+            named += ["accents removed"] * bool(part.get("strip_accents") or part.get("lowercase"))
+        elif part["type"] in titles:
+            named.append(titles[part["type"]])
+    return named

@@ -1,0 +1,186 @@
+"""Where tokenizers come from: catalog names, hub ids, folders, tokenizer.json files, uploads.
+
+Loaded tokenizers are kept, by content, and shared between threads and sessions; nothing changes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ctkd_core.errors import TokenizerError, unknown
+from ctkd_core.tokenizers import assets, catalog
+from ctkd_core.tokenizers import checks as tokenizer_checks
+from ctkd_core.tokenizers.facts import spec_of
+from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+KEPT = 12  # loaded tokenizers; one of 150k tokens takes about 100 MB
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
+
+_kept: OrderedDict[str, Tokenizer] = OrderedDict()
+_loading: dict[str, threading.Lock] = {}
+_lock = threading.Lock()  # of the two tables above
+
+
+@dataclass(frozen=True)
+class _Files:
+    """A tokenizer.json on disk with what is known about it."""
+
+    path: Path
+    name: str
+    source: str
+    licence: str = ""
+    foreign: bool = True  # not from the catalog: to be tried in a child process first
+    check: bool = False  # whether AutoTokenizer may be compared with it
+
+
+def load(source: str | Path | bytes) -> Tokenizer:
+    """See `ctkd_core.tokenizers.load.load_tokenizer`."""
+    if isinstance(source, bytes | bytearray):
+        return load_bytes(bytes(source), "uploaded tokenizer")
+    return _load_files(_locate(source))
+
+
+def load_bytes(data: bytes, name: str = "uploaded tokenizer") -> Tokenizer:
+    """See `ctkd_core.tokenizers.load.load_tokenizer_bytes`."""
+
+    def build() -> Tokenizer:
+        tokenizer_checks.check_upload(data, repr(name))
+        return _build(data, repr(name), {}, name=name, source="upload", licence="unknown")
+
+    return _once(f"bytes {name} {hashlib.sha256(data).hexdigest()}", build)
+
+
+def check(source: str | Path) -> list[str]:
+    """See `ctkd_core.tokenizers.load.tokenizer_check`."""
+    files = _locate(source)
+    return tokenizer_checks.auto_tokenizer_warnings(files.path.parent) if files.check else []
+
+
+def forget() -> None:
+    """Drop every loaded tokenizer (for tests)."""
+    with _lock:
+        _kept.clear()
+
+
+def _locate(source: str | Path) -> _Files:
+    if not isinstance(source, str | Path):
+        raise TokenizerError(
+            f"a tokenizer is named by a text or a path, not by {type(source).__name__}; give a name, or the folder "
+            "that `save_pretrained` wrote."
+        )
+    name = str(source).strip() if isinstance(source, str) else ""
+    if name in catalog.TOKENIZERS:
+        row = catalog.TOKENIZERS[name]
+        path = assets.tokenizer_folder(name) / "tokenizer.json"
+        return _Files(path, name, row.source, row.licence, foreign=False)
+    if isinstance(source, str) and not name:
+        raise TokenizerError(f"no tokenizer given; choose one of {', '.join(sorted(catalog.TOKENIZERS))}.")
+    try:
+        path = Path(name or source).expanduser()
+        is_dir, is_file = path.is_dir(), path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long for a file name, null bytes, no home folder
+        raise unknown("tokenizer", name[:80], catalog.TOKENIZERS, TokenizerError) from None
+    if is_dir:
+        return _in_folder(path)
+    if is_file:
+        return _Files(path, path.parent.name or path.stem, str(path), check=path.name == "tokenizer.json")
+    if _HUB_ID.fullmatch(name) and not name.endswith(".json"):
+        from ctkd_core.tokenizers.hub import tokenizer_files
+
+        return _Files(tokenizer_files(name), name, f"hub: {name}", "see its model card", check=True)
+    if isinstance(source, Path) or "/" in name or name.endswith(".json"):
+        raise TokenizerError(f"there's no file or folder {str(source)!r}; check the path.")
+    raise unknown("tokenizer", name, catalog.TOKENIZERS, TokenizerError)
+
+
+def _in_folder(folder: Path) -> _Files:
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        return _Files(path, folder.absolute().name, str(folder), check=True)
+    others = sorted(p.name for p in folder.iterdir())
+    hint = "give a folder with a tokenizer.json"
+    if {"tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"} & set(others):
+        hint = (
+            "it has an older format; convert it once in Python: "
+            "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+        )
+    listed = ", ".join(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
+    raise TokenizerError(f"folder {str(folder)!r} has no tokenizer.json (it has: {listed or 'nothing'}); {hint}.")
+
+
+def _load_files(files: _Files) -> Tokenizer:
+    siblings = [files.path, *(files.path.parent / name for name in _CONFIG_FILES)]
+    stamp = [(str(p), s.st_size, s.st_mtime_ns) for p in siblings if (s := _stat(p))]
+    return _once(f"file {files.name} {stamp}", lambda: _read_files(files))
+
+
+def _read_files(files: _Files) -> Tokenizer:
+    what, folder = str(files.path), files.path.parent
+    try:
+        data = files.path.read_bytes()
+    except OSError as fault:
+        raise TokenizerError(f"{what} can't be read: {fault.strerror}.") from None
+    if files.foreign:
+        tokenizer_checks.check_content(data, what)
+    check = partial(tokenizer_checks.auto_tokenizer_warnings, folder) if files.check else None
+    details = {"name": files.name, "source": files.source, "licence": files.licence, "check": check}
+    return _build(data, what, _config(folder), **details)
+
+
+def _build(data: bytes, what: str, config: dict[str, Any], **details: Any) -> Tokenizer:
+    text = tokenizer_checks.decode(data, what)
+    parsed = tokenizer_checks.document(text, what)
+    backend = tokenizer_checks.parse(text, what)
+    return Tokenizer.from_backend(backend, spec=spec_of(parsed), config=config, **details)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json, filled up from special_tokens_map.json and chat_template.jinja; {} without them."""
+    config: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as fault:
+            raise TokenizerError(f"{path} isn't valid JSON ({fault}); mend it or move it away.") from None
+        config |= value if isinstance(value, dict) else {}
+    template = folder / "chat_template.jinja"
+    if "chat_template" not in config and template.is_file():
+        config["chat_template"] = template.read_text(encoding="utf-8", errors="replace")
+    return config
+
+
+def _stat(path: Path) -> Any:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _once(key: str, build: Callable[[], Tokenizer]) -> Tokenizer:
+    """What is kept under `key`, built by the first thread that asks while the others wait."""
+    with _lock:
+        loading = _loading.setdefault(key, threading.Lock())
+    with loading:
+        with _lock:
+            if key in _kept:
+                _kept.move_to_end(key)
+                return _kept[key]
+        tokenizer = build()
+        with _lock:
+            _kept[key] = tokenizer
+            while len(_kept) > KEPT:
+                _kept.popitem(last=False)
+        return tokenizer

@@ -1,0 +1,1 @@
+"""Slips of released programs, reproduced for comparison."""

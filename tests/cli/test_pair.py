@@ -1,0 +1,95 @@
+"""`ctkd pair`: the document, the table for people, files, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ctkd_core.cli.main import main
+from ctkd_core.pair.corpus import DOMAINS
+from tests.cli.test_main import Ctkd
+
+PAIR = ["pair", "-s", "deepseek", "-t", "smollm2"]
+
+
+@pytest.fixture
+def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
+    return Ctkd(capsys)
+
+
+def test_the_bundled_samples(ctkd: Ctkd) -> None:
+    data = ctkd.json(*PAIR)
+    assert (data["student"], data["teacher"]) == ("deepseek", "smollm2")
+    assert list(data["corpus"]) == list(DOMAINS)
+    assert data["vocabulary"]["classes"]["digits_3"] == {"total": 1000, "matched": 0}, "SmolLM2 splits digits"
+    assert data["advice"]["verdict"] == "P-KL"
+    assert any("0 of 1,000" in sentence for sentence in data["advice"]["because"])
+    assert data["special_tokens"]
+
+
+def test_the_table_for_people(ctkd: Ctkd) -> None:
+    code, out, err = ctkd(*PAIR)
+    assert code == 0, err
+    assert "raw strings" in out
+    assert "digits_3                  1000       0       0  201 " in out
+    assert "verdict P-KL" in out
+    assert re.search(r"^eos +1 +<｜end▁of▁sentence｜> +2 +<\|im_end\|>", out, re.MULTILINE)
+    assert "  eos: " in out or "  bos: " in out, "notes follow the table"
+    for domain in DOMAINS:
+        assert f"\n{domain} " in out
+    assert all(line.isprintable() for line in out.splitlines()), "tokens with control characters are shown escaped"
+
+
+def test_files_are_domains(ctkd: Ctkd, tmp_path: Path) -> None:
+    prose, chat = tmp_path / "prose.txt", tmp_path / "chat.jsonl"
+    prose.write_text("One paragraph.\n\nAnother with 201.\n")
+    chat.write_text(json.dumps({"prompt": "2+2", "completion": "4"}) + "\n{}\n")
+    data = ctkd.json(*PAIR, "--corpus", str(prose), f"talk={chat}", "--corpus", f"again={prose}")
+    assert {name: row["texts"] for name, row in data["corpus"].items()} == {"prose": 2, "talk": 1, "again": 2}
+    assert data["corpus"]["talk"]["skipped"] == {"no text, prompt/completion or messages in the record": 1}
+    assert data["corpus"]["again"] == data["corpus"]["prose"]
+    _, out, err = ctkd(*PAIR, "--corpus", f"talk={chat}")
+    assert "skipped texts: talk: 1 x no text" in out
+    assert "talk: 2 texts" in err, "progress goes to stderr"
+
+
+def test_workers_change_nothing(ctkd: Ctkd, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("\n\n".join(DOMAINS["english"] * 3))
+    assert ctkd.json(*PAIR, "--corpus", str(file), "--workers", "2") == ctkd.json(*PAIR, "--corpus", str(file))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--workers", "0"], "--workers takes a whole number from 1 to 256; got 0"),
+        (["--workers", "two"], "invalid int value: 'two'"),
+        (["-m", "sft"], "method 'sft' has no alignment; choose one of"),
+        (["-m", "sedy"], "did you mean 'sedi'"),
+        (["--corpus", "none.txt"], "no corpus file 'none.txt'"),
+        (["--corpus", "{}/empty.txt"], "corpus 'empty.txt' is empty"),
+        (["--corpus", "{}/binary.txt"], "corpus 'binary.txt' is binary"),
+        (["--corpus", "{}/plain.jsonl"], "corpus 'plain.jsonl', line 1 isn't JSON"),
+        (["--corpus", "{}/fine.txt", "fine={}/binary.txt"], "names the domain 'fine' twice; tell them apart with"),
+        (["--corpus"], "expected at least one argument"),
+        (["-s", "deepsek"], "did you mean 'deepseek'"),
+    ],
+)
+def test_bad_input_is_exit_code_2(ctkd: Ctkd, tmp_path: Path, words: list[str], sentence: str) -> None:
+    for name, content in (("empty.txt", b""), ("binary.txt", b"\0\1"), ("plain.jsonl", b"x"), ("fine.txt", b"x")):
+        (tmp_path / name).write_bytes(content)
+    given = [word.replace("{}", str(tmp_path)) for word in words]
+    assert sentence in ctkd.error("pair", *given)
+
+
+def test_cheap_mistakes_are_told_before_tokenizers_load(ctkd: Ctkd) -> None:
+    message = ctkd.error("pair", "-s", "no such tokenizer", "--workers", "0")
+    assert "--workers" in message
+
+
+def test_help_names_the_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pair", "--help"]) == 0
+    assert ".jsonl" in capsys.readouterr().out

@@ -1,0 +1,78 @@
+"""The command line through the operating system: pipes, encodings, full disks, large files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ALIGN = ["align", "-s", "deepseek", "-t", "smollm2"]
+
+
+def subprocess_ctkd(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "ctkd_core", *words]
+    return subprocess.run(command, capture_output=True, cwd=ROOT, check=False, **options)
+
+
+def test_standard_input() -> None:
+    run = subprocess_ctkd(*ALIGN, "--file", "-", "--json", input="grüße 2024".encode())
+    assert run.returncode == 0
+    assert "".join(json.loads(run.stdout)["student"]["tokens"]) == "grüße 2024"
+
+
+def test_argument_that_is_not_utf8() -> None:
+    run = subprocess_ctkd(*ALIGN, "--text", os.fsdecode(b"a\xff"))
+    assert run.returncode == 2
+    assert b"byte 0xff at position 1" in run.stderr
+
+
+def test_output_of_any_locale() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    run = subprocess_ctkd(*ALIGN, "--text", "東京", env=environment)
+    assert run.returncode == 0
+    assert b"\\u6771" in run.stdout or b"<" in run.stdout
+    document = json.loads(subprocess_ctkd(*ALIGN, "--text", "東京", "--json", env=environment).stdout)
+    assert "".join(document["student"]["tokens"]).endswith("東京")
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m ctkd_core methods sedi; echo code $? >&2"
+    run = subprocess.run(["bash", "-c", f"({command}) | true"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "Traceback" not in run.stderr
+    assert "BrokenPipe" not in run.stderr
+
+
+def test_a_full_disk_is_told() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    run = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m ctkd_core methods > /dev/full"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "can't write the answer" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_one_megabyte(tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("The 12345 quick brown foxes, naïve as ever. " * 23_000, encoding="utf-8")
+    assert path.stat().st_size > 1_000_000
+    run = subprocess_ctkd(*ALIGN, "--file", str(path), "--json")
+    assert run.returncode == 0, run.stderr
+    data = json.loads(run.stdout)
+    assert data["groups"][-1][1] == len(data["student"]["ids"])
+    assert data["metrics"]["byte_coverage"] == 1
+    # A path over 200,000 x 300,000 cells is refused with a sentence, not attempted.
+    run = subprocess_ctkd(*ALIGN, "-m", "cdm", "--file", str(path), "--json")
+    assert run.returncode in {0, 2}
+    assert b"Traceback" not in run.stderr

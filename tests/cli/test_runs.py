@@ -1,0 +1,309 @@
+"""`ctkd distill` and `ctkd runs`: config from flags, exit codes, what the store's folders become on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctkd_core.cli.distill import build_config
+from ctkd_core.cli.main import build_parser, main
+from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
+from ctkd_core.distill.runs import Run, RunStore
+from ctkd_core.distill.status import RunStatus, write_status
+from ctkd_core.errors import CtkdError, PreflightError
+from tests.cli.test_main import Ctkd
+
+KEYS = {"run_id", "run_dir", "status", "steps", "method", "student", "teacher", "metrics"}
+METRICS = {"loss_first", "loss_last", "bits_per_byte_before", "bits_per_byte_after"}
+ROWS = [
+    {"kind": "eval", "step": 0, "time": 1.0, "bits_per_byte": 2.5, "teacher_bits_per_byte": 0.9},
+    {"kind": "train", "step": 1, "time": 2.0, "loss": 5.0, "terms": {"ce": 4.0, "kl": 1.0}, "tokens_per_second": 99.0},
+    {"kind": "train", "step": 2, "time": 3.0, "loss": 4.0, "terms": {"ce": 3.5, "kl": 0.5}},
+    {"kind": "eval", "step": 2, "time": 4.0, "bits_per_byte": 2.0},
+]
+
+
+@pytest.fixture
+def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
+    return Ctkd(capsys)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore(tmp_path / "runs")
+
+
+def past_run(store: RunStore, state: str = "finished", **changes: Any) -> Run:
+    """A run as a worker would have left it."""
+    run = store.create(PRESETS["quick"].replace(**changes))
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+    (run.dir / "metrics.jsonl").write_text(lines)
+    (run.dir / "log.txt").write_text("first line\nlast \x1b[31mline\n")
+    now = time.time()
+    write_status(run.dir, RunStatus(state=state, step=2, total_steps=2, created=now, started=now - 5, ended=now))
+    return run
+
+
+def config(*words: str) -> RunConfig:
+    return build_config(build_parser("distill").parse_args(list(words)))
+
+
+def test_every_run_option_has_a_flag() -> None:
+    helped = build_parser("distill").format_help()
+    flags = {"student": "-s", "teacher": "-t", "method": "-m", "student_model": "--student"}
+    for option in RUN_OPTIONS:
+        assert flags.get(option.name, "--" + option.name.replace("_", "-")) in helped
+
+
+def test_presets_and_flags() -> None:
+    assert config() == PRESETS["quick"]
+    assert config("--preset", "standard") == PRESETS["standard"]
+    changed = config("--steps", "7", "--seed", "3", "-s", "qwen", "-o", "top_k=5", "-o", "unit=char")
+    assert (changed.steps, changed.seed, changed.student) == (7, 3, "qwen")
+    assert changed.method_options["top_k"] == 5
+    assert changed.align_options["unit"] == "char"
+
+
+def test_another_method_starts_from_its_own_defaults() -> None:
+    changed = config("-m", "uld")
+    assert changed.method_options == {"ce_weight": 0.5, "temperature": 1.0, "pairing": "positional", "top_k": 0}
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml"])
+def test_config_file_and_overrides(tmp_path: Path, kind: str) -> None:
+    import yaml
+
+    path = tmp_path / f"run.{kind}"
+    data = {"method": "uld", "steps": 9, "method_options": {"temperature": 2.0}}
+    path.write_text(json.dumps(data) if kind == "json" else yaml.safe_dump(data))
+    found = config(str(path), "--steps", "11")
+    assert (found.method, found.steps, found.method_options["temperature"]) == ("uld", 11, 2.0)
+    assert config(str(path), "-o", "temperature=3").method_options["temperature"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--preset", "quik"], "did you mean 'quick'?"),
+        (["-m", "sedo"], "did you mean 'sedi'"),
+        (["-m", "gold-greedy"], "has no loss"),
+        (["--steps", "0"], "'steps' takes a whole number"),
+        (["--steps", "many"], "'steps' takes a whole number"),
+        (["-o", "topk=3"], "did you mean 'top_k'?"),
+        (["-o", "top_k=0"], "'top_k' takes a whole number"),
+        (["-m", "sft", "-o", "top_k=3"], "unknown option of method 'sft'"),
+        (["--student", "scrach"], "did you mean 'scratch'?"),
+        (["--stpes", "3"], "did you mean '--steps'"),
+        (["nothing.yaml"], "no config file 'nothing.yaml'"),
+        (["--device", "gpu"], "device 'gpu'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_configs(ctkd: Ctkd, store: RunStore, words: list[str], expected: str) -> None:
+    message = ctkd.error("distill", *words, "--runs-dir", str(store.root))
+    assert expected in message
+    assert not store.list(), "nothing was created"
+
+
+def test_config_file_that_is_no_table(ctkd: Ctkd, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    for content in ("- a list", "{: broken", "steps: [1", "!!python/object/apply:os.system ['true']"):
+        path.write_text(content)
+        assert "run.yaml" in ctkd.error("distill", str(path))
+
+
+def test_preflight_failure_is_exit_code_3(ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise PreflightError("memory: 1 GB is free, 3 GB are needed (lower batch_size).")
+
+    monkeypatch.setattr("ctkd_core.distill.checks.require", refuse)
+    assert "lower batch_size" in ctkd.error("distill", "--runs-dir", str(store.root), code=3)
+    assert not store.list()
+
+
+def test_missing_data_fails_before_anything_is_written(ctkd: Ctkd, store: RunStore) -> None:
+    message = ctkd.error("distill", "--data", "no-such.jsonl", "--runs-dir", str(store.root), code=3)
+    assert "no-such.jsonl" in message
+    assert not store.list()
+
+
+def test_distill_follows_a_run_to_its_end(ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda *args: None)
+    for state, code in (("finished", 0), ("failed", 4), ("lost", 4), ("cancelled", 130)):
+
+        def launch(self: RunStore, run: Run, state: str = state) -> Run:
+            (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+            (run.dir / "log.txt").write_text("why it ended\n")
+            write_status(run.dir, RunStatus(state=state, step=2, total_steps=2, message="said so"))
+            return run
+
+        monkeypatch.setattr(RunStore, "launch", launch)
+        data = ctkd.json("distill", "--steps", "2", "--runs-dir", str(store.root), code=code)
+        assert set(data) >= KEYS
+        assert set(data["metrics"]) >= METRICS
+        assert data["status"] == state
+        assert data["metrics"]["bits_per_byte_after"] == 2.0
+        assert Path(data["run_dir"]) == store.root / data["run_id"]
+        _, out, err = ctkd("distill", "--steps", "2", "--runs-dir", str(store.root))
+        assert "step 2/2  loss 4.0000" in err
+        assert "2.0000 bits per byte" in err
+        assert "5 -> 4" in out
+        assert ("why it ended" in err) == (code == 4)
+
+
+def test_interrupt_cancels_the_run(ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ctkd_core.cli import progress
+
+    real, calls = progress.follow, []
+
+    def follow(run: Run) -> RunStatus:
+        calls.append(run)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return real(run)
+
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda *args: None)
+    monkeypatch.setattr(RunStore, "launch", lambda self, run: run)
+    monkeypatch.setattr(progress, "follow", follow)
+    data = ctkd.json("distill", "--runs-dir", str(store.root), code=130)
+    assert data["status"] == "cancelled"
+    assert len(calls) == 2
+
+
+def test_runs_ls(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    assert ctkd.json("runs", "ls", *at) == []
+    assert "ctkd distill" in ctkd("runs", "ls", *at)[1]
+    old, new = past_run(store), past_run(store, "cancelled", method="sft")
+    rows = ctkd.json("runs", "ls", *at)
+    assert [row["run_id"] for row in rows] == sorted([old.id, new.id], reverse=True)
+    for row in rows:
+        assert row.keys() >= {"run_id", "status", "step", "method", "student", "teacher", "metrics"}
+    _, out, _ = ctkd("runs", "ls", *at)
+    assert old.id in out
+    assert "cancelled" in out
+
+
+def test_one_damaged_folder_does_not_hide_the_others(ctkd: Ctkd, store: RunStore) -> None:
+    good, bad = past_run(store), past_run(store)
+    (bad.dir / "config.json").chmod(0o644)
+    (bad.dir / "config.json").write_text("{")
+    rows = {row["run_id"]: row for row in ctkd.json("runs", "ls", "--runs-dir", str(store.root))}
+    assert rows[good.id]["status"] == "finished"
+    assert rows[bad.id]["status"] == "damaged"
+    assert "config.json" in rows[bad.id]["message"]
+
+
+def test_runs_show_and_watch(ctkd: Ctkd, store: RunStore) -> None:
+    run = past_run(store)
+    at = ["--runs-dir", str(store.root)]
+    data = ctkd.json("runs", "show", run.id, *at)
+    assert set(data) >= KEYS | {"config", "samples", "log"}
+    assert data["config"]["steps"] == PRESETS["quick"].steps
+    assert ctkd.json("runs", "show", "latest", *at)["run_id"] == run.id
+    code, out, _ = ctkd("runs", "show", run.id, *at)
+    assert code == 0
+    assert "\x1b" not in out, "a log can hold anything"
+    assert "first line" in out
+    assert ctkd.json("runs", "watch", run.id, *at)["status"] == "finished"
+
+
+def test_watching_a_failed_run_ends_with_4(ctkd: Ctkd, store: RunStore) -> None:
+    run = past_run(store, "failed")
+    assert ctkd.json("runs", "watch", run.id, "--runs-dir", str(store.root), code=4)["status"] == "failed"
+
+
+def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    waiting = store.create(PRESETS["quick"])
+    assert ctkd.json("runs", "cancel", waiting.id, *at)["status"] == "cancelled"
+    assert "nothing to cancel" in ctkd.error("runs", "cancel", waiting.id, *at)
+
+
+def test_runs_resume_of_a_finished_run(ctkd: Ctkd, store: RunStore) -> None:
+    run = past_run(store)
+    assert "is finished" in ctkd.error("runs", "resume", run.id, "--runs-dir", str(store.root))
+
+
+def test_runs_compare(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    a, b = past_run(store), past_run(store, seed=5)
+    data = ctkd.json("runs", "compare", a.id, b.id, *at)
+    assert [row["run_id"] for row in data["runs"]] == [a.id, b.id]
+    assert data["differences"] == {"seed": [0, 5]}
+    assert data["deltas"][b.id] == 0
+    _, out, _ = ctkd("runs", "compare", a.id, b.id, *at)
+    assert "seed" in out
+    assert "at least two" in ctkd.error("runs", "compare", a.id, *at)
+    assert "at least two" in ctkd.error("runs", "compare", a.id, a.id, *at)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_runs_export(ctkd: Ctkd, store: RunStore, tmp_path: Path, kind: str) -> None:
+    run = past_run(store)
+    out = tmp_path / f"export.{kind}"
+    words = ["runs", "export", run.id, "--format", kind, "--out", str(out), "--runs-dir", str(store.root)]
+    data = ctkd.json(*words)
+    assert Path(data["path"]) == out
+    assert data["rows"] == len(ROWS)
+    rows = list(csv.DictReader(out.open())) if kind == "csv" else json.loads(out.read_text())
+    assert [float(row["loss"]) for row in rows if row["kind"] == "train"] == [5.0, 4.0]
+    assert "exists already" in ctkd.error(*words)
+    assert ctkd.json(*words, "--force")["rows"] == len(ROWS)
+
+
+def test_runs_rm(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    a, b = past_run(store), past_run(store)
+    assert "no-such" in ctkd.error("runs", "rm", a.id, "no-such", *at)
+    assert len(store.list()) == 2, "nothing goes when one name is wrong"
+    assert ctkd.json("runs", "rm", a.id, b.id, *at) == {"removed": [a.id, b.id]}
+    assert store.list() == []
+
+
+@pytest.mark.parametrize("action", ["show", "watch", "cancel", "resume", "export", "rm"])
+def test_unknown_run(ctkd: Ctkd, store: RunStore, action: str) -> None:
+    run = past_run(store)
+    wrong = run.id[:-1] + ("a" if run.id[-1] != "a" else "b")
+    message = ctkd.error("runs", action, wrong, "--runs-dir", str(store.root))
+    assert run.id in message
+
+
+def test_latest_without_runs(ctkd: Ctkd, store: RunStore) -> None:
+    assert "no runs yet" in ctkd.error("runs", "show", "latest", "--runs-dir", str(store.root))
+
+
+def test_detached_run_is_found_followed_and_cancelled(
+    store: RunStore, ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real worker: started, seen by another command, cancelled."""
+    at = ["--runs-dir", str(store.root)]
+    started = ctkd.json("distill", "--steps", "1000", "--student", "scratch", "--eval-samples", "0", "--detach", *at)
+    assert set(started) >= KEYS
+    assert Path(started["run_dir"]).is_dir()
+    try:
+        seen = ctkd.json("runs", "show", started["run_id"], *at)
+        assert seen["status"] in {"queued", "starting", "running"}
+        assert "cancel it" in ctkd.error("runs", "rm", started["run_id"], *at)
+    finally:
+        main(["runs", "cancel", started["run_id"], *at])
+    assert ctkd.json("runs", "show", started["run_id"], *at)["status"] == "cancelled"
+
+
+@pytest.mark.slow
+def test_quick_preset_trains(store: RunStore, ctkd: Ctkd) -> None:
+    words = ["distill", "--preset", "quick", "--steps", "6", "--eval-samples", "8", "--runs-dir", str(store.root)]
+    data = ctkd.json(*words, "-m", "sft")
+    assert data["status"] == "finished"
+    assert data["step"] == data["steps"] == 6
+    assert all(isinstance(data["metrics"][key], float) for key in METRICS)
+
+
+def test_errors_are_ctkd_errors() -> None:
+    with pytest.raises(CtkdError):
+        config("--seed", "-1")

@@ -1,0 +1,79 @@
+"""Replay of tests/golden/alm.json: chunks, merged chunks and boundary probabilities of tokenkit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ctkd_core.alignment.alm import chunk_of_tokens, log_space_probability, merged_chunks
+from ctkd_core.alignment.boundaries import lists_to_groups
+from ctkd_core.alignment.released.tokenkit import byte_walk
+from ctkd_core.tokenizers.token_bytes import token_bytes_from_strings
+
+SIDES = ("student", "teacher")
+
+
+def replay(case: dict[str, Any]) -> dict[str, Any]:
+    """The results of one case, by the keys of the file."""
+    given, options = case["inputs"], case["options"]
+    lengths = {side: len(given[f"{side}_ids"]) for side in SIDES}
+    groups = lists_to_groups(byte_walk(*(_pieces(given, side) for side in SIDES)))
+    boundary = {side: _boundary_log_probability(given, side) for side in SIDES}
+    n_chunks = min(lengths.values())  # the reference pads its chunks to this many
+    real = _real_chunks(groups, given, n_chunks)
+    out: dict[str, Any] = {
+        "alignment_indices_teacher_start_end_student_start_end": groups[:, [2, 3, 0, 1]].tolist(),
+        "naive_chunk_mask": real.astype(int).tolist(),
+        "avg_teacher_chunk_len_after_merge": None,
+    }
+    for side in SIDES:
+        chunk = chunk_of_tokens(groups, lengths[side], side)
+        out[f"{side}_token_to_chunk_matrix"] = (chunk[:, None] == np.arange(n_chunks)).astype(int).tolist()
+        out[f"{side}_boundary_logp_per_position"] = boundary[side].tolist()
+    if "merge_by_space_prob" in options["alm_mode"]:
+        expected = np.exp(boundary["teacher"]) > options["tokenizer_pair_bias_threshold"]
+        out |= _merged(groups, expected, real, given)
+    from tests.golden import alm_losses as golden_alm_losses  # brings torch
+
+    return out | golden_alm_losses.replay(case, groups)
+
+
+def _merged(groups: np.ndarray, expected: np.ndarray, real: np.ndarray, given: dict[str, Any]) -> dict[str, Any]:
+    merged = merged_chunks(groups, expected[groups[:, 3] - 1])
+    unit = np.searchsorted(merged[:, 1], groups[:, 1])
+    members = [[c for c in range(len(groups)) if unit[c] == u and real[c]] for u in range(len(merged))]
+    predicted = sum(_predicted(given)[a:b].sum() for _, _, a, b in groups[real[: len(groups)]])
+    kept = [chunks for chunks in members if chunks]
+    return {
+        "merged_chunk_groups": kept,
+        "real_merged_chunks": len(kept),
+        "avg_teacher_chunk_len_after_merge": float(predicted / len(kept)),
+    }
+
+
+def _real_chunks(groups: np.ndarray, given: dict[str, Any], n_chunks: int) -> np.ndarray:
+    """bool [n_chunks]: chunks with a teacher token that is predicted and learnt from."""
+    real = np.zeros(n_chunks, dtype=bool)
+    predicted = _predicted(given)
+    real[: len(groups)] = [bool(predicted[a:b].any()) for _, _, a, b in groups]
+    return real
+
+
+def _predicted(given: dict[str, Any]) -> np.ndarray:
+    mask = np.array(given["teacher_loss_mask"], dtype=bool)
+    mask[0] = False  # no row predicts the first token
+    return mask
+
+
+def _pieces(given: dict[str, Any], side: str) -> list[bytes]:
+    names = given[f"{side}_vocab"]
+    tokens = [names[i] for i, kept in zip(given[f"{side}_ids"], given[f"{side}_attention_mask"]) if kept]
+    return token_bytes_from_strings(tokens, "byte-level")
+
+
+def _boundary_log_probability(given: dict[str, Any], side: str) -> np.ndarray:
+    names = given[f"{side}_vocab"]
+    pieces = token_bytes_from_strings(names, "byte-level")
+    boundary = [piece[:1] == b" " or name == "<eos>" for piece, name in zip(pieces, names)]
+    return log_space_probability(given[f"{side}_logits"], boundary)

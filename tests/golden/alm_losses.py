@@ -1,0 +1,81 @@
+"""Replay of the losses of tests/golden/alm.json: chunk log-probabilities, joined chunks, the public code's mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ctkd_core.losses.alm import Rule, alm_objective
+from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.parts.binarised import compare
+from ctkd_core.losses.parts.boundary import read_rows
+from ctkd_core.losses.parts.chunks import Chunks, chunks_of, join, range_sums
+
+KINDS = {"binary_ce": "binary_ce", "abs_exp": "tvd"}
+MODES = {"": "none", "append_space": "append", "merge_by_space_prob+append_space": "merge"}
+SIDES = ("student", "teacher")
+
+
+def replay(case: dict[str, Any], groups: Any) -> dict[str, Any]:
+    """The loss keys of one case; groups int [G, 4] as its alignment has them."""
+    given, options = case["inputs"], case["options"]
+    logits = {side: torch.tensor([given[f"{side}_logits"]], dtype=torch.float64) for side in SIDES}
+    masks = tuple(
+        torch.tensor([float(t.startswith("Ġ") or t == "<eos>") for t in given[f"{side}_vocab"]], dtype=torch.float64)
+        for side in SIDES
+    )
+    batch = _batch(given, groups)
+    rule = Rule(
+        KINDS[options["alm_diff_fn"]], options["binarization_temp"], MODES[options["alm_mode"]],
+        options["tokenizer_pair_bias_threshold"], True,
+    )  # fmt: skip
+    chunks = chunks_of(batch, released=True)
+    with torch.no_grad():
+        out = alm_objective(logits["student"], logits["teacher"], batch, chunks, rule, masks, 0.0)
+    size = min(len(given["teacher_ids"]), len(given["student_ids"]))
+    numbers = {side: _numbers(logits[side], batch, chunks, side, mask) for side, mask in zip(SIDES, masks)}
+    facts: dict[str, Any] = {"loss": float(out.loss)}
+    for side in SIDES:
+        padded = torch.zeros(size, dtype=torch.float64)
+        padded[: len(chunks)] = numbers[side][0]
+        facts[f"naive_{side}_chunk_logp"] = padded.tolist()
+    facts["loss_plain_mean_over_chunks"] = facts["loss"]
+    if rule.debias == "merge":
+        units = join(numbers["teacher"][1], chunks.sample, rule.gamma)
+        counted = units[chunks.real].unique()
+        values = _elements(numbers, units, chunks.real, rule)[counted]
+        facts["elementwise_loss_per_merged_chunk"] = values.tolist()
+        facts["loss_plain_mean_over_chunks"] = float(values.mean())
+        facts["reference_denominator_chunks"] = round(float(values.sum() / out.loss))
+    return facts
+
+
+def _batch(given: dict[str, Any], groups: Any) -> AlignedBatch:
+    ids = {side: torch.tensor([given[f"{side}_ids"]]) for side in SIDES}
+    labels = {side: torch.where(torch.tensor([given[f"{side}_loss_mask"]]) != 0, ids[side], IGNORE) for side in SIDES}
+    attention = {side: torch.tensor([given[f"{side}_attention_mask"]]) for side in SIDES}
+    table = torch.tensor([[0, *group] for group in groups.tolist()], dtype=torch.int64)
+    return AlignedBatch(*(x[side] for x in (ids, labels, attention) for side in SIDES), table)
+
+
+def _numbers(logits: torch.Tensor, batch: AlignedBatch, chunks: Chunks, side: str, mask: torch.Tensor) -> Any:
+    """Log-probability of each chunk's learnt tokens, and of a new word behind it."""
+    ids, labels = (getattr(batch, f"{side}_{what}")[0] for what in ("ids", "labels"))
+    rows = torch.arange(len(ids) - 1)
+    token, _ = read_rows(logits, rows, ids[1:], None, torch.float64, None)
+    table = torch.zeros(1, len(ids), dtype=torch.float64)
+    table[0, 1:] = torch.where(labels[1:] != IGNORE, token, 0.0)
+    after = getattr(chunks, f"{side}_after")
+    boundary = read_rows(logits, after, torch.zeros_like(after), mask, torch.float64, None)[1]
+    return range_sums(table, chunks.sample, getattr(chunks, side)), boundary
+
+
+def _elements(numbers: Any, units: torch.Tensor, real: torch.Tensor, rule: Rule) -> torch.Tensor:
+    sums = {}
+    for side in SIDES:
+        total = torch.zeros(int(units[-1]) + 1, dtype=torch.float64).index_add_(0, units, numbers[side][0] * real)
+        last = torch.ones_like(units, dtype=torch.bool)
+        last[:-1] = units[1:] != units[:-1]
+        sums[side] = total + numbers[side][1][last]
+    return compare(rule.divergence, sums["teacher"], sums["student"], rule.temperature)

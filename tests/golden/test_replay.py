@@ -1,0 +1,106 @@
+"""Replay the reference facts in tests/golden/: integers and texts agree exactly, floats to the file's tolerance."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests import golden_adapters
+
+FOLDER = Path(__file__).parent
+RESULTS = ("output", "outputs", "own_computation_of_paper_formulas")
+ROW_RESULTS = {"student_groups", "teacher_groups", "groups", "pairs_s0_s1_t0_t1_correct"}
+
+
+def _all_cases():
+    for file in sorted(FOLDER.glob("*.json")):
+        if file.stem not in golden_adapters.FAMILIES:
+            continue
+        data = json.loads(file.read_text(encoding="utf-8"))
+        for case in data.get("cases", []) + data.get("span_only_cases", []):
+            name = case.get("id") or case.get("name")
+            yield pytest.param(file.stem, data, case, id=f"{file.stem}-{name}")
+
+
+def _recorded(case):
+    out = {}
+    for key in RESULTS:
+        if isinstance(case.get(key), dict):
+            out |= case[key]
+    if "rows" in case:
+        out["rows"] = [{k: v for k, v in row.items() if k in ROW_RESULTS} for row in case["rows"]]
+    return out
+
+
+def _question(case):
+    case = copy.deepcopy({k: v for k, v in case.items() if k not in RESULTS})
+    for row in case.get("rows", []):
+        for key in ROW_RESULTS & set(row):
+            del row[key]
+    return case
+
+
+def _tolerance(data, case):
+    given = case.get("tolerance", data.get("meta", {}).get("tolerance", data.get("tolerance")))
+    relative, absolute = 1e-5, 1e-7
+    if isinstance(given, dict):
+        relative, absolute = float(given.get("rtol", relative)), float(given.get("atol", absolute))
+    elif isinstance(given, (int, float)):
+        relative = absolute = float(given)
+    # facts recorded with six decimals can't be compared more finely than that
+    return max(relative, 1e-6), max(absolute, 2e-6)
+
+
+def _same(recorded, computed, tolerance) -> bool:
+    if isinstance(recorded, dict):
+        if set(recorded) == {"error"}:
+            return isinstance(computed, dict) and "error" in computed
+        return isinstance(computed, dict) and all(
+            k in computed and _same(v, computed[k], tolerance) for k, v in recorded.items()
+        )
+    if isinstance(recorded, list):
+        return (
+            isinstance(computed, (list, tuple))
+            and len(recorded) == len(computed)
+            and all(_same(a, b, tolerance) for a, b in zip(recorded, computed))
+        )
+    if isinstance(recorded, float) and isinstance(computed, (int, float)) and not isinstance(computed, bool):
+        relative, absolute = tolerance
+        both_nan = math.isnan(recorded) and math.isnan(computed)
+        return both_nan or abs(recorded - computed) <= absolute + relative * abs(recorded)
+    return recorded == computed
+
+
+@pytest.mark.parametrize(("family", "data", "case"), list(_all_cases()))
+def test_the_project_returns_what_the_reference_returned(family, data, case):
+    wanted = {k: v for k, v in _recorded(case).items() if k not in golden_adapters.SKIPPED.get(family, {})}
+    if not wanted:
+        pytest.skip(f"every result: {set(golden_adapters.SKIPPED[family].values())}")
+    computed = golden_adapters.replay(family, _question(case))
+    for key, value in wanted.items():
+        assert key in computed, f"{key} isn't computed"
+        assert _same(value, computed[key], _tolerance(data, case)), f"{key}: {value} recorded, {computed[key]} computed"
+
+
+def test_comparison_sees_differences():
+    exact = (1e-5, 1e-7)
+    assert _same({"a": [1, 2.0]}, {"a": [1, 2.0 + 1e-6], "b": 3}, exact)
+    assert not _same({"a": [1, 2.0]}, {"a": [1, 2.1]}, exact)
+    assert not _same([1], [1, 2], exact)
+    assert not _same({"error": "X"}, [[0]], exact)
+    assert not _same(True, False, exact)
+
+
+def test_an_unknown_family_says_which_there_are():
+    with pytest.raises(KeyError, match=r"no adapter for the family 'nothing' yet; there are alignment, alm, cdm"):
+        golden_adapters.replay("nothing", {})
+
+
+def test_every_skipped_key_has_a_reason():
+    for family, keys in golden_adapters.SKIPPED.items():
+        assert family in golden_adapters.FAMILIES
+        assert all(len(reason) > 20 for reason in keys.values())

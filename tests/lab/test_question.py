@@ -1,0 +1,390 @@
+"""The loss lab: pictures hold the numbers that losses compare, what is kept is read back, refusals have a reason."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctkd_core import files, methods
+from ctkd_core.errors import CtkdError, LossInputError
+from ctkd_core.lab import question as loss_lab
+from ctkd_core.lab.estimate import Sizes, cost, memory
+from ctkd_core.lab.question import Choice, Question
+from ctkd_core.lab.records import Heard, LossView, Push, Says, Scene
+from ctkd_core.tokenizers import catalog
+from tests.tiny import tiny_byte_level
+
+torch = pytest.importorskip("torch")
+STUDENT = tiny_byte_level(700)
+TEACHER = tiny_byte_level(400, digits=1)
+BUNDLED = replace(TEACHER, name="smollm2", source=catalog.TOKENIZERS["smollm2"].source)
+TEXT = " the 2024 llamas saw 201 of them."
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A cache of each test's own; conversions are those of the shared test home."""
+    shared = files.cache_dir()
+    (tmp_path / "cache").mkdir()
+    for name in ("models", "tokenizers", "hashes", "checks", "maps"):
+        if (shared / name).is_dir():
+            (tmp_path / "cache" / name).symlink_to(shared / name, target_is_directory=True)
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+
+
+def question(**changes) -> Question:
+    return Question(**{"student": STUDENT, "teacher": BUNDLED, "context": "In 2023", "text": TEXT} | changes)
+
+
+def bench(seed: int = 0):
+    """Both sides with random logits: no model is needed to check what the lab makes of them."""
+    from ctkd_core.lab.worker import Bench, make_scene
+
+    made = Bench(question(), lambda share, said: None)
+    batch = made.batch()
+    generator = torch.Generator().manual_seed(seed)
+    made.student = torch.randn(1, batch.student_ids.shape[1], STUDENT.n_ids, generator=generator) * 2
+    made.teacher = torch.randn(1, batch.teacher_ids.shape[1], BUNDLED.n_ids, generator=generator) * 3
+    return made, make_scene(made)
+
+
+def view_of(name: str, monkeypatch=None, **options) -> tuple[LossView, Scene]:
+    from ctkd_core.lab import case as loss_lab_case
+    from ctkd_core.lab import views as loss_lab_heard
+    from ctkd_core.lab.worker import compute
+
+    if monkeypatch is not None:  # every entry, so that values can be worked out from them
+        for module in (loss_lab_case, loss_lab_heard):
+            monkeypatch.setattr(module, "TOP", 10_000)
+        monkeypatch.setattr(loss_lab_case, "SMALLEST", -1.0)
+    made, scene = bench()
+    return compute(made, scene, Choice(name, "clean", tuple(sorted(options.items())))), scene
+
+
+# The value that a method's loss puts on a group, worked out from what the picture shows of it.
+def _kl(h: Heard) -> float:
+    return sum(v * (math.log(v) - math.log(u)) for v, u in zip(h.wants, h.has) if v > 0)
+
+
+def _l1(h: Heard) -> float:
+    width = max(len(h.wants), len(h.has))
+    pad = lambda x: [*x, *[0.0] * (width - len(x))]  # noqa: E731
+    return sum(abs(a - b) for a, b in zip(pad(h.wants), pad(h.has)))
+
+
+def _jsd(h: Heard) -> float:
+    """The generalised Jensen-Shannon divergence at beta 0.5, without renormalising."""
+    total = 0.0
+    for q, p in zip(h.wants, h.has):
+        m = (p + q) / 2
+        total += 0.5 * q * math.log(q / m) + 0.5 * p * math.log(p / m)
+    return total
+
+
+SEEN = {
+    "uld": (_l1, {"pairing": "groups"}),
+    "xtoken-pkl": (_kl, {}),
+    "xtoken-hkl": (_kl, {"tail_weight": 0.0}),
+    "gold": (_jsd, {"weights": "fixed", "unmatched_weight": 0.0}),
+    "alm": (_kl, {"temperature": 1.0, "debias": "none"}),
+    "mined": (_kl, {"temperature": 1.0}),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_is_drawn_is_what_the_loss_compares(name, monkeypatch):
+    worth, options = SEEN[name]
+    view, scene = view_of(name, monkeypatch, **options)
+    assert view.problem == ""
+    compared = [h for h in view.heard if scene.groups[h.group][1] - scene.groups[h.group][0] == 1]
+    assert len(compared) > 3
+    for heard in compared:
+        assert worth(heard) == pytest.approx(view.distil[heard.group], rel=2e-4, abs=2e-6)
+
+
+def test_sedis_slots_hold_the_teachers_mass_once(monkeypatch):
+    view, scene = view_of("sedi", monkeypatch)
+    assert len(view.heard) == len(scene.groups)
+    for heard in view.heard:
+        assert len(set(heard.ids)) == len(heard.ids)
+        assert sum(heard.wants) + sum(p for _, p in heard.lost) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_lost_and_kept_mass_add_up(monkeypatch):
+    for name in ("gold", "xtoken-hkl"):
+        view, _ = view_of(name, monkeypatch)
+        for heard in view.heard:
+            assert sum(heard.wants) + sum(p for _, p in heard.lost) == pytest.approx(1.0, abs=1e-4)
+    view, _ = view_of("xtoken-pkl", monkeypatch)
+    lost = dict(view.heard[1].lost)
+    assert sum(view.heard[1].wants) + lost["mean of the group's rows"] == pytest.approx(1.0, abs=1e-4)
+    assert all(len(c) <= 4 for c in view.heard[1].crowd)
+
+
+@pytest.mark.parametrize("name", ["gold", "xtoken-pkl", "xtoken-hkl", "sedi", "alm", "multilevel_ot"])
+def test_a_push_is_minus_the_slope_of_the_distillation(name):
+    from ctkd_core.lab.worker import _run, compute, distillation_only
+
+    made, scene = bench()
+    choice = Choice(name)
+    view = compute(made, scene, choice)
+    options = distillation_only(choice.resolved())
+    batch = made.batch(name)
+    push = max(view.pushes, key=lambda one: one.distil_norm)
+    at = max(range(len(push.ids)), key=lambda k: abs(push.distil[k]))
+    made.student, made.teacher = made.student.double(), made.teacher.double()
+    values = []
+    for step in (1e-3, -1e-3):
+        made.student[0, push.position - 1, push.ids[at]] += step
+        values.append(_run(made, batch, choice, options)[0].loss.item())
+        made.student[0, push.position - 1, push.ids[at]] -= step
+    assert (values[0] - values[1]) / 2e-3 == pytest.approx(push.distil[at], rel=2e-3, abs=1e-7)
+
+
+@pytest.mark.parametrize("row", methods.training(), ids=lambda row: row.name)
+def test_every_method_has_values_or_a_sentence(row, monkeypatch):
+    from ctkd_core.distill.models import students
+    from ctkd_core.lab.worker import Bench, compute, make_scene
+
+    made = Bench(question(), lambda share, said: None)
+    made.models = (students.scratch(STUDENT, 64, 1, 128, 0).eval(), students.scratch(TEACHER, 64, 2, 128, 1).eval())
+    made.ask()
+    scene = make_scene(made)
+    view = compute(made, scene, Choice(row.name))
+    if view.problem:
+        assert view.problem.endswith(".")
+        assert not view.whole
+        return
+    assert math.isfinite(view.loss)
+    assert len(view.whole) == len(view.distil) == len(scene.groups)
+    assert np.isfinite([*view.whole, *view.distil]).all()
+    assert [push.position for push in view.pushes] == [one.position for one in scene.student_says]
+    assert all(push.ids[0] == scene.student_ids[push.position] for push in view.pushes)
+    if not row.needs:
+        assert not any(view.distil)
+    assert LossView.from_dict(json.loads(json.dumps(view.to_dict()))) == view
+
+
+def test_without_cross_entropy_the_rest_is_the_distillation():
+    view, _ = view_of("gold", ce_weight=0.25)
+    assert view.loss == pytest.approx(0.25 * view.terms["ce"] + 0.75 * view.distil_loss, rel=1e-5)
+    assert view.options == {"ce_weight": 0.25}
+
+
+def test_a_refusal_of_the_loss_is_the_views_problem():
+    view, _ = view_of("cot2align", layers="middle") if "cot2align" in methods.METHODS else pytest.skip("no such loss")
+    assert view.problem
+
+
+@given(
+    values=st.lists(st.floats(-5, 5), min_size=1, max_size=6),
+    widths=st.lists(st.integers(1, 4), min_size=6, max_size=6),
+)
+def test_sharing_out_keeps_the_sum(values, widths):
+    from ctkd_core.lab.worker import share_out
+
+    ends = np.cumsum([1, *widths])
+    own = [[0, int(a), int(b), 0, 1] for a, b in itertools.pairwise(ends[: len(values) + 1])]
+    last = int(ends[len(values)])
+    # the scene's groups cut the same tokens into single ones
+    scene = replace(SCENE, student_ids=tuple(range(last)), groups=tuple((i, i + 1, i, i + 1) for i in range(1, last)))
+    assert sum(share_out(values, own, scene)) == pytest.approx(sum(values), abs=1e-4)
+
+
+SAYS = Says(1, (3, 4), (0.5, 0.25), 4, 0.25, 2, 1.2)
+SCENE = Scene("s", "t", "a", "b", (0, 3, 4), (0, 5), 1, 1, ((1, 3, 1, 2),), (SAYS,), (SAYS,), ("“note”",))
+VIEW = LossView(
+    "gold",
+    "clean",
+    {"beta": 0.9},
+    loss=1.5,
+    terms={"ce": 2.0},
+    whole=(1.0,),
+    distil=(-0.5,),
+    pushes=(Push(1, (3, 4), (0.1, -0.1), (0.2, -0.2), 1.0, 2.0),),
+    heard=(Heard(0, "teacher", (5,), (0.9,), (0.1,), (("lost", 0.1),), (((3, 0.2),),), (7,), "note", 2),),
+)
+
+
+def test_records_survive_json():
+    assert Scene.from_dict(json.loads(json.dumps(SCENE.to_dict()))) == SCENE
+    assert LossView.from_dict(json.loads(json.dumps(VIEW.to_dict()))) == VIEW
+    assert SCENE.said("teacher", 1) == SAYS
+    assert SCENE.said("student", 2) is None
+    assert (VIEW.push(9), VIEW.hears(9)) == (None, None)
+
+
+def test_what_was_computed_is_found_again_and_damage_counts_as_nothing():
+    asked, choice = question(), Choice("gold", "clean", (("beta", 0.9),))
+    assert loss_lab.ask(asked, [choice]).missing == (choice,)
+    loss_lab.write_scene(asked, SCENE)
+    loss_lab.write_view(asked, choice, VIEW)
+    answer = loss_lab.ask(asked, [choice, Choice("sedi")])
+    assert answer.scene == SCENE
+    assert answer.views == {choice: VIEW}
+    assert answer.missing == (Choice("sedi"),)
+    assert not answer.stored
+    for path in asked.folder.glob("view-*.json"):
+        path.write_text('{"method": 1}')
+    assert loss_lab.ask(asked, [choice]).missing == (choice,)
+    (asked.folder / "scene.json").write_text("[")
+    assert loss_lab.ask(asked, [choice]).scene is None
+
+
+def test_names_of_answers_follow_what_is_asked():
+    asked = question()
+    default = methods.get("gold").resolve_loss({})["beta"]
+    assert asked.view_key(Choice("gold")) == asked.view_key(Choice("gold", "clean", (("beta", default),)))
+    keys = {
+        asked.view_key(Choice("gold")),
+        asked.view_key(Choice("gold", "released")),
+        asked.view_key(Choice("gold", "clean", (("beta", 0.9),))),
+        question(named=(3,)).view_key(Choice("gold")),
+    }
+    assert len(keys) == 4
+    assert question(named=(3,)).key == asked.key
+    assert question(context="").key != asked.key
+    with pytest.raises(LossInputError, match="from 0 to 1"):
+        asked.view_key(Choice("gold", "clean", (("beta", 7.0),)))
+    with pytest.raises(LossInputError, match="did you mean"):
+        asked.view_key(Choice("golt"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"teacher": TEACHER}, "no model of"),
+        ({"text": ""}, "the text is empty"),
+        ({"text": "  \n "}, "the text is blank"),
+        ({"text": "a" * 1500, "context": "b" * 600}, "have 2,100 characters"),
+        ({"text": "x y " * 90}, "at most 60 are explained"),
+        ({"context": "x y " * 90}, "the context has"),
+    ],
+)
+def test_refusals_say_why(changes, said):
+    asked = question(**changes)
+    assert said in loss_lab.problem(asked)
+    with pytest.raises(CtkdError, match=said.replace("(", r"\(")):
+        loss_lab.start(asked, [Choice("gold")])
+
+
+def test_a_good_question_has_no_problem_but_needs_methods():
+    assert loss_lab.problem(question()) == ""
+    with pytest.raises(CtkdError, match="choose 1 to 4 methods; got 0"):
+        loss_lab.start(question(), [])
+
+
+def test_methods_without_a_loss_say_why():
+    out = loss_lab.unusable(STUDENT, TEACHER)
+    assert out["gold-greedy"] == "it has an alignment but no loss"
+    names = loss_lab.usable(STUDENT, TEACHER)
+    assert set(names) | set(out) == set(methods.METHODS)
+    assert not set(names) & set(out)
+    assert set(loss_lab.DEFAULT_METHODS) <= set(names)
+
+
+def test_old_questions_are_removed(tmp_path, monkeypatch):
+    import os
+
+    from ctkd_core.lab.worker import LOGITS, prune
+
+    monkeypatch.setattr(loss_lab, "KEPT_QUESTIONS", 3)
+    monkeypatch.setattr(loss_lab, "KEPT_LOGITS", 1)
+    root = tmp_path / "losses"
+    for k in range(5):
+        (root / str(k)).mkdir(parents=True)
+        (root / str(k) / LOGITS).write_text("x")
+        os.utime(root / str(k), (k, k))
+    prune(root, root / "0")
+    assert sorted(p.name for p in root.iterdir()) == ["0", "2", "3", "4"]
+    assert sorted(p.parent.name for p in root.glob(f"*/{LOGITS}")) == ["0", "4"]
+
+
+def test_costs_count_logits_and_scale_what_was_measured(tmp_path):
+    file = tmp_path / "losses.json"
+    row = {"size": "large", "case": "gold", "seconds": 1.0, "extra_mib": 225.71}
+    file.write_text(json.dumps({"environment": {"device": "two cores"}, "rows": [row]}))
+    reference = Sizes(1, 257, 301, 128_256, 151_936)
+    found = cost("gold", reference, file)
+    assert found.logits == 4 * (257 * 128_256 + 301 * 151_936)
+    assert found.gradient == 4 * 257 * 128_256
+    assert found.extra == pytest.approx(100 * 2**20, rel=1e-3)  # what is left of the measured memory
+    assert (found.seconds, found.device) == (pytest.approx(1.0), "two cores")
+    twice = cost("gold", replace(reference, batch=2), file)
+    assert twice.seconds == pytest.approx(2.0)
+    assert twice.extra == found.extra
+    assert twice.total == twice.logits + twice.gradient + twice.extra
+    assert cost("gold", replace(reference, width=2), file).logits == found.logits // 2
+    assert cost("alm", reference, file).seconds is None
+    assert cost("gold", reference, tmp_path / "none.json").extra is None
+    with pytest.raises(CtkdError, match="student length must be at least 1; got 0"):
+        Sizes(1, 0, 1, 1, 1)
+
+
+def test_memory_in_words():
+    assert [memory(n) for n in (10, 200 * 2**20, 3 * 2**30)] == ["under 50 MiB", "200 MiB", "3.0 GiB"]
+
+
+@pytest.mark.real
+def test_the_stored_example_answers_the_first_question_and_shows_the_failure():
+    from ctkd_core.lab.example import question as first
+
+    asked = first()
+    answer = loss_lab.ask(asked, [Choice(name) for name in loss_lab.DEFAULT_METHODS])
+    assert answer.stored, "losses changed? python -m ctkd_core.lab.example"
+    assert answer.missing == ()
+    example = loss_lab.EXAMPLES["number"]
+    group = answer.scene.groups[example.group]
+    token = answer.scene.student_ids[group[0]]
+    assert asked.student.token_bytes(token) == b"201"
+    assert group[3] - group[2] == 3, "the teacher reads digit by digit"
+    ways = {}
+    for choice, view in answer.views.items():
+        push = view.push(group[0])
+        ways[choice.method] = -push.distil[push.ids.index(token)] > 0
+    assert ways == {"gold": False, "xtoken-hkl": False, "xtoken-pkl": True, "sedi": True}
+    assert loss_lab.EXAMPLE.stat().st_size < 300_000
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_worker_gives_the_stored_example(monkeypatch):
+    from ctkd_core.distill.models import teachers
+    from ctkd_core.lab.example import question as first
+
+    if not teachers.is_prepared():
+        pytest.skip("the bundled teacher isn't converted (`ctkd prepare`)")
+    asked, choices = first(), [Choice(name) for name in loss_lab.DEFAULT_METHODS]
+    shares: list[float] = []
+    status = loss_lab.start(asked, choices).wait(240, lambda share, _: shares.append(share))
+    assert status.state == "finished", status.sentence
+    assert shares == sorted(shares)
+    fresh, stored = loss_lab.ask(asked, choices, packaged=False), loss_lab.ask(asked, choices)
+    assert fresh.scene.groups == stored.scene.groups
+    for choice in choices:
+        np.testing.assert_allclose(fresh.views[choice].distil, stored.views[choice].distil, rtol=2e-2, atol=1e-4)
+        assert fresh.views[choice].loss == pytest.approx(stored.views[choice].loss, rel=1e-2)
+
+
+@pytest.mark.real
+def test_a_job_can_be_cancelled():
+    asked = Question(*map(_loaded, catalog.DEFAULT_PAIR), context="", text=" Nobody asked this.")
+    job = loss_lab.start(asked, [Choice("gold")])
+    job.cancel(wait=True)
+    status = job.wait(30)
+    assert status.state == "cancelled"
+    assert loss_lab.ask(asked, [Choice("gold")]).missing == (Choice("gold"),)
+
+
+def _loaded(name: str):
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    return load_tokenizer(name)

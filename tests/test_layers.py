@@ -1,0 +1,150 @@
+"""The order of the packages: who lies above whom, no circle anywhere, and tests that lie as the sources lie.
+
+Imports inside functions count; those in `TYPE_CHECKING` blocks don't, because nothing is loaded for them.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = ROOT / "ctkd_core"
+
+# Low to high. A module imports from its own line or a lower one, never from a higher one.
+ORDER = (
+    ("errors", "files"),
+    ("background", "tokenizers", "methods"),
+    ("alignment",),
+    ("vocabulary",),
+    ("losses", "pair"),
+    ("distill",),
+    ("lab",),
+    ("figures",),
+    ("cli",),
+    ("pages",),
+)
+# Their names resolve on first use, so they stand above everything they name and below nothing.
+ENTRIES = {"ctkd_core", "ctkd_core.__main__"}
+MOST_ROOT_ENTRIES = 16
+
+Graph = dict[str, set[str]]
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = {
+    dotted(path): path for folder in (CORE, ROOT / "pages") for path in sorted(folder.rglob("*.py")) if path.is_file()
+}
+
+
+def imports_of(tree: ast.AST, known: set[str]) -> set[str]:
+    """Modules of `known` that the code imports, at whatever depth it does so."""
+    found: set[str] = set()
+    if isinstance(tree, ast.If) and "TYPE_CHECKING" in ast.dump(tree.test):
+        return set().union(*(imports_of(node, known) for node in tree.orelse), set())
+    if isinstance(tree, ast.Import):
+        found |= {alias.name for alias in tree.names}
+    if isinstance(tree, ast.ImportFrom) and tree.module and not tree.level:
+        names = {f"{tree.module}.{alias.name}" for alias in tree.names}
+        found |= {full if full in known else tree.module for full in names}
+    for node in ast.iter_child_nodes(tree):
+        found |= imports_of(node, known)
+    return found & known
+
+
+@cache
+def graph() -> Graph:
+    known = set(SOURCES)
+    return {
+        name: imports_of(ast.parse(path.read_text(encoding="utf-8")), known) - {name} for name, path in SOURCES.items()
+    }
+
+
+def package_of(module: str) -> str:
+    parts = module.split(".")
+    return "pages" if parts[0] == "pages" else parts[1] if len(parts) > 1 else "ctkd_core"
+
+
+def circles(edges: Graph) -> list[list[str]]:
+    """Groups of nodes that reach each other."""
+    import networkx as nx
+
+    whole = nx.DiGraph([(a, b) for a, targets in edges.items() for b in targets])
+    return [sorted(group) for group in nx.strongly_connected_components(whole) if len(group) > 1]
+
+
+def level_of(module: str) -> int:
+    return next(k for k, line in enumerate(ORDER) if package_of(module) in line)
+
+
+def test_every_package_has_its_place_in_the_order() -> None:
+    placed = {name for line in ORDER for name in line}
+    assert {package_of(name) for name in SOURCES if name not in ENTRIES} == placed
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name not in ENTRIES])
+def test_nothing_imports_upwards(module: str) -> None:
+    upwards = {t for t in graph()[module] if t not in ENTRIES and level_of(t) > level_of(module)}
+    assert not upwards, f"{module} imports from above: {sorted(upwards)}"
+    assert "ctkd_core.__main__" not in graph()[module]
+
+
+def test_no_circle_between_modules() -> None:
+    assert not circles(graph())
+
+
+def test_no_circle_between_packages() -> None:
+    between: Graph = {}
+    for module, targets in graph().items():
+        inner = {package_of(t) for t in targets if t not in ENTRIES} - {package_of(module)}
+        between.setdefault(package_of(module), set()).update(inner)
+    assert not circles(between)
+
+
+def test_no_circle_between_the_folders_of_losses() -> None:
+    """kernels < engine < base, batch < parts < families and released < views."""
+    places = ("kernels", "engine", "parts", "released", "views")
+    for module, targets in graph().items():
+        own = module.split(".")
+        if own[:2] != ["ctkd_core", "losses"] or len(own) < 4:
+            continue
+        for target in targets:
+            other = target.split(".")
+            if other[:2] == own[:2] and len(other) > 3 and other[2] in places:
+                assert places.index(other[2]) <= places.index(own[2]), f"{module} imports {target}"
+
+
+def test_pages_import_no_command_line() -> None:
+    assert not [n for n, targets in graph().items() if package_of(n) == "pages" for t in targets if ".cli" in t]
+
+
+def test_the_root_stays_small() -> None:
+    entries = [p.name for p in CORE.iterdir() if not p.name.startswith(("__pycache__", "."))]
+    assert len(entries) <= MOST_ROOT_ENTRIES, sorted(entries)
+
+
+def test_a_circle_and_an_upward_import_would_be_seen() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    code = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import b\ndef f():\n    from a import c\n"
+    assert imports_of(ast.parse(code), {"a", "a.c", "b"}) == {"a.c"}
+    assert level_of("pages.parts.state") > level_of("ctkd_core.cli.main") > level_of("ctkd_core.errors")
+
+
+FOLDERS = {p.relative_to(ROOT / "tests") for p in (ROOT / "tests").rglob("test_*.py")}
+
+
+def test_tests_lie_as_the_sources_lie() -> None:
+    """tests/losses/test_gold.py is about losses/: each folder of tests is a folder of the product's.
+
+    `browser` drives the pages, `golden` replays reference facts, and files at the top are about the repository.
+    """
+    for path in FOLDERS:
+        folder = path.parent
+        if folder.parts and folder.parts[0] not in {"browser", "golden", "pages"}:
+            assert (CORE / folder).is_dir(), f"tests/{path}: there is no ctkd_core/{folder}"

@@ -1,0 +1,300 @@
+"""Encodings: token bytes and byte spans, on tiny tokenizers of every kind and on the golden cases."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ctkd_core.errors import TokenizerError
+from ctkd_core.tokenizers.encoding import Encoding
+from ctkd_core.tokenizers.load import load_tokenizer
+from ctkd_core.tokenizers.token_bytes import byte_alphabet, byte_spans, char_to_byte, token_bytes_from_strings
+from ctkd_core.tokenizers.tokenizer import Tokenizer
+from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "alignment.json").read_text(encoding="utf-8"))
+KINDS = {"llama3": "byte-level", "qwen3": "byte-level", "gpt4o": "byte-level", "gemma3": "sentencepiece"}
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "tokenizers"
+EMOJI = "a👩‍🚀b 🇯🇵 日本 cafe\u0301 naïve 201"
+texts = st.text(max_size=60) | st.lists(
+    st.sampled_from(
+        ["👩‍🚀", "🇯🇵", "cafe\u0301", "é", "日本", " ", "  ", "\n", "\t", "201", "1234567", "the", " the", "\u2581", "İ"]
+    ),
+    max_size=12,
+).map("".join)
+
+
+def assert_tiles(encoding: Encoding) -> None:
+    """Spans are in order, don't overlap, and together with the uncovered ranges make up the text."""
+    spans, size = encoding.spans, len(encoding.text.encode())
+    assert (spans[:, 0] <= spans[:, 1]).all()
+    assert (np.diff(spans.ravel()) >= 0).all()
+    count = np.zeros(size, dtype=int)
+    for start, end in [*spans.tolist(), *encoding.uncovered.tolist()]:
+        count[start:end] += 1
+    assert (count == 1).all()
+
+
+@given(texts)
+@example(EMOJI)
+def test_byte_level_tokens_spell_the_text_and_tile_it(text: str) -> None:
+    encoding = tiny_byte_level().encode(text)
+    assert b"".join(encoding.token_bytes) == text.encode()
+    assert_tiles(encoding)
+    assert len(encoding.uncovered) == 0
+    data = text.encode()
+    assert [data[a:b] for a, b in encoding.spans.tolist()] == encoding.token_bytes
+
+
+@given(texts)
+@example("In cats")
+@example(EMOJI)
+def test_metaspace_tokens_spell_the_text_after_a_dummy_prefix(text: str) -> None:
+    encoding = tiny_metaspace().encode(text)
+    spelled, written = b"".join(encoding.token_bytes), text.replace("\u2581", " ").encode()
+    assert spelled in (written, b" " + written)
+    assert_tiles(encoding)
+    assert len(encoding.uncovered) == 0
+
+
+@given(texts)
+@example("CAFÉ déjà İ")
+def test_normalised_texts_are_tiled_by_spans_and_uncovered_bytes(text: str) -> None:
+    assert_tiles(tiny_wordpiece().encode(text, special_tokens=True))
+    assert_tiles(tiny_byte_level(nfc=True).encode(text, special_tokens=True))
+
+
+@given(texts)
+def test_ids_are_those_of_the_library(text: str) -> None:
+    for tokenizer in (tiny_byte_level(), tiny_metaspace(), tiny_wordpiece()):
+        expected = tokenizer.backend.encode(text, add_special_tokens=False).ids
+        assert tokenizer.encode(text).ids.tolist() == expected
+        assert tokenizer.encode_batch([text, "x"])[0] == expected
+
+
+def test_dummy_prefix_is_in_the_bytes_and_not_in_the_span() -> None:
+    encoding = tiny_metaspace().encode("cats are")
+    assert encoding.token_bytes[0] == b" cats"
+    assert encoding.spans[0].tolist() == [0, 4]
+
+
+def test_byte_fallback_pieces_have_their_own_bytes() -> None:
+    encoding = tiny_metaspace().encode("a🦙b")
+    pieces = [(b, s) for b, s in zip(encoding.token_bytes, encoding.spans.tolist()) if b[:1] >= b"\x80"]
+    assert pieces == [(b"\xf0", [1, 2]), (b"\x9f", [2, 3]), (b"\xa6", [3, 4]), (b"\x99", [4, 5])]
+
+
+def test_special_tokens_are_masked_and_cover_nothing() -> None:
+    for tokenizer, ends in ((tiny_byte_level(), 1), (tiny_metaspace(), 1), (tiny_wordpiece(), 2)):
+        encoding = tokenizer.encode("the cats", special_tokens=True)
+        assert int(encoding.special.sum()) == ends
+        assert encoding.special[0]
+        assert (encoding.spans[encoding.special, 0] == encoding.spans[encoding.special, 1]).all()
+        plain = tokenizer.encode("the cats")
+        assert not plain.special.any()
+        assert plain.ids.tolist() == encoding.ids[~encoding.special].tolist()
+        assert plain.spans.tolist() == encoding.spans[~encoding.special].tolist()
+
+
+def test_special_token_written_in_the_text_is_masked_and_said() -> None:
+    encoding = tiny_byte_level().encode("the<eos>cats")
+    assert encoding.tokens[int(np.flatnonzero(encoding.special)[0])] == "<eos>"
+    assert any("1 special token of" in note and "<eos>" in note for note in encoding.notes)
+    assert_tiles(encoding)
+
+
+def test_unknown_tokens_are_counted_and_stay_visible() -> None:
+    encoding = tiny_wordpiece().encode("cats 🦙 日")
+    unknown = encoding.ids == tiny_wordpiece().unk_id
+    assert unknown.sum() == 2
+    assert not encoding.special[unknown].any()  # they stand for text, an alignment needs them
+    assert any("no token for 2 pieces" in note for note in encoding.notes)
+
+
+def test_wordpiece_bytes_spans_and_notes() -> None:
+    encoding = tiny_wordpiece().encode("Cats")
+    assert b"".join(encoding.token_bytes) == b"cats"
+    assert encoding.spans[-1, 1] == 4
+    assert any("lower case" in note for note in encoding.notes)
+    spaced = tiny_wordpiece().encode("the cats")
+    assert spaced.uncovered.tolist() == [[3, 4]]
+    assert any("1 of 8 bytes" in note and "white space" in note for note in spaced.notes)
+
+
+def test_nfc_is_said_and_spans_refer_to_the_text_as_given() -> None:
+    encoding = tiny_byte_level(nfc=True).encode("cafe\u0301 201")
+    assert "é".encode() in b"".join(encoding.token_bytes)
+    assert encoding.uncovered.tolist() == [[4, 6]]  # the combining accent
+    assert any("2 of 10 bytes" in note for note in encoding.notes)
+    assert any("NFC" in note for note in encoding.notes)
+    composed = tiny_byte_level(nfc=True).encode("caf\u00e9 201")
+    assert composed.notes == ()
+
+
+def test_trimmed_spaces_are_taken_back() -> None:
+    # some tokenizers report " cats" as the range of "cats"; here an NFC change forbids the short way
+    spans = byte_spans("e\u0301 cats", [[0, 2], [3, 7]], ["é".encode(), b" cats"])
+    assert spans.tolist() == [[0, 3], [3, 8]]
+
+
+def test_empty_text() -> None:
+    for tokenizer in (tiny_byte_level(), tiny_metaspace(), tiny_wordpiece()):
+        encoding = tokenizer.encode("")
+        assert len(encoding) == 0
+        assert encoding.spans.shape == encoding.char_spans.shape == (0, 2)
+        assert len(encoding.uncovered) == 0
+
+
+def test_lone_surrogate_is_refused_with_its_place() -> None:
+    with pytest.raises(TokenizerError, match="character 2 is the lone surrogate U\\+D83D"):
+        tiny_byte_level().encode("ab\ud83d")
+    with pytest.raises(TokenizerError):
+        tiny_byte_level().encode_batch(["ok", "ab\ud83d"])
+    with pytest.raises(TokenizerError, match="a piece"):
+        tiny_byte_level().encode_pieces(["ab\ud83d"])
+
+
+def test_script_stays_text() -> None:
+    encoding = tiny_byte_level().encode("<script>alert(1)</script>")
+    assert "".join(encoding.tokens) == "<script>alert(1)</script>"
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: c["id"])
+def test_golden_byte_offsets(case: dict) -> None:
+    recorded = case["outputs"]["trl_gold_byte_offsets"]
+    data = case["text"].encode()
+    for side in ("student", "teacher"):
+        token_bytes = token_bytes_from_strings(case[f"{side}_tokens"], KINDS[case[side]])
+        spans = byte_spans(case["text"], case[f"{side}_char_spans"], token_bytes)
+        if "error" not in recorded:
+            assert spans.tolist() == recorded[f"{side}_byte_offsets"]
+        if b"".join(token_bytes) == data:
+            assert [data[a:b] for a, b in spans.tolist()] == token_bytes
+
+
+@given(st.text(max_size=40))
+def test_char_to_byte_counts_bytes(text: str) -> None:
+    assert char_to_byte(text).tolist() == [len(text[:i].encode()) for i in range(len(text) + 1)]
+
+
+def test_byte_alphabet_is_that_of_the_library() -> None:
+    from tokenizers import pre_tokenizers
+
+    assert sorted(byte_alphabet()) == sorted(pre_tokenizers.ByteLevel.alphabet())
+    for byte in range(256):
+        assert token_bytes_from_strings([byte_alphabet()[byte]], "byte-level") == [bytes([byte])]
+
+
+def test_token_bytes_of_strings() -> None:
+    assert token_bytes_from_strings(["Ġthe", "<｜x｜>"], "byte-level") == [b" the", "<｜x｜>".encode()]
+    assert token_bytes_from_strings(["▁the", "<0xE2>", "<0x>"], "sentencepiece") == [b" the", b"\xe2", b"<0x>"]
+    assert token_bytes_from_strings(["##ing", "##", "ing"], "wordpiece") == [b"ing", b"##", b"ing"]
+    with pytest.raises(TokenizerError, match="did you mean 'byte-level'"):
+        token_bytes_from_strings([], "byte-levl")
+
+
+def test_span_and_token_counts_must_agree() -> None:
+    with pytest.raises(TokenizerError, match="1 character spans for 2 tokens"):
+        byte_spans("ab", [[0, 1]], [b"a", b"b"])
+
+
+@given(st.binary(max_size=12))
+@example(b"\xf0\x9f")
+@example(b" \xe6\x97\xa5\xf0 the")
+def test_pieces_keep_every_byte(piece: bytes) -> None:
+    for tokenizer in (tiny_byte_level(), tiny_metaspace()):
+        if tokenizer.kind == "sentencepiece" and "\u2581".encode() in piece:
+            continue
+        ids = tokenizer.encode_pieces([piece])[0]
+        assert b"".join(tokenizer.token_bytes(i) for i in ids) == piece
+
+
+def test_pieces_have_no_dummy_prefix() -> None:
+    tokenizer = tiny_metaspace()
+    spelled = [[tokenizer.token(i) for i in ids] for ids in tokenizer.encode_pieces(["cats", " cats", "201"])]
+    assert spelled[1] == ["▁cats"]
+    assert not spelled[0][0].startswith("▁")
+    assert spelled[2] == ["2", "0", "1"]
+    assert tokenizer.encode("cats").tokens == [" cats"]  # the tokenizer itself is as before
+
+
+def test_look_ups() -> None:
+    tokenizer = tiny_byte_level()
+    index = tokenizer.id_of("Ġthe")
+    assert index is not None
+    assert tokenizer.token(index) == "Ġthe"
+    assert tokenizer.token_bytes(index) == b" the"
+    assert tokenizer.all_token_bytes()[index] == b" the"
+    assert len(tokenizer.all_token_bytes()) == tokenizer.n_ids == tokenizer.vocab_size
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.unk_id) == (0, 1, 2, None)
+    assert tokenizer.special_ids == {0, 1, 2}
+    assert tokenizer.decode([0, index, 1]) == " the"
+    for bad in (-1, tokenizer.n_ids):
+        with pytest.raises(TokenizerError, match=f"token id {bad} isn't in"):
+            tokenizer.token(bad)
+
+
+def test_kinds() -> None:
+    assert tiny_byte_level().kind == "byte-level"
+    assert tiny_metaspace().kind == "sentencepiece"
+    assert tiny_wordpiece().kind == "wordpiece"
+    assert tiny_wordpiece().unk_id == 1
+
+
+def test_fingerprint_tells_tokenizers_apart_and_survives_pickling() -> None:
+    tokenizer = tiny_byte_level()
+    copy: Tokenizer = pickle.loads(pickle.dumps(tokenizer))
+    assert copy.fingerprint == tokenizer.fingerprint != tiny_byte_level(digits=1).fingerprint
+    assert copy.encode(EMOJI).spans.tolist() == tokenizer.encode(EMOJI).spans.tolist()
+
+
+def test_chat_template_is_rendered_in_a_sandbox() -> None:
+    backend = tiny_byte_level().backend
+    template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}{{ eos_token }}{% endfor %}"
+    tokenizer = Tokenizer.from_backend(backend, "chat", config={"chat_template": template})
+    assert tokenizer.render_chat([{"role": "user", "content": "hi"}]) == "user: hi<eos>"
+    assert tiny_byte_level().render_chat([]) is None
+    evil = Tokenizer.from_backend(backend, "evil", config={"chat_template": "{{ ''.__class__.__mro__ }}"})
+    with pytest.raises(TokenizerError, match="chat template can't be applied"):
+        evil.render_chat([])
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "sample"),
+    [(tiny_byte_level(nfc=True), "e\u0301x 201 "), (tiny_metaspace(), "the cats 👩‍🚀 日本語\n")],
+    ids=["nfc", "metaspace"],
+)
+def test_a_megabyte_of_text(tokenizer: Tokenizer, sample: str) -> None:
+    text = sample * (1_000_000 // len(sample.encode()))
+    tokenizer.encode("warm")
+    start = time.perf_counter()
+    tokenizer.backend.encode(text, add_special_tokens=False)
+    middle = time.perf_counter()
+    encoding = tokenizer.encode(text)
+    whole = time.perf_counter() - middle
+    assert encoding.spans[-1, 1] >= len(text.encode()) - 2
+    assert whole < 4 * (middle - start) + 1.0  # far from quadratic
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared reference tokenizers")
+@pytest.mark.parametrize("name", ["llama3", "qwen3", "gpt4o", "gemma3", "llama2", "deepseek_v3", "smollm2"])
+def test_published_tokenizers_spell_texts_exactly(name: str) -> None:
+    tokenizer = load_tokenizer(SHARED / name)
+    for text in [EMOJI, "  two  spaces\n\n\tx = [1, 2]\r\n", "日本語 नमस्ते 🦙", "1100 201 3.14159", " "]:
+        encoding = tokenizer.encode(text, special_tokens=True)
+        assert_tiles(encoding)
+        spelled = b"".join(b for b, s in zip(encoding.token_bytes, encoding.special) if not s)
+        given = unicodedata.normalize("NFC", text) if name == "qwen3" else text
+        assert spelled in (given.encode(), b" " + given.encode())
+    pieces = [b for b in tokenizer.all_token_bytes()[1000:4000] if b and b"\xe2\x96\x81" not in b]
+    for piece, ids in zip(pieces, tokenizer.encode_pieces(pieces)):
+        assert b"".join(tokenizer.token_bytes(i) for i in ids) == piece
