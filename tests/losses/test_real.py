@@ -72,7 +72,7 @@ def test_losses_against_their_twins(name, pair):
         "sedi": lambda: twins.sedi(z, t.double(), batch, 1.0),
     }[name]()
     expected.backward()
-    # float32 against float64 over rows of 129k entries; how far apart they come depends on the processor (4e-6 was seen)
+    # float32 against float64 over rows of 129k entries: how far apart depends on the processor (4e-6 was seen)
     assert float(out.loss.detach()) == pytest.approx(float(expected.detach()), rel=2e-5)
     error = (s.grad - z.grad).norm() / z.grad.norm()
     assert error < 1e-4
