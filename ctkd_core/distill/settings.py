@@ -1,0 +1,73 @@
+"""A setting of a run is declared once, as a field of a pydantic model; its Option, for flags and forms, is derived.
+
+steps: int = setting(40, "Optimiser steps.", low=1, high=1_000_000)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
+
+from ctkd_core.errors import RunError
+from ctkd_core.methods.options import Option
+
+_KINDS = {str: "str", int: "int", float: "float", bool: "bool"}
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    **more: Any,
+) -> Any:
+    """A field with everything that flags, forms, schemas and docs say of it.
+
+    `low` and `high` are inclusive. `more`: `unit`, `source` (where the default comes from), `advanced` (folded away
+    in forms).
+    """
+    if choices:
+        more["enum"] = list(choices)
+    return Field(default, description=help, ge=low, le=high, json_schema_extra=more)
+
+
+def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
+    """The settings of a model in their order, as options; its other fields (tables) have none."""
+    return tuple(_option(name, field) for name, field in model.model_fields.items() if field.annotation in _KINDS)
+
+
+def _option(name: str, field: FieldInfo) -> Option:
+    more: dict[str, Any] = dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
+    choices = tuple(more.pop("enum", ()))
+    bounds = {side: getattr(rule, side) for rule in field.metadata for side in ("ge", "le") if hasattr(rule, side)}
+    return Option(
+        name=name,
+        kind="choice" if choices else _KINDS[field.annotation],  # type: ignore[index]
+        default=field.default,
+        help=field.description or "",
+        low=bounds.get("ge"),
+        high=bounds.get("le"),
+        choices=choices,
+        **more,
+    )
+
+
+def parsed(options: dict[str, Option], name: str | None, value: Any) -> Any:
+    """`value` (possibly a string from a command line) as the setting `name` takes it; fields without one pass.
+
+    Raises RunError with what is allowed.
+    """
+    return options[name].parse(value, RunError) if name in options else value
+
+
+class PlainSchema(GenerateJsonSchema):
+    """A JSON schema as `Option.schema` writes it: titles only repeat the names."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        """No."""
+        return False
