@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
 from pydantic import field_validator as validated
 
-from ctkd_core import methods, records
+from ctkd_core import documents, methods
 from ctkd_core.distill.further import FurtherTeacher, of_the_method, parse_teachers
 from ctkd_core.distill.settings import PlainSchema, options_of, parsed, setting
 from ctkd_core.errors import RunError, unknown
@@ -144,7 +144,7 @@ class RunConfig(BaseModel):
             super().__init__(**values)
         except ValidationError as fault:
             names = type(self).model_fields
-            raise RunError(records.sentences(fault, "option of a run", names)) from None
+            raise RunError(documents.sentences(fault, "option of a run", names)) from None
 
     @validated("method", mode="before")
     @classmethod
@@ -264,7 +264,7 @@ def read_stored(path: Path) -> RunConfig:
 
     Raises RunError when the file can't be read, isn't a config, or was changed afterwards (its fingerprint).
     """
-    data = records.read_json(path, "config", RunError, "The folder isn't a whole run.")
+    data = documents.read_json(path, "config", RunError, "The folder isn't a whole run.")
     if not isinstance(data, dict):
         raise RunError(f"config {str(path)!r} holds {type(data).__name__}, not a table; the folder isn't a whole run.")
     expected = data.pop("fingerprint", None)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic import field_validator as validated
 
-from ctkd_core import methods, records
+from ctkd_core import documents, methods
 from ctkd_core.distill.settings import options_of, parsed, setting
 from ctkd_core.errors import RunError, unknown
 
@@ -37,7 +37,7 @@ class FurtherTeacher(BaseModel):
             super().__init__(**values)
         except ValidationError as fault:
             names = type(self).model_fields
-            raise RunError(records.sentences(fault, "key of a further teacher", names)) from None
+            raise RunError(documents.sentences(fault, "key of a further teacher", names)) from None
 
     @validated("method", mode="before")
     @classmethod

@@ -55,9 +55,10 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """env.json: versions, device and fingerprints when the worker started; {} before that."""
         try:
-            return json.loads((self.dir / "env.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            data = json.loads((self.dir / "env.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
             return {}
+        return data if isinstance(data, dict) else {}
 
     @property
     def archived(self) -> bool:

@@ -21,8 +21,8 @@ T = TypeVar("T")
 MOST_FAULTS = 3  # that one message names; a document of another kind would misfit everywhere
 
 
-class Record(BaseModel):
-    """A document on disk: never changed once read, and of exact types ("3" is no number).
+class Document(BaseModel):
+    """A document as it lies on disk: never changed once read, and of exact types ("3" is no number).
 
     Keys that the model doesn't know are passed over, so that an older program reads what a newer one wrote.
     """
