@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import core_schema
 
 from ctkd_core.errors import CtkdError, unknown
 
@@ -28,6 +29,22 @@ class Document(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Array:
+    """Marks a field that holds an array: `Annotated[NDArray[np.float32], Array("float32", 1)]`."""
+
+    def __init__(self, dtype: str, ndim: int) -> None:
+        self.dtype, self.ndim = dtype, ndim
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def _check(self, value: Any) -> Any:
+        if getattr(value, "dtype", None) != self.dtype or getattr(value, "ndim", None) != self.ndim:
+            found = f"{getattr(value, 'dtype', type(value).__name__)} {list(getattr(value, 'shape', ()))}"
+            raise ValueError(f"should be an array of {self.ndim} dimensions of type {self.dtype}, not {found}")
+        return value
 
 
 def read_json(path: Path, what: str, error: type[CtkdError] = CtkdError, advice: str = "") -> Any:

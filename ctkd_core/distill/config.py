@@ -259,24 +259,6 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def read_stored(path: Path) -> RunConfig:
-    """The config that a run was created with, from its folder.
-
-    Raises RunError when the file can't be read, isn't a config, or was changed afterwards (its fingerprint).
-    """
-    data = documents.read_json(path, "config", RunError, "The folder isn't a whole run.")
-    if not isinstance(data, dict):
-        raise RunError(f"config {str(path)!r} holds {type(data).__name__}, not a table; the folder isn't a whole run.")
-    expected = data.pop("fingerprint", None)
-    config = RunConfig.from_dict(data)
-    if config.fingerprint != expected:
-        raise RunError(
-            "config.json was changed after the run was created (its fingerprint doesn't match); restore it, or start "
-            "a new run with the changed options."
-        )
-    return config
-
-
 def read_table(path: str | Path) -> dict[str, Any]:
     """The table in a YAML or JSON file, unchecked, so that command line options can be laid over it.
 

@@ -16,7 +16,6 @@ from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
 from ctkd_core import documents
-from ctkd_core.errors import RunError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,8 +117,6 @@ def read_records(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int
 
     Half a line at the end isn't read and not passed over; a broken line in the middle (a torn one, ended by the
     next writer) and a row that lacks what its kind must have are passed over. A missing file has no rows.
-
-    Raises RunError when something else stands in the file's place, or it can't be read.
     """
     try:
         with path.open("rb") as file:
@@ -127,8 +124,6 @@ def read_records(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int
             data = file.read()
     except FileNotFoundError:
         return [], offset
-    except OSError as fault:
-        raise RunError(f"{path.name!r} of run {path.parent.name!r} can't be read: {fault.strerror or fault}.") from None
     whole = data.rfind(b"\n") + 1
     rows = [row for line in data[:whole].split(b"\n") if (row := _row(line)) is not None]
     return rows, offset + whole

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.background.processes import GRACE_SECONDS, stop_process
-from ctkd_core.distill.config import RunConfig, read_stored
+from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.launch import request_cancel, start_worker
 from ctkd_core.distill.records import current_rows, metrics_frame, read_records
 from ctkd_core.distill.status import RunStatus, read_launch, read_status, write_json, write_status
@@ -47,18 +47,27 @@ class Run:
     def config(self) -> RunConfig:
         """What was asked. Raises RunError when config.json is missing, unreadable or was changed afterwards."""
         try:
-            return read_stored(self.dir / "config.json")
-        except RunError as fault:
-            raise RunError(f"run {self.id!r}: {fault}") from None
+            data = json.loads((self.dir / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as fault:
+            raise RunError(
+                f"run {self.id!r}: config.json can't be read ({fault}); the folder isn't a whole run."
+            ) from None
+        expected = data.pop("fingerprint", None)
+        config = RunConfig.from_dict(data)
+        if config.fingerprint != expected:
+            raise RunError(
+                f"run {self.id!r}: config.json was changed after the run was created (its fingerprint doesn't match); "
+                "restore it, or start a new run with the changed options."
+            )
+        return config
 
     @property
     def environment(self) -> dict[str, Any]:
         """env.json: versions, device and fingerprints when the worker started; {} before that."""
         try:
-            data = json.loads((self.dir / "env.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            return json.loads((self.dir / "env.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return {}
-        return data if isinstance(data, dict) else {}
 
     @property
     def archived(self) -> bool:

@@ -19,9 +19,9 @@ from ctkd_core.distill.config import (
     RunConfig,
     json_schema,
     preset,
-    read_stored,
 )
 from ctkd_core.distill.further import FurtherTeacher
+from ctkd_core.distill.runs import Run
 from ctkd_core.errors import CtkdError, RunError
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_configs.json").read_text(encoding="utf-8"))
@@ -52,7 +52,7 @@ def test_the_schema_says_of_a_field_what_its_option_says():
 def test_configs_of_earlier_runs_are_read_as_they_were(tmp_path, recorded):
     """Recorded from run folders of an earlier version: content, order of the keys and fingerprint stay."""
     (tmp_path / "config.json").write_text(json.dumps(recorded))
-    config = read_stored(tmp_path / "config.json")
+    config = Run(tmp_path).config
     assert config.fingerprint == recorded["fingerprint"]
     again = json.loads(json.dumps(config.to_dict())) | {"fingerprint": config.fingerprint}
     assert list(again.items()) == list(recorded.items())
@@ -61,7 +61,7 @@ def test_configs_of_earlier_runs_are_read_as_they_were(tmp_path, recorded):
 def test_a_changed_config_of_a_run_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(RECORDED[0] | {"steps": 41}))
     with pytest.raises(RunError, match="was changed after the run was created"):
-        read_stored(tmp_path / "config.json")
+        _ = Run(tmp_path).config
 
 
 def test_presets_are_valid_and_titled():
@@ -213,10 +213,10 @@ def test_any_further_teacher_is_one_or_a_clear_error(entry):
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_file_is_a_config_or_a_clear_error(tmp_path, text):
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    for name, read in (("c.json", RunConfig.from_file), ("c.yaml", RunConfig.from_file), ("d.json", read_stored)):
+    for name in ("c.json", "c.yaml"):
         (tmp_path / name).write_bytes(data)
         with contextlib.suppress(RunError):
-            read(tmp_path / name)
+            RunConfig.from_file(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["c.json", "c.yaml"])

@@ -25,7 +25,6 @@ from ctkd_core.distill.records import (
 )
 from ctkd_core.distill.runs import headline
 from ctkd_core.distill.status import RunStatus, StatusKeeper, read_status, write_json, write_status
-from ctkd_core.errors import RunError
 
 
 def test_rows_come_back_and_the_offset_goes_on(tmp_path):
@@ -86,13 +85,6 @@ def test_a_row_of_another_shape_is_passed_over(tmp_path, damaged):
     rows, offset = read_records(path)
     assert rows == good
     assert offset == path.stat().st_size
-
-
-@pytest.mark.parametrize("make", [lambda p: p.mkdir(), lambda p: p.symlink_to(p)])
-def test_something_else_in_the_files_place_is_named(tmp_path, make):
-    make(tmp_path / "metrics.jsonl")
-    with pytest.raises(RunError, match=r"'metrics.jsonl' of run .* can't be read"):
-        read_records(tmp_path / "metrics.jsonl")
 
 
 NAMES = st.sampled_from(
