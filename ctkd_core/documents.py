@@ -22,6 +22,9 @@ T = TypeVar("T")
 MOST_FAULTS = 3  # that one message names; a document of another kind would misfit everywhere
 
 
+PRINTED = ConfigDict(strict=True, extra="allow")  # of a TypedDict: nothing is missing, later versions may add keys
+
+
 class Document(BaseModel):
     """A document as it lies on disk: never changed once read, and of exact types ("3" is no number).
 
@@ -29,6 +32,23 @@ class Document(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Shape:
+    """Marks a plain value that must have the shape of a type: `Annotated[dict[str, Any], Shape(SomeTypedDict)]`.
+
+    The value itself stays as it is, numbers included: what is printed is what was computed.
+    """
+
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: Any) -> core_schema.CoreSchema:
+        def unchanged(value: Any, check: Any) -> Any:
+            check(value)
+            return value
+
+        return core_schema.no_info_wrap_validator_function(unchanged, handler.generate_schema(self.kind))
 
 
 class Array:
