@@ -11,7 +11,7 @@ import reprlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
@@ -88,7 +88,7 @@ def fitting(kind: type[T], document: Any, where: str, error: type[CtkdError] = C
     Raises `error` with `where` the document stands, the fields that don't fit (the first few) and the `advice`.
     """
     try:
-        found: T = adapter(kind).validate_python(document)
+        found: T = adapter(cast(Any, kind)).validate_python(document)
         return found
     except ValidationError as fault:
         raise error(_message(f"{where}: {sentences(fault)}", advice)) from None

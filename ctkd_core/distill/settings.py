@@ -71,3 +71,21 @@ class PlainSchema(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         """No."""
         return False
+
+
+def markdown_table(options: tuple[Option, ...]) -> str:
+    """The options as a table for the docs: name, what it takes, default, help."""
+    rows = ["| option | takes | default | |", "|---|---|---|---|"]
+    for option in options:
+        default = (
+            "empty"
+            if option.default == ""
+            else str(option.default).lower()
+            if option.kind == "bool"
+            else option.default
+        )
+        text = option.help + (f" Source: {option.source}." if option.source else "")
+        # The docs needn't change with each new method; they have a page for each.
+        takes = "a method that trains" if option.name == "method" else option.expected()
+        rows.append(f"| `{option.name}` | {takes} | {default} | {text} |")
+    return "\n".join(rows) + "\n"
