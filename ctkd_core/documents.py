@@ -120,7 +120,7 @@ def _sentence(one: Any, what: str, known: Iterable[str]) -> str:
     own = one.get("ctx", {}).get("error")
     if isinstance(own, CtkdError):
         return str(own)
-    if one["type"] == "extra_forbidden" and known:
+    if one["type"] in {"extra_forbidden", "unexpected_keyword_argument"} and known:
         return str(unknown(what, one["loc"][-1], known))
     field = ".".join(str(part) for part in one["loc"])
     if one["type"] == "missing":

@@ -1,19 +1,21 @@
-"""What a run is told: one frozen model, from whose fields flags, forms, schemas and docs come, and the presets."""
+"""What a run is told: one frozen data class, from whose fields flags, forms, schemas and docs come, and the presets."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, model_validator
 from pydantic import field_validator as validated
+from pydantic.dataclasses import dataclass
 
-from ctkd_core import documents, methods
-from ctkd_core.distill.further import FurtherTeacher, of_the_method, parse_teachers
-from ctkd_core.distill.settings import PlainSchema, options_of, parsed, setting
+from ctkd_core import methods
+from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, parse_teachers
+from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
 from ctkd_core.errors import RunError, unknown
 
 CONFIG_VERSION = 1  # of the file format: a reader refuses a newer one instead of misreading it
@@ -26,7 +28,9 @@ _LATER = (
 )
 
 
-class RunConfig(BaseModel):
+@refusing("option of a run")
+@dataclass(frozen=True, config=CONFIG)
+class RunConfig:
     """One distillation run. Every setting says what it is, its range and its default; RUN_OPTIONS lists them.
 
     method_options  loss options of the method (see `ctkd_core.METHODS[method].loss_options`)
@@ -35,8 +39,6 @@ class RunConfig(BaseModel):
 
     Raises RunError for a value that's out of range, an unknown method or an unknown option.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     student: str = setting("deepseek", "Student tokenizer: a catalog name, hub id, folder or tokenizer.json.")
     teacher: str = setting("smollm2", "Teacher tokenizer: a catalog name, hub id, folder or tokenizer.json.")
@@ -132,19 +134,12 @@ class RunConfig(BaseModel):
     )
     threads: int = setting(0, "CPU threads; 0: all cores.", low=0, high=1024, advanced=True)
     name: str = setting("", "A name for people; nothing depends on it.")
-    method_options: dict[str, Any] = Field({}, description="Loss options of the method.")
-    align_options: dict[str, Any] = Field({}, description="Alignment options of the method.")
+    method_options: dict[str, Any] = Field(default_factory=dict, description="Loss options of the method.")
+    align_options: dict[str, Any] = Field(default_factory=dict, description="Alignment options of the method.")
     teachers: Annotated[
         tuple[dict[str, Any], ...],
-        WithJsonSchema({"type": "array", "items": FurtherTeacher.model_json_schema(schema_generator=PlainSchema)}),
+        WithJsonSchema({"type": "array", "items": schema_of(FurtherTeacher)}),
     ] = Field((), description="Further teachers, one table each.")
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as fault:
-            names = type(self).model_fields
-            raise RunError(documents.sentences(fault, "option of a run", names)) from None
 
     @validated("method", mode="before")
     @classmethod
@@ -189,7 +184,7 @@ class RunConfig(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the content of config.json."""
-        data = {"version": CONFIG_VERSION} | self.model_dump()
+        data = {"version": CONFIG_VERSION} | asdict(self)
         # Left out where they say nothing: a config of before they existed keeps its fingerprint.
         untouched = [name for name in _LATER if data[name] == _later_default(name)]
         return {key: value for key, value in data.items() if key not in untouched}
@@ -215,7 +210,7 @@ class RunConfig(BaseModel):
                 names, untouched = {o.name for o in options}, {o.name: o.default for o in old}
                 kept = {k: v for k, v in getattr(self, key).items() if k in names and v != untouched[k]}
                 changes.setdefault(key, kept)
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | _with_path(changes))
+        return type(self)(**{name: getattr(self, name) for name in fields_of(RunConfig)} | _with_path(changes))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
@@ -229,7 +224,7 @@ class RunConfig(BaseModel):
         given = dict(data)
         for name in given:
             if not isinstance(name, str):  # YAML has such keys
-                raise unknown("option of a run", name, cls.model_fields, RunError)
+                raise unknown("option of a run", name, fields_of(cls), RunError)
         version = given.pop("version", CONFIG_VERSION)
         if version != CONFIG_VERSION:
             raise RunError(f"this config has format version {version}; this program reads {CONFIG_VERSION}. Update it.")
@@ -250,7 +245,7 @@ _OPTIONS = {option.name: option for option in RUN_OPTIONS}
 
 def json_schema() -> dict[str, Any]:
     """JSON schema of a config file: the fields of RunConfig, the format's version and the preset to start from."""
-    schema = RunConfig.model_json_schema(schema_generator=PlainSchema)
+    schema = schema_of(RunConfig)
     schema["description"] = "A run of CTKD Lab: what it is told, with the default of everything."
     schema["properties"] |= {
         "version": {"const": CONFIG_VERSION, "description": "Version of the file format."},
@@ -348,7 +343,7 @@ def _check_weights(config: RunConfig) -> None:
 
 
 def _later_default(name: str) -> Any:
-    return RunConfig.model_fields[name].default
+    return fields_of(RunConfig)[name].default
 
 
 def _check_device(device: str) -> None:

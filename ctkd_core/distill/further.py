@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 from pydantic import field_validator as validated
+from pydantic.dataclasses import dataclass
 
-from ctkd_core import documents, methods
-from ctkd_core.distill.settings import options_of, parsed, setting
+from ctkd_core import methods
+from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, setting
 from ctkd_core.errors import RunError, unknown
 
+CONFIG = ConfigDict(extra="forbid", validate_default=True)
 
-class FurtherTeacher(BaseModel):
+
+@refusing("key of a further teacher")
+@dataclass(frozen=True, config=CONFIG)
+class FurtherTeacher:
     """One more teacher. `method`, `variant` and the two tables of options say how it is asked, as in RunConfig.
 
     Raises RunError for a method that asks no teacher, and for options out of range.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     teacher: str = setting(..., "Its tokenizer: a catalog name, hub id, folder or tokenizer.json.")
     teacher_path: str = setting(
@@ -29,15 +33,8 @@ class FurtherTeacher(BaseModel):
     variant: str = setting("clean", "Clean reading or the released program.")
     weight: float = setting(1.0, "Weight of this teacher's loss.", low=0.0, high=1000.0)
     name: str = setting("", "Its name in metrics; empty: its tokenizer's.")
-    method_options: dict[str, Any] = Field({}, description="Loss options of the method.")
-    align_options: dict[str, Any] = Field({}, description="Alignment options of the method.")
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as fault:
-            names = type(self).model_fields
-            raise RunError(documents.sentences(fault, "key of a further teacher", names)) from None
+    method_options: dict[str, Any] = Field(default_factory=dict, description="Loss options of the method.")
+    align_options: dict[str, Any] = Field(default_factory=dict, description="Alignment options of the method.")
 
     @validated("method", mode="before")
     @classmethod
@@ -72,7 +69,7 @@ class FurtherTeacher(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, one entry of `teachers` in config.json."""
-        return self.model_dump()
+        return asdict(self)
 
 
 _OPTIONS = {option.name: option for option in options_of(FurtherTeacher)}
@@ -105,7 +102,7 @@ def parse_teachers(value: Any) -> tuple[dict[str, Any], ...]:
     """
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
         raise RunError(f"teachers is a list of tables, one for each further teacher; got {type(value).__name__}.")
-    known = FurtherTeacher.model_fields
+    known = fields_of(FurtherTeacher)
     found = []
     for number, entry in enumerate(value, start=1):
         if not isinstance(entry, Mapping) or not isinstance(entry.get("teacher"), str) or not entry["teacher"]:

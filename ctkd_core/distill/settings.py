@@ -1,19 +1,23 @@
-"""A setting of a run is declared once, as a field of a pydantic model; its Option, for flags and forms, is derived.
+"""A setting of a run is declared once, as a field of a model; its Option, for flags and forms, is derived.
 
 steps: int = setting(40, "Optimiser steps.", low=1, high=1_000_000)
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
+from ctkd_core import documents
 from ctkd_core.errors import RunError
 from ctkd_core.methods.options import Option
 
+C = TypeVar("C")
 _KINDS = {str: "str", int: "int", float: "float", bool: "bool"}
 
 
@@ -36,9 +40,38 @@ def setting(
     return Field(default, description=help, ge=low, le=high, json_schema_extra=more)
 
 
-def options_of(model: type[BaseModel]) -> tuple[Option, ...]:
+def refusing(what: str) -> Callable[[type[C]], type[C]]:
+    """Decorates a pydantic data class: its constructor raises RunError; a name that it doesn't know is a `what`."""
+
+    def decorated(cls: type[C]) -> type[C]:
+        construct: Any = cls.__init__
+
+        @wraps(construct)
+        def construct_or_refuse(self: C, *values: Any, **named: Any) -> None:
+            try:
+                construct(self, *values, **named)
+            except ValidationError as fault:
+                raise RunError(documents.sentences(fault, what, fields_of(cls))) from None
+
+        cls.__init__ = construct_or_refuse  # type: ignore[method-assign]
+        return cls
+
+    return decorated
+
+
+def fields_of(model: Any) -> dict[str, FieldInfo]:
+    """The fields of a pydantic data class by name."""
+    return dict(model.__pydantic_fields__)
+
+
+def schema_of(model: Any) -> dict[str, Any]:
+    """The JSON schema of a pydantic data class, its settings as `Option.schema` writes them."""
+    return TypeAdapter(model).json_schema(schema_generator=_PlainSchema)
+
+
+def options_of(model: Any) -> tuple[Option, ...]:
     """The settings of a model in their order, as options; its other fields (tables) have none."""
-    return tuple(_option(name, field) for name, field in model.model_fields.items() if field.annotation in _KINDS)
+    return tuple(_option(name, field) for name, field in fields_of(model).items() if field.annotation in _KINDS)
 
 
 def _option(name: str, field: FieldInfo) -> Option:
@@ -65,8 +98,8 @@ def parsed(options: dict[str, Option], name: str | None, value: Any) -> Any:
     return options[name].parse(value, RunError) if name in options else value
 
 
-class PlainSchema(GenerateJsonSchema):
-    """A JSON schema as `Option.schema` writes it: titles only repeat the names."""
+class _PlainSchema(GenerateJsonSchema):
+    """Without titles, which only repeat the names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         """No."""

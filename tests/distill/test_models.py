@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_pretrained_students_must_have_a_row_for_each_token(pair, tokenizers):
     config = pair.config(student_model="pretrained", student_path=str(pair.teacher))
     with pytest.raises(RunError, match="embedding rows"):
         students.build_student(config, student, source)
-    fitting = config.replace(student=str(pair.teacher))
+    fitting = replace(config, student=str(pair.teacher))
     assert students.build_student(fitting, source, source).num_parameters() > 0
 
 
