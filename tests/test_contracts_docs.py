@@ -84,6 +84,16 @@ def test_config_examples_are_valid() -> None:
         assert config.method_options["temperature"] == 2.0
 
 
+def test_the_table_of_run_options_is_that_of_the_model() -> None:
+    """To mend it, write `markdown_table(RUN_OPTIONS)` between the two comments of docs/runs.md."""
+    from ctkd_core.distill.config import RUN_OPTIONS
+    from ctkd_core.distill.settings import markdown_table
+
+    page = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- The table of options")[2].partition("-->")[2].partition("<!-- End of the table")[0]
+    assert table.strip() == markdown_table(RUN_OPTIONS).strip()
+
+
 def test_navigation_lists_every_page() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
 

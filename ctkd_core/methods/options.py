@@ -128,7 +128,7 @@ def _number(value: Any, kind: Kind, wrong: CtkdError) -> int | float:
         raise wrong
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a whole number of hundreds of digits
         raise wrong from None
     if not math.isfinite(number):
         raise wrong
