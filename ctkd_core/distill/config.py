@@ -96,7 +96,7 @@ class RunConfig:
         row.check_variant(self.variant, RunError)
         loss, align = (option_table(key, getattr(self, key)) for key in ("method_options", "align_options"))
         object.__setattr__(self, "method_options", row.resolve_loss(loss, RunError))
-        object.__setattr__(self, "align_options", row.resolve_align(align, RunError))
+        object.__setattr__(self, "align_options", row.resolve_groups(align, RunError))
         object.__setattr__(self, "teachers", parse_teachers(self.teachers))
         _check_student(self)
         _check_device(self.device)
@@ -106,7 +106,7 @@ class RunConfig:
     @property
     def needs_teacher(self) -> bool:
         """Whether training asks the teacher at every step (SFT doesn't)."""
-        return bool(methods.get(self.method).needs)
+        return methods.get(self.method).asks_teacher
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the content of config.json."""

@@ -37,8 +37,8 @@ class FurtherTeacher:
 
     def __post_init__(self) -> None:
         row = methods.get(self.method, RunError)
-        if not row.can_train or not row.needs:
-            able = ", ".join(m.name for m in methods.training() if m.needs)
+        if not row.asks_teacher:
+            able = ", ".join(m.name for m in methods.training() if m.asks_teacher)
             raise RunError(f"method {self.method!r} can't ask a further teacher; choose one of {able}.")
         row.check_variant(self.variant, RunError)
         for key in ("teacher_path", "name"):
@@ -47,7 +47,7 @@ class FurtherTeacher:
         object.__setattr__(self, "weight", WEIGHT.parse(self.weight, RunError))
         loss, align = (option_table(key, getattr(self, key)) for key in ("method_options", "align_options"))
         object.__setattr__(self, "method_options", row.resolve_loss(loss, RunError))
-        object.__setattr__(self, "align_options", row.resolve_align(align, RunError))
+        object.__setattr__(self, "align_options", row.resolve_groups(align, RunError))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, one entry of `teachers` in config.json."""

@@ -210,7 +210,7 @@ def unusable(student: Tokenizer, teacher: Tokenizer) -> dict[str, str]:
     reasons = {row.name: "it has an alignment but no loss" for row in methods.METHODS.values() if not row.can_train}
     if student.fingerprint != teacher.fingerprint:
         for row in methods.training():
-            if "same_tokenizer" in row.needs:
+            if row.same_tokenizer:
                 reasons[row.name] = "it compares equal vocabularies, and these differ"
     return reasons
 

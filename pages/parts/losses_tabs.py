@@ -44,6 +44,8 @@ def _card(choice: Choice) -> None:
     st.caption(state.plain(row.idea))
     st.markdown(rf"$\displaystyle {row.formula}$")  # not st.latex: its block scrolls, out of a keyboard's reach
     st.markdown(f"**Cannot see:** {state.plain(row.cannot_see)}")
+    if row.groups_note:
+        st.markdown(f"**Groups:** {state.plain(row.groups_note)}")
     if row.variant_note:
         st.markdown(f"**Paper and code:** {state.plain(row.variant_note)}")
     st.caption(f"Source: [{source}]({row.url})" if row.url else f"Source: {source}")

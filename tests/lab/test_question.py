@@ -167,7 +167,7 @@ def test_every_method_has_values_or_a_sentence(row, monkeypatch):
     assert np.isfinite([*view.whole, *view.distil]).all()
     assert [push.position for push in view.pushes] == [one.position for one in scene.student_says]
     assert all(push.ids[0] == scene.student_ids[push.position] for push in view.pushes)
-    if not row.needs:
+    if not row.asks_teacher:
         assert not any(view.distil)
     assert LossView.from_dict(json.loads(json.dumps(view.to_dict()))) == view
 

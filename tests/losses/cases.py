@@ -83,7 +83,7 @@ def extras(name: str, batch: AlignedBatch, dtype=torch.float32) -> dict[str, Any
     row = methods.get(name)
     given: dict[str, Any] = {}
     heads: tuple[Tensor, ...] = ()
-    if "hidden_states" in row.needs:
+    if "hidden_states" in row.outputs:
         own = states_for(batch.student_ids, WIDTHS[0], 403, dtype)
         other = states_for(batch.teacher_ids, WIDTHS[1], 305, dtype)
         given |= {"student_states": own, "teacher_states": other}
@@ -105,7 +105,7 @@ def states_for(ids: Tensor, width: int, vocabulary: int, dtype=torch.float32) ->
 def call(name: str, s: Tensor, t: Tensor, batch: AlignedBatch, **options: Any) -> LossOutput:
     """The loss of a method with everything that it wants."""
     dtype = torch.float64 if s.dtype == torch.float64 else torch.float32
-    if "same_tokenizer" in methods.get(name).needs:
+    if methods.get(name).same_tokenizer:
         batch, t = same_sides(batch, t)
     return losses.loss(name, s, t, batch, **extras(name, batch, dtype), **options)
 

@@ -266,7 +266,7 @@ class TestRefusals:
         [(name, variant) for name in METHODS if name != "sft" for variant in methods.get(name).variants],
     )
     def test_teacher_rows_that_are_not_finite(self, name, variant):
-        if "same_tokenizer" in methods.get(name).needs:
+        if methods.get(name).same_tokenizer:
             with pytest.raises(LossInputError, match="NaN"):
                 losses.loss(name, *_own(self.s, self.batch))
             return
