@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from ctkd_core import align, load_tokenizer  # noqa: E402
 from ctkd_core.figures.graph import component, component_figure  # noqa: E402
-from ctkd_core.figures.losses import Lab, heard_figure  # noqa: E402
+from ctkd_core.figures.losses import Lab, target_figure  # noqa: E402
 from ctkd_core.figures.theme import figure  # noqa: E402
 from ctkd_core.lab import question as loss_lab  # noqa: E402
 from ctkd_core.lab.example import question  # noqa: E402
@@ -68,17 +68,17 @@ def path(method: str) -> Any:
     return dtw_figure(align(TEXT, student=student, teacher=teacher, method=method))
 
 
-def heard(method: str) -> Any:
-    """What of the teacher's prediction reaches the student in the group that differs most in length."""
+def target(method: str) -> Any:
+    """The method's target in the group that differs most in length."""
     asked, choice = question(), Choice(method)
     status = loss_lab.start(asked, [choice]).wait(600.0, lambda share, said: print(f"  {share:4.0%} {said}"))
     if status.state != "finished":
         raise SystemExit(status.sentence)
     answer = loss_lab.ask(asked, [choice], packaged=False)
     lab = Lab(answer.scene, tuple(answer.views.values()), asked.student, asked.teacher)
-    groups = [h.group for h in lab.views[0].heard]
+    groups = [h.group for h in lab.views[0].target]
     sizes = {g: sum(b - a for a, b in (answer.scene.groups[g][:2], answer.scene.groups[g][2:])) for g in groups}
-    return heard_figure(lab, max(groups, key=lambda g: (sizes[g], -g)))
+    return target_figure(lab, max(groups, key=lambda g: (sizes[g], -g)))
 
 
 def facing(method: str) -> Any:
@@ -167,7 +167,7 @@ PICTURES: dict[str, Callable[[str], Any]] = {
     "gold-greedy": collapse,
     "kd": identical,
     **dict.fromkeys(("cdm", "mined"), path),
-    **dict.fromkeys(("sft", "xtoken-pkl", "xtoken-hkl", "multilevel_ot"), heard),
+    **dict.fromkeys(("sft", "xtoken-pkl", "xtoken-hkl", "multilevel_ot"), target),
     **dict.fromkeys(("dskd", "cot2align"), facing),
 }
 

@@ -103,7 +103,7 @@ def _adapter(option: Option) -> TypeAdapter[Any]:
     bounds: dict[str, float | None] = {"ge": option.low, "le": option.high}
     if option.kind == "int":  # JSON shows whole bounds without a point
         bounds = {name: None if bound is None else int(bound) for name, bound in bounds.items()}
-    limits: Any = Field(**bounds)
+    limits: Any = Field(ge=bounds["ge"], le=bounds["le"])
     kinds: dict[str, Any] = {
         "int": Annotated[int, limits, BeforeValidator(_whole)],
         "float": Annotated[FiniteFloat, limits, BeforeValidator(_number)],

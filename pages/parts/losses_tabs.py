@@ -68,8 +68,8 @@ def _values(lab: Lab | None) -> None:
         "and directions, not values."
     )
     for view in lab.views:
-        for said in view.notes:
-            st.caption(f"**{view.method}**: {state.plain(said)}")
+        for note in view.notes:
+            st.caption(f"**{view.method}**: {state.plain(note)}")
 
 
 def _groups(lab: Lab | None) -> None:
