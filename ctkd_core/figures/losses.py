@@ -1,6 +1,6 @@
 """Pictures of what losses make of one text: groups with a bar per method, predictions, targets and gradients.
 
-All functions take the records of `loss_lab_records` and the two tokenizers, which turn ids into texts. A method keeps
+All functions take the records of `ctkd_core.lab.records` and the two tokenizers, which turn ids into texts. A method keeps
 its colour, hatch and letter in every picture.
 """
 

@@ -124,6 +124,10 @@ def _estimate(choices: list[Choice], vocabularies: tuple[int, int]) -> None:
     device = next((found.device for found in costs.values() if found.device), "")
     st.caption(
         "An estimate of the loss alone, forward and backward to the logits, without the models. Logits and gradient "
-        "are counted; the rest is scaled from benchmarks/results/losses.json"
-        + (f" ({state.plain(device)}); a GPU is many times faster." if device else ", which isn't here.")
+        "are counted; the rest is scaled from measured figures"
+        + (
+            f" ({state.plain(device)}); a GPU is many times faster."
+            if device
+            else ": there are none for these methods."
+        )
     )

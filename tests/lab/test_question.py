@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from ctkd_core import files, methods
 from ctkd_core.errors import CtkdError, LossInputError
 from ctkd_core.lab import question as loss_lab
-from ctkd_core.lab.estimate import Sizes, cost, memory
 from ctkd_core.lab.question import Choice, Question
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene, Target
 from ctkd_core.tokenizers import catalog
@@ -170,6 +169,7 @@ def test_every_method_has_values_or_a_sentence(row, monkeypatch):
     assert all(gradient.ids[0] == scene.student_ids[gradient.position] for gradient in view.gradients)
     if not row.asks_teacher:
         assert not any(view.distil)
+    assert bool(view.targets) == bool(row.view)
     assert LossView.from_dict(json.loads(json.dumps(view.to_dict()))) == view
 
 
@@ -306,31 +306,6 @@ def test_old_questions_are_removed(tmp_path, monkeypatch):
     prune(root, root / "0")
     assert sorted(p.name for p in root.iterdir()) == ["0", "2", "3", "4"]
     assert sorted(p.parent.name for p in root.glob(f"*/{LOGITS}")) == ["0", "4"]
-
-
-def test_costs_count_logits_and_scale_what_was_measured(tmp_path):
-    file = tmp_path / "losses.json"
-    row = {"size": "large", "case": "gold", "seconds": 1.0, "extra_mib": 225.71}
-    file.write_text(json.dumps({"environment": {"device": "two cores"}, "rows": [row]}))
-    reference = Sizes(1, 257, 301, 128_256, 151_936)
-    found = cost("gold", reference, file)
-    assert found.logits == 4 * (257 * 128_256 + 301 * 151_936)
-    assert found.gradient == 4 * 257 * 128_256
-    assert found.extra == pytest.approx(100 * 2**20, rel=1e-3)  # what is left of the measured memory
-    assert (found.seconds, found.device) == (pytest.approx(1.0), "two cores")
-    twice = cost("gold", replace(reference, batch=2), file)
-    assert twice.seconds == pytest.approx(2.0)
-    assert twice.extra == found.extra
-    assert twice.total == twice.logits + twice.gradient + twice.extra
-    assert cost("gold", replace(reference, width=2), file).logits == found.logits // 2
-    assert cost("alm", reference, file).seconds is None
-    assert cost("gold", reference, tmp_path / "none.json").extra is None
-    with pytest.raises(CtkdError, match="student length must be at least 1; got 0"):
-        Sizes(1, 0, 1, 1, 1)
-
-
-def test_memory_in_words():
-    assert [memory(n) for n in (10, 200 * 2**20, 3 * 2**30)] == ["under 50 MiB", "200 MiB", "3.0 GiB"]
 
 
 @pytest.mark.real

@@ -14,10 +14,7 @@ from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, collate
 from tests.tiny import tiny_byte_level
 
-METHODS = (
-    *("sft", "kd", "uld", "sedi", "gold", "alm", "xtoken-pkl", "xtoken-hkl", "multilevel_ot"),
-    *("cot2align", "mined", "cdm", "dskd", "dskd-eta"),
-)
+METHODS = tuple(row.name for row in methods.training())
 PROMPT = "The teacher reads:"
 TEXTS = (
     " In 2024 we sold 1234567 units.",

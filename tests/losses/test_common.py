@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import subprocess
 import sys
 
@@ -35,8 +36,13 @@ def gradient_of(name, s, t, batch, **options):
     return out, s.grad
 
 
-def test_every_training_method_is_covered():
-    assert set(METHODS) == {m.name for m in methods.training()}
+@pytest.mark.parametrize("name", METHODS)
+def test_the_cases_give_a_loss_all_that_it_must_have(name):
+    taken = inspect.signature(methods.load(methods.get(name).loss or "")).parameters.values()
+    must = {p.name for p in taken if p.default is p.empty}
+    assert must <= {"student_logits", "teacher_logits", "batch"}, (
+        f"tests/losses/cases.py: `extras` lacks what it takes"
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
