@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
+from typing import get_args
 
 import pytest
 import yaml
 
 from ctkd_core.cli import COMMANDS
 from ctkd_core.cli.main import build_parser
+from ctkd_core.methods import METHODS, Method
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -105,3 +109,55 @@ def test_navigation_lists_every_page() -> None:
         return found
 
     assert files(nav) == {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+
+
+def script(file: str) -> ModuleType:
+    """A program of the docs as a module."""
+    spec = importlib.util.spec_from_file_location(file, ROOT / "docs" / f"{file}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("file", ["docs/index.md", "docs/losses.md", "mkdocs.yml"])
+def test_lists_of_methods_come_from_the_table(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert ROOT / file in script("lists").FILES
+    assert script("lists").written(text) == text, (
+        f"{file} lists other methods than the table: run `python docs/lists.py`"
+    )
+
+
+def test_a_list_in_the_wrong_place_is_refused() -> None:
+    written = script("lists").written
+    for text in ("<!-- methods: end -->\n", "<!-- methods: views -->\n", "<!-- methods: vews -->\n"):
+        with pytest.raises(ValueError, match=r"wrong place|no end"):
+            written(text)
+    assert "| SFT |" in written("a\n<!-- methods: views -->\nold\n<!-- methods: end -->\nb\n")
+
+
+@pytest.mark.parametrize("row", METHODS.values(), ids=lambda row: row.name)
+def test_a_methods_page_shows_its_picture(row: Method) -> None:
+    page = (ROOT / "docs" / "methods" / f"{row.name}.md").read_text(encoding="utf-8")
+    shown = f"](../img/methods/{row.name}.png)" in page
+    assert shown == bool(row.picture), (
+        f"the row of {row.name!r} has picture={row.picture!r}, and docs/methods/{row.name}.md shows "
+        f"{'one' if shown else 'none'}: set `picture` in the row, run `python docs/pictures.py {row.name}` and show "
+        f"../img/methods/{row.name}.png, or leave all of it out"
+    )
+    assert not row.picture or (ROOT / "docs" / "img" / "methods" / f"{row.name}.png").is_file(), (
+        f"run `python docs/pictures.py {row.name}`"
+    )
+
+
+def test_every_kind_of_picture_is_drawn() -> None:
+    kinds = set(get_args(Method.model_fields["picture"].annotation)) - {""}
+    assert kinds == set(script("pictures").PICTURES), (
+        "docs/pictures.py: PICTURES has a function for each kind of picture"
+    )
+
+
+def test_every_page_of_a_method_has_a_row() -> None:
+    pages = {path.stem for path in (ROOT / "docs" / "methods").glob("*.md")}
+    assert pages == set(METHODS), "docs/methods has one page a row of the table, named like it"

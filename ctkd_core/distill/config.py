@@ -180,7 +180,7 @@ class RunConfig:
     @property
     def needs_teacher(self) -> bool:
         """Whether training asks the teacher at every step (SFT doesn't)."""
-        return bool(methods.get(self.method).needs)
+        return methods.get(self.method).asks_teacher
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the content of config.json."""

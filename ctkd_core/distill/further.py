@@ -40,8 +40,8 @@ class FurtherTeacher:
     @classmethod
     def _asks(cls, value: Any) -> str:
         row = methods.get(value, RunError)
-        if not row.can_train or not row.needs:
-            able = ", ".join(m.name for m in methods.training() if m.needs)
+        if not row.asks_teacher:
+            able = ", ".join(m.name for m in methods.training() if m.asks_teacher)
             raise RunError(f"method {value!r} can't ask a further teacher; choose one of {able}.")
         return row.name
 
@@ -84,7 +84,7 @@ def of_the_method(value: Any, field: ValidationInfo) -> dict[str, Any]:
     if "method" not in field.data:  # refused already
         return given
     row = methods.get(field.data["method"], RunError)
-    resolve = row.resolve_loss if field.field_name == "method_options" else row.resolve_align
+    resolve = row.resolve_loss if field.field_name == "method_options" else row.resolve_groups
     return resolve(given, RunError)
 
 

@@ -60,6 +60,7 @@ class DistillTrainer(Trainer):
         self._student, self._teachers = student, list(teachers)
         self._teacher = teachers[0].model
         self._rows = [methods.get(t.method) for t in teachers]
+        self._deep = [row.reads_hidden_states(t.options) for row, t in zip(self._rows, teachers)]
         self._sampling = Sampling.of(config)
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
@@ -91,7 +92,8 @@ class DistillTrainer(Trainer):
         plain = self.accelerator.unwrap_model(model)
         lessons, facts = self._written(plain, inputs["lessons"])
         batches = self._collate(lessons)
-        logits, states = self._forward(model, plain, batches[0].student_ids, batches[0].student_attention, self._rows)
+        first, deep = batches[0], any(self._deep)
+        logits, states = self._forward(model, plain, first.student_ids, first.student_attention, deep)
         try:
             out = self._loss(plain, logits, states, batches, bool(facts.get("on_policy")))
         except LossInputError as fault:
@@ -109,7 +111,7 @@ class DistillTrainer(Trainer):
         step, part = self.state.global_step, len(self._parts)
         if not self._sampling.chosen(step, part):
             return lessons, {"on_policy": 0.0}
-        own_ids = not any("same_tokenizer" in row.needs for row in self._rows)
+        own_ids = not any(row.same_tokenizer for row in self._rows)
         seed = self._sampling.seed_of(step, part, int(self.args.process_index))
 
         def align(prompt: str, completion: str, response: Encoding | None, ended: bool) -> tuple[AlignedSample, ...]:
@@ -132,8 +134,8 @@ class DistillTrainer(Trainer):
     ) -> LossOutput:
         guides = []
         for number, (teacher, row, batch) in enumerate(zip(self._teachers, self._rows, batches)):
-            teacher_logits, teacher_states = self._ask_teacher(batch) if not number else self._ask(teacher, row, batch)
-            deep = "hidden_states" in row.needs
+            deep = self._deep[number]
+            teacher_logits, teacher_states = self._ask_teacher(batch) if not number else self._ask(teacher, deep, batch)
             extras = {
                 "state": getattr(plain, _state_name(number), None),
                 "student_states": states if deep else None,
@@ -161,19 +163,16 @@ class DistillTrainer(Trainer):
         return method_loss(one.method, logits, one.logits, one.batch, variant=one.variant, **one.extras, **one.options)
 
     def _ask_teacher(self, batch: AlignedBatch) -> tuple[Tensor | None, States | None]:
-        return self._ask(self._teachers[0], self._rows[0], batch)
+        return self._ask(self._teachers[0], self._deep[0], batch)
 
-    def _ask(self, teacher: LiveTeacher, row: methods.Method, batch: AlignedBatch) -> tuple[Any, States | None]:
+    def _ask(self, teacher: LiveTeacher, deep: bool, batch: AlignedBatch) -> tuple[Any, States | None]:
         if teacher.model is None:
             return None, None
         with torch.no_grad(), self.accelerator.autocast():
-            return self._forward(teacher.model, teacher.model, batch.teacher_ids, batch.teacher_attention, [row])
+            return self._forward(teacher.model, teacher.model, batch.teacher_ids, batch.teacher_attention, deep)
 
-    def _forward(
-        self, model: Any, plain: Any, ids: Tensor, mask: Tensor, rows: Sequence[methods.Method]
-    ) -> tuple[Tensor, States | None]:
-        """Logits [B, T, V], and hidden states where one of the methods reads them."""
-        deep = any("hidden_states" in row.needs for row in rows)
+    def _forward(self, model: Any, plain: Any, ids: Tensor, mask: Tensor, deep: bool) -> tuple[Tensor, States | None]:
+        """Logits [B, T, V], and with `deep` hidden states, where a method reads them."""
         out = model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=deep)
         if not deep:
             return out.logits, None

@@ -143,9 +143,9 @@ class TestLessons:
         assert len(sample.groups) == 1
         assert facts["on_policy_tokens"] == 0
 
-    @pytest.mark.parametrize("method", [m.name for m in methods.training() if m.needs])
+    @pytest.mark.parametrize("method", [m.name for m in methods.training() if m.asks_teacher])
     def test_every_method_takes_empty_and_odd_answers(self, monkeypatch, method):
-        other = STUDENT if "same_tokenizer" in methods.get(method).needs else TEACHER
+        other = STUDENT if methods.get(method).same_tokenizer else TEACHER
         texts = ([STUDENT.eos_id], ids_of(" 201 🦙\n\n"))
         written(monkeypatch, *texts)
         made, facts = on_policy(None, STUDENT, lessons(method), SETTINGS, 0, aligner(method, other), other is TEACHER)
