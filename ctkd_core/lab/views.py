@@ -70,7 +70,7 @@ def same_ids(case: Case) -> list[Heard | None]:
 
 def sorted_rows(case: Case) -> list[Heard | None]:
     """ULD: sorted probabilities of the student's row and of the teacher's row that it is paired with."""
-    from ctkd_core.losses.uld import PAIRINGS
+    from ctkd_core.losses.parts.pairing import PAIRINGS
 
     if case.variant == "released":
         return []  # its rows stand at the tokens, not before them

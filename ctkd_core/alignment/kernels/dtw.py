@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# Larger than any path cost that `cheapest_path.py` sends here (it checks), small enough that adding can't overflow int32.
+# Larger than any path cost that `cheapest_path.py` sends here (it checks), small enough that adding can't overflow.
 UNREACHABLE = 2**30
 
 # Where a cell of the DTW came from; the smaller number wins a tie (CDM, released code).
