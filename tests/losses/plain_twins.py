@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ def forward_kl(p: Tensor, q: Tensor) -> Tensor:
 def kd(
     s: Tensor, t: Tensor, batch: AlignedBatch, divergence="forward_kl", temperature=1.0, ce_weight=0.5, **given: Any
 ) -> LossOutput:
-    width = batch.student.n_ids
+    width = s.shape[-1] if batch.student is None else batch.student.n_ids
 
     def kl(rows: PlainRows) -> Tensor:
         p, q = ((z[:, :width] / temperature).log_softmax(dim=1) for z in (rows.student, rows.teacher))
@@ -77,12 +78,14 @@ def merged(side: Any, temperature: float) -> Tensor:
 
 
 def gold(
-    s: Tensor, t: Tensor, batch: AlignedBatch, temperature=1.0, beta=0.5, ce_weight=0.5, **given: Any
+    s: Tensor, t: Tensor, batch: AlignedBatch, temperature=1.0, beta=0.5, ce_weight=0.5, projection=None, **given: Any
 ) -> LossOutput:
-    ids = matched_ids(None, batch, (s.shape[-1], t.shape[-1])).to(s.device)
-    last = batch.student_ids[batch.groups[:, 0], batch.groups[:, 2] - 1]
-    other = batch.teacher_ids[batch.groups[:, 0], batch.groups[:, 4] - 1]
-    keep = (last != batch.student.eos_id) & (other != batch.teacher.eos_id)
+    ids = matched_ids(projection, batch, (s.shape[-1], t.shape[-1])).to(s.device)
+    keep = torch.ones(len(batch.groups), dtype=torch.bool, device=s.device)
+    sides = (batch.student_ids, 2, batch.student), (batch.teacher_ids, 4, batch.teacher)
+    for tokens, end, tokenizer in sides:  # groups that end the answer are left out
+        if tokenizer is not None:
+            keep &= tokens[batch.groups[:, 0], batch.groups[:, end] - 1] != tokenizer.eos_id
     share = len(ids.student) / t.shape[-1]
 
     def compare(groups: PlainGroups) -> Tensor:
@@ -99,20 +102,28 @@ def gold(
 
 
 def pkl(
-    s: Tensor, t: Tensor, batch: AlignedBatch, scaling="dynamic", temperature=1.0, top_k=200, chunk_rows=None
+    s: Tensor,
+    t: Tensor,
+    batch: AlignedBatch,
+    scaling="dynamic",
+    temperature=1.0,
+    top_k=200,
+    projection=None,
+    chunk_rows=None,
 ) -> LossOutput:
     """Written with terms: the distillation is scaled to the cross-entropy."""
-    matrix = default_projection(batch).matrix
+    matrix = default_projection(batch).matrix if projection is None else projection
     t = t[..., : matrix.shape[1]]
     columns = top_columns(t, top_k, batch)
-    w = torch.from_numpy(matrix.toarray()).to(s.dtype)[:, columns]
-    w = torch.nn.functional.pad(w, (0, 0, 0, s.shape[-1] - len(w)))
+    part = matrix.tocsc()[:, columns.numpy()].tocoo()
+    places = torch.from_numpy(np.stack([part.col, part.row]).astype(np.int64))
+    w = torch.sparse_coo_tensor(places, torch.from_numpy(part.data).to(s.dtype), (len(columns), s.shape[-1]))
     rows = response_rows(batch.student_labels)
     groups = group_rows(rows, batch)
 
     def kl(part: PlainGroups) -> Tensor:
         q = part.student.mean((part.student.logits / temperature).softmax(dim=1))
-        mass = q @ w.to(q.dtype)
+        mass = torch.sparse.mm(w.to(q.dtype), q.T).T
         u = mass / (mass.sum(dim=1, keepdim=True) + FLOOR)
         v = part.teacher.mean((part.teacher.logits[:, columns] / temperature).log_softmax(dim=1))
         return forward_kl((u + FLOOR).log(), v)
