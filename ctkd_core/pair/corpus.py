@@ -25,6 +25,7 @@ from ctkd_core import documents, methods
 from ctkd_core.errors import AlignmentError, CtkdError, TokenizerError
 from ctkd_core.pair.corpus_files import Skipped, read_texts
 from ctkd_core.tokenizers.domain_texts import DOMAINS
+from ctkd_core.tokenizers.load import as_pair
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -116,6 +117,7 @@ def measure_domains(
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
     """`measure` for every domain of a corpus (default: the bundled DOMAINS), with one pool of processes for all."""
+    student, teacher = as_pair(student, teacher)
     corpus = DOMAINS if corpus is None else corpus
     _check(method, workers)
     found = {}

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from ctkd_core import documents
 from ctkd_core.pair.advice import Advice, advise
 from ctkd_core.pair.corpus import CorpusMetrics, Progress, Text, measure_domains
+from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary.classes import CLASSES, audit, token_classes
 from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
 
@@ -113,6 +114,7 @@ def pair_report(
 
     `method` aligns the texts; `workers` and `progress` as in `corpus.measure`. Raises what that raises.
     """
+    student, teacher = as_pair(student, teacher)
     from ctkd_core.tokenizers.special_tokens import compare
 
     shared = overlap(student, teacher)
@@ -137,6 +139,7 @@ def vocabulary_facts(student: Tokenizer, teacher: Tokenizer, shared: Overlap | N
     exact is the number of shared raw strings; a class is matched by canonical form. `student_ids` counts ids up to the
     largest, `student_empty_ids` those among them without a token; a model's logits may be wider still.
     """
+    student, teacher = as_pair(student, teacher)
     shared = shared or overlap(student, teacher)
     return {
         "student_size": shared.student_size,

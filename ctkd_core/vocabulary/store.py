@@ -19,6 +19,7 @@ from pydantic import Field, field_validator
 
 from ctkd_core import documents, files
 from ctkd_core.errors import ProjectionError
+from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary import map_options, project
 from ctkd_core.vocabulary.projection import MOST_IDS, REASONS, Progress, Projection
 
@@ -120,6 +121,7 @@ def load(folder: Path | str, student: Tokenizer, teacher: Tokenizer) -> Projecti
     """
     from scipy.sparse import csr_matrix
 
+    student, teacher = as_pair(student, teacher)
     folder = Path(folder)
     manifest = _read_manifest(folder)
     _check_tokenizers(folder, manifest, student, teacher)
@@ -150,6 +152,7 @@ def cached_project(
 
     A cache that can't be written costs time, no more.
     """
+    student, teacher = as_pair(student, teacher)
     folder = _folder(student, teacher, method, map_options(method, options, variant))
     kept = _load_if_whole(folder, student, teacher)
     if kept is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctkd_core.losses.uld import PAIRINGS
+from ctkd_core.losses.parts.pairing import PAIRINGS
 from ctkd_core.losses.views.case import TOP, Case, Targets, by_size
 from ctkd_core.losses.views.target import WHICH
 
