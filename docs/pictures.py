@@ -149,7 +149,7 @@ FACES: dict[str, Callable[..., Any]] = {"dskd": _attention, "cot2align": _plan}
 def _matrix(weights: Any, student: Any, teacher: Any, batch: Any, method: str) -> Any:
     import plotly.graph_objects as go
 
-    from ctkd_core.figures.visible import visible_bytes
+    from ctkd_core.markup.visible import visible_bytes
 
     ids = batch.student_labels[0], batch.teacher_labels[0]
     own, other = (

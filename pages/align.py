@@ -9,7 +9,6 @@ import streamlit as st
 from ctkd_core.alignment import Alignment
 from ctkd_core.alignment.metrics import agreement, health
 from ctkd_core.errors import CtkdError, TokenizerError
-from ctkd_core.figures.words import alignment_name
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 from pages.parts.align_models import asked, models_panel
@@ -80,7 +79,7 @@ def verdict(alignment: Alignment) -> None:
     """One sentence about the alignment, red for a super-group, and what else a reader must know."""
     state_of = health(alignment)
     show, icon = LEVELS[state_of.level]
-    sentence = f"**{alignment_name(alignment)}**: {state.plain(state_of.sentence)}."
+    sentence = f"**{alignment.label}**: {state.plain(state_of.sentence)}."
     if state_of.level == "bad" and state_of.largest_group:
         sentence += "  \nA super-group isn't aligned inside: a loss would compare it as one lump. Try another method."
     show(sentence, icon=icon)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.kinds import KIND_STYLES
 from ctkd_core.errors import AlignmentError
-from ctkd_core.figures.theme import KIND_STYLES
-from ctkd_core.figures.visible import hex_bytes, shorten, visible, visible_bytes
-from ctkd_core.figures.words import alignment_name
+from ctkd_core.markup.visible import hex_bytes, shorten, visible, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def group_card(alignment: Alignment, group: int, others: Iterable[Alignment] = (
     opinions: dict[tuple[bool, str], list[str]] = {}
     for other in others:
         if other is not alignment:
-            opinions.setdefault(_opinion(alignment, group, other), []).append(alignment_name(other))
+            opinions.setdefault(_opinion(alignment, group, other), []).append(other.label)
     verdicts = tuple(
         Verdict(tuple(names), agrees, sentence)
         for (agrees, sentence), names in sorted(opinions.items(), key=lambda item: not item[0][0])

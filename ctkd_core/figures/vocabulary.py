@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.theme import ORANGE, SEQUENTIAL, VERMILLION, escape, figure
-from ctkd_core.figures.visible import shorten, visible_bytes
+from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
+from ctkd_core.markup.colours import ORANGE, VERMILLION
+from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.density import Cells, Density, Order, Window
 from ctkd_core.vocabulary.projection import REASONS
 
@@ -204,13 +205,6 @@ def window_table(cells: Cells, projection: Projection) -> pd.DataFrame:
             "reason": [REASONS[r] for r in cells.reasons[i, j].tolist()],
         }
     )
-
-
-def token_text(tokenizer: Tokenizer, token_id: int, limit: int = 60) -> str:
-    """A token with visible spaces and bytes; "∅" for an id without text."""
-    if token_id >= tokenizer.n_ids:
-        return "∅ (padding of the logits)"
-    return shorten(visible_bytes(tokenizer.token_bytes(token_id)), limit) or "∅"
 
 
 def _label(tokenizer: Tokenizer, token_id: int) -> str:

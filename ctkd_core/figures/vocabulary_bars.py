@@ -9,21 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.theme import (
-    BLUE,
-    CATEGORICAL,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    YELLOW,
-    escape,
-    figure,
-)
-from ctkd_core.figures.visible import shorten
-from ctkd_core.figures.vocabulary import CLASS_TITLES, token_text
+from ctkd_core.figures.theme import escape, figure
+from ctkd_core.figures.vocabulary import CLASS_TITLES
+from ctkd_core.markup.colours import BLUE, CATEGORICAL, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
+from ctkd_core.markup.visible import shorten
+from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, token_classes
 from ctkd_core.vocabulary.projection import MATCHED, REASONS
 

@@ -10,10 +10,12 @@ import pytest
 
 from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KINDS
-from ctkd_core.alignment.metrics import agreement, alignment_metrics
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
+from ctkd_core.alignment.metrics import agreement, alignment_metrics, kind_counts
 from ctkd_core.errors import AlignmentError
-from ctkd_core.figures import card, chips, curves, dtw, groups, metrics, tables, theme, visible
+from ctkd_core.figures import card, chips, curves, dtw, groups, metrics, tables, theme
+from ctkd_core.markup import visible
+from ctkd_core.markup.curves import downsample
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
 
 STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
@@ -74,8 +76,8 @@ def test_histogram_counts_every_group_once():
     fig = groups.size_histogram(a)
     assert sum(int(np.sum(t.y)) for t in fig.data) == len(a)
     assert {t.name for t in fig.data} == {a.kind(g) for g in range(len(a))}
-    patterns = [theme.KIND_STYLES[name].pattern for name in KINDS]
-    borders = {(theme.KIND_STYLES[name].border, theme.KIND_STYLES[name].colour) for name in KINDS}
+    patterns = [KIND_STYLES[name].pattern for name in KINDS]
+    borders = {(KIND_STYLES[name].border, KIND_STYLES[name].colour) for name in KINDS}
     assert len(set(patterns)) == len(KINDS) == len(borders)
 
 
@@ -165,7 +167,7 @@ def test_next_difference_goes_round():
 def test_tables_twin_the_pictures():
     a, b = made("sedi"), made("uld")
     table = tables.shown_groups(a, b)
-    assert table["kind"].value_counts().to_dict() == tables.kind_counts(a)
+    assert table["kind"].value_counts().to_dict() == kind_counts(a)
     assert table["differs"].tolist() == chips.differing_groups(a, b).tolist()
     regions = agreement(a, b).differing
     assert len(tables.disagreements(a, b, regions)) == len(regions)
@@ -184,7 +186,7 @@ def test_metric_bars_and_table_agree():
 def test_sampling_a_curve_keeps_its_spikes():
     y = np.random.default_rng(0).normal(size=50_001)
     y[17_003], y[40_000] = 99.0, -99.0
-    x, kept = curves.downsample(np.arange(len(y)), y)
+    x, kept = downsample(np.arange(len(y)), y, curves.MAX_POINTS)
     assert len(x) <= curves.MAX_POINTS
     assert {99.0, -99.0} <= set(kept.tolist())
     assert (x[0], x[-1]) == (0, len(y) - 1)
@@ -219,7 +221,7 @@ def test_other_tokenizers_draw_too():
 
 
 def test_a_lone_accent_can_be_seen():
-    from ctkd_core.figures.visible import visible, visible_bytes
+    from ctkd_core.markup.visible import visible, visible_bytes
 
     assert visible("\u0301") == "◌\u0301"
     assert visible_bytes("e\u0301".encode()) == "e\u0301"
