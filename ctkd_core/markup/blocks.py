@@ -40,7 +40,7 @@ background:color-mix(in srgb,var(--c) 15%,transparent)}
 _CARD_STYLE = """
 .ctkd-card{border:1px solid var(--line);border-radius:8px;padding:10px 14px;font:14px/1.45 system-ui,sans-serif;
 max-width:1100px;overflow-x:auto}
-.ctkd-card h4{margin:0 0 4px;font-size:15px;color:inherit}
+.ctkd-card h4{margin:0 0 4px;font-size:15px;font-weight:600;color:inherit}
 .ctkd-card p{margin:4px 0}
 .ctkd-card svg{max-width:100%;height:auto;color:var(--fg)}
 """.strip()
