@@ -27,7 +27,7 @@ from ctkd_core.lab.question import Choice  # noqa: E402
 from ctkd_core.tokenizers import catalog  # noqa: E402
 
 TEXT = "In 2024 unbelievable naïve llamas sold 1234567 units."
-LESSONS = 40  # steps in which projectors learn before attention is drawn
+LEARNING_STEPS = 40  # steps in which projectors learn before attention is drawn
 WIDTH = 900
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -108,7 +108,7 @@ def facing(method: str) -> Any:
     assert state is not None
     optimiser = torch.optim.AdamW(state.parameters(), lr=1e-3)
     options = {**methods.get(method).resolve_loss({}), "ce_weight": 0.0}
-    for step in range(LESSONS):
+    for step in range(LEARNING_STEPS):
         optimiser.zero_grad()
         given = {"state": state, "student_states": states[0], "teacher_states": states[1]}
         out = losses.loss(method, logits[0].requires_grad_(), logits[1], batch, **given, **options)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONTEXT = 24
 MAX_TOKENS = 12
-SAID = 3  # of a model's candidates
+CANDIDATES = 3  # tokens that a model expects next, at most
 MAX_VERDICT_PAIRS = 3
 
 
@@ -100,8 +100,8 @@ def expected(
     first, last = alignment.groups[group, :2] if side == "student" else alignment.groups[group, 2:]
     if first == last:
         return ()
-    ids = getattr(evidence, f"{side}_top_ids")[last - 1, :SAID].tolist()
-    p = np.exp(getattr(evidence, f"{side}_top_logprobs")[last - 1, :SAID]).tolist()
+    ids = getattr(evidence, f"{side}_top_ids")[last - 1, :CANDIDATES].tolist()
+    p = np.exp(getattr(evidence, f"{side}_top_logprobs")[last - 1, :CANDIDATES]).tolist()
     return tuple(
         (shorten(visible_bytes(tokenizer.token_bytes(i)) if i < tokenizer.n_ids else f"#{i}", 16), q)
         for i, q in zip(ids, p)

@@ -38,7 +38,6 @@ CLASS_TITLES = {
     "special": "special tokens",
     "other": "mixed",
 }
-SAY = {"entries": "entries", "mass": "mass"}
 ORDER_TITLES = {"id": "by id", "class": "by class", "script": "by script", "length": "by length in bytes"}
 
 
@@ -56,7 +55,7 @@ def density_figure(
     values = density.values
     shown = np.where(values > 0, np.log10(np.maximum(values, 1e-9)), np.nan).astype(np.float32)
     i, j = clickable(values)
-    word = SAY[density.weight]
+    word = density.weight
     traces: list[Any] = [
         go.Heatmap(x=x, y=y, z=shown, colorscale=SEQUENTIAL, hoverinfo="skip", colorbar=_log_bar(shown, word)),
         go.Scatter(
@@ -121,7 +120,7 @@ def density_table(density: Density, rows: Order, columns: Order, most: int = 50)
             "teacher_positions": [f"{c[k]} to {c[k + 1] - 1}" for k in j.tolist()],
             "student_part": [section_at(rows, int(r[k])) for k in i.tolist()],
             "teacher_part": [section_at(columns, int(c[k])) for k in j.tolist()],
-            SAY[density.weight]: flat[top],
+            density.weight: flat[top],
         }
     )
 

@@ -35,7 +35,7 @@ REASON_STYLES: dict[str, tuple[str, str]] = {
     "scale": (CATEGORICAL[7], "|"),
     "empty": (VERMILLION, "x"),
 }
-SAID = {
+BY_REASON = {
     "pieces": "by the pieces that the teacher cuts them into",
     "nearest": "by the nearest spelling",
     "reverse": "by longer tokens that hold them",
@@ -135,7 +135,7 @@ def map_sentence(projection: Projection) -> str:
     counts = {name: count for name, count in projection.rows().items() if name != "padding"}
     matched = sum(counts.pop(REASONS[code]) for code in MATCHED)
     empty = counts.pop("empty")
-    others = [f"{count:,} {SAID[name]}" for name, count in counts.items() if count]
+    others = [f"{count:,} {BY_REASON[name]}" for name, count in counts.items() if count]
     return f"{matched:,} student tokens are said by one teacher token, {', '.join([*others, f'{empty:,} by nothing'])}."
 
 

@@ -15,7 +15,7 @@ from ctkd_core.figures.tables import health_table
 from ctkd_core.lab.evidence import Evidence
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
-from pages.parts.chips import token_chips
+from pages.parts.component import token_chips
 from pages.parts.loaders import Chosen
 
 SAME = {True: "same bytes on both sides", False: "the two sides spell different bytes", None: "one side only"}
