@@ -28,7 +28,7 @@ from ctkd_core.methods import METHODS  # noqa: E402
 from ctkd_core.tokenizers import catalog  # noqa: E402
 
 TEXT = "In 2024 unbelievable naïve llamas sold 1234567 units."
-STEPS = 40  # steps in which projectors learn before attention is drawn
+LEARNING_STEPS = 40  # steps in which projectors learn before attention is drawn
 WIDTH = 900
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -109,7 +109,7 @@ def facing(method: str) -> Any:
     assert state is not None
     optimiser = torch.optim.AdamW(state.parameters(), lr=1e-3)
     options = {**methods.get(method).resolve_loss({}), "ce_weight": 0.0}
-    for step in range(STEPS):
+    for step in range(LEARNING_STEPS):
         optimiser.zero_grad()
         given = {"state": state, "student_states": states[0], "teacher_states": states[1]}
         out = losses.loss(method, logits[0].requires_grad_(), logits[1], batch, **given, **options)
@@ -150,7 +150,7 @@ FACES: dict[str, Callable[..., Any]] = {"dskd": _attention, "cot2align": _plan}
 def _matrix(weights: Any, student: Any, teacher: Any, batch: Any, method: str) -> Any:
     import plotly.graph_objects as go
 
-    from ctkd_core.figures.visible import visible_bytes
+    from ctkd_core.markup.visible import visible_bytes
 
     ids = batch.student_labels[0], batch.teacher_labels[0]
     own, other = (

@@ -108,7 +108,8 @@ def test_navigation_lists_every_page() -> None:
                 found |= files(value) if isinstance(value, list) else {str(value)}
         return found
 
-    assert files(nav) == {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    pages = [path for ending in ("md", "ipynb") for path in (ROOT / "docs").rglob(f"*.{ending}")]
+    assert files(nav) == {str(path.relative_to(ROOT / "docs")) for path in pages}
 
 
 def script(file: str) -> ModuleType:

@@ -19,7 +19,7 @@ from ctkd_core.cli.common import (
     say,
 )
 from ctkd_core.cli.display import table, terminal_columns, token_rows, visible_bytes
-from ctkd_core.figures.visible import counted
+from ctkd_core.markup.visible import counted
 
 if TYPE_CHECKING:
     from ctkd_core.alignment import Alignment

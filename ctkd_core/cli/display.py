@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ctkd_core.figures.visible import visible, visible_bytes
+from ctkd_core.markup.visible import visible, visible_bytes
 
 __all__ = [
     "cell",

@@ -38,6 +38,16 @@ class Run:
 
     dir: Path
 
+    def __repr__(self) -> str:
+        from ctkd_core.distill.display import run_line
+
+        return run_line(self)
+
+    def _repr_html_(self) -> str:
+        from ctkd_core.distill.display import run_card
+
+        return run_card(self)
+
     @property
     def id(self) -> str:
         """The folder's name; ids sort by the time of creation."""

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.figures.theme import BLUE, GREEN, GREY, ORANGE, VERMILLION, escape, figure
-from ctkd_core.figures.visible import shorten, visible_bytes
+from ctkd_core.figures.theme import escape, figure
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene
 from ctkd_core.losses.views.target import SHORT, Target
+from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, VERMILLION
+from ctkd_core.markup.visible import shorten, visible_bytes
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -9,21 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.theme import (
-    BLUE,
-    CATEGORICAL,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    YELLOW,
-    escape,
-    figure,
-)
-from ctkd_core.figures.visible import shorten
-from ctkd_core.figures.vocabulary import CLASS_TITLES, token_text
+from ctkd_core.figures.theme import escape, figure
+from ctkd_core.figures.vocabulary import CLASS_TITLES
+from ctkd_core.markup.colours import BLUE, CATEGORICAL, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
+from ctkd_core.markup.visible import shorten
+from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, token_classes
 from ctkd_core.vocabulary.projection import MATCHED, REASONS
 
@@ -45,7 +35,7 @@ REASON_STYLES: dict[str, tuple[str, str]] = {
     "scale": (CATEGORICAL[7], "|"),
     "empty": (VERMILLION, "x"),
 }
-SAID = {
+BY_REASON = {
     "pieces": "by the pieces that the teacher cuts them into",
     "nearest": "by the nearest spelling",
     "reverse": "by longer tokens that hold them",
@@ -145,7 +135,7 @@ def map_sentence(projection: Projection) -> str:
     counts = {name: count for name, count in projection.rows().items() if name != "padding"}
     matched = sum(counts.pop(REASONS[code]) for code in MATCHED)
     empty = counts.pop("empty")
-    others = [f"{count:,} {SAID[name]}" for name, count in counts.items() if count]
+    others = [f"{count:,} {BY_REASON[name]}" for name, count in counts.items() if count]
     return f"{matched:,} student tokens are said by one teacher token, {', '.join([*others, f'{empty:,} by nothing'])}."
 
 

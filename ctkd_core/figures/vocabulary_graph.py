@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.theme import BLUE, GREY, ORANGE, VERMILLION, escape, figure
-from ctkd_core.figures.vocabulary import token_text
+from ctkd_core.figures.theme import escape, figure
+from ctkd_core.markup.colours import BLUE, GREY, ORANGE, VERMILLION
+from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.projection import REASONS
 
 if TYPE_CHECKING:

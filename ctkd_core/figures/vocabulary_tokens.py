@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.visible import visible_bytes
-from ctkd_core.figures.vocabulary import CLASS_TITLES, token_text
+from ctkd_core.figures.vocabulary import CLASS_TITLES
+from ctkd_core.markup.visible import visible_bytes
+from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, token_classes
 from ctkd_core.vocabulary.projection import MATCHED, REASONS
 

@@ -47,9 +47,19 @@ class Projection:
     matrix: csr_matrix
     reason: NDArray[np.uint8]
     method: str
-    student: Tokenizer = field(repr=False)
-    teacher: Tokenizer = field(repr=False)
+    student: Tokenizer
+    teacher: Tokenizer
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        from ctkd_core.vocabulary.display import projection_line
+
+        return projection_line(self)
+
+    def _repr_html_(self) -> str:
+        from ctkd_core.vocabulary.display import projection_card
+
+        return projection_card(self)
 
     @cached_property
     def student_fingerprint(self) -> str:

@@ -11,6 +11,7 @@ from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
 from ctkd_core.figures.words import change, duration, number, progress, remaining
+from pages.parts import job as jobs
 from pages.parts import loaders, state
 from pages.parts.launching import REFUSAL, may_launch
 from pages.parts.runs_list import dot, show_view
@@ -177,20 +178,14 @@ def _more(run: Run) -> None:
 
 
 def _cancel(run: Run) -> None:
-    try:
-        run.cancel(wait=False)
-    except (CtkdError, OSError) as fault:
-        st.session_state["run_problem"] = str(fault)
+    jobs.attempt("run", lambda: run.cancel(wait=False))
 
 
 def _resume(run: Run) -> None:
     if not may_launch():
         st.session_state["run_problem"] = REFUSAL
         return
-    try:
-        run.resume()
-    except (CtkdError, OSError) as fault:
-        st.session_state["run_problem"] = str(fault)
+    jobs.attempt("run", run.resume)
 
 
 def _copy(run_id: str) -> None:

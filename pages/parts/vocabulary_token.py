@@ -8,8 +8,8 @@ import streamlit as st
 
 from ctkd_core.errors import ProjectionError
 from ctkd_core.figures.find_token import find_token, query_for
-from ctkd_core.figures.vocabulary import token_text
 from ctkd_core.figures.vocabulary_tokens import column_table, row_sentence, row_table
+from ctkd_core.tokenizers.display import token_text
 from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.vocabulary_map import View

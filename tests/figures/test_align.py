@@ -17,7 +17,6 @@ from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.metrics import agreement, health
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures import card, dtw, graph, groups, metrics, tables, theme
-from ctkd_core.figures.words import alignment_name
 from ctkd_core.lab.evidence import Evidence
 from tests.tiny import CORPUS, tiny_byte_level
 
@@ -254,12 +253,10 @@ def test_health_lists_the_figures_of_both_methods():
 
 
 def test_names_tell_variants_and_options_apart():
-    assert alignment_name(made("cdm")) == "cdm"
-    assert (
-        alignment_name(made("cdm", variant="released", integer_weights=False)) == "cdm (released, no integer weights)"
-    )
-    assert alignment_name(made("alm", chunking="space")) == "alm (chunking space)"
-    assert alignment_name(made("cdm", window=64)) == "cdm (window 64)"
+    assert made("cdm").label == "cdm"
+    assert made("cdm", variant="released", integer_weights=False).label == "cdm (released, no integer weights)"
+    assert made("alm", chunking="space").label == "alm (chunking space)"
+    assert made("cdm", window=64).label == "cdm (window 64)"
 
 
 @pytest.mark.parametrize(

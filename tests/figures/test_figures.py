@@ -10,10 +10,10 @@ import pytest
 
 from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KINDS
-from ctkd_core.alignment.metrics import agreement, alignment_metrics
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
+from ctkd_core.alignment.metrics import agreement, alignment_metrics, kind_counts
 from ctkd_core.errors import AlignmentError
-from ctkd_core.figures import card, chips, curves, dtw, groups, metrics, tables, theme, visible
+from ctkd_core.figures import card, chips, curves, dtw, groups, metrics, tables, theme
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
 
 STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
@@ -29,24 +29,9 @@ def trace(fig, name: str):
     return next(t for t in fig.data if t.name == name)
 
 
-@pytest.mark.parametrize(
-    ("data", "shown"),
-    [
-        (b" the", "·the"),
-        (b"\n\t\r", "↵→␍"),
-        (b"\xf0\x9f", "<F0><9F>"),
-        (b"a\xff\xc3\xa9", "a<FF>é"),
-        ("\u200d".encode(), "<U+200D>"),
-        (b"\x00\x1b", "<U+0000><U+001B>"),
-        (b"", ""),
-    ],
-)
-def test_bytes_are_made_visible(data, shown):
-    assert visible.visible_bytes(data) == shown
-
-
 def test_labels_hold_no_markup():
     assert theme.escape("<b>&</b>") == "&lt;b&gt;&amp;&lt;/b&gt;"
+    assert theme.escape('"don\'t"') == '"don\'t"'  # plotly would draw &quot; as it stands
     fig = dtw.dtw_figure(made("cdm"))
     labels = [*fig.layout.xaxis.ticktext, *fig.layout.yaxis.ticktext]
     assert any("&lt;" in label for label in labels)
@@ -74,8 +59,8 @@ def test_histogram_counts_every_group_once():
     fig = groups.size_histogram(a)
     assert sum(int(np.sum(t.y)) for t in fig.data) == len(a)
     assert {t.name for t in fig.data} == {a.kind(g) for g in range(len(a))}
-    patterns = [theme.KIND_STYLES[name].pattern for name in KINDS]
-    borders = {(theme.KIND_STYLES[name].border, theme.KIND_STYLES[name].colour) for name in KINDS}
+    patterns = [KIND_STYLES[name].pattern for name in KINDS]
+    borders = {(KIND_STYLES[name].border, KIND_STYLES[name].colour) for name in KINDS}
     assert len(set(patterns)) == len(KINDS) == len(borders)
 
 
@@ -165,7 +150,7 @@ def test_next_difference_goes_round():
 def test_tables_twin_the_pictures():
     a, b = made("sedi"), made("uld")
     table = tables.shown_groups(a, b)
-    assert table["kind"].value_counts().to_dict() == tables.kind_counts(a)
+    assert table["kind"].value_counts().to_dict() == kind_counts(a)
     assert table["differs"].tolist() == chips.differing_groups(a, b).tolist()
     regions = agreement(a, b).differing
     assert len(tables.disagreements(a, b, regions)) == len(regions)
@@ -179,16 +164,6 @@ def test_metric_bars_and_table_agree():
     table = metrics.metric_table(rates, rates["sedi"]).set_index("metric")
     assert len(table) == len(rates["sedi"])  # no metric is left out
     assert table.loc["boundary F1", "byte-exact"] == "100.0 %"
-
-
-def test_sampling_a_curve_keeps_its_spikes():
-    y = np.random.default_rng(0).normal(size=50_001)
-    y[17_003], y[40_000] = 99.0, -99.0
-    x, kept = curves.downsample(np.arange(len(y)), y)
-    assert len(x) <= curves.MAX_POINTS
-    assert {99.0, -99.0} <= set(kept.tolist())
-    assert (x[0], x[-1]) == (0, len(y) - 1)
-    assert (np.diff(x) > 0).all()
 
 
 def test_curves_show_train_and_eval_rows_apart():
@@ -219,7 +194,7 @@ def test_other_tokenizers_draw_too():
 
 
 def test_a_lone_accent_can_be_seen():
-    from ctkd_core.figures.visible import visible, visible_bytes
+    from ctkd_core.markup.visible import visible, visible_bytes
 
     assert visible("\u0301") == "◌\u0301"
     assert visible_bytes("e\u0301".encode()) == "e\u0301"

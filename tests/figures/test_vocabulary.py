@@ -272,7 +272,7 @@ def test_the_sentence_counts_every_row():
     rows = mapped().rows()
     assert f"{rows['pieces']:,} by the pieces" in said
     assert f"{rows['empty']:,} by nothing" in said
-    assert set(bars.SAID) == set(REASONS) - {REASONS[code] for code in MATCHED}
+    assert set(bars.BY_REASON) == set(REASONS) - {REASONS[code] for code in MATCHED}
     assert set(bars.REASON_STYLES) == {*REASONS, "empty"}
 
 

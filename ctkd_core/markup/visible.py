@@ -13,6 +13,11 @@ def visible(text: str) -> str:
     return f"◌{shown}" if text and unicodedata.combining(text[0]) else shown
 
 
+def one_line(text: str) -> str:
+    """A name or a sentence for display: like `visible`, but blanks stay blanks."""
+    return " ".join(map(visible, text.split(" ")))
+
+
 def visible_bytes(data: bytes) -> str:
     """Token bytes for display: text where they are UTF-8, <F0><9F> where a character was cut."""
     shown, start = [], 0
