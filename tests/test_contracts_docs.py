@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ctkd_core.cli import COMMANDS
-from ctkd_core.cli.main import build_parser
+from ctkd_core.cli.command import load
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,7 +47,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_commands_in_the_docs_parse(page: str, line: str) -> None:
     _, command, *words = shlex.split(line)
     assert command in COMMANDS, page
-    build_parser(command).parse_args(words)
+    load(command).make_context(f"ctkd {command}", words)
 
 
 def test_the_docs_show_commands() -> None:
