@@ -46,12 +46,27 @@ def _help(command: Any, ctx: Any) -> str:
     return plain_text(*parts, *command.after_help())
 
 
-class Command(TyperCommand):
-    """A command with its flags; help is typer's in a terminal, plain text elsewhere."""
+class WithHelp:
+    """Help as typer draws it in a terminal, and as plain text elsewhere."""
+
+    # What stands below the flags.
+    after_help: Callable[[], Iterable[RenderableType]] = staticmethod(lambda: ())
+
+    def get_help(self, ctx: Any) -> str:
+        """What --help prints."""
+        if not sys.stdout.isatty():
+            return _help(self, ctx)
+        from ctkd_core.cli.display import render
+
+        super().get_help(ctx)  # type: ignore[misc]  # (typer prints it itself)
+        return render(self.after_help(), sys.stdout)
+
+
+class Command(WithHelp, TyperCommand):
+    """A command with its flags."""
 
     # Words that are left over are told in our own words.
     allow_extra_args = True
-    after_help: Callable[[], Iterable[RenderableType]] = staticmethod(lambda: ())
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """typer's, for words in every form that is allowed; raises UsageError for a word too many."""
@@ -82,30 +97,20 @@ class Command(TyperCommand):
                 if not found and not ctx.resilient_parsing:
                     raise UsageError(f"argument {word}: expected at least one argument.")
                 words += [part for each in found for part in (word, each)]
-            elif word in takes and rest:
-                if rest[0].partition("=")[0] in flags and not ctx.resilient_parsing:
-                    hint = f"if the value is {rest[0]!r} itself, write {word}={rest[0]}"
+            elif word in takes and not ctx.resilient_parsing:
+                if not rest or rest[0].partition("=")[0] in flags:
+                    hint = f"a value that looks like a flag is written {word}=VALUE"
                     raise UsageError(f"argument {word}: expected one argument; {hint}.")
                 words += [word, rest.popleft()]
             else:
                 words.append(word)
         return words
 
-    def get_help(self, ctx: Any) -> str:
-        """What --help prints."""
-        if not sys.stdout.isatty():
-            return _help(self, ctx)
-        from ctkd_core.cli.display import render
 
-        super().get_help(ctx)  # typer prints it itself
-        return render(self.after_help(), sys.stdout)
-
-
-class Group(TyperGroup):
+class Group(WithHelp, TyperGroup):
     """Several commands under one name."""
 
     noun = "ACTION"
-    after_help: Callable[[], Iterable[RenderableType]] = staticmethod(lambda: ())
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
         """typer's; an unknown name fails with the nearest ones."""
@@ -114,8 +119,6 @@ class Group(TyperGroup):
             what = "command" if ctx.parent is None else f"{self.noun} of `{ctx.command_path}`"
             raise unknown(what, args[0], names, UsageError)
         return super().resolve_command(ctx, args)
-
-    get_help = Command.get_help
 
 
 def plain_run(run: Callable[..., Output]) -> Callable[..., Output]:

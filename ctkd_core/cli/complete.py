@@ -6,8 +6,6 @@ import contextlib
 
 import typer
 
-from ctkd_core import methods
-
 
 def tokenizers() -> list[tuple[str, str]]:
     """Names of the catalog."""
@@ -25,11 +23,15 @@ def samples() -> list[str]:
 
 def every_method() -> list[tuple[str, str]]:
     """All methods."""
+    from ctkd_core import methods
+
     return [(row.name, row.title) for row in methods.METHODS.values()]
 
 
 def aligning_methods() -> list[tuple[str, str]]:
     """Methods that align."""
+    from ctkd_core import methods
+
     return [(row.name, row.title) for row in methods.aligning()]
 
 

@@ -169,6 +169,9 @@ def render(parts: Iterable[RenderableType], stream: TextIO, columns: int | None 
 
     Colours and width are those of the stream; `columns` sets another width.
     """
+    parts = list(parts)
+    if all(isinstance(part, str) for part in parts):  # as it would come out below, without loading rich
+        return "\n\n".join(safe(str(part), lines=True) for part in parts)
     from rich.table import Table
 
     console = console_of(stream, columns)

@@ -66,7 +66,7 @@ def _values(option: Option) -> Callable[[], Any]:
 
 @_run_options
 def run(
-    config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="A run config, YAML or JSON.")] = None,
+    config: Annotated[str | None, typer.Argument(metavar="CONFIG", help="A run config, YAML or JSON.")] = None,
     preset: Annotated[
         str | None,
         typer.Option(

@@ -205,8 +205,6 @@ def _sentence(error: TyperException) -> str:
             return str(unknown(f"flag of `{path}`", flag, flags))
         case "MissingParameter" if param is not None:
             message = f"the following arguments are required: {param.metavar or param.name}"
-        case "BadOptionUsage":
-            message = f"argument {error.option_name}: {message}"  # type: ignore[attr-defined]
         case _ if param is not None:
             message = f"argument {'/'.join(param.opts)}: {message}"
     return f"{message}; see `{path} --help`."
@@ -215,13 +213,13 @@ def _sentence(error: TyperException) -> str:
 def _print(text: str, as_json: bool) -> None:
     if text:
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        text = _escaped(text, encoding) if as_json else text
+        text = printable(text, encoding) if as_json else text
         # Terminals that can't show a character get an escape instead of an error.
         sys.stdout.write(text.encode(encoding, errors="backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 
-def _escaped(document: str, encoding: str) -> str:
+def printable(document: str, encoding: str) -> str:
     """The same JSON document, with escapes for what a terminal would obey or the encoding lacks."""
     try:
         document.encode(encoding)

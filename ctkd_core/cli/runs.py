@@ -25,7 +25,7 @@ One = Annotated[
     typer.Argument(metavar="ID", help="Id, unique beginning of an id, or 'latest'.", autocompletion=complete.runs),
 ]
 Many = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Ids or unique beginnings of ids.", autocompletion=complete.runs)
+    list[str], typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs)
 ]
 
 

@@ -21,7 +21,7 @@ def run(
     source: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SOURCE]...",
+            metavar="SOURCE",
             help="Load these and describe them: catalog name, hub id, folder or file.",
             autocompletion=complete.tokenizers,
         ),
