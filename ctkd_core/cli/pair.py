@@ -119,7 +119,8 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
         parts.append(f"skipped texts: {'; '.join(skipped)}")
     because = [("  because:", text) for text in advice["because"]]
     warnings = [("  warning:", text) for text in advice["warnings"]]
-    return [*parts, f"advice: {advice['method']} (verdict {advice['verdict']})", facts([*because, *warnings])]
+    advised = ("advice:", f"{advice['method']} (verdict {advice['verdict']})")
+    return [*parts, facts([advised, *because, *warnings])]
 
 
 def _class_row(name: str, row: dict[str, int], unmatched: dict[str, list[str]]) -> list[Any]:
