@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ctkd_core.cli import COMMANDS
-from ctkd_core.cli.main import build_parser
+from ctkd_core.cli.command import load
 from ctkd_core.methods import METHODS, Method
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +51,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_commands_in_the_docs_parse(page: str, line: str) -> None:
     _, command, *words = shlex.split(line)
     assert command in COMMANDS, page
-    build_parser(command).parse_args(words)
+    load(command).make_context(f"ctkd {command}", words)
 
 
 def test_the_docs_show_commands() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ctkd_core.cli import app as app_command
-from ctkd_core.cli.display import table, token_rows, visible, visible_bytes, width
+from ctkd_core.cli.display import TokenRows, plain_text, table, visible, visible_bytes, width
 from ctkd_core.distill import checkup as doctor
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import plain, to_json
@@ -248,14 +248,14 @@ def test_width_counts_columns() -> None:
 
 
 def test_table_keeps_columns_together() -> None:
-    lines = table(["name", "n"], [["東京", 1], ["a", 22]]).splitlines()
+    lines = plain_text(table(["name", "n"], [["東京", 1], ["a", 22]])).splitlines()
     assert lines[2].endswith(" 1")
     assert lines[3] == "a     22"
 
 
 def test_token_rows_wrap_whole_columns() -> None:
     columns = [(str(i), "x" * (i % 7 + 1)) for i in range(60)]
-    text = token_rows(columns, ("n", "t"), 40)
+    text = plain_text(TokenRows(columns, ("n", "t")), columns=40)
     assert all(len(line) <= 40 for line in text.splitlines())
     for row, name in enumerate("nt"):
         cells = [cell for line in text.splitlines() if line.startswith(name) for cell in line[1:].split()]
