@@ -139,7 +139,7 @@ class RunConfig:
     teachers: Annotated[
         tuple[dict[str, Any], ...],
         WithJsonSchema({"type": "array", "items": schema_of(FurtherTeacher)}),
-    ] = Field((), description="Further teachers, one table each.")
+    ] = Field(default=(), description="Further teachers, one table each.")
 
     @validated("method", mode="before")
     @classmethod

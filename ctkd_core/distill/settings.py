@@ -53,7 +53,7 @@ def refusing(what: str) -> Callable[[type[C]], type[C]]:
             except ValidationError as fault:
                 raise RunError(documents.sentences(fault, what, fields_of(cls))) from None
 
-        cls.__init__ = construct_or_refuse  # type: ignore[method-assign]
+        cls.__init__ = construct_or_refuse  # type: ignore[method-assign, assignment]
         return cls
 
     return decorated
