@@ -148,9 +148,7 @@ def write(path: Path, found: Evidence) -> None:
     from safetensors.numpy import save
 
     data = save({name: getattr(found, name) for name in ARRAYS}, {"notes": json.dumps(found.notes)})
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
+    files.write_atomic(path, data)
 
 
 def read(path: Path) -> Evidence | None:

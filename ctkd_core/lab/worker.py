@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ctkd_core import methods
+from ctkd_core import files, methods
 from ctkd_core.background.jobs import Teller, work
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import question as loss_lab
@@ -110,10 +110,8 @@ class Bench:
         if deep:
             self.states = (states[0], states[1])
             return
-        self.question.folder.mkdir(parents=True, exist_ok=True)
-        part = self.question.folder / f".{LOGITS}.part"
-        save_file({"student": self.student.contiguous(), "teacher": self.teacher.contiguous()}, part)
-        part.replace(self.question.folder / LOGITS)
+        with files.replacing(self.question.folder / LOGITS) as part:
+            save_file({"student": self.student.contiguous(), "teacher": self.teacher.contiguous()}, part)
 
     def _load(self) -> tuple[Any, Any]:
         from ctkd_core.distill.models import students, teachers

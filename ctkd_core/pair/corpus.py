@@ -19,6 +19,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
+from ctkd_core.background.progress import Progress
 from ctkd_core.errors import AlignmentError, CtkdError, TokenizerError
 from ctkd_core.pair.corpus_files import Skipped, read_texts
 from ctkd_core.tokenizers.domain_texts import DOMAINS
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DOMAINS", "Skipped", "count_words", "measure", "measure_domains", "read_texts"]
 
-Progress = Callable[[float, str], None]
 Text = str | Skipped
 
 MAX_TEXT = 100_000  # characters aligned at once; longer texts are cut at white space

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ctkd_core.background.progress import Progress
 from ctkd_core.pair.advice import Advice, advise
-from ctkd_core.pair.corpus import Progress, Text, measure_domains
+from ctkd_core.pair.corpus import Text, measure_domains
 from ctkd_core.vocabulary.classes import CLASSES, audit, token_classes
 from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
 
