@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def home() -> Path:
@@ -95,18 +95,20 @@ def sync_to_disk(path: Path) -> None:
     _sync(path)
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """The bytes of a plain file of at most `most` bytes.
-
-    Raises OSError for whatever else is there, a pipe too, which would keep a reader waiting for ever.
-    """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
+def open_regular(path: Path) -> BinaryIO:
+    """Open a plain file for reading. Raises OSError for anything else; a pipe would never answer."""
+    if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("it isn't a plain file")
-    if found.st_size > most:
-        raise OSError(f"it has {found.st_size:,} bytes, more than the {most:,} that belong there")
-    with path.open("rb") as file:
-        return file.read(most + 1)
+    return path.open("rb")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a plain file. Raises OSError for anything else, and for one with more than `most` bytes."""
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(f"it has more than the {most:,} bytes that belong there")
+    return data
 
 
 def _sync(path: Path) -> None:

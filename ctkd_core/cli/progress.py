@@ -11,7 +11,7 @@ from ctkd_core.cli.common import CANCELLED, OK, RUN_FAILED, say
 if TYPE_CHECKING:
     from ctkd_core.distill.runs import Run, RunStatus
 
-CODES = {"finished": OK, "cancelled": CANCELLED, "failed": RUN_FAILED, "lost": RUN_FAILED}
+CODES = {"finished": OK, "cancelled": CANCELLED, "failed": RUN_FAILED, "lost": RUN_FAILED, "damaged": RUN_FAILED}
 POLL = 0.5  # seconds
 LINE_EVERY = 2.0  # seconds between progress lines of a run
 

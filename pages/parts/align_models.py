@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.background.jobs import Job, JobStatus
+from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.status import JobStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import evidence as models
 from ctkd_core.lab.evidence import Evidence
@@ -30,7 +31,7 @@ def models_panel(text: str, student: Tokenizer, teacher: Tokenizer) -> None:
     problem = models.problem(text, teacher)
     job = None if problem else models.job(text, student, teacher)
     ready = loaders.evidence(text, student, teacher)
-    running = ready is None and job is not None and job.exists and not job.status().ended
+    running = ready is None and job is not None and job.exists and not job.status().ended_already
     # Always mounted, at the top level: a fragment that comes and goes with its timer confuses the browser's side.
     live = st.fragment(_live, run_every=TICK if running else None, key="models")
     live(text, student, teacher, problem, ready is not None, running)
@@ -48,7 +49,7 @@ def _live(text: str, student: Tokenizer, teacher: Tokenizer, problem: str, ready
         return
     job = models.job(text, student, teacher)
     status = job.status() if job.exists else None
-    running = status is not None and not status.ended
+    running = status is not None and not status.ended_already
     if running != was_running:
         st.rerun()  # it began or ended: mount it again with the timer, or without
     if status is not None and running:
@@ -56,8 +57,8 @@ def _live(text: str, student: Tokenizer, teacher: Tokenizer, problem: str, ready
         return
     if fault := st.session_state.pop("models_problem", ""):
         st.error(state.plain(fault), icon=":material/error:")
-    if status is not None and status.state in ("failed", "lost"):
-        st.error(state.plain(status.sentence), icon=":material/error:")
+    if status is not None and status.state in ("failed", "lost", "damaged"):
+        st.error(state.plain(status.message), icon=":material/error:")
         if log := job.log_tail():
             with st.expander("Log", icon=":material/terminal:"):
                 st.code(log, language=None, height=200)
@@ -77,7 +78,7 @@ def _live(text: str, student: Tokenizer, teacher: Tokenizer, problem: str, ready
 def _progress(job: Job, status: JobStatus) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch"):
-            st.progress(status.share, text=f"{state.plain(status.sentence)} ({status.share:.0%})")
+            st.progress(status.share, text=f"{state.plain(status.message)} ({status.share:.0%})")
         st.button("Cancel", key="cancel_models", icon=":material/stop:", on_click=_cancel, args=(job,))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.background.jobs import Job, JobStatus
+from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.status import JobStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Answer, Choice, Question
@@ -32,15 +33,15 @@ def _live(question: Question, missing: tuple[Choice, ...]) -> None:
         return
     job = loss_lab.job(question, missing)
     status = job.status() if job.exists else None
-    if status is not None and not status.ended:
+    if status is not None and not status.ended_already:
         _progress(job, status)
         return
     if loss_lab.ask(question, missing).missing != missing:
         st.rerun()  # the answer is there: draw it
     if fault := st.session_state.pop("lab_fault", ""):
         st.error(state.plain(fault), icon=":material/error:")
-    if status is not None and status.state in ("failed", "lost"):
-        st.error(state.plain(status.sentence), icon=":material/error:")
+    if status is not None and status.state in ("failed", "lost", "damaged"):
+        st.error(state.plain(status.message), icon=":material/error:")
         if log := job.log_tail():
             with st.expander("Log", icon=":material/terminal:"):
                 st.code(log, language=None, height=200)
@@ -57,7 +58,7 @@ def _live(question: Question, missing: tuple[Choice, ...]) -> None:
 def _progress(job: Job, status: JobStatus) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch"):
-            st.progress(status.share, text=f"{state.plain(status.sentence)} ({status.share:.0%})")
+            st.progress(status.share, text=f"{state.plain(status.message)} ({status.share:.0%})")
         st.button("Cancel", key="cancel_lab", icon=":material/stop:", on_click=_cancel, args=(job,))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.background.jobs import JobStatus
+from ctkd_core.background.status import JobStatus
 from ctkd_core.errors import CtkdError, ProjectionError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, Projection, map_options
@@ -90,7 +90,7 @@ def build_panel(choice: Choice) -> Projection | None:
     except CtkdError as fault:
         problem = str(fault)
     build = builds.find(choice.student, choice.teacher, choice.method, choice.options)
-    running = found is None and build is not None and not build.status().ended
+    running = found is None and build is not None and not build.status().ended_already
     # Always mounted, at the top level: a fragment that comes and goes with its timer confuses the browser's side.
     st.fragment(_live, run_every=TICK if running else None, key="build")(choice, found is not None, problem, running)
     return found
@@ -101,7 +101,7 @@ def _live(choice: Choice, ready: bool, problem: str, was_running: bool) -> None:
         return
     build = builds.find(choice.student, choice.teacher, choice.method, choice.options)
     status = build.status() if build is not None else None
-    running = status is not None and not status.ended
+    running = status is not None and not status.ended_already
     if running != was_running:
         st.rerun()  # it began or ended: mount it again with the timer, or without
     if build is not None and status is not None and running:
@@ -109,8 +109,8 @@ def _live(choice: Choice, ready: bool, problem: str, was_running: bool) -> None:
         return
     if fault := problem or st.session_state.pop("build_problem", ""):
         st.error(state.plain(fault), icon=":material/error:")
-    if build is not None and status is not None and status.state in ("failed", "lost"):
-        st.error(state.plain(status.sentence), icon=":material/error:")
+    if build is not None and status is not None and status.state in ("failed", "lost", "damaged"):
+        st.error(state.plain(status.message), icon=":material/error:")
         _log(build)
     elif status is not None and status.state == "cancelled":
         st.info("The build was cancelled; nothing was kept.", icon=":material/cancel:")
@@ -127,7 +127,7 @@ def _live(choice: Choice, ready: bool, problem: str, was_running: bool) -> None:
 def _progress(build: builds.Build, status: JobStatus) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch"):
-            st.progress(status.share, text=f"{state.plain(status.sentence)} ({status.share:.0%})")
+            st.progress(status.share, text=f"{state.plain(status.message)} ({status.share:.0%})")
         st.button("Cancel", key="cancel_build", icon=":material/stop:", on_click=_cancel, args=(build,))
     st.caption("The build is a process of its own: closing this page doesn't stop it, another tab shows the same one.")
 

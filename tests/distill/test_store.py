@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.records import RecordWriter
 from ctkd_core.distill.runs import RunStore, new_run_id
-from ctkd_core.distill.status import RunStatus, write_status
+from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import RunError
 
 
