@@ -61,28 +61,12 @@ class Run:
     def config(self) -> RunConfig:
         """What was asked. Raises RunError when config.json is missing, unreadable or was changed afterwards."""
         try:
-            data = json.loads(files.read_regular(self.dir / CONFIG, MOST_BYTES))
-        except (OSError, ValueError, RecursionError) as fault:
-            raise RunError(
-                f"run {self.id!r}: config.json can't be read ({reason(fault)}); the folder isn't a whole run."
-            ) from None
-        if not isinstance(data, dict):
-            raise RunError(f"run {self.id!r}: config.json holds no table of options; the folder isn't a whole run.")
-        expected = data.pop("fingerprint", None)
-        try:
-            config = RunConfig.from_dict(data)
+            return _config(files.read_regular(self.dir / CONFIG, MOST_BYTES))
+        except OSError as fault:
+            problem = f"config.json can't be read ({reason(fault)}); the folder isn't a whole run."
         except RunError as fault:
-            raise RunError(f"run {self.id!r}: config.json doesn't describe a run: {fault}") from None
-        except Exception as fault:  # whatever a file may hold, it hides no other run
-            raise RunError(
-                f"run {self.id!r}: config.json doesn't describe a run ({type(fault).__name__}: {fault})."
-            ) from None
-        if config.fingerprint != expected:
-            raise RunError(
-                f"run {self.id!r}: config.json was changed after the run was created (its fingerprint doesn't match); "
-                "restore it, or start a new run with the changed options."
-            )
-        return config
+            problem = str(fault)
+        raise RunError(f"run {self.id!r}: {problem}")
 
     @property
     def work(self) -> Work[RunStatus]:
@@ -275,6 +259,30 @@ class Run:
             f"run {self.id!r} can't be {what}: something in {str(self.dir)!r} can't be written ({reason(fault)}). "
             "Nothing was lost; free some space or mend the folder's rights, then try again."
         )
+
+
+@lru_cache(maxsize=2048)  # a page asks for all configs every few seconds
+def _config(content: bytes) -> RunConfig:
+    """The config in the content of a config.json. Raises RunError."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as fault:
+        raise RunError(f"config.json can't be read ({fault}); the folder isn't a whole run.") from None
+    if not isinstance(data, dict):
+        raise RunError("config.json holds no table of options; the folder isn't a whole run.")
+    expected = data.pop("fingerprint", None)
+    try:
+        config = RunConfig.from_dict(data)
+    except RunError as fault:
+        raise RunError(f"config.json doesn't describe a run: {fault}") from None
+    except Exception as fault:  # whatever a file may hold, it hides no other run
+        raise RunError(f"config.json doesn't describe a run ({type(fault).__name__}: {fault}).") from None
+    if config.fingerprint != expected:
+        raise RunError(
+            "config.json was changed after the run was created (its fingerprint doesn't match); restore it, or start a "
+            "new run with the changed options."
+        )
+    return config
 
 
 _OF_THE_CONFIG = ("method", "variant", "student", "teacher", "student_model", "seed")

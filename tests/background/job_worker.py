@@ -32,11 +32,11 @@ def do(order: Order, folder: Path, report: Progress) -> str:
         case "die":
             os._exit(9)
         case "wait":
-            for _ in range(1200):
+            for _ in range(12_000):
                 report(0.7, "waiting")
                 time.sleep(0.1)
         case "stuck":
-            time.sleep(120)
+            time.sleep(1200)
     (folder / "done").write_text(order.what)
     return "It is done."
 

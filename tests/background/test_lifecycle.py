@@ -24,7 +24,8 @@ from tests.background.job_worker import Order, do
 
 WORKER = "tests.background.job_worker"
 ROOT = str(Path(__file__).resolve().parents[2])
-SECONDS = 120
+SECONDS = 600
+pytestmark = pytest.mark.timeout(3000)
 
 
 @pytest.fixture

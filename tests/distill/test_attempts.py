@@ -26,7 +26,8 @@ from ctkd_core.errors import RunError
 from tests.distill.kit import wait_for
 
 ROOT = str(Path(__file__).resolve().parents[2])
-SECONDS = 300
+SECONDS = 600
+pytestmark = pytest.mark.timeout(3000)
 
 
 def workers_of(run) -> list[int]:

@@ -113,9 +113,14 @@ def test_checkpoints_that_were_not_finished_do_not_count(store):
     for step, state in ((10, '{"global_step": 10}'), (20, '{"glob'), (30, None)):
         folder = run.dir / "checkpoints" / f"checkpoint-{step}"
         folder.mkdir()
+        (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):  # as older versions left them, no manifest
+            (folder / name).write_bytes(b"x")
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
     assert run.checkpoints() == [10]
+    (run.dir / "checkpoints" / "checkpoint-10" / "optimizer.pt").unlink()
+    assert run.checkpoints() == [], "without the optimizer's state it would end elsewhere"
 
 
 def test_log_tail_of_a_long_log(store):

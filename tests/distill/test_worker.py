@@ -15,6 +15,7 @@ from ctkd_core.background.status import read_launch
 from ctkd_core.distill.records import read_records
 from tests.distill.kit import wait_for
 
+pytestmark = pytest.mark.timeout(3000)
 ENDED = {"finished", "failed", "cancelled", "lost"}
 
 
