@@ -6,9 +6,12 @@ import hashlib
 import json
 import math
 import os
-from contextlib import suppress
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def home() -> Path:
@@ -44,15 +47,85 @@ def file_sha256(path: Path) -> str:
     return digest
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write `text` so that readers see the old file or the new one, never half of it."""
+def write_atomic(path: Path, data: str | bytes, sync: bool = False) -> None:
+    """Write `data` so that readers see the old file or the new one, never half of it.
+
+    With `sync` it is on the disk when this returns, and survives a power cut. Raises OSError; what was there stays.
+    """
+    with replacing(path, sync) as part:
+        part.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextmanager
+def replacing(path: Path, sync: bool = False) -> Iterator[Path]:
+    """A name beside `path`; the file or folder that was made there takes the place of `path` at the end.
+
+    When the block raises, or the move fails, what was at `path` stays and the new part is removed. A folder that is
+    replaced is out of sight for the moment between two renames. `sync` as in `write_atomic`. Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    # One name per writer, so that two of them can't mix their bytes.
+    part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    old = part.with_suffix(".old")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        yield part
+        if sync:
+            sync_to_disk(part)
+        if part.is_dir() and path.is_dir() and not path.is_symlink():
+            path.replace(old)
+        try:
+            part.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
+        if sync:
+            _sync(path.parent)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            _remove(part)
+            _remove(old)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Return when a file, or a folder with all that is in it, is on the disk. Raises OSError."""
+    if path.is_dir():
+        for entry in path.iterdir():
+            sync_to_disk(entry)
+    _sync(path)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a plain file for reading. Raises OSError for anything else; a pipe would never answer."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it isn't a plain file")
+    return path.open("rb")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a plain file. Raises OSError for anything else, and for one with more than `most` bytes."""
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(f"it has more than the {most:,} bytes that belong there")
+    return data
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # folders can't be opened there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def to_json(data: Any) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ctkd_core.distill.runs import Run, RunStatus
 
-CODES = {"finished": OK, "cancelled": CANCELLED, "failed": RUN_FAILED, "lost": RUN_FAILED}
+CODES = {"finished": OK, "cancelled": CANCELLED, "failed": RUN_FAILED, "lost": RUN_FAILED, "damaged": RUN_FAILED}
 POLL = 0.5  # seconds
 LINE_EVERY = 2.0  # seconds between lines where stderr is no terminal
 

@@ -16,9 +16,13 @@ from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
 from ctkd_core import documents
+from ctkd_core.distill.headline import number
+from ctkd_core.files import open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
+
+WORDS = frozenset({"kind", "prompt", "reference", "student", "teacher"})  # columns of words, not of figures
 
 
 Step = Annotated[int, Field(ge=-1, le=2**53)]  # -1: of a run that began anew
@@ -90,13 +94,14 @@ class RecordWriter:
         self._path = path
         self._file: IO[bytes] | None = None
 
-    def write(self, row: dict[str, Any]) -> None:
-        """Append one row. Numbers that JSON doesn't have (NaN, infinity) become null."""
+    def write(self, row: dict[str, Any]) -> int:
+        """Append one row; returns the size of the file. Numbers that JSON doesn't have (NaN, infinity) become null."""
         if self._file is None:
             self._file = self._open()
         line = json.dumps(_finite(row), ensure_ascii=False, default=str, allow_nan=False) + "\n"
         self._file.write(line.encode("utf-8", errors="backslashreplace"))
         self._file.flush()
+        return self._file.tell()
 
     def close(self) -> None:
         """Close the file; a later row opens it again."""
@@ -117,9 +122,10 @@ def read_records(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int
 
     Half a line at the end isn't read and not passed over; a broken line in the middle (a torn one, ended by the
     next writer) and a row that lacks what its kind must have are passed over. A missing file has no rows.
+    Raises OSError for what is no plain file.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(offset)
             data = file.read()
     except FileNotFoundError:
@@ -140,12 +146,31 @@ def _row(line: bytes) -> dict[str, Any] | None:
     return dict(row)
 
 
+def sound_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows whose figures are figures and whose step is one: whoever draws them needn't look again."""
+    return [row for row in rows if _sound(row)]
+
+
+def _sound(row: dict[str, Any]) -> bool:
+    step, kind = row.get("step"), row.get("kind", "")
+    if not isinstance(step, int) or isinstance(step, bool) or not -1 <= step < 2**53 or not isinstance(kind, str):
+        return False
+    return all(_figure(value) for key, value in row.items() if key not in WORDS)
+
+
+def _figure(value: Any) -> bool:
+    """A finite number, null, or a table of them."""
+    if isinstance(value, dict):
+        return all(entry is None or number(entry) is not None for entry in value.values())
+    return value is None or number(value) is not None
+
+
 def current_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows that count: what an attempt wrote after the checkpoint from which a later one went on is left out."""
     kept: list[dict[str, Any]] = []
     for row in rows:
         if row.get("kind") == "resume":
-            kept = [r for r in kept if r.get("step", 0) <= row["step"]]
+            kept = [r for r in kept if r.get("step", 0) <= row.get("step", -1)]
         else:
             kept.append(row)
     return kept

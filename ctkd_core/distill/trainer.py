@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from ctkd_core import methods
+from ctkd_core import files, methods
 from ctkd_core.alignment.kinds import KINDS
+from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
@@ -64,6 +64,7 @@ class DistillTrainer(Trainer):
         self._sampling = Sampling.of(config)
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
+        self._saving = False
         width = model.get_output_embeddings().weight.shape[0]
         for number, teacher in enumerate(teachers):
             context = _context(model, teacher.model, (student, teacher.tokenizer))
@@ -208,9 +209,27 @@ class DistillTrainer(Trainer):
         )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        root = Path(str(self.args.output_dir))
         # Weights and the two moments of AdamW, four bytes each.
-        require_room(Path(str(self.args.output_dir)), 3 * 4 * self._parameters)
-        super()._save_checkpoint(model, trial)
+        require_room(root, 3 * 4 * self._parameters)
+        if self.args.should_save:
+            checkpoints.discard_part(root)
+        self._saving = True
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                checkpoints.commit(root, self.state.global_step)
+                checkpoints.prune(root, self._config.keep_checkpoints)
+        finally:
+            self._saving = False
+            if self.args.should_save:
+                checkpoints.discard_part(root)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        # A checkpoint is written beside its place and moved there when it's whole.
+        root = super()._get_output_dir(trial)
+        return str(Path(root) / checkpoints.PART) if self._saving else root
 
 
 def training_arguments(config: RunConfig, output_dir: Path, device: str) -> TrainingArguments:
@@ -236,7 +255,7 @@ def training_arguments(config: RunConfig, output_dir: Path, device: str) -> Trai
         logging_steps=1,
         save_strategy="steps" if config.save_every else "no",
         save_steps=config.save_every or config.steps,
-        save_total_limit=config.keep_checkpoints,
+        save_total_limit=None,  # `_save_checkpoint` removes older ones, once the new one is whole
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -291,17 +310,13 @@ def save_student(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> 
     """Keep the trained student as a folder that AutoModelForCausalLM and AutoTokenizer open."""
     # what losses learn isn't part of the student
     states = {name: model._modules.pop(name) for name in list(model._modules) if name.startswith(STATE)}
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        model.save_pretrained(part)
-        tokenizer.backend.save(str(part / "tokenizer.json"))
-        (part / "tokenizer_config.json").write_text(
-            json.dumps(_tokenizer_config(tokenizer), indent=1, ensure_ascii=False)
-        )
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+        with files.replacing(folder, sync=True) as part:
+            model.save_pretrained(part)
+            tokenizer.backend.save(str(part / "tokenizer.json"))
+            settings = json.dumps(_tokenizer_config(tokenizer), indent=1, ensure_ascii=False)
+            (part / "tokenizer_config.json").write_text(settings)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
         for name, state in states.items():
             model.add_module(name, state)
 

@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass as record
 
 from ctkd_core import documents, files
-from ctkd_core.background.jobs import Job
+from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.progress import Progress
+from ctkd_core.background.status import RECORD
 from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import assets, catalog
+from ctkd_core.tokenizers.handover import Handover, hand_over
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -61,6 +64,15 @@ class Evidence:
     notes: tuple[str, ...] = ()
 
 
+@record(frozen=True, config=RECORD)
+class Order:
+    """What the process that asks the models is told."""
+
+    student: Handover
+    teacher: Handover
+    text: str
+
+
 ARRAYS = tuple(f.name for f in fields(Evidence) if f.name != "notes")
 
 
@@ -68,7 +80,7 @@ def evidence(
     text: str,
     student: Tokenizer,
     teacher: Tokenizer,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress | None = None,
     seconds: float = 600.0,
 ) -> Evidence:
     """What the models say of `text`: from the cache, else computed in a process of its own, for which this waits.
@@ -81,12 +93,12 @@ def evidence(
         return found
     started = start(text, student, teacher)
     status = started.wait(seconds, progress)
-    if not status.ended:
+    if not status.ended_already:
         started.cancel()
         raise CtkdError(f"the models did not answer within {seconds:.0f} s; take a shorter text.")
     found = cached(text, student, teacher)
     if found is None:
-        raise CtkdError(status.sentence)
+        raise CtkdError(status.message)
     return found
 
 
@@ -124,9 +136,7 @@ def start(text: str, student: Tokenizer, teacher: Tokenizer) -> Job:
     if said := problem(text, teacher):
         raise CtkdError(said)
     found = job(text, student, teacher)
-    sides = {"student": student, "teacher": teacher}
-    order = {side: {"source": _source(t), "fingerprint": t.fingerprint} for side, t in sides.items()}
-    found.start(WORKER, order | {"text": text})
+    found.start(WORKER, Order(hand_over(student), hand_over(teacher), text))
     return found
 
 
@@ -137,25 +147,12 @@ def cached(text: str, student: Tokenizer, teacher: Tokenizer) -> Evidence | None
     return read(job(text, student, teacher).folder / FILE)
 
 
-def _source(tokenizer: Tokenizer) -> str:
-    """What another process has to load to get this tokenizer."""
-    for name, row in catalog.TOKENIZERS.items():
-        if row.source == tokenizer.source:
-            return name
-    source = tokenizer.source.removeprefix("hub: ")
-    if source != tokenizer.source or (source and Path(source).exists()):
-        return source
-    raise CtkdError(f"tokenizer {tokenizer.name!r} has no file that another process could load; save it, then load it.")
-
-
 def write(path: Path, found: Evidence) -> None:
     """Write the arrays and notes as safetensors, whole or not at all. Raises OSError."""
     from safetensors.numpy import save
 
     data = save({name: getattr(found, name) for name in ARRAYS}, {"notes": json.dumps(found.notes)})
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
+    files.write_atomic(path, data)
 
 
 def read(path: Path) -> Evidence | None:

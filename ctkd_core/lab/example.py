@@ -31,7 +31,7 @@ def main() -> int:
     shutil.rmtree(asked.folder, ignore_errors=True)  # answers of older losses
     status = loss_lab.start(asked, choices).wait(SECONDS, lambda share, words: print(f"{share:4.0%} {words}"))
     if status.state != "finished":
-        print(status.sentence, file=sys.stderr)
+        print(status.message, file=sys.stderr)
         return 4
     document = loss_lab.example_document(asked, choices)
     text = json.dumps(document, separators=(",", ":"))

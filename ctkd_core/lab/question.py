@@ -17,12 +17,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic.dataclasses import dataclass as record
+
 from ctkd_core import files, methods
-from ctkd_core.background.jobs import Job, read_json
+from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.status import RECORD
 from ctkd_core.errors import CtkdError, LossInputError
 from ctkd_core.lab import evidence
 from ctkd_core.lab.records import LossView, Scene
 from ctkd_core.tokenizers import assets
+from ctkd_core.tokenizers.handover import Handover, hand_over
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -119,6 +123,27 @@ class Question:
         return _digest([VERSION, choice.method, choice.variant, choice.resolved(), sorted(self.named)])
 
 
+@record(frozen=True, config=RECORD)
+class Asked:
+    """A choice, as the process that answers is told."""
+
+    method: str
+    variant: str
+    options: dict[str, Any]
+
+
+@record(frozen=True, config=RECORD)
+class Order:
+    """What the process that answers is told."""
+
+    student: Handover
+    teacher: Handover
+    context: str
+    text: str
+    named: tuple[int, ...]
+    choices: tuple[Asked, ...]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What is known of a question: the scene, and the views of those choices that were computed."""
@@ -127,6 +152,15 @@ class Answer:
     views: dict[Choice, LossView]
     missing: tuple[Choice, ...]
     stored: bool = False  # it came with the package
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, {} when there is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def _digest(value: Any) -> str:
@@ -195,12 +229,14 @@ def start(question: Question, choices: Sequence[Choice]) -> Job:
     if not 0 < len(choices) <= MAX_METHODS:
         raise CtkdError(f"choose 1 to {MAX_METHODS} methods; got {len(choices)}.")
     found = job(question, choices)
-    sides = {"student": question.student, "teacher": question.teacher}
-    order: dict[str, Any] = {
-        side: {"source": evidence._source(t), "fingerprint": t.fingerprint} for side, t in sides.items()
-    }
-    order |= {"context": question.context, "text": question.text, "named": list(question.named)}
-    order["choices"] = [{"method": c.method, "variant": c.variant, "options": dict(c.options)} for c in choices]
+    order = Order(
+        hand_over(question.student),
+        hand_over(question.teacher),
+        question.context,
+        question.text,
+        question.named,
+        tuple(Asked(c.method, c.variant, dict(c.options)) for c in choices),
+    )
     found.start(WORKER, order)
     return found
 

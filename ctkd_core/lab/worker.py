@@ -1,7 +1,7 @@
 """The process that answers for page Losses: `python -m ctkd_core.lab.worker FOLDER`.
 
 It lets both models read context and text (their logits are kept, so that a changed option doesn't wait for them), then
-computes each method that isn't known yet. Exit codes as in `jobs`.
+computes each method that isn't known yet. Exit codes as in `background.attempt`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core import methods
-from ctkd_core.background.jobs import Teller, work
+from ctkd_core import files, methods
+from ctkd_core.background.attempt import work
+from ctkd_core.background.progress import Progress
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import question as loss_lab
-from ctkd_core.lab.question import Choice, Question
+from ctkd_core.lab.question import Choice, Order, Question
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene
 from ctkd_core.losses.views.target import Target
 
@@ -32,27 +33,21 @@ LOGITS = "logits.safetensors"
 SEED = 0
 
 
-def answer(order: dict[str, Any], folder: Path, tell: Teller) -> str:
+def answer(order: Order, folder: Path, report: Progress) -> str:
     """Read the models where that is needed, compute each choice, write the files; returns a sentence."""
-    tell(0.02, "Loading both tokenizers")
-    from ctkd_core.tokenizers.load import load_tokenizer
-
-    sides = {side: load_tokenizer(order[side]["source"]) for side in ("student", "teacher")}
-    for side, tokenizer in sides.items():
-        if tokenizer.fingerprint != order[side]["fingerprint"]:
-            raise CtkdError(f"tokenizer {tokenizer.name!r} has changed on disk since it was loaded; load it again.")
-    question = Question(**sides, context=order["context"], text=order["text"], named=tuple(order["named"]))
-    choices = [Choice(c["method"], c["variant"], tuple(sorted(c["options"].items()))) for c in order["choices"]]
+    report(0.02, "Loading both tokenizers")
+    question = Question(order.student.load(), order.teacher.load(), order.context, order.text, order.named)
+    choices = [Choice(c.method, c.variant, tuple(sorted(c.options.items()))) for c in order.choices]
     if question.folder != folder.parent:
         raise CtkdError("the question of this job isn't the one that its folder is named by; ask again.")
-    tell(0.05, "Loading the model library")
-    outputs = ModelOutputs(question, tell)
+    report(0.05, "Loading the model library")
+    outputs = ModelOutputs(question, report)
     outputs.load()
     scene = make_scene(outputs)
     loss_lab.write_scene(question, scene)
     missing = loss_lab.ask(question, choices, packaged=False).missing
     for k, choice in enumerate(missing):
-        tell(READ + (1 - READ) * k / len(missing), f"Computing {choice.method}")
+        report(READ + (1 - READ) * k / len(missing), f"Computing {choice.method}")
         loss_lab.write_view(question, choice, compute(outputs, scene, choice))
     prune(question.folder.parent, question.folder)
     return f"{len(scene.groups)} groups, {len(choices)} methods."
@@ -63,7 +58,7 @@ class ModelOutputs:
     """The logits of both models on one question; the models themselves only where a method reads hidden states."""
 
     question: Question
-    tell: Teller
+    report: Progress
     student: Any = None  # float32 [1, Ts, Vs]
     teacher: Any = None
     models: tuple[Any, Any] | None = None
@@ -101,7 +96,7 @@ class ModelOutputs:
 
         student, teacher = self.models = self.models or self._load_models()
         batch = self.batch()
-        self.tell(MODELS_READY, "Both models read the text")
+        self.report(MODELS_READY, "Both models read the text")
         outs, states = [], []
         with torch.inference_mode():
             for model, ids in ((student, batch.student_ids), (teacher, batch.teacher_ids)):
@@ -113,18 +108,16 @@ class ModelOutputs:
         if deep:
             self.states = (states[0], states[1])
             return
-        self.question.folder.mkdir(parents=True, exist_ok=True)
-        part = self.question.folder / f".{LOGITS}.part"
-        save_file({"student": self.student.contiguous(), "teacher": self.teacher.contiguous()}, part)
-        part.replace(self.question.folder / LOGITS)
+        with files.replacing(self.question.folder / LOGITS) as part:
+            save_file({"student": self.student.contiguous(), "teacher": self.teacher.contiguous()}, part)
 
     def _load_models(self) -> tuple[Any, Any]:
         from ctkd_core.distill.models import students, teachers
 
-        folder = teachers.prepare(lambda share, words: self.tell(0.1 + 0.2 * share, words))
-        self.tell(0.3, "Loading the teacher")
+        folder = teachers.prepare(lambda share, words: self.report(0.1 + 0.2 * share, words))
+        self.report(0.3, "Loading the teacher")
         teacher: Any = teachers.load_model(folder, role="teacher").eval()
-        self.tell(0.4, "Moving the teacher's body to the student's tokenizer")
+        self.report(0.4, "Moving the teacher's body to the student's tokenizer")
         student: Any = students.transplant(teacher, self.question.student, self.question.teacher).eval()
         return student.requires_grad_(False), teacher.requires_grad_(False)
 
@@ -327,4 +320,4 @@ def prune(root: Path, current: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(work(sys.argv[1:], answer))
+    sys.exit(work(sys.argv[1:], answer, Order))

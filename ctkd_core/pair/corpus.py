@@ -22,6 +22,7 @@ from pydantic import NonNegativeInt
 from typing_extensions import TypedDict
 
 from ctkd_core import documents, methods
+from ctkd_core.background.progress import Progress
 from ctkd_core.errors import AlignmentError, CtkdError, TokenizerError
 from ctkd_core.pair.corpus_files import Skipped, read_texts
 from ctkd_core.tokenizers.domain_texts import DOMAINS
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DOMAINS", "Skipped", "count_words", "measure", "measure_domains", "read_texts"]
 
-Progress = Callable[[float, str], None]
 Text = str | Skipped
 
 MAX_TEXT = 100_000  # characters aligned at once; longer texts are cut at white space

@@ -11,8 +11,9 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from ctkd_core import documents
+from ctkd_core.background.progress import Progress
 from ctkd_core.pair.advice import Advice, advise
-from ctkd_core.pair.corpus import CorpusMetrics, Progress, Text, measure_domains
+from ctkd_core.pair.corpus import CorpusMetrics, Text, measure_domains
 from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary.classes import CLASSES, audit, token_classes
 from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,9 +24,6 @@ EXACT, ROLE, PIECES, CANONICAL, NEAREST, REVERSE, SIMILAR, SCALE = range(8)
 MATCHED = (EXACT, ROLE, CANONICAL)
 
 MOST_IDS = 4_000_000  # of either side after `widen`; ten times the largest vocabularies
-
-# Called with the share that is done, 0 to 1, and a sentence; may raise to cancel.
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,10 +193,6 @@ class Projection:
             }
         )
         return frame.sort_values("weight", ascending=False, kind="stable", ignore_index=True)
-
-
-def silent(share: float, sentence: str) -> None:
-    """A Progress that tells nobody."""
 
 
 def from_entries(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from ctkd_core import documents, files
+from ctkd_core.background.progress import Progress
 from ctkd_core.errors import ProjectionError
 from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary import map_options, project
-from ctkd_core.vocabulary.projection import MOST_IDS, REASONS, Progress, Projection
+from ctkd_core.vocabulary.projection import MOST_IDS, REASONS, Projection
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -99,8 +99,8 @@ def save(projection: Projection, folder: Path | str) -> Path:
     made, before = not folder.exists(), _named_file(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(tensors, data)
-        write_atomic(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+        files.write_atomic(tensors, data, sync=True)
+        files.write_atomic(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", sync=True)
     except OSError as error:
         with suppress(OSError):
             if _named_file(folder) != tensors.name:
@@ -177,20 +177,6 @@ def cached(
     """The folder of the cache that holds this map, None without one (whether it's whole shows when it is loaded)."""
     folder = _folder(student, teacher, method, map_options(method, options, variant))
     return folder if (folder / MANIFEST).is_file() else None
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that readers see the old file or the new one, never half of it. Raises OSError."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _folder(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Path:

@@ -28,7 +28,7 @@ def models_panel(text: str, student: Tokenizer, teacher: Tokenizer) -> None:
     problem = models.problem(text, teacher)
     job = None if problem else models.job(text, student, teacher)
     ready = loaders.evidence(text, student, teacher)
-    running = ready is None and job is not None and job.exists and not job.status().ended
+    running = ready is None and job is not None and job.exists and not job.status().ended_already
     # Always mounted, at the top level: a fragment that comes and goes with its timer confuses the browser's side.
     live = st.fragment(_live, run_every=jobs.TICK if running else None, key="models")
     live(text, student, teacher, problem, ready is not None, running)
@@ -46,7 +46,7 @@ def _live(text: str, student: Tokenizer, teacher: Tokenizer, problem: str, ready
         return
     job = models.job(text, student, teacher)
     status = job.status() if job.exists else None
-    running = status is not None and not status.ended
+    running = status is not None and not status.ended_already
     if running != was_running:
         st.rerun()  # it began or ended: mount it again with the timer, or without
     if status is not None and running:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from ctkd_core.background.jobs import Job, JobStatus
+from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.status import JobStatus
 from ctkd_core.errors import CtkdError
 from pages.parts import state
 
@@ -20,7 +21,7 @@ def progress(name: str, job: Job, status: JobStatus) -> None:
     """The bar with its sentence, and the button Cancel."""
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch"):
-            st.progress(status.share, text=f"{state.plain(status.sentence)} ({status.share:.0%})")
+            st.progress(status.share, text=f"{state.plain(status.message)} ({status.share:.0%})")
         st.button("Cancel", key=f"cancel_{name}", icon=":material/stop:", on_click=_cancel, args=(name, job))
 
 
@@ -28,9 +29,9 @@ def faults(name: str, job: Job | None, status: JobStatus | None, problem: str = 
     """Show `problem`, else what the last click ran into, and why the job failed, with its log; whether anything did."""
     if problem := problem or st.session_state.pop(f"{name}_problem", ""):
         st.error(state.plain(problem), icon=":material/error:")
-    if job is None or status is None or status.state not in ("failed", "lost"):
+    if job is None or status is None or status.state not in ("failed", "lost", "damaged"):
         return bool(problem)
-    st.error(state.plain(status.sentence), icon=":material/error:")
+    st.error(state.plain(status.message), icon=":material/error:")
     if log := job.log_tail():
         with st.expander("Log", icon=":material/terminal:"):
             st.code(log, language=None, height=200)

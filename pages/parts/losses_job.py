@@ -30,7 +30,7 @@ def _live(question: Question, missing: tuple[Choice, ...]) -> None:
         return
     job = loss_lab.job(question, missing)
     status = job.status() if job.exists else None
-    if status is not None and not status.ended:
+    if status is not None and not status.ended_already:
         jobs.progress("lab", job, status)
         return
     if loss_lab.ask(question, missing).missing != missing:

@@ -6,7 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.distill.runs import Run, headline
+from ctkd_core.distill.headline import headline
+from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
@@ -48,11 +49,14 @@ def _live(run_id: str, was_ended: bool) -> None:
         return
     if status.ended_already != was_ended:
         st.rerun()  # it ended, or was resumed: mount it again without the timer, or with it
-    rows = loaders.metric_rows(run)
+    rows: list[dict[str, Any]] = []
+    with state.errors_shown():
+        rows = loaders.metric_rows(run)
     _status(run, status, rows)
     _numbers(status, rows)
     _curves(rows)
-    _samples(run)
+    with state.errors_shown():
+        _samples(run)
     _more(run)
 
 
@@ -81,7 +85,7 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
     if problem := st.session_state.pop("run_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
     if status.message:
-        show = {"failed": st.error, "lost": st.warning}.get(status.state)
+        show = {"failed": st.error, "lost": st.warning, "damaged": st.warning}.get(status.state)
         (show or st.caption)(state.plain(status.message))
 
 

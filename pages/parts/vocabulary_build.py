@@ -89,7 +89,7 @@ def build_panel(choice: Choice) -> Projection | None:
     except CtkdError as fault:
         problem = str(fault)
     build = builds.find(choice.student, choice.teacher, choice.method, choice.options)
-    running = found is None and build is not None and not build.status().ended
+    running = found is None and build is not None and not build.status().ended_already
     # Always mounted, at the top level: a fragment that comes and goes with its timer confuses the browser's side.
     st.fragment(_live, run_every=jobs.TICK if running else None, key="build")(
         choice, found is not None, problem, running
@@ -102,7 +102,7 @@ def _live(choice: Choice, ready: bool, problem: str, was_running: bool) -> None:
         return
     build = builds.find(choice.student, choice.teacher, choice.method, choice.options)
     status = build.status() if build is not None else None
-    running = status is not None and not status.ended
+    running = status is not None and not status.ended_already
     if running != was_running:
         st.rerun()  # it began or ended: mount it again with the timer, or without
     if build is not None and status is not None and running:

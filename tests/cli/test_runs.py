@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from ctkd_core.background.status import write_status
 from ctkd_core.cli.command import load
 from ctkd_core.cli.distill import build_config
 from ctkd_core.cli.main import main
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.runs import Run, RunStore
-from ctkd_core.distill.status import RunStatus, write_status
+from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError, PreflightError
 from tests.cli.test_main import Ctkd
 

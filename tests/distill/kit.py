@@ -87,7 +87,7 @@ def llama(vocabulary: int, seed: int = 0, tied: bool = True):
     ).eval()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 90, what: str = "the condition") -> object:
+def wait_for(condition: Callable[[], object], seconds: float = 600, what: str = "the condition") -> object:
     """Poll until `condition` is true and return its value; fail after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -1,18 +1,14 @@
-"""Append-only files and the status: torn lines, attempts that went on, processes that vanished."""
+"""Append-only files: torn lines, attempts that went on, what isn't a figure."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ctkd_core.distill.headline import headline
 from ctkd_core.distill.records import (
     EvalRow,
     RecordWriter,
@@ -23,8 +19,6 @@ from ctkd_core.distill.records import (
     metrics_frame,
     read_records,
 )
-from ctkd_core.distill.runs import headline
-from ctkd_core.distill.status import RunStatus, StatusKeeper, read_status, write_json, write_status
 
 
 def test_rows_come_back_and_the_offset_goes_on(tmp_path):
@@ -145,68 +139,3 @@ def test_headline_takes_the_first_and_last_of_each():
         "teacher_bits_per_byte": 1.0,
     }
     assert set(headline([]).values()) == {None}
-
-
-def test_a_vanished_process_is_noticed_and_a_living_one_is_not(tmp_path):
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        status = RunStatus(state="running", step=7, total_steps=9, pid=child.pid)
-        write_status(tmp_path, status)
-        assert read_status(tmp_path).state == "running"
-    finally:
-        child.kill()
-        child.wait()
-    lost = read_status(tmp_path)
-    assert lost.state == "lost"
-    assert "step 7 of 9" in lost.message
-    write_status(tmp_path, replace(status, state="finished"))
-    assert read_status(tmp_path).state == "finished"
-
-
-def test_another_process_under_the_same_number_is_not_the_worker(tmp_path):
-    write_status(tmp_path, RunStatus(state="running", pid=os.getpid(), pid_created=1.0))
-    assert read_status(tmp_path).state == "lost"
-
-
-def test_a_worker_that_died_before_its_first_word_is_lost(tmp_path):
-    (tmp_path / "control").mkdir()
-    write_status(tmp_path, RunStatus(state="queued"))
-    assert read_status(tmp_path).state == "queued"
-    write_json(tmp_path / "control" / "launch.json", {"pid": 2**22 - 3, "pid_created": 1.0, "attempt": 1})
-    assert read_status(tmp_path).state == "lost"
-
-
-def test_processes_of_another_computer_are_judged_by_their_heartbeat(tmp_path):
-    import time
-
-    status = RunStatus(state="running", pid=1, pid_created=1.0, host="elsewhere", heartbeat=time.time())
-    write_status(tmp_path, status)
-    assert read_status(tmp_path).state == "running"
-    write_status(tmp_path, replace(status, heartbeat=time.time() - 31))
-    assert read_status(tmp_path).state == "lost"
-
-
-def test_readers_never_see_half_a_status(tmp_path):
-    keeper = StatusKeeper(tmp_path, RunStatus(state="running", pid=os.getpid())).start()
-    seen: list[str] = []
-    done = threading.Event()
-
-    def read() -> None:
-        while not done.is_set():
-            seen.append(json.loads((tmp_path / "status.json").read_text())["state"])
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for step in range(300):
-        keeper.update(step=step, message="x" * (step % 50))
-    done.set()
-    reader.join()
-    keeper.close(state="finished")
-    assert set(seen) == {"running"}
-    assert read_status(tmp_path).state == "finished"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["status.json"]
-
-
-def test_an_unreadable_status_is_a_queued_run_not_a_crash(tmp_path):
-    (tmp_path / "status.json").write_text("{")
-    assert read_status(tmp_path).state == "queued"

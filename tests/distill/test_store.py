@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.records import RecordWriter
 from ctkd_core.distill.runs import RunStore, new_run_id
-from ctkd_core.distill.status import RunStatus, write_status
+from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import RunError
 
 
@@ -112,9 +113,14 @@ def test_checkpoints_that_were_not_finished_do_not_count(store):
     for step, state in ((10, '{"global_step": 10}'), (20, '{"glob'), (30, None)):
         folder = run.dir / "checkpoints" / f"checkpoint-{step}"
         folder.mkdir()
+        (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):  # as older versions left them, no manifest
+            (folder / name).write_bytes(b"x")
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
     assert run.checkpoints() == [10]
+    (run.dir / "checkpoints" / "checkpoint-10" / "optimizer.pt").unlink()
+    assert run.checkpoints() == [], "without the optimizer's state it would end elsewhere"
 
 
 def test_log_tail_of_a_long_log(store):

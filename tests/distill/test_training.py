@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import ctkd_core
 from ctkd_core import methods
+from ctkd_core.background import attempt
 from ctkd_core.distill import session as session_module
 from ctkd_core.distill import trainer, worker
 from ctkd_core.distill.records import RecordWriter
@@ -124,12 +125,12 @@ def test_going_on_from_a_checkpoint_gives_the_curve_of_one_piece(pair, store):
     def stop_at_seven() -> bool:
         return any(r.get("step") == 6 for r in parted.metric_rows())
 
-    assert worker.execute(parted, stop_at_seven, detached=False) == worker.CANCELLED
+    assert worker.execute(parted, stop_at_seven) == attempt.CANCELLED
     assert parted.status().state == "cancelled"
     assert parted.checkpoints() == [7]
     again = replace(parted.status(), state="queued", attempt=2, pid=None)
     (parted.dir / "status.json").write_text(json.dumps(again.to_dict()))
-    assert worker.execute(parted, lambda: False, detached=False) == worker.FINISHED
+    assert worker.execute(parted, lambda: False) == attempt.FINISHED
     assert parted.status().state == "finished"
     one, two = (r.metrics().query("kind == 'train'") for r in (whole, parted))
     assert two.step.tolist() == list(range(1, 13))
@@ -150,7 +151,7 @@ def test_a_full_disk_fails_the_run_and_keeps_what_was_written(pair, store, monke
 
     monkeypatch.setattr(RecordWriter, "write", full)
     run = store.create(pair.config(method="sft", steps=8))
-    assert worker.execute(run, lambda: False, detached=False) == worker.FAILED
+    assert worker.execute(run, lambda: False) == attempt.FAILED
     status = run.status()
     assert status.state == "failed"
     assert "The disk is full" in status.message
@@ -161,7 +162,7 @@ def test_a_full_disk_fails_the_run_and_keeps_what_was_written(pair, store, monke
 def test_no_room_for_a_checkpoint_is_said_before_writing_one(pair, store, monkeypatch):
     monkeypatch.setattr("ctkd_core.distill.trainer.FREE_BYTES", 10**18)
     run = store.create(pair.config(method="sft", steps=4, save_every=2))
-    assert worker.execute(run, lambda: False, detached=False) == worker.FAILED
+    assert worker.execute(run, lambda: False) == attempt.FAILED
     assert "no room for a checkpoint" in run.status().message
     assert run.checkpoints() == []
     assert run.status().step == 2
@@ -180,7 +181,7 @@ def test_a_loss_that_breaks_down_names_the_last_good_step(pair, store, monkeypat
     real = trainer.method_loss
     monkeypatch.setattr(trainer, "method_loss", broken)
     run = store.create(pair.config(method="sft", steps=6))
-    assert worker.execute(run, lambda: False, detached=False) == worker.FAILED
+    assert worker.execute(run, lambda: False) == attempt.FAILED
     message = run.status().message
     assert "the loss became nan" in message
     assert "last good step is 2" in message

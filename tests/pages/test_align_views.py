@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture(autouse=True)
 def own_answers(tmp_path, monkeypatch):
     """What models said in other tests or runs isn't seen here."""
-    from ctkd_core.background.jobs import Job
+    from ctkd_core.background.lifecycle import Job
 
     asked = evidence.job
 

@@ -32,9 +32,9 @@ def home(tmp_path, monkeypatch):
             (tmp_path / "cache" / name).symlink_to(shared / name, target_is_directory=True)
     monkeypatch.setenv("CTKD_HOME", str(tmp_path))
     yield tmp_path
-    for launch in tmp_path.glob("cache/losses/*/*/launch.json"):
+    for launch in tmp_path.glob("cache/losses/*/*/control/launch.json"):
         said = json.loads(launch.read_text())
-        if process_alive(said["pid"], said["created"]):
+        if process_alive(said["pid"], said["pid_start"]):
             os.kill(said["pid"], signal.SIGKILL)
 
 
@@ -154,7 +154,7 @@ def started(at):
     at.number_input(key="l_gold_beta").set_value(0.9).run()
     at.button(key="compute").click().run()
     job = loss_lab.job(asked(), [Choice("gold", "clean", (("beta", 0.9),))])
-    pid = json.loads((job.folder / "launch.json").read_text())["pid"]
+    pid = json.loads((job.folder / "control" / "launch.json").read_text())["pid"]
     return job, pid
 
 

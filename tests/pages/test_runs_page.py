@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.runs import Run, RunStore
-from ctkd_core.distill.status import RunStatus, write_status
+from ctkd_core.distill.status import RunStatus
 from tests.pages.app import figures, opened, texts
 
 pytestmark = pytest.mark.real

@@ -33,7 +33,7 @@ def pair(tmp_path, monkeypatch):
     yield paths
     for launch in (tmp_path / "home").rglob("launch.json"):
         said = json.loads(launch.read_text())
-        if process_alive(said["pid"], said["created"]):
+        if process_alive(said["pid"], said["pid_start"]):
             os.kill(said["pid"], signal.SIGKILL)
 
 
@@ -175,7 +175,7 @@ def test_a_running_build_shows_progress_in_every_tab_and_can_be_cancelled(pair):
     at = opened("vocabulary", **pair)
     at.button(key="build_map").click().run()
     build = the_build(pair)
-    pid = json.loads((build.job.folder / "launch.json").read_text())["pid"]
+    pid = json.loads((build.job.folder / "control" / "launch.json").read_text())["pid"]
     os.kill(pid, signal.SIGSTOP)
     other = opened("vocabulary", **pair)
     shown(other)
@@ -193,7 +193,7 @@ def test_a_killed_build_says_so_and_can_be_started_again(pair):
     at = opened("vocabulary", **pair)
     at.button(key="build_map").click().run()
     build = the_build(pair)
-    os.kill(json.loads((build.job.folder / "launch.json").read_text())["pid"], signal.SIGKILL)
+    os.kill(json.loads((build.job.folder / "control" / "launch.json").read_text())["pid"], signal.SIGKILL)
     end = time.monotonic() + 30
     while not build.status().ended and time.monotonic() < end:
         time.sleep(0.05)

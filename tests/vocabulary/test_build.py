@@ -10,8 +10,8 @@ import sys
 import time
 
 import pytest
-
 from ctkd_core.background.jobs import JobStatus, work
+
 from ctkd_core.background.processes import process_alive, process_created, stop_process
 from ctkd_core.errors import ProjectionError, TokenizerError
 from ctkd_core.tokenizers.load import load_tokenizer
@@ -45,12 +45,12 @@ def pair(tmp_path, monkeypatch):
     yield tuple(paths)
     for launch in (tmp_path / "home").rglob("launch.json"):
         said = json.loads(launch.read_text())
-        if process_alive(said["pid"], said["created"]):
+        if process_alive(said["pid"], said["pid_start"]):
             os.kill(said["pid"], signal.SIGKILL)
 
 
 def launched(build) -> dict:
-    return json.loads((build.job.folder / "launch.json").read_text())
+    return json.loads((build.job.folder / "control" / "launch.json").read_text())
 
 
 def held(pair, method="pieces"):
@@ -107,7 +107,7 @@ def test_cancelling_ends_even_a_process_that_does_not_answer(pair):
     build = held(pair)
     said = launched(build)
     build.job.cancel(wait=True)
-    assert not process_alive(said["pid"], said["created"])
+    assert not process_alive(said["pid"], said["pid_start"])
     assert build.status().state == "cancelled"
     with pytest.raises(ProjectionError, match="Cancelled"):
         build.result()
