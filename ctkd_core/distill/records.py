@@ -15,9 +15,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
-from ctkd_core import documents
 from ctkd_core.distill.headline import number
-from ctkd_core.files import open_regular
+from ctkd_core.files import documents, open_regular
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
-from ctkd_core import documents
 from ctkd_core.errors import RunError
+from ctkd_core.files import documents
 from ctkd_core.methods.options import Option
 
 C = TypeVar("C")
@@ -80,7 +80,7 @@ def _option(name: str, field: FieldInfo) -> Option:
     bounds = {side: getattr(rule, side) for rule in field.metadata for side in ("ge", "le") if hasattr(rule, side)}
     return Option(
         name=name,
-        kind="choice" if choices else _KINDS[field.annotation],  # type: ignore[index]
+        kind="choice" if choices else _KINDS[field.annotation],  # type: ignore[index, arg-type]
         default=field.default,
         help=field.description or "",
         low=bounds.get("ge"),

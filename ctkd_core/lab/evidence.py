@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass as record
 
-from ctkd_core import documents, files
+from ctkd_core import files
 from ctkd_core.background.lifecycle import Job
 from ctkd_core.background.progress import Progress
 from ctkd_core.background.status import RECORD
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import documents
 from ctkd_core.tokenizers import assets, catalog
 from ctkd_core.tokenizers.handover import Handover, hand_over
 

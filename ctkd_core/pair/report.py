@@ -10,8 +10,8 @@ from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
-from ctkd_core import documents
 from ctkd_core.background.progress import Progress
+from ctkd_core.files import documents
 from ctkd_core.pair.advice import Advice, advise
 from ctkd_core.pair.corpus import CorpusMetrics, Text, measure_domains
 from ctkd_core.tokenizers.load import as_pair
