@@ -77,18 +77,25 @@ def _drawn() -> Progress:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
     from rich.table import Column
+    from rich.text import Text
+
+    class TimeLeft(TimeRemainingColumn):
+        """The time left, as soon as it is known how much there is to do."""
+
+        def render(self, task: Task) -> Text:
+            return Text() if task.total is None else super().render(task).append(" left")
 
     return Progress(
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left", style="dim"),
-        TimeRemainingColumn(),
+        TimeLeft(),
         # The label may be cut: it is in the log, and a bar is one line.
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console_of(sys.stderr),
@@ -114,6 +121,8 @@ def follow(run: Run) -> RunStatus:
             train = [row for row in rows if row.get("kind") == "train"]
             if train:
                 _show_step(bar, train[-1], status)
+            elif bar.terminal and not bar.done:
+                bar.show(status.message)
             if status.ended_already:
                 return status
             time.sleep(POLL)

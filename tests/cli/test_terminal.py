@@ -290,7 +290,7 @@ def test_a_bar_at_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert "[red]one[/red]<U+001B>[31m" in seen
     assert "news [blue]" in seen
     assert "1/4" in seen
-    assert re.search(r"left\s+(-:--:--|\d:\d\d:\d\d)", seen), "the time that is left"
+    assert re.search(r"(-:--:--|\d:\d\d:\d\d) left", seen), "the time that is left"
     assert capsys.readouterr().out == ""
 
 
