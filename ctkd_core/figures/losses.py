@@ -1,7 +1,7 @@
 """Pictures of what losses make of one text: groups with a bar per method, predictions, targets and gradients.
 
-All functions take the records of `ctkd_core.lab.records` and the two tokenizers, which turn ids into texts. A method keeps
-its colour, hatch and letter in every picture.
+All functions take the records of `ctkd_core.lab.records` and the two tokenizers, which turn ids into texts. A method
+keeps its colour, hatch and letter in every picture.
 """
 
 from __future__ import annotations

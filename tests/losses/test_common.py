@@ -40,9 +40,7 @@ def gradient_of(name, s, t, batch, **options):
 def test_the_cases_give_a_loss_all_that_it_must_have(name):
     taken = inspect.signature(methods.load(methods.get(name).loss or "")).parameters.values()
     must = {p.name for p in taken if p.default is p.empty}
-    assert must <= {"student_logits", "teacher_logits", "batch"}, (
-        f"tests/losses/cases.py: `extras` lacks what it takes"
-    )
+    assert must <= {"student_logits", "teacher_logits", "batch"}, "tests/losses/cases.py: `extras` lacks what it takes"
 
 
 @pytest.mark.parametrize("name", METHODS)
