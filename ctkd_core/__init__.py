@@ -27,9 +27,12 @@ _EXPORTS = {
     "Tokenizer": "ctkd_core.tokenizers.tokenizer",
     "TokenizerError": "ctkd_core.errors",
     "align": "ctkd_core.alignment",
+    "align_sample": "ctkd_core.losses.batch",
+    "collate": "ctkd_core.losses.batch",
     "distill": "ctkd_core.distill",
     "load_tokenizer": "ctkd_core.tokenizers.load",
     "loss": "ctkd_core.losses",
+    "make_state": "ctkd_core.losses",
     "project": "ctkd_core.vocabulary",
 }
 __all__ = sorted([*_EXPORTS, "__version__"])

@@ -1,4 +1,4 @@
-"""Losses: what each method makes of one text, group by group, and which way it pushes the student's tokens."""
+"""Losses: what each method makes of one text, group by group, and which way it moves the student's tokens."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from pages.parts.losses_job import job_panel
 from pages.parts.losses_tabs import details
 
 PART_HELP = (
-    "Distillation only leaves out the cross-entropy on the text, which pushes the text's own tokens up under every "
-    "method."
+    "Distillation only leaves out the cross-entropy on the text, which raises the text's own tokens under every method."
 )
 
 
@@ -35,8 +34,8 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
     context, text = choosing.text_choice()
     choices = choosing.method_choice(student, teacher)
     question = Question(student, teacher, context, text, choosing.named_tokens(student))
-    if said := loss_lab.problem(question):
-        st.error(state.plain(said[:1].upper() + said[1:]), icon=":material/error:")
+    if problem := loss_lab.problem(question):
+        st.error(state.plain(problem[:1].upper() + problem[1:]), icon=":material/error:")
         with st.container(horizontal=True):
             st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
             st.button("Use the first example", key="reset_example", on_click=choosing.reset)

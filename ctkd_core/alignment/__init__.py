@@ -28,30 +28,29 @@ def align(
     teacher_space_probability: Any = None,
     **options: Any,
 ) -> Alignment:
-    """Align `text` under two tokenizers.
+    """Align `text` under two tokenizers: what `load_tokenizer` gives, or fast tokenizers of transformers.
 
     `student_entropy`, `teacher_entropy`: optional float [n] in nats, one per token, for methods that weight by it
     (methods without such weights ignore them). `teacher_space_probability`: optional float [n], the probability by the
     teacher that what follows each of its tokens begins with a space or the like (`alm.log_space_probability`), for
     methods that merge by it. Without `special_tokens` neither side gets BOS, EOS and the like.
 
-    Raises AlignmentError for an unknown method, variant or option, TokenizerError for another library's tokenizer.
+    Raises AlignmentError for an unknown method, variant or option, TokenizerError for a slow tokenizer.
     """
-    from ctkd_core.tokenizers.load import check_tokenizer
+    from ctkd_core.tokenizers.load import as_pair
 
     if not isinstance(text, str):
         raise AlignmentError(f"the text must be a str; got {type(text).__name__}. Decode bytes first.")
-    check_tokenizer(student, "student")
-    check_tokenizer(teacher, "teacher")
+    student, teacher = as_pair(student, teacher)
     row = methods.get(method, AlignmentError)
     if row.aligner is None:
         able = ", ".join(m.name for m in methods.aligning())
         raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
     row.check_variant(variant, AlignmentError)
     resolved = row.resolve_align(options, AlignmentError)
-    if "entropy" in row.needs:
+    if "entropy" in row.aligner_inputs:
         resolved |= {"student_entropy": student_entropy, "teacher_entropy": teacher_entropy}
-    if "space_probability" in row.needs:
+    if "space_probability" in row.aligner_inputs:
         resolved |= {"teacher_space_probability": teacher_space_probability}
     s = student.encode(text, special_tokens=special_tokens)
     t = teacher.encode(text, special_tokens=special_tokens)

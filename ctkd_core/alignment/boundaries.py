@@ -34,7 +34,7 @@ def closed_groups(student_spans: NDArray[np.int64], teacher_spans: NDArray[np.in
     Tokens that end where the one before them ended (they cover nothing) pair off in order; one that finds no partner
     belongs to the group that follows.
     """
-    from ctkd_core.alignment.kernels import dtw as kernels
+    from ctkd_core.alignment.kernels import spans as kernels
 
     out = np.empty((min(len(student_spans), len(teacher_spans)), 4), dtype=np.int32)
     return out[: kernels.common_ends(student_spans, teacher_spans, out)]

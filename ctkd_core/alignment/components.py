@@ -41,7 +41,7 @@ def component_ranges(
     One pass for tilings (gaps allowed). Else union-find over the open spans, exact for nested, repeated and empty
     spans too; where components interleave, which only empty or unsorted spans can do, the group is their hull.
     """
-    from ctkd_core.alignment.kernels import dtw as kernels
+    from ctkd_core.alignment.kernels import spans as kernels
 
     s, t = _as_spans(student_spans), _as_spans(teacher_spans)
     out = np.empty((len(s) + len(t), 4), dtype=np.int32)
@@ -62,7 +62,7 @@ def components(
     The exact graph: unlike `component_ranges`, a component need not be contiguous (a token with an empty span is
     alone unless `empty_touch`).
     """
-    from ctkd_core.alignment.kernels import dtw as kernels
+    from ctkd_core.alignment.kernels import spans as kernels
 
     s, t = _as_spans(student_spans), _as_spans(teacher_spans)
     _check_ends(s, "student")

@@ -176,25 +176,13 @@ def token_costs(
 
 
 def edit_distances(left: Sequence[str], right: Sequence[str]) -> NDArray[np.int32]:
-    """Levenshtein distances int32 [a, b] of all pairs: rapidfuzz where it is installed, else a compiled loop."""
+    """Levenshtein distances int32 [a, b] of all pairs."""
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cdist
+
     if not left or not right:
         return np.zeros((len(left), len(right)), dtype=np.int32)
-    try:
-        from rapidfuzz.distance import Levenshtein
-        from rapidfuzz.process import cdist
-    except ImportError:
-        return _edit_distances_numba(left, right)
     return cdist(left, right, scorer=Levenshtein.distance, dtype=np.int32, workers=1)
-
-
-def _edit_distances_numba(left: Sequence[str], right: Sequence[str]) -> NDArray[np.int32]:
-    from ctkd_core.alignment.kernels import dtw as kernels
-
-    def flat(strings: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        ends = np.cumsum([0, *(len(x) for x in strings)]).astype(np.int64)
-        return np.fromiter((ord(c) for x in strings for c in x), dtype=np.int32, count=int(ends[-1])), ends
-
-    return kernels.edit_distances(*flat(left), *flat(right))
 
 
 def _distinct(strings: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:

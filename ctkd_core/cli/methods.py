@@ -38,8 +38,7 @@ def describe(row: methods.Method) -> str:
     if row.url:
         lines.append(f"            {row.url}")
     lines += [f"formula     {row.formula}", f"cannot see  {row.cannot_see}"]
-    if row.needs:
-        lines.append(f"needs       {', '.join(row.needs)}")
+    lines += [f"{what:<12}{words}" for what, words in row.requirements().items()]
     lines.append(f"variants    {', '.join(row.variants)}")
     if row.variant_note:
         lines.append(f"            {row.variant_note}")

@@ -37,7 +37,7 @@ Align = Callable[[str, str, "Encoding | None", bool], tuple[AlignedSample, ...]]
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TrainingExample:
     """One example as it is trained on: its prompt, and the sample under each teacher (one student side)."""
 
     prompt: str
@@ -88,46 +88,48 @@ class Sampling:
 def on_policy(
     model: PreTrainedModel,
     tokenizer: Tokenizer,
-    lessons: Sequence[Lesson],
+    examples: Sequence[TrainingExample],
     sampling: Sampling,
     seed: int,
     align: Align,
     own_ids: bool = True,
-) -> tuple[list[Lesson], dict[str, float]]:
-    """The lessons with completions by `model`, and figures about them.
+) -> tuple[list[TrainingExample], dict[str, float]]:
+    """The examples with completions by `model`, and figures about them.
 
     own_ids: keep the student's own tokens on its side (methods for one tokenizer want both sides encoded alike).
-    A lesson keeps the data's completion where nothing readable was written, or where it can't be aligned.
+    An example keeps the data's completion where nothing readable was written, or where it can't be aligned.
     """
-    able = [n for n, lesson in enumerate(lessons) if lesson.samples[0].student_response_start > 0]
-    prompts = [x.samples[0].student_ids[: x.samples[0].student_response_start].tolist() for x in lessons]
+    able = [n for n, example in enumerate(examples) if example.samples[0].student_response_start > 0]
+    prompts = [x.samples[0].student_ids[: x.samples[0].student_response_start].tolist() for x in examples]
     sampled = generate(model, tokenizer, [prompts[n] for n in able], sampling, seed)
-    result, kept = list(lessons), []
+    result, kept = list(examples), []
     for n, completion in zip(able, [readable(ids, tokenizer) for ids in sampled]):
-        lesson = _with(lessons[n], completion, tokenizer, align, own_ids)
-        if lesson is not None:
-            result[n] = lesson
+        example = _with(examples[n], completion, tokenizer, align, own_ids)
+        if example is not None:
+            result[n] = example
             kept.append(completion)
     facts = {
         "on_policy": float(bool(kept)),
-        "on_policy_kept": len(kept) / max(1, len(lessons)),
+        "on_policy_kept": len(kept) / max(1, len(examples)),
         "on_policy_tokens": float(np.mean([len(c.ids) for c in kept])) if kept else 0.0,
         "on_policy_ended": float(np.mean([c.ended for c in kept])) if kept else 0.0,
     }
     return result, facts
 
 
-def _with(lesson: Lesson, written: Completion, tokenizer: Tokenizer, align: Align, own_ids: bool) -> Lesson | None:
+def _with(
+    example: TrainingExample, written: Completion, tokenizer: Tokenizer, align: Align, own_ids: bool
+) -> TrainingExample | None:
     if not written.text and not written.ended:
         return None
     response = response_of_ids(written.ids, written.text, tokenizer) if own_ids and written.text else None
     try:
-        samples = align(lesson.prompt, written.text, response, written.ended)
+        samples = align(example.prompt, written.text, response, written.ended)
     except CtkdError:  # an aligner may refuse what a student writes
         return None
     if samples[0].n_learnt < 1 or not all(len(s.groups) for s in samples):
         return None
-    return replace(lesson, samples=samples)
+    return replace(example, samples=samples)
 
 
 def readable(ids: Sequence[int], tokenizer: Tokenizer) -> Completion:

@@ -1,7 +1,8 @@
 """Append-only files of a run: one JSON document a line, readable while they are being written.
 
 A process that is killed may leave half a line at the end. Readers leave it for later; the next writer ends it, so
-that what follows is whole again.
+that what follows is whole again. A row counts when it has what its kind must have, of the right type; one that hasn't
+is passed over like a torn line, so that no reader has to look twice.
 """
 
 from __future__ import annotations
@@ -9,10 +10,77 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
+
+from ctkd_core import documents
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Step = Annotated[int, Field(ge=-1, le=2**53)]  # -1: of a run that began anew
+Number = float | None  # null where the figure wasn't finite
+Figures = dict[str, Number]
+
+
+class _Any(TypedDict):
+    """What any row may have; keys that aren't named here are kept as they are."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    time: NotRequired[Number]
+
+
+class Row(_Any):
+    """A row of a kind that this program doesn't know, or of samples.jsonl: completions of one held-out prompt."""
+
+    kind: NotRequired[str]
+    step: NotRequired[Step]
+    index: NotRequired[int]
+    prompt: NotRequired[str]
+    reference: NotRequired[str]
+    student: NotRequired[str]
+    teacher: NotRequired[str | None]
+
+
+class TrainRow(_Any):
+    """One logged step. `terms` of the loss, `by_kind`: the loss by shape of group."""
+
+    kind: Literal["train"]
+    step: Step
+    loss: Number
+    learning_rate: NotRequired[Number]
+    gradient_norm: NotRequired[Number]
+    tokens_per_second: NotRequired[Number]
+    seconds: NotRequired[Number]
+    terms: NotRequired[Figures]
+    by_kind: NotRequired[Figures]
+    diagnostics: NotRequired[dict[str, Any]]
+
+
+class EvalRow(_Any):
+    """One look at the held-out examples."""
+
+    kind: Literal["eval"]
+    step: Step
+    bits_per_byte: Number
+    teacher_bits_per_byte: NotRequired[Number]
+    repetition: NotRequired[Number]
+    held_out: NotRequired[int]
+
+
+class ResumeRow(_Any):
+    """A new attempt went on from `step`: rows after it that stand earlier in the file no longer count."""
+
+    kind: Literal["resume"]
+    step: Step
+    attempt: NotRequired[int]
+
+
+_ROWS: dict[Any, Any] = {"train": TrainRow, "eval": EvalRow, "resume": ResumeRow}
 
 
 class RecordWriter:
@@ -48,7 +116,7 @@ def read_records(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int
     """Rows from byte `offset` on, and where the next call should begin.
 
     Half a line at the end isn't read and not passed over; a broken line in the middle (a torn one, ended by the
-    next writer) is passed over. A missing file has no rows.
+    next writer) and a row that lacks what its kind must have are passed over. A missing file has no rows.
     """
     try:
         with path.open("rb") as file:
@@ -57,15 +125,19 @@ def read_records(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int
     except FileNotFoundError:
         return [], offset
     whole = data.rfind(b"\n") + 1
-    rows = []
-    for line in data[:whole].split(b"\n"):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
+    rows = [row for line in data[:whole].split(b"\n") if (row := _row(line)) is not None]
     return rows, offset + whole
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """The row in a line as it was written, None for anything else."""
+    try:
+        row = json.loads(line)
+        kind = row.get("kind") if isinstance(row, dict) else None
+        documents.adapter(_ROWS.get(kind, Row) if isinstance(kind, str) else Row).validate_python(row)
+    except (ValueError, RecursionError, ValidationError):  # ValidationError is a ValueError; named for the reader
+        return None
+    return dict(row)
 
 
 def current_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from ctkd_core.distill.models.teachers import LiveTeacher
-    from ctkd_core.distill.on_policy import Lesson
+    from ctkd_core.distill.on_policy import TrainingExample
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 
@@ -183,22 +183,22 @@ def _wants_teacher(config: RunConfig) -> bool:
     return config.needs_teacher or config.student_model == "transplant" or config.eval_samples > 0
 
 
-def _align(session: Session) -> list[Lesson]:
+def _align(session: Session) -> list[TrainingExample]:
     """Every training example under all tokenizers, aligned once. Examples without a token to learn are left out."""
     from ctkd_core.distill.models.teachers import align_all
-    from ctkd_core.distill.on_policy import Lesson
+    from ctkd_core.distill.on_policy import TrainingExample
 
     config = session.config
-    lessons = []
+    aligned = []
     for number, example in enumerate(session.split.train):
         if number % 256 == 0:
             session.say(f"Aligning {number} of {len(session.split.train)} samples.")
         samples = align_all(session.teachers, session.student, example.prompt, example.completion, config.max_length)
         if samples[0].n_learnt > 0 and all(len(s.groups) for s in samples):
-            lessons.append(Lesson(example.prompt, samples))
-    if not lessons:
+            aligned.append(TrainingExample(example.prompt, samples))
+    if not aligned:
         raise RunError(f"max_length {config.max_length} cuts every sample before its response; raise it.")
-    return lessons
+    return aligned
 
 
 def _fit(session: Session, resume_from: Path | None) -> int:
@@ -206,7 +206,7 @@ def _fit(session: Session, resume_from: Path | None) -> int:
     from ctkd_core.distill.trainer import DistillTrainer
 
     config = session.config
-    lessons = _align(session)
+    examples = _align(session)
     callback = RunCallback(
         write=session.metrics.write,
         note=session.keeper.note,
@@ -217,7 +217,7 @@ def _fit(session: Session, resume_from: Path | None) -> int:
     trainer = DistillTrainer(
         session.student_model,
         config,
-        lessons,
+        examples,
         session.student,
         session.teachers,
         session.run.dir / "checkpoints",

@@ -21,13 +21,13 @@ from ctkd_core import methods
 from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
-from ctkd_core.distill.on_policy import Lesson, Sampling, on_policy, without_data
+from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
 from ctkd_core.errors import LossInputError, RunError
 from ctkd_core.losses import loss as method_loss
 from ctkd_core.losses import make_state
 from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, collate
-from ctkd_core.losses.teachers import Guide, several
+from ctkd_core.losses.teachers import WeightedTeacher, several
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,7 +50,7 @@ class DistillTrainer(Trainer):
         self,
         model: PreTrainedModel,
         config: RunConfig,
-        lessons: Sequence[Lesson],
+        examples: Sequence[TrainingExample],
         student: Tokenizer,
         teachers: Sequence[LiveTeacher],
         output_dir: Path,
@@ -60,6 +60,7 @@ class DistillTrainer(Trainer):
         self._student, self._teachers = student, list(teachers)
         self._teacher = teachers[0].model
         self._rows = [methods.get(t.method) for t in teachers]
+        self._deep = [row.reads_hidden_states(t.options) for row, t in zip(self._rows, teachers)]
         self._sampling = Sampling.of(config)
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
@@ -73,8 +74,8 @@ class DistillTrainer(Trainer):
         super().__init__(
             model=model,
             args=training_arguments(config, output_dir, str(model.device)),
-            train_dataset=_Lessons(lessons),
-            data_collator=lambda chosen: {"lessons": chosen},
+            train_dataset=_Examples(examples),
+            data_collator=lambda chosen: {"examples": chosen},
             callbacks=list(callbacks),
         )
         self.loss_is_scaled_for_ga = False  # a mean over one batch
@@ -89,9 +90,10 @@ class DistillTrainer(Trainer):
     ) -> Any:
         """The loss of one batch: logits [B, Ts, Vs] against each frozen teacher's [B, Tt, Vt]."""
         plain = self.accelerator.unwrap_model(model)
-        lessons, facts = self._written(plain, inputs["lessons"])
-        batches = self._collate(lessons)
-        logits, states = self._forward(model, plain, batches[0].student_ids, batches[0].student_attention, self._rows)
+        examples, facts = self._written(plain, inputs["examples"])
+        batches = self._collate(examples)
+        first, deep = batches[0], any(self._deep)
+        logits, states = self._forward(model, plain, first.student_ids, first.student_attention, deep)
         try:
             out = self._loss(plain, logits, states, batches, bool(facts.get("on_policy")))
         except LossInputError as fault:
@@ -102,14 +104,14 @@ class DistillTrainer(Trainer):
         self._note(value, out, batches, facts)
         return (out.loss, {"logits": logits}) if return_outputs else out.loss
 
-    def _written(self, plain: Any, lessons: list[Lesson]) -> tuple[list[Lesson], dict[str, float]]:
-        """The lessons, with the student's own completions where this batch is one that it writes."""
+    def _written(self, plain: Any, examples: list[TrainingExample]) -> tuple[list[TrainingExample], dict[str, float]]:
+        """The examples, with the student's own completions where this batch is one that it writes."""
         if not self._sampling.share:
-            return lessons, {}
+            return examples, {}
         step, part = self.state.global_step, len(self._parts)
         if not self._sampling.chosen(step, part):
-            return lessons, {"on_policy": 0.0}
-        own_ids = not any("same_tokenizer" in row.needs for row in self._rows)
+            return examples, {"on_policy": 0.0}
+        own_ids = not any(row.same_tokenizer for row in self._rows)
         seed = self._sampling.seed_of(step, part, int(self.args.process_index))
 
         def align(prompt: str, completion: str, response: Encoding | None, ended: bool) -> tuple[AlignedSample, ...]:
@@ -117,11 +119,11 @@ class DistillTrainer(Trainer):
             return align_all(self._teachers, self._student, prompt, completion, longest, response, ended)
 
         with self.accelerator.autocast():
-            return on_policy(plain, self._student, lessons, self._sampling, seed, align, own_ids)
+            return on_policy(plain, self._student, examples, self._sampling, seed, align, own_ids)
 
-    def _collate(self, lessons: Sequence[Lesson]) -> list[AlignedBatch]:
+    def _collate(self, examples: Sequence[TrainingExample]) -> list[AlignedBatch]:
         """One batch for each teacher, on the device."""
-        sides = zip(*(lesson.samples for lesson in lessons))
+        sides = zip(*(example.samples for example in examples))
         return [
             collate(samples, self._student, teacher.tokenizer).to(self.args.device)
             for samples, teacher in zip(sides, self._teachers)
@@ -130,18 +132,18 @@ class DistillTrainer(Trainer):
     def _loss(
         self, plain: Any, logits: Tensor, states: States | None, batches: Sequence[AlignedBatch], own_words: bool
     ) -> LossOutput:
-        guides = []
+        weighted = []
         for number, (teacher, row, batch) in enumerate(zip(self._teachers, self._rows, batches)):
-            teacher_logits, teacher_states = self._ask_teacher(batch) if not number else self._ask(teacher, row, batch)
-            deep = "hidden_states" in row.needs
+            deep = self._deep[number]
+            teacher_logits, teacher_states = self._ask_teacher(batch) if not number else self._ask(teacher, deep, batch)
             extras = {
                 "state": getattr(plain, _state_name(number), None),
                 "student_states": states if deep else None,
                 "teacher_states": teacher_states if deep else None,
             }
             options = without_data(row, teacher.options) if own_words else dict(teacher.options)
-            guides.append(
-                Guide(
+            weighted.append(
+                WeightedTeacher(
                     teacher.method,
                     teacher_logits,
                     batch,
@@ -152,28 +154,25 @@ class DistillTrainer(Trainer):
                     teacher.name,
                 )
             )
-        if len(guides) > 1:
+        if len(weighted) > 1:
             config = self._config
             return several(
-                guides, logits, weights=config.teacher_mix, score=config.teacher_score, alpha=config.teacher_alpha
+                weighted, logits, weights=config.teacher_mix, score=config.teacher_score, alpha=config.teacher_alpha
             )
-        (one,) = guides
+        (one,) = weighted
         return method_loss(one.method, logits, one.logits, one.batch, variant=one.variant, **one.extras, **one.options)
 
     def _ask_teacher(self, batch: AlignedBatch) -> tuple[Tensor | None, States | None]:
-        return self._ask(self._teachers[0], self._rows[0], batch)
+        return self._ask(self._teachers[0], self._deep[0], batch)
 
-    def _ask(self, teacher: LiveTeacher, row: methods.Method, batch: AlignedBatch) -> tuple[Any, States | None]:
+    def _ask(self, teacher: LiveTeacher, deep: bool, batch: AlignedBatch) -> tuple[Any, States | None]:
         if teacher.model is None:
             return None, None
         with torch.no_grad(), self.accelerator.autocast():
-            return self._forward(teacher.model, teacher.model, batch.teacher_ids, batch.teacher_attention, [row])
+            return self._forward(teacher.model, teacher.model, batch.teacher_ids, batch.teacher_attention, deep)
 
-    def _forward(
-        self, model: Any, plain: Any, ids: Tensor, mask: Tensor, rows: Sequence[methods.Method]
-    ) -> tuple[Tensor, States | None]:
-        """Logits [B, T, V], and hidden states where one of the methods reads them."""
-        deep = any("hidden_states" in row.needs for row in rows)
+    def _forward(self, model: Any, plain: Any, ids: Tensor, mask: Tensor, deep: bool) -> tuple[Tensor, States | None]:
+        """Logits [B, T, V], and with `deep` hidden states, where a method reads them."""
         out = model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=deep)
         if not deep:
             return out.logits, None
@@ -185,7 +184,7 @@ class DistillTrainer(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 x parameters x tokens, the usual estimate of one training step."""
-        tokens = sum(len(lesson.samples[0].student_ids) for lesson in inputs["lessons"])
+        tokens = sum(len(example.samples[0].student_ids) for example in inputs["examples"])
         return 6 * tokens * self._parameters
 
     def _note(self, value: float, out: Any, batches: Sequence[AlignedBatch], facts: dict[str, float]) -> None:
@@ -267,15 +266,15 @@ def _state_name(number: int) -> str:
     return STATE if not number else f"{STATE}_{number + 1}"
 
 
-class _Lessons(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    def __init__(self, lessons: Sequence[Lesson]) -> None:
-        self._lessons = lessons
+class _Examples(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    def __init__(self, examples: Sequence[TrainingExample]) -> None:
+        self._examples = examples
 
     def __len__(self) -> int:
-        return len(self._lessons)
+        return len(self._examples)
 
-    def __getitem__(self, index: int) -> Lesson:
-        return self._lessons[index]
+    def __getitem__(self, index: int) -> TrainingExample:
+        return self._examples[index]
 
 
 def require_room(folder: Path, needed: int) -> None:

@@ -1,4 +1,4 @@
-"""A vocabulary map in bars: what each class gets, row sums, fan-out, crowded teacher tokens, reasons by class."""
+"""A vocabulary map in bars: what each class gets, row sums, fan-out, largest columns, reasons by class."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BY_REASON = {
 }
 SUM_TOLERANCE = 1e-3  # float32 rows of some hundred pieces; bfloat16 storage shows as off by up to 1e-2
 LARGEST_FAN_OUT = 9
-CROWDED = 20
+LARGEST = 20
 
 
 def audit_figure(audit: Mapping[str, Mapping[str, int]]) -> go.Figure:
@@ -236,11 +236,11 @@ def fan_out_table(projection: Projection) -> pd.DataFrame:
     return pd.DataFrame({"teacher_tokens": labels, "student_tokens": counts})
 
 
-def crowded_figure(projection: Projection, most: int = CROWDED) -> go.Figure:
+def columns_figure(projection: Projection, most: int = LARGEST) -> go.Figure:
     """The teacher tokens that the most student tokens point at. Points carry the teacher id as `customdata[0]`."""
     import plotly.graph_objects as go
 
-    table = crowded_table(projection, most)
+    table = columns_table(projection, most)
     labels = [f"{escape(shorten(text, 14))}  #{k}" for text, k in zip(table["teacher"], table["teacher_id"])]
     bar = go.Bar(
         y=labels,
@@ -250,14 +250,14 @@ def crowded_figure(projection: Projection, most: int = CROWDED) -> go.Figure:
         marker={"color": BLUE},
         hovertemplate="%{y}<br>%{x:,} student tokens, mass %{customdata[1]:,.1f}<extra></extra>",
     )
-    fig = figure([bar], "Most crowded teacher tokens", height=110 + 19 * max(1, len(table)))
+    fig = figure([bar], "Teacher tokens with the most student tokens", height=110 + 19 * max(1, len(table)))
     fig.update_xaxes(title_text="student tokens that point at it")
     fig.update_yaxes(autorange="reversed", tickfont={"family": "monospace", "size": 11}, type="category")
     return fig
 
 
-def crowded_table(projection: Projection, most: int = CROWDED) -> pd.DataFrame:
-    """The twin of `crowded_figure`: teacher_id, teacher, student_tokens, mass (weights added up)."""
+def columns_table(projection: Projection, most: int = LARGEST) -> pd.DataFrame:
+    """The twin of `columns_figure`: teacher_id, teacher, student_tokens, mass (weights added up)."""
     import pandas as pd
 
     load = projection.column_load()

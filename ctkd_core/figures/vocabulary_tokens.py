@@ -1,4 +1,4 @@
-"""One token of a vocabulary map: its row, the crowd around its teacher tokens, and the list of losses."""
+"""One token of a vocabulary map: its row, the columns of its teacher tokens, and the list of losses."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core import files
+from ctkd_core import documents, files
 from ctkd_core.background.jobs import Job
 from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import assets, catalog
@@ -37,6 +37,11 @@ MAX_CHARACTERS = 40_000  # a quick look before anything is encoded
 VERSION = 1  # of the file; another one is computed anew
 
 
+Row = Annotated[NDArray[np.float32], documents.Array("float32", 1)]
+Ids = Annotated[NDArray[np.int32], documents.Array("int32", 2)]
+Logprobs = Annotated[NDArray[np.float32], documents.Array("float32", 2)]
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Rows of both models on one text, one for each token (without special tokens); natural logarithms.
@@ -46,13 +51,13 @@ class Evidence:
     teacher_space_probability                   float32 [nT], that what follows begins a new word (ALM's chunking)
     """
 
-    teacher_entropy: NDArray[np.float32]
-    student_entropy: NDArray[np.float32]
-    teacher_top_ids: NDArray[np.int32]
-    teacher_top_logprobs: NDArray[np.float32]
-    student_top_ids: NDArray[np.int32]
-    student_top_logprobs: NDArray[np.float32]
-    teacher_space_probability: NDArray[np.float32]
+    teacher_entropy: Row
+    student_entropy: Row
+    teacher_top_ids: Ids
+    teacher_top_logprobs: Logprobs
+    student_top_ids: Ids
+    student_top_logprobs: Logprobs
+    teacher_space_probability: Row
     notes: tuple[str, ...] = ()
 
 
@@ -163,6 +168,18 @@ def read(path: Path) -> Evidence | None:
         with safe_open(path, "numpy") as file:
             arrays: dict[str, Any] = {name: file.get_tensor(name) for name in ARRAYS}
             notes = json.loads((file.metadata() or {}).get("notes", "[]"))
-    except (SafetensorError, OSError, ValueError, KeyError):
+        found = documents.fitting(Evidence, arrays | {"notes": notes}, f"evidence {str(path)!r}")
+    except (SafetensorError, OSError, ValueError, KeyError, RecursionError):
         return None
-    return Evidence(**arrays, notes=tuple(map(str, notes)))
+    return found if _one_row_a_token(found) else None
+
+
+def _one_row_a_token(found: Evidence) -> bool:
+    """Whether the arrays of each side have as many rows as each other, and ids as many columns as their chances."""
+    teacher, student = len(found.teacher_entropy), len(found.student_entropy)
+    return (
+        found.teacher_top_ids.shape == found.teacher_top_logprobs.shape
+        and found.student_top_ids.shape == found.student_top_logprobs.shape
+        and len(found.teacher_top_ids) == len(found.teacher_space_probability) == teacher
+        and len(found.student_top_ids) == student
+    )

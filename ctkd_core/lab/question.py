@@ -3,7 +3,7 @@
 The bundled teacher and its transplanted twin read a context and a text. For each chosen method the process computes
 the loss, its value per group, its gradient on a few tokens of every row, and what the teacher's prediction becomes on
 its way to the student. This file imports no torch: it names questions and answers, starts the process and reads what
-it left (`loss_lab_worker` is the other end, `loss_lab_records` says what an answer holds). One answered question comes
+it left (`lab.worker` is the other end, `lab.records` says what an answer holds). One answered question comes
 with the package, so that a first look waits for nothing.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 WORKER = "ctkd_core.lab.worker"
-VERSION = 2  # of what is computed and how it is written; another one is computed anew
+VERSION = 3  # of what is computed and how it is written; another one is computed anew
 MAX_METHODS = 4
 MAX_TEXT, MAX_CONTEXT = 60, 60  # tokens of either side: logits of 120 x 129k float32 are 62 MB
 MAX_CHARACTERS = 2_000  # a quick look before anything is encoded
@@ -56,7 +56,7 @@ EXAMPLES = {
             "Pages 197, 198, 199, 200,",
             " 201 and 202.",
             "The teacher spells 201 digit by digit and is sure of it; the student has one token, which no "
-            "teacher token equals. GOLD and H-KL push that token down, P-KL and SeDi up.",
+            "teacher token equals. GOLD and H-KL lower that token, P-KL and SeDi raise it.",
             1,
         ),
         Example(
@@ -135,8 +135,8 @@ def _digest(value: Any) -> str:
 
 def problem(question: Question) -> str:
     """Why this can't be asked, as a sentence; "" when it can."""
-    if said := evidence.problem(question.text, question.teacher):
-        return said
+    if fault := evidence.problem(question.text, question.teacher):
+        return fault
     if not question.text.strip():
         return "the text is blank; type what the student should learn."
     characters = len(question.text) + len(question.context)
@@ -190,8 +190,8 @@ def start(question: Question, choices: Sequence[Choice]) -> Job:
     Raises CtkdError with the sentence of `problem`, LossInputError for options, and CtkdError for a tokenizer that
     another process couldn't load again.
     """
-    if said := problem(question):
-        raise CtkdError(said)
+    if fault := problem(question):
+        raise CtkdError(fault)
     if not 0 < len(choices) <= MAX_METHODS:
         raise CtkdError(f"choose 1 to {MAX_METHODS} methods; got {len(choices)}.")
     found = job(question, choices)
@@ -210,7 +210,7 @@ def unusable(student: Tokenizer, teacher: Tokenizer) -> dict[str, str]:
     reasons = {row.name: "it has an alignment but no loss" for row in methods.METHODS.values() if not row.can_train}
     if student.fingerprint != teacher.fingerprint:
         for row in methods.training():
-            if "same_tokenizer" in row.needs:
+            if row.same_tokenizer:
                 reasons[row.name] = "it compares equal vocabularies, and these differ"
     return reasons
 

@@ -231,7 +231,7 @@ def finish(
 ) -> LossOutput:
     """Run the engine and put the result together; raises LossInputError where a value isn't finite.
 
-    cuts: bool [R], rows at which a chunk may begin; balance: scale the later terms to the first (`_engine.evaluate`).
+    cuts: bool [R], rows at which a chunk may begin; balance: scale the later terms to the first (`engine.evaluate`).
     """
     sums = evaluate(logits, rows.flat, terms, compute_dtype(logits, teacher_logits), chunk_rows, cuts, balance)
     check_finite(sums, terms, rows)

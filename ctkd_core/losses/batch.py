@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ctkd_core import methods
 from ctkd_core.errors import AlignmentError, LossInputError
 from ctkd_core.tokenizers.encoding import Encoding
-from ctkd_core.tokenizers.load import check_tokenizer
+from ctkd_core.tokenizers.load import as_pair, as_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,8 @@ class AlignedBatch:
     student_attention, teacher_attention  int64, 1 on tokens, 0 on padding
     groups  int64 [G, 5]: sample, s0, s1, t0, t1; positions in the padded sequences; two-sided response groups and
             one EOS-EOS group at the end of each complete response
-    student, teacher  the tokenizers, for losses that move token identities; may be None for others
+    student, teacher  the tokenizers, for losses that move token identities; may be None for others. Fast tokenizers of
+            transformers are converted (`tokenizers.load.as_tokenizer`)
     pairs   int64 [P, 3]: sample, student, teacher position of each step of a path; None for methods without paths
     """
 
@@ -84,8 +85,70 @@ class AlignedBatch:
     teacher: Tokenizer | None = None
     pairs: torch.Tensor | None = None
 
+    def __post_init__(self) -> None:
+        for side in ("student", "teacher"):
+            given = getattr(self, side)
+            if given is not None:
+                object.__setattr__(self, side, as_tokenizer(given, side))
+
     def __len__(self) -> int:
         return len(self.student_ids)
+
+    @classmethod
+    def from_ids(
+        cls,
+        student_ids: torch.Tensor,
+        teacher_ids: torch.Tensor,
+        student_labels: torch.Tensor,
+        teacher_labels: torch.Tensor,
+        *,
+        student: Any,
+        teacher: Any,
+        student_attention: torch.Tensor | None = None,
+        teacher_attention: torch.Tensor | None = None,
+        method: str = "sedi",
+        variant: str = "clean",
+        **align_options: Any,
+    ) -> AlignedBatch:
+        """A batch from ids that were made elsewhere: the responses of each sample are aligned here.
+
+        student_ids, teacher_ids  int64 [B, Ts], [B, Tt], padded at any end, on one device
+        *_labels     int64, the ids where they are learnt and -100 elsewhere, not shifted; or bool masks of the response
+        *_attention  1 on tokens, 0 on padding; None: nothing is padded
+        student, teacher  tokenizers, what `load_tokenizer` gives or fast ones of transformers
+        method, variant, align_options  whose alignment joins the sides, as for `align_sample`
+
+        The learnt tokens of a sample are its response: one stretch, which must spell the same text on both sides
+        (special tokens apart). Where both end with EOS, these two form the last group.
+        Raises LossInputError for tensors that don't fit together and for responses that differ, AlignmentError for
+        unknown methods and options, TokenizerError for slow tokenizers.
+        """
+        import torch
+
+        sides = as_pair(student, teacher)
+        tensors: list[torch.Tensor] = []
+        for side, ids, labels, attention in (
+            ("student", student_ids, student_labels, student_attention),
+            ("teacher", teacher_ids, teacher_labels, teacher_attention),
+        ):
+            tensors += _checked_ids(side, ids, labels, attention)
+        s_ids, s_labels, s_attention, t_ids, t_labels, t_attention = tensors
+        if len(s_ids) != len(t_ids) or s_ids.device != t_ids.device:
+            raise LossInputError(
+                f"student_ids hold {len(s_ids)} samples on {s_ids.device}, teacher_ids {len(t_ids)} on "
+                f"{t_ids.device}; give the same samples on one device."
+            )
+        groups, pairs = [np.zeros((0, 5), dtype=np.int64)], []
+        for b in range(len(s_ids)):
+            found, path = _groups_of_ids(
+                b, (s_ids[b], s_labels[b], t_ids[b], t_labels[b]), sides, method, variant, align_options
+            )
+            groups.append(found)
+            if path is not None:
+                pairs.append(path)
+        joined = torch.from_numpy(np.concatenate(groups)).to(s_ids.device)
+        steps = torch.from_numpy(np.concatenate(pairs)).to(s_ids.device) if pairs else None
+        return cls(s_ids, t_ids, s_labels, t_labels, s_attention, t_attention, joined, *sides, steps)
 
     def to(self, device: Any) -> AlignedBatch:
         """The same batch on another device."""
@@ -117,15 +180,15 @@ def align_sample(
     max_length      tokens a side keeps; the end is cut, and groups that aren't complete on both sides are dropped
     student_response  the completion's tokens on the student's side, where they are known (the student wrote them)
     ended           whether the completion is whole, so that EOS ends it
-    method          whose alignment joins the sides; a method that needs no groups of its own (SFT, ULD) gets byte spans
+    method          whose alignment joins the sides; one that trains on another's groups (SFT, ULD: `groups_of` in its
+                    row, SeDi's byte spans) gets those and takes no alignment options
 
     A tokenizer that puts BOS before a text by itself does so here. EOS ends the side whose tokenizer has one; where
-    both have, EOS and EOS form the last group.
-    Raises AlignmentError for unknown methods, options or an impossible max_length, TokenizerError for anything but two
-    loaded tokenizers.
+    both have, EOS and EOS form the last group. Fast tokenizers of transformers are taken, too.
+    Raises AlignmentError for unknown methods, options or an impossible max_length, TokenizerError for a slow tokenizer
+    or a name.
     """
-    for side, tokenizer in (("student", student), ("teacher", teacher)):
-        check_tokenizer(tokenizer, side)
+    student, teacher = as_pair(student, teacher)
     if max_length is not None and max_length < 1:
         raise AlignmentError(f"max_length must be at least 1; got {max_length}.")
     s_prompt = prompt_ids(prompt, student)
@@ -197,6 +260,121 @@ def response_of_ids(ids: Sequence[int], text: str, tokenizer: Tokenizer) -> Enco
     )
 
 
+def _checked_ids(
+    side: str, ids: torch.Tensor, labels: torch.Tensor, attention: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, labels and attention int64 [B, T] of one side."""
+    import torch
+
+    if not isinstance(ids, torch.Tensor) or ids.ndim != 2 or ids.dtype.is_floating_point or ids.dtype == torch.bool:
+        got = f"{ids.dtype} {list(ids.shape)}" if isinstance(ids, torch.Tensor) else type(ids).__name__
+        raise LossInputError(f"{side}_ids must be whole numbers [samples, positions]; got {got}.")
+    for name, given in ((f"{side}_labels", labels), (f"{side}_attention", attention)):
+        if given is not None and (not isinstance(given, torch.Tensor) or given.shape != ids.shape):
+            got = str(list(given.shape)) if isinstance(given, torch.Tensor) else type(given).__name__
+            raise LossInputError(f"{name} must have the shape of {side}_ids, {list(ids.shape)}; got {got}.")
+    ids = ids.long()
+    labels = torch.where(labels, ids, IGNORE) if labels.dtype == torch.bool else labels.long()
+    if bool(((labels != IGNORE) & (labels != ids)).any()):
+        b, at = ((labels != IGNORE) & (labels != ids)).nonzero()[0].tolist()
+        raise LossInputError(
+            f"{side}_labels hold {int(labels[b, at])} in sample {b} at position {at}, where the id is "
+            f"{int(ids[b, at])}: labels are the ids themselves where they are learnt, -100 elsewhere, and not shifted."
+        )
+    attention = torch.ones_like(ids) if attention is None else (attention != 0).long()
+    return ids, torch.where(attention != 0, labels, IGNORE), attention
+
+
+def _groups_of_ids(
+    b: int,
+    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    method: str,
+    variant: str,
+    options: dict[str, Any],
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Groups [G, 5] and pairs [P, 3] of one sample from its ids and labels of both sides."""
+    encodings, starts, ends = [], [], []
+    for side, (ids, labels), tokenizer in zip(("student", "teacher"), (tensors[:2], tensors[2:]), tokenizers):
+        at = (labels != IGNORE).nonzero().flatten().tolist()
+        if at and at[-1] - at[0] + 1 != len(at):
+            gap = next(i for i in range(at[0], at[-1]) if i not in at)
+            raise LossInputError(
+                f"the {side}'s labels of sample {b} have a gap at position {gap}: the response must be one stretch; "
+                "make a sample of each turn of a conversation."
+            )
+        own = ids[at].tolist()
+        ended = bool(own) and own[-1] == tokenizer.eos_id
+        ends.append(at[-1] if ended else None)
+        starts.append(at[0] if at else 0)
+        encodings.append(_encoding_of_ids(own[:-1] if ended else own, tokenizer, side, b))
+    s, t = encodings
+    if s.text != t.text:
+        same = next((k for k, (x, y) in enumerate(zip(s.text, t.text)) if x != y), min(len(s.text), len(t.text)))
+        raise LossInputError(
+            f"the responses of sample {b} differ from character {same} on: the student's tokens spell "
+            f"{s.text[same : same + 40]!r}, the teacher's {t.text[same : same + 40]!r}. Both must hold the same text; "
+            "cut texts rather than tokens, or let align_sample(..., max_length=...) encode them."
+        )
+    groups, pairs = _response_groups(s, t, method, variant, options)
+    rows = [np.array(groups, dtype=np.int64) + np.array(starts).repeat(2)]
+    path = None if pairs is None else [np.array(pairs, dtype=np.int64) + np.array(starts)]
+    if ends[0] is not None and ends[1] is not None:
+        rows.append(np.array([[ends[0], ends[0] + 1, ends[1], ends[1] + 1]], dtype=np.int64))
+        if path is not None:
+            path.append(np.array([ends], dtype=np.int64))
+
+    def numbered(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+        whole = np.concatenate(parts)
+        return np.concatenate([np.full((len(whole), 1), b, dtype=np.int64), whole], axis=1)
+
+    return numbered(rows), None if path is None else numbered(path)
+
+
+def _encoding_of_ids(ids: list[int], tokenizer: Tokenizer, side: str, b: int) -> Encoding:
+    """The text that these tokens spell, as an encoding; special tokens stand in it without text."""
+    wrong = next((i for i in ids if not 0 <= i < tokenizer.n_ids), None)
+    if wrong is not None:
+        raise LossInputError(
+            f"sample {b} holds {side} id {wrong}, but tokenizer {tokenizer.name!r} has ids up to {tokenizer.n_ids - 1}."
+        )
+    special = np.array([i in tokenizer.special_ids and i != tokenizer.unk_id for i in ids], dtype=np.bool_)
+    plain = [i for i, added in zip(ids, special) if not added]
+    try:
+        text = b"".join(tokenizer.all_token_bytes()[i] for i in plain).decode()
+    except UnicodeDecodeError:
+        raise LossInputError(
+            f"the {side}'s response of sample {b} begins or ends inside a character, so that it has no text of its "
+            "own; move the border of the labels to a whole character."
+        ) from None
+    exact = response_of_ids(plain, text, tokenizer) if tokenizer.kind in ("byte-level", "sentencepiece") else None
+    if exact is None:
+        exact = tokenizer.encode(tokenizer.decode(plain))
+        if exact.ids.tolist() != plain:
+            raise LossInputError(
+                f"tokenizer {tokenizer.name!r} ({tokenizer.kind}) hides what its tokens spell, and the {side}'s "
+                f"response of sample {b} can't be decoded and encoded again without a change; use align_sample with "
+                "the text."
+            )
+    if not special.any():
+        return exact
+    place = np.cumsum(~special) - 1  # of each token, the plain one at or before it
+    ends = np.concatenate([[0], exact.spans[:, 1]])[place + 1]
+    chars = np.concatenate([[0], exact.char_spans[:, 1]])[place + 1]
+    pick = place.clip(min=0)
+    none = special[:, None] | (len(plain) == 0)
+    empty = np.zeros((len(ids), 2), dtype=np.int64)
+    return replace(
+        exact,
+        ids=np.array(ids, dtype=np.int32),
+        tokens=["" if added else exact.tokens[k] for added, k in zip(special, pick)],
+        token_bytes=[b"" if added else exact.token_bytes[k] for added, k in zip(special, pick)],
+        spans=np.where(none, np.stack([ends, ends], axis=1), exact.spans[pick] if len(plain) else empty),
+        char_spans=np.where(none, np.stack([chars, chars], axis=1), exact.char_spans[pick] if len(plain) else empty),
+        special=special,
+    )
+
+
 def _char_spans(data: bytes, spans: NDArray[np.int64]) -> NDArray[np.int64]:
     # A character touched by a token belongs to its range, as tokenizers report it.
     starts = (np.frombuffer(data, dtype=np.uint8) & 0xC0) != 0x80
@@ -211,10 +389,10 @@ def _response_groups(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32] | None]:
     row = methods.get(method, AlignmentError)
     row.check_variant(variant, AlignmentError)
-    resolved = row.resolve_align(options, AlignmentError)
-    if row.aligner is None or "groups" not in row.needs:
-        # SFT joins nothing and ULD pairs rows by index; their values per group still want byte-exact groups.
-        row, variant, resolved = methods.get("sedi"), "clean", {}
+    resolved = row.resolve_groups(options, AlignmentError)
+    if row.groups_of:
+        # SFT joins nothing and ULD pairs rows by index; their values per group still want groups.
+        row, variant, resolved = methods.get(row.groups_of), "clean", {}
     alignment = methods.load(row.aligner or "")(s, t, variant=variant, **resolved)
     groups = alignment.groups
     two_sided = (groups[:, 0] < groups[:, 1]) & (groups[:, 2] < groups[:, 3])
@@ -238,6 +416,8 @@ def collate(
         raise LossInputError(f"pad must be 'right' or 'left'; got {pad!r}.")
     if not samples:
         raise LossInputError("a batch needs at least one sample; got none.")
+    student = None if student is None else as_tokenizer(student, "student")
+    teacher = None if teacher is None else as_tokenizer(teacher, "teacher")
     _check_tokenizers(samples, student, teacher)
     s = _side([x.student_ids for x in samples], [x.student_response_start for x in samples], student, pad)
     t = _side([x.teacher_ids for x in samples], [x.teacher_response_start for x in samples], teacher, pad)

@@ -29,6 +29,7 @@ from ctkd_core.losses.base import (
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.group_rows import GroupRows
+from ctkd_core.losses.parts.settings import CdmSettings
 from ctkd_core.losses.parts.slots import Slots, fill_slots, last_rows, map_sides, merged_at, rows_after, top_of_groups
 
 MERGES, NORMALISERS = ("mean", "last"), ("groups", "slots")
@@ -70,7 +71,7 @@ def cdm_loss(
     for name, value, known in (("merge", merge, MERGES), ("normaliser", normaliser, NORMALISERS)):
         if value not in known:
             raise unknown(f"value of {name!r}", value, known, LossInputError)
-    settings = Settings(ce_weight, temperature, top_k, threshold, merge, normaliser)
+    settings = CdmSettings(ce_weight, temperature, top_k, threshold, merge, normaliser)
     given = batch.groups
     if realign:
         from ctkd_core.losses.parts.realign import realigned
@@ -83,20 +84,8 @@ def cdm_loss(
     return cdm_objective(student_logits, teacher, batch, projection, settings, given, chunk_rows)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The options of `cdm_loss`."""
-
-    ce_weight: float
-    temperature: float
-    top_k: int
-    threshold: float
-    merge: str
-    normaliser: str
-
-
 def cdm_objective(
-    student_logits: Tensor, teacher: Tensor, batch: AlignedBatch, projection: Any, settings: Settings,
+    student_logits: Tensor, teacher: Tensor, batch: AlignedBatch, projection: Any, settings: CdmSettings,
     value_groups: Tensor, chunk_rows: int | None = None,
 ) -> LossOutput:  # fmt: skip
     """`cdm_loss` of the groups of `batch`; value_groups int64 [G, 5]: the groups that `per_group` tells of."""

@@ -1,7 +1,8 @@
 """DSKD, first version: two hidden spaces, joined by attention between the tokens of both sides.
 
 No alignment is computed. A learnt query from the student's token embeddings attends over the teacher's, so each student
-row sees a mixture of teacher states and each teacher row one of student states; `_dual_space` has the three terms.
+row sees a mixture of teacher states and each teacher row one of student states; `parts/dual_space.py` has the three
+terms.
 Source: Zhang et al., EMNLP 2024 (arXiv 2406.17328), and its released code. Differs (variant "clean"): each term is a
 mean over its own rows, and scales are measured on the answers only.
 """

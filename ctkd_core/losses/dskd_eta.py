@@ -2,7 +2,7 @@
 
 The teacher's projector begins as the linear map that keeps the logits of the tokens both vocabularies have, and trains;
 the student's is that map of the current heads, made anew at every step. The teacher's own most probable token is the
-target; `_dual_space` has the three terms.
+target; `parts/dual_space.py` has the three terms.
 Source: Zhang et al. 2025 (arXiv 2504.11426) and its released code. Differs (variant "clean"): a teacher's token is
 looked up by its bytes, so that vocabularies with other space markers share their words, and unknown ones are left out.
 """

@@ -1,9 +1,9 @@
 """GOLD: groups that spell the same bytes are compared as one distribution each, matched tokens by identity.
 
-Each side's rows of a group become one merged row (`_merged.py`). The hybrid loss compares the columns of tokens that
-both vocabularies have by a generalised Jensen-Shannon divergence, and the sorted rest by their L1 distance; the plain
-loss sorts everything (ULD on groups). Merged rows of several tokens sum to less than 1 and are not renormalised, so the
-matched part can be negative. No factor of temperature squared.
+Each side's rows of a group become one merged row (`parts/merged.py`). The hybrid loss compares the columns of tokens
+that both vocabularies have by a generalised Jensen-Shannon divergence, and the sorted rest by their L1 distance; the
+plain loss sorts everything (ULD on groups). Merged rows of several tokens sum to less than 1 and are not renormalised,
+so the matched part can be negative. No factor of temperature squared.
 Source: GOLD (General On-Policy Logit Distillation) in TRL 1.16, `trl.experimental.gold`; Boizard et al. 2024 for ULD.
 """
 

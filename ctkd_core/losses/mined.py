@@ -33,8 +33,8 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, softmax
+from ctkd_core.losses.parts.matched import SameObject
 from ctkd_core.losses.parts.mined_rows import facing_rows
-from ctkd_core.losses.parts.same_object import SameObject
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer

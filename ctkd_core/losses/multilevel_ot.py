@@ -28,23 +28,11 @@ from ctkd_core.losses.base import (
     response_rows,
 )  # fmt: skip
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.losses.engine.engine import Buffers, compute_dtype, rows_per_chunk, softmax
-from ctkd_core.losses.parts.gathered import gather_log_probs, gathered_term
+from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, rows_per_chunk, softmax
+from ctkd_core.losses.parts.settings import MultiLevelOtSettings
 from ctkd_core.losses.parts.transport import sinkhorn_plan
 
 EXACT_COLUMNS = 4096  # beyond it an exact assignment takes hours
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Weights and constants of the three distances; defaults of the paper."""
-
-    sl_weight: float = 0.1
-    sd_weight: float = 0.1
-    sd_temperature: float = 2.0
-    sinkhorn_epsilon: float = 0.1
-    sinkhorn_iterations: int = 20
-    reduction: str = "mean"
 
 
 def multilevel_ot_loss(
@@ -80,7 +68,9 @@ def multilevel_ot_loss(
     """
     teacher = need_teacher("multilevel_ot", teacher_logits)
     check_inputs(student_logits, teacher, batch)
-    settings = Settings(sl_weight, sd_weight, sd_temperature, sinkhorn_epsilon, sinkhorn_iterations, reduction)
+    settings = MultiLevelOtSettings(
+        sl_weight, sd_weight, sd_temperature, sinkhorn_epsilon, sinkhorn_iterations, reduction
+    )
     if variant == "released":
         from ctkd_core.losses.released.multilevel_ot import released_loss
 
@@ -223,7 +213,7 @@ def _nothing(n: int, logits: Tensor, dtype: torch.dtype) -> _Parts:
 
 def _distances(
     student_logits: Tensor, teacher: Tensor, facing: Facing, columns: Sequence[tuple[Tensor, Tensor]],
-    settings: Settings,
+    settings: MultiLevelOtSettings,
     temperature: float, dtype: torch.dtype, chunk_rows: int | None, n_rows: int,
 ) -> _Parts:  # fmt: skip
     """The three distances of each sample and their slopes, in plain torch on the kept columns."""
@@ -271,7 +261,9 @@ def _slices(counts: Tensor) -> Iterator[slice]:
         start += count
 
 
-def _row_values(log_s: Tensor, log_t: Tensor, log_s_sd: Tensor, log_t_sd: Tensor, settings: Settings) -> Tensor:
+def _row_values(
+    log_s: Tensor, log_t: Tensor, log_s_sd: Tensor, log_t_sd: Tensor, settings: MultiLevelOtSettings
+) -> Tensor:
     """[T, 3]: HAD, SL and the share of SD of each student row, from log-probabilities [T, k] of one sample."""
     s, t = log_s.exp(), log_t.exp()
     had = (t - s).abs().sum(dim=1)
@@ -279,3 +271,59 @@ def _row_values(log_s: Tensor, log_t: Tensor, log_s_sd: Tensor, log_t_sd: Tensor
     cost = torch.cdist(log_t_sd.exp(), log_s_sd.exp(), p=1)
     plan = sinkhorn_plan(cost, settings.sinkhorn_epsilon, settings.sinkhorn_iterations)
     return torch.stack([had, sl, (plan * cost).sum(dim=0)], dim=1)
+
+
+def gather_log_probs(
+    logits: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    temperature: float,
+    dtype: torch.dtype,
+    chunk_rows: int | None = None,
+) -> Tensor:
+    """[n, k]: log softmax(logits[row] / temperature) at columns int64 [n, k], for rows int64 [n] of [..., V]."""
+    buffers = Buffers(logits.device, dtype)
+    out = torch.empty(columns.shape, dtype=dtype, device=logits.device)
+    step = rows_per_chunk(logits.shape[-1], logits.device, chunk_rows)
+    for begin in range(0, len(rows), step):
+        span = slice(begin, begin + step)
+        z = buffers.read("logits", logits, rows[span])
+        _, normaliser = softmax(z, temperature, buffers, "softmax")
+        torch.sub(z.gather(1, columns[span]) / temperature, normaliser[:, None], out=out[span])
+    return out
+
+
+@dataclass(frozen=True)
+class _GatheredKernel:
+    """Known values [R, n]; the gradient reaches the rows through log-probabilities at columns [R, k]."""
+
+    values: Tensor
+    columns: Tensor
+    slope: Tensor
+    temperature: float
+
+    def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:  # noqa: ARG002 - the slope is weighted already
+        span = chunk.rows
+        if chunk.gradient is not None:
+            p, _ = chunk.softmax(self.temperature)
+            slope = self.slope[span] / self.temperature
+            chunk.gradient.scatter_add_(1, self.columns[span], slope)
+            chunk.gradient.addcmul_(p, -slope.sum(dim=1, keepdim=True))
+        return self.values[span]
+
+
+def gathered_term(
+    names: tuple[str, ...],
+    coefficients: tuple[float, ...],
+    norm: Tensor,
+    values: Tensor,
+    columns: Tensor,
+    slope: Tensor,
+    temperature: float,
+    owner: Tensor | None = None,
+) -> Term:
+    """A term of known values [R, n] whose gradient reaches the rows through log-probabilities at columns [R, k].
+
+    slope: [R, k], d loss / d log p with all factors in it (0 where a row says nothing).
+    """
+    return Term(names, coefficients, norm, _GatheredKernel(values, columns, slope, temperature), owner=owner)

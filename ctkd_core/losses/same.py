@@ -23,7 +23,7 @@ from ctkd_core.losses.base import (
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Term
 from ctkd_core.losses.parts.divergences import TAIL_MASS, FacingRows, divergence_rule
-from ctkd_core.losses.uld import PAIRINGS
+from ctkd_core.losses.parts.pairing import PAIRINGS
 from ctkd_core.tokenizers.same_vocabulary import vocabulary_difference
 
 

@@ -1,8 +1,8 @@
 """SeDi: the teacher's top candidates, re-encoded for the student, sharpened or flattened to the teacher's entropy.
 
 For each student row inside a two-sided group the K largest teacher logits are written into the student's vocabulary
-(`_migrate.py`); a learnable omega weighs the student's own logits on the slots that were hit. The KL term pulls the
-student to this pseudo target, the entropy term pulls the target's entropy to the teacher's.
+(`parts/migrate.py`); a learnable omega weighs the student's own logits on the slots that were hit. The KL term pulls
+the student to this pseudo target, the entropy term pulls the target's entropy to the teacher's.
 Source: Wang et al., AAAI-26, eqs. 5-9. Open points of the paper are decided as follows: row 0 uses the teacher's last
 prompt row, EOS means EOS, colliding candidates keep the larger logit, slots without a candidate have no probability,
 omega is one number per student token beginning at 1, tau is not squared.

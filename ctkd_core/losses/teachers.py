@@ -30,7 +30,7 @@ SCORES = ("ce", "entropy", "confidence")
 
 
 @dataclass(frozen=True)
-class Guide:
+class WeightedTeacher:
     """One teacher of several.
 
     method   name of the row of the table whose loss it uses; variant, options: of that method
@@ -51,7 +51,7 @@ class Guide:
 
 
 def several(
-    guides: Sequence[Guide],
+    teachers: Sequence[WeightedTeacher],
     student_logits: Tensor,
     *,
     weights: str = "static",
@@ -60,9 +60,9 @@ def several(
     vocabulary_factor: bool = False,
     chunk_rows: int | None = None,
 ) -> LossOutput:
-    """sum_m alpha_m L_m over the guides.
+    """sum_m alpha_m L_m over the teachers.
 
-    weights  "static": alpha_m = guide.weight as given; when they sum to 1 and all methods have one ce_weight, the
+    weights  "static": alpha_m = teacher.weight as given; when they sum to 1 and all methods have one ce_weight, the
              cross-entropy counts as with one teacher. "adaptive": alpha = softmax(alpha * score). "select": 1 for the
              teacher with the lowest cross-entropy, whose loss alone is computed
     score    of a teacher on its own response tokens of this batch: "ce" minus the mean cross-entropy, "entropy" minus
@@ -71,18 +71,18 @@ def several(
              teacher of a larger vocabulary has larger cross-entropies by nature (where the factor goes is our reading)
 
     Cross-entropies are per token of each teacher; they carry no gradient. student_logits [B, Ts, Vs].
-    LossOutput: terms and diagnostics are named "<teacher>.<name>"; `per_group` holds the groups of all guides one after
-    another, weighted. Raises LossInputError.
+    LossOutput: terms and diagnostics are named "<teacher>.<name>"; `per_group` holds the groups of all teachers one
+    after another, weighted. Raises LossInputError.
     """
-    _check(guides, student_logits, weights, score)
-    scores = [_reading(g, chunk_rows) for g in guides] if weights != "static" else []
-    alphas = _alphas(guides, scores, weights, score, alpha, vocabulary_factor)
-    names = _names(guides)
+    _check(teachers, student_logits, weights, score)
+    scores = [_reading(g, chunk_rows) for g in teachers] if weights != "static" else []
+    alphas = _alphas(teachers, scores, weights, score, alpha, vocabulary_factor)
+    names = _names(teachers)
     outputs: dict[int, LossOutput] = {}
-    loss = _mixed(guides, student_logits, alphas, outputs, chunk_rows)
+    loss = _mixed(teachers, student_logits, alphas, outputs, chunk_rows)
     groups = [
         outputs[m].per_group * alphas[m] if m in outputs else loss.detach().new_zeros(len(g.batch.groups))
-        for m, g in enumerate(guides)
+        for m, g in enumerate(teachers)
     ]
     terms = {f"{names[m]}.{key}": value for m, out in outputs.items() for key, value in out.terms.items()}
     facts = {f"{names[m]}.{key}": value for m, out in outputs.items() for key, value in out.diagnostics.items()}
@@ -91,45 +91,45 @@ def several(
     return LossOutput(loss, terms, torch.cat(groups), facts)
 
 
-def _check(guides: Sequence[Guide], student_logits: Tensor, weights: str, score: str) -> None:
-    if not guides:
-        raise LossInputError("several teachers: got none; pass at least one Guide.")
+def _check(teachers: Sequence[WeightedTeacher], student_logits: Tensor, weights: str, score: str) -> None:
+    if not teachers:
+        raise LossInputError("several teachers: got none; pass at least one WeightedTeacher.")
     if weights not in MODES:
         raise unknown("way to weigh teachers", weights, MODES, LossInputError)
     if score not in SCORES:
         raise unknown("score of teachers", score, SCORES, LossInputError)
-    for m, guide in enumerate(guides):
-        if not math.isfinite(guide.weight) or guide.weight < 0.0:
-            raise LossInputError(f"teacher {m + 1} has weight {guide.weight}; weights are at least 0.")
-        same = guide.batch.student_ids.shape == guides[0].batch.student_ids.shape and bool(
-            (guide.batch.student_ids == guides[0].batch.student_ids).all()
-            and (guide.batch.student_labels == guides[0].batch.student_labels).all()
+    for m, teacher in enumerate(teachers):
+        if not math.isfinite(teacher.weight) or teacher.weight < 0.0:
+            raise LossInputError(f"teacher {m + 1} has weight {teacher.weight}; weights are at least 0.")
+        same = teacher.batch.student_ids.shape == teachers[0].batch.student_ids.shape and bool(
+            (teacher.batch.student_ids == teachers[0].batch.student_ids).all()
+            and (teacher.batch.student_labels == teachers[0].batch.student_labels).all()
         )
         if not same:
             raise LossInputError(
                 f"the batch of teacher {m + 1} holds other student tokens than that of teacher 1: align the same "
                 "samples, with the same max_length and padding, with every teacher."
             )
-        if weights != "static" and guide.logits is None:
+        if weights != "static" and teacher.logits is None:
             raise LossInputError(f"weights {weights!r} need the logits of every teacher; teacher {m + 1} has none.")
-    if weights == "static" and not any(g.weight for g in guides):
+    if weights == "static" and not any(g.weight for g in teachers):
         raise LossInputError("all teachers have weight 0; give at least one a positive weight.")
-    for guide in guides:
-        check_inputs(student_logits, guide.logits, guide.batch)
+    for teacher in teachers:
+        check_inputs(student_logits, teacher.logits, teacher.batch)
 
 
-def _names(guides: Sequence[Guide]) -> list[str]:
+def _names(teachers: Sequence[WeightedTeacher]) -> list[str]:
     """Distinct names: the given ones, else teacher1, teacher2, ..."""
-    names = [g.name or f"teacher{m + 1}" for m, g in enumerate(guides)]
+    names = [g.name or f"teacher{m + 1}" for m, g in enumerate(teachers)]
     if len(set(names)) < len(names):
         raise LossInputError(f"teachers need different names; got {', '.join(names)}.")
     return names
 
 
-def _reading(guide: Guide, chunk_rows: int | None) -> dict[str, float]:
+def _reading(teacher: WeightedTeacher, chunk_rows: int | None) -> dict[str, float]:
     """How a teacher reads its own response tokens: means of cross-entropy and entropy in nats, largest probability."""
-    assert guide.logits is not None
-    logits, batch = guide.logits.detach(), guide.batch
+    assert teacher.logits is not None
+    logits, batch = teacher.logits.detach(), teacher.batch
     rows = response_rows(batch.teacher_labels)
     buffers = Buffers(logits.device, compute_dtype(logits))
     total = torch.zeros(3, dtype=torch.float64, device=logits.device)
@@ -148,7 +148,7 @@ def _reading(guide: Guide, chunk_rows: int | None) -> dict[str, float]:
 
 
 def _alphas(
-    guides: Sequence[Guide],
+    teachers: Sequence[WeightedTeacher],
     readings: Sequence[Mapping[str, float]],
     weights: str,
     score: str,
@@ -156,47 +156,51 @@ def _alphas(
     vocabulary_factor: bool,
 ) -> list[float]:
     if weights == "static":
-        return [float(g.weight) for g in guides]
+        return [float(g.weight) for g in teachers]
     if weights == "select":
-        best = min(range(len(guides)), key=lambda m: readings[m]["reads_ce"])
-        return [float(m == best) for m in range(len(guides))]
+        best = min(range(len(teachers)), key=lambda m: readings[m]["reads_ce"])
+        return [float(m == best) for m in range(len(teachers))]
     sign = 1.0 if score == "confidence" else -1.0
     alphas = torch.tensor([sign * alpha * r[f"reads_{score}"] for r in readings], dtype=torch.float64).softmax(0)
     if vocabulary_factor:
-        sizes = [g.batch.teacher.vocab_size if g.batch.teacher else _width(g) for g in guides]
+        sizes = [g.batch.teacher.vocab_size if g.batch.teacher else _width(g) for g in teachers]
         alphas = alphas * torch.tensor([math.log(size) / math.log(min(sizes)) for size in sizes], dtype=torch.float64)
         alphas = alphas / alphas.sum()
     return alphas.tolist()
 
 
-def _width(guide: Guide) -> int:
-    assert guide.logits is not None
-    return int(guide.logits.shape[-1])
+def _width(teacher: WeightedTeacher) -> int:
+    assert teacher.logits is not None
+    return int(teacher.logits.shape[-1])
 
 
 def _mixed(
-    guides: Sequence[Guide],
+    teachers: Sequence[WeightedTeacher],
     logits: Tensor,
     alphas: Sequence[float],
     outputs: dict[int, LossOutput],
     chunk_rows: int | None,
 ) -> Tensor:
-    """The mixed loss; `outputs` receives what each guide with a weight gave.
+    """The mixed loss; `outputs` receives what each teacher with a weight gave.
 
     A method that hands the engine's loss on as it is writes its gradient into the shared tensor. One that builds upon
     it (losses on hidden states) takes autograd's way, with a gradient tensor of its own.
     """
-    own_way = {m for m, g in enumerate(guides) if "hidden_states" in methods.get(g.method, LossInputError).needs}
+    own_way = {
+        m
+        for m, g in enumerate(teachers)
+        if methods.get(g.method, LossInputError).reads_hidden_states(g.options, LossInputError)
+    }
     wanted = torch.is_grad_enabled() and isinstance(logits, Tensor) and logits.requires_grad
     while True:
         shared = _zeros(logits) if wanted else None
         total: Tensor | None = None
         surprise = False
-        for m, guide in enumerate(guides):
+        for m, teacher in enumerate(teachers):
             if not alphas[m]:
                 continue
             collector = None if shared is None or m in own_way else Collector(logits, shared, alphas[m])
-            outputs[m] = _call(guide, logits, collector, chunk_rows)
+            outputs[m] = _call(teacher, logits, collector, chunk_rows)
             if collector is not None and (collector.calls != 1 or collector.loss is not outputs[m].loss):
                 own_way.add(m)  # what it wrote can't be told from the others: begin again
                 surprise = True
@@ -210,22 +214,22 @@ def _mixed(
         return total
 
     def again() -> Tensor:
-        return _gradient(guides, logits, alphas, own_way, chunk_rows)
+        return _gradient(teachers, logits, alphas, own_way, chunk_rows)
 
     return total + _Carrier.apply(logits, shared, again)
 
 
-def _call(guide: Guide, logits: Tensor, collector: Collector | None, chunk_rows: int | None) -> LossOutput:
+def _call(teacher: WeightedTeacher, logits: Tensor, collector: Collector | None, chunk_rows: int | None) -> LossOutput:
     def run() -> LossOutput:
         return method_loss(
-            guide.method,
+            teacher.method,
             logits,
-            guide.logits,
-            guide.batch,
-            guide.variant,
+            teacher.logits,
+            teacher.batch,
+            teacher.variant,
             chunk_rows=chunk_rows,
-            **guide.extras,
-            **guide.options,
+            **teacher.extras,
+            **teacher.options,
         )
 
     if collector is None:
@@ -235,14 +239,18 @@ def _call(guide: Guide, logits: Tensor, collector: Collector | None, chunk_rows:
 
 
 def _gradient(
-    guides: Sequence[Guide], logits: Tensor, alphas: Sequence[float], own_way: set[int], chunk_rows: int | None
+    teachers: Sequence[WeightedTeacher],
+    logits: Tensor,
+    alphas: Sequence[float],
+    own_way: set[int],
+    chunk_rows: int | None,
 ) -> Tensor:
     """The shared gradient once more, for a second backward pass."""
     shared = _zeros(logits)
     with torch.enable_grad():
-        for m, guide in enumerate(guides):
+        for m, teacher in enumerate(teachers):
             if alphas[m] and m not in own_way:
-                _call(guide, logits, Collector(logits, shared, alphas[m]), chunk_rows)
+                _call(teacher, logits, Collector(logits, shared, alphas[m]), chunk_rows)
     return shared
 
 

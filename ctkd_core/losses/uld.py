@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ctkd_core.losses.base import (
     LossOutput,
-    Rows,
     check_inputs,
     cross_entropy_term,
     finish,
@@ -23,6 +22,7 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Chunk, Term, softmax
+from ctkd_core.losses.parts.pairing import PAIRINGS, sample_mean
 
 
 def uld_loss(
@@ -66,40 +66,6 @@ def uld_loss(
     paired = pair >= 0
     facts = {"rows": float(len(rows)), "paired_rows": float(paired.sum()), "paired_share": mean(paired)}
     return LossOutput(out.loss, out.terms, out.per_group, facts)
-
-
-def _positional(rows: Rows, batch: AlignedBatch) -> Tensor:
-    """int64 [R]: flat teacher row that faces each student row by index within the response, -1 for none."""
-    if not len(rows):
-        return rows.flat
-    s_first = (batch.student_labels != -100).int().argmax(dim=1)
-    t_learnt = batch.teacher_labels != -100
-    t_first, t_count = t_learnt.int().argmax(dim=1), t_learnt.sum(dim=1)
-    index = rows.position - s_first[rows.sample]
-    position = t_first[rows.sample] + index
-    exists = (index < t_count[rows.sample]) & (position >= 1)
-    return torch.where(exists, rows.sample * t_learnt.shape[1] + position - 1, -1)
-
-
-def _by_groups(rows: Rows, batch: AlignedBatch) -> Tensor:
-    """int64 [R]: for the row that predicts a group's last student token, the row of its last teacher token; else -1."""
-    pair = torch.full_like(rows.flat, -1)
-    sample, s_last, t_last = batch.groups[:, 0], batch.groups[:, 2] - 1, batch.groups[:, 4] - 1
-    number = rows.number[sample, s_last]
-    kept = (number >= 0) & (t_last >= 1)
-    pair[number[kept]] = (sample * batch.teacher_ids.shape[1] + t_last - 1)[kept]
-    return pair
-
-
-PAIRINGS = {"positional": _positional, "groups": _by_groups}
-
-
-def sample_mean(rows: Rows, used: Tensor, n_samples: int) -> Tensor:
-    """float64 [R]: factors of a mean over the used rows (bool [R]) of each sample, then over samples that have any."""
-    counts = torch.zeros(n_samples, dtype=torch.float64, device=used.device)
-    counts.index_add_(0, rows.sample, used.double())
-    factor = used.double() / counts.clamp(min=1.0)[rows.sample]
-    return factor / (counts > 0).sum().clamp(min=1)
 
 
 @dataclass(frozen=True)

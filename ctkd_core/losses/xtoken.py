@@ -28,9 +28,8 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
-from ctkd_core.losses.parts.columns import Entries, Part, entries_of
-from ctkd_core.losses.parts.group_rows import GroupRows, group_rows, segment_mean
-from ctkd_core.losses.parts.group_rows import Part as GroupPart
+from ctkd_core.losses.parts.columns import ColumnEntries, Entries, entries_of
+from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, segment_mean
 
 FLOOR = 1e-10  # public code: added before the student's renormalisation and before its logarithm
 
@@ -203,7 +202,7 @@ class _Kernel:
 
     teacher: Tensor
     groups: GroupRows
-    part: Part
+    chosen: ColumnEntries
     columns: Tensor
     temperature: float
     reverse: bool
@@ -213,62 +212,62 @@ class _Kernel:
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         values = torch.zeros_like(weight)
-        part = self.groups.within(chunk.rows)
-        if not len(part):
+        inside = self.groups.within(chunk.rows)
+        if not len(inside):
             return values
         p, _ = chunk.softmax(self.temperature)
-        q, log_factor = self._merged(chunk, part, p)
-        mass = self.part.project(q)
-        log_v = self._teacher_rows(chunk, part)
+        q, log_factor = self._merged(chunk, inside, p)
+        mass = self.chosen.project(q)
+        log_v = self._teacher_rows(chunk, inside)
         total = mass.sum(dim=1, keepdim=True) + FLOOR
         u = mass / total
         log_u = (u + FLOOR).log()
         if log_factor is not None:
             log_u = log_u + log_factor[:, None]
         value, slope = _kl(u, log_u, log_v, self.reverse)
-        values[part.at, 0] = value
+        values[inside.at, 0] = value
         self.facts["projected_mass"].append(mass.sum(dim=1))
         self.facts["top1_agreement"].append((u.argmax(dim=1) == log_v.argmax(dim=1)).to(p.dtype))
         if chunk.gradient is not None:
-            self._spread(chunk, weight[part.at], part, p, q, u, total, slope, log_factor is not None)
+            self._spread(chunk, weight[inside.at], inside, p, q, u, total, slope, log_factor is not None)
         return values
 
-    def _merged(self, chunk: Chunk, part: GroupPart, p: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _merged(self, chunk: Chunk, inside: GroupsInChunk, p: Tensor) -> tuple[Tensor, Tensor | None]:
         """The group's student distribution [g, Vs] and, with the chain rule, the log of its factor [g]."""
-        out = chunk.buffers.take("merged", len(part), p.shape[1])
+        out = chunk.buffers.take("merged", len(inside), p.shape[1])
         if self.chain is None:
-            own = p if len(part.local) == len(p) else p.index_select(0, part.local)
-            return segment_mean(own, part.segment, part.count, out), None
-        torch.index_select(p, 0, part.at, out=out)
-        rows, tokens, group = self._factors(chunk, part)
+            own = p if len(inside.local) == len(p) else p.index_select(0, inside.local)
+            return segment_mean(own, inside.segment, inside.count, out), None
+        torch.index_select(p, 0, inside.at, out=out)
+        rows, tokens, group = self._factors(chunk, inside)
         log_p = p[rows, tokens].log()
-        return out, torch.zeros(len(part), dtype=p.dtype, device=p.device).index_add_(0, group, log_p)
+        return out, torch.zeros(len(inside), dtype=p.dtype, device=p.device).index_add_(0, group, log_p)
 
-    def _factors(self, chunk: Chunk, part: GroupPart) -> tuple[Tensor, Tensor, Tensor]:
+    def _factors(self, chunk: Chunk, inside: GroupsInChunk) -> tuple[Tensor, Tensor, Tensor]:
         """Row, token and group of the scalar factors: all rows of a group but its last."""
         assert self.chain is not None
-        first = torch.isin(part.local, part.at, invert=True)
+        first = torch.isin(inside.local, inside.at, invert=True)
         start = int(torch.searchsorted(self.groups.student_row, chunk.rows.start))
-        tokens = self.chain.student_token[start : start + len(part.local)]
-        return part.local[first], tokens[first], part.segment[first]
+        tokens = self.chain.student_token[start : start + len(inside.local)]
+        return inside.local[first], tokens[first], inside.segment[first]
 
-    def _teacher_rows(self, chunk: Chunk, part: GroupPart) -> Tensor:
+    def _teacher_rows(self, chunk: Chunk, inside: GroupsInChunk) -> Tensor:
         """log v [g, k]: the teacher's group distribution on the chosen columns."""
-        rows = part.teacher
+        rows = inside.teacher
         if self.chain is not None:  # the row of the last token of each group
-            last = torch.ones_like(part.teacher_segment, dtype=torch.bool)
-            last[:-1] = part.teacher_segment[1:] != part.teacher_segment[:-1]
+            last = torch.ones_like(inside.teacher_segment, dtype=torch.bool)
+            last[:-1] = inside.teacher_segment[1:] != inside.teacher_segment[:-1]
             rows = rows[last]
         sample, position = rows // self.teacher.shape[1], rows % self.teacher.shape[1]
         z = self.teacher[sample[:, None], position[:, None], self.columns].to(chunk.logits.dtype)
         log_v = z.div_(self.temperature).log_softmax(dim=1)
         if self.chain is not None:
-            return log_v + self.chain.teacher_log_factor[part.groups][:, None]
-        out = log_v.new_empty(len(part), log_v.shape[1])
-        return segment_mean(log_v, part.teacher_segment, part.teacher_count, out)
+            return log_v + self.chain.teacher_log_factor[inside.groups][:, None]
+        out = log_v.new_empty(len(inside), log_v.shape[1])
+        return segment_mean(log_v, inside.teacher_segment, inside.teacher_count, out)
 
     def _spread(
-        self, chunk: Chunk, weight: Tensor, part: GroupPart, p: Tensor, q: Tensor, u: Tensor, total: Tensor,
+        self, chunk: Chunk, weight: Tensor, inside: GroupsInChunk, p: Tensor, q: Tensor, u: Tensor, total: Tensor,
         slope: Tensor, chained: bool,
     ) -> None:  # fmt: skip
         """slope = d value / d u [g, k]; add the gradient of the rows, of the factors and of W."""
@@ -276,26 +275,26 @@ class _Kernel:
         slope = slope * weight
         moved = (slope - (slope * u).sum(dim=1, keepdim=True)) / total  # through the renormalisation
         if self.weight_gradient is not None:
-            self.part.weight_gradient(moved, q, self.weight_gradient)
+            self.chosen.weight_gradient(moved, q, self.weight_gradient)
         scale = 1.0 / self.temperature
         if chained:
             own = torch.zeros_like(q)
-            sums = self.part.back(moved * scale, q, own)
-            chunk.gradient.index_add_(0, part.at, own.addcmul_(q, -sums[:, None]))
-            rows, tokens, group = self._factors(chunk, part)
+            sums = self.chosen.back(moved * scale, q, own)
+            chunk.gradient.index_add_(0, inside.at, own.addcmul_(q, -sums[:, None]))
+            rows, tokens, group = self._factors(chunk, inside)
             push = (slope * (u + FLOOR)).sum(dim=1)[group] * scale
             chunk.gradient.index_add_(0, rows, p.index_select(0, rows) * -push[:, None])
             chunk.gradient.index_put_((rows, tokens), push, accumulate=True)
             return
-        per_row = (moved * (scale / part.count[:, None].to(moved.dtype))).index_select(0, part.segment)
-        if len(part.local) == len(p):
-            sums = self.part.back(per_row, p, chunk.gradient)
+        per_row = (moved * (scale / inside.count[:, None].to(moved.dtype))).index_select(0, inside.segment)
+        if len(inside.local) == len(p):
+            sums = self.chosen.back(per_row, p, chunk.gradient)
             chunk.gradient.addcmul_(p, -sums[:, None])
             return
-        own = torch.zeros(len(part.local), p.shape[1], dtype=p.dtype, device=p.device)
-        rows_p = p.index_select(0, part.local)
-        sums = self.part.back(per_row, rows_p, own)
-        chunk.gradient.index_add_(0, part.local, own.addcmul_(rows_p, -sums[:, None]))
+        own = torch.zeros(len(inside.local), p.shape[1], dtype=p.dtype, device=p.device)
+        rows_p = p.index_select(0, inside.local)
+        sums = self.chosen.back(per_row, rows_p, own)
+        chunk.gradient.index_add_(0, inside.local, own.addcmul_(rows_p, -sums[:, None]))
 
 
 def _kl(u: Tensor, log_u: Tensor, log_v: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:

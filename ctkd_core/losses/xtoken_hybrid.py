@@ -26,8 +26,7 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term
-from ctkd_core.losses.parts.group_rows import GroupRows, group_rows, segment_mean
-from ctkd_core.losses.parts.group_rows import Part as GroupPart
+from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, segment_mean
 from ctkd_core.losses.parts.matched import Matched, best_pairs, matched_from_pairs, one_to_one
 from ctkd_core.losses.parts.unnormalised import l1_of_sorted
 from ctkd_core.losses.xtoken import default_projection
@@ -103,33 +102,37 @@ class _Kernel:
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         values = torch.zeros_like(weight)
-        part = self.groups.within(chunk.rows)
-        if not len(part):
+        inside = self.groups.within(chunk.rows)
+        if not len(inside):
             return values
-        log_q = self._student_rows(chunk, part)
-        log_v = self._teacher_rows(chunk.buffers, part)
+        log_q = self._student_rows(chunk, inside)
+        log_v = self._teacher_rows(chunk.buffers, inside)
         slope = chunk.buffers.take("slope", *log_q.shape)
-        values[part.at] = self._compare(log_q, log_v, weight[part.at], slope, chunk.buffers)
+        values[inside.at] = self._compare(log_q, log_v, weight[inside.at], slope, chunk.buffers)
         if chunk.gradient is not None:
-            self._spread(chunk, part, slope)
+            self._spread(chunk, inside, slope)
         return values
 
-    def _student_rows(self, chunk: Chunk, part: GroupPart) -> Tensor:
+    def _student_rows(self, chunk: Chunk, inside: GroupsInChunk) -> Tensor:
         _, normaliser = chunk.softmax(self.temperature)
-        out = chunk.buffers.take("log q", len(part), chunk.logits.shape[1])
-        whole = len(part.local) == len(chunk)
-        z = chunk.logits if whole else chunk.logits.index_select(0, part.local)
-        segment_mean(z, part.segment, part.count, out).div_(self.temperature)
-        shift = segment_mean(normaliser[part.local, None], part.segment, part.count, out.new_empty(len(part), 1))
+        out = chunk.buffers.take("log q", len(inside), chunk.logits.shape[1])
+        whole = len(inside.local) == len(chunk)
+        z = chunk.logits if whole else chunk.logits.index_select(0, inside.local)
+        segment_mean(z, inside.segment, inside.count, out).div_(self.temperature)
+        shift = segment_mean(
+            normaliser[inside.local, None], inside.segment, inside.count, out.new_empty(len(inside), 1)
+        )
         return out.sub_(shift)
 
-    def _teacher_rows(self, buffers: Buffers, part: GroupPart) -> Tensor:
-        z = buffers.gather("teacher", self.teacher, part.teacher)
+    def _teacher_rows(self, buffers: Buffers, inside: GroupsInChunk) -> Tensor:
+        z = buffers.gather("teacher", self.teacher, inside.teacher)
         z = z.div_(self.temperature)
         z.sub_(z.logsumexp(dim=1, keepdim=True))
-        if len(z) == len(part):
+        if len(z) == len(inside):
             return z
-        return segment_mean(z, part.teacher_segment, part.teacher_count, buffers.take("log v", len(part), z.shape[1]))
+        return segment_mean(
+            z, inside.teacher_segment, inside.teacher_count, buffers.take("log v", len(inside), z.shape[1])
+        )
 
     def _compare(self, log_q: Tensor, log_v: Tensor, weight: Tensor, slope: Tensor, buffers: Buffers) -> Tensor:
         """Values [g, 2]; slope [g, Vs] receives weight * d value / d lq."""
@@ -157,14 +160,14 @@ class _Kernel:
         slope.index_copy_(1, ids.student_rest, sign)
         return torch.stack([shared, tail], dim=1)
 
-    def _spread(self, chunk: Chunk, part: GroupPart, slope: Tensor) -> None:
+    def _spread(self, chunk: Chunk, inside: GroupsInChunk, slope: Tensor) -> None:
         """d / d z of a row: (slope - p * sum(slope)) / (rows of the group * tau)."""
         assert chunk.gradient is not None
         p, _ = chunk.softmax(self.temperature)
-        slope.div_((part.count[:, None] * self.temperature).to(slope.dtype))
-        total = slope.sum(dim=1)[part.segment]
-        if len(part.local) == len(chunk) == len(part):
+        slope.div_((inside.count[:, None] * self.temperature).to(slope.dtype))
+        total = slope.sum(dim=1)[inside.segment]
+        if len(inside.local) == len(chunk) == len(inside):
             chunk.gradient.add_(slope).addcmul_(p, -total[:, None])
             return
-        rows = slope.index_select(0, part.segment).addcmul_(p.index_select(0, part.local), -total[:, None])
-        chunk.gradient.index_add_(0, part.local, rows)
+        rows = slope.index_select(0, inside.segment).addcmul_(p.index_select(0, inside.local), -total[:, None])
+        chunk.gradient.index_add_(0, inside.local, rows)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ctkd_core.alignment.mined import usable_rows
 from ctkd_core.errors import AlignmentError, ProjectionError
 from ctkd_core.pair.migration_report import check_candidates, check_sides, migration_report, probabilities
+from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary.contextual import ContextualMap, Rule, contextual_map, sides
 from ctkd_core.vocabulary.exact import exact_matches
 
@@ -89,6 +90,7 @@ def logit_metrics(
     Raises AlignmentError for an alignment of other tokenizers, ProjectionError for arrays of other shapes or a
     projection of other vocabularies.
     """
+    student, teacher = as_pair(student, teacher)
     if projection is None:
         mapped = exact_matches(teacher, student)[0] >= 0
     elif (projection.student_fingerprint, projection.teacher_fingerprint) != (student.fingerprint, teacher.fingerprint):
@@ -145,6 +147,7 @@ def cdm_match_rates(
 
     Raises AlignmentError for an alignment of other tokenizers, ProjectionError for arrays of other shapes.
     """
+    student, teacher = as_pair(student, teacher)
     found, rows = _contextual(alignment, student_top_ids, teacher_top_ids, student, teacher, rule)
     mass = probabilities(teacher_top_logprobs, np.shape(teacher_top_ids))[rows[:, 1]]
     static = (found.forward.static_match_rate + found.backward.static_match_rate) / 2
@@ -177,6 +180,7 @@ def sedi_pilot(
 
     Raises AlignmentError for another method's name or alignment, ProjectionError for arrays of other shapes.
     """
+    student, teacher = as_pair(student, teacher)
     out: dict[str, dict[str, float]] = {}
     for name, alignment in alignments.items():
         check_sides(alignment, student, teacher)

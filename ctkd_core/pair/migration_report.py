@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import AlignmentError, ProjectionError
+from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary.migration import MigrationTable, migration_table
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def migration_report(
     AlignmentError for an alignment of other tokenizers, ProjectionError for candidates of another shape and for
     log-probabilities that are NaN or above 0.
     """
+    student, teacher = as_pair(student, teacher)
     check_sides(alignment, student, teacher)
     ids = check_candidates(top_ids, len(alignment.teacher), "teacher")
     chances = None if top_logprobs is None else probabilities(top_logprobs, ids.shape)

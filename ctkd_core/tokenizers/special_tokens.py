@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.tokenizers.load import as_pair
+
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -67,6 +69,7 @@ def compare(student: Tokenizer, teacher: Tokenizer) -> list[dict[str, Any]]:
     Roles are those of ROLES; "chat" for every special token that a chat template writes and no role names; "last_id"
     for the largest id. `note` is "" or sentences about what to look out for.
     """
+    student, teacher = as_pair(student, teacher)
     rows = [_row(role, student, teacher, *_of_role(role, student, teacher)) for role in ROLES]
     notes = {"bos": _bos_notes, "eos": _eos_notes, "pad": _pad_notes, "unk": _unk_notes}
     for row in rows:

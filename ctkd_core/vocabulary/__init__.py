@@ -241,12 +241,11 @@ def project(
     `variant` "released" starts from the defaults of the public program, where the map has one.
 
     Raises ProjectionError for an unknown method, variant or option, with the nearest names, and TokenizerError for
-    another library's tokenizer.
+    a slow tokenizer of transformers (fast ones are taken).
     """
-    from ctkd_core.tokenizers.load import check_tokenizer
+    from ctkd_core.tokenizers.load import as_pair
 
-    check_tokenizer(student, "student")
-    check_tokenizer(teacher, "teacher")
+    student, teacher = as_pair(student, teacher)
     resolved = map_options(method, options, variant)
     module, _, name = MAPS[method].function.partition(":")
     function = getattr(importlib.import_module(module), name)

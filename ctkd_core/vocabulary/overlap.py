@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ctkd_core.errors import unknown
 from ctkd_core.tokenizers.canonical import canonical_table
+from ctkd_core.tokenizers.load import as_pair
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -76,9 +77,13 @@ class Overlap:
         return self.student_matched[way]
 
 
-@lru_cache(maxsize=8)
 def overlap(student: Tokenizer, teacher: Tokenizer) -> Overlap:
     """What the two vocabularies share; about 0.3 s for 128k x 152k tokens the first time, then kept."""
+    return _overlap(*as_pair(student, teacher))
+
+
+@lru_cache(maxsize=8)
+def _overlap(student: Tokenizer, teacher: Tokenizer) -> Overlap:
     own, other = _spellings(student), _spellings(teacher)
     shares: dict[str, Shares] = {}
     masks: tuple[dict[str, NDArray[np.bool_]], dict[str, NDArray[np.bool_]]] = ({}, {})

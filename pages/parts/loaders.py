@@ -60,8 +60,7 @@ def aligned(
     student: Tokenizer, teacher: Tokenizer, chosen: Chosen, text: str, evidence: Evidence | None = None
 ) -> Alignment:
     """The alignment, from the cache when it was asked for before. `evidence` serves methods that weigh by it."""
-    needs = set(methods.get(chosen.method).needs)
-    used = evidence if needs & {"entropy", "space_probability"} else None
+    used = evidence if methods.get(chosen.method).aligner_inputs else None
     return _aligned(student, teacher, chosen, text, used)[0]
 
 

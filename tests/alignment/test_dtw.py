@@ -195,10 +195,9 @@ def test_released_groups_may_overlap_where_clean_ones_cannot():
 
 @given(TOKENS, TOKENS)
 @settings(max_examples=80)
-def test_edit_distances_equal_the_textbook_with_and_without_rapidfuzz(s, t):
+def test_edit_distances_equal_the_textbook(s, t):
     expected = [[levenshtein(a, b) for b in t] for a in s]
     assert costs.edit_distances(s, t).tolist() == expected
-    assert costs._edit_distances_numba(s, t).tolist() == expected
 
 
 def long_pair(repeats):

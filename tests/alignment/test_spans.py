@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctkd_core.alignment.components import component_ranges, components
-from ctkd_core.alignment.kernels import dtw as kernels
+from ctkd_core.alignment.kernels import spans as kernels
 from ctkd_core.alignment.released import sedi as released_sedi
 from ctkd_core.alignment.spans import sedi
 from ctkd_core.errors import AlignmentError

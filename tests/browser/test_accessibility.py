@@ -16,7 +16,7 @@ VIEWS = {
     "/pair": ".st-key-domain_bars .js-plotly-plot",
     "/pair?look=Chat+templates&student=qwen": "[data-testid=stCode]",
     "/pair?look=Special+tokens": "[data-testid=stDataFrame]:visible",
-    "/losses": ".st-key-lab_heard .js-plotly-plot",
+    "/losses": ".st-key-lab_targets .js-plotly-plot",
     "/losses?lab_tab=Memory+and+time&teacher=smollm2&group=99": ".st-key-e_batch",
     "/runs": ".st-key-first_run, [data-testid=stDataFrame]",
 }

@@ -8,7 +8,7 @@ import time
 import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
-DRAWN = ".st-key-lab_heard .js-plotly-plot .bars"
+DRAWN = ".st-key-lab_targets .js-plotly-plot .bars"
 FOCUSED = """() => { let e = document.activeElement; while (e?.shadowRoot) e = e.shadowRoot.activeElement;
   return { g: e.dataset.g, tab: e.tabIndex, name: e.tagName, pressed: e.getAttribute('aria-pressed') }; }"""
 
@@ -41,7 +41,7 @@ def test_groups_are_buttons_that_the_keyboard_walks(page, server):
 def test_201_points_down_under_gold_and_up_under_pkl(page, server):
     opened(page, server)
     page.locator(".st-key-group_panel").get_by_text("down under gold and xtoken-hkl, up under xtoken-pkl").wait_for()
-    labels = page.locator(".st-key-lab_push .textpoint text, .st-key-lab_push .bars text").all_text_contents()
+    labels = page.locator(".st-key-lab_gradients .textpoint text, .st-key-lab_gradients .bars text").all_text_contents()
     assert "▼" in labels
     assert "▲" in labels
 

@@ -14,7 +14,7 @@ from ctkd_core import methods
 from ctkd_core.distill import on_policy as module
 from ctkd_core.distill import worker
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
-from ctkd_core.distill.on_policy import Lesson, Sampling, generate, on_policy, readable, without_data
+from ctkd_core.distill.on_policy import Sampling, TrainingExample, generate, on_policy, readable, without_data
 from ctkd_core.errors import AlignmentError, RunError
 from ctkd_core.losses.batch import collate
 from tests.distill.kit import llama
@@ -39,8 +39,8 @@ def aligner(method="gold", tokenizer=TEACHER):
     return align
 
 
-def lessons(method="gold", prompts=("What is 1 + 2?", "The flag")):
-    return [Lesson(p, align_all(teachers(method), STUDENT, p, " 3 cats", 64)) for p in prompts]
+def examples(method="gold", prompts=("What is 1 + 2?", "The flag")):
+    return [TrainingExample(p, align_all(teachers(method), STUDENT, p, " 3 cats", 64)) for p in prompts]
 
 
 def written(monkeypatch, *texts):
@@ -88,13 +88,13 @@ class TestReadable:
         assert found.text == words.decode(found.ids)
 
 
-class TestLessons:
+class TestExamples:
     def test_the_teacher_reads_the_students_text(self, monkeypatch):
         answers = ids_of(" 1234567 units"), ids_of(" naïve café")
         written(monkeypatch, [*answers[0], STUDENT.eos_id], answers[1])
-        made, facts = on_policy(None, STUDENT, lessons(), SETTINGS, 0, aligner())
-        for lesson, ids, ended, text in zip(made, answers, (True, False), (" 1234567 units", " naïve café")):
-            (sample,) = lesson.samples
+        made, facts = on_policy(None, STUDENT, examples(), SETTINGS, 0, aligner())
+        for example, ids, ended, text in zip(made, answers, (True, False), (" 1234567 units", " naïve café")):
+            (sample,) = example.samples
             end = [STUDENT.eos_id] if ended else []
             assert sample.student_ids[sample.student_response_start :].tolist() == [*ids, *end]
             theirs = sample.teacher_ids[sample.teacher_response_start :].tolist()
@@ -114,17 +114,17 @@ class TestLessons:
         letters = [STUDENT.encode_pieces([x])[0][0] for x in " cats"]  # not how the tokenizer would cut it
         assert letters != ids_of(" cats")
         written(monkeypatch, letters, letters)
-        made, _ = on_policy(None, STUDENT, lessons(), SETTINGS, 0, aligner())
+        made, _ = on_policy(None, STUDENT, examples(), SETTINGS, 0, aligner())
         sample = made[0].samples[0]
         assert sample.student_ids[sample.student_response_start :].tolist() == letters
         assert sample.teacher_ids[sample.teacher_response_start :].tolist() == ids_of(" cats", TEACHER)
-        same, _ = on_policy(None, STUDENT, lessons(), SETTINGS, 0, aligner(), own_ids=False)
+        same, _ = on_policy(None, STUDENT, examples(), SETTINGS, 0, aligner(), own_ids=False)
         sample = same[0].samples[0]
         assert sample.student_ids[sample.student_response_start :].tolist() == ids_of(" cats")
 
     def test_what_says_nothing_leaves_the_data(self, monkeypatch):
         (bad,) = STUDENT.encode_pieces([b"\xff"])[0]
-        before = lessons()
+        before = examples()
         written(monkeypatch, [bad], [*ids_of(" ok"), STUDENT.eos_id])
         made, facts = on_policy(None, STUDENT, before, SETTINGS, 0, aligner())
         assert made[0] is before[0]
@@ -137,18 +137,18 @@ class TestLessons:
 
     def test_an_empty_answer_that_ended_teaches_its_end(self, monkeypatch):
         written(monkeypatch, [STUDENT.eos_id], [STUDENT.eos_id])
-        made, facts = on_policy(None, STUDENT, lessons(), SETTINGS, 0, aligner())
+        made, facts = on_policy(None, STUDENT, examples(), SETTINGS, 0, aligner())
         sample = made[0].samples[0]
         assert sample.student_ids[sample.student_response_start :].tolist() == [STUDENT.eos_id]
         assert len(sample.groups) == 1
         assert facts["on_policy_tokens"] == 0
 
-    @pytest.mark.parametrize("method", [m.name for m in methods.training() if m.needs])
+    @pytest.mark.parametrize("method", [m.name for m in methods.training() if m.asks_teacher])
     def test_every_method_takes_empty_and_odd_answers(self, monkeypatch, method):
-        other = STUDENT if "same_tokenizer" in methods.get(method).needs else TEACHER
+        other = STUDENT if methods.get(method).same_tokenizer else TEACHER
         texts = ([STUDENT.eos_id], ids_of(" 201 🦙\n\n"))
         written(monkeypatch, *texts)
-        made, facts = on_policy(None, STUDENT, lessons(method), SETTINGS, 0, aligner(method, other), other is TEACHER)
+        made, facts = on_policy(None, STUDENT, examples(method), SETTINGS, 0, aligner(method, other), other is TEACHER)
         assert facts["on_policy_kept"] > 0
         collate([x.samples[0] for x in made], STUDENT, other)
 
@@ -157,14 +157,14 @@ class TestLessons:
             raise AlignmentError("no")
 
         written(monkeypatch, ids_of(" a"), ids_of(" b"))
-        before = lessons()
+        before = examples()
         assert on_policy(None, STUDENT, before, SETTINGS, 0, refuse)[0] == before
 
     def test_a_prompt_without_a_token_leaves_the_data(self, monkeypatch):
         asked = []
         monkeypatch.setattr(module, "generate", lambda *given: asked.append(given[2]) or [])
-        sample = replace(lessons()[0].samples[0], student_response_start=0)
-        before = [Lesson("", (sample,))]
+        sample = replace(examples()[0].samples[0], student_response_start=0)
+        before = [TrainingExample("", (sample,))]
         assert on_policy(None, STUDENT, before, SETTINGS, 0, aligner())[0] == before
         assert asked == [[]]
 

@@ -9,7 +9,20 @@ import sys
 import threading
 from dataclasses import replace
 
-from ctkd_core.distill.records import RecordWriter, current_rows, metrics_frame, read_records
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ctkd_core.distill.records import (
+    EvalRow,
+    RecordWriter,
+    ResumeRow,
+    Row,
+    TrainRow,
+    current_rows,
+    metrics_frame,
+    read_records,
+)
 from ctkd_core.distill.runs import headline
 from ctkd_core.distill.status import RunStatus, StatusKeeper, read_status, write_json, write_status
 
@@ -40,6 +53,62 @@ def test_a_line_torn_inside_a_character_is_passed_over(tmp_path):
     path = tmp_path / "samples.jsonl"
     path.write_bytes('{"a": 1}\n{"b": "é'.encode()[:-1] + b'\n{"c": 3}\n')
     assert read_records(path)[0] == [{"a": 1}, {"c": 3}]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        [1, 2],
+        "text",
+        None,
+        5,
+        {"kind": "train", "step": 1},
+        {"kind": "train", "step": "1", "loss": 2.0},
+        {"kind": "train", "step": 1, "loss": "2.0"},
+        {"kind": "train", "step": True, "loss": 2.0},
+        {"kind": "train", "step": 1, "loss": 2.0, "terms": [1.0]},
+        {"kind": "train", "step": 1, "loss": 2.0, "terms": {"ce": {}}},
+        {"kind": "eval", "step": 1},
+        {"kind": "eval", "bits_per_byte": 1.0},
+        {"kind": "resume"},
+        {"kind": ["train"], "step": 1, "loss": 2.0},
+        {"step": 10**400},
+        {"step": 1, "index": 0, "prompt": None},
+        {"step": 1, "time": "noon"},
+    ],
+)
+def test_a_row_of_another_shape_is_passed_over(tmp_path, damaged):
+    path = tmp_path / "metrics.jsonl"
+    good = [{"kind": "train", "step": 0, "loss": 5, "more": [1]}, {"kind": "eval", "step": 0, "bits_per_byte": None}]
+    lines = [json.dumps(row) for row in (good[0], damaged, good[1])]
+    path.write_text("\n".join(lines) + "\n" + "[" * 100_000 + "\n")
+    rows, offset = read_records(path)
+    assert rows == good
+    assert offset == path.stat().st_size
+
+
+NAMES = st.sampled_from(
+    [*TrainRow.__annotations__, *EvalRow.__annotations__, *ResumeRow.__annotations__, *Row.__annotations__]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["train", "eval", "resume", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+ROWS = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["train", "eval", "resume"]) | VALUES, "step": st.integers(-1, 9) | VALUES},
+    optional={"loss": st.floats() | VALUES, "bits_per_byte": st.floats() | VALUES, "terms": VALUES},
+)
+
+
+@given(rows=st.lists(ROWS | VALUES | st.dictionaries(NAMES, VALUES), max_size=8), junk=st.binary(max_size=20))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_file_of_rows_stops_a_reader(tmp_path, rows, junk):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes("".join(json.dumps(row) + "\n" for row in rows).encode() + junk + b"\n")
+    found = current_rows(read_records(path)[0])
+    assert set(headline(found)) == set(headline([]))
+    assert len(metrics_frame(found)) == len(found)
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):

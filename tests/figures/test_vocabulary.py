@@ -245,13 +245,13 @@ def test_histograms_count_every_row_and_column():
     fan = bars.fan_out_table(mapped())["student_tokens"]
     assert fan.sum() == STUDENT.n_ids
     assert fan[0] == mapped().rows()["empty"]
-    crowded = bars.crowded_table(mapped(), 10_000)
-    assert crowded["student_tokens"].sum() == mapped().matrix.nnz
-    assert crowded["mass"].sum() == pytest.approx(mapped().matrix.sum(), rel=1e-5)
-    first = int(crowded["teacher_id"][0])
-    assert crowded["student_tokens"][0] == len(mapped().column(first))
+    largest = bars.columns_table(mapped(), 10_000)
+    assert largest["student_tokens"].sum() == mapped().matrix.nnz
+    assert largest["mass"].sum() == pytest.approx(mapped().matrix.sum(), rel=1e-5)
+    first = int(largest["teacher_id"][0])
+    assert largest["student_tokens"][0] == len(mapped().column(first))
     assert bars.fan_out_figure(mapped()).data[0].y.tolist() == fan.tolist()
-    assert len(bars.crowded_figure(mapped()).data[0].y) == 20
+    assert len(bars.columns_figure(mapped()).data[0].y) == 20
 
 
 def test_reasons_of_a_class_add_up_to_its_tokens():

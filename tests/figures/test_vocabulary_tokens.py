@@ -100,8 +100,8 @@ def test_a_neighbourhood_is_small_true_and_always_drawn_alike():
         assert row["weight"] == pytest.approx(dense[row["student_id"], row["teacher_id"]])
     everyone = graphs.neighbourhood(mapped(), token, most=10_000)
     teachers = set(mapped().explain(token)["teacher_id"])
-    crowd = {s for t in teachers for s in mapped().column(t)["student_id"]}
-    assert {n[1] for n in everyone.graph if n[0] == "s"} == crowd
+    column = {s for t in teachers for s in mapped().column(t)["student_id"]}
+    assert {n[1] for n in everyone.graph if n[0] == "s"} == column
     assert everyone.hidden == 0
     first, second = graphs.layout(found), graphs.layout(found)
     assert all(np.array_equal(first[node], second[node]) for node in first)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.losses.multilevel_ot import Settings, multilevel_ot_loss
+from ctkd_core.losses.multilevel_ot import multilevel_ot_loss
+from ctkd_core.losses.parts.settings import MultiLevelOtSettings
 from ctkd_core.losses.released.multilevel_ot import answers
 
 # The paper's reading on file: sums over tokens, the best permutation, alpha beta gamma = 0.15 0.1 0.1.
@@ -25,7 +26,9 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     student = torch.tensor(given["student_logits"], dtype=torch.float64)
     teacher = torch.tensor(given["teacher_logits"], dtype=torch.float64)
     labels = torch.tensor(given["student_labels"]), torch.tensor(given["teacher_labels"])
-    settings = Settings(options["sl_weight"], options["sd_weight"], options["sinkhorn_T"], options["sinkhorn_epsilon"])
+    settings = MultiLevelOtSettings(
+        options["sl_weight"], options["sd_weight"], options["sinkhorn_T"], options["sinkhorn_epsilon"]
+    )
     found = answers(
         student, teacher, *labels, settings, options["k"], "rank" if options["f"] == 1 else "greedy",
         options["skip_student_eos"],

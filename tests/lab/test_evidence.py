@@ -65,6 +65,27 @@ def test_a_damaged_file_counts_as_none(tmp_path, damage):
     assert evidence.read(tmp_path / "other") is None
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"teacher_entropy": np.zeros(5, np.float64)},
+        {"teacher_entropy": np.zeros((5, 1), np.float32)},
+        {"teacher_entropy": np.zeros(4, np.float32)},
+        {"student_top_ids": np.zeros((4, 2), np.int32)},
+        {"student_top_ids": np.zeros((4, 3), np.int64)},
+        {"student_top_logprobs": np.zeros((3, 3), np.float32), "student_top_ids": np.zeros((3, 3), np.int32)},
+        {"teacher_space_probability": np.zeros(1, np.float32)},
+        {"notes": {"a": 1}},
+        {"notes": [1]},
+        {"notes": "text"},
+    ],
+)
+def test_arrays_of_another_shape_or_type_count_as_none(tmp_path, changes):
+    path = tmp_path / evidence.FILE
+    evidence.write(path, replace(made(), **changes))
+    assert evidence.read(path) is None
+
+
 def test_refusals_say_why(bundled, own_cache):
     assert "no model of" in evidence.problem("a", TINY)
     assert "is empty" in evidence.problem("", bundled)

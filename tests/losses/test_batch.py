@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ctkd_core import losses
 from ctkd_core.errors import AlignmentError, CtkdError, LossInputError, TokenizerError
-from ctkd_core.losses.batch import AlignedSample, align_sample, collate, encode_response
+from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, collate, encode_response
 from tests.losses.cases import TEXTS, pair, plain_sample
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
@@ -135,6 +135,8 @@ def test_methods_and_refusals():
         align_sample("a", "b", student, teacher, max_length=0)
     with pytest.raises(AlignmentError, match="option"):
         align_sample("a", "b", student, teacher, units="char")
+    with pytest.raises(AlignmentError, match=r"'uld' trains on the groups of 'sedi' .* leave out 'unit'"):
+        align_sample("a", "b", student, teacher, "uld", unit="char")
     with pytest.raises(CtkdError):
         align_sample("a", "half an emoji \ud83e", student, teacher)
 
@@ -233,3 +235,96 @@ def test_numpy_is_no_tensor():
     s = torch.zeros(*batch.student_ids.shape, 400)
     with pytest.raises(LossInputError, match="teacher logits must be a tensor"):
         losses.loss("gold", s, np.zeros((1, 3, 300)), batch)
+
+
+class TestFromIds:
+    """Batches from plain tensors are those that `align_sample` and `collate` make of the texts."""
+
+    @pytest.mark.parametrize("name", PAIRS)
+    @pytest.mark.parametrize("method", ["sedi", "gold", "cdm", "sft"])
+    @pytest.mark.parametrize("pad", ["right", "left"])
+    def test_as_from_texts(self, name, method, pad):
+        student, teacher = PAIRS[name]
+        made = collate([align_sample("Say:", x, student, teacher, method) for x in TEXTS], student, teacher, pad)
+        again = self.again(made, method=method)
+        for part in ("student_ids", "teacher_ids", "student_labels", "teacher_labels", "groups"):
+            assert torch.equal(getattr(again, part), getattr(made, part)), part
+        assert (again.pairs is None) == (made.pairs is None)
+        assert made.pairs is None or torch.equal(again.pairs, made.pairs)
+        assert torch.equal(again.student_attention, made.student_attention)
+
+    def again(self, batch, **changes):
+        given = {
+            part: getattr(batch, part)
+            for part in ("student_ids", "teacher_ids", "student_labels", "teacher_labels", "student", "teacher")
+        }
+        given |= {"student_attention": batch.student_attention, "teacher_attention": batch.teacher_attention}
+        return AlignedBatch.from_ids(**given | changes)
+
+    def batch(self, texts=TEXTS):
+        student, teacher = pair()
+        return collate([align_sample("Say:", x, student, teacher) for x in texts], student, teacher)
+
+    def test_masks_instead_of_labels(self):
+        made = self.batch()
+        masks = {f"{side}_labels": getattr(made, f"{side}_labels") != -100 for side in ("student", "teacher")}
+        assert torch.equal(self.again(made, **masks).groups, made.groups)
+
+    def test_word_pieces(self):
+        student, teacher = tiny_byte_level(400, 3), tiny_wordpiece()
+        made = collate([align_sample("say", " the cats", student, teacher)], student, teacher)
+        with pytest.raises(LossInputError, match="differ from character 0"):
+            self.again(made)  # the blank is nowhere in the teacher's tokens
+        made = collate([align_sample("say", "the cats", student, teacher)], student, teacher)
+        assert torch.equal(self.again(made).groups, made.groups)
+
+    def test_a_special_token_inside_belongs_to_no_group(self):
+        student, teacher = pair()
+        s = torch.tensor([[0, *student.encode_pieces([" cats"])[0], 2, *student.encode_pieces([" dogs"])[0], 1]])
+        t = torch.tensor([[0, *teacher.encode_pieces([" cats"])[0], *teacher.encode_pieces([" dogs"])[0], 1]])
+        masks = [torch.arange(x.shape[1])[None] > 0 for x in (s, t)]
+        made = AlignedBatch.from_ids(s, t, *masks, student=student, teacher=teacher)
+        at = s[0].tolist().index(2)
+        assert all(not s0 <= at < s1 for _, s0, s1, _, _ in made.groups.tolist())
+        spelt = [
+            (spelled(student, s[0, g[1] : g[2]]), spelled(teacher, t[0, g[3] : g[4]])) for g in made.groups.tolist()
+        ]
+        assert all(mine == theirs for mine, theirs in spelt)
+        assert b"".join(mine for mine, _ in spelt[:-1]) == b" cats dogs"
+        assert made.groups[-1].tolist() == [0, s.shape[1] - 1, s.shape[1], t.shape[1] - 1, t.shape[1]]
+
+    def test_nothing_learnt(self):
+        made = self.batch()
+        nothing = torch.full_like(made.student_labels, -100), torch.full_like(made.teacher_labels, -100)
+        empty = self.again(made, student_labels=nothing[0], teacher_labels=nothing[1])
+        assert len(empty.groups) == 0
+        logits = torch.randn(*made.student_ids.shape, 403, requires_grad=True)
+        assert losses.loss("sft", logits, None, empty).loss == 0
+
+    def test_refusals(self):
+        made = self.batch()
+
+        def refused(message, error=LossInputError, **changes):
+            with pytest.raises(error, match=message):
+                self.again(made, **changes)
+
+        refused(r"student_ids must be whole numbers \[samples, positions\]; got list", student_ids=[[1]])
+        refused("must be whole numbers", teacher_ids=made.teacher_ids.float())
+        refused("student_labels must have the shape of student_ids", student_labels=made.student_labels[:, 1:])
+        shifted = made.student_labels.roll(-1, dims=1)
+        refused("where the id is .* and not shifted", student_labels=shifted)
+        gap = made.student_labels.clone()
+        gap[0, (gap[0] != -100).nonzero()[2]] = -100
+        refused("student's labels of sample 0 have a gap at position", student_labels=gap)
+        less = made.student_labels.clone()
+        less[1, (less[1] != -100).nonzero()[0]] = -100
+        refused(r"responses of sample 1 differ from character 0|inside a character", student_labels=less)
+        large = made.student_ids.clone()
+        large[0, 6] = 9999
+        mask = made.student_labels != -100
+        refused("sample 0 holds student id 9999", student_ids=large, student_labels=mask)
+        refused("hold 2 samples on cpu, teacher_ids 4", **{
+            f"student_{part}": getattr(made, f"student_{part}")[:2] for part in ("ids", "labels", "attention")
+        })  # fmt: skip
+        refused("unknown method", error=AlignmentError, method="sedo")
+        refused("is the text 'qwen'", error=TokenizerError, student="qwen")

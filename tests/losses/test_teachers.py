@@ -11,7 +11,7 @@ import torch
 from ctkd_core import losses
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.batch import align_sample, collate
-from ctkd_core.losses.teachers import Guide, several
+from ctkd_core.losses.teachers import WeightedTeacher, several
 from tests.losses.cases import TEXTS, extras, logits_for, pair
 from tests.losses.engine.test_fused import Largest
 from tests.tiny import tiny_metaspace
@@ -19,13 +19,13 @@ from tests.tiny import tiny_metaspace
 METHODS = ("kd", "gold", "sedi", "xtoken-pkl", "alm", "uld", "sft")
 
 
-def guide(method="gold", teacher=None, seed=0, dtype=torch.float64, **changes):
+def weighted(method="gold", teacher=None, seed=0, dtype=torch.float64, **changes):
     """A teacher of the shared student; "kd" gets the student's own tokenizer."""
     student = pair()[0]
     teacher = teacher or (student if method == "kd" else pair()[1])
     batch = collate([align_sample("Read:", x, student, teacher) for x in TEXTS], student, teacher)
     _, t = logits_for(batch, seed=seed, dtype=dtype, widths=(403, teacher.n_ids + 3))
-    return Guide(method, t, batch, **{"extras": extras(method, batch, dtype)} | changes)
+    return WeightedTeacher(method, t, batch, **{"extras": extras(method, batch, dtype)} | changes)
 
 
 def student_for(one, seed=9):
@@ -38,7 +38,7 @@ def alone(one, s):
 
 @pytest.mark.parametrize("other", [m for m in METHODS if m != "kd"])
 def test_the_mixture_of_a_same_tokenizer_teacher_and_another(other):
-    both = [guide("kd", weight=0.2, options={"divergence": "jsd"}), guide(other, weight=0.8, seed=1)]
+    both = [weighted("kd", weight=0.2, options={"divergence": "jsd"}), weighted(other, weight=0.8, seed=1)]
     s = student_for(both[0])
     z = s.detach().clone().requires_grad_()
     parts = [alone(g, z) for g in both]
@@ -54,7 +54,7 @@ def test_the_mixture_of_a_same_tokenizer_teacher_and_another(other):
 
 
 def test_what_losses_learn_gets_its_gradient():
-    both = [guide("sedi", weight=0.5), guide("sedi", weight=2.0, teacher=tiny_metaspace(), seed=1)]
+    both = [weighted("sedi", weight=0.5), weighted("sedi", weight=2.0, teacher=tiny_metaspace(), seed=1)]
     s = student_for(both[0])
     several(both, s).loss.backward()
     grads = [g.extras["state"].omega.grad.clone() for g in both]
@@ -65,7 +65,7 @@ def test_what_losses_learn_gets_its_gradient():
 
 
 def test_a_loss_on_hidden_states_stands_beside_others():
-    both = [guide("cot2align", weight=0.3), guide("gold", weight=0.7)]
+    both = [weighted("cot2align", weight=0.3), weighted("gold", weight=0.7)]
     s = student_for(both[0])
     z = s.detach().clone().requires_grad_()
     out, expected = several(both, s).loss, 0.3 * alone(both[0], z).loss + 0.7 * alone(both[1], z).loss
@@ -76,7 +76,7 @@ def test_a_loss_on_hidden_states_stands_beside_others():
 
 
 def test_a_program_that_adds_to_the_engines_loss_is_noticed():
-    both = [guide("gold"), guide("multilevel_ot", variant="released", seed=1)]
+    both = [weighted("gold"), weighted("multilevel_ot", variant="released", seed=1)]
     s = student_for(both[0])
     z = s.detach().clone().requires_grad_()
     several(both, s).loss.backward()
@@ -85,7 +85,7 @@ def test_a_program_that_adds_to_the_engines_loss_is_noticed():
 
 
 def test_gradcheck():
-    both = [guide("kd", weight=0.4), guide("gold", weight=0.6)]
+    both = [weighted("kd", weight=0.4), weighted("gold", weight=0.6)]
     base, few = student_for(both[0]).detach(), torch.tensor([0, 5, 17, 402])
     sample, position = (both[0].batch.student_labels[:2] != -100).nonzero(as_tuple=True)
     sample, position = sample[:6], position[:6] - 1
@@ -100,7 +100,7 @@ def test_gradcheck():
 
 
 def test_backward_scales_and_can_be_repeated():
-    both = [guide("xtoken-pkl", weight=0.4), guide("kd", weight=0.6, seed=1)]
+    both = [weighted("xtoken-pkl", weight=0.4), weighted("kd", weight=0.6, seed=1)]
     s = student_for(both[0])
     several(both, s).loss.backward()
     once, s.grad = s.grad, None
@@ -112,7 +112,7 @@ def test_backward_scales_and_can_be_repeated():
 
 
 def test_no_gradient_without_need():
-    both = [guide("gold"), guide("kd")]
+    both = [weighted("gold"), weighted("kd")]
     s = student_for(both[0])
     with torch.no_grad():
         out = several(both, s)
@@ -131,10 +131,10 @@ def test_one_gradient_tensor_for_all_teachers():
             return out
 
     for n in (1, 4):
-        guides = [guide("gold", seed=k, name=f"t{k}") for k in range(n)]
-        s = student_for(guides[0])
+        several_teachers = [weighted("gold", seed=k, name=f"t{k}") for k in range(n)]
+        s = student_for(several_teachers[0])
         with Count():
-            several(guides, s, chunk_rows=2).loss.backward()
+            several(several_teachers, s, chunk_rows=2).loss.backward()
     assert len(full) == 2  # one for each call, whatever the number of teachers
 
 
@@ -148,7 +148,7 @@ class TestWeights:
     @pytest.mark.parametrize("score", ["ce", "entropy", "confidence"])
     @pytest.mark.parametrize("factor", [False, True])
     def test_adaptive(self, score, factor):
-        both = [guide("kd"), guide("gold", seed=1), guide("uld", teacher=tiny_metaspace(), seed=2)]
+        both = [weighted("kd"), weighted("gold", seed=1), weighted("uld", teacher=tiny_metaspace(), seed=2)]
         both[1] = dataclasses.replace(both[1], logits=both[1].logits * 1.5)
         s = student_for(both[0])
         out = several(both, s, weights="adaptive", score=score, alpha=2.0, vocabulary_factor=factor, chunk_rows=3)
@@ -164,7 +164,7 @@ class TestWeights:
         assert out.diagnostics["teacher2.reads_ce"] == pytest.approx(float(self.reading(both[1])["ce"]))
 
     def test_select_takes_the_best_reader_alone(self):
-        both = [guide("gold"), guide("kd", seed=1)]
+        both = [weighted("gold"), weighted("kd", seed=1)]
         better = both[1].logits.clone()
         better[:, :-1].scatter_add_(2, both[1].batch.teacher_ids[:, 1:, None], torch.full_like(better[:, 1:, :1], 9.0))
         both[1] = dataclasses.replace(both[1], logits=better)
@@ -178,7 +178,7 @@ class TestWeights:
 
 class TestRefusals:
     def test_names_and_numbers(self):
-        one = guide("gold")
+        one = weighted("gold")
         s = student_for(one)
         for given, words in (
             ([], "got none"),
@@ -196,15 +196,15 @@ class TestRefusals:
             several([one, dataclasses.replace(one, logits=None)], s, weights="select")
 
     def test_other_student_tokens(self):
-        one = guide("gold")
+        one = weighted("gold")
         student = pair()[0]
         batch = collate([align_sample("Other:", x, student, student) for x in TEXTS], student, student)
-        other = Guide("kd", logits_for(batch, widths=(403, 403))[1].double(), batch)
+        other = WeightedTeacher("kd", logits_for(batch, widths=(403, 403))[1].double(), batch)
         with pytest.raises(LossInputError, match="holds other student tokens than that of teacher 1"):
             several([one, other], student_for(one))
 
     def test_a_teacher_that_is_not_finite(self):
-        one = guide("gold")
+        one = weighted("gold")
         one.logits[...] = float("nan")
         with pytest.raises(LossInputError, match="can't be weighed"):
-            several([one, guide("kd")], student_for(one), weights="adaptive")
+            several([one, weighted("kd")], student_for(one), weights="adaptive")

@@ -65,7 +65,7 @@ def test_the_default_pair_has_a_verdict_bars_density_and_a_token():
 
 
 @real
-def test_a_look_up_shows_the_row_and_the_crowd():
+def test_a_look_up_shows_the_row_and_the_column():
     at = opened("vocabulary", map="exact", token="·the")
     assert "**·the** (id 270) is said by one teacher token, ·the" in shown(at)
     row = next(table.value for table in at.dataframe if "teacher_id" in table.value)
@@ -83,7 +83,7 @@ def test_a_look_up_shows_the_row_and_the_crowd():
     [
         ("Window", "student tokens,"),
         ("Neighbours", "Neighbours of"),
-        ("Rows and columns", "Most crowded teacher tokens"),
+        ("Rows and columns", "Teacher tokens with the most student tokens"),
         ("Reasons", "Reason of each row, by class"),
     ],
 )

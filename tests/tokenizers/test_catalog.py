@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ctkd_core import files
+from ctkd_core import documents, files
 from ctkd_core.errors import CtkdError, TokenizerError
 from ctkd_core.tokenizers import assets, catalog, conversion, sample_texts
 from ctkd_core.tokenizers.load import load_tokenizer
@@ -299,3 +299,11 @@ def test_write_atomic_replaces_and_cleans_up(tmp_path: Path) -> None:
     assert path.read_text() == "two"
     assert [p.name for p in path.parent.iterdir()] == ["file.json"]
     shutil.rmtree(path.parent)
+
+
+def test_entries_are_of_the_types_that_they_name():
+    for entry in catalog.TOKENIZERS.values():
+        row = dataclasses.asdict(entry)
+        assert documents.fitting(catalog.TokenizerEntry, row, "catalog") == entry
+        with pytest.raises(CtkdError, match=r"catalog: 'vocab_size'.*got 'many'"):
+            documents.fitting(catalog.TokenizerEntry, row | {"vocab_size": "many"}, "catalog")

@@ -1,4 +1,4 @@
-"""Numba loops behind `_columns.Part`: a scatter along columns, which torch does ten times slower on a CPU."""
+"""Numba loops behind `parts/columns.py`: a scatter along columns, which torch does ten times slower on a CPU."""
 
 from __future__ import annotations
 

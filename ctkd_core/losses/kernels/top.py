@@ -1,4 +1,4 @@
-"""Numba loops behind `_slots.top_of_groups`: the largest entries of the mean of a few rows.
+"""Numba loops behind `slots.top_of_groups`: the largest entries of the mean of a few rows.
 
 The largest entry of each of many strided parts is found first, in one vectorised pass; the k-th largest of these is a
 bound that at least k entries reach, and few more do, so that the heap behind it hardly works.

@@ -23,17 +23,17 @@ class Entries:
     weight: Tensor
     shape: tuple[int, int]
 
-    def columns(self, chosen: Tensor) -> Part:
+    def columns(self, chosen: Tensor) -> ColumnEntries:
         """The entries that end in `chosen` int64 [k], renumbered 0..k-1."""
         place = torch.full((self.shape[1],), -1, dtype=torch.int64, device=chosen.device)
         place[chosen] = torch.arange(len(chosen), device=chosen.device)
         column = place[self.teacher]
         kept = (column >= 0).nonzero().squeeze(1)
-        return Part(self.student[kept], column[kept], self.weight[kept], kept, len(chosen))
+        return ColumnEntries(self.student[kept], column[kept], self.weight[kept], kept, len(chosen))
 
 
 @dataclass(frozen=True)
-class Part:
+class ColumnEntries:
     """Entries of some columns: student int64 [e], column int64 [e] below width, weight [e], index [e] into Entries."""
 
     student: Tensor

@@ -54,14 +54,14 @@ class GroupRows:
         out = torch.zeros(n_rows, dtype=torch.float64, device=self.at.device)
         return out.index_fill_(0, self.at, 1.0 / max(1, len(self)))
 
-    def within(self, span: slice) -> Part:
+    def within(self, span: slice) -> GroupsInChunk:
         """The groups whose rows lie in a chunk."""
         edges = torch.tensor([span.start, span.stop], device=self.at.device)
         low, high = torch.searchsorted(self.at, edges).tolist()
         bounds = torch.tensor([low, high], device=self.at.device)
         s = torch.searchsorted(self.student_group, bounds).tolist()
         t = torch.searchsorted(self.teacher_group, bounds).tolist()
-        return Part(
+        return GroupsInChunk(
             groups=slice(low, high),
             local=self.student_row[s[0] : s[1]] - span.start,
             segment=self.student_group[s[0] : s[1]] - low,
@@ -74,7 +74,7 @@ class GroupRows:
 
 
 @dataclass(frozen=True)
-class Part:
+class GroupsInChunk:
     """The g groups of one chunk: `local` rows of the chunk [s] with their `segment` 0..g-1, the same of the teacher."""
 
     groups: slice

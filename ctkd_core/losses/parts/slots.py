@@ -21,9 +21,8 @@ from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, rows_per_chunk
 from ctkd_core.losses.engine.fused import HeadLogits
 from ctkd_core.losses.parts.group_rows import GroupRows, group_rows, segment_mean
-from ctkd_core.losses.parts.matched import one_to_one
+from ctkd_core.losses.parts.matched import SameObject, one_to_one
 from ctkd_core.losses.parts.mined_rows import first_learnt
-from ctkd_core.losses.parts.same_object import SameObject
 from ctkd_core.vocabulary.contextual import Rule, Side, contextual_map, sides
 
 if TYPE_CHECKING:

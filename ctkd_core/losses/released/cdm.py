@@ -23,10 +23,10 @@ from ctkd_core.alignment.released.cdm import alignment_lists, merge_groups
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import LossOutput
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.parts.settings import CdmSettings
 from ctkd_core.vocabulary.released import contextual
 
 if TYPE_CHECKING:
-    from ctkd_core.losses.cdm import Settings
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 # Logit of a slot without a partner, on both sides.
@@ -88,7 +88,7 @@ def both_passes(
 
 
 def released_loss(
-    student_logits: Tensor, teacher: Tensor, batch: AlignedBatch, projection: Any, settings: Settings,
+    student_logits: Tensor, teacher: Tensor, batch: AlignedBatch, projection: Any, settings: CdmSettings,
     value_groups: Tensor,
 ) -> LossOutput:  # fmt: skip
     """ce_weight * CE + (1 - ce_weight) * the released term; normaliser "slots": mean over slots, "groups": over rows.

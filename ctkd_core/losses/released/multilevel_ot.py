@@ -9,17 +9,14 @@ iterations; the greedy matching looks at few columns (see `_greedy`). Source: 20
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ctkd_core.losses.base import LossOutput
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.parts.settings import MultiLevelOtSettings
 from ctkd_core.losses.parts.transport import sinkhorn_plan
-
-if TYPE_CHECKING:
-    from ctkd_core.losses.multilevel_ot import Settings
 
 STD_EPSILON, SD_FACTOR, ITERATIONS = 1e-4, 0.001, 10
 
@@ -51,8 +48,8 @@ def answer_rows(labels: Tensor, skip_eos: bool) -> list[tuple[int, int]]:
 
 
 def answers(
-    student: Tensor, teacher: Tensor, student_labels: Tensor, teacher_labels: Tensor, settings: Settings, top_k: int,
-    matching: str, skip_student_eos: bool,
+    student: Tensor, teacher: Tensor, student_labels: Tensor, teacher_labels: Tensor, settings: MultiLevelOtSettings,
+    top_k: int, matching: str, skip_student_eos: bool,
 ) -> Answers:  # fmt: skip
     """The released computation on logits [B, T, V] and labels int64 [B, T] of both sides."""
     spans = answer_rows(student_labels, skip_student_eos), answer_rows(teacher_labels, False)
@@ -111,8 +108,8 @@ def _greedy(s: Tensor, t: Tensor) -> Tensor:
 
 
 def released_loss(
-    student_logits: Tensor, teacher: Tensor, batch: AlignedBatch, settings: Settings, ce_weight: float, top_k: int,
-    matching: str,
+    student_logits: Tensor, teacher: Tensor, batch: AlignedBatch, settings: MultiLevelOtSettings, ce_weight: float,
+    top_k: int, matching: str,
 ) -> LossOutput:  # fmt: skip
     """ce_weight * CE + (1 - ce_weight) * the released distillation; values per group are HAD's and CE's only."""
     from ctkd_core.losses.sft import sft_loss

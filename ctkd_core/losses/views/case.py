@@ -1,4 +1,4 @@
-"""What the viewers of the loss lab share: one method on one text, and how entries are made of probabilities."""
+"""What the views of all families share: one method on one text, and how entries are made of probabilities."""
 
 from __future__ import annotations
 
@@ -8,20 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ctkd_core.lab.records import Group, Heard
 from ctkd_core.losses.base import Rows, response_rows
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.views.target import Group, Lost, Target
 
 TOP = 8  # entries of each group
 SMALLEST = 5e-4  # lost mass below this isn't worth a line
-# What becomes of probability that reaches no entry by identity.
-WHICH = "which token it was"
-UNKNOWN = "what the tokens mean: only their rank counts"
-UNMATCHED = "no equal token: only its sorted shape counts"
-OTHERS = "chance that the group's other tokens come so"
-MEAN = "mean of the group's rows"
-EVERYTHING = "everything the teacher says"
-COLLIDED = "collided with another candidate"
 
 
 @dataclass(frozen=True)
@@ -61,9 +53,9 @@ class Case:
         return (logits[0, row].float() / self.options.get("temperature", 1.0)).softmax(-1)
 
 
-# One record for each group of the scene, None where the method compares nothing.
-Viewer = Callable[[Case], list[Heard | None]]
-Lost = tuple[tuple[str, float], ...]
+# One for each group of the scene, None where the method compares nothing; empty where there is nothing to show.
+Targets = list[Target | None]
+View = Callable[[Case], Targets]
 
 
 def lost_parts(*parts: tuple[str, Any]) -> Lost:
@@ -77,15 +69,16 @@ def floats(values: Tensor) -> tuple[float, ...]:
 
 
 def by_identity(
-    g: int, wants: Tensor, has: Tensor, ids: Tensor, lost: Lost, note: str = "", row: int = -1, space: str = "student"
-) -> Heard:
-    """The largest of `wants` [n], with `has` [n] and ids int64 [n] beside them."""
-    best = wants.topk(min(TOP, len(wants)))
+    g: int, teacher: Tensor, student: Tensor, ids: Tensor, lost: Lost, note: str = "", position: int = -1
+) -> Target:
+    """The largest of `teacher` [n], with `student` [n] and ids int64 [n] of student tokens beside them."""
+    best = teacher.topk(min(TOP, len(teacher)))
     chosen = tuple(ids[best.indices].tolist())
-    return Heard(g, space, chosen, floats(best.values), floats(has[best.indices]), lost, note=note, row=row)
+    both = floats(best.values), floats(student[best.indices])
+    return Target(g, "student", chosen, *both, lost, note=note, position=position)
 
 
-def by_size(g: int, q: Tensor, p: Tensor, k: int, lost: Lost, note: str = "", row: int = -1) -> Heard:
-    """The k largest probabilities of either side, whatever tokens they are."""
-    best, mine = q.topk(min(k, len(q))).values, p.topk(min(k, len(p))).values
-    return Heard(g, "rank", (-1,) * len(best), floats(best), floats(mine), lost, note=note, row=row)
+def by_size(g: int, q: Tensor, p: Tensor, k: int, lost: Lost, note: str = "", position: int = -1) -> Target:
+    """The k largest probabilities of the teacher's q and of the student's p, whatever tokens they are."""
+    best, own = q.topk(min(k, len(q))).values, p.topk(min(k, len(p))).values
+    return Target(g, "rank", (-1,) * len(best), floats(best), floats(own), lost, note=note, position=position)
