@@ -341,7 +341,7 @@ def test_the_worker_gives_the_stored_example(monkeypatch):
     asked, choices = first(), [Choice(name) for name in loss_lab.DEFAULT_METHODS]
     shares: list[float] = []
     status = loss_lab.start(asked, choices).wait(240, lambda share, _: shares.append(share))
-    assert status.state == "finished", status.sentence
+    assert status.state == "finished", status.message
     assert shares == sorted(shares)
     fresh, stored = loss_lab.ask(asked, choices, packaged=False), loss_lab.ask(asked, choices)
     assert fresh.scene.groups == stored.scene.groups

@@ -159,8 +159,8 @@ def started(at):
 
 
 def ended(job) -> None:
-    end = time.monotonic() + 30
-    while not job.status().ended and time.monotonic() < end:
+    end = time.monotonic() + 600
+    while not job.status().ended_already and time.monotonic() < end:
         time.sleep(0.05)
 
 

@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
+from ctkd_core import files
 from ctkd_core.figures.pair_domains import MEASURES
 from tests.pages.app import figures, opened, texts
 from tests.tiny import tiny_byte_level, tiny_metaspace
@@ -28,6 +29,23 @@ def _saved(factory, tokenizer, name: str, config: dict | None = None) -> str:
     if config is not None:
         (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return str(folder)
+
+
+@pytest.fixture
+def own_home(tmp_path, monkeypatch):
+    """A home without measurements of earlier runs; conversions are those of the shared test home."""
+    shared = files.cache_dir()
+    (tmp_path / "cache").mkdir()
+    for name in ("models", "tokenizers", "hashes", "checks", "maps"):
+        if (shared / name).is_dir():
+            (tmp_path / "cache" / name).symlink_to(shared / name, target_is_directory=True)
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+
+
+def measured(at):
+    """The page after its measurement has ended."""
+    assert at.session_state["corpus_job"][1].wait(600).ended_already
+    return at.run()
 
 
 def table(at, column: str):
@@ -150,9 +168,10 @@ def test_all_pairs_are_compared_and_a_row_sets_the_pair(monkeypatch):
     assert rows["canonical"].tolist() == pytest.approx([0.8717, 0.3321], abs=1e-3)
 
 
-def test_ones_own_file_becomes_a_domain(small):
+def test_ones_own_file_becomes_a_domain(small, own_home):
     at = opened("pair", student=small[0], teacher=small[1])
     at.file_uploader(key="corpus_file").set_value(("notes.txt", b"In 2024 we sold 201 units.", "text/plain")).run()
+    measured(at)
     assert not at.exception and not at.error
     assert at.selectbox(key="domain").value == "your file: notes.txt"
     (spec,) = [s for title, s in figures(at).items() if title.startswith("Tokens per word")]
@@ -170,15 +189,16 @@ def test_ones_own_file_becomes_a_domain(small):
         ("bad.jsonl", b'{"other": 1}\n', "no text to measure"),
     ],
 )
-def test_a_wrong_file_is_a_sentence(small, name, content, said):
+def test_a_wrong_file_is_a_sentence(small, own_home, name, content, said):
     at = opened("pair", student=small[0], teacher=small[1])
     at.file_uploader(key="corpus_file").set_value((name, content, "text/plain")).run()
+    measured(at)
     assert not at.exception
     assert said in at.error[0].value.replace("\\", "")
     assert any(title.startswith("Tokens per word") for title in figures(at)), "the rest of the page stays"
 
 
-def test_a_long_file_is_measured_in_the_background(small):
+def test_a_long_file_is_measured_in_the_background(small, own_home):
     at = opened("pair", student=small[0], teacher=small[1])
     line = "The year 2024 had 366 days, and 201 keepers crossed the tide.\n\n"
     data = (line * (400_000 // len(line))).encode()
@@ -186,27 +206,24 @@ def test_a_long_file_is_measured_in_the_background(small):
     assert not at.exception and not at.error
     assert at.button(key="corpus_cancel"), "the page is there at once, with progress"
     assert "your file: long.txt" not in table(at, "domain")["domain"].tolist()
-    job = at.session_state["corpus_job"][1]
-    assert job.wait(60)
-    at.run()
+    measured(at)
     rows = table(at, "domain").set_index("domain")
     assert rows.loc["your file: long.txt", "texts"] == len(data) // len(line)
 
 
-def test_measuring_can_be_cancelled_and_begun_again(small):
+def test_measuring_can_be_cancelled_and_begun_again(small, own_home):
     at = opened("pair", student=small[0], teacher=small[1])
     data = ("The year 2024 had 366 days.\n\n" * 60_000).encode()
     at.file_uploader(key="corpus_file").set_value(("long.txt", data, "text/plain")).run()
     at.button(key="corpus_cancel").click().run()
     job = at.session_state["corpus_job"][1]
-    assert job.wait(30) and job.state == "cancelled"
+    assert job.wait(600).state == "cancelled"
     at.run()
     assert "was cancelled" in texts(at) and not at.exception
     at.button(key="corpus_again").click().run()
     again = at.session_state["corpus_job"][1]
-    assert again is not job and again.state == "running"
-    again.cancel()
-    assert again.wait(30)
+    assert again is not job and not again.status().ended_already
+    again.job.cancel(wait=True)
 
 
 def test_the_page_imports_neither_torch_nor_transformers():

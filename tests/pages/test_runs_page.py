@@ -68,6 +68,37 @@ def test_list_shows_status_pair_and_bits_per_byte():
     assert len(table["loss"][0]) == 10
 
 
+def test_a_damaged_run_is_a_row_that_says_so_and_hides_no_other():
+    good, bad, odd = made(name="good"), made(name="bad"), made(name="odd")
+    (bad.dir / "status.json").write_text('{"state": ["finished"]}')
+    (odd.dir / "config.json").unlink()
+    (odd.dir / "config.json").mkdir()
+    at = opened("runs")
+    assert not at.exception
+    table = at.dataframe[0].value
+    assert table["status"].tolist() == ["! damaged", "! damaged", "✓ finished"]
+    assert table["run"].tolist() == [odd.id, "bad", "good"]
+    said = texts(at)
+    assert "status.json" in said.replace("\\", "") and "config.json" in said.replace("\\", "")
+    for run in (bad, odd):
+        detail = opened("runs", run=run.id)
+        assert not detail.exception
+        assert "damaged" in texts(detail) or "config.json can't be read" in detail.error[0].value.replace("\\", "")
+    assert good.id in {run.id for run in RunStore().list()}
+    assert not opened("start").exception
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl", "log.txt"])
+def test_a_folder_in_a_files_place_leaves_the_rest_of_the_page(name):
+    run = made(name="mine")
+    (run.dir / name).unlink()
+    (run.dir / name).mkdir()
+    at = opened("runs", run=run.id)
+    assert not at.exception
+    said = texts(at) + " ".join(e.value for e in at.error) + " ".join(c.value for c in at.code)
+    assert name in said.replace("\\", "")
+
+
 def test_each_run_shows_its_own_metrics():
     long, short = made(steps=10), made(steps=4)
     with (short.dir / "metrics.jsonl").open("a") as file:
