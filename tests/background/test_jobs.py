@@ -9,6 +9,7 @@ import pytest
 from ctkd_core.background import jobs
 from ctkd_core.background.processes import process_alive
 from ctkd_core.errors import CtkdError
+from tests.patience import PATIENCE
 
 WORKER = "tests.background.job_worker"
 
@@ -33,7 +34,7 @@ def test_a_job_ends_with_its_sentence(job):
     assert not job.exists
     job.start(WORKER, {"what": "finish"})
     told: list[float] = []
-    now = job.wait(30, lambda share, _: told.append(share))
+    now = job.wait(PATIENCE, lambda share, _: told.append(share))
     assert (now.state, now.share, now.sentence) == ("finished", 1.0, "It is done.")
     assert (job.folder / "done").read_text() == "finish"
     assert told == sorted(told)
@@ -45,18 +46,18 @@ def test_a_job_ends_with_its_sentence(job):
 )
 def test_a_fault_is_told(job, what, sentence):
     job.start(WORKER, {"what": what})
-    now = job.wait(30)
+    now = job.wait(PATIENCE)
     assert (now.state, now.sentence) == ("failed", sentence)
     assert "Traceback" in job.log_tail()
 
 
 def test_a_process_that_dies_is_lost_and_can_start_again(job):
     job.start(WORKER, {"what": "die"})
-    now = job.wait(30)
+    now = job.wait(PATIENCE)
     assert now.state == "lost"
     assert "without a word" in now.sentence
     job.start(WORKER, {"what": "finish"})
-    assert job.wait(30).state == "finished"
+    assert job.wait(PATIENCE).state == "finished"
 
 
 @pytest.mark.parametrize("what", ["wait", "deaf"])

@@ -7,13 +7,14 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE, is_healthy, wait_for
+
+PATIENCE_MS = 1000 * PATIENCE
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -52,23 +53,17 @@ def server(tmp_path_factory) -> Iterator[str]:
             env=os.environ | {"CTKD_HOME": str(home)},
         )
         try:
-            _wait(f"http://127.0.0.1:{port}/_stcore/health", process, log)
-            yield f"http://127.0.0.1:{port}"
+            address = f"http://127.0.0.1:{port}"
+
+            def answers() -> bool:
+                assert process.poll() is None, f"the server ended: {log.read_text()[-2000:]}"
+                return is_healthy(address)
+
+            wait_for(answers, what="an answer of the server")
+            yield address
         finally:
             process.terminate()
-            process.wait(timeout=20)
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        assert process.poll() is None, f"the server ended: {log.read_text()[-2000:]}"
-        try:
-            with urllib.request.urlopen(url, timeout=1) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"no answer from the server: {log.read_text()[-2000:]}")
+            process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +83,7 @@ def page(browser):
     """A fresh context whose page errors fail the test."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE_MS)
     faults: list[str] = []
     page.on("pageerror", lambda fault: faults.append(str(fault)))
     yield page

@@ -13,7 +13,7 @@ import pytest
 from ctkd_core.background.processes import process_alive
 from ctkd_core.distill.records import read_records
 from ctkd_core.distill.status import read_launch
-from tests.distill.kit import wait_for
+from tests.patience import wait_for
 
 ENDED = {"finished", "failed", "cancelled", "lost"}
 

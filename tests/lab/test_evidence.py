@@ -14,6 +14,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab import evidence
 from ctkd_core.tokenizers import catalog
 from ctkd_core.tokenizers.load import load_tokenizer
+from tests.patience import LONG
 from tests.tiny import tiny_byte_level
 
 TINY = tiny_byte_level()
@@ -98,7 +99,6 @@ def test_what_was_asked_before_is_not_asked_again(bundled, own_cache):
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_bundled_model_is_asked(own_cache):
     from ctkd_core.distill.models import teachers
 
@@ -145,6 +145,6 @@ def _same_as_plain_torch(found: evidence.Evidence, ids: np.ndarray, folder: Path
         "p = z.softmax(-1); print(*(-(p * p.log()).sum(-1)).tolist())"
     )
     words = [sys.executable, "-c", code, " ".join(map(str, ids))]
-    answer = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=LONG, check=True)
     plain = np.array(answer.stdout.split()[-len(ids) :], dtype=float)
     np.testing.assert_allclose(found.teacher_entropy, plain, atol=2e-3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 
 import pytest
 
@@ -16,6 +15,7 @@ from ctkd_core.lab.question import Choice, Question
 from ctkd_core.tokenizers import catalog
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.pages.app import figures, opened, texts
+from tests.patience import PATIENCE, wait_for
 
 LIMIT = 2 * 2**20
 real = pytest.mark.real
@@ -159,9 +159,7 @@ def started(at):
 
 
 def ended(job) -> None:
-    end = time.monotonic() + 30
-    while not job.status().ended and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for(lambda: job.status().ended, what="the end of the job")
 
 
 def test_a_running_job_shows_progress_and_can_be_cancelled(home):
@@ -243,5 +241,5 @@ def test_the_page_loads_no_torch(home):
         "import sys; from tests.pages.app import opened; at = opened('losses'); assert not at.exception; "
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr[-2000:]

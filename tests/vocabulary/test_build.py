@@ -17,6 +17,7 @@ from ctkd_core.errors import ProjectionError, TokenizerError
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.vocabulary import build as builds
 from ctkd_core.vocabulary import build_worker, project, store
+from tests.patience import PATIENCE
 from tests.tiny import tiny_byte_level, tiny_metaspace
 
 SECONDS = 60
@@ -202,7 +203,11 @@ def test_the_worker_loads_no_torch(pair):
         "print(code, sorted({'torch', 'transformers', 'streamlit', 'plotly'} & set(sys.modules)))"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code, str(build.job.folder)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, str(build.job.folder)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert answer.stdout.strip() == "0 []", answer.stderr
 
@@ -232,6 +237,6 @@ def test_only_the_process_that_was_meant_is_stopped():
         assert stop_process(child.pid, created - 100, grace=0.1), "an earlier process of that id is gone"
         assert child.poll() is None
         assert stop_process(child.pid, created, grace=0.1)
-        assert child.wait(timeout=5) == -signal.SIGTERM
+        assert child.wait(timeout=PATIENCE) == -signal.SIGTERM
     finally:
         child.kill()
