@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.homes import own_home
 from tests.patience import PATIENCE, is_healthy, wait_for
 
 PATIENCE_MS = 1000 * PATIENCE
+VIEWPORT = {"width": 1440, "height": 1000}
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -31,13 +34,7 @@ FLAGS = [
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[str]:
     """The app on a free port, with the test folder's conversions and runs of its own."""
-    home = tmp_path_factory.mktemp("home")
-    cache = Path(os.environ["CTKD_HOME"]) / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    (home / "cache").mkdir()
-    for part in cache.iterdir():
-        if part.name != "evidence":  # what models said is asked anew
-            (home / "cache" / part.name).symlink_to(part, target_is_directory=True)
+    home = own_home(tmp_path_factory.mktemp("home"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -79,13 +76,32 @@ def browser():
 
 
 @pytest.fixture
-def page(browser):
-    """A fresh context whose page errors fail the test."""
-    context = browser.new_context(viewport={"width": 1440, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
+def new_context(browser):
+    """Makes contexts that wait patiently and draw no animations: placeholders that pulse cost more than the pages."""
+    made = []
+
+    def make(**settings: Any):
+        context = browser.new_context(**{"viewport": VIEWPORT, "reduced_motion": "reduce"} | settings)
+        context.set_default_timeout(PATIENCE_MS)
+        made.append(context)
+        return context
+
+    yield make
+    for context in made:
+        context.close()
+
+
+@pytest.fixture
+def page(new_context):
+    """A page of a fresh context; its errors fail the test."""
+    page = new_context().new_page()
     faults: list[str] = []
     page.on("pageerror", lambda fault: faults.append(str(fault)))
     yield page
-    context.close()
+    page.close()
     assert faults == []
+
+
+def settled(page) -> None:
+    """Wait until no script of the page runs: a click while the page is being drawn anew may be lost."""
+    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
