@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctkd_core import files
 from ctkd_core.alignment import align
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import evidence
 from ctkd_core.tokenizers import catalog
 from ctkd_core.tokenizers.load import load_tokenizer
+from tests.homes import own_home
 from tests.patience import LONG
 from tests.tiny import tiny_byte_level
 
@@ -38,12 +38,7 @@ def bundled() -> object:
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """A cache of this test; conversions are those of the shared test home."""
-    shared = files.cache_dir()
-    (tmp_path / "cache").mkdir()
-    for name in ("models", "tokenizers", "hashes", "checks"):
-        if (shared / name).is_dir():
-            (tmp_path / "cache" / name).symlink_to(shared / name, target_is_directory=True)
-    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+    own_home(tmp_path, monkeypatch)
 
 
 def test_what_is_written_is_read(tmp_path):

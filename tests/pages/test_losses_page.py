@@ -8,12 +8,12 @@ import signal
 
 import pytest
 
-from ctkd_core import files
 from ctkd_core.background.processes import process_alive
 from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Choice, Question
 from ctkd_core.tokenizers import catalog
 from ctkd_core.tokenizers.load import load_tokenizer
+from tests.homes import own_home
 from tests.pages.app import figures, opened, texts
 from tests.patience import PATIENCE, wait_for
 
@@ -25,13 +25,7 @@ pytestmark = real
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A home of the test's own; conversions are those of the shared one. Jobs end with the test."""
-    shared = files.cache_dir()
-    (tmp_path / "cache").mkdir()
-    for name in ("models", "tokenizers", "hashes", "checks", "maps"):
-        if (shared / name).is_dir():
-            (tmp_path / "cache" / name).symlink_to(shared / name, target_is_directory=True)
-    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
-    yield tmp_path
+    yield own_home(tmp_path, monkeypatch)
     for launch in tmp_path.glob("cache/losses/*/*/launch.json"):
         said = json.loads(launch.read_text())
         if process_alive(said["pid"], said["created"]):
