@@ -245,7 +245,7 @@ def test_the_teacher_is_the_reviewed_file_with_its_chat_template() -> None:
 @pytest.mark.slow
 @installed("mistral-v1")
 def test_two_processes_convert_once(tmp_path: Path) -> None:
-    code = "from ctkd_core.tokenizers.encoding import load_tokenizer; print(load_tokenizer('mistral-v1').fingerprint)"
+    code = "from ctkd_core.tokenizers.load import load_tokenizer; print(load_tokenizer('mistral-v1').fingerprint)"
     root = str(Path(__file__).resolve().parents[2])
     environment = os.environ | {"CTKD_HOME": str(tmp_path), "PYTHONPATH": root}
     children = [
