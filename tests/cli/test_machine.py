@@ -7,8 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.files import plain, to_json
 from ctkd_core.tokenizers import catalog
 from tests.cli.test_main import Ctkd
+from tests.patience import PATIENCE, is_healthy, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -182,17 +181,10 @@ def test_app_answers_and_ends_with_its_process() -> None:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
         assert url.startswith("http://127.0.0.1:")
-        deadline = time.monotonic() + 60
-        answer = b""
-        while answer != b"ok" and time.monotonic() < deadline:
-            try:
-                answer = urllib.request.urlopen(url + "/_stcore/health", timeout=5).read()
-            except OSError:
-                time.sleep(0.1)
-        assert answer == b"ok"
+        wait_for(lambda: is_healthy(url), what="an answer of the app")
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0, "nothing is left behind"
 

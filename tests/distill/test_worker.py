@@ -13,7 +13,7 @@ import pytest
 from ctkd_core.background.processes import process_alive
 from ctkd_core.background.status import read_launch
 from ctkd_core.distill.records import read_records
-from tests.distill.kit import wait_for
+from tests.patience import wait_for
 
 pytestmark = pytest.mark.timeout(3000)
 ENDED = {"finished", "failed", "cancelled", "lost"}

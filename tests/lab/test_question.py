@@ -19,6 +19,7 @@ from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Choice, Question
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene, Target
 from ctkd_core.tokenizers import catalog
+from tests.patience import LONG, PATIENCE
 from tests.tiny import tiny_byte_level
 
 torch = pytest.importorskip("torch")
@@ -331,7 +332,6 @@ def test_the_stored_example_answers_the_first_question_and_shows_the_failure():
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_worker_gives_the_stored_example(monkeypatch):
     from ctkd_core.distill.models import teachers
     from ctkd_core.lab.example import question as first
@@ -340,7 +340,7 @@ def test_the_worker_gives_the_stored_example(monkeypatch):
         pytest.skip("the bundled teacher isn't converted (`ctkd prepare`)")
     asked, choices = first(), [Choice(name) for name in loss_lab.DEFAULT_METHODS]
     shares: list[float] = []
-    status = loss_lab.start(asked, choices).wait(240, lambda share, _: shares.append(share))
+    status = loss_lab.start(asked, choices).wait(LONG, lambda share, _: shares.append(share))
     assert status.state == "finished", status.message
     assert shares == sorted(shares)
     fresh, stored = loss_lab.ask(asked, choices, packaged=False), loss_lab.ask(asked, choices)
@@ -355,7 +355,7 @@ def test_a_job_can_be_cancelled():
     asked = Question(*map(_loaded, catalog.DEFAULT_PAIR), context="", text=" Nobody asked this.")
     job = loss_lab.start(asked, [Choice("gold")])
     job.cancel(wait=True)
-    status = job.wait(30)
+    status = job.wait(PATIENCE)
     assert status.state == "cancelled"
     assert loss_lab.ask(asked, [Choice("gold")]).missing == (Choice("gold"),)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ctkd_core.markup.visible import counted, one_line, visible_bytes
+from ctkd_core.markup.visible import counted, one_line, visible, visible_bytes
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,8 @@ def test_names_keep_their_blanks_and_lose_what_can_not_be_seen():
 
 def test_counts_read_as_words():
     assert (counted(1, "token"), counted(1204, "token")) == ("1 token", "1,204 tokens")
+
+
+def test_a_lone_accent_can_be_seen():
+    assert visible("\u0301") == "◌\u0301"
+    assert visible_bytes("e\u0301".encode()) == "e\u0301"

@@ -15,9 +15,9 @@ from ctkd_core.pair.corpus import measure
 from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement, start
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.tokenizer import Tokenizer
+from tests.patience import PATIENCE
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
 
-SECONDS = 600
 pytestmark = pytest.mark.timeout(3000)
 Pair = tuple[Tokenizer, Tokenizer]
 
@@ -41,7 +41,7 @@ def long_text() -> bytes:
 def test_the_result_is_that_of_measure_and_is_kept(pair: Pair) -> None:
     content = "\n\n".join(CORPUS[:3]).encode()
     found = start(*pair, content, "mine.txt")
-    assert found.wait(SECONDS).state == "finished", found.job.log_tail()
+    assert found.wait(PATIENCE).state == "finished", found.job.log_tail()
     assert found.result() == measure(*pair, CORPUS[:3])
     assert not list(found.job.folder.glob("corpus*")), "the file's content is gone"
     again = start(*pair, content, "other name.txt")
@@ -53,7 +53,7 @@ def test_the_result_is_that_of_measure_and_is_kept(pair: Pair) -> None:
 def test_it_can_be_cancelled_and_begun_again(pair: Pair) -> None:
     found = start(*pair, long_text(), "long.txt")
     found.cancel()
-    status = found.wait(SECONDS)
+    status = found.wait(PATIENCE)
     assert status.state == "cancelled" and found.result() is None
     assert 0 <= status.share < 1
     again = start(*pair, long_text(), "long.txt")
@@ -72,7 +72,7 @@ def test_it_can_be_cancelled_and_begun_again(pair: Pair) -> None:
 )
 def test_a_wrong_file_is_a_sentence(pair: Pair, content: bytes, name: str, said: str) -> None:
     found = start(*pair, content, name)
-    status = found.wait(SECONDS)
+    status = found.wait(PATIENCE)
     assert status.state == "failed" and said in status.message and found.result() is None
 
 

@@ -19,6 +19,7 @@ from ctkd_core.files import documents
 from ctkd_core.tokenizers import assets, catalog, conversion, sample_texts
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.token_bytes import KINDS
+from tests.patience import PATIENCE
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "tokenizers"
 SAMPLES = [text.text for text in sample_texts.TEXTS.values()] + [
@@ -116,7 +117,7 @@ def test_two_askers_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
     def slow(arguments: list[str], *_: object) -> str:
         started.append(arguments[0])
-        both_asked.wait(10)
+        both_asked.wait(PATIENCE)
         out = Path(arguments[2])
         out.mkdir()
         (out / "tokenizer.json").write_text("{}")
@@ -245,14 +246,14 @@ def test_the_teacher_is_the_reviewed_file_with_its_chat_template() -> None:
 @pytest.mark.slow
 @installed("mistral-v1")
 def test_two_processes_convert_once(tmp_path: Path) -> None:
-    code = "from ctkd_core.tokenizers.encoding import load_tokenizer; print(load_tokenizer('mistral-v1').fingerprint)"
+    code = "from ctkd_core.tokenizers.load import load_tokenizer; print(load_tokenizer('mistral-v1').fingerprint)"
     root = str(Path(__file__).resolve().parents[2])
     environment = os.environ | {"CTKD_HOME": str(tmp_path), "PYTHONPATH": root}
     children = [
         subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    printed = [child.communicate(timeout=120)[0].strip() for child in children]
+    printed = [child.communicate(timeout=PATIENCE)[0].strip() for child in children]
     assert len(printed[0]) == 64
     assert printed[0] == printed[1]
     folders = [p for p in (tmp_path / "cache" / "tokenizers").iterdir() if p.is_dir()]

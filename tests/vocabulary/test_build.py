@@ -19,19 +19,18 @@ from ctkd_core.errors import ProjectionError, TokenizerError
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.vocabulary import build as builds
 from ctkd_core.vocabulary import build_worker, project, store
+from tests.patience import PATIENCE
 from tests.tiny import tiny_byte_level, tiny_metaspace
-
-SECONDS = 600
 
 
 def wait_for(look, what: str):
-    """What `look` gives once it's true; fails with `what` after SECONDS."""
-    end = time.monotonic() + SECONDS
+    """What `look` gives once it's true; fails with `what` after PATIENCE."""
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if found := look():
             return found
         time.sleep(0.05)
-    raise AssertionError(f"waited {SECONDS} s for {what}")
+    raise AssertionError(f"waited {PATIENCE} s for {what}")
 
 
 @pytest.fixture
@@ -216,7 +215,11 @@ def test_the_worker_loads_no_torch(pair):
         "print(code, sorted({'torch', 'transformers', 'streamlit', 'plotly'} & set(sys.modules)))"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code, str(build.job.folder)], capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, "-c", code, str(build.job.folder)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert answer.stdout.strip() == "0 []", answer.stderr
 
@@ -246,6 +249,6 @@ def test_only_the_process_that_was_meant_is_stopped():
         assert stop_process(child.pid, start + "0", grace=0.1), "an earlier process of that id is gone"
         assert child.poll() is None
         assert stop_process(child.pid, start, grace=30)
-        assert child.wait(timeout=60) == -signal.SIGTERM
+        assert child.wait(timeout=PATIENCE) == -signal.SIGTERM
     finally:
         child.kill()

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.pages.app import chips, figures, opened, texts
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.real
 
@@ -195,7 +196,7 @@ def test_a_super_group_raises_the_red_banner(monkeypatch):
 
 
 def test_a_megabyte_is_analysed_whole_and_drawn_in_part():
-    at = opened("align", timeout=120)
+    at = opened("align")
     text = ("The year 2024 had 366 days, and 201 keepers crossed the naïve tide. " * 16_000)[:980_000]
     at.file_uploader(key="text_file").set_value(("long.txt", text.encode(), "text/plain")).run()
     assert not at.exception
@@ -223,7 +224,7 @@ def test_page_imports_neither_torch_nor_transformers():
         "opened('runs'); opened('start'); "
         "print(sorted({'torch', 'transformers', 'ray'} & set(sys.modules)))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr[-2000:]
 
 

@@ -11,6 +11,7 @@ from tokenizers import models, pre_tokenizers
 from ctkd_core import files
 from ctkd_core.figures.pair_domains import MEASURES
 from tests.pages.app import figures, opened, texts
+from tests.patience import PATIENCE
 from tests.tiny import tiny_byte_level, tiny_metaspace
 
 pytestmark = pytest.mark.real
@@ -234,5 +235,5 @@ def test_the_page_imports_neither_torch_nor_transformers():
         "import sys; from tests.pages.app import opened; at = opened('pair', look='Chat templates', student='qwen'); "
         "assert not at.exception; opened('pair'); print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr[-2000:]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 
 import pytest
 
-from ctkd_core import files
 from ctkd_core.background.processes import process_alive
 from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Choice, Question
 from ctkd_core.tokenizers import catalog
 from ctkd_core.tokenizers.load import load_tokenizer
+from tests.homes import own_home
 from tests.pages.app import figures, opened, texts
+from tests.patience import PATIENCE, wait_for
 
 LIMIT = 2 * 2**20
 real = pytest.mark.real
@@ -25,13 +25,7 @@ pytestmark = real
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A home of the test's own; conversions are those of the shared one. Jobs end with the test."""
-    shared = files.cache_dir()
-    (tmp_path / "cache").mkdir()
-    for name in ("models", "tokenizers", "hashes", "checks", "maps"):
-        if (shared / name).is_dir():
-            (tmp_path / "cache" / name).symlink_to(shared / name, target_is_directory=True)
-    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
-    yield tmp_path
+    yield own_home(tmp_path, monkeypatch)
     for launch in tmp_path.glob("cache/losses/*/*/control/launch.json"):
         said = json.loads(launch.read_text())
         if process_alive(said["pid"], said["pid_start"]):
@@ -159,9 +153,7 @@ def started(at):
 
 
 def ended(job) -> None:
-    end = time.monotonic() + 600
-    while not job.status().ended_already and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for(lambda: job.status().ended_already, what="the end of the job")
 
 
 def test_a_running_job_shows_progress_and_can_be_cancelled(home):
@@ -243,5 +235,5 @@ def test_the_page_loads_no_torch(home):
         "import sys; from tests.pages.app import opened; at = opened('losses'); assert not at.exception; "
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr[-2000:]

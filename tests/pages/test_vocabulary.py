@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from ctkd_core.background.processes import process_alive
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.vocabulary import build as builds
 from tests.pages.app import figures, opened, texts
+from tests.patience import PATIENCE, wait_for
 from tests.tiny import tiny_byte_level, tiny_metaspace
 
 LIMIT = 2 * 2**20
@@ -162,11 +162,12 @@ def test_a_map_is_built_watched_and_shown(pair):
     assert not figures(at)
     at.button(key="build_map").click().run()
     shown(at)
-    end = time.monotonic() + 60
-    while not figures(at) and time.monotonic() < end:
+
+    def drawn():
         assert not at.error, texts(at)
-        time.sleep(0.2)
-        at.run()
+        return figures(at) or (at.run() and None)
+
+    wait_for(drawn, what="the map")
     assert "Student tokens that one teacher token says alone" in figures(at)
     assert not {"build_map", "cancel_build"} & buttons(at)
 
@@ -181,9 +182,7 @@ def test_a_running_build_shows_progress_in_every_tab_and_can_be_cancelled(pair):
     shown(other)
     assert "cancel_build" in buttons(other)
     other.button(key="cancel_build").click().run()
-    end = time.monotonic() + 600
-    while not build.status().ended_already and time.monotonic() < end:
-        time.sleep(0.1)
+    wait_for(lambda: build.status().ended_already, what="the end of the build")
     at.run()
     assert "The build was cancelled; nothing was kept." in shown(at)
     assert at.button(key="build_map").label == "Build it again"
@@ -194,9 +193,7 @@ def test_a_killed_build_says_so_and_can_be_started_again(pair):
     at.button(key="build_map").click().run()
     build = the_build(pair)
     os.kill(json.loads((build.job.folder / "control" / "launch.json").read_text())["pid"], signal.SIGKILL)
-    end = time.monotonic() + 600
-    while not build.status().ended_already and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for(lambda: build.status().ended_already, what="the end of the build")
     at.run()
     assert "ended without a word" in at.error[0].value
     assert at.button(key="build_map").label == "Build it again"
@@ -259,5 +256,5 @@ def test_the_page_loads_no_torch(pair):
         f"at = opened('vocabulary', student={pair['student']!r}, teacher={pair['teacher']!r}, map='exact'); "
         "assert not at.exception; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr[-2000:]
