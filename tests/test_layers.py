@@ -141,8 +141,11 @@ TESTS = sorted(p.relative_to(ROOT / "tests") for p in (ROOT / "tests").rglob("te
 OF_MANY = {
     "alignment/test_align.py": "what every aligner owes to `align`, which is the package's own",
     "cli/test_machine.py": "doctor, prepare and app: what they find on this machine",
+    "cli/test_terminal.py": "what a person sees: escapes, widths, completion, progress, in every command",
     "cli/test_process.py": "the program through the operating system",
     "distill/test_archive.py": "archived runs, from the list to the folder",
+    "distill/test_attempts.py": "attempts of one run: launched twice, resumed, damaged checkpoints",
+    "distill/test_damage.py": "damaged run folders, in list, pages and command line",
     "distill/test_bundled.py": "the bundled teacher, for real",
     "losses/test_common.py": "what every loss must do",
     "losses/test_devices.py": "every loss on a pretended device",

@@ -44,7 +44,7 @@ def row_sentence(projection: Projection, student_id: int) -> str:
     """What the map does to one student token, in one sentence."""
     frame = projection.explain(student_id)
     if not len(frame):
-        return "maps to nothing: its probability can't be heard by the teacher's vocabulary."
+        return "maps to nothing: its probability has no place in the teacher's vocabulary."
     reason, weight = str(frame["reason"][0]), float(frame["weight"][0])
     best = token_text(projection.teacher, int(frame["teacher_id"][0]))
     if len(frame) == 1:
