@@ -77,7 +77,7 @@ def target(method: str) -> Any:
         raise SystemExit(status.sentence)
     answer = loss_lab.ask(asked, [choice], packaged=False)
     lab = Lab(answer.scene, tuple(answer.views.values()), asked.student, asked.teacher)
-    groups = [h.group for h in lab.views[0].target]
+    groups = [one.group for one in lab.views[0].targets]
     sizes = {g: sum(b - a for a, b in (answer.scene.groups[g][:2], answer.scene.groups[g][2:])) for g in groups}
     return target_figure(lab, max(groups, key=lambda g: (sizes[g], -g)))
 
