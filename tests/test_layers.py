@@ -16,7 +16,7 @@ CORE = ROOT / "ctkd_core"
 
 # Low to high. A module imports from its own line or a lower one, never from a higher one.
 ORDER = (
-    ("errors", "files", "documents", "markup"),
+    ("errors", "files", "markup"),
     ("background", "tokenizers", "methods"),
     ("alignment",),
     ("vocabulary",),

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
-from ctkd_core import documents
+from ctkd_core.files import documents
 
 if TYPE_CHECKING:
     import pandas as pd

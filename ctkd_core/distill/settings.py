@@ -13,8 +13,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
-from ctkd_core import documents
 from ctkd_core.errors import RunError
+from ctkd_core.files import documents
 from ctkd_core.methods.options import Option
 
 C = TypeVar("C")

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core import documents, files
+from ctkd_core import files
 from ctkd_core.background.jobs import Job
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import documents
 from ctkd_core.tokenizers import assets, catalog
 
 if TYPE_CHECKING:

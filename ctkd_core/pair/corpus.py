@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import NonNegativeInt
 from typing_extensions import TypedDict
 
-from ctkd_core import documents, methods
+from ctkd_core import methods
 from ctkd_core.errors import AlignmentError, CtkdError, TokenizerError
+from ctkd_core.files import documents
 from ctkd_core.pair.corpus_files import Skipped, read_texts
 from ctkd_core.tokenizers.domain_texts import DOMAINS
 from ctkd_core.tokenizers.load import as_pair

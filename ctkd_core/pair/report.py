@@ -10,7 +10,7 @@ from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
-from ctkd_core import documents
+from ctkd_core.files import documents
 from ctkd_core.pair.advice import Advice, advise
 from ctkd_core.pair.corpus import CorpusMetrics, Progress, Text, measure_domains
 from ctkd_core.tokenizers.load import as_pair

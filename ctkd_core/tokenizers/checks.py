@@ -125,7 +125,7 @@ def check_content(data: bytes, what: str) -> None:
 
 def auto_tokenizer_warnings(folder: Path) -> list[str]:
     """What AutoTokenizer would change about the folder's tokenizer.json, as sentences; kept on disk by content."""
-    from ctkd_core import documents
+    from ctkd_core.files import documents
     from ctkd_core.tokenizers.child import run_child
 
     if not (folder / "tokenizer_config.json").is_file() or not _transformers_version():

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from ctkd_core import documents, files
+from ctkd_core import files
 from ctkd_core.errors import ProjectionError
+from ctkd_core.files import documents
 from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary import map_options, project
 from ctkd_core.vocabulary.projection import MOST_IDS, REASONS, Progress, Projection

@@ -7,9 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from ctkd_core import documents
 from ctkd_core.distill.checkup import Checkup, examine
-from ctkd_core.files import to_json
+from ctkd_core.files import documents, to_json
 
 
 def test_what_is_printed_has_its_shape():

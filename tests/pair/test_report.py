@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ctkd_core import documents, methods
+from ctkd_core import methods
 from ctkd_core.errors import CtkdError
-from ctkd_core.files import plain, to_json
+from ctkd_core.files import documents, plain, to_json
 from ctkd_core.pair.corpus import CorpusMetrics, measure
 from ctkd_core.pair.report import (
     PairReport,

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ctkd_core import documents, files
+from ctkd_core import files
 from ctkd_core.errors import CtkdError, TokenizerError
+from ctkd_core.files import documents
 from ctkd_core.tokenizers import assets, catalog, conversion, sample_texts
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.token_bytes import KINDS

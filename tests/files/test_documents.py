@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter
 
-from ctkd_core import documents
 from ctkd_core.errors import CtkdError, RunError
+from ctkd_core.files import documents
 
 
 class Inner(documents.Document):
