@@ -25,6 +25,7 @@ from typing import Any, Generic
 from ctkd_core import files
 from ctkd_core.background.processes import (
     GRACE_SECONDS,
+    child_environment,
     process_start,
     start_detached,
     stop_process,
@@ -110,7 +111,7 @@ class Work(Generic[S]):
             (self.folder / CANCEL).unlink(missing_ok=True)
             (self.folder / LAUNCH).unlink(missing_ok=True)
             words = ["-m", module, str(self.folder), str(first.attempt)]
-            pid = start_detached(words, self.folder / LOG, environment or {})
+            pid = start_detached(words, self.folder / LOG, child_environment() | dict(environment or {}))
             launch = Launch(pid=pid, pid_start=process_start(pid), attempt=first.attempt, time=time.time())
             write_record(self.folder / LAUNCH, launch)
         except OSError:

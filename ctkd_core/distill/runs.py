@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
 from ctkd_core.background.lifecycle import Work, log_tail, next_attempt
-from ctkd_core.background.processes import GRACE_SECONDS, child_environment, process_alive
+from ctkd_core.background.processes import GRACE_SECONDS, process_alive
 from ctkd_core.background.status import damaged, elsewhere, process_of, read_status, reason, write_status
 from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
@@ -311,7 +311,7 @@ def _as_damage(text: str) -> str:
 def _worker_environment(given: Mapping[str, str] | None) -> dict[str, str]:
     """What the worker's libraries read from the environment; `given` is laid over it."""
     quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
-    return child_environment() | quiet | dict(given or {})
+    return quiet | dict(given or {})
 
 
 class RunStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -112,11 +113,15 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
+    folder = path.is_dir()
+    if os.name == "nt" and folder:
         return  # folders can't be opened there
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as fault:
+        if not folder or fault.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks can't for folders
+            raise
     finally:
         os.close(handle)
 

@@ -20,7 +20,7 @@ class Order:
 
 
 def do(order: Order, folder: Path, report: Progress) -> str:
-    """finish, fail, crash, die, go on until somebody cancels, or hear nothing."""
+    """finish, fail, crash, die, go on until somebody cancels, or look at nothing."""
     with (folder / "began").open("a") as file:
         file.write(f"{os.getpid()}\n")
     report(0.5, "half way")

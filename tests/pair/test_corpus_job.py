@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_what_cannot_be_measured_is_refused_at_once(pair: Pair, monkeypatch: pyt
     with pytest.raises(CtkdError, match="files up to 20 MB"):
         start(*pair, b"x" * (MAX_BYTES + 1), "a.txt")
     with pytest.raises(CtkdError, match="has no file that another process could load"):
-        start(tiny_byte_level(), pair[1], b"text", "a.txt")
+        start(replace(pair[0], source=""), pair[1], b"text", "a.txt")
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ctkd_core import files
 from ctkd_core.errors import ProjectionError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import project, store
@@ -162,7 +163,7 @@ def test_numbers_that_make_no_map_are_refused(
         store.load(saved, *pair)
 
 
-@pytest.mark.parametrize("writes", [0, 1])
+@pytest.mark.parametrize("writes", [0, 1, 2])  # the numbers, their folder, the manifest
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_full_disk_leaves_nothing_half(
     pair: tuple[Tokenizer, Tokenizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int, fresh: bool
@@ -172,7 +173,7 @@ def test_a_full_disk_leaves_nothing_half(
     if not fresh:
         store.save(first, folder)
     before = sorted(p.name for p in folder.iterdir()) if folder.exists() else None
-    real, count = store.os.fsync, [0]
+    real, count = files.os.fsync, [0]
 
     def full(descriptor: int) -> None:
         count[0] += 1
@@ -180,10 +181,10 @@ def test_a_full_disk_leaves_nothing_half(
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(ProjectionError, match=r"can't save the map in .*: No space left on device"):
         store.save(second, folder)
-    monkeypatch.setattr(store.os, "fsync", real)
+    monkeypatch.setattr(files.os, "fsync", real)
     if fresh:
         assert not folder.exists()
     else:
