@@ -71,7 +71,13 @@ class RunConfig:
     sample_prompts: int = setting(4, "Held-out prompts that both models complete.", low=0, high=64)
     sample_tokens: int = setting(16, "Longest completion.", low=1, high=512, unit="tokens", advanced=True)
     save_every: int = setting(0, "Checkpoint every so many steps; 0: at the end only.", low=0, high=1_000_000)
-    keep_checkpoints: int = setting(1, "Older checkpoints are removed.", low=1, high=100, advanced=True)
+    keep_checkpoints: int = setting(
+        2,
+        "Older checkpoints are removed; two stay in any case, so that a damaged one has one before it.",
+        low=1,
+        high=100,
+        advanced=True,
+    )
     save_student: bool = setting(True, "Keep the trained student as a folder of its own.", advanced=True)
     on_policy_share: float = setting(
         0.0,
