@@ -4,6 +4,9 @@ PORT ?= 8501
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
+# Tests share nothing but conversions, so they run side by side: a process a core, at most 8 (each may load a model).
+WORKERS ?= logical
+PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal --durations 15
 
 .PHONY: help run setup setup-dev test test-fast check format bench clean
 
@@ -20,10 +23,10 @@ setup-dev: .venv/.installed-dev  ## the same plus development tools and a browse
 
 test: setup-dev  ## every test, the browser ones included
 	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: setup-dev  ## without the slow and the browser tests
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not browser" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not browser" $(PYTEST_ARGS)
 
 check: setup-dev  ## lint, format, types
 	$(BIN)/ruff check .

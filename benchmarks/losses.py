@@ -1,6 +1,10 @@
 """Time and memory of one loss step, forward and backward to the logits, against plain torch in the same run.
 
-    python benchmarks/losses.py [--size large|cpu-run] [--name CASE]
+    python benchmarks/losses.py [--size large|cpu-run] [--name CASE] [--costs]
+
+Every method that trains is a case; a chosen size or case replaces its rows in the results and leaves the others. The
+figures of the size "large" come with the package as `ctkd_core/lab/costs.json`, which page Losses scales to others;
+`--costs` writes that file from the results without measuring anything.
 
 The peers are TRL's GOLD loss where it is installed (`pip install trl datasets`; one step, it takes half a minute), and
 public formulas in plain torch (`_peers.py`). Sizes: "large" 256 student x 300 teacher rows, 128k x 152k; "cpu-run"
@@ -27,7 +31,9 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from _record import arguments, save  # noqa: E402
+from _record import arguments, environment, save  # noqa: E402
+
+from ctkd_core import methods  # noqa: E402
 
 SIZES = {
     "large": (1, 257, 301, 128_256, 151_936),
@@ -38,11 +44,12 @@ SIZES = {
 GROWTH = ("64", "1024")  # our losses alone, at the widths of "large": time should grow as the positions, 16 times
 # OpenMP threads that spin while they wait make every operation ten times slower on a busy machine.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+COSTS = Path(__file__).resolve().parents[1] / "ctkd_core" / "lab" / "costs.json"
+METHODS = tuple(dict.fromkeys(row.cost_of or row.name for row in methods.training()))
 NAMES = (
-    *("sft", "torch sft", "forward-kl", "torch forward-kl", "uld", "torch uld", "sedi"),
-    *("gold", "trl gold", "uld-groups", "trl uld-groups", "xtoken-pkl", "torch xtoken-pkl", "xtoken-hkl"),
-    *("torch xtoken-hkl", "multilevel_ot", "alm", "alm-plain", "torch alm-plain", "cdm", "mined"),
-    *("dskd", "torch dskd", "cot2align"),
+    *(*METHODS, "uld-groups", "alm-plain"),
+    *("torch sft", "torch forward-kl", "torch uld", "trl gold", "trl uld-groups", "torch xtoken-pkl"),
+    *("torch xtoken-hkl", "torch alm-plain", "torch dskd"),
 )
 ONE_SAMPLE = ("torch xtoken-pkl", "torch xtoken-hkl", "torch alm-plain", "torch dskd")  # peers that read one sample
 MATCHED = 109_566  # exact pairs of Llama 3 and Qwen3; the others map to two pieces
@@ -125,8 +132,23 @@ def step(name: str, student, teacher, batch):
     elif name == "forward-kl":
         loss = divergence("forward_kl", *_kl_rows(student)).mean()
     else:
-        loss = losses.loss(name, student, teacher, batch).loss
+        loss = losses.loss(name, student, teacher, batch, **_extras(name, student, teacher)).loss
     loss.backward()
+
+
+@lru_cache(maxsize=1)
+def _extras(name: str, student, teacher):
+    """What a method takes besides logits: hidden states where it reads them, and the module that it trains."""
+    from ctkd_core import losses
+    from ctkd_core.losses.base import StateContext
+
+    deep = methods.get(name).reads_hidden_states({})
+    given = {key: value for key, value in _hidden(student, teacher).items() if key != "state"} if deep else {}
+    heads = (given["student_states"].head, given["teacher_states"].head) if deep else ()
+    widths = [head.shape[1] for head in heads] or [None, None]
+    context = StateContext(student.shape[-1], teacher.shape[-1], *widths, *heads)
+    state = losses.make_state(name, student.shape[-1], context=context)
+    return given if state is None else given | {"state": state}
 
 
 def _kl_rows(student):
@@ -329,6 +351,24 @@ def growth(rows: list[dict]) -> dict[str, float]:
     return {name: float(np.log(many[name] / few[name]) / np.log(16)) for name in few.keys() & many.keys()}
 
 
+def merged(out: Path, rows: list[dict]) -> list[dict]:
+    """The rows of earlier results on this machine with the new ones in their places, or after them."""
+    before = json.loads(out.read_text()) if out.is_file() else {"environment": environment(), "rows": []}
+    if before["environment"]["device"] != environment()["device"]:
+        raise SystemExit(f"{out} is of {before['environment']['device']}; measure every case here, or use --out.")
+    kept = before["rows"]
+    found = {(row["size"], row["case"]): row for row in [*kept, *rows]}
+    return list(found.values())
+
+
+def costs_document(results: dict) -> dict:
+    """What the package needs of the results: the cases of its methods at the size "large"."""
+    names = ("batch", "student_length", "teacher_length", "student_vocab", "teacher_vocab")
+    rows = {row["case"]: row for row in results["rows"] if row["size"] == "large"}
+    cases = {case: {k: rows[case][k] for k in ("seconds", "extra_mib")} for case in METHODS if case in rows}
+    return {"device": results["environment"]["device"], "sizes": dict(zip(names, SIZES["large"])), "cases": cases}
+
+
 def _peak_mib() -> float:
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
@@ -341,7 +381,11 @@ def main() -> None:
     parser.add_argument("--name", choices=NAMES, action="append")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SIZE"), help="measure one case in this process")
+    parser.add_argument("--costs", action="store_true", help=f"write {COSTS.name} from the results, measure nothing")
     given = parser.parse_args()
+    if given.costs:
+        COSTS.write_text(json.dumps(costs_document(json.loads(given.out.read_text())), indent=1) + "\n")
+        return
     if given.one:
         print(json.dumps(measure(*given.one, given.repeats)))
         return
@@ -359,7 +403,8 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | PASSIVE)
             rows.append({"size": size, "case": name} | json.loads(done.stdout.splitlines()[-1]))
             print(rows[-1], file=sys.stderr)
-    save(given.out, rows)
+    save(given.out, merged(given.out, rows) if given.size or given.name else rows)
+    COSTS.write_text(json.dumps(costs_document(json.loads(given.out.read_text())), indent=1) + "\n")
     for name, power in growth(rows).items():
         print(f"{name}: from 64 to 1,024 positions time grows as their number to the power of {power:.2f}")
 

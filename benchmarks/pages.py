@@ -2,7 +2,7 @@
 
 A load is counted until the page shows its content and no script runs: "warm" in a browser that has been here before,
 "first visit" in one with an empty cache, which has to read plotly. An edit counts from Ctrl+Enter until the new text's
-chips are drawn; a click until the card names the group.
+chips are drawn; a click until the card names the group; a look-up from Enter until the map says where the token goes.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def main() -> None:
                 again = _load_again(browser, address, path, args.repeats)
                 rows.append({"what": f"warm {path}", **_summary(again)})
             rows += _edits(browser, address, 2 * args.repeats)
+            rows += _look_ups(browser, address, 2 * args.repeats)
     finally:
         server.terminate()
         server.wait(timeout=20)
@@ -129,6 +130,21 @@ def _edits(browser, address: str, repeats: int) -> list[dict]:
         {"what": "edit to repaint, 6,000 characters", **_summary(edits[1:])},
         {"what": "click to pinned card", **_summary(clicks[1:])},
     ]
+
+
+def _look_ups(browser, address: str, repeats: int) -> list[dict]:
+    page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    page.goto(f"{address}/vocabulary?map=exact")
+    page.wait_for_selector(".st-key-cells_figure .heatmaplayer image", state="attached")
+    took = []
+    for k in range(repeats + 1):
+        token, field = ("2", "7", "·the")[k % 3], page.locator(".st-key-token input")
+        field.fill(token)
+        start = time.perf_counter()
+        field.press("Enter")
+        page.get_by_text(f"is said by one teacher token, {token}").wait_for()
+        took.append((time.perf_counter() - start) * 1000)
+    return [{"what": "look-up of a token", **_summary(took[1:])}]
 
 
 def _summary(values: list[float]) -> dict[str, float]:

@@ -17,17 +17,18 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from ctkd_core import align, load_tokenizer  # noqa: E402
+from ctkd_core import align, load_tokenizer, methods  # noqa: E402
 from ctkd_core.figures.graph import component, component_figure  # noqa: E402
-from ctkd_core.figures.losses import Lab, heard_figure  # noqa: E402
+from ctkd_core.figures.losses import Lab, target_figure  # noqa: E402
 from ctkd_core.figures.theme import figure  # noqa: E402
 from ctkd_core.lab import question as loss_lab  # noqa: E402
 from ctkd_core.lab.example import question  # noqa: E402
 from ctkd_core.lab.question import Choice  # noqa: E402
+from ctkd_core.methods import METHODS  # noqa: E402
 from ctkd_core.tokenizers import catalog  # noqa: E402
 
 TEXT = "In 2024 unbelievable naïve llamas sold 1234567 units."
-STEPS = 40  # steps in which projectors learn before attention is drawn
+LEARNING_STEPS = 40  # steps in which projectors learn before attention is drawn
 WIDTH = 900
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -68,24 +69,24 @@ def path(method: str) -> Any:
     return dtw_figure(align(TEXT, student=student, teacher=teacher, method=method))
 
 
-def heard(method: str) -> Any:
-    """What of the teacher's prediction reaches the student in the group that differs most in length."""
+def target(method: str) -> Any:
+    """The method's target in the group that differs most in length."""
     asked, choice = question(), Choice(method)
-    status = loss_lab.start(asked, [choice]).wait(600.0, lambda share, said: print(f"  {share:4.0%} {said}"))
+    status = loss_lab.start(asked, [choice]).wait(600.0, lambda share, words: print(f"  {share:4.0%} {words}"))
     if status.state != "finished":
         raise SystemExit(status.sentence)
     answer = loss_lab.ask(asked, [choice], packaged=False)
     lab = Lab(answer.scene, tuple(answer.views.values()), asked.student, asked.teacher)
-    groups = [h.group for h in lab.views[0].heard]
+    groups = [one.group for one in lab.views[0].targets]
     sizes = {g: sum(b - a for a, b in (answer.scene.groups[g][:2], answer.scene.groups[g][2:])) for g in groups}
-    return heard_figure(lab, max(groups, key=lambda g: (sizes[g], -g)))
+    return target_figure(lab, max(groups, key=lambda g: (sizes[g], -g)))
 
 
 def facing(method: str) -> Any:
     """Which hidden states face which, after the projectors have learnt for a while on this one sentence."""
     import torch
 
-    from ctkd_core import losses, methods
+    from ctkd_core import losses
     from ctkd_core.distill.models import students, teachers
     from ctkd_core.losses.base import StateContext, States
     from ctkd_core.losses.batch import align_sample, collate
@@ -108,7 +109,7 @@ def facing(method: str) -> Any:
     assert state is not None
     optimiser = torch.optim.AdamW(state.parameters(), lr=1e-3)
     options = {**methods.get(method).resolve_loss({}), "ce_weight": 0.0}
-    for step in range(STEPS):
+    for step in range(LEARNING_STEPS):
         optimiser.zero_grad()
         given = {"state": state, "student_states": states[0], "teacher_states": states[1]}
         out = losses.loss(method, logits[0].requires_grad_(), logits[1], batch, **given, **options)
@@ -149,7 +150,7 @@ FACES: dict[str, Callable[..., Any]] = {"dskd": _attention, "cot2align": _plan}
 def _matrix(weights: Any, student: Any, teacher: Any, batch: Any, method: str) -> Any:
     import plotly.graph_objects as go
 
-    from ctkd_core.figures.visible import visible_bytes
+    from ctkd_core.markup.visible import visible_bytes
 
     ids = batch.student_labels[0], batch.teacher_labels[0]
     own, other = (
@@ -162,13 +163,14 @@ def _matrix(weights: Any, student: Any, teacher: Any, batch: Any, method: str) -
     return fig.update_yaxes(autorange="reversed", type="category")
 
 
+# By the kind that a method's row names.
 PICTURES: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("uld", "gold", "sedi", "alm", "xtoken", "dskd-eta"), graph),
-    "gold-greedy": collapse,
-    "kd": identical,
-    **dict.fromkeys(("cdm", "mined"), path),
-    **dict.fromkeys(("sft", "xtoken-pkl", "xtoken-hkl", "multilevel_ot"), heard),
-    **dict.fromkeys(("dskd", "cot2align"), facing),
+    "groups": graph,
+    "collapse": collapse,
+    "identical": identical,
+    "path": path,
+    "target": target,
+    "states": facing,
 }
 
 
@@ -187,9 +189,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        for method in sys.argv[1:] or PICTURES:
+        for method in sys.argv[1:] or [row.name for row in METHODS.values() if row.picture]:
             print(method)
-            fig = PICTURES[method](method).update_layout(width=WIDTH, template="plotly_white")
+            fig = PICTURES[methods.get(method).picture](method).update_layout(width=WIDTH, template="plotly_white")
             page = browser.new_page(viewport={"width": WIDTH + 20, "height": 1200})
             page.set_content(f"<script>{_script()}</script>" + fig.to_html(full_html=False, include_plotlyjs=False))
             page.wait_for_selector(".main-svg")

@@ -8,17 +8,16 @@ import streamlit as st
 
 from ctkd_core.alignment import Alignment
 from ctkd_core.alignment.metrics import agreement, health
-from ctkd_core.errors import CtkdError, TokenizerError
-from ctkd_core.figures.words import alignment_name
+from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 from pages.parts.align_models import asked, models_panel
 from pages.parts.align_options import chosen_methods
 from pages.parts.align_panels import View, card, health_panel, picture
 from pages.parts.align_tabs import details
+from pages.parts.chosen_pair import chosen_pair
 from pages.parts.frame import framed
 from pages.parts.text_input import reset_text, text_input
-from pages.parts.uploads import upload_tokenizer
 
 LONG_CHARACTERS = 100_000
 LEVELS = {
@@ -29,14 +28,8 @@ LEVELS = {
 
 
 def main() -> None:
-    try:
-        student, teacher = loaders.tokenizers()
-    except TokenizerError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
-        st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
-        upload_tokenizer()
-        return
-    body(student, teacher)
+    if pair := chosen_pair():
+        body(*pair)
 
 
 @st.fragment
@@ -80,7 +73,7 @@ def verdict(alignment: Alignment) -> None:
     """One sentence about the alignment, red for a super-group, and what else a reader must know."""
     state_of = health(alignment)
     show, icon = LEVELS[state_of.level]
-    sentence = f"**{alignment_name(alignment)}**: {state.plain(state_of.sentence)}."
+    sentence = f"**{alignment.label}**: {state.plain(state_of.sentence)}."
     if state_of.level == "bad" and state_of.largest_group:
         sentence += "  \nA super-group isn't aligned inside: a loss would compare it as one lump. Try another method."
     show(sentence, icon=icon)

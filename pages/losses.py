@@ -1,39 +1,31 @@
-"""Losses: what each method makes of one text, group by group, and which way it pushes the student's tokens."""
+"""Losses: what each method makes of one text, group by group, and which way it moves the student's tokens."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.errors import TokenizerError
 from ctkd_core.figures.losses import PARTS, Lab, strip
 from ctkd_core.figures.losses_tables import problems
 from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Answer, Choice, Question
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from pages.parts import loaders, state
 from pages.parts import losses_choice as choosing
+from pages.parts import state
+from pages.parts.chosen_pair import chosen_pair
+from pages.parts.component import losses_strip
 from pages.parts.frame import framed
 from pages.parts.losses_group import group_panel
 from pages.parts.losses_job import job_panel
-from pages.parts.losses_strip import strip_component
 from pages.parts.losses_tabs import details
-from pages.parts.uploads import upload_tokenizer
 
 PART_HELP = (
-    "Distillation only leaves out the cross-entropy on the text, which pushes the text's own tokens up under every "
-    "method."
+    "Distillation only leaves out the cross-entropy on the text, which raises the text's own tokens under every method."
 )
 
 
 def main() -> None:
-    try:
-        student, teacher = loaders.tokenizers()
-    except TokenizerError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
-        st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
-        upload_tokenizer()
-        return
-    body(student, teacher)
+    if pair := chosen_pair():
+        body(*pair)
 
 
 @st.fragment
@@ -42,8 +34,8 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
     context, text = choosing.text_choice()
     choices = choosing.method_choice(student, teacher)
     question = Question(student, teacher, context, text, choosing.named_tokens(student))
-    if said := loss_lab.problem(question):
-        st.error(state.plain(said[:1].upper() + said[1:]), icon=":material/error:")
+    if problem := loss_lab.problem(question):
+        st.error(state.plain(problem[:1].upper() + problem[1:]), icon=":material/error:")
         with st.container(horizontal=True):
             st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
             st.button("Use the first example", key="reset_example", on_click=choosing.reset)
@@ -79,7 +71,7 @@ def picture(question: Question, choices: list[Choice], answer: Answer) -> Lab | 
         st.warning(f"**{state.plain(name)}** has nothing to show: {state.plain(why)}", icon=":material/block:")
     pinned = state.pinned()
     chosen = pinned if pinned is not None and pinned < len(answer.scene.groups) else choosing.example_group()
-    strip_component(strip(lab), chosen, state.pin, key="strip")
+    losses_strip(strip(lab), chosen, state.pin, key="strip")
     st.caption(state.plain(" ".join(answer.scene.notes)) + (" Stored example." if answer.stored else ""))
     if chosen is None or chosen >= len(answer.scene.groups):
         st.caption("Choose a group above: what both models say there, and what each method makes of it.")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.errors import CtkdError, TokenizerError
+from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from pages.parts import loaders, state
 from pages.parts import pair_data as data
+from pages.parts import state
+from pages.parts.chosen_pair import chosen_pair
 from pages.parts.frame import framed
 from pages.parts.pair_corpus import corpus_progress
 from pages.parts.pair_tabs import details
@@ -16,16 +17,11 @@ from pages.parts.uploads import upload_tokenizer
 
 
 def main() -> None:
-    try:
-        student, teacher = loaders.tokenizers()
-    except TokenizerError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
-        st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
-        upload_tokenizer()
+    pair = chosen_pair()
+    if pair is None:
         return
-    for problem in data.url_problems():
-        st.warning(f"The address names something unknown: {state.plain(problem)}", icon=":material/link_off:")
-    body(student, teacher)
+    state.warn_of_unknown(data.url_problems())
+    body(*pair)
 
 
 def body(student: Tokenizer, teacher: Tokenizer) -> None:

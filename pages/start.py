@@ -96,15 +96,18 @@ def recent_runs() -> None:
                 state.PAGES["runs"], label="Start a first run", icon=":material/add:", query_params={"view": "New run"}
             )
         for row in rows:
-            name = state.plain(row["name"] or row["method"])
-            pair = state.plain(f"{row['teacher']} → {row['student']}")
+            name = state.plain(row["name"] or row["method"] or row["run_id"])
+            pair = state.plain(f"{row['teacher']} → {row['student']}" if row["method"] else "damaged")
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.page_link(
                     state.PAGES["runs"],
                     label=f"{dot(row['status'])} **{name}** · {pair}",
                     query_params={"run": row["run_id"]},
                 )
-                st.caption(f"{row['status']}, step {row['step']} of {row['steps']}, {bits(row)}, {when(row)}")
+                if row["status"] == "damaged":
+                    st.caption(state.plain(row["message"]))
+                else:
+                    st.caption(f"{row['status']}, step {row['step']} of {row['steps']}, {bits(row)}, {when(row)}")
 
 
 @st.fragment

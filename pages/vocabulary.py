@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.errors import TokenizerError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from pages.parts import loaders, state
+from pages.parts import state
 from pages.parts import vocabulary_data as data
+from pages.parts.chosen_pair import chosen_pair
 from pages.parts.frame import framed
-from pages.parts.uploads import upload_tokenizer
 from pages.parts.vocabulary_build import build_panel, choose
 from pages.parts.vocabulary_map import View, audit_bars, density_map, verdict
 from pages.parts.vocabulary_tabs import details
@@ -17,21 +16,16 @@ from pages.parts.vocabulary_token import look_up
 
 
 def main() -> None:
-    try:
-        student, teacher = loaders.tokenizers()
-    except TokenizerError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
-        st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
-        upload_tokenizer()
+    pair = chosen_pair()
+    if pair is None:
         return
-    for problem in data.url_problems():
-        st.warning(f"The address names something unknown: {state.plain(problem)}", icon=":material/link_off:")
-    choice = choose(student, teacher)
+    state.warn_of_unknown(data.url_problems())
+    choice = choose(*pair)
     if choice is None:
         return
     projection = build_panel(choice)
     if projection is not None:
-        body(data.hold(projection), student, teacher)
+        body(data.hold(projection), *pair)
 
 
 @st.fragment

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
+from typing import get_args
 
 import pytest
 import yaml
 
 from ctkd_core.cli import COMMANDS
-from ctkd_core.cli.main import build_parser
+from ctkd_core.cli.command import load
+from ctkd_core.methods import METHODS, Method
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,7 +51,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_commands_in_the_docs_parse(page: str, line: str) -> None:
     _, command, *words = shlex.split(line)
     assert command in COMMANDS, page
-    build_parser(command).parse_args(words)
+    load(command).make_context(f"ctkd {command}", words)
 
 
 def test_the_docs_show_commands() -> None:
@@ -84,6 +88,16 @@ def test_config_examples_are_valid() -> None:
         assert config.method_options["temperature"] == 2.0
 
 
+def test_the_table_of_run_options_is_that_of_the_model() -> None:
+    """To mend it, write `markdown_table(RUN_OPTIONS)` between the two comments of docs/runs.md."""
+    from ctkd_core.distill.config import RUN_OPTIONS
+    from ctkd_core.distill.settings import markdown_table
+
+    page = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- The table of options")[2].partition("-->")[2].partition("<!-- End of the table")[0]
+    assert table.strip() == markdown_table(RUN_OPTIONS).strip()
+
+
 def test_navigation_lists_every_page() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
 
@@ -94,4 +108,57 @@ def test_navigation_lists_every_page() -> None:
                 found |= files(value) if isinstance(value, list) else {str(value)}
         return found
 
-    assert files(nav) == {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    pages = [path for ending in ("md", "ipynb") for path in (ROOT / "docs").rglob(f"*.{ending}")]
+    assert files(nav) == {str(path.relative_to(ROOT / "docs")) for path in pages}
+
+
+def script(file: str) -> ModuleType:
+    """A program of the docs as a module."""
+    spec = importlib.util.spec_from_file_location(file, ROOT / "docs" / f"{file}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("file", ["docs/index.md", "docs/losses.md", "mkdocs.yml"])
+def test_lists_of_methods_come_from_the_table(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert ROOT / file in script("lists").FILES
+    assert script("lists").written(text) == text, (
+        f"{file} lists other methods than the table: run `python docs/lists.py`"
+    )
+
+
+def test_a_list_in_the_wrong_place_is_refused() -> None:
+    written = script("lists").written
+    for text in ("<!-- methods: end -->\n", "<!-- methods: views -->\n", "<!-- methods: vews -->\n"):
+        with pytest.raises(ValueError, match=r"wrong place|no end"):
+            written(text)
+    assert "| SFT |" in written("a\n<!-- methods: views -->\nold\n<!-- methods: end -->\nb\n")
+
+
+@pytest.mark.parametrize("row", METHODS.values(), ids=lambda row: row.name)
+def test_a_methods_page_shows_its_picture(row: Method) -> None:
+    page = (ROOT / "docs" / "methods" / f"{row.name}.md").read_text(encoding="utf-8")
+    shown = f"](../img/methods/{row.name}.png)" in page
+    assert shown == bool(row.picture), (
+        f"the row of {row.name!r} has picture={row.picture!r}, and docs/methods/{row.name}.md shows "
+        f"{'one' if shown else 'none'}: set `picture` in the row, run `python docs/pictures.py {row.name}` and show "
+        f"../img/methods/{row.name}.png, or leave all of it out"
+    )
+    assert not row.picture or (ROOT / "docs" / "img" / "methods" / f"{row.name}.png").is_file(), (
+        f"run `python docs/pictures.py {row.name}`"
+    )
+
+
+def test_every_kind_of_picture_is_drawn() -> None:
+    kinds = set(get_args(Method.model_fields["picture"].annotation)) - {""}
+    assert kinds == set(script("pictures").PICTURES), (
+        "docs/pictures.py: PICTURES has a function for each kind of picture"
+    )
+
+
+def test_every_page_of_a_method_has_a_row() -> None:
+    pages = {path.stem for path in (ROOT / "docs" / "methods").glob("*.md")}
+    assert pages == set(METHODS), "docs/methods has one page a row of the table, named like it"

@@ -15,21 +15,27 @@ import ctkd_core as ctkd
 from ctkd_core import methods
 from ctkd_core.alignment.metrics import alignment_metrics
 from ctkd_core.losses.author import group_loss, response_rows
-from ctkd_core.methods import METHODS, Method, table
+from ctkd_core.methods import METHODS, Method
 from tests.losses.cases import TEXTS, batch_of, logits_for, samples
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-MODULES = [code for code in CODE if code.startswith('"""')]
-ROWS = [code for code in CODE if code.startswith("Method(")]
+FAMILIES = [code for code in CODE if "\nROWS = (" in code]
+MODULES = [code for code in CODE if code.startswith('"""') and code not in FAMILIES]
 PAGES = re.findall(r"### 3\. `docs/methods/(\w+)\.md`\n\n```markdown\n(.*?)```", PAGE, re.S)
+
+
+def rows_of(code: str) -> tuple[Method, ...]:
+    module = types.ModuleType("a_family")
+    exec(compile(code, "the page", "exec"), vars(module))
+    return module.ROWS
 
 
 @pytest.fixture
 def added(monkeypatch):
     """Both methods of the page, in the table and importable as if their files were there."""
-    rows = [eval(compile(code, "the page", "eval"), vars(table) | {"Method": Method}) for code in ROWS]
+    rows = [row for code in FAMILIES for row in rows_of(code)]
     for code, row in zip(MODULES, rows):
         name = (row.loss or row.aligner).partition(":")[0]
         module = types.ModuleType(name)
@@ -43,6 +49,7 @@ def test_the_page_has_two_whole_walks(added):
     assert list(added) == ["confidence", "words"] == [name for name, _ in PAGES]
     for name, row in added.items():
         assert f"### 1. `{(row.loss or row.aligner).partition(':')[0].replace('.', '/')}.py`" in PAGE
+        assert f"### 2. The row, in `ctkd_core/methods/families/{name}.py`" in PAGE
         page = dict(PAGES)[name]
         assert all(heading in page for heading in ("## What it cannot see", "## Sources"))
         assert all(f"`{option.name}`" in page for option in (*row.align_options, *row.loss_options))
@@ -88,7 +95,7 @@ def test_the_aligner(added, teacher):
 def test_the_other_blocks():
     names: dict = {}
     for code in CODE:
-        if code not in MODULES and code not in ROWS:
+        if code not in MODULES and code not in FAMILIES:
             exec(compile(code, "the page", "exec"), names)
     batch = batch_of(samples())
     s, t = logits_for(batch, dtype=torch.float64)

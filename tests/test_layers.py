@@ -16,7 +16,7 @@ CORE = ROOT / "ctkd_core"
 
 # Low to high. A module imports from its own line or a lower one, never from a higher one.
 ORDER = (
-    ("errors", "files"),
+    ("errors", "files", "markup"),
     ("background", "tokenizers", "methods"),
     ("alignment",),
     ("vocabulary",),
@@ -136,15 +136,45 @@ def test_a_circle_and_an_upward_import_would_be_seen() -> None:
     assert level_of("pages.parts.state") > level_of("ctkd_core.cli.main") > level_of("ctkd_core.errors")
 
 
-FOLDERS = {p.relative_to(ROOT / "tests") for p in (ROOT / "tests").rglob("test_*.py")}
+TESTS = sorted(p.relative_to(ROOT / "tests") for p in (ROOT / "tests").rglob("test_*.py"))
+# Tests of no single module: the file and why it is one. Those at the top are about the repository as a whole.
+OF_MANY = {
+    "alignment/test_align.py": "what every aligner owes to `align`, which is the package's own",
+    "cli/test_machine.py": "doctor, prepare and app: what they find on this machine",
+    "cli/test_terminal.py": "what a person sees: escapes, widths, completion, progress, in every command",
+    "cli/test_process.py": "the program through the operating system",
+    "distill/test_archive.py": "archived runs, from the list to the folder",
+    "distill/test_attempts.py": "attempts of one run: launched twice, resumed, damaged checkpoints",
+    "distill/test_damage.py": "damaged run folders, in list, pages and command line",
+    "distill/test_bundled.py": "the bundled teacher, for real",
+    "losses/test_common.py": "what every loss must do",
+    "losses/test_devices.py": "every loss on a pretended device",
+    "losses/test_real.py": "losses on the real pair",
+    "pages/test_align_views.py": "page Align beyond the first look",
+    "pages/test_rules.py": "rules of all pages",
+    "vocabulary/test_maps.py": "what every map owes to `project`, which is the package's own",
+    "vocabulary/test_matches.py": "what counts as an equal token, in every map",
+}
 
 
-def test_tests_lie_as_the_sources_lie() -> None:
-    """tests/losses/test_gold.py is about losses/: each folder of tests is a folder of the product's.
+def home_of(test: Path) -> list[Path]:
+    """The module or package that a test file is named after, wherever it would lie."""
+    base = ROOT if test.parts[0] == "pages" else CORE
+    module = base / test.parent / test.name.removeprefix("test_")
+    return [path for path in (module, module.with_suffix("")) if path.exists()]
+
+
+@pytest.mark.parametrize("test", TESTS, ids=str)
+def test_tests_lie_as_the_sources_lie(test: Path) -> None:
+    """tests/losses/test_gold.py is about ctkd_core/losses/gold.py, tests/pages/test_align.py about pages/align.py.
 
     `browser` drives the pages, `golden` replays reference facts, and files at the top are about the repository.
     """
-    for path in FOLDERS:
-        folder = path.parent
-        if folder.parts and folder.parts[0] not in {"browser", "golden", "pages"}:
-            assert (CORE / folder).is_dir(), f"tests/{path}: there is no ctkd_core/{folder}"
+    if test.parent.parts and test.parts[0] not in {"browser", "golden"} and str(test) not in OF_MANY:
+        assert home_of(test), f"there is no module that tests/{test} is named after; move it or say why in OF_MANY"
+
+
+def test_exceptions_are_files_without_a_home() -> None:
+    for name in OF_MANY:
+        assert (ROOT / "tests" / name).is_file(), f"tests/{name} is gone; take it out of OF_MANY"
+        assert not home_of(Path(name)), f"tests/{name} has a home; take it out of OF_MANY"

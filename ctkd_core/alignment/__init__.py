@@ -48,9 +48,9 @@ def align(
         raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
     row.check_variant(variant, AlignmentError)
     resolved = row.resolve_align(options, AlignmentError)
-    if "entropy" in row.needs:
+    if "entropy" in row.aligner_inputs:
         resolved |= {"student_entropy": student_entropy, "teacher_entropy": teacher_entropy}
-    if "space_probability" in row.needs:
+    if "space_probability" in row.aligner_inputs:
         resolved |= {"teacher_space_probability": teacher_space_probability}
     s = student.encode(text, special_tokens=special_tokens)
     t = teacher.encode(text, special_tokens=special_tokens)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ctkd_core import methods
 from ctkd_core.alignment.kinds import KINDS, kinds_of
 
 if TYPE_CHECKING:
@@ -96,6 +97,28 @@ class Alignment:
 
     def __len__(self) -> int:
         return len(self.groups)
+
+    def __repr__(self) -> str:
+        from ctkd_core.alignment.display import alignment_line
+
+        return alignment_line(self)
+
+    def _repr_html_(self) -> str:
+        from ctkd_core.alignment.display import alignment_card
+
+        return alignment_card(self)
+
+    @property
+    def label(self) -> str:
+        """The method, its variant and the options that aren't at their default: "alm (released, chunking space)"."""
+        row = methods.METHODS.get(self.method)
+        more = [] if self.variant == "clean" else [self.variant]
+        for option in row.align_options if row else ():
+            value = self.options.get(option.name, option.default)
+            if value != option.default:
+                word = option.name.replace("_", " ")
+                more.append((word if value else f"no {word}") if option.kind == "bool" else f"{word} {value}")
+        return f"{self.method} ({', '.join(more)})" if more else self.method
 
     @cached_property
     def sizes(self) -> NDArray[np.int32]:

@@ -1,18 +1,47 @@
-"""Kinds of groups by how many tokens each side has."""
+"""Kinds of groups by how many tokens each side has, and how each kind looks wherever groups are drawn."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    pass
-
+from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY
 
 # Kind of a group, student side first. One-sided groups hold tokens that face nothing.
 KINDS = ("1-1", "1-n", "n-1", "n-m", "student-only", "teacher-only")
+
+
+@dataclass(frozen=True)
+class KindStyle:
+    """How one kind of group looks: colour, CSS border style, hatch of bars, letter, and what it means.
+
+    Colour is never the only mark.
+    """
+
+    colour: str
+    border: str
+    pattern: str
+    letter: str
+    meaning: str
+
+
+KIND_STYLES: dict[str, KindStyle] = dict(
+    zip(
+        KINDS,
+        (
+            KindStyle(GREY, "solid", "", "", "one student token, one teacher token"),
+            KindStyle(BLUE, "dotted", "/", "n", "one student token, several teacher tokens"),
+            KindStyle(ORANGE, "dashed", "\\", "n", "several student tokens, one teacher token"),
+            KindStyle(PURPLE, "double", "x", "m", "several tokens on both sides"),
+            KindStyle(GREEN, "dashed", ".", "s", "student tokens that face nothing"),
+            KindStyle(SKY, "dashed", "+", "t", "teacher tokens that face nothing"),
+        ),
+        strict=True,
+    )
+)
 
 
 def kinds_of(sizes: NDArray[Any]) -> NDArray[np.int8]:

@@ -184,6 +184,12 @@ def agreement(a: Alignment, b: Alignment) -> Agreement:
     return Agreement(_f1(cuts_a, cuts_b), share, _to_tokens(ranges, s_at, t_at))
 
 
+def kind_counts(alignment: Alignment) -> dict[str, int]:
+    """Number of groups of each kind that occurs."""
+    counts = np.bincount(alignment.kind_codes, minlength=len(KINDS))
+    return {name: int(counts[code]) for code, name in enumerate(KINDS) if counts[code]}
+
+
 def group_table(alignment: Alignment) -> pd.DataFrame:
     """One row a group: group, kind, student_text, teacher_text, bytes, s0, s1, t0, t1, text_equal.
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 GRACE_SECONDS = 10.0  # for the process to end by itself, then again to heed SIGTERM
@@ -34,41 +35,70 @@ def start_detached(words: Sequence[str], log: Path, environment: Mapping[str, st
     return process.pid
 
 
-def process_alive(pid: int, created: float | None) -> bool:
-    """Whether process `pid` is running and is still the one that began at `created`."""
+def process_start(pid: int) -> str:
+    """What tells process `pid` from earlier and later ones of that number; "" when there is none.
+
+    On Linux "boot <boot id> <clock ticks between boot and start>", elsewhere "epoch <seconds>" as the system recorded
+    them at the start. Neither changes when somebody sets the clock.
+    """
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, ValueError, IndexError):
+            return _start_since_boot(pid)
+        if Path("/proc/self/stat").exists():
+            return ""
+    import psutil
+
+    with suppress(psutil.Error, ValueError, OverflowError):
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return f"epoch {process.create_time():.2f}"
+    return ""
+
+
+def process_alive(pid: int, start: str | float | None) -> bool:
+    """Whether process `pid` is running and is still the one that `process_start` described as `start`.
+
+    A number is the time of its start in seconds since the epoch, as older versions noted it; None fits any process.
+    """
+    now = process_start(pid)
+    if not now or start is None or isinstance(start, str):
+        return bool(now) and start in (None, "", now)
     import psutil
 
     try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return created is None or abs(process.create_time() - created) < 1.0
+        return abs(psutil.Process(pid).create_time() - start) < 1.0
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
         return True
 
 
-def process_created(pid: int) -> float | None:
-    """When process `pid` began (seconds since the epoch), None when it is gone already."""
-    import psutil
-
+@lru_cache(maxsize=1)
+def boot_id() -> str:
+    """Names the time between two starts of this machine; "" where the system doesn't tell."""
     try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return None
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
-def stop_process(pid: int, created: float | None, grace: float = GRACE_SECONDS) -> bool:
+def _start_since_boot(pid: int) -> str:
+    # The name in parentheses may hold anything, so fields are counted behind the last one: state is the 3rd, start the
+    # 22nd. A zombie has ended; only its parent hasn't asked yet.
+    words = Path(f"/proc/{pid:d}/stat").read_bytes().rpartition(b")")[2].split()
+    return "" if words[0] in (b"Z", b"X") else f"boot {boot_id()} {int(words[19])}"
+
+
+def stop_process(pid: int, start: str | float | None, grace: float = GRACE_SECONDS) -> bool:
     """Wait `grace` seconds for the process to end, then SIGTERM its group, wait again, then SIGKILL.
 
     Only a process with that id *and* start time is signalled: ids are used again. True when it's gone.
     """
     for step_signal in (None, signal.SIGTERM, signal.SIGKILL):
-        if step_signal is not None and process_alive(pid, created):
+        if step_signal is not None and process_alive(pid, start):
             with suppress(ProcessLookupError, PermissionError):
                 _signal_group(pid, step_signal)
-        if _gone_within(pid, created, grace):
+        if _gone_within(pid, start, grace):
             return True
     return False
 
@@ -93,9 +123,9 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _gone_within(pid: int, created: float | None, seconds: float) -> bool:
+def _gone_within(pid: int, start: str | float | None, seconds: float) -> bool:
     end = time.monotonic() + seconds
-    while process_alive(pid, created):
+    while process_alive(pid, start):
         if time.monotonic() >= end:
             return False
         time.sleep(0.1)

@@ -1,7 +1,9 @@
 """The commands of `ctkd`, one module each.
 
-A command module has `arguments(parser)`, which declares its flags, and `run(args)`, which returns an `Answer`.
-Modules load only when their command is called, so that `ctkd methods` doesn't pay for `ctkd align`.
+A command module has `run`, a function whose parameters are the command's flags (typer reads them from the signature)
+and which returns an `Output`; or `ACTIONS`, such functions by name. It may have `after_help`, which returns what
+`--help` shows below the flags. Modules load only when their command is called, so that `ctkd methods` doesn't pay for
+`ctkd align`.
 """
 
 from __future__ import annotations

@@ -2,82 +2,104 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from ctkd_core import methods
+from ctkd_core.cli import complete
 from ctkd_core.cli.common import (
-    Answer,
+    File,
+    Options,
+    Output,
+    Sample,
+    Student,
+    Teacher,
+    Text,
     UsageError,
-    add_pair,
-    add_text,
+    inform,
     load_pair,
+    names_of,
     parse_assignments,
     read_text,
-    say,
 )
-from ctkd_core.cli.display import table, terminal_columns, token_rows, visible_bytes
-from ctkd_core.figures.visible import counted
+from ctkd_core.cli.display import TokenRows, table, visible_bytes
+from ctkd_core.markup.visible import counted
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ctkd_core.alignment import Alignment
+    from ctkd_core.methods.options import Option
 
 # Printing more than this helps nobody; --json and --all give everything.
 SHOWN_GROUPS = 400
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd align`."""
-    add_pair(parser)
-    names = ", ".join(m.name for m in methods.aligning())
-    parser.add_argument("-m", "--method", default="sedi", metavar="METHOD", help=f"one of {names} (default: sedi)")
-    parser.add_argument("--variant", default="clean", help="clean (default) or released, where a method has both")
-    parser.add_argument(
-        "-o", "--option", action="append", metavar="NAME=VALUE", help="an option of the method; may be repeated"
-    )
-    parser.add_argument("--special-tokens", action="store_true", help="encode with BOS, EOS and the like")
-    parser.add_argument("--html", metavar="FILE", help="write a report that opens offline (5 MB with a cost figure)")
-    parser.add_argument("--all", action="store_true", help=f"print every group, not the first {SHOWN_GROUPS}")
-    add_text(parser)
-    parser.epilog = option_help()
+_NAMES = ", ".join(row.name for row in methods.aligning())
 
 
-def option_help() -> str:
-    """The options of every aligning method, generated from the table."""
-    lines = ["options of the methods (-o NAME=VALUE):"]
-    for row in methods.aligning():
-        for option in row.align_options:
-            lines.append(f"  {row.name}: {option.name}  {option.expected()} (default {option.default}). {option.help}")
-    return "\n".join(lines)
-
-
-def run(args: argparse.Namespace) -> Answer:
+def run(
+    student: Student = None,
+    teacher: Teacher = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "-m", "--method", metavar="METHOD", help=f"One of {_NAMES}.", autocompletion=complete.aligning_methods
+        ),
+    ] = "sedi",
+    variant: Annotated[
+        str,
+        typer.Option(
+            "--variant",
+            metavar="V",
+            help="clean, or released where a method has both.",
+            autocompletion=names_of(methods.VARIANTS),
+        ),
+    ] = "clean",
+    option: Options = None,
+    special_tokens: Annotated[
+        bool, typer.Option("--special-tokens", help="Encode with BOS, EOS and the like.")
+    ] = False,
+    html: Annotated[
+        str | None,
+        typer.Option("--html", metavar="FILE", help="Write a report that opens offline (5 MB with a cost figure)."),
+    ] = None,
+    show_all: Annotated[bool, typer.Option("--all", help=f"Print every group, not the first {SHOWN_GROUPS}.")] = False,
+    text: Text = None,
+    file: File = None,
+    sample: Sample = None,
+) -> Output:
     """Align the text; the document is `Alignment.to_dict`."""
     from ctkd_core.alignment import align
     from ctkd_core.errors import AlignmentError
 
     # Cheap mistakes are told before two tokenizers are loaded.
-    row = methods.get(args.method, AlignmentError)
-    given = parse_assignments(args.option)
+    row = methods.get(method, AlignmentError)
+    given = parse_assignments(option)
     if row.can_align:
-        row.check_variant(args.variant, AlignmentError)
+        row.check_variant(variant, AlignmentError)
         row.resolve_align(given, AlignmentError)
-    text = read_text(args)
-    student, teacher = load_pair(args)
+    whole = read_text(text, file, sample)
+    ours, theirs = load_pair(student, teacher)
     alignment = align(
-        text,
-        student=student,
-        teacher=teacher,
-        method=args.method,
-        variant=args.variant,
-        special_tokens=args.special_tokens,
+        whole,
+        student=ours,
+        teacher=theirs,
+        method=method,
+        variant=variant,
+        special_tokens=special_tokens,
         **given,
     )
-    if args.html is not None:
-        _write_report(alignment, args.html)
-    return Answer(alignment.to_dict, lambda: describe(alignment, None if args.all else SHOWN_GROUPS))
+    if html is not None:
+        _write_report(alignment, html)
+    return Output(alignment.to_dict, lambda: describe(alignment, None if show_all else SHOWN_GROUPS))
+
+
+def after_help() -> list[RenderableType]:
+    """The options of every aligning method, generated from the table."""
+    return [option_help((row.name, row.align_options) for row in methods.aligning())]
 
 
 def _write_report(alignment: Alignment, path: str) -> None:
@@ -88,11 +110,11 @@ def _write_report(alignment: Alignment, path: str) -> None:
         Path(path).write_bytes(data)
     except OSError as fault:
         raise UsageError(f"the report can't be written to {path!r}: {fault.strerror}; give another file.") from None
-    say(f"report: {path} ({len(data) / 1e6:.1f} MB)")
+    inform(f"report: {path} ({len(data) / 1e6:.1f} MB)")
 
 
-def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> str:
-    """The alignment as text: groups in columns, then notes, then metrics."""
+def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> list[RenderableType]:
+    """The alignment as people read it: groups in columns, then notes, then metrics."""
     count = len(alignment) if shown is None else min(shown, len(alignment))
     columns = []
     for g in range(count):
@@ -102,11 +124,11 @@ def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> str:
         columns.append((str(g), teacher or "-", student or "-"))
     names = ("group", alignment.teacher.tokenizer, alignment.student.tokenizer)
     both = int((alignment.sizes > 0).all(axis=1).sum())
-    parts = [
+    parts: list[RenderableType] = [
         f"{alignment.method} ({alignment.variant}): teacher {names[1]}, student {names[2]}; "
         f"{counted(len(alignment.teacher), 'token')} and {counted(len(alignment.student), 'token')} in "
         f"{counted(len(alignment), 'group')}" + (f", {both} of them two-sided" if both < len(alignment) else ""),
-        token_rows(columns, names, terminal_columns()) if columns else "no groups",
+        TokenRows(columns, names) if columns else "no groups",
     ]
     if count < len(alignment):
         parts.append(f"... {len(alignment) - count} more groups; --all prints them, --json holds them.")
@@ -114,10 +136,20 @@ def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> str:
     if notes:
         parts.append("\n".join(f"note: {note}" for note in notes))
     parts.append(metric_table({alignment.method: alignment.metrics()}))
-    return "\n\n".join(parts)
+    return parts
 
 
-def metric_table(by_method: Mapping[str, Mapping[str, float]]) -> str:
+def option_help(owners: Iterable[tuple[str, Sequence[Option]]], form: str = "NAME=VALUE") -> RenderableType:
+    """Options by whom they belong to, as `--help` shows them."""
+    rows = [
+        [name, option.name, option.expected(), "none" if option.default is None else str(option.default), option.help]
+        for name, options in owners
+        for option in options
+    ]
+    return table([f"-o {form} of", "name", "takes", "default", "meaning"], rows)
+
+
+def metric_table(by_method: Mapping[str, Mapping[str, float]]) -> RenderableType:
     """Metrics as rows, methods as columns."""
     names = list(dict.fromkeys(key for metrics in by_method.values() for key in metrics))
     rows = [[name, *(_number(metrics.get(name)) for metrics in by_method.values())] for name in names]

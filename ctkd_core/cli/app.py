@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 import ctkd_core
 from ctkd_core.background.addresses import is_loopback
-from ctkd_core.cli.common import OK, Answer, UsageError, say
+from ctkd_core.cli.common import OK, Json, Output, UsageError, inform, whole
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import to_json
 
 DEFAULT_PORT = 8501
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd app`."""
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default {DEFAULT_PORT}; 0 takes a free one")
-    parser.add_argument("--address", default="127.0.0.1", help="default 127.0.0.1: reachable from this machine only")
-    parser.add_argument(
-        "--allow-launch",
-        action="store_true",
-        help="let pages start runs although the address is reachable from other machines",
-    )
-
-
-def run(args: argparse.Namespace) -> Answer:
+def run(
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", parser=whole, help="The port; 0 takes a free one.")
+    ] = DEFAULT_PORT,
+    address: Annotated[
+        str, typer.Option("--address", metavar="A", help="127.0.0.1 is reachable from this machine only.")
+    ] = "127.0.0.1",
+    allow_launch: Annotated[
+        bool,
+        typer.Option(
+            "--allow-launch", help="Let pages start runs although the address is reachable from other machines."
+        ),
+    ] = False,
+    json: Json = False,
+) -> Output:
     """Check address, port and app files, then become the Streamlit server (this returns only on Windows)."""
-    port = free_port(args.address, args.port)
+    port = free_port(address, port)
     script = find_app()
     if importlib.util.find_spec("streamlit") is None:
         raise CtkdError("streamlit is not installed; run `make setup` (or `pip install streamlit`).")
-    local = is_loopback(args.address)
-    url = f"http://{f'[{args.address}]' if ':' in args.address else args.address}:{port}"
+    local = is_loopback(address)
+    url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     environment = {
         **os.environ,
-        "CTKD_ALLOW_LAUNCH": "1" if local or args.allow_launch else "0",
+        "CTKD_ALLOW_LAUNCH": "1" if local or allow_launch else "0",
         "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
     }
-    say(f"CTKD Lab: {url}  (Ctrl-C ends it)")
-    if not local and not args.allow_launch:
-        say("Other machines can reach this address, so pages do not start runs; --allow-launch changes that.")
-    code = serve(command(script, args.address, port), environment, {"url": url, "script": str(script)}, args.json)
-    return Answer(lambda: {"url": url, "script": str(script)}, lambda: "", code)
+    inform(f"CTKD Lab: {url}  (Ctrl-C ends it)")
+    if not local and not allow_launch:
+        inform("Other machines can reach this address, so pages do not start runs; --allow-launch changes that.")
+    code = serve(command(script, address, port), environment, {"url": url, "script": str(script)}, json)
+    return Output(lambda: {"url": url, "script": str(script)}, list, code)
 
 
 def find_app() -> Path:

@@ -1,18 +1,22 @@
-"""What commands share: the answer they give, flags, input text, `-o name=value`."""
+"""What commands share: what they give back, exit codes, flags of texts and pairs, `-o name=value`, messages."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from ctkd_core.cli import complete
 from ctkd_core.errors import CtkdError, unknown
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 OK, UNEXPECTED, BAD_INPUT, PREFLIGHT_FAILED, RUN_FAILED, CANCELLED = 0, 1, 2, 3, 4, 130
@@ -26,128 +30,139 @@ class UsageError(CtkdError):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command found: `data()` is printed with --json, `text()` without; `code` is the exit status."""
+class Output:
+    """What a command found: `data()` is printed with --json, the parts of `view()` without; `code` is the exit status.
+
+    A part is a string, printed as it is (made safe for terminals), or anything that rich can draw.
+    """
 
     data: Callable[[], Any]
-    text: Callable[[], str]
+    view: Callable[[], Iterable[RenderableType]]
     code: int = OK
 
 
-class CommandParser(argparse.ArgumentParser):
-    """argparse, but errors are raised (so that --json can report them) and unknown flags name the nearest ones."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("allow_abbrev", False)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(*args, **kwargs)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError instead of printing and leaving."""
-        raise UsageError(f"{message}; see `{self.prog} --help`.")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            raise unknown(f"{action.metavar or action.dest} of `{self.prog}`", value, action.choices, UsageError)
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Like argparse's; an unknown flag raises UsageError with the nearest flags."""
-        found, rest = self.parse_known_args(args, namespace)
-        if not rest:
-            return found
-        first = rest[0].partition("=")[0]
-        if first.startswith("-") and first != "-":
-            raise unknown(f"flag of `{self.prog}`", first, self.flags(found), UsageError)
-        raise UsageError(f"`{self.prog}` does not expect {rest[0]!r}; see `{self.prog} --help`.")
-
-    def flags(self, found: argparse.Namespace) -> list[str]:
-        """Long flags of this parser and of the sub-command that was reached."""
-        names: list[str] = []
-        for action in self._actions:
-            names += [name for name in action.option_strings if name.startswith("--")]
-            if isinstance(action, argparse._SubParsersAction):
-                chosen = action.choices.get(str(getattr(found, action.dest, None)))
-                if isinstance(chosen, CommandParser):
-                    names += chosen.flags(found)
-        return sorted(set(names))
-
-
-def nonempty(what: str) -> Callable[[str], str]:
-    """An argparse type that refuses the empty string."""
+def one_of(what: str, names: Iterable[str]) -> Callable[[str], str]:
+    """A check of a flag's value, which fails with the nearest names."""
+    known = list(names)
 
     def check(value: str) -> str:
-        if not value.strip():
-            raise argparse.ArgumentTypeError(f"{what} is empty")
+        if value not in known:
+            raise unknown(what, value, known, UsageError)
         return value
 
     return check
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """The --json flag, the same for every command."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
+def whole(value: Any) -> int:
+    """A flag's value as a whole number."""
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"invalid int value: {value!r}") from None
 
 
-def add_pair(parser: argparse.ArgumentParser) -> None:
-    """Student and teacher tokenizer, by default the catalog's pair."""
-    source = "catalog name, hub id, folder or tokenizer.json"
-    parser.add_argument("-s", "--student", metavar="S", help=f"student tokenizer: {source}")
-    parser.add_argument("-t", "--teacher", metavar="T", help=f"teacher tokenizer: {source}")
+def names_of(names: Iterable[str]) -> Callable[[], list[str]]:
+    """What a shell completes a value with."""
+    return lambda: list(names)
 
 
-def add_text(parser: argparse.ArgumentParser) -> None:
-    """The input text: --text, --file or --sample, exactly one."""
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--text", metavar="STR", help="the text itself")
-    group.add_argument("--file", metavar="F", help="a UTF-8 file; - reads standard input")
-    group.add_argument("--sample", metavar="NAME", help="a text that comes along: prose, code, numbers, emoji or chat")
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+
+_SOURCE = "catalog name, hub id, folder or tokenizer.json"
+
+# Student and teacher tokenizer, by default the catalog's pair.
+Student = Annotated[
+    str | None,
+    typer.Option(
+        "-s", "--student", metavar="S", help=f"Student tokenizer: {_SOURCE}.", autocompletion=complete.tokenizers
+    ),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        "-t", "--teacher", metavar="T", help=f"Teacher tokenizer: {_SOURCE}.", autocompletion=complete.tokenizers
+    ),
+]
+
+# The input text, exactly one of the three.
+_TEXT = "The text (exactly one)"
+Text = Annotated[str | None, typer.Option("--text", metavar="STR", help="The text itself.", rich_help_panel=_TEXT)]
+File = Annotated[
+    str | None,
+    typer.Option("--file", metavar="F", help="A UTF-8 file; - reads standard input.", rich_help_panel=_TEXT),
+]
+Sample = Annotated[
+    str | None,
+    typer.Option(
+        "--sample",
+        metavar="NAME",
+        help="A text that comes along: prose, code, numbers, emoji or chat.",
+        rich_help_panel=_TEXT,
+        autocompletion=complete.samples,
+    ),
+]
+
+RunsDir = Annotated[
+    str | None, typer.Option("--runs-dir", metavar="D", help="Where runs are kept (default: CTKD_HOME/runs).")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--option", metavar="NAME=VALUE", help="An option, see below; may be repeated."),
+]
 
 
-def load_pair(args: argparse.Namespace) -> tuple[Tokenizer, Tokenizer]:
-    """The two tokenizers of `add_pair`, loaded; raises TokenizerError."""
+def load_pair(student: str | None, teacher: str | None) -> tuple[Tokenizer, Tokenizer]:
+    """The two tokenizers, loaded, by default the catalog's pair; raises TokenizerError."""
     from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
     from ctkd_core.tokenizers.load import load_tokenizer
 
-    student = args.student if args.student is not None else DEFAULT_PAIR[0]
-    teacher = args.teacher if args.teacher is not None else DEFAULT_PAIR[1]
-    loaded = {source: load_tokenizer(source) for source in dict.fromkeys((student, teacher))}
-    return loaded[student], loaded[teacher]
+    first = student if student is not None else DEFAULT_PAIR[0]
+    second = teacher if teacher is not None else DEFAULT_PAIR[1]
+    loaded = {source: load_tokenizer(source) for source in dict.fromkeys((first, second))}
+    return loaded[first], loaded[second]
 
 
-def read_text(args: argparse.Namespace) -> str:
-    """The text of `add_text`.
+def read_text(text: str | None, file: str | None, sample: str | None) -> str:
+    """The text of --text, --file or --sample.
 
-    Raises UsageError for an empty text, a file that can't be read and bytes that aren't UTF-8 (with their position).
+    Raises UsageError unless exactly one is given, for an empty text, a file that can't be read and bytes that aren't
+    UTF-8 (with their position).
     """
-    if args.sample is not None:
+    given = [f"--{name}" for name, value in (("text", text), ("file", file), ("sample", sample)) if value is not None]
+    if not given:
+        raise UsageError("one of the arguments --text --file --sample is required; for example --sample prose.")
+    if len(given) > 1:
+        raise UsageError(f"argument {given[1]}: not allowed with argument {given[0]}; give one text.")
+    if sample is not None:
         from ctkd_core.tokenizers.sample_texts import TEXTS
 
-        if args.sample not in TEXTS:
-            raise unknown("sample text", args.sample, TEXTS, UsageError)
-        return TEXTS[args.sample].text
-    if args.text is not None:
+        if sample not in TEXTS:
+            raise unknown("sample text", sample, TEXTS, UsageError)
+        return TEXTS[sample].text
+    if text is not None:
         # Bytes of the command line that aren't UTF-8 arrive as lone surrogates; os.fsencode gives them back.
         try:
-            data, origin = os.fsencode(args.text), "--text"
+            data, origin = os.fsencode(text), "--text"
         except UnicodeEncodeError as error:
             raise UsageError(
                 f"--text holds a lone surrogate at character {error.start}; it has no UTF-8 form, remove it."
             ) from None
     else:
-        data, origin = _read_file(args.file), "standard input" if args.file == "-" else args.file
+        assert file is not None
+        data, origin = _read_file(file), "standard input" if file == "-" else file
     try:
-        text = data.decode("utf-8")
+        found = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{origin} is not valid UTF-8: byte 0x{data[error.start]:02x} at position {error.start} ({error.reason}); "
             "convert it first, for example with iconv."
         ) from None
-    if args.text is None and text.startswith(BYTE_ORDER_MARK):
-        say(f"ctkd: {origin} begins with a byte order mark, which isn't part of the text; it is left out.")
-        text = text.removeprefix(BYTE_ORDER_MARK)
-    if not text:
+    if text is None and found.startswith(BYTE_ORDER_MARK):
+        inform(f"ctkd: {origin} begins with a byte order mark, which isn't part of the text; it is left out.")
+        found = found.removeprefix(BYTE_ORDER_MARK)
+    if not found:
         raise UsageError(f"{origin} is empty; there is nothing to align. Give at least one character.")
-    return text
+    return found
 
 
 def _read_file(name: str) -> bytes:
@@ -174,6 +189,8 @@ def parse_assignments(pairs: Sequence[str] | None) -> dict[str, str]:
     return given
 
 
-def say(sentence: str) -> None:
-    """One line for the person at the terminal, on stderr."""
-    print(sentence, file=sys.stderr, flush=True)
+def inform(sentence: str) -> None:
+    """One message for the person at the terminal, on stderr."""
+    from ctkd_core.cli.display import safe
+
+    print(safe(sentence, lines=True), file=sys.stderr, flush=True)

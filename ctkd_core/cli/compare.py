@@ -2,46 +2,68 @@
 
 from __future__ import annotations
 
-import argparse
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ctkd_core import methods
+from ctkd_core.cli import complete
 from ctkd_core.cli.align import metric_table, option_help
-from ctkd_core.cli.common import Answer, UsageError, add_pair, add_text, load_pair, parse_assignments, read_text
+from ctkd_core.cli.common import (
+    File,
+    Output,
+    Sample,
+    Student,
+    Teacher,
+    Text,
+    UsageError,
+    load_pair,
+    parse_assignments,
+    read_text,
+)
 from ctkd_core.cli.display import table, visible_bytes
 from ctkd_core.errors import AlignmentError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ctkd_core.alignment import Alignment
 
 SHOWN_REGIONS = 6  # of each pair of methods
 SHOWN_GROUPS = 10  # of each region
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd compare`."""
-    add_pair(parser)
-    parser.add_argument(
-        "-m", "--method", action="append", metavar="METHOD", help="a method; repeat it (default: all that align)"
-    )
-    parser.add_argument(
-        "-o", "--option", action="append", metavar="METHOD.NAME=VALUE", help="an option of one method; may be repeated"
-    )
-    add_text(parser)
-    parser.epilog = option_help().replace("-o NAME=VALUE", "-o METHOD.NAME=VALUE")
-
-
-def run(args: argparse.Namespace) -> Answer:
+def run(
+    student: Student = None,
+    teacher: Teacher = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--method",
+            metavar="METHOD",
+            help="A method; repeat it (default: all that align).",
+            autocompletion=complete.aligning_methods,
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--option", metavar="METHOD.NAME=VALUE", help="An option of one method; may be repeated."),
+    ] = None,
+    text: Text = None,
+    file: File = None,
+    sample: Sample = None,
+) -> Output:
     """Align with every method; disagreements are regions where not all methods have the same groups."""
     from ctkd_core.alignment import align
     from ctkd_core.alignment.metrics import agreement
 
-    names = list(dict.fromkeys(args.method or [m.name for m in methods.aligning()]))
-    options = _options(args.option, names)
-    text = read_text(args)
-    student, teacher = load_pair(args)
-    found = {name: align(text, student=student, teacher=teacher, method=name, **options[name]) for name in names}
+    names = list(dict.fromkeys(method or [m.name for m in methods.aligning()]))
+    options = _options(option, names)
+    whole = read_text(text, file, sample)
+    ours, theirs = load_pair(student, teacher)
+    found = {name: align(whole, student=ours, teacher=theirs, method=name, **options[name]) for name in names}
     pairs = []
     for a, b in combinations(names, 2):
         result = agreement(found[a], found[b])
@@ -64,7 +86,12 @@ def run(args: argparse.Namespace) -> Answer:
         "disagreements": regions,
         "notes": list(dict.fromkeys(note for alignment in found.values() for note in alignment.notes)),
     }
-    return Answer(lambda: data, lambda: _text(data, found))
+    return Output(lambda: data, lambda: _view(data, found))
+
+
+def after_help() -> list[RenderableType]:
+    """The options of every aligning method."""
+    return [option_help(((row.name, row.align_options) for row in methods.aligning()), "METHOD.NAME=VALUE")]
 
 
 def _options(given: list[str] | None, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -99,8 +126,8 @@ def merge_regions(regions: list[list[int]]) -> list[list[int]]:
     return merged
 
 
-def _text(data: dict[str, Any], found: dict[str, Alignment]) -> str:
-    parts = [metric_table(data["methods"])]
+def _view(data: dict[str, Any], found: dict[str, Alignment]) -> list[RenderableType]:
+    parts: list[RenderableType] = [metric_table(data["methods"])]
     if data["agreement"]:
         parts.append(
             table(
@@ -118,7 +145,7 @@ def _text(data: dict[str, Any], found: dict[str, Alignment]) -> str:
     if not regions and len(found) > 1:
         parts.append("The methods agree on every group.")
     parts += [f"note: {note}" for note in data["notes"]]
-    return "\n\n".join(parts)
+    return parts
 
 
 def _region(region: list[int], found: dict[str, Alignment]) -> str:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ctkd_core import methods
-from ctkd_core.cli import progress
-from ctkd_core.cli.common import CANCELLED, Answer, parse_assignments, say
-from ctkd_core.cli.display import cell
+from ctkd_core.cli import complete, progress
+from ctkd_core.cli.align import option_help
+from ctkd_core.cli.common import CANCELLED, Options, Output, RunsDir, inform, names_of, parse_assignments
+from ctkd_core.cli.display import cell, facts, styled
+from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig, read_table
+from ctkd_core.distill.config import preset as preset_of
 from ctkd_core.errors import RunError, unknown
 
 if TYPE_CHECKING:
-    from ctkd_core.distill.config import RunConfig
+    from rich.console import RenderableType
+    from rich.text import Text
+
     from ctkd_core.distill.runs import Run
+    from ctkd_core.methods.options import Option
 
 # The short flags of every command that takes a pair; `--student` chooses the model, `-s` its tokenizer.
 _FLAGS = {
@@ -25,88 +34,114 @@ _FLAGS = {
 }
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd distill`: its own, then one per run option."""
-    from ctkd_core.distill.config import PRESETS, RUN_OPTIONS
-
-    parser.add_argument("config", nargs="?", metavar="CONFIG", help="a run config, YAML or JSON")
-    parser.add_argument("--preset", metavar="NAME", help=f"start from a preset: {', '.join(PRESETS)} (default: quick)")
-    parser.add_argument(
-        "--detach", action="store_true", help="print the run's id and folder at once and leave it running"
-    )
-    parser.add_argument("--runs-dir", metavar="D", help="where runs are kept (default: CTKD_HOME/runs)")
-    parser.add_argument(
-        "-o", "--option", action="append", metavar="NAME=VALUE", help="an option of the method; may be repeated"
-    )
-    group = parser.add_argument_group("run options (override the preset or config)")
+def _run_options(run: Callable[..., Output]) -> Callable[..., Output]:
+    """`run` with one flag per run option, made from its record; typer reads them from the signature."""
+    signature = inspect.signature(run, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    flags = []
     for option in RUN_OPTIONS:
         names = _FLAGS.get(option.name, ("--" + option.name.replace("_", "-"),))
         default = "empty" if option.default == "" else option.default
-        text = f"{option.help} ({option.expected()}; default {default})"
-        group.add_argument(*names, dest=f"run_{option.name}", metavar="V", help=text.replace("%", "%%"))
-    parser.epilog = _loss_option_help()
+        flag = typer.Option(
+            *names,
+            metavar="V",
+            help=f"{option.help} ({option.expected()}; default {default})",
+            rich_help_panel="Run options (override the preset or config)",
+            autocompletion=_values(option),
+        )
+        annotation = Annotated[str | None, flag]
+        flags.append(
+            inspect.Parameter(f"run_{option.name}", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        )
+    run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+    return run
 
 
-def _loss_option_help() -> str:
-    lines = ["options of the methods (-o NAME=VALUE):"]
-    for row in methods.training():
-        for option in row.loss_options:
-            lines.append(f"  {row.name}: {option.name}  {option.expected()} (default {option.default}). {option.help}")
-    return "\n".join(lines)
+def _values(option: Option) -> Callable[[], Any]:
+    """What a shell completes the value of a run option with."""
+    if option.name in {"student", "teacher"}:
+        return complete.tokenizers
+    return names_of(option.choices or (("true", "false") if option.kind == "bool" else ()))
 
 
-def run(args: argparse.Namespace) -> Answer:
+@_run_options
+def run(
+    config: Annotated[str | None, typer.Argument(metavar="CONFIG", help="A run config, YAML or JSON.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help=f"Start from a preset: {', '.join(PRESETS)} (default: quick).",
+            autocompletion=names_of(PRESETS),
+        ),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the run's id and folder at once and leave it running.")
+    ] = False,
+    runs_dir: RunsDir = None,
+    option: Options = None,
+    **flags: str | None,
+) -> Output:
     """Create and start the run; without --detach, follow it to its end (Ctrl-C cancels it)."""
-    config = build_config(args)
+    chosen = build_config(config, preset, option, flags)
     from ctkd_core.distill.checks import require
     from ctkd_core.distill.runs import RunStore
 
-    store = RunStore(args.runs_dir)
-    require(config, store.root)
-    new = store.create(config)
+    store = RunStore(runs_dir)
+    require(chosen, store.root)
+    new = store.create(chosen)
     store.launch(new)
-    say(f"run {new.id} in {new.dir}")
-    if args.detach:
-        return Answer(new.summary, lambda: f"{new.id}\n{new.dir}")
+    inform(f"run {new.id} in {new.dir}")
+    if detach:
+        return Output(new.summary, lambda: [f"{new.id}\n{new.dir}"])
     return finish(new)
 
 
-def finish(run: Run) -> Answer:
+def after_help() -> list[RenderableType]:
+    """The options of every loss."""
+    return [option_help((row.name, row.loss_options) for row in methods.training())]
+
+
+def finish(run: Run) -> Output:
     """Follow a run to its end; KeyboardInterrupt cancels it."""
     try:
         status = progress.follow(run)
     except KeyboardInterrupt:
-        say("cancelling the run ...")
+        inform("cancelling the run ...")
         with contextlib.suppress(RunError):  # it may have ended in this moment
             run.cancel()
         status = progress.follow(run)
         code = CANCELLED if status.state == "cancelled" else progress.CODES[status.state]
-        return Answer(run.summary, lambda: describe(run), code)
+        return Output(run.summary, lambda: [describe(run)], code)
     if status.state in {"failed", "lost"}:
-        say(f"the end of {run.dir / 'log.txt'}:")
+        inform(f"the end of {run.dir / 'log.txt'}:")
         for line in run.log_tail(15).splitlines():
-            say(f"  {cell(line)}")
-    return Answer(run.summary, lambda: describe(run), progress.CODES[status.state])
+            inform(f"  {line}")
+    return Output(run.summary, lambda: [describe(run)], progress.CODES[status.state])
 
 
-def build_config(args: argparse.Namespace) -> RunConfig:
-    """The config that preset, file and flags describe, each overriding the one before.
+def build_config(
+    config: str | None, preset: str | None, options: list[str] | None, flags: Mapping[str, str | None]
+) -> RunConfig:
+    """The config that preset, file and flags (`run_steps` and so on) describe, each overriding the one before.
 
     Raises RunError for unknown names and values out of range.
     """
-    from ctkd_core.distill.config import RUN_OPTIONS, RunConfig, preset, read_table
-
-    base = preset(args.preset or "quick") if args.preset or args.config is None else None
-    config = RunConfig.from_dict({} if args.config is None else read_table(args.config), base)
-    flags = {option.name: getattr(args, f"run_{option.name}") for option in RUN_OPTIONS}
-    changes: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    row = methods.get(changes.get("method", config.method), RunError)
-    if row.name != config.method:  # options of another method mean nothing to this one
+    base = preset_of(preset or "quick") if preset or config is None else None
+    found = RunConfig.from_dict({} if config is None else read_table(config), base)
+    changes: dict[str, Any] = {
+        option.name: flags[f"run_{option.name}"]
+        for option in RUN_OPTIONS
+        if flags.get(f"run_{option.name}") is not None
+    }
+    row = methods.get(changes.get("method", found.method), RunError)
+    if row.name != found.method:  # options of another method mean nothing to this one
         changes |= {"method_options": {}, "align_options": {}}
-    for name, value in parse_assignments(args.option).items():
+    for name, value in parse_assignments(options).items():
         kind = _option_kind(row, name)
-        changes[kind] = {**changes.get(kind, getattr(config, kind)), name: value}
-    return config.replace(**changes)
+        changes[kind] = {**changes.get(kind, getattr(found, kind)), name: value}
+    return found.replace(**changes)
 
 
 def _option_kind(row: methods.Method, name: str) -> str:
@@ -117,24 +152,38 @@ def _option_kind(row: methods.Method, name: str) -> str:
     return "method_options" if name in loss else "align_options"
 
 
-def describe(run: Run) -> str:
-    """One run as a few lines."""
+# Of the states that a run can be in; others have no colour.
+_STYLES = {"finished": "green", "running": "cyan", "cancelled": "yellow"} | dict.fromkeys(
+    ("failed", "lost", "damaged"), "bold red"
+)
+
+
+def state_of(data: Mapping[str, Any]) -> Text:
+    """The state of a run in its colour."""
+    return styled(data.get("status"), _STYLES.get(str(data.get("status")), ""))
+
+
+def describe(run: Run) -> RenderableType:
+    """One run as a few facts."""
     data = run.summary()
-    metrics = data["metrics"]
+    metrics = data.get("metrics") or {}
 
-    def change(name: str, before: str, after: str) -> list[str]:
-        return [name, f"{cell(metrics.get(before))} -> {cell(metrics.get(after))}"]
+    def change(name: str, before: str, after: str) -> tuple[str, str]:
+        return name, f"{cell(metrics.get(before))} -> {cell(metrics.get(after))}"
 
-    rows = [
-        ["run", data["run_id"]],
-        ["status", " ".join(filter(None, [data["status"], data["message"]]))],
-        ["method", f"{data['method']} ({data['variant']}), student model {data['student_model']}, seed {data['seed']}"],
-        ["tokenizers", f"student {data['student']}, teacher {data['teacher']}"],
-        ["steps", f"{data['step']} of {data['steps']}"],
-        change("loss", "loss_first", "loss_last"),
-        change("bits per byte on held-out text", "bits_per_byte_before", "bits_per_byte_after"),
-        ["the teacher's bits per byte", cell(metrics.get("teacher_bits_per_byte"))],
-        ["folder", data["run_dir"]],
-    ]
-    longest = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{longest}}  {value}" for name, value in rows)
+    def of(key: str) -> str:
+        return cell(data.get(key))
+
+    return facts(
+        [
+            ("run", of("run_id")),
+            ("status", state_of(data).append(f" {of('message')}" if data.get("message") else "")),
+            ("method", f"{of('method')} ({of('variant')}), student model {of('student_model')}, seed {of('seed')}"),
+            ("tokenizers", f"student {of('student')}, teacher {of('teacher')}"),
+            ("steps", f"{of('step')} of {of('steps')}"),
+            change("loss", "loss_first", "loss_last"),
+            change("bits per byte on held-out text", "bits_per_byte_before", "bits_per_byte_after"),
+            ("the teacher's bits per byte", cell(metrics.get("teacher_bits_per_byte"))),
+            ("folder", of("run_dir")),
+        ]
+    )

@@ -2,47 +2,55 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ctkd_core.cli.common import OK, PREFLIGHT_FAILED, Answer
-from ctkd_core.cli.display import table
+import typer
+
+from ctkd_core.cli.common import OK, PREFLIGHT_FAILED, Output
+from ctkd_core.cli.display import facts, styled, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd doctor`."""
-    parser.add_argument("--deep", action="store_true", help="also start torch (in a child process) and hash every file")
-
-
-def run(args: argparse.Namespace) -> Answer:
+def run(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also start torch (in a child process) and hash every file.")
+    ] = False,
+) -> Output:
     """Exit code 0 unless a problem is fatal, then 3."""
     from ctkd_core.distill.checkup import examine
 
-    report = examine(deep=args.deep)
-    return Answer(lambda: report, lambda: _text(report), PREFLIGHT_FAILED if report["fatal"] else OK)
+    report = examine(deep=deep)
+    return Output(lambda: report, lambda: _view(report), PREFLIGHT_FAILED if report["fatal"] else OK)
 
 
-def _text(report: dict[str, Any]) -> str:
+def _view(report: dict[str, Any]) -> list[RenderableType]:
     device, memory, disk = report["device"], report["memory"], report["disk"]
     gib = 2**30
     lines = [
-        f"Python  {report['python']['version']}, {report['python']['platform']}",
-        f"CPU     {device['usable_cpus']} of {device['cpus']} usable",
-        f"GPU     {', '.join(device['accelerators']) or 'none seen'}",
-        f"Memory  {memory['available'] / gib:.1f} of {memory['total'] / gib:.1f} GiB free",
-        f"Disk    {disk['free'] / gib:.1f} GiB free at {disk['home']}",
-        "",
+        ("Python", f"{report['python']['version']}, {report['python']['platform']}"),
+        ("CPU", f"{device['usable_cpus']} of {device['cpus']} usable"),
+        ("GPU", ", ".join(device["accelerators"]) or "none seen"),
+        ("Memory", f"{memory['available'] / gib:.1f} of {memory['total'] / gib:.1f} GiB free"),
+        ("Disk", f"{disk['free'] / gib:.1f} GiB free at {disk['home']}"),
+    ]
+    keys = ("name", "package", "present", "converted", "hash_ok")
+    parts: list[RenderableType] = [
+        facts(lines),
         table(["package", "version"], list(report["versions"].items())),
-        "",
         table(
             ["asset", "package", "present", "converted", "hash ok"],
-            [[a["name"], a["package"], a["present"], a["converted"], a["hash_ok"]] for a in report["assets"]],
+            [[asset[key] for key in keys] for asset in report["assets"]],
         ),
-        "",
     ]
     if not report["problems"]:
-        return "\n".join([*lines, "No problems."])
-    for problem in report["problems"]:
-        kind = "FATAL" if problem["fatal"] else "problem"
-        lines.append(f"{kind}: {problem['what']}. Fix: {problem['fix']}.")
-    return "\n".join(lines)
+        return [*parts, styled("No problems.", "green")]
+    problems = [
+        (
+            styled("FATAL", "bold red") if problem["fatal"] else styled("problem", "yellow"),
+            f"{problem['what']}. Fix: {problem['fix']}.",
+        )
+        for problem in report["problems"]
+    ]
+    return [*parts, facts(problems)]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
-from ctkd_core.cli.common import Answer
+from ctkd_core.cli.common import Output
 from ctkd_core.cli.display import table
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """`ctkd losses` has no flags of its own."""
 
-
-def run(args: argparse.Namespace) -> Answer:  # noqa: ARG001
+def run() -> Output:
     """Rows of the methods table that have a loss."""
     rows = methods.training()
-    return Answer(lambda: [_row(row) for row in rows], lambda: _text(rows))
+    return Output(lambda: [_row(row) for row in rows], lambda: [_table(rows)])
 
 
 def _row(row: methods.Method) -> dict[str, Any]:
@@ -26,7 +24,7 @@ def _row(row: methods.Method) -> dict[str, Any]:
     return {key: full[key] for key in keys} | {"options": full["loss_options"]}
 
 
-def _text(rows: list[methods.Method]) -> str:
+def _table(rows: list[methods.Method]) -> RenderableType:
     return table(
         ["loss", "option", "default", "takes", "meaning"],
         [

@@ -7,65 +7,143 @@ With --json one JSON document goes to stdout and nothing else; logs and progress
 from __future__ import annotations
 
 import contextlib
-import importlib
+import io
+import json
 import logging
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
 from ctkd_core import __version__
 from ctkd_core.cli import COMMANDS
+from ctkd_core.cli.command import CONTEXT, Group, load, sentence
 from ctkd_core.cli.common import (
     BAD_INPUT,
     CANCELLED,
     OK,
     PREFLIGHT_FAILED,
     UNEXPECTED,
-    Answer,
-    CommandParser,
+    Json,
+    Output,
     UsageError,
-    add_json,
-    say,
+    inform,
 )
 from ctkd_core.errors import CtkdError, PreflightError, unknown
 from ctkd_core.files import to_json
 
+NAME = "ctkd"
+COMPLETION = "_CTKD_COMPLETE"  # a shell sets it when it asks for completions
 PATIENCE = 3.0  # seconds of silence
 SHOW_PROGRESS = ("app", "distill", "prepare", "runs")
+
+
+class Commands(Group):
+    """All commands; the module of one is loaded when it is called, not to list its name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """Name and summary of a command, for lists."""
+        return TyperCommand(cmd_name, help=sentence(COMMANDS[cmd_name])) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """The command itself; raises UsageError with the nearest names."""
+        name, known, rest = super().resolve_command(ctx, args)
+        return name, None if known is None else load(args[0]), rest
+
+
+class _Done(Exception):  # noqa: N818 (nothing went wrong)
+    """The output is there before any command was called."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        raise _Done(Output(lambda: {"version": __version__}, lambda: [f"{NAME} {__version__}"]))
+
+
+def _root(
+    ctx: typer.Context,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("-V", "--version", is_eager=True, callback=_show_version, help="Print the version.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        if json:
+            raise UsageError(f"a COMMAND is missing: {NAME} COMMAND --json; see `{NAME} --help`.")
+        typer.echo(ctx.get_help())
+        raise typer.Exit(BAD_INPUT)
+
+
+def application() -> Any:
+    """The whole command line."""
+    app = typer.Typer()
+    app.callback(
+        cls=Commands,
+        invoke_without_command=True,
+        subcommand_metavar="COMMAND [ARGS]...",
+        context_settings=CONTEXT,
+        help="See, measure and run cross-tokenizer knowledge distillation.",
+        epilog="`ctkd COMMAND --help` lists the flags of a command. Every command takes --json.",
+    )(_root)
+    return typer.main.get_command(app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never lets an error of the user end in a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if os.environ.get(COMPLETION):
+        application().main(words, prog_name=NAME, complete_var=COMPLETION)  # ends the process
+    if words[:1] == ["help"]:
+        words[0] = "--help"
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     shown, code = _answer(words, "--json" in words)
     try:
-        _print(shown)
+        _print(shown, "--json" in words)
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Point stdout elsewhere, or Python complains while it shuts down.
         _forget_stdout()
     except OSError as error:
         _forget_stdout()
-        say(f"ctkd: can't write the answer: {error}")
+        inform(f"ctkd: can't write the answer: {error}")
         return UNEXPECTED
     return code
 
 
 def _answer(words: list[str], as_json: bool) -> tuple[str, int]:
     """What goes to stdout, and the exit code."""
+    stdout = sys.stdout
+    printed = io.StringIO()  # a help text, or the script of --show-completion
     try:
-        command = _understand(words)
-        # Libraries that print must not spoil the one document on stdout.
-        with contextlib.redirect_stdout(sys.stderr), _patience(words):
-            answer = command()
-            return to_json(answer.data()) if as_json else answer.text(), answer.code
-    except SystemExit as stop:  # argparse has printed a help text
-        return "", stop.code if isinstance(stop.code, int) else OK
+        with contextlib.ExitStack() as stack:
+            if as_json or not stdout.isatty():
+                stack.enter_context(contextlib.redirect_stdout(printed))
+            stack.enter_context(_patience(words))
+            context = stack.enter_context(application().make_context(NAME, words))
+            output = context.command.invoke(context)
+            return _shown(output, as_json, stdout), output.code
+    except _Done as done:
+        return _shown(done.output, as_json, stdout), done.output.code
+    except (typer.Exit, SystemExit) as stop:
+        code = stop.exit_code if isinstance(stop, typer.Exit) else stop.code
+        text = printed.getvalue().rstrip("\n")
+        return _help_document(text, words) if as_json else text, code if isinstance(code, int) else OK
     except KeyboardInterrupt:
         return _failed("Cancelled", "cancelled.", as_json), CANCELLED
+    except TyperException as error:
+        return _failed(UsageError.__name__, _sentence(error), as_json), BAD_INPUT
     except PreflightError as error:
         return _failed(type(error).__name__, str(error), as_json), PREFLIGHT_FAILED
     except CtkdError as error:
@@ -80,6 +158,21 @@ def _answer(words: list[str], as_json: bool) -> tuple[str, int]:
         return _failed(type(error).__name__, sentence, as_json), UNEXPECTED
 
 
+def _shown(output: Output, as_json: bool, stdout: Any) -> str:
+    """The output as text; libraries that print must not spoil it."""
+    with contextlib.redirect_stdout(sys.stderr):
+        if as_json:
+            return to_json(output.data())
+        from ctkd_core.cli.display import render
+
+        return render(output.view(), stdout)
+
+
+def _help_document(text: str, words: list[str]) -> str:
+    whole = set(words) <= {"-h", "--help", "--json"}
+    return to_json({"commands": COMMANDS} if whole else {"help": text})
+
+
 @contextlib.contextmanager
 def _patience(words: list[str]) -> Iterator[None]:
     """A word on the terminal when nothing has been seen for a while; commands with progress of their own need none."""
@@ -87,7 +180,7 @@ def _patience(words: list[str]) -> Iterator[None]:
         yield
         return
     waiting = threading.Timer(
-        PATIENCE, say, ["working; first uses on a machine compile kernels and read vocabularies."]
+        PATIENCE, inform, ["working; first uses on a machine compile kernels and read vocabularies."]
     )
     waiting.daemon = True
     waiting.start()
@@ -97,55 +190,44 @@ def _patience(words: list[str]) -> Iterator[None]:
         waiting.cancel()
 
 
-def _understand(words: list[str]) -> Callable[[], Answer]:
-    """The command that the words ask for, its flags checked; --help ends here."""
-    if not words or words[0] in {"-h", "--help", "help"}:
-        return lambda: Answer(lambda: {"commands": COMMANDS}, overview, OK if words else BAD_INPUT)
-    if words[0] in {"-V", "--version"}:
-        return lambda: Answer(lambda: {"version": __version__}, lambda: f"ctkd {__version__}")
-    name = words[0]
-    if name.startswith("-"):
-        raise UsageError(f"the command comes first: ctkd COMMAND {name} ...; see `ctkd --help`.")
-    if name not in COMMANDS:
-        raise unknown("command", name, COMMANDS, UsageError)
-    command = importlib.import_module(f"ctkd_core.cli.{name}")
-    return partial(command.run, build_parser(name).parse_args(words[1:]))
+def _sentence(error: TyperException) -> str:
+    """What typer found wrong with the words, in our words: what, and where to look."""
+    ctx, param = getattr(error, "ctx", None), getattr(error, "param", None)
+    path = NAME if ctx is None else ctx.command_path
+    message = error.message.removeprefix("Value error, ").rstrip(".")
+    match type(error).__name__:
+        case "NoSuchOption":
+            flag = error.option_name  # type: ignore[attr-defined]
+            assert ctx is not None
+            if isinstance(ctx.command, Commands):
+                return f"the command comes first: {NAME} COMMAND {flag} ...; see `{NAME} --help`."
+            flags = [name for param in ctx.command.get_params(ctx) for name in param.opts if name.startswith("--")]
+            return str(unknown(f"flag of `{path}`", flag, flags))
+        case "MissingParameter" if param is not None:
+            message = f"the following arguments are required: {param.metavar or param.name}"
+        case _ if param is not None:
+            message = f"argument {'/'.join(param.opts)}: {message}"
+    return f"{message}; see `{path} --help`."
 
 
-def build_parser(name: str) -> CommandParser:
-    """The parser of one command; the docs and tests read it too."""
-    command = importlib.import_module(f"ctkd_core.cli.{name}")
-    summary = COMMANDS[name]
-    parser = CommandParser(prog=f"ctkd {name}", description=summary[0].upper() + summary[1:] + ".")
-    command.arguments(parser)
-    if not any("--json" in action.option_strings for action in parser._actions):
-        add_json(parser)
-    return parser
-
-
-def overview() -> str:
-    """What `ctkd --help` prints."""
-    longest = max(map(len, COMMANDS))
-    lines = [f"  {name:<{longest}}  {summary}" for name, summary in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: ctkd COMMAND [flags]",
-            "",
-            "See, measure and run cross-tokenizer knowledge distillation.",
-            "",
-            *lines,
-            "",
-            "`ctkd COMMAND --help` lists the flags of a command. Every command takes --json.",
-        ]
-    )
-
-
-def _print(text: str) -> None:
+def _print(text: str, as_json: bool) -> None:
     if text:
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        text = printable(text, encoding) if as_json else text
         # Terminals that can't show a character get an escape instead of an error.
         sys.stdout.write(text.encode(encoding, errors="backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
+
+
+def printable(document: str, encoding: str) -> str:
+    """The same JSON document, with escapes for what a terminal would obey or the encoding lacks."""
+    try:
+        document.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(c if c.isascii() and c.isprintable() else json.dumps(c)[1:-1] for c in document)
+    if document.isprintable():
+        return document
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in document)
 
 
 def _forget_stdout() -> None:
@@ -155,5 +237,5 @@ def _forget_stdout() -> None:
 
 def _failed(kind: str, sentence: str, as_json: bool) -> str:
     shown = sentence.encode("utf-8", errors="backslashreplace").decode("utf-8")
-    say(f"ctkd: {shown}")
+    inform(f"ctkd: {shown}")
     return to_json({"error": {"type": kind, "message": shown}}) if as_json else ""

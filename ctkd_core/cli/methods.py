@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from ctkd_core import methods
-from ctkd_core.cli.common import Answer
-from ctkd_core.cli.display import table
-from ctkd_core.methods.options import Option
+from ctkd_core.cli import complete
+from ctkd_core.cli.common import Output
+from ctkd_core.cli.display import facts, styled, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ctkd_core.methods.options import Option
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd methods`."""
-    parser.add_argument("name", nargs="?", help="show one method in full")
-
-
-def run(args: argparse.Namespace) -> Answer:
+def run(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Show one method in full.", autocompletion=complete.every_method),
+    ] = None,
+) -> Output:
     """All rows, or one."""
-    if args.name is not None:
-        row = methods.get(args.name)
-        return Answer(row.to_dict, lambda: describe(row))
+    if name is not None:
+        row = methods.get(name)
+        return Output(row.to_dict, lambda: describe(row))
     rows = list(methods.METHODS.values())
-    return Answer(lambda: [row.to_dict() for row in rows], lambda: _overview(rows))
+    return Output(lambda: [row.to_dict() for row in rows], lambda: _overview(rows))
 
 
-def _overview(rows: list[methods.Method]) -> str:
-    body = table(
-        ["method", "aligns", "trains", "idea"], [[row.name, row.can_align, row.can_train, row.idea] for row in rows]
-    )
-    return body + "\n\n`ctkd methods NAME` shows paper, formula and options."
+def _overview(rows: list[methods.Method]) -> list[RenderableType]:
+    cells = [[styled(row.name, "cyan"), row.can_align, row.can_train, row.idea] for row in rows]
+    return [
+        table(["method", "aligns", "trains", "idea"], cells),
+        "`ctkd methods NAME` shows paper, formula and options.",
+    ]
 
 
-def describe(row: methods.Method) -> str:
-    """One method as a page of text."""
-    lines = [row.title, f"  {row.idea}", "", f"paper       {row.paper}"]
-    if row.url:
-        lines.append(f"            {row.url}")
-    lines += [f"formula     {row.formula}", f"cannot see  {row.cannot_see}"]
-    if row.needs:
-        lines.append(f"needs       {', '.join(row.needs)}")
-    lines.append(f"variants    {', '.join(row.variants)}")
-    if row.variant_note:
-        lines.append(f"            {row.variant_note}")
+def describe(row: methods.Method) -> list[RenderableType]:
+    """One method as a page."""
+    lines = [("paper", row.paper)]
+    lines += [("", row.url)] if row.url else []
+    lines += [("formula", row.formula), ("cannot see", row.cannot_see)]
+    lines += list(row.requirements().items())
+    lines.append(("variants", ", ".join(row.variants)))
+    lines += [("", row.variant_note)] if row.variant_note else []
+    parts: list[RenderableType] = [styled(row.title, "bold"), row.idea, facts(lines)]
     for title, options in (("alignment options", row.align_options), ("loss options", row.loss_options)):
         if options:
-            lines += ["", title, option_table(options)]
-    return "\n".join(lines)
+            parts += [styled(title, "bold"), option_table(options)]
+    return parts
 
 
-def option_table(options: Sequence[Option]) -> str:
+def option_table(options: Sequence[Option]) -> RenderableType:
     """Options with what they take, default, meaning and where the default comes from."""
     return table(
         ["option", "takes", "default", "meaning", "default from"],

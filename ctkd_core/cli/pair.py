@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ctkd_core.cli.common import Answer, UsageError, add_pair, load_pair
-from ctkd_core.cli.display import table, terminal_columns, visible
-from ctkd_core.cli.progress import LINE_EVERY, Bar
+import typer
+
+from ctkd_core.cli import complete
+from ctkd_core.cli.common import Output, Student, Teacher, UsageError, load_pair, whole
+from ctkd_core.cli.display import facts, table, visible
+from ctkd_core.cli.progress import Bar
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 # Columns of the table of domains; --json holds every metric.
 _COLUMNS = (
@@ -26,22 +29,30 @@ _COLUMNS = (
 _WAYS = (("raw strings", "exact"), ("canonical forms", "canonical"), ("bytes", "bytes"))
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd pair`."""
-    add_pair(parser)
-    parser.add_argument(
-        "--corpus",
-        action="append",
-        nargs="+",
-        metavar="F",
-        help="files to measure instead of the bundled samples, one domain each: .txt, .md (paragraphs) or .jsonl "
-        "(text, prompt/completion or messages); NAME=F names the domain",
-    )
-    parser.add_argument("-m", "--method", default="sedi", metavar="METHOD", help="aligns the texts (default: sedi)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that measure (default 1)")
-
-
-def run(args: argparse.Namespace) -> Answer:
+def run(
+    student: Student = None,
+    teacher: Teacher = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--corpus",
+            metavar="F...",
+            help="Files to measure instead of the bundled samples, one domain each: .txt, .md (paragraphs) or .jsonl "
+            "(text, prompt/completion or messages); NAME=F names the domain.",
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "-m",
+            "--method",
+            metavar="METHOD",
+            help="Aligns the texts.",
+            autocompletion=complete.aligning_methods,
+        ),
+    ] = "sedi",
+    workers: Annotated[int, typer.Option("--workers", metavar="N", parser=whole, help="Processes that measure.")] = 1,
+) -> Output:
     """Measure the pair; the document is `PairReport.to_dict`."""
     from ctkd_core import methods
     from ctkd_core.errors import AlignmentError
@@ -49,34 +60,20 @@ def run(args: argparse.Namespace) -> Answer:
     from ctkd_core.pair.report import pair_report
 
     # Cheap mistakes are told before two tokenizers are loaded.
-    if not 1 <= args.workers <= MAX_WORKERS:
-        raise UsageError(f"--workers takes a whole number from 1 to {MAX_WORKERS}; got {args.workers}.")
-    if not methods.get(args.method, AlignmentError).can_align:
+    if not 1 <= workers <= MAX_WORKERS:
+        raise UsageError(f"--workers takes a whole number from 1 to {MAX_WORKERS}; got {workers}.")
+    if not methods.get(method, AlignmentError).can_align:
         able = ", ".join(m.name for m in methods.aligning())
-        raise AlignmentError(f"method {args.method!r} has no alignment; choose one of {able}.")
-    corpus = None if args.corpus is None else _domains([name for names in args.corpus for name in names])
-    student, teacher = load_pair(args)
-    if corpus is None:
-        report = pair_report(student, teacher, workers=args.workers, method=args.method)
+        raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
+    domains = _domains(corpus) if corpus else None
+    ours, theirs = load_pair(student, teacher)
+    if domains is None:
+        report = pair_report(ours, theirs, workers=workers, method=method)
     else:
-        with Bar(len(corpus)) as bar:
-            report = pair_report(student, teacher, corpus, args.workers, _news(bar), args.method)
+        with Bar(len(domains)) as bar:
+            report = pair_report(ours, theirs, domains, workers, bar.update, method)
     data = report.to_dict()
-    return Answer(lambda: data, lambda: _text(data))
-
-
-def _news(bar: Bar) -> Callable[[float, str], None]:
-    """Draws the bar now and then: a large corpus has many batches."""
-    shown = float("-inf")
-
-    def show(share: float, sentence: str) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= (0.1 if bar.terminal else LINE_EVERY):
-            bar.done = int(share * bar.total)
-            bar.show(sentence)
-            shown = time.monotonic()
-
-    return show
+    return Output(lambda: data, lambda: _view(data))
 
 
 def _domains(names: list[str]) -> dict[str, Iterator[Any]]:
@@ -94,10 +91,10 @@ def _domains(names: list[str]) -> dict[str, Iterator[Any]]:
     return corpus
 
 
-def _text(data: dict[str, Any]) -> str:
+def _view(data: dict[str, Any]) -> list[RenderableType]:
     vocabulary, advice = data["vocabulary"], data["advice"]
     shares = vocabulary["shares"]
-    parts = [
+    parts: list[RenderableType] = [
         f"student {data['student']} ({vocabulary['student_size']:,} tokens), "
         f"teacher {data['teacher']} ({vocabulary['teacher_size']:,} tokens)",
         table(
@@ -120,10 +117,10 @@ def _text(data: dict[str, Any]) -> str:
     skipped = [f"{d}: {n} x {reason}" for d, row in data["corpus"].items() for reason, n in row["skipped"].items()]
     if skipped:
         parts.append(f"skipped texts: {'; '.join(skipped)}")
-    lines = [f"advice: {advice['method']} (verdict {advice['verdict']})"]
-    lines += [_wrapped("because: ", sentence) for sentence in advice["because"]]
-    lines += [_wrapped("warning: ", sentence) for sentence in advice["warnings"]]
-    return "\n\n".join([*parts, "\n".join(lines)])
+    because = [("  because:", text) for text in advice["because"]]
+    warnings = [("  warning:", text) for text in advice["warnings"]]
+    advised = ("advice:", f"{advice['method']} (verdict {advice['verdict']})")
+    return [*parts, facts([advised, *because, *warnings])]
 
 
 def _class_row(name: str, row: dict[str, int], unmatched: dict[str, list[str]]) -> list[Any]:
@@ -132,21 +129,14 @@ def _class_row(name: str, row: dict[str, int], unmatched: dict[str, list[str]]) 
     return [name, row["total"], row["matched"], share, examples]
 
 
-def _special(rows: list[dict[str, Any]]) -> list[str]:
+def _special(rows: list[dict[str, Any]]) -> list[RenderableType]:
     """Special tokens by role, and what to look out for."""
     sides = ("student_id", "student", "teacher_id", "teacher")
     cells = [[row["role"], *(row[side] for side in sides)] for row in rows]
-    notes = dict.fromkeys(_wrapped(f"{row['role']}: ", row["note"]) for row in rows if row["note"])
-    return [table(["special tokens", "student id", "student", "teacher id", "teacher"], cells), "\n".join(notes)]
+    notes = list(dict.fromkeys((f"  {row['role']}:", row["note"]) for row in rows if row["note"]))
+    found = table(["special tokens", "student id", "student", "teacher id", "teacher"], cells)
+    return [found, *([facts(notes)] if notes else [])]
 
 
 def _short(shown: str, limit: int = 16) -> str:
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
-
-
-def _wrapped(label: str, sentence: str) -> str:
-    kept = visible(sentence).replace("·", " ").replace(" %", "\u00a0%")  # a line doesn't begin with a per cent sign
-    lines = textwrap.fill(
-        kept, terminal_columns(), initial_indent=f"  {label}", subsequent_indent=" " * (len(label) + 2)
-    )
-    return lines.replace("\u00a0", " ")

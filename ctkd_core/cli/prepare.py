@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ctkd_core.cli.common import Answer
-from ctkd_core.cli.display import table
+import typer
+
+from ctkd_core.cli.common import Output
+from ctkd_core.cli.display import facts, table
 from ctkd_core.cli.progress import Bar
 from ctkd_core.errors import CtkdError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 Report = Callable[[float, str], None]  # share done of one task, what is being done
 Task = Callable[[Report], None]
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd prepare`."""
-    parser.add_argument("--tokenizers-only", action="store_true", help="leave the teacher's weights for later")
-
-
-def run(args: argparse.Namespace) -> Answer:
+def run(
+    tokenizers_only: Annotated[
+        bool, typer.Option("--tokenizers-only", help="Leave the teacher's weights for later.")
+    ] = False,
+) -> Output:
     """Do every preparation; what isn't installed is told and passed over."""
     from ctkd_core.tokenizers.catalog import TOKENIZERS
 
     tasks: list[tuple[str, Task]] = [(f"tokenizer {name}", partial(_tokenizer, name)) for name in TOKENIZERS]
     tasks.append(("alignment (machine code)", _alignment))
-    if not args.tokenizers_only:
+    if not tokenizers_only:
         tasks.append(("teacher SmolLM2-135M-Instruct", _teacher))
     rows: list[dict[str, Any]] = []
     with Bar(len(tasks)) as bar:
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> Answer:
         bar.show("done")
     if not any(row["ok"] for row in rows):
         raise CtkdError(f"nothing could be prepared: {rows[0]['problem']}")
-    return Answer(lambda: rows, lambda: _text(rows))
+    return Output(lambda: rows, lambda: _view(rows))
 
 
 def _tokenizer(name: str, report: Report) -> None:  # noqa: ARG001
@@ -76,6 +79,7 @@ def _teacher(report: Report) -> None:
     teacher.prepare(report)
 
 
-def _text(rows: list[dict[str, Any]]) -> str:
-    lines = [table(["prepared", "ok", "seconds"], [[row["name"], row["ok"], round(row["seconds"], 1)] for row in rows])]
-    return "\n".join([*lines, *(f"{row['name']}: {row['problem']}" for row in rows if row["problem"])])
+def _view(rows: list[dict[str, Any]]) -> list[RenderableType]:
+    cells = [[row["name"], row["ok"], round(row["seconds"], 1)] for row in rows]
+    problems = [(row["name"], row["problem"]) for row in rows if row["problem"]]
+    return [table(["prepared", "ok", "seconds"], cells), *([facts(problems)] if problems else [])]

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar for preparations, one line per news for runs."""
+"""Progress on stderr: a bar with the time left in a terminal, one line per news elsewhere."""
 
 from __future__ import annotations
 
@@ -6,71 +6,144 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.cli.common import CANCELLED, OK, RUN_FAILED, say
+from ctkd_core.cli.common import CANCELLED, OK, RUN_FAILED, inform
+from ctkd_core.cli.display import console_of, paragraph, safe
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from ctkd_core.distill.runs import Run, RunStatus
 
-CODES = {"finished": OK, "cancelled": CANCELLED, "failed": RUN_FAILED, "lost": RUN_FAILED}
+CODES = {"finished": OK, "cancelled": CANCELLED, "failed": RUN_FAILED, "lost": RUN_FAILED, "damaged": RUN_FAILED}
 POLL = 0.5  # seconds
-LINE_EVERY = 2.0  # seconds between progress lines of a run
+LINE_EVERY = 2.0  # seconds between lines where stderr is no terminal
 
 
 class Bar:
-    """A progress bar over a known number of steps; one line per step where stderr is no terminal."""
+    """Progress over a known number of steps, or of `None` until it is known."""
 
-    def __init__(self, total: int, columns: int = 24) -> None:
+    def __init__(self, total: int | None) -> None:
         self.total = total
-        self.done = 0
-        self.columns = columns
-        self.terminal = sys.stderr.isatty()
+        self.done: float = 0
         self.started = time.monotonic()
+        self.printed = float("-inf")
+        self._drawn = _drawn() if sys.stderr.isatty() else None
+        self._task = None if self._drawn is None else self._drawn.add_task("", total=total)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a bar is drawn; otherwise lines are printed."""
+        return self._drawn is not None
 
     def __enter__(self) -> Bar:
+        if self._drawn is not None:
+            self._drawn.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.terminal:
-            sys.stderr.write("\n")
-            sys.stderr.flush()
+        if self._drawn is not None:
+            self._drawn.stop()
 
     def show(self, label: str, share: float = 0.0) -> None:
-        """Draw the bar with what is being done now; `share` of the current step is behind us."""
-        filled = int(self.columns * min(1.0, (self.done + share) / max(1, self.total)))
-        bar = "#" * filled + "." * (self.columns - filled)
-        line = f"[{bar}] {self.done}/{self.total} {time.monotonic() - self.started:4.0f} s  {label}"
-        sys.stderr.write(f"\r\x1b[2K{line}" if self.terminal else line + "\n")
-        sys.stderr.flush()
+        """What is being done now; `share` of the current step is behind us."""
+        if self._drawn is not None and self._task is not None:
+            done = self.done + share
+            self._drawn.update(self._task, completed=done, total=self.total, description=safe(label))
+        else:
+            total = "?" if self.total is None else self.total
+            inform(f"{int(self.done)}/{total} {time.monotonic() - self.started:4.0f} s  {label}")
+
+    def update(self, share: float, label: str) -> None:
+        """`share` of everything is behind us; of many such news, lines are printed now and then."""
+        self.done = share * (self.total or 1)
+        if self.terminal or time.monotonic() - self.printed >= LINE_EVERY:
+            self.show(label)
+            self.printed = time.monotonic()
 
     def step(self) -> None:
         """One more step is done."""
         self.done += 1
 
+    def inform(self, sentence: str) -> None:
+        """A line that stays, above the bar where there is one."""
+        if self._drawn is not None:
+            self._drawn.console.print(paragraph(sentence), soft_wrap=True)
+        else:
+            inform(sentence)
+
+
+def _drawn() -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+    from rich.text import Text
+
+    class TimeLeft(TimeRemainingColumn):
+        """The time left, as soon as it is known how much there is to do."""
+
+        def render(self, task: Task) -> Text:
+            return Text() if task.total is None else super().render(task).append(" left")
+
+    return Progress(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeLeft(),
+        # The label may be cut: it is in the log, and a bar is one line.
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+        console=console_of(sys.stderr),
+        redirect_stdout=False,  # stdout is for the output
+        speed_estimate_period=60,
+    )
+
 
 def follow(run: Run) -> RunStatus:
-    """Print the news of a run on stderr until it has ended; returns its last status."""
-    offset, printed, last_state = 0, 0.0, ""
-    while True:
-        status = run.status()  # before the metrics: when it says "ended", every row is there
-        rows, offset = run.read_metrics(offset)
-        if status.state != last_state:
-            say(f"{status.state}" + (f"  {status.message}" if status.message else ""))
-            last_state = status.state
-        for row in rows:
-            if row.get("kind") == "eval":
-                say(f"step {row.get('step')}  {_number(row.get('bits_per_byte'))} bits per byte, held out")
-        train = [row for row in rows if row.get("kind") == "train"]
-        if train and (status.ended_already or time.monotonic() - printed >= LINE_EVERY):
-            say(f"{train_line(train[-1], status.total_steps)}")
-            printed = time.monotonic()
-        if status.ended_already:
-            return status
-        time.sleep(POLL)
+    """Show the news of a run on stderr until it has ended; returns its last status."""
+    offset, last_state = 0, ""
+    with Bar(None) as bar:
+        while True:
+            status = run.status()  # before the metrics: when it says "ended", every row is there
+            rows, offset = run.read_metrics(offset)
+            bar.total = status.total_steps or bar.total
+            if status.state != last_state:
+                bar.inform(f"{status.state}" + (f"  {status.message}" if status.message else ""))
+                last_state = status.state
+            for row in rows:
+                if row.get("kind") == "eval":
+                    bar.inform(f"step {row.get('step')}  {_number(row.get('bits_per_byte'))} bits per byte, held out")
+            train = [row for row in rows if row.get("kind") == "train"]
+            if train:
+                _show_step(bar, train[-1], status)
+            elif bar.terminal and not bar.done:
+                bar.show(status.message)
+            if status.ended_already:
+                return status
+            time.sleep(POLL)
+
+
+def _show_step(bar: Bar, row: dict[str, Any], status: RunStatus) -> None:
+    if bar.terminal:
+        bar.done = row.get("step") or bar.done
+        bar.show(_terms(row))
+    elif status.ended_already or time.monotonic() - bar.printed >= LINE_EVERY:
+        inform(train_line(row, status.total_steps))
+        bar.printed = time.monotonic()
 
 
 def train_line(row: dict[str, Any], total: int | None) -> str:
     """One training row as a line: step, loss, its terms, speed."""
-    line = f"step {row.get('step')}/{total or '?'}  loss {_number(row.get('loss'))}"
+    return f"step {row.get('step')}/{total or '?'}  {_terms(row)}"
+
+
+def _terms(row: dict[str, Any]) -> str:
+    line = f"loss {_number(row.get('loss'))}"
     for name, value in (row.get("terms") or {}).items():
         line += f"  {name} {_number(value)}"
     if row.get("tokens_per_second"):

@@ -2,91 +2,133 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ctkd_core.cli.common import Answer, UsageError, add_pair, load_pair, parse_assignments
-from ctkd_core.cli.display import table, visible, visible_bytes
+import typer
+
+from ctkd_core.cli.align import option_help
+from ctkd_core.cli.common import (
+    Options,
+    Output,
+    Student,
+    Teacher,
+    UsageError,
+    load_pair,
+    names_of,
+    one_of,
+    parse_assignments,
+    whole,
+)
+from ctkd_core.cli.display import table, visible_bytes
+from ctkd_core.methods.row import VARIANTS
+from ctkd_core.vocabulary import MAPS, map_options
+from ctkd_core.vocabulary.export import LAYOUTS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import RenderableType
 
     from ctkd_core.tokenizers.tokenizer import Tokenizer
     from ctkd_core.vocabulary.projection import Projection
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd project`."""
-    from ctkd_core.methods.row import VARIANTS
-    from ctkd_core.vocabulary import MAPS
-    from ctkd_core.vocabulary.export import LAYOUTS
-
-    add_pair(parser)
-    parser.add_argument("-m", "--method", default="pieces", metavar="MAP", help=f"{', '.join(MAPS)} (default: pieces)")
-    parser.add_argument(
-        "--variant",
-        default="clean",
-        choices=VARIANTS,
-        metavar="V",
-        help="clean (default) or released: the public tools",
-    )
-    parser.add_argument("-o", "--option", action="append", metavar="NAME=VALUE", help="an option of the map")
-    parser.add_argument("--token", metavar="STR", help="row of the student token that spells STR (or #643, an id)")
-    parser.add_argument("--column", metavar="STR", help="who points at the teacher token that spells STR (or an id)")
-    parser.add_argument("--top-k", type=int, default=20, metavar="K", help="entries shown of each (default 20)")
-    for side in ("student", "teacher"):
-        help_text = f"rows of the {side} model's output layer, where they are more than its tokenizer's ids"
-        parser.add_argument(f"--{side}-width", type=int, metavar="N", help=help_text)
-    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the map there (safetensors and a manifest)")
-    parser.add_argument("--export", type=Path, metavar="FILE", help="write the map for another program")
-    parser.add_argument(
-        "--layout",
-        default="nemo-rl",
-        choices=list(LAYOUTS),
-        metavar="LAYOUT",
-        help=f"{', '.join(LAYOUTS)} (default: nemo-rl)",
-    )
-    lines = [
-        f"  {row.name}: {option.name}  {option.expected()} (default {option.default}). {option.help}"
-        for row in MAPS.values()
-        for option in row.options
-    ]
-    parser.epilog = "\n".join(["options of the maps (-o NAME=VALUE):", *lines])
-
-
-def run(args: argparse.Namespace) -> Answer:
+def run(
+    student: Student = None,
+    teacher: Teacher = None,
+    method: Annotated[
+        str,
+        typer.Option("-m", "--method", metavar="MAP", help=f"One of {', '.join(MAPS)}.", autocompletion=names_of(MAPS)),
+    ] = "pieces",
+    variant: Annotated[
+        str,
+        typer.Option(
+            "--variant",
+            metavar="V",
+            callback=one_of("variant", VARIANTS),
+            help="clean, or released: the public tools.",
+            autocompletion=names_of(VARIANTS),
+        ),
+    ] = "clean",
+    option: Options = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", metavar="STR", help="Row of the student token that spells STR (or #643, an id)."),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--column", metavar="STR", help="Who points at the teacher token that spells STR (or an id)."),
+    ] = None,
+    top_k: Annotated[int, typer.Option("--top-k", metavar="K", parser=whole, help="Entries shown of each.")] = 20,
+    student_width: Annotated[
+        int | None,
+        typer.Option(
+            "--student-width",
+            metavar="N",
+            parser=whole,
+            help="Rows of the student model's output layer, where they are more than its tokenizer's ids.",
+        ),
+    ] = None,
+    teacher_width: Annotated[
+        int | None,
+        typer.Option(
+            "--teacher-width",
+            metavar="N",
+            parser=whole,
+            help="Rows of the teacher model's output layer, where they are more than its tokenizer's ids.",
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FOLDER", help="Keep the map there (safetensors and a manifest)."),
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write the map for another program.")
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--layout",
+            metavar="LAYOUT",
+            callback=one_of("layout", LAYOUTS),
+            help=f"{', '.join(LAYOUTS)}.",
+            autocompletion=names_of(LAYOUTS),
+        ),
+    ] = "nemo-rl",
+) -> Output:
     """Build the map (or take it from the cache) and report it."""
     from ctkd_core.figures.find_token import find_token
-    from ctkd_core.vocabulary import map_options
+    from ctkd_core.vocabulary import export as exports
     from ctkd_core.vocabulary.store import cached_project
+    from ctkd_core.vocabulary.store import save as store
 
-    if args.top_k < 1:
-        raise UsageError(f"--top-k takes a whole number of at least 1; got {args.top_k}.")
-    given: dict[str, Any] = dict(parse_assignments(args.option))
-    map_options(args.method, given, args.variant)  # names are checked before tokenizers are loaded
-    student, teacher = load_pair(args)
-    row_id = None if args.token is None else find_token(student, args.token)
-    column_id = None if args.column is None else find_token(teacher, args.column)
-    projection = cached_project(student, teacher, args.method, variant=args.variant, **given)
-    projection = projection.widen(args.student_width, args.teacher_width)
-    data = facts(projection) | {"variant": args.variant}
+    if top_k < 1:
+        raise UsageError(f"--top-k takes a whole number of at least 1; got {top_k}.")
+    given: dict[str, Any] = dict(parse_assignments(option))
+    map_options(method, given, variant)  # names are checked before tokenizers are loaded
+    ours, theirs = load_pair(student, teacher)
+    row_id = None if token is None else find_token(ours, token)
+    column_id = None if column is None else find_token(theirs, column)
+    projection = cached_project(ours, theirs, method, variant=variant, **given)
+    projection = projection.widen(student_width, teacher_width)
+    data = facts_of(projection) | {"variant": variant}
     if row_id is not None:
-        data["token"] = row_of(projection, row_id, args.top_k)
+        data["token"] = row_of(projection, row_id, top_k)
     if column_id is not None:
-        data["column"] = column_of(projection, column_id, args.top_k)
-    if args.save is not None:
-        from ctkd_core.vocabulary.store import save
-
-        data["saved"] = str(save(projection, args.save))
-    if args.export is not None:
-        from ctkd_core.vocabulary.export import export
-
-        data["exported"] = str(export(projection, args.export, args.layout))
-    return Answer(lambda: data, lambda: _text(data))
+        data["column"] = column_of(projection, column_id, top_k)
+    if save is not None:
+        data["saved"] = str(store(projection, save))
+    if export is not None:
+        data["exported"] = str(exports.export(projection, export, layout))
+    return Output(lambda: data, lambda: _view(data))
 
 
-def facts(projection: Projection) -> dict[str, Any]:
+def after_help() -> list[RenderableType]:
+    """The options of every map."""
+    return [option_help((name, row.options) for name, row in MAPS.items())]
+
+
+def facts_of(projection: Projection) -> dict[str, Any]:
     """What a map is, as plain data."""
     return {
         "student": projection.student.name,
@@ -129,8 +171,8 @@ def _token(tokenizer: Tokenizer, token_id: int, frame: pd.DataFrame, side: str, 
     }
 
 
-def _text(data: dict[str, Any]) -> str:
-    parts = [
+def _view(data: dict[str, Any]) -> list[RenderableType]:
+    parts: list[RenderableType] = [
         f"{data['method']}: {data['student']} ({data['shape'][0]} ids) -> {data['teacher']} ({data['shape'][1]} ids), "
         f"{data['nnz']} entries, largest row-sum error {data['row_sum_error']:.2g}",
         table(["rows", "count"], list(data["rows"].items())),
@@ -146,11 +188,11 @@ def _text(data: dict[str, Any]) -> str:
         if key in data:
             parts += _token_text(data[key], own, other)
     parts += [f"{key} {data[key]}" for key in ("saved", "exported") if key in data]
-    return "\n\n".join(parts)
+    return parts
 
 
-def _token_text(token: dict[str, Any], own: str, other: str) -> list[str]:
-    entries = [[e[f"{other}_id"], visible(e["text"]), e["weight"], e["reason"]] for e in token["entries"]]
+def _token_text(token: dict[str, Any], own: str, other: str) -> list[RenderableType]:
+    entries = [[e[f"{other}_id"], e["text"], e["weight"], e["reason"]] for e in token["entries"]]
     shown = f"; {len(entries)} of {token['count']} entries" if len(entries) < token["count"] else ""
     nothing = "maps to nothing" if own == "student" else "nobody points at it"
     return [

@@ -2,63 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ctkd_core.cli import progress
-from ctkd_core.cli.common import Answer, CommandParser, UsageError, add_json
-from ctkd_core.cli.display import cell, table
-from ctkd_core.cli.distill import describe, finish
+import typer
+
+from ctkd_core.cli import complete, progress
+from ctkd_core.cli.common import Output, RunsDir, UsageError, names_of, one_of, whole
+from ctkd_core.cli.display import facts, styled, table
+from ctkd_core.cli.distill import describe, finish, state_of
 from ctkd_core.errors import CtkdError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ctkd_core.distill.runs import Run, RunStore
 
-_ACTIONS = {
-    "ls": "list all runs, newest first",
-    "show": "show one run: status, metrics, samples, end of its log",
-    "watch": "follow one run until it ends",
-    "cancel": "cancel a running run",
-    "resume": "continue a run that was cancelled, failed or lost, from its last checkpoint",
-    "compare": "compare configs and metrics of several runs",
-    "export": "write the metrics of one run as CSV or JSON",
-    "archive": "put runs out of sight; nothing of them is lost",
-    "unarchive": "bring archived runs back into the list",
-    "rm": "remove runs and their folders",
-}
-_MANY = {"compare", "archive", "unarchive", "rm"}
+FORMATS = ("csv", "json")
+
+One = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Id, unique beginning of an id, or 'latest'.", autocompletion=complete.runs),
+]
+Many = Annotated[
+    list[str], typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs)
+]
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """One sub-command per action."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=CommandParser)
-    for name, text in _ACTIONS.items():
-        sub = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name in _MANY:
-            sub.add_argument("ids", nargs="+", metavar="ID", help="ids or unique beginnings of ids")
-        elif name != "ls":
-            sub.add_argument("id", metavar="ID", help="id, unique beginning of an id, or 'latest'")
-        sub.add_argument("--runs-dir", metavar="D", help="where runs are kept (default: CTKD_HOME/runs)")
-        if name == "ls":
-            sub.add_argument("--all", action="store_true", help="archived runs too")
-        if name == "show":
-            sub.add_argument("--log-lines", type=int, default=15, metavar="N", help="lines of the log (default 15)")
-        if name == "resume":
-            sub.add_argument("--detach", action="store_true", help="leave the run in the background")
-        if name == "export":
-            sub.add_argument("--format", choices=("csv", "json"), default="csv", help="default csv")
-            sub.add_argument("--out", metavar="FILE", help="default: metrics.csv or metrics.json in the current folder")
-            sub.add_argument("--force", action="store_true", help="replace an existing file")
-        add_json(sub)
-    parser.set_defaults(json=False)
-
-
-def run(args: argparse.Namespace) -> Answer:
-    """Dispatch to the action."""
+def _store(folder: str | None) -> RunStore:
     from ctkd_core.distill.runs import RunStore
 
-    return _RUN[args.action](RunStore(args.runs_dir), args)
+    return RunStore(folder)
 
 
 def _get(store: RunStore, name: str) -> Run:
@@ -70,16 +44,21 @@ def _get(store: RunStore, name: str) -> Run:
     return store.get(name)
 
 
-def _ls(store: RunStore, args: argparse.Namespace) -> Answer:
-    rows = [_summary(run) for run in store.list(archived=args.all)]
+def ls(
+    show_all: Annotated[bool, typer.Option("--all", help="Archived runs too.")] = False, runs_dir: RunsDir = None
+) -> Output:
+    """List all runs, newest first."""
+    rows = [_summary(run) for run in _store(runs_dir).list(archived=show_all)]
+    return Output(lambda: rows, lambda: _list(rows))
 
-    def text() -> str:
-        if not rows:
-            return "No runs yet. Start one: ctkd distill --preset quick"
-        headers = ["run", "status", "step", "method", "student", "teacher", "loss", "bits/byte before", "after"]
-        return table(headers, [_ls_row(row) for row in rows])
 
-    return Answer(lambda: rows, text)
+def _list(rows: list[dict[str, Any]]) -> list[RenderableType]:
+    if not rows:
+        return ["No runs yet. Start one: ctkd distill --preset quick"]
+    headers = ["run", "status", "step", "method", "student", "teacher", "loss", "bits/byte before", "after"]
+    damaged = [(row.get("run_id"), row.get("message")) for row in rows if row.get("status") == "damaged"]
+    parts: list[RenderableType] = [table(headers, [_row(row) for row in rows])]
+    return [*parts, facts((styled(name, "bold red"), what) for name, what in damaged)] if damaged else parts
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -92,114 +71,161 @@ def _summary(run: Run) -> dict[str, Any]:
         return damaged | dict.fromkeys(keys)
 
 
-def _ls_row(row: dict[str, Any]) -> list[Any]:
-    metrics = row["metrics"]
+def _row(row: dict[str, Any]) -> list[Any]:
+    metrics = row.get("metrics") or {}
     return [
-        *(row[key] for key in ("run_id", "status", "step", "method", "student", "teacher")),
+        row.get("run_id"),
+        state_of(row),
+        *(row.get(key) for key in ("step", "method", "student", "teacher")),
         *(metrics.get(key) for key in ("loss_last", "bits_per_byte_before", "bits_per_byte_after")),
     ]
 
 
-def _show(store: RunStore, args: argparse.Namespace) -> Answer:
-    run = _get(store, args.id)
+def show(
+    name: One,
+    log_lines: Annotated[int, typer.Option("--log-lines", metavar="N", parser=whole, help="Lines of the log.")] = 15,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Show one run: status, metrics, samples, end of its log."""
+    run = _get(_store(runs_dir), name)
 
     def data() -> dict[str, Any]:
         return run.summary() | {
             "config": run.config.to_dict(),
             "samples": run.samples(),
-            "log": run.log_tail(args.log_lines).splitlines(),
+            "log": run.log_tail(log_lines).splitlines(),
         }
 
-    def text() -> str:
-        parts = [describe(run), table(["option", "value"], [[k, str(v)] for k, v in run.config.to_dict().items()])]
+    def view() -> list[RenderableType]:
+        config = [[key, str(value)] for key, value in run.config.to_dict().items()]
+        parts: list[RenderableType] = [describe(run), table(["option", "value"], config)]
         samples = run.samples()
         last = [sample for sample in samples if sample.get("step") == samples[-1].get("step")]
         keys = ["step", "prompt", "reference", "student", "teacher"]
         if last:
             parts.append(table(keys, [[sample.get(key) for key in keys] for sample in last]))
-        parts.append("\n".join(["end of the log:", *map(cell, run.log_tail(args.log_lines).splitlines())]))
-        return "\n\n".join(parts)
+        return [*parts, "\n".join(["end of the log:", *run.log_tail(log_lines).splitlines()])]
 
-    return Answer(data, text)
+    return Output(data, view)
 
 
-def _watch(store: RunStore, args: argparse.Namespace) -> Answer:
-    run = _get(store, args.id)
+def watch(name: One, runs_dir: RunsDir = None) -> Output:
+    """Follow one run until it ends."""
+    run = _get(_store(runs_dir), name)
     status = progress.follow(run)  # Ctrl-C ends the watching, not the run
-    return Answer(run.summary, lambda: describe(run), progress.CODES[status.state])
+    return Output(run.summary, lambda: [describe(run)], progress.CODES[status.state])
 
 
-def _cancel(store: RunStore, args: argparse.Namespace) -> Answer:
-    run = _get(store, args.id)
+def cancel(name: One, runs_dir: RunsDir = None) -> Output:
+    """Cancel a running run."""
+    run = _get(_store(runs_dir), name)
     run.cancel()
-    return Answer(run.summary, lambda: describe(run))
+    return Output(run.summary, lambda: [describe(run)])
 
 
-def _resume(store: RunStore, args: argparse.Namespace) -> Answer:
-    run = _get(store, args.id)
+def resume(
+    name: One,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the run in the background.")] = False,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Continue a run that was cancelled, failed or lost, from its last checkpoint."""
+    run = _get(_store(runs_dir), name)
     run.resume()
-    if args.detach:
-        return Answer(run.summary, lambda: f"{run.id}\n{run.dir}")
+    if detach:
+        return Output(run.summary, lambda: [f"{run.id}\n{run.dir}"])
     return finish(run)
 
 
-def _compare(store: RunStore, args: argparse.Namespace) -> Answer:
-    if len(set(args.ids)) < 2:
-        raise UsageError(f"compare takes at least two different runs; got {', '.join(args.ids)}.")
-    runs = [_get(store, name) for name in args.ids]
+def compare(names: Many, runs_dir: RunsDir = None) -> Output:
+    """Compare configs and metrics of several runs."""
+    if len(set(names)) < 2:
+        raise UsageError(f"compare takes at least two different runs; got {', '.join(names)}.")
+    store = _store(runs_dir)
+    runs = [_get(store, name) for name in names]
     data = store.compare([run.id for run in runs])
-
-    def text() -> str:
-        ids = [row["run_id"] for row in data["runs"]]
-        names = list(dict.fromkeys(key for row in data["runs"] for key in row["metrics"]))
-        rows = [[name, *(row["metrics"].get(name) for row in data["runs"])] for name in names]
-        rows.append(["bits per byte minus the first run's", *(data["deltas"][run_id] for run_id in ids)])
-        differing = [[key, *map(str, values)] for key, values in data["differences"].items()]
-        parts = [table(["metric", *ids], rows)]
-        parts.append(table(["option that differs", *ids], differing) if differing else "The configs are equal.")
-        return "\n\n".join(parts)
-
-    return Answer(lambda: data, text)
+    return Output(lambda: data, lambda: _comparison(data))
 
 
-def _export(store: RunStore, args: argparse.Namespace) -> Answer:
-    run = _get(store, args.id)
-    path = Path(args.out or f"metrics.{args.format}")
-    if path.exists() and not args.force:
+def _comparison(data: dict[str, Any]) -> list[RenderableType]:
+    ids = [row["run_id"] for row in data["runs"]]
+    metrics = list(dict.fromkeys(key for row in data["runs"] for key in row["metrics"]))
+    rows = [[metric, *(row["metrics"].get(metric) for row in data["runs"])] for metric in metrics]
+    rows.append(["bits per byte minus the first run's", *(data["deltas"][run_id] for run_id in ids)])
+    differing = [[key, *map(str, values)] for key, values in data["differences"].items()]
+    options = table(["option that differs", *ids], differing) if differing else "The configs are equal."
+    return [table(["metric", *ids], rows), options]
+
+
+def export(
+    name: One,
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="F",
+            callback=one_of("format", FORMATS),
+            help="csv or json.",
+            autocompletion=names_of(FORMATS),
+        ),
+    ] = "csv",
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="Default: metrics.csv or metrics.json in the current folder."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Write the metrics of one run as CSV or JSON."""
+    run = _get(_store(runs_dir), name)
+    path = Path(out or f"metrics.{format}")
+    if path.exists() and not force:
         raise UsageError(f"{str(path)!r} exists already; choose another name with --out, or add --force.")
     frame = run.metrics()
-    text = frame.to_csv(index=False) if args.format == "csv" else frame.to_json(orient="records", indent=1)
+    text = frame.to_csv(index=False) if format == "csv" else frame.to_json(orient="records", indent=1)
     path.write_text(text, encoding="utf-8")
-    return Answer(
+    return Output(
         lambda: run.summary() | {"path": str(path.absolute()), "rows": len(frame)},
-        lambda: f"{len(frame)} rows in {path}",
+        lambda: [f"{len(frame)} rows in {path}"],
     )
 
 
-def _archive(store: RunStore, args: argparse.Namespace) -> Answer:
-    done = "archived" if args.action == "archive" else "unarchived"
-    names = list(dict.fromkeys(_get(store, name).id for name in args.ids))
-    for name in names:
-        store.archive(name, archived=args.action == "archive")
-    return Answer(lambda: {done: names}, lambda: "\n".join(f"{done} {name}" for name in names))
+def archive(names: Many, runs_dir: RunsDir = None) -> Output:
+    """Put runs out of sight; nothing of them is lost."""
+    return _archive(names, runs_dir, True)
 
 
-def _rm(store: RunStore, args: argparse.Namespace) -> Answer:
-    runs = {run.id: run for run in (_get(store, name) for name in args.ids)}
-    for run in runs.values():
-        store.remove(run.id)
-    return Answer(lambda: {"removed": list(runs)}, lambda: "\n".join(f"removed {name}" for name in runs))
+def unarchive(names: Many, runs_dir: RunsDir = None) -> Output:
+    """Bring archived runs back into the list."""
+    return _archive(names, runs_dir, False)
 
 
-_RUN = {
-    "ls": _ls,
-    "show": _show,
-    "watch": _watch,
-    "cancel": _cancel,
-    "resume": _resume,
-    "compare": _compare,
-    "export": _export,
-    "archive": _archive,
-    "unarchive": _archive,
-    "rm": _rm,
+def _archive(names: list[str], runs_dir: str | None, archived: bool) -> Output:
+    store = _store(runs_dir)
+    done = "archived" if archived else "unarchived"
+    ids = list(dict.fromkeys(_get(store, name).id for name in names))
+    for run_id in ids:
+        store.archive(run_id, archived=archived)
+    return Output(lambda: {done: ids}, lambda: ["\n".join(f"{done} {run_id}" for run_id in ids)])
+
+
+def rm(names: Many, runs_dir: RunsDir = None) -> Output:
+    """Remove runs and their folders."""
+    store = _store(runs_dir)
+    ids = list(dict.fromkeys(_get(store, name).id for name in names))
+    for run_id in ids:
+        store.remove(run_id)
+    return Output(lambda: {"removed": ids}, lambda: ["\n".join(f"removed {run_id}" for run_id in ids)])
+
+
+ACTIONS = {
+    "ls": ls,
+    "show": show,
+    "watch": watch,
+    "cancel": cancel,
+    "resume": resume,
+    "compare": compare,
+    "export": export,
+    "archive": archive,
+    "unarchive": unarchive,
+    "rm": rm,
 }

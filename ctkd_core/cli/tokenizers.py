@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ctkd_core.cli.common import Answer
-from ctkd_core.cli.display import table
+import typer
+
+from ctkd_core.cli import complete
+from ctkd_core.cli.common import Output
+from ctkd_core.cli.display import styled, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _KEYS = ("name", "vocab_size", "kind", "licence", "offline", "source")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of `ctkd tokenizers`."""
-    parser.add_argument("source", nargs="*", help="load these and describe them: catalog name, hub id, folder or file")
-
-
-def run(args: argparse.Namespace) -> Answer:
+def run(
+    source: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Load these and describe them: catalog name, hub id, folder or file.",
+            autocompletion=complete.tokenizers,
+        ),
+    ] = None,
+) -> Output:
     """One row per catalog entry, nothing loaded; with sources given, one row per loaded source."""
     from ctkd_core.tokenizers.assets import is_installed
     from ctkd_core.tokenizers.catalog import TOKENIZERS
 
-    if not args.source:
+    if not source:
         rows: list[dict[str, Any]] = [asdict(row) | {"offline": is_installed(row)} for row in TOKENIZERS.values()]
         rows = [{key: row[key] for key in ("title", *_KEYS, "install")} for row in rows]
-        return Answer(lambda: rows, lambda: _catalog(rows))
-    rows = [_loaded(source) for source in dict.fromkeys(args.source)]
-    return Answer(lambda: rows, lambda: "\n\n".join(map(_facts, rows)))
+        return Output(lambda: rows, lambda: _catalog(rows))
+    rows = [_loaded(name) for name in dict.fromkeys(source)]
+    return Output(lambda: rows, lambda: [part for row in rows for part in _facts(row)])
 
 
-def _catalog(rows: list[dict[str, Any]]) -> str:
+def _catalog(rows: list[dict[str, Any]]) -> list[RenderableType]:
     missing = [f"{row['name']} is not installed: {row['install']}" for row in rows if not row["offline"]]
-    return "\n".join([table(_KEYS, [[row[key] for key in _KEYS] for row in rows]), *missing])
+    cells = [[styled(row["name"], "cyan"), *(row[key] for key in _KEYS[1:])] for row in rows]
+    return [table(_KEYS, cells), *(["\n".join(missing)] if missing else [])]
 
 
 def _loaded(source: str) -> dict[str, Any]:
@@ -60,6 +70,6 @@ def _loaded(source: str) -> dict[str, Any]:
     }
 
 
-def _facts(row: dict[str, Any]) -> str:
-    lines = [table(["fact", row["name"]], [[key, str(v)] for key, v in row.items() if key not in {"name", "warnings"}])]
-    return "\n".join([*lines, *(f"warning: {warning}" for warning in row["warnings"])])
+def _facts(row: dict[str, Any]) -> list[RenderableType]:
+    cells = [[key, str(v)] for key, v in row.items() if key not in {"name", "warnings"}]
+    return [table(["fact", row["name"]], cells), *(f"warning: {warning}" for warning in row["warnings"])]

@@ -1,4 +1,4 @@
-"""What the run hears of its training: steps, metrics, checkpoints, and where it says stop."""
+"""What the run learns of its training: steps, metrics, checkpoints, and where it says stop."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _special_tokens(student: Tokenizer, teacher: Tokenizer) -> Check:
 
 def _vocabularies(method: str, who: str, student: Tokenizer, teacher: Tokenizer) -> list[Check]:
     """For a method that wants one tokenizer on both sides: whether it has that."""
-    if "same_tokenizer" not in methods.get(method).needs:
+    if not methods.get(method).same_tokenizer:
         return []
     from ctkd_core.tokenizers.same_vocabulary import vocabulary_difference
 

@@ -23,7 +23,10 @@ from typing import Any
 
 DISTRIBUTION = "ctkd-lab"
 # What a checkout that was never installed is asked for.
-CORE_PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "numba", "streamlit", "plotly", "pandas")
+CORE_PACKAGES = (
+    *("torch", "transformers", "tokenizers", "numpy", "scipy", "numba", "streamlit", "plotly", "pandas"),
+    *("pydantic", "typer", "rich"),
+)
 SETUP = "run `make setup` (or `pip install .`)"
 NEEDED_MEMORY = 3 * 2**30  # the 40-step preset with the bundled teacher
 NEEDED_DISK = 2 * 2**30  # the converted teacher, a student and two checkpoints
@@ -52,20 +55,49 @@ class Problem:
     fatal: bool = False
 
 
+@dataclass(frozen=True)
+class Asset:
+    """A file that works offline; None where there is nothing to say (no conversion, no hash to compare with)."""
+
+    name: str
+    kind: str
+    package: str
+    licence: str
+    present: bool
+    converted: bool | None
+    hash_ok: bool | None
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What `ctkd doctor --json` prints.
+
+    Plain data classes: the check-up has to work where pydantic itself is missing; a test checks what is printed.
+    """
+
+    python: dict[str, str]
+    device: dict[str, Any]
+    memory: dict[str, int]
+    disk: dict[str, str | bool | int]
+    versions: dict[str, str | None]
+    assets: list[Asset]
+    problems: list[Problem]
+    fatal: bool
+
+
 def examine(deep: bool = False) -> dict[str, Any]:
     """Everything `ctkd doctor --json` prints: device, memory, disk, versions, assets, problems."""
     problems: list[Problem] = []
-    report: dict[str, Any] = {
+    found: dict[str, Any] = {
         "python": {"version": platform.python_version(), "executable": sys.executable, "platform": platform.platform()},
         "device": device(deep, problems),
         "memory": memory(problems),
         "disk": disk(problems),
         "versions": versions(problems),
-        "assets": assets(problems, rehash=deep),
+        "assets": [Asset(**row) for row in assets(problems, rehash=deep)],
     }
-    report["problems"] = [asdict(problem) for problem in problems]
-    report["fatal"] = any(problem.fatal for problem in problems)
-    return report
+    fatal = any(problem.fatal for problem in problems)
+    return asdict(Checkup(**found, problems=problems, fatal=fatal))
 
 
 def device(deep: bool, problems: list[Problem]) -> dict[str, Any]:
@@ -99,7 +131,10 @@ def _ask_torch(problems: list[Problem]) -> dict[str, Any] | None:
         answer = subprocess.run(
             [sys.executable, "-c", _TORCH_PROBE], capture_output=True, text=True, timeout=DEEP_TIMEOUT, check=True
         )
-        return json.loads(answer.stdout.splitlines()[-1])
+        found = json.loads(answer.stdout.splitlines()[-1])
+        if isinstance(found, dict):
+            return found
+        raise ValueError(f"its probe printed {answer.stdout[-80:]!r}")
     except subprocess.TimeoutExpired:
         problems.append(Problem(f"importing torch took more than {DEEP_TIMEOUT:.0f} s", "free memory, then try again"))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:

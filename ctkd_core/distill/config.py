@@ -1,22 +1,25 @@
-"""What a run is told: one frozen record, its options (flags, forms and schemas come from them) and the presets."""
+"""What a run is told: one frozen data class, from whose fields flags, forms, schemas and docs come, and the presets."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import field_validator as validated
+from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
-from ctkd_core.distill.further import option_table, parse_teachers
-from ctkd_core.distill.run_options import RUN_OPTIONS, STUDENT_MODELS
+from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, parse_teachers
+from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
 from ctkd_core.errors import RunError, unknown
 
 CONFIG_VERSION = 1  # of the file format: a reader refuses a newer one instead of misreading it
-_OPTIONS = {option.name: option for option in RUN_OPTIONS}
-
+STUDENT_MODELS = ("scratch", "transplant", "pretrained")
 
 # Fields that came after the first runs were kept.
 _LATER = (
@@ -25,13 +28,10 @@ _LATER = (
 )
 
 
-def _default(name: str) -> Any:
-    return _OPTIONS[name].default
-
-
-@dataclass(frozen=True)
+@refusing("option of a run")
+@dataclass(frozen=True, config=CONFIG)
 class RunConfig:
-    """One distillation run. Every field is described by the option of its name in RUN_OPTIONS.
+    """One distillation run. Every setting says what it is, its range and its default; RUN_OPTIONS lists them.
 
     method_options  loss options of the method (see `ctkd_core.METHODS[method].loss_options`)
     align_options   alignment options of the method
@@ -40,73 +40,147 @@ class RunConfig:
     Raises RunError for a value that's out of range, an unknown method or an unknown option.
     """
 
-    student: str = _default("student")
-    teacher: str = _default("teacher")
-    method: str = _default("method")
-    variant: str = _default("variant")
-    student_model: str = _default("student_model")
-    student_path: str = _default("student_path")
-    teacher_path: str = _default("teacher_path")
-    data: str = _default("data")
-    template: str = _default("template")
-    steps: int = _default("steps")
-    batch_size: int = _default("batch_size")
-    accumulation: int = _default("accumulation")
-    learning_rate: float = _default("learning_rate")
-    warmup: float = _default("warmup")
-    weight_decay: float = _default("weight_decay")
-    max_length: int = _default("max_length")
-    seed: int = _default("seed")
-    eval_samples: int = _default("eval_samples")
-    eval_every: int = _default("eval_every")
-    sample_prompts: int = _default("sample_prompts")
-    sample_tokens: int = _default("sample_tokens")
-    save_every: int = _default("save_every")
-    keep_checkpoints: int = _default("keep_checkpoints")
-    save_student: bool = _default("save_student")
-    on_policy_share: float = _default("on_policy_share")
-    on_policy_temperature: float = _default("on_policy_temperature")
-    on_policy_top_p: float = _default("on_policy_top_p")
-    on_policy_max_new_tokens: int = _default("on_policy_max_new_tokens")
-    teacher_weight: float = _default("teacher_weight")
-    teacher_mix: str = _default("teacher_mix")
-    teacher_score: str = _default("teacher_score")
-    teacher_alpha: float = _default("teacher_alpha")
-    hidden_size: int = _default("hidden_size")
-    layers: int = _default("layers")
-    device: str = _default("device")
-    precision: str = _default("precision")
-    threads: int = _default("threads")
-    name: str = _default("name")
-    method_options: Mapping[str, Any] = field(default_factory=dict)
-    align_options: Mapping[str, Any] = field(default_factory=dict)
-    teachers: tuple[Mapping[str, Any], ...] = ()
+    student: str = setting("deepseek", "Student tokenizer: a catalog name, hub id, folder or tokenizer.json.")
+    teacher: str = setting("smollm2", "Teacher tokenizer: a catalog name, hub id, folder or tokenizer.json.")
+    method: str = setting("sedi", "How the teacher is asked.", choices=tuple(m.name for m in methods.training()))
+    variant: str = setting("clean", "Clean reading or the released program.", choices=methods.VARIANTS)
+    student_model: str = setting(
+        "transplant",
+        "scratch: a small new model; transplant: the teacher's body with embeddings moved to the student's "
+        "tokenizer; pretrained: the model at student_path.",
+        choices=STUDENT_MODELS,
+    )
+    student_path: str = setting("", "Folder or hub id of a pretrained student.", advanced=True)
+    teacher_path: str = setting(
+        "",
+        "Folder or hub id of the teacher's weights; empty: the bundled model for smollm2, else the teacher's source.",
+        advanced=True,
+    )
+    data: str = setting("bundled", "bundled, or a JSONL or Parquet file with text, prompt/completion or messages.")
+    template: str = setting("plain", "How prompts are written.", choices=("plain", "none"), advanced=True)
+    steps: int = setting(40, "Optimiser steps.", low=1, high=1_000_000)
+    batch_size: int = setting(8, "Samples in one forward pass.", low=1, high=4096)
+    accumulation: int = setting(1, "Forward passes in one optimiser step.", low=1, high=1024, advanced=True)
+    learning_rate: float = setting(2e-4, "Highest learning rate.", low=0.0, high=1.0)
+    warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.", low=0.0, high=1.0)
+    weight_decay: float = setting(0.0, "Decoupled weight decay.", low=0.0, high=1.0, advanced=True)
+    max_length: int = setting(64, "Longer samples are cut.", low=8, high=131_072, unit="tokens on either side")
+    seed: int = setting(0, "Seed of weights, order and dropout.", low=0, high=2**31 - 1)
+    eval_samples: int = setting(48, "Held-out samples for bits per byte; 0: none.", low=0, high=100_000)
+    eval_every: int = setting(0, "Evaluate every so many steps; 0: before and after only.", low=0, high=1_000_000)
+    sample_prompts: int = setting(4, "Held-out prompts that both models complete.", low=0, high=64)
+    sample_tokens: int = setting(16, "Longest completion.", low=1, high=512, unit="tokens", advanced=True)
+    save_every: int = setting(0, "Checkpoint every so many steps; 0: at the end only.", low=0, high=1_000_000)
+    keep_checkpoints: int = setting(1, "Older checkpoints are removed.", low=1, high=100, advanced=True)
+    save_student: bool = setting(True, "Keep the trained student as a folder of its own.", advanced=True)
+    on_policy_share: float = setting(
+        0.0,
+        "Share of the batches whose completions the student writes itself; the teacher then reads the student's text.",
+        low=0.0,
+        high=1.0,
+        source="GKD: lambda; 0.5 in TRL",
+    )
+    on_policy_temperature: float = setting(
+        0.9,
+        "Temperature at which the student writes them.",
+        low=0.05,
+        high=5.0,
+        source="TRL's GKD trainer: 0.9",
+        advanced=True,
+    )
+    on_policy_top_p: float = setting(
+        1.0, "The student draws from its most probable tokens up to this mass.", low=0.01, high=1.0, advanced=True
+    )
+    on_policy_max_new_tokens: int = setting(
+        32,
+        "Longest completion that the student writes.",
+        low=1,
+        high=4096,
+        unit="tokens",
+        source="ours; TRL: 128",
+        advanced=True,
+    )
+    teacher_weight: float = setting(
+        1.0, "With further teachers: weight of this teacher's loss.", low=0.0, high=1000.0, advanced=True
+    )
+    teacher_mix: str = setting(
+        "static",
+        "With further teachers: fixed weights, weights by how well each reads the text, or the best reader alone.",
+        choices=("static", "adaptive", "select"),
+        source="X-Token: fixed weights were better",
+        advanced=True,
+    )
+    teacher_score: str = setting(
+        "ce",
+        "With adaptive weights: minus cross-entropy, minus entropy, or the largest probability of each teacher.",
+        choices=("ce", "entropy", "confidence"),
+        advanced=True,
+    )
+    teacher_alpha: float = setting(
+        1.0,
+        "With adaptive weights: the score is multiplied by this before the soft-max.",
+        low=0.0,
+        high=1000.0,
+        advanced=True,
+    )
+    hidden_size: int = setting(256, "Width of a scratch student.", low=8, high=8192, advanced=True)
+    layers: int = setting(4, "Layers of a scratch student.", low=1, high=128, advanced=True)
+    device: str = setting("auto", "auto, cpu, mps, cuda or cuda:1.", advanced=True)
+    precision: str = setting(
+        "auto",
+        "Arithmetic; auto: bfloat16 on CUDA that has it, else float32.",
+        choices=("auto", "fp32", "bf16"),
+        advanced=True,
+    )
+    threads: int = setting(0, "CPU threads; 0: all cores.", low=0, high=1024, advanced=True)
+    name: str = setting("", "A name for people; nothing depends on it.")
+    method_options: dict[str, Any] = Field(default_factory=dict, description="Loss options of the method.")
+    align_options: dict[str, Any] = Field(default_factory=dict, description="Alignment options of the method.")
+    teachers: Annotated[
+        tuple[dict[str, Any], ...],
+        WithJsonSchema({"type": "array", "items": schema_of(FurtherTeacher)}),
+    ] = Field(default=(), description="Further teachers, one table each.")
 
-    def __post_init__(self) -> None:
-        for option in RUN_OPTIONS:
-            if option.name == "method":  # its own error names what the method lacks
-                continue
-            object.__setattr__(self, option.name, option.parse(getattr(self, option.name), RunError))
-        row = methods.get(self.method, RunError)
+    @validated("method", mode="before")
+    @classmethod
+    def _trains(cls, value: Any) -> str:
+        row = methods.get(value, RunError)
         if not row.can_train:
             able = ", ".join(m.name for m in methods.training())
             raise RunError(
-                f"method {self.method!r} aligns but has no loss of its own, so it can't train; choose one of {able}."
+                f"method {value!r} aligns but has no loss of its own, so it can't train; choose one of {able}."
             )
-        row.check_variant(self.variant, RunError)
-        loss, align = (option_table(key, getattr(self, key)) for key in ("method_options", "align_options"))
-        object.__setattr__(self, "method_options", row.resolve_loss(loss, RunError))
-        object.__setattr__(self, "align_options", row.resolve_align(align, RunError))
-        object.__setattr__(self, "teachers", parse_teachers(self.teachers))
+        return row.name
+
+    @validated("*", mode="before")
+    @classmethod
+    def _as_its_option(cls, value: Any, field: ValidationInfo) -> Any:
+        # The method's own error names what it lacks.
+        return value if field.field_name == "method" else parsed(_OPTIONS, field.field_name, value)
+
+    @validated("method_options", "align_options", mode="before")
+    @classmethod
+    def _of_the_method(cls, value: Any, field: ValidationInfo) -> dict[str, Any]:
+        return of_the_method(value, field)
+
+    @validated("teachers", mode="before")
+    @classmethod
+    def _with_defaults(cls, value: Any) -> tuple[dict[str, Any], ...]:
+        return parse_teachers(value)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RunConfig:
+        methods.get(self.method, RunError).check_variant(self.variant, RunError)
         _check_student(self)
         _check_device(self.device)
         _check_asking(self)
         _check_weights(self)
+        return self
 
     @property
     def needs_teacher(self) -> bool:
         """Whether training asks the teacher at every step (SFT doesn't)."""
-        return bool(methods.get(self.method).needs)
+        return methods.get(self.method).asks_teacher
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the content of config.json."""
@@ -121,7 +195,10 @@ class RunConfig:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def replace(self, **changes: Any) -> RunConfig:
-        """A config with some fields changed. A new method drops the options that only the old one has."""
+        """A config with some fields changed. A new method drops the options that only the old one has.
+
+        Raises RunError as the constructor does.
+        """
         if changes.get("method", self.method) != self.method:
             row, before = methods.get(changes["method"], RunError), methods.get(self.method, RunError)
             known = {
@@ -133,8 +210,7 @@ class RunConfig:
                 names, untouched = {o.name for o in options}, {o.name: o.default for o in old}
                 kept = {k: v for k, v in getattr(self, key).items() if k in names and v != untouched[k]}
                 changes.setdefault(key, kept)
-        _refuse_unknown(changes, "option of a run")
-        return replace(self, **_with_path(changes))
+        return type(self)(**{name: getattr(self, name) for name in fields_of(RunConfig)} | _with_path(changes))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
@@ -146,6 +222,9 @@ class RunConfig:
         if not isinstance(data, Mapping):
             raise RunError(f"a run config is a table of options; got {type(data).__name__}.")
         given = dict(data)
+        for name in given:
+            if not isinstance(name, str):  # YAML has such keys
+                raise unknown("option of a run", name, fields_of(cls), RunError)
         version = given.pop("version", CONFIG_VERSION)
         if version != CONFIG_VERSION:
             raise RunError(f"this config has format version {version}; this program reads {CONFIG_VERSION}. Update it.")
@@ -157,6 +236,22 @@ class RunConfig:
     def from_file(cls, path: str | Path, base: RunConfig | None = None) -> RunConfig:
         """The config in a .yaml, .yml or .json file; raises RunError when it can't be read."""
         return cls.from_dict(read_table(path), base)
+
+
+# One for each setting, in the order of the fields: what flags and forms are drawn from.
+RUN_OPTIONS = options_of(RunConfig)
+_OPTIONS = {option.name: option for option in RUN_OPTIONS}
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a config file: the fields of RunConfig, the format's version and the preset to start from."""
+    schema = schema_of(RunConfig)
+    schema["description"] = "A run of CTKD Lab: what it is told, with the default of everything."
+    schema["properties"] |= {
+        "version": {"const": CONFIG_VERSION, "description": "Version of the file format."},
+        "preset": {"enum": list(PRESETS), "description": "Where what is left out comes from."},
+    }
+    return schema
 
 
 def read_table(path: str | Path) -> dict[str, Any]:
@@ -177,6 +272,8 @@ def read_table(path: str | Path) -> dict[str, Any]:
 
     try:
         data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except RecursionError:
+        raise RunError(f"config file {path.name!r} is nested too deeply to read.") from None
     except (ValueError, yaml.YAMLError) as fault:
         raise RunError(f"config file {path.name!r} isn't valid {path.suffix[1:].upper()}: {fault}.") from None
     if not isinstance(data, dict):
@@ -186,23 +283,23 @@ def read_table(path: str | Path) -> dict[str, Any]:
 
 def preset(name: str) -> RunConfig:
     """The preset called `name`; an unknown name fails with the nearest ones."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise unknown("preset", name, PRESETS, RunError)
     return PRESETS[name]
 
 
-def _refuse_unknown(given: Mapping[str, Any], what: str) -> None:
-    known = {f.name for f in fields(RunConfig)}
-    for name in given:
-        if name not in known:
-            raise unknown(what, name, known, RunError)
-
-
 def _with_path(changes: dict[str, Any]) -> dict[str, Any]:
     model = changes.get("student_model")
-    if isinstance(model, str) and model not in STUDENT_MODELS and ("/" in model or Path(model).is_dir()):
+    if isinstance(model, str) and model not in STUDENT_MODELS and ("/" in model or _is_folder(model)):
         return changes | {"student_model": "pretrained", "student_path": model}
     return changes
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # too long for a file's name, a NUL byte
+        return False
 
 
 def _check_student(config: RunConfig) -> None:
@@ -246,7 +343,7 @@ def _check_weights(config: RunConfig) -> None:
 
 
 def _later_default(name: str) -> Any:
-    return () if name == "teachers" else _default(name)
+    return fields_of(RunConfig)[name].default
 
 
 def _check_device(device: str) -> None:

@@ -107,13 +107,15 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
         raise RunError(f"data {path.name!r} isn't UTF-8 text near line {number + 1}: {fault.reason}.") from None
     except json.JSONDecodeError as fault:
         raise RunError(f"data {path.name!r}, line {number} isn't JSON: {fault.msg} at column {fault.colno}.") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        raise RunError(f"data {path.name!r}, line {number} is nested too deeply, or a number is too long.") from None
 
 
 def _example(record: Any, where: str, template: str) -> Example:
     if not isinstance(record, Mapping):
         raise RunError(f"{where}: expected a table with text, prompt/completion or messages; got {_kind(record)}.")
     if record.get("messages") is not None:
-        return _from_messages(list(record["messages"]), where, template)
+        return _from_messages(record["messages"], where, template)
     if "prompt" in record and "completion" in record:
         question, answer = _text(record, "prompt", where), _text(record, "completion", where)
         if not answer:
@@ -129,17 +131,21 @@ def _example(record: Any, where: str, template: str) -> Example:
     )
 
 
-def _from_messages(messages: list[Any], where: str, template: str) -> Example:
-    if not messages or not all(isinstance(m, Mapping) and isinstance(m.get("content"), str) for m in messages):
+def _from_messages(messages: Any, where: str, template: str) -> Example:
+    if hasattr(messages, "tolist"):  # an array, from Parquet
+        messages = messages.tolist()
+    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
         raise RunError(f"{where}: messages must be a list of tables with role and content (text).")
-    if messages[-1].get("role") != "assistant" or not messages[-1]["content"]:
+    for message in messages:
+        _text(message, "content", where)
+    if messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
         raise RunError(f"{where}: the last message must be the assistant's and not empty; it is what's learnt.")
     *context, last = messages
     if template == "none":
         question = "".join(f"{m['content']}\n" for m in context)
         return Example(question, last["content"], "chat", question)
     names = {"user": "Question: ", "assistant": "Answer: ", "system": ""}
-    lines = [names.get(m.get("role"), "") + m["content"] for m in context]
+    lines = [names.get(m["role"], "") + m["content"] for m in context]
     return Example(
         "\n".join([*lines, "Answer:"]), f" {last['content']}", "chat", context[-1]["content"] if context else ""
     )
@@ -154,7 +160,15 @@ def _text(record: Mapping[str, Any], key: str, where: str) -> str:
     value = record[key]
     if not isinstance(value, str):
         raise RunError(f"{where}: {key} must be text; got {_kind(value)}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as fault:
+        raise RunError(f"{where}: {key} holds half a character at position {fault.start}; remove it.") from None
     return value
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
 
 
 def _kind(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import fingerprint
 from ctkd_core.distill.devices import cpu_count
-from ctkd_core.distill.status import write_json
+from ctkd_core.files import write_atomic
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -23,7 +24,8 @@ PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", 
 
 def write(run_dir: Path, config: RunConfig, device: str, student: Tokenizer, teacher: Tokenizer) -> None:
     """Write env.json of the current attempt."""
-    write_json(run_dir / "env.json", describe(config, device, student, teacher))
+    found = describe(config, device, student, teacher)
+    write_atomic(run_dir / "env.json", json.dumps(found, indent=1, ensure_ascii=False, default=str))
 
 
 def describe(config: RunConfig, device: str, student: Tokenizer, teacher: Tokenizer) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ctkd_core.distill.checkpoints import KEPT
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, guess_device
 
@@ -132,7 +133,7 @@ def estimate_bytes(config: RunConfig, student_vocab: int = 129_280, teacher_voca
 def checkpoint_bytes(config: RunConfig, student_vocab: int = 129_280) -> int:
     """Bytes on the disk at the worst moment: kept checkpoints, one being written, and the student itself."""
     student, _ = model_sizes(config, student_vocab, 49_152)
-    kept = config.keep_checkpoints + 1 if config.save_every else 1  # cancelling keeps one, too
+    kept = max(config.keep_checkpoints, KEPT) + 1 if config.save_every else 1  # cancelling keeps one, too
     return 12 * student.total * kept + 4 * student.total * config.save_student
 
 

@@ -3,55 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from typing import Any
 
+from pydantic import ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import field_validator as validated
+from pydantic.dataclasses import dataclass
+
 from ctkd_core import methods
+from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, setting
 from ctkd_core.errors import RunError, unknown
-from ctkd_core.methods.options import Option
 
-WEIGHT = Option("weight", "float", 1.0, "Weight of this teacher's loss.", low=0.0, high=1000.0)
+CONFIG = ConfigDict(extra="forbid", validate_default=True)
 
 
-@dataclass(frozen=True)
+@refusing("key of a further teacher")
+@dataclass(frozen=True, config=CONFIG)
 class FurtherTeacher:
-    """One more teacher.
-
-    teacher       its tokenizer: a catalog name, hub id, folder or tokenizer.json
-    teacher_path  folder or hub id of its weights; empty: the bundled model for smollm2, else `teacher`
-    method, variant, method_options, align_options  how it is asked, as in RunConfig
-    weight        of its loss in the sum
-    name          in metrics; empty: its tokenizer's
+    """One more teacher. `method`, `variant` and the two tables of options say how it is asked, as in RunConfig.
 
     Raises RunError for a method that asks no teacher, and for options out of range.
     """
 
-    teacher: str
-    teacher_path: str = ""
-    method: str = "gold"
-    variant: str = "clean"
-    weight: float = 1.0
-    name: str = ""
-    method_options: Mapping[str, Any] = field(default_factory=dict)
-    align_options: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str = setting(..., "Its tokenizer: a catalog name, hub id, folder or tokenizer.json.")
+    teacher_path: str = setting(
+        "", "Folder or hub id of its weights; empty: the bundled model for smollm2, else `teacher`."
+    )
+    method: str = setting("gold", "How it is asked.")
+    variant: str = setting("clean", "Clean reading or the released program.")
+    weight: float = setting(1.0, "Weight of this teacher's loss.", low=0.0, high=1000.0)
+    name: str = setting("", "Its name in metrics; empty: its tokenizer's.")
+    method_options: dict[str, Any] = Field(default_factory=dict, description="Loss options of the method.")
+    align_options: dict[str, Any] = Field(default_factory=dict, description="Alignment options of the method.")
 
-    def __post_init__(self) -> None:
-        row = methods.get(self.method, RunError)
-        if not row.can_train or not row.needs:
-            able = ", ".join(m.name for m in methods.training() if m.needs)
-            raise RunError(f"method {self.method!r} can't ask a further teacher; choose one of {able}.")
-        row.check_variant(self.variant, RunError)
-        for key in ("teacher_path", "name"):
-            if not isinstance(getattr(self, key), str):
-                raise RunError(f"{key} must be a text; got {getattr(self, key)!r}.")
-        object.__setattr__(self, "weight", WEIGHT.parse(self.weight, RunError))
-        loss, align = (option_table(key, getattr(self, key)) for key in ("method_options", "align_options"))
-        object.__setattr__(self, "method_options", row.resolve_loss(loss, RunError))
-        object.__setattr__(self, "align_options", row.resolve_align(align, RunError))
+    @validated("method", mode="before")
+    @classmethod
+    def _asks(cls, value: Any) -> str:
+        row = methods.get(value, RunError)
+        if not row.asks_teacher:
+            able = ", ".join(m.name for m in methods.training() if m.asks_teacher)
+            raise RunError(f"method {value!r} can't ask a further teacher; choose one of {able}.")
+        return row.name
+
+    @validated("teacher", "teacher_path", "name", "variant", mode="before")
+    @classmethod
+    def _a_text(cls, value: Any, field: ValidationInfo) -> Any:
+        if not isinstance(value, str):
+            raise RunError(f"{field.field_name} must be a text; got {value!r}.")
+        return value
+
+    @validated("weight", mode="before")
+    @classmethod
+    def _as_its_option(cls, value: Any, field: ValidationInfo) -> Any:
+        return parsed(_OPTIONS, field.field_name, value)
+
+    @validated("method_options", "align_options", mode="before")
+    @classmethod
+    def _of_the_method(cls, value: Any, field: ValidationInfo) -> dict[str, Any]:
+        return of_the_method(value, field)
+
+    @model_validator(mode="after")
+    def _has_the_variant(self) -> FurtherTeacher:
+        methods.get(self.method, RunError).check_variant(self.variant, RunError)
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, one entry of `teachers` in config.json."""
         return asdict(self)
+
+
+_OPTIONS = {option.name: option for option in options_of(FurtherTeacher)}
+
+
+def of_the_method(value: Any, field: ValidationInfo) -> dict[str, Any]:
+    """The field `method_options` or `align_options` of a model that has a `method`, with all defaults, checked.
+
+    Raises RunError for anything but a table of options that the method has.
+    """
+    given = option_table(str(field.field_name), value)
+    if "method" not in field.data:  # refused already
+        return given
+    row = methods.get(field.data["method"], RunError)
+    resolve = row.resolve_loss if field.field_name == "method_options" else row.resolve_groups
+    return resolve(given, RunError)
 
 
 def option_table(key: str, value: Any) -> dict[str, Any]:
@@ -68,7 +102,7 @@ def parse_teachers(value: Any) -> tuple[dict[str, Any], ...]:
     """
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
         raise RunError(f"teachers is a list of tables, one for each further teacher; got {type(value).__name__}.")
-    known = {f.name for f in fields(FurtherTeacher)}
+    known = fields_of(FurtherTeacher)
     found = []
     for number, entry in enumerate(value, start=1):
         if not isinstance(entry, Mapping) or not isinstance(entry.get("teacher"), str) or not entry["teacher"]:

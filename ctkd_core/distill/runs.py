@@ -4,7 +4,8 @@
     status.json  where it stands (status.py)      metrics.jsonl, samples.jsonl  append-only (records.py)
     log.txt      what the worker printed          checkpoints/  control/cancel
 
-There is no index to go stale: listing reads two small files a run, which is quick up to some thousand runs.
+There is no index to go stale: listing reads two small files a run, status and config, and looks whether the others are
+there. A run whose files hold something else than they should is "damaged"; it hides no other run.
 This module loads no torch, so pages may import it.
 """
 
@@ -12,24 +13,37 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
+import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.background.processes import GRACE_SECONDS, stop_process
+from ctkd_core import files
+from ctkd_core.background.lifecycle import Work, log_tail, next_attempt
+from ctkd_core.background.processes import GRACE_SECONDS, process_alive
+from ctkd_core.background.status import damaged, elsewhere, process_of, read_status, reason, write_status
+from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.launch import request_cancel, start_worker
-from ctkd_core.distill.records import current_rows, metrics_frame, read_records
-from ctkd_core.distill.status import RunStatus, read_launch, read_status, write_json, write_status
-from ctkd_core.errors import RunError, unknown
+from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
+from ctkd_core.distill.records import current_rows, metrics_frame, read_records, sound_rows
+from ctkd_core.distill.status import RunStatus
+from ctkd_core.errors import CtkdError, RunError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+WORKER = "ctkd_core.distill.worker"
+CONFIG, STATUS, METRICS = "config.json", "status.json", "metrics.jsonl"
+MOST_BYTES = 10_000_000  # of a config or an environment; they have some kilobytes
+WATCHED_SECONDS = 6.0  # for a heartbeat, before a run on another computer counts as lost
+_ID = re.compile(r"\d{8}-\d{6}-\d{3}-[a-z0-9]{5}")
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,16 @@ class Run:
     """One run, as its folder has it now; reading never changes anything."""
 
     dir: Path
+
+    def __repr__(self) -> str:
+        from ctkd_core.distill.display import run_line
+
+        return run_line(self)
+
+    def _repr_html_(self) -> str:
+        from ctkd_core.distill.display import run_card
+
+        return run_card(self)
 
     @property
     def id(self) -> str:
@@ -47,160 +71,247 @@ class Run:
     def config(self) -> RunConfig:
         """What was asked. Raises RunError when config.json is missing, unreadable or was changed afterwards."""
         try:
-            data = json.loads((self.dir / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as fault:
-            raise RunError(
-                f"run {self.id!r}: config.json can't be read ({fault}); the folder isn't a whole run."
-            ) from None
-        expected = data.pop("fingerprint", None)
-        config = RunConfig.from_dict(data)
-        if config.fingerprint != expected:
-            raise RunError(
-                f"run {self.id!r}: config.json was changed after the run was created (its fingerprint doesn't match); "
-                "restore it, or start a new run with the changed options."
-            )
-        return config
+            return _config(files.read_regular(self.dir / CONFIG, MOST_BYTES))
+        except OSError as fault:
+            problem = f"config.json can't be read ({reason(fault)}); the folder isn't a whole run."
+        except RunError as fault:
+            problem = str(fault)
+        raise RunError(f"run {self.id!r}: {problem}")
+
+    @property
+    def work(self) -> Work[RunStatus]:
+        """The life cycle of the process that trains it."""
+        return Work(self.dir, RunStatus)
 
     @property
     def environment(self) -> dict[str, Any]:
         """env.json: versions, device and fingerprints when the worker started; {} before that."""
         try:
-            return json.loads((self.dir / "env.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = json.loads(files.read_regular(self.dir / "env.json", MOST_BYTES))
+        except (OSError, ValueError, RecursionError):
             return {}
+        return found if isinstance(found, dict) else {}
 
     @property
     def archived(self) -> bool:
         """Whether somebody put the run out of sight; its folder stays where it is."""
-        return (self.dir / "control" / "archived").exists()
+        return os.path.lexists(self.dir / "control" / "archived")
 
     def status(self) -> RunStatus:
-        """Where the run stands; "lost" when its process is gone without having said so."""
-        return read_status(self.dir)
+        """Where the run stands; "lost" when its process is gone without having told why, "damaged" when the file is."""
+        if not os.path.lexists(self.dir / STATUS):
+            return damaged(RunStatus, self.dir / STATUS, "it is missing")
+        return self.work.status()
 
     def metrics(self) -> pd.DataFrame:
         """All rows of metrics.jsonl that count, one column a figure; see `records.metrics_frame`."""
         return metrics_frame(self.metric_rows())
 
     def metric_rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl that count, as they were written."""
-        return current_rows(read_records(self.dir / "metrics.jsonl")[0])
+        """The rows of metrics.jsonl that count, as they were written. Raises RunError for what isn't a file."""
+        return current_rows(self.read_metrics()[0])
 
     def read_metrics(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Rows of metrics.jsonl from byte `offset`, and the next offset: what a live view polls.
 
-        A row of kind "resume" says that earlier rows after its step no longer count (`records.current_rows`).
+        A row of kind "resume" says that earlier rows after its step no longer count (`records.current_rows`). Rows that
+        hold something else than figures are passed over. Raises RunError for what isn't a file.
         """
-        return read_records(self.dir / "metrics.jsonl", offset)
+        return self._rows(METRICS, offset)
 
     def samples(self) -> list[dict[str, Any]]:
-        """Completions of held-out prompts: step, prompt, reference, student, teacher."""
-        return current_rows(read_records(self.dir / "samples.jsonl")[0])
+        """Completions of held-out prompts: step, prompt, reference, student, teacher. Raises RunError."""
+        rows = current_rows(self._rows("samples.jsonl")[0])
+        words = ("prompt", "reference", "student", "teacher")
+        return [row for row in rows if all(isinstance(row.get(key), str | None) for key in words)]
+
+    def _rows(self, file: str, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        try:
+            rows, end = read_records(self.dir / file, offset)
+        except OSError as fault:
+            raise RunError(f"run {self.id!r} is damaged: {file} ({reason(fault)}) in {str(self.dir)!r}.") from None
+        return sound_rows(rows), end
 
     def log_tail(self, lines: int = 40) -> str:
         """The last lines of log.txt."""
-        try:
-            with (self.dir / "log.txt").open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 400 * lines))
-                text = file.read().decode("utf-8", errors="replace")
-        except FileNotFoundError:
-            return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return log_tail(self.dir / "log.txt", lines)
 
     def checkpoints(self) -> list[int]:
         """Steps from which the run could go on, oldest first."""
-        marks = (self.dir / "checkpoints").glob("checkpoint-*/trainer_state.json")  # written last
-        return sorted(int(m.parent.name.partition("-")[2]) for m in marks if _whole(m))
+        return checkpoints.steps(self.dir / "checkpoints")
 
     def cancel(self, wait: bool = True, grace: float = GRACE_SECONDS) -> RunStatus:
         """Stop the run: ask, wait `grace` seconds, SIGTERM, wait, SIGKILL. `wait=False` only asks.
 
-        Raises RunError when the run has ended already.
+        Raises RunError when the run has ended already, or the request can't be written.
         """
-        status = self.status()
-        if status.ended_already:
-            raise RunError(f"run {self.id!r} is {status.state}; there's nothing to cancel.")
-        request_cancel(self.dir)
-        launched = read_launch(self.dir) or {}
-        pid = status.pid or launched.get("pid")
-        if pid is None:  # created, never launched
-            write_status(self.dir, replace(status, state="cancelled", message="Cancelled before it was started."))
-            return self.status()
-        if wait and status.detached:
-            stop_process(pid, status.pid_created or launched.get("pid_created"), grace)
-            left = self.status()
-            if left.state == "lost":  # it had to be killed and couldn't write this itself
-                ended = replace(left, state="cancelled", message="Cancelled; the process had to be killed.")
-                write_status(self.dir, replace(ended, ended=time.time()))
+        try:
+            status = self.status()
+            if status.ended_already:
+                raise RunError(f"run {self.id!r} is {status.state}; there's nothing to cancel.")
+            if process_of(self.dir, status) is None:
+                with self.work.lock():  # somebody may be launching it just now
+                    status = self.status()
+                    if status.state == "queued" and process_of(self.dir, status) is None:
+                        ended = replace(status, state="cancelled", message="Cancelled before it was started.")
+                        write_status(self.dir, ended)
+                        return ended
+            self.work.request_cancel(status.attempt)
+        except OSError as fault:
+            raise self._unwritable("cancelled", fault) from fault
+        if wait:
+            self.work.stop(grace)
         return self.status()
 
     def resume(self, environment: dict[str, str] | None = None) -> Run:
         """Go on from the last checkpoint (from the start without one) as a new attempt of the same run.
 
-        Raises RunError when the run hasn't ended or is finished.
+        Raises RunError when the run hasn't ended, is finished, or can't be written.
         """
-        status = self.status()
-        if not status.ended_already:
-            raise RunError(f"run {self.id!r} is {status.state}; cancel it before resuming it.")
-        if status.state == "finished":
-            raise RunError(f"run {self.id!r} is finished after {status.step} steps; start a new run with more steps.")
-        _ = self.config  # refuse a damaged folder here rather than in the worker
-        (self.dir / "control" / "cancel").unlink(missing_ok=True)
-        (self.dir / "control" / "launch.json").unlink(missing_ok=True)
-        saved = self.checkpoints()
-        again = RunStatus(
-            state="queued",
-            step=saved[-1] if saved else 0,
-            total_steps=status.total_steps,
-            message="Waiting to go on.",
-            attempt=status.attempt + 1,
-            created=status.created,
-            last_checkpoint=saved[-1] if saved else None,
-        )
-        write_status(self.dir, again)
-        start_worker(self.dir, again.attempt, environment)
+        config = self.config  # refuse a damaged folder here rather than in the worker
+        silent = self._silent_elsewhere()
+        try:
+            with self.work.lock():
+                status = self.status()
+                if self._alive(status) and status != silent:
+                    raise RunError(f"run {self.id!r} is {status.state}; cancel it before resuming it.")
+                if status.state == "finished":
+                    raise RunError(
+                        f"run {self.id!r} is finished after {status.step} steps; start a new run with more steps."
+                    )
+                saved = self.checkpoints()
+                again = RunStatus(
+                    step=saved[-1] if saved else 0,
+                    total_steps=config.steps,
+                    message="Waiting to go on.",
+                    attempt=next_attempt(self.dir, status),
+                    created=status.created,
+                    last_checkpoint=saved[-1] if saved else None,
+                    headline=status.headline,
+                )
+                self.work.launch(WORKER, again, _worker_environment(environment))
+        except OSError as fault:
+            raise self._unwritable("resumed", fault) from fault
         return self
 
-    def summary(self) -> dict[str, Any]:
-        """One row of `ctkd runs ls --json`."""
-        status, config = self.status(), self.config
-        return {
+    def summary(self, curve: bool = False) -> dict[str, Any]:
+        """One row of `ctkd runs ls --json`; with `curve`, also `losses`, some points of the training loss.
+
+        A damaged run has the status "damaged", a message that says what and where, and None for what isn't known.
+        """
+        status, problem, config = self.status(), "", None
+        try:
+            config = self.config
+            found = self._headline(status)
+        except RunError as fault:
+            problem, found = str(fault), NOTHING
+        if status.state == "damaged":
+            problem = status.message
+        row = {
             "run_id": self.id,
             "run_dir": str(self.dir),
-            "name": config.name,
-            "status": status.state,
-            "message": status.message,
-            "step": status.step,
-            "steps": config.steps,
-            "method": config.method,
-            "variant": config.variant,
-            "student": config.student,
-            "teacher": config.teacher,
-            "student_model": config.student_model,
-            "seed": config.seed,
-            "created": status.created,
+            "name": config.name if config else "",
+            "status": "damaged" if problem else status.state,
+            "message": _as_damage(problem) if problem else status.message,
+            "step": None if status.state == "damaged" else status.step,
+            "steps": config.steps if config else None,
+            **{key: getattr(config, key, None) for key in _OF_THE_CONFIG},
+            "created": status.created or None,
             "seconds": status.seconds,
             "attempt": status.attempt,
             "archived": self.archived,
-            "metrics": headline(self.metric_rows()),
+            "metrics": found.figures(),
         }
+        return row | {"losses": list(found.curve)} if curve else row
+
+    def _headline(self, status: RunStatus) -> Headline:
+        """The figures that lists show: from the status, else derived from the metrics, once. Raises RunError."""
+        path = self.dir / METRICS
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return status.headline or NOTHING
+        except OSError as fault:
+            raise RunError(f"damaged: {METRICS} ({reason(fault)}) in {str(self.dir)!r}") from None
+        if not stat.S_ISREG(found.st_mode) or not os.access(path, os.R_OK):
+            raise RunError(f"damaged: {METRICS} (it isn't a file that can be read) in {str(self.dir)!r}")
+        kept = status.headline
+        # While the worker lives, its figures are at most a heartbeat old. A run that ended has all rows in them.
+        if kept is not None and (not status.ended_already or kept.size in (None, found.st_size)):
+            return kept
+        derived = _derived(str(self.dir), found.st_mtime_ns, found.st_size)
+        if status.ended_already and status.state != "damaged":
+            self._keep(derived)
+        return derived
+
+    def _keep(self, headline: Headline) -> None:
+        """Put the figures of a run that has ended into its status; where that can't be written, nothing is lost."""
+        with suppress(OSError, CtkdError), self.work.lock():
+            written = read_status(self.dir, RunStatus)
+            if written.ended_already and written.state != "damaged":
+                write_status(self.dir, replace(written, headline=headline))
+
+    def _alive(self, status: RunStatus) -> bool:
+        """Whether something may still happen by itself; of a damaged status, whether the process lives."""
+        process = process_of(self.dir, status)
+        return (
+            process is not None and process_alive(*process) if status.state == "damaged" else not status.ended_already
+        )
+
+    def _silent_elsewhere(self) -> RunStatus | None:
+        """The status of a run on another computer whose heartbeat stood still while it was watched here."""
+        status = self.status()
+        there = not status.ended_already and status.pid is not None and elsewhere(status)
+        return status if there and self.work.stands_still(WATCHED_SECONDS) else None
+
+    def _unwritable(self, what: str, fault: OSError) -> RunError:
+        return RunError(
+            f"run {self.id!r} can't be {what}: something in {str(self.dir)!r} can't be written ({reason(fault)}). "
+            "Nothing was lost; free some space or mend the folder's rights, then try again."
+        )
 
 
-def headline(rows: Iterable[dict[str, Any]]) -> dict[str, float | None]:
-    """First and last loss and bits per byte; None for what wasn't measured (yet)."""
-    rows = list(rows)
-    losses = [r["loss"] for r in rows if r.get("kind") == "train"]
-    evals = [r for r in rows if r.get("kind") == "eval"]
-    before = next((r["bits_per_byte"] for r in evals if r["step"] == 0), None)
-    after = next((r["bits_per_byte"] for r in reversed(evals) if r["step"] > 0), None)
-    teacher = next((r["teacher_bits_per_byte"] for r in evals if r.get("teacher_bits_per_byte") is not None), None)
-    return {
-        "loss_first": losses[0] if losses else None,
-        "loss_last": losses[-1] if losses else None,
-        "bits_per_byte_before": before,
-        "bits_per_byte_after": after,
-        "teacher_bits_per_byte": teacher,
-    }
+@lru_cache(maxsize=2048)  # a page asks for all configs every few seconds
+def _config(content: bytes) -> RunConfig:
+    """The config in the content of a config.json. Raises RunError."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as fault:
+        raise RunError(f"config.json can't be read ({fault}); the folder isn't a whole run.") from None
+    if not isinstance(data, dict):
+        raise RunError("config.json holds no table of options; the folder isn't a whole run.")
+    expected = data.pop("fingerprint", None)
+    try:
+        config = RunConfig.from_dict(data)
+    except RunError as fault:
+        raise RunError(f"config.json doesn't describe a run: {fault}") from None
+    except Exception as fault:  # whatever a file may hold, it hides no other run
+        raise RunError(f"config.json doesn't describe a run ({type(fault).__name__}: {fault}).") from None
+    if config.fingerprint != expected:
+        raise RunError(
+            "config.json was changed after the run was created (its fingerprint doesn't match); restore it, or start a "
+            "new run with the changed options."
+        )
+    return config
+
+
+_OF_THE_CONFIG = ("method", "variant", "student", "teacher", "student_model", "seed")
+
+
+@lru_cache(maxsize=2048)
+def _derived(run_dir: str, _changed: int, size: int) -> Headline:
+    """The headline of a metrics.jsonl as it was at a time of change and a size."""
+    return HeadlineKeeper(Run(Path(run_dir)).metric_rows()).headline(size)
+
+
+def _as_damage(text: str) -> str:
+    return text if text.startswith("damaged: ") else f"damaged: {text}"
+
+
+def _worker_environment(given: Mapping[str, str] | None) -> dict[str, str]:
+    """What the worker's libraries read from the environment; `given` is laid over it."""
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
+    return quiet | dict(given or {})
 
 
 class RunStore:
@@ -208,9 +319,7 @@ class RunStore:
 
     def __init__(self, root: str | Path | None = None) -> None:
         if root is None:
-            from ctkd_core.files import home
-
-            root = home() / "runs"
+            root = files.home() / "runs"
         self.root = Path(root).expanduser().resolve()
 
     def create(self, config: RunConfig) -> Run:
@@ -219,16 +328,19 @@ class RunStore:
         Raises RunError when the folder can't be written.
         """
         run_dir = self.root / new_run_id()
+        text = json.dumps(config.to_dict() | {"fingerprint": config.fingerprint}, indent=1, ensure_ascii=False)
         try:
             (run_dir / "control").mkdir(parents=True)
             (run_dir / "checkpoints").mkdir()
-            write_json(run_dir / "config.json", config.to_dict() | {"fingerprint": config.fingerprint})
-            (run_dir / "config.json").chmod(0o444)
+            # The status first: a folder with a config and without a status is a damaged run.
             write_status(
                 run_dir,
                 RunStatus(total_steps=config.steps, created=time.time(), message="Created, not started."),
             )
+            files.write_atomic(run_dir / CONFIG, text, sync=True)
+            (run_dir / CONFIG).chmod(0o444)
         except OSError as fault:
+            shutil.rmtree(run_dir, ignore_errors=True)
             raise RunError(
                 f"can't write a run folder under {str(self.root)!r}: {fault}; choose another --runs-dir."
             ) from None
@@ -237,19 +349,32 @@ class RunStore:
     def launch(self, run: Run, environment: dict[str, str] | None = None) -> Run:
         """Start the detached worker of a run that was created and not started yet.
 
-        Raises RunError when it was started before (use `resume`).
+        Raises RunError when it was started before (use `resume`), or something can't be written.
         """
-        status = run.status()
-        if status.state != "queued" or status.pid is not None or read_launch(run.dir) is not None:
-            raise RunError(f"run {run.id!r} was started before and is {status.state}; resume it, or create a new one.")
-        start_worker(run.dir, status.attempt, environment)
+        try:
+            with run.work.lock():
+                status = run.status()
+                if status.state != "queued" or process_of(run.dir, status) is not None:
+                    raise RunError(
+                        f"run {run.id!r} was started before and is {status.state}; resume it, or create a new one."
+                    )
+                run.work.launch(WORKER, replace(status, message="Waiting to start."), _worker_environment(environment))
+        except OSError as fault:
+            raise run._unwritable("started", fault) from fault
         return run
 
     def list(self, archived: bool = False) -> list[Run]:
-        """Runs, newest first, archived ones only on request; folders without a config are passed over."""
-        if not self.root.is_dir():
+        """Runs, newest first, archived ones only on request; damaged ones too, what isn't a run is passed over.
+
+        Raises RunError when the folder of all runs can't be read.
+        """
+        try:
+            with os.scandir(self.root) as entries:
+                found = [Run(self.root / entry.name) for entry in entries if _is_run(entry)]
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        found = [Run(path) for path in self.root.iterdir() if (path / "config.json").is_file()]
+        except OSError as fault:
+            raise RunError(f"the runs under {str(self.root)!r} can't be read: {reason(fault)}.") from None
         return sorted((r for r in found if archived or not r.archived), key=lambda run: run.id, reverse=True)
 
     def get(self, name: str) -> Run:
@@ -280,21 +405,31 @@ class RunStore:
         """
         run = self.get(name)
         mark = run.dir / "control" / "archived"
-        if not archived:
-            mark.unlink(missing_ok=True)
-        elif run.status().ended_already:
-            mark.touch()
-        else:
-            raise RunError(f"run {run.id!r} is {run.status().state}; cancel it before archiving it.")
+        try:
+            if not archived:
+                mark.unlink(missing_ok=True)
+            elif run.status().ended_already:
+                mark.touch()
+            else:
+                raise RunError(f"run {run.id!r} is {run.status().state}; cancel it before archiving it.")
+        except OSError as fault:
+            raise run._unwritable("archived" if archived else "brought back", fault) from fault
         return run
 
     def remove(self, name: str) -> None:
         """Delete a run's folder. Raises RunError while the run is alive."""
         run = self.get(name)
+        silent = run._silent_elsewhere()
         status = run.status()
-        if not status.ended_already and (status.pid is not None or read_launch(run.dir) is not None):
+        if run._alive(status) and status != silent and process_of(run.dir, status) is not None:
             raise RunError(f"run {run.id!r} is {status.state}; cancel it before removing it.")
-        shutil.rmtree(run.dir)
+        try:
+            if run.dir.is_dir() and not run.dir.is_symlink():
+                shutil.rmtree(run.dir)
+            else:
+                run.dir.unlink()
+        except OSError as fault:
+            raise RunError(f"run {run.id!r} can't be removed whole: {fault}; mend the folder's rights.") from None
 
     def compare(self, names: Iterable[str]) -> dict[str, Any]:
         """Several runs side by side: their summaries, and the options in which they differ.
@@ -327,11 +462,10 @@ def new_run_id() -> str:
     return f"{stamp}-{int(now * 1000) % 1000:03d}-{tail}"
 
 
-def _whole(state: Path) -> bool:
-    try:
-        return "global_step" in json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+def _is_run(entry: os.DirEntry[str]) -> bool:
+    """Whether something in the folder of runs is a run, or was one before it was damaged."""
+    folder = Path(entry.path)
+    return bool(_ID.fullmatch(entry.name)) or any(os.path.lexists(folder / name) for name in (CONFIG, STATUS))
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.distill import environment, evaluate
+from ctkd_core.background.attempt import Attempt
+from ctkd_core.background.progress import Cancelled
+from ctkd_core.distill import checkpoints, environment, evaluate
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import Example, Split, load_split
 from ctkd_core.distill.devices import cpu_count, torch_device
-from ctkd_core.distill.records import RecordWriter
+from ctkd_core.distill.headline import HeadlineKeeper
+from ctkd_core.distill.records import RecordWriter, current_rows, read_records, sound_rows
 from ctkd_core.distill.runs import Run
-from ctkd_core.distill.status import Cancelled, StatusKeeper
+from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import RunError
 
 if TYPE_CHECKING:
@@ -25,15 +27,35 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 
+class Metrics:
+    """Appends rows to metrics.jsonl and keeps the run's headline in its status."""
+
+    def __init__(self, path: Path, attempt: Attempt[RunStatus]) -> None:
+        self._path, self._attempt = path, attempt
+        self._writer, self._headline = RecordWriter(path), HeadlineKeeper()
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row. Raises OSError."""
+        size = self._writer.write(row)
+        if row["kind"] == "resume":  # earlier rows after its step no longer count
+            self._headline = HeadlineKeeper(current_rows(sound_rows(read_records(self._path)[0])))
+        else:
+            self._headline.add(row)
+        self._attempt.note(headline=self._headline.headline(size))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
 @dataclass
 class Session:
     """What one attempt holds while it runs."""
 
     run: Run
     config: RunConfig
-    keeper: StatusKeeper
-    stop_asked: Callable[[], bool]
-    metrics: RecordWriter
+    attempt: Attempt[RunStatus]
+    metrics: Metrics
     samples: RecordWriter
     student: Tokenizer
     teacher: Tokenizer
@@ -44,19 +66,19 @@ class Session:
     teacher_texts: list[str] | None = None
     teacher_bits: float | None = None
 
-    def check(self) -> None:
-        """Stop here when somebody asked for it."""
-        if self.stop_asked():
-            raise Cancelled
-
-    def say(self, message: str, **changes: Any) -> None:
-        """Put a sentence into the status, and stop here when somebody asked for it."""
-        self.check()
-        print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
-        self.keeper.update(message=message, **changes)
+    def report(self, message: str, **changes: Any) -> None:
+        """Put a sentence into log and status, and stop here when somebody asked for it."""
+        self.attempt.check()
+        log(message)
+        self.attempt.update(message=message, **changes)
 
 
-def train(run: Run, keeper: StatusKeeper, stop_asked: Callable[[], bool]) -> int:
+def log(message: str) -> None:
+    """One line for log.txt, with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
+
+
+def train(run: Run, attempt: Attempt[RunStatus]) -> int:
     """Run one attempt to its end and return the number of steps done.
 
     Raises Cancelled when it was asked to stop (after keeping a checkpoint, if it had begun to train).
@@ -66,20 +88,23 @@ def train(run: Run, keeper: StatusKeeper, stop_asked: Callable[[], bool]) -> int
     config = run.config
     torch.set_num_threads(config.threads or cpu_count())
     device = torch_device(config.device)
-    session = _load(run, config, keeper, stop_asked, device)
+    session = _load(run, config, attempt, device)
     environment.write(run.dir, config, device, session.student, session.teacher)
-    resume_from = _resume_from(run)
+    found = checkpoints.newest_whole(run.dir / "checkpoints", log)
+    checkpoints.discard_part(run.dir / "checkpoints")
+    number = attempt.status.attempt
+    step, resume_from = found or (-1, None)
+    if found or number > 1:
+        session.metrics.write({"kind": "resume", "step": step, "attempt": number, "time": time.time()})
+        session.samples.write({"kind": "resume", "step": step})
     if resume_from is None:
-        if keeper.status.attempt > 1:
-            session.metrics.write({"kind": "resume", "step": -1, "attempt": keeper.status.attempt, "time": time.time()})
-            session.samples.write({"kind": "resume", "step": -1})
+        attempt.note(step=0, last_checkpoint=None)
         measure(session, step=0)
     else:
-        step = int(resume_from.name.partition("-")[2])
-        session.metrics.write({"kind": "resume", "step": step, "attempt": keeper.status.attempt, "time": time.time()})
-        session.samples.write({"kind": "resume", "step": step})
+        log(f"Going on from checkpoint {step}.")
+        attempt.note(step=step, last_checkpoint=step)
     steps = _fit(session, resume_from)
-    session.say("Measuring the trained student.")
+    session.report("Measuring the trained student.")
     measure(session, step=steps)
     _keep_student(session)
     session.metrics.close()
@@ -93,7 +118,7 @@ def measure(session: Session, step: int) -> None:
     texts = _sample_texts(session, step)
     if not config.eval_samples:
         return
-    session.say(f"Measuring bits per byte at step {step}.")
+    session.report(f"Measuring bits per byte at step {step}.")
     held_out = session.split.held_out[: config.eval_samples]
     row: dict[str, Any] = {
         "kind": "eval",
@@ -115,11 +140,11 @@ def _sample_texts(session: Session, step: int) -> list[str]:
     examples = [e for e in session.split.held_out if e.prompt][: config.sample_prompts]
     if not examples:
         return []
-    session.say(f"Writing sample completions at step {step}.")
+    session.report(f"Writing sample completions at step {step}.")
     prompts = [e.prompt for e in examples]
     if session.teacher_model is not None and session.teacher_texts is None:
         session.teacher_texts = evaluate.complete(session.teacher_model, session.teacher, prompts, config.sample_tokens)
-    session.check()
+    session.attempt.check()
     texts = evaluate.complete(session.student_model, session.student, prompts, config.sample_tokens)
     for i, (example, text) in enumerate(zip(examples, texts)):
         session.samples.write(
@@ -138,18 +163,18 @@ def _sample_texts(session: Session, step: int) -> list[str]:
 
 def _bits(session: Session, model: PreTrainedModel, tokenizer: Tokenizer, examples: tuple[Example, ...]) -> float:
     items = [evaluate.encode_scored(e, tokenizer, session.config.max_length) for e in examples]
-    return evaluate.bits_per_byte(model, items, max(8, session.config.batch_size), between=session.check)
+    return evaluate.bits_per_byte(model, items, max(8, session.config.batch_size), between=session.attempt.check)
 
 
-def _load(run: Run, config: RunConfig, keeper: StatusKeeper, stop_asked: Callable[[], bool], device: str) -> Session:
+def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str) -> Session:
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import check_width, live_teachers, load_teacher
     from ctkd_core.tokenizers.load import load_tokenizer
 
-    keeper.update(message="Loading tokenizers and data.")
+    attempt.update(message="Loading tokenizers and data.")
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
     split = load_split(config.data, config.template)
-    keeper.update(message=_loading_message(config))
+    attempt.update(message=_loading_message(config))
     # SFT doesn't ask the teacher while it trains, but its bits per byte are what the student is compared with.
     teacher_model = load_teacher(config, device) if _wants_teacher(config) else None
     student_model = build_student(config, student, teacher, teacher_model)
@@ -158,9 +183,8 @@ def _load(run: Run, config: RunConfig, keeper: StatusKeeper, stop_asked: Callabl
     return Session(
         run=run,
         config=config,
-        keeper=keeper,
-        stop_asked=stop_asked,
-        metrics=RecordWriter(run.dir / "metrics.jsonl"),
+        attempt=attempt,
+        metrics=Metrics(run.dir / "metrics.jsonl", attempt),
         samples=RecordWriter(run.dir / "samples.jsonl"),
         student=student,
         teacher=teacher,
@@ -192,7 +216,7 @@ def _align(session: Session) -> list[TrainingExample]:
     aligned = []
     for number, example in enumerate(session.split.train):
         if number % 256 == 0:
-            session.say(f"Aligning {number} of {len(session.split.train)} samples.")
+            session.report(f"Aligning {number} of {len(session.split.train)} samples.")
         samples = align_all(session.teachers, session.student, example.prompt, example.completion, config.max_length)
         if samples[0].n_learnt > 0 and all(len(s.groups) for s in samples):
             aligned.append(TrainingExample(example.prompt, samples))
@@ -209,8 +233,8 @@ def _fit(session: Session, resume_from: Path | None) -> int:
     examples = _align(session)
     callback = RunCallback(
         write=session.metrics.write,
-        note=session.keeper.note,
-        cancelled=session.stop_asked,
+        note=session.attempt.note,
+        cancelled=session.attempt.stop_asked,
         evaluate=lambda step: measure(session, step),
         eval_every=config.eval_every,
     )
@@ -224,16 +248,15 @@ def _fit(session: Session, resume_from: Path | None) -> int:
         [callback],
     )
     callback.trainer = trainer
-    session.say("Training.", state="running", total_steps=config.steps)
+    session.report("Training.", state="running", total_steps=config.steps)
+    if resume_from is not None and session.attempt.status.step >= config.steps:
+        # It was stopped behind its last step. The Trainer would train one more before it looks at the number.
+        trainer._load_from_checkpoint(str(resume_from))
+        return config.steps
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if callback.stopped and trainer.state.global_step < config.steps:
         raise Cancelled
     return int(trainer.state.global_step)
-
-
-def _resume_from(run: Run) -> Path | None:
-    steps = run.checkpoints()
-    return run.dir / "checkpoints" / f"checkpoint-{steps[-1]}" if steps else None
 
 
 def _keep_student(session: Session) -> None:
@@ -241,7 +264,7 @@ def _keep_student(session: Session) -> None:
 
     if not session.config.save_student:
         return
-    session.say("Saving the student.")
+    session.report("Saving the student.")
     folder = session.run.dir / "checkpoints" / "student"
     require_room(folder.parent, 4 * sum(p.numel() for p in session.student_model.parameters()))
     save_student(session.student_model, session.student, folder)

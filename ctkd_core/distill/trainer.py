@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from ctkd_core import methods
+from ctkd_core import files, methods
 from ctkd_core.alignment.kinds import KINDS
+from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
@@ -60,9 +60,11 @@ class DistillTrainer(Trainer):
         self._student, self._teachers = student, list(teachers)
         self._teacher = teachers[0].model
         self._rows = [methods.get(t.method) for t in teachers]
+        self._deep = [row.reads_hidden_states(t.options) for row, t in zip(self._rows, teachers)]
         self._sampling = Sampling.of(config)
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
+        self._saving = False
         width = model.get_output_embeddings().weight.shape[0]
         for number, teacher in enumerate(teachers):
             context = _context(model, teacher.model, (student, teacher.tokenizer))
@@ -91,7 +93,8 @@ class DistillTrainer(Trainer):
         plain = self.accelerator.unwrap_model(model)
         examples, facts = self._written(plain, inputs["examples"])
         batches = self._collate(examples)
-        logits, states = self._forward(model, plain, batches[0].student_ids, batches[0].student_attention, self._rows)
+        first, deep = batches[0], any(self._deep)
+        logits, states = self._forward(model, plain, first.student_ids, first.student_attention, deep)
         try:
             out = self._loss(plain, logits, states, batches, bool(facts.get("on_policy")))
         except LossInputError as fault:
@@ -109,7 +112,7 @@ class DistillTrainer(Trainer):
         step, part = self.state.global_step, len(self._parts)
         if not self._sampling.chosen(step, part):
             return examples, {"on_policy": 0.0}
-        own_ids = not any("same_tokenizer" in row.needs for row in self._rows)
+        own_ids = not any(row.same_tokenizer for row in self._rows)
         seed = self._sampling.seed_of(step, part, int(self.args.process_index))
 
         def align(prompt: str, completion: str, response: Encoding | None, ended: bool) -> tuple[AlignedSample, ...]:
@@ -132,8 +135,8 @@ class DistillTrainer(Trainer):
     ) -> LossOutput:
         weighted = []
         for number, (teacher, row, batch) in enumerate(zip(self._teachers, self._rows, batches)):
-            teacher_logits, teacher_states = self._ask_teacher(batch) if not number else self._ask(teacher, row, batch)
-            deep = "hidden_states" in row.needs
+            deep = self._deep[number]
+            teacher_logits, teacher_states = self._ask_teacher(batch) if not number else self._ask(teacher, deep, batch)
             extras = {
                 "state": getattr(plain, _state_name(number), None),
                 "student_states": states if deep else None,
@@ -161,19 +164,16 @@ class DistillTrainer(Trainer):
         return method_loss(one.method, logits, one.logits, one.batch, variant=one.variant, **one.extras, **one.options)
 
     def _ask_teacher(self, batch: AlignedBatch) -> tuple[Tensor | None, States | None]:
-        return self._ask(self._teachers[0], self._rows[0], batch)
+        return self._ask(self._teachers[0], self._deep[0], batch)
 
-    def _ask(self, teacher: LiveTeacher, row: methods.Method, batch: AlignedBatch) -> tuple[Any, States | None]:
+    def _ask(self, teacher: LiveTeacher, deep: bool, batch: AlignedBatch) -> tuple[Any, States | None]:
         if teacher.model is None:
             return None, None
         with torch.no_grad(), self.accelerator.autocast():
-            return self._forward(teacher.model, teacher.model, batch.teacher_ids, batch.teacher_attention, [row])
+            return self._forward(teacher.model, teacher.model, batch.teacher_ids, batch.teacher_attention, deep)
 
-    def _forward(
-        self, model: Any, plain: Any, ids: Tensor, mask: Tensor, rows: Sequence[methods.Method]
-    ) -> tuple[Tensor, States | None]:
-        """Logits [B, T, V], and hidden states where one of the methods reads them."""
-        deep = any("hidden_states" in row.needs for row in rows)
+    def _forward(self, model: Any, plain: Any, ids: Tensor, mask: Tensor, deep: bool) -> tuple[Tensor, States | None]:
+        """Logits [B, T, V], and with `deep` hidden states, where a method reads them."""
         out = model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=deep)
         if not deep:
             return out.logits, None
@@ -209,9 +209,27 @@ class DistillTrainer(Trainer):
         )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        root = Path(str(self.args.output_dir))
         # Weights and the two moments of AdamW, four bytes each.
-        require_room(Path(str(self.args.output_dir)), 3 * 4 * self._parameters)
-        super()._save_checkpoint(model, trial)
+        require_room(root, 3 * 4 * self._parameters)
+        if self.args.should_save:
+            checkpoints.discard_part(root)
+        self._saving = True
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                checkpoints.commit(root, self.state.global_step)
+                checkpoints.prune(root, self._config.keep_checkpoints)
+        finally:
+            self._saving = False
+            if self.args.should_save:
+                checkpoints.discard_part(root)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        # A checkpoint is written beside its place and moved there when it's whole.
+        root = super()._get_output_dir(trial)
+        return str(Path(root) / checkpoints.PART) if self._saving else root
 
 
 def training_arguments(config: RunConfig, output_dir: Path, device: str) -> TrainingArguments:
@@ -237,7 +255,7 @@ def training_arguments(config: RunConfig, output_dir: Path, device: str) -> Trai
         logging_steps=1,
         save_strategy="steps" if config.save_every else "no",
         save_steps=config.save_every or config.steps,
-        save_total_limit=config.keep_checkpoints,
+        save_total_limit=None,  # `_save_checkpoint` removes older ones, once the new one is whole
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -292,17 +310,13 @@ def save_student(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> 
     """Keep the trained student as a folder that AutoModelForCausalLM and AutoTokenizer open."""
     # what losses learn isn't part of the student
     states = {name: model._modules.pop(name) for name in list(model._modules) if name.startswith(STATE)}
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        model.save_pretrained(part)
-        tokenizer.backend.save(str(part / "tokenizer.json"))
-        (part / "tokenizer_config.json").write_text(
-            json.dumps(_tokenizer_config(tokenizer), indent=1, ensure_ascii=False)
-        )
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+        with files.replacing(folder, sync=True) as part:
+            model.save_pretrained(part)
+            tokenizer.backend.save(str(part / "tokenizer.json"))
+            settings = json.dumps(_tokenizer_config(tokenizer), indent=1, ensure_ascii=False)
+            (part / "tokenizer_config.json").write_text(settings)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
         for name, state in states.items():
             model.add_module(name, state)
 

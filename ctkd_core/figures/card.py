@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.kinds import KIND_STYLES
 from ctkd_core.errors import AlignmentError
-from ctkd_core.figures.theme import KIND_STYLES
-from ctkd_core.figures.visible import hex_bytes, shorten, visible, visible_bytes
-from ctkd_core.figures.words import alignment_name
+from ctkd_core.markup.visible import hex_bytes, shorten, visible, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 CONTEXT = 24
 MAX_TOKENS = 12
-SAID = 3  # of a model's candidates
+CANDIDATES = 3  # tokens that a model expects next, at most
 MAX_VERDICT_PAIRS = 3
 
 
@@ -80,7 +79,7 @@ def group_card(alignment: Alignment, group: int, others: Iterable[Alignment] = (
     opinions: dict[tuple[bool, str], list[str]] = {}
     for other in others:
         if other is not alignment:
-            opinions.setdefault(_opinion(alignment, group, other), []).append(alignment_name(other))
+            opinions.setdefault(_opinion(alignment, group, other), []).append(other.label)
     verdicts = tuple(
         Verdict(tuple(names), agrees, sentence)
         for (agrees, sentence), names in sorted(opinions.items(), key=lambda item: not item[0][0])
@@ -101,8 +100,8 @@ def expected(
     first, last = alignment.groups[group, :2] if side == "student" else alignment.groups[group, 2:]
     if first == last:
         return ()
-    ids = getattr(evidence, f"{side}_top_ids")[last - 1, :SAID].tolist()
-    p = np.exp(getattr(evidence, f"{side}_top_logprobs")[last - 1, :SAID]).tolist()
+    ids = getattr(evidence, f"{side}_top_ids")[last - 1, :CANDIDATES].tolist()
+    p = np.exp(getattr(evidence, f"{side}_top_logprobs")[last - 1, :CANDIDATES]).tolist()
     return tuple(
         (shorten(visible_bytes(tokenizer.token_bytes(i)) if i < tokenizer.n_ids else f"#{i}", 16), q)
         for i, q in zip(ids, p)

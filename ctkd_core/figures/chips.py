@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KINDS
-from ctkd_core.figures.theme import KIND_STYLES, VERMILLION
-from ctkd_core.figures.visible import hex_bytes, shorten, visible_bytes
-from ctkd_core.figures.words import alignment_name
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
+from ctkd_core.markup.colours import VERMILLION
+from ctkd_core.markup.visible import hex_bytes, shorten, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
 
 PAGE_TOKENS = 200
@@ -62,7 +61,7 @@ def chip_page(
     return {
         "teacher": alignment.teacher.tokenizer,
         "student": alignment.student.tokenizer,
-        "methods": [alignment_name(alignment), None if other is None else alignment_name(other)],
+        "methods": [alignment.label, None if other is None else other.label],
         "groups": [
             {
                 "g": first + k,

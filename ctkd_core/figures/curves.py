@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.kinds import KINDS
-from ctkd_core.figures.theme import CATEGORICAL, DASHES, GREY, KIND_STYLES, escape, figure
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
+from ctkd_core.figures.theme import DASHES, escape, figure
+from ctkd_core.markup.colours import CATEGORICAL, GREY
+from ctkd_core.markup.curves import downsample
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 MAX_POINTS = 2000
-
-
-def downsample(x: NDArray[Any], y: NDArray[Any], most: int = MAX_POINTS) -> tuple[NDArray[Any], NDArray[Any]]:
-    """At most `most` points of a curve: of each stretch the lowest and the highest, so that spikes stay.
-
-    First and last point are kept.
-    """
-    count = len(x)
-    if count <= most:
-        return x, y
-    edges = np.linspace(0, count, (most - 2) // 2 + 1).astype(np.int64)
-    safe = np.where(np.isfinite(y), y, 0.0)
-    kept = {0, count - 1}
-    for a, b in itertools.pairwise(edges):
-        kept.add(int(a + np.argmin(safe[a:b])))
-        kept.add(int(a + np.argmax(safe[a:b])))
-    at = np.array(sorted(kept))
-    return x[at], y[at]
 
 
 def downsample_values(values: Sequence[float], most: int) -> list[float]:
@@ -57,7 +40,7 @@ def training_curves(
     traces: list[Any] = []
     for k, (label, rows) in enumerate(runs.items()):
         x, y = _points(rows, "train", column)
-        x, y = downsample(x, y)
+        x, y = downsample(x, y, MAX_POINTS)
         traces.append(
             go.Scatter(
                 x=x,
@@ -79,7 +62,7 @@ def evaluation_curves(runs: Mapping[str, pd.DataFrame], teacher: float | None = 
     traces: list[Any] = []
     last = 1.0
     for k, (label, rows) in enumerate(runs.items()):
-        x, y = downsample(*_points(rows, "eval", "bits_per_byte"))
+        x, y = downsample(*_points(rows, "eval", "bits_per_byte"), MAX_POINTS)
         last = max(last, float(x.max(initial=0)))
         colour = CATEGORICAL[k % len(CATEGORICAL)]
         traces.append(
@@ -122,7 +105,7 @@ def kind_curves(rows: pd.DataFrame, height: int = 320) -> go.Figure:
     dashes = {"solid": "solid", "dotted": "dot", "dashed": "dash", "double": "longdash"}
     traces: list[Any] = []
     for k, name in enumerate(names):
-        x, y = downsample(table["step"].to_numpy(dtype=np.float64), shares[:, k])
+        x, y = downsample(table["step"].to_numpy(dtype=np.float64), shares[:, k], MAX_POINTS)
         style = KIND_STYLES[name]
         traces.append(
             go.Scatter(

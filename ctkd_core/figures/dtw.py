@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.errors import AlignmentError
-from ctkd_core.figures.theme import BLUE, GREEN, ORANGE, SEQUENTIAL, VERMILLION, escape, figure
-from ctkd_core.figures.visible import shorten, visible_bytes
+from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
+from ctkd_core.markup.colours import BLUE, GREEN, ORANGE, VERMILLION
+from ctkd_core.markup.visible import shorten, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from ctkd_core.errors import ProjectionError
-from ctkd_core.figures.visible import GLYPHS, visible_bytes
+from ctkd_core.markup.visible import GLYPHS, visible_bytes
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KINDS
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
 from ctkd_core.errors import AlignmentError
-from ctkd_core.figures.theme import GREY, KIND_STYLES, ORANGE, PURPLE, VERMILLION, escape, figure
-from ctkd_core.figures.visible import shorten, visible_bytes
+from ctkd_core.figures.theme import escape, figure
+from ctkd_core.markup.colours import GREY, ORANGE, PURPLE, VERMILLION
+from ctkd_core.markup.visible import shorten, visible_bytes
 
 if TYPE_CHECKING:
     import networkx as nx

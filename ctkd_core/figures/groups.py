@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KINDS
-from ctkd_core.figures.theme import BLUE, DASHES, GREY, KIND_STYLES, ORANGE, VERMILLION, escape, figure
-from ctkd_core.figures.words import alignment_name
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
+from ctkd_core.figures.theme import DASHES, escape, figure
+from ctkd_core.markup.colours import BLUE, GREY, ORANGE, VERMILLION
 from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def staircase(alignment: Alignment, group: int | None = None, others: tuple[Alig
                 mode="lines+markers",
                 line={"color": colour, "width": 2, "dash": dash, "shape": "hv"},
                 marker={"size": 5 if k == 0 else 3},
-                name=escape(alignment_name(one)),
+                name=escape(one.label),
                 hovertemplate="student byte %{x}<br>teacher byte %{y}"
                 + ("<br>group %{customdata[0]}" if k == 0 else "")
-                + f"<extra>{escape(alignment_name(one))}</extra>",
+                + f"<extra>{escape(one.label)}</extra>",
             )
         )
     if group is not None and group < len(alignment):
@@ -84,7 +84,7 @@ def staircase_table(alignment: Alignment, others: tuple[Alignment, ...] = (), mo
     for one in (alignment, *others):
         ends = boundary_bytes(one)[:most]
         columns = {"group": np.arange(len(ends)), "student_byte": ends[:, 0], "teacher_byte": ends[:, 1]}
-        parts.append(pd.DataFrame({"method": alignment_name(one)} | columns))
+        parts.append(pd.DataFrame({"method": one.label} | columns))
     return pd.concat(parts, ignore_index=True)
 
 

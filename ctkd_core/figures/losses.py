@@ -1,7 +1,7 @@
-"""Pictures of what losses make of one text: groups with a bar per method, predictions, what is heard, pushes.
+"""Pictures of what losses make of one text: groups with a bar per method, predictions, targets and gradients.
 
-All functions take the records of `loss_lab_records` and the two tokenizers, which turn ids into texts. A method keeps
-its colour, hatch and letter in every picture.
+All functions take the records of `ctkd_core.lab.records` and the two tokenizers, which turn ids into texts. A method
+keeps its colour, hatch and letter in every picture.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.figures.theme import BLUE, GREEN, GREY, ORANGE, VERMILLION, escape, figure
-from ctkd_core.figures.visible import shorten, visible_bytes
-from ctkd_core.lab.records import Heard, LossView, Says, Scene
+from ctkd_core.figures.theme import escape, figure
+from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene
+from ctkd_core.losses.views.target import SHORT, Target
+from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, VERMILLION
+from ctkd_core.markup.visible import shorten, visible_bytes
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -27,8 +29,8 @@ OUTLINE = "#8A8A8A"  # of marked bars: to be seen on light and on dark
 SHOWN = 8  # candidates of a prediction
 TOKEN = 14  # characters of a token's label
 ROW_HEIGHT = 26  # pixels of a horizontal bar
-PUSH_TOKENS = 12
-SQUEEZE = 1e4  # the scale of pushes is linear below a ten-thousandth of the strongest one
+GRADIENT_TOKENS = 12
+SQUEEZE = 1e4  # the scale of gradients is linear below a ten-thousandth of the largest one
 ELSE = "everything else"
 
 
@@ -76,10 +78,10 @@ def strip(lab: Lab) -> dict[str, Any]:
     groups = []
     for g, (s0, s1, t0, t1) in enumerate(lab.scene.groups):
         bars = [[abs(row[g]) / tallest, row[g] < 0, percent(row[g])] if row else [0.0, False, "–"] for row in every]
-        said = ", ".join(f"{name(view)} {bar[2]}" for view, bar in zip(lab.views, bars))
+        share = ", ".join(f"{name(view)} {bar[2]}" for view, bar in zip(lab.views, bars))
         t = [lab.text("teacher", i) for i in lab.scene.teacher_ids[t0:t1]]
         s = [lab.text("student", i) for i in lab.scene.student_ids[s0:s1]]
-        label = f"group {g}: teacher {' '.join(t)}, student {' '.join(s)}; share of the loss: {said}"
+        label = f"group {g}: teacher {' '.join(t)}, student {' '.join(s)}; share of the loss: {share}"
         groups.append({"g": g, "t": t, "s": s, "bars": bars, "label": label})
     looks = [
         {"name": name(view), "colour": LOOKS[k][0], "hatch": LOOKS[k][1], "letter": LOOKS[k][2]}
@@ -106,19 +108,19 @@ def name(view: LossView) -> str:
     return f"{view.method} ({', '.join(more)})" if more else view.method
 
 
-def says_figure(lab: Lab, student_position: int, teacher_position: int) -> go.Figure:
+def prediction_figure(lab: Lab, student_position: int, teacher_position: int) -> go.Figure:
     """What both models predict at one place, as horizontal bars side by side; the text's own token is outlined."""
     from plotly.subplots import make_subplots
 
-    fig = make_subplots(1, 2, horizontal_spacing=0.16, subplot_titles=("Teacher says", "Student says now"))
+    fig = make_subplots(1, 2, horizontal_spacing=0.16, subplot_titles=("Teacher predicts", "Student predicts now"))
     tallest = 0
     for column, (side, position) in enumerate((("teacher", teacher_position), ("student", student_position)), 1):
-        says = lab.scene.said(side, position)
-        if says is None:
+        prediction = lab.scene.prediction(side, position)
+        if prediction is None:
             continue
-        rows = says_rows(lab, side, says)
+        rows = prediction_rows(lab, side, prediction)
         tallest = max(tallest, len(rows))
-        own = [says.target == token for token, _, _ in rows]
+        own = [prediction.token == token for token, _, _ in rows]
         colours = [GREY if token < 0 else (BLUE if side == "teacher" else ORANGE) for token, _, _ in rows]
         fig.add_bar(
             x=[p for _, _, p in rows],
@@ -143,39 +145,41 @@ def says_figure(lab: Lab, student_position: int, teacher_position: int) -> go.Fi
     return _finish(fig, "What both models predict here", 90 + ROW_HEIGHT * max(tallest, 3))
 
 
-def says_rows(lab: Lab, side: str, says: Says) -> list[tuple[int, str, float]]:
+def prediction_rows(lab: Lab, side: str, prediction: Prediction) -> list[tuple[int, str, float]]:
     """(id, text, probability): top candidates, the text's own token if it isn't among them, and the rest as id -1."""
-    rows = [(i, lab.text(side, i), p) for i, p in zip(says.ids[:SHOWN], says.p)]
-    if says.target not in says.ids[:SHOWN]:
-        rows.append((says.target, f"{lab.text(side, says.target)} (rank {says.rank:,})", says.target_p))
+    rows = [(i, lab.text(side, i), p) for i, p in zip(prediction.ids[:SHOWN], prediction.p)]
+    if prediction.token not in prediction.ids[:SHOWN]:
+        rows.append(
+            (prediction.token, f"{lab.text(side, prediction.token)} (rank {prediction.rank:,})", prediction.token_p)
+        )
     rows.append((-1, ELSE, max(0.0, 1.0 - sum(p for _, _, p in rows))))
     return rows
 
 
-def heard_figure(lab: Lab, group: int) -> go.Figure:
-    """One panel a method: what it takes from the teacher (bars), what the student has there (marks), what is lost."""
+def target_figure(lab: Lab, group: int) -> go.Figure:
+    """One panel a method: its target from the teacher (bars), what the student has there (marks), what is lost."""
     from plotly.subplots import make_subplots
 
-    shown = [(k, view, view.hears(group)) for k, view in enumerate(lab.views)]
-    panels = [(k, view, heard) for k, view, heard in shown if heard is not None]
+    shown = [(k, view, view.target(group)) for k, view in enumerate(lab.views)]
+    panels = [(k, view, target) for k, view, target in shown if target is not None]
     titles = [f"{LOOKS[k][2]} · {escape(name(view))}" for k, view, _ in panels]
     fig = make_subplots(1, max(1, len(panels)), horizontal_spacing=0.4 / (1 + len(panels)), subplot_titles=titles)
     tallest = 0
-    for column, (k, _, heard) in enumerate(panels, 1):
-        rows = heard_rows(lab, heard)
+    for column, (k, _, target) in enumerate(panels, 1):
+        rows = target_rows(lab, target)
         tallest = max(tallest, len(rows))
-        _heard_panel(fig, rows, LOOKS[k], column)
-    title = "What the student gets to hear, by method (red line: what the student has there; grey: lost on the way)"
+        _target_panel(fig, rows, LOOKS[k], column)
+    title = "What each method compares (bars: its target, from the teacher; red lines: the student; grey: lost)"
     return _finish(fig, title, 100 + ROW_HEIGHT * max(tallest, 4))
 
 
-def _heard_panel(
+def _target_panel(
     fig: Any, rows: list[tuple[str, float, float | None]], look: tuple[str, str, str], column: int
 ) -> None:
     colour, hatch, _ = look
-    lost = [has is None for _, _, has in rows]
+    lost = [student is None for _, _, student in rows]
     fig.add_bar(
-        x=[wants for _, wants, _ in rows],
+        x=[teacher for _, teacher, _ in rows],
         y=list(range(len(rows))),
         orientation="h",
         marker={
@@ -183,7 +187,7 @@ def _heard_panel(
             "opacity": [0.55 if gone else 1.0 for gone in lost],
             "pattern": {"shape": ["/" if gone else hatch for gone in lost]},
         },
-        text=[_probability(wants) for _, wants, _ in rows],
+        text=[_probability(teacher) for _, teacher, _ in rows],
         textposition="outside",
         cliponaxis=False,
         hovertemplate="%{x:.3%}<extra></extra>",
@@ -203,73 +207,56 @@ def _heard_panel(
         col=column,
     )
     _token_axis(fig, [escape(label) for label, _, _ in rows], column)
-    top = max([wants for _, wants, _ in rows] + [has or 0.0 for _, _, has in rows], default=1.0) or 1.0
+    top = max([teacher for _, teacher, _ in rows] + [student or 0.0 for _, _, student in rows], default=1.0) or 1.0
     fig.update_xaxes(range=[0, 1.45 * top], tickformat=".0%" if top > 0.05 else ".2%", nticks=4, row=1, col=column)
 
 
-def heard_rows(lab: Lab, heard: Heard) -> list[tuple[str, float, float | None]]:
+def target_rows(lab: Lab, target: Target) -> list[tuple[str, float, float | None]]:
     """(label, from the teacher, what the student has there); lost mass has None for the student."""
     rows: list[tuple[str, float, float | None]] = []
     events = ("this text", "any other text")
-    for k, (token, wants, has) in enumerate(zip(heard.ids, heard.wants, heard.has)):
-        label = {"rank": f"rank {k + 1}", "event": events[k % 2]}.get(heard.space) or lab.text(heard.space, token)
-        if heard.space == "teacher" and k < len(heard.crowd_sizes):
-            label += f" ← {_crowd(lab, heard, k)}"
-        rows.append((label, wants, has))
-    return rows + [(shorten(LOST.get(what, what), 26), p, None) for what, p in heard.lost]
+    for k, (token, teacher, student) in enumerate(zip(target.ids, target.teacher, target.student)):
+        label = {"rank": f"rank {k + 1}", "event": events[k % 2]}.get(target.space) or lab.text(target.space, token)
+        if target.space == "teacher" and k < len(target.source_counts):
+            label += f" ← {_sources(lab, target, k)}"
+        rows.append((label, teacher, student))
+    return rows + [(shorten(SHORT.get(what, what), 26), p, None) for what, p in target.lost]
 
 
-def _crowd(lab: Lab, heard: Heard, k: int) -> str:
+def _sources(lab: Lab, target: Target, k: int) -> str:
     """The student token behind an entry, or how many there are."""
-    if heard.crowd_sizes[k] == 1 and len(heard.crowd) > k and heard.crowd[k]:
-        return lab.text("student", heard.crowd[k][0][0])
-    return f"{heard.crowd_sizes[k]:,} tokens"
+    if target.source_counts[k] == 1 and len(target.sources) > k and target.sources[k]:
+        return lab.text("student", target.sources[k][0][0])
+    return f"{target.source_counts[k]:,} tokens"
 
 
-# Short words for the pictures; the sentences stand in the table.
-LOST = {
-    "no equal token: only its sorted shape counts": "lost: no equal token",
-    "chance that the group's other tokens come so": "lost: merged away",
-    "mean of the group's rows": "lost: mean of the rows",
-    "which token it was": "lost: which token",
-    "what the tokens mean: only their rank counts": "lost: what tokens mean",
-    "everything the teacher says": "lost: the teacher",
-    "outside the chosen teacher columns": "lost: other columns",
-    "no student token points there": "lost: nobody points there",
-    "can't be written by the student": "lost: can't be written",
-    "collided with another candidate": "lost: collided",
-    "no student token for it": "lost: no student token",
-    "without a partner": "lost: no partner",
-}
-
-
-def push_tokens(lab: Lab, position: int, named: Sequence[int] = ()) -> list[int]:
-    """Tokens of the picture of pushes: the text's own, those asked for, then the strongest pushes of each method."""
-    pushes = [push for view in lab.views if (push := view.push(position))]
-    says = lab.scene.said("student", position)
-    first = [says.target] if says else []
+def gradient_tokens(lab: Lab, position: int, named: Sequence[int] = ()) -> list[int]:
+    """Tokens of the picture of gradients: the text's own, those asked for, then each method's largest."""
+    gradients = [gradient for view in lab.views if (gradient := view.gradient(position))]
+    prediction = lab.scene.prediction("student", position)
+    first = [prediction.token] if prediction else []
     best = []
-    for push in pushes:
-        values = push.distil if lab.part == "distil" else push.whole
-        best.append([i for v, i in sorted(zip((-abs(v) for v in values), push.ids)) if v])
+    for gradient in gradients:
+        values = gradient.distil if lab.part == "distil" else gradient.whole
+        best.append([i for v, i in sorted(zip((-abs(v) for v in values), gradient.ids)) if v])
     mixed = [order[k] for k in range(max(map(len, best), default=0)) for order in best if k < len(order)]
-    known = {i for push in pushes for i in push.ids}
+    known = {i for gradient in gradients for i in gradient.ids}
     wanted = [i for i in (*first, *named) if i in known]
-    return list(dict.fromkeys([*wanted, *mixed]))[:PUSH_TOKENS]
+    return list(dict.fromkeys([*wanted, *mixed]))[:GRADIENT_TOKENS]
 
 
-def push_figure(lab: Lab, position: int, tokens: Sequence[int], named: Sequence[int] = ()) -> go.Figure:
+def gradient_figure(lab: Lab, position: int, tokens: Sequence[int], named: Sequence[int] = ()) -> go.Figure:
     """One row a method: how a step of descent moves the logits of some student tokens, up or down."""
     from plotly.subplots import make_subplots
 
-    shown = [(k, view, push) for k, view in enumerate(lab.views) if (push := view.push(position))]
+    shown = [(k, view, gradient) for k, view in enumerate(lab.views) if (gradient := view.gradient(position))]
     titles = [f"{LOOKS[k][2]} · {escape(name(view))}" for k, view, _ in shown]
     rows = max(1, len(shown))
     fig = make_subplots(rows, 1, shared_xaxes=True, vertical_spacing=0.35 / (2 + rows), subplot_titles=titles)
-    says = lab.scene.said("student", position)
-    marked = {*named, *([says.target] if says else [])}
-    for row, (k, _, push) in enumerate(shown, 1):
-        values = push_values(lab, push, tokens)
+    prediction = lab.scene.prediction("student", position)
+    marked = {*named, *([prediction.token] if prediction else [])}
+    for row, (k, _, gradient) in enumerate(shown, 1):
+        values = step_values(lab, gradient, tokens)
         top = max((abs(v) for v in values if v is not None), default=0.0) or 1.0
         fig.add_bar(
             x=list(range(len(tokens))),
@@ -302,18 +289,18 @@ def push_figure(lab: Lab, position: int, tokens: Sequence[int], named: Sequence[
         f"<b>{escape(lab.text('student', i))}</b>" if i in marked else escape(lab.text("student", i)) for i in tokens
     ]
     fig.update_xaxes(tickvals=list(range(len(tokens))), ticktext=labels, tickangle=0, range=[-0.6, len(tokens) - 0.4])
-    title = f"Which way each method pushes a token ({PARTS[lab.part]}; steps of height are powers of ten)"
+    title = f"Which way each method moves a token ({PARTS[lab.part]}; steps of height are powers of ten)"
     return _finish(fig, title, 80 + 105 * rows)
 
 
 def squeezed(value: float, top: float) -> float:
-    """`value` on a scale that is logarithmic but near 0, so that weak pushes can be seen too; `top` is 1."""
+    """`value` on a scale that is logarithmic but near 0, so that small gradients can be seen too; `top` is 1."""
     return math.asinh(SQUEEZE * value / top) / math.asinh(SQUEEZE)
 
 
-def push_values(lab: Lab, push: Any, tokens: Sequence[int]) -> list[float | None]:
+def step_values(lab: Lab, gradient: RowGradient, tokens: Sequence[int]) -> list[float | None]:
     """Minus the gradient of each token, None for one that wasn't kept."""
-    values = dict(zip(push.ids, push.distil if lab.part == "distil" else push.whole))
+    values = dict(zip(gradient.ids, gradient.distil if lab.part == "distil" else gradient.whole))
     return [-values[i] + 0.0 if i in values else None for i in tokens]
 
 

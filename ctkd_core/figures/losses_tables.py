@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.figures.losses import PARTS, Lab, heard_rows, name, push_values, says_rows, shares
+from ctkd_core.figures.losses import PARTS, Lab, name, prediction_rows, shares, step_values, target_rows
 from ctkd_core.lab.records import LossView
 
 if TYPE_CHECKING:
@@ -44,59 +44,59 @@ def terms_table(lab: Lab) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def says_table(lab: Lab, student_position: int, teacher_position: int) -> pd.DataFrame:
+def prediction_table(lab: Lab, student_position: int, teacher_position: int) -> pd.DataFrame:
     """Candidates of both models at one place."""
     import pandas as pd
 
     rows = []
     for side, position in (("teacher", teacher_position), ("student", student_position)):
-        says = lab.scene.said(side, position)
-        for token, text, p in says_rows(lab, side, says) if says else []:
-            rows.append((side, text, token if token >= 0 else None, p, bool(says and token == says.target)))
+        prediction = lab.scene.prediction(side, position)
+        for token, text, p in prediction_rows(lab, side, prediction) if prediction else []:
+            rows.append((side, text, token if token >= 0 else None, p, bool(prediction and token == prediction.token)))
     table = pd.DataFrame(rows, columns=["model", "token", "id", "probability", "stands in the text"])
     return table.astype({"id": "Int64"})
 
 
-def heard_table(lab: Lab, group: int) -> pd.DataFrame:
-    """What each method takes from the teacher in a group, against what it takes from the student; lost mass too."""
+def target_table(lab: Lab, group: int) -> pd.DataFrame:
+    """Each method's target in a group, what the student has there, and the teacher's probability that is lost."""
     import pandas as pd
 
     rows = []
     for view in lab.views:
-        heard = view.hears(group)
-        if heard is None:
+        target = view.target(group)
+        if target is None:
             continue
-        kept = heard_rows(lab, heard)[: len(heard.ids)]
-        for k, (label, wants, has) in enumerate(kept):
-            crowd = heard.crowd[k] if k < len(heard.crowd) else ()
-            said = ", ".join(f"{lab.text('student', i)} {p:.2%}" for i, p in crowd)
-            rows.append((name(view), f"{heard.space}", label, wants, has, said))
-        rows += [(name(view), "lost", what, p, None, "") for what, p in heard.lost]
+        kept = target_rows(lab, target)[: len(target.ids)]
+        for k, (label, teacher, student) in enumerate(kept):
+            sources = target.sources[k] if k < len(target.sources) else ()
+            named = ", ".join(f"{lab.text('student', i)} {p:.2%}" for i, p in sources)
+            rows.append((name(view), target.space, label, teacher, student, named))
+        rows += [(name(view), "lost", what, p, None, "") for what, p in target.lost]
     columns = ["method", "kind of entry", "entry", "from the teacher", "student has", "most of it from"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def push_table(lab: Lab, position: int, tokens: Sequence[int]) -> pd.DataFrame:
+def gradient_table(lab: Lab, position: int, tokens: Sequence[int]) -> pd.DataFrame:
     """Minus the gradient of each method on each token: positive is up."""
     import pandas as pd
 
     columns: dict[str, list[Any]] = {"token": [lab.text("student", i) for i in tokens], "id": list(tokens)}
     for view in lab.views:
-        push = view.push(position)
-        columns[name(view)] = push_values(lab, push, tokens) if push else [None] * len(tokens)
+        gradient = view.gradient(position)
+        columns[name(view)] = step_values(lab, gradient, tokens) if gradient else [None] * len(tokens)
     return pd.DataFrame(columns)
 
 
-def push_words(lab: Lab, position: int, token: int) -> str:
+def direction_words(lab: Lab, position: int, token: int) -> str:
     """ "down under gold, up under xtoken-pkl"; "" when no method has a gradient there."""
     ways: dict[str, list[str]] = {"down": [], "up": [], "neither way": []}
     for view in lab.views:
-        push = view.push(position)
-        value = push_values(lab, push, [token])[0] if push else None
+        gradient = view.gradient(position)
+        value = step_values(lab, gradient, [token])[0] if gradient else None
         if value is not None:
             ways["up" if value > 0 else "down" if value < 0 else "neither way"].append(name(view))
-    said = [f"{way} under {_and(names)}" for way, names in ways.items() if names]
-    return ", ".join(said)
+    found = [f"{way} under {_and(names)}" for way, names in ways.items() if names]
+    return ", ".join(found)
 
 
 def problems(views: Sequence[LossView]) -> list[tuple[str, str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.figures.theme import BLACK, CATEGORICAL, figure
+from ctkd_core.figures.theme import figure
+from ctkd_core.markup.colours import BLACK, CATEGORICAL
 
 if TYPE_CHECKING:
     import pandas as pd

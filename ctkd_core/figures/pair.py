@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.theme import BLUE, GREEN, ORANGE, SKY, VERMILLION, escape, figure
-from ctkd_core.figures.visible import shorten, visible
+from ctkd_core.figures.theme import escape, figure
 from ctkd_core.figures.vocabulary_bars import CLASS_TITLES
+from ctkd_core.markup.colours import BLUE, GREEN, ORANGE, SKY, VERMILLION
+from ctkd_core.markup.visible import shorten, visible
 from ctkd_core.pair.advice import CRITICAL, CRITICAL_SHARE
 
 if TYPE_CHECKING:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.alignment.kinds import KIND_STYLES
 from ctkd_core.figures.metrics import METRICS
 from ctkd_core.figures.pair import hatched
-from ctkd_core.figures.theme import BLUE, GREEN, GREY, KIND_STYLES, ORANGE, PURPLE, VERMILLION, escape, figure
-from ctkd_core.figures.visible import shorten, visible
+from ctkd_core.figures.theme import escape, figure
+from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION
+from ctkd_core.markup.visible import one_line, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +137,7 @@ def domain_labels(rows: Rows) -> list[str]:
     """Names of domains as labels: short, visible, no markup, all different."""
     labels: list[str] = []
     for name in rows:
-        label = shorten(escape(visible(name)).replace("·", " "), 24)
+        label = escape(shorten(one_line(name), 24))
         labels.append(label if label not in labels else f"{label} ({len(labels) + 1})")
     return labels
 

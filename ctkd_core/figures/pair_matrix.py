@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.figures.theme import ORANGE, SEQUENTIAL, escape, figure
+from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
+from ctkd_core.markup.colours import ORANGE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.figures.visible import shorten, visible, visible_bytes
+from ctkd_core.markup.visible import shorten, visible, visible_bytes
 from ctkd_core.tokenizers.special_tokens import CHAT, ROLE_TITLES, facts
 
 if TYPE_CHECKING:

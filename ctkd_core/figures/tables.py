@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.alignment.metrics import health
 from ctkd_core.figures.card import group_at
 from ctkd_core.figures.chips import differing_groups
-from ctkd_core.figures.visible import counted, shorten, visible_bytes
-from ctkd_core.figures.words import alignment_name
+from ctkd_core.markup.visible import counted, shorten, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -87,12 +85,6 @@ def page_of_row(groups: Sequence[int], group: int | None, rows: int) -> tuple[in
     return max(1, -(-count // rows)), at // rows
 
 
-def kind_counts(alignment: Alignment) -> dict[str, int]:
-    """Number of groups of each kind that occurs."""
-    counts = np.bincount(alignment.kind_codes, minlength=len(KINDS))
-    return {name: int(counts[code]) for code, name in enumerate(KINDS) if counts[code]}
-
-
 def disagreements(a: Alignment, b: Alignment, differing: NDArray[np.int32], limit: int = 500) -> pd.DataFrame:
     """The stretches on which two alignments differ, as `metrics.agreement` gives them, at most `limit` of them.
 
@@ -101,7 +93,7 @@ def disagreements(a: Alignment, b: Alignment, differing: NDArray[np.int32], limi
     """
     import pandas as pd
 
-    names = [alignment_name(a), alignment_name(b)]
+    names = [a.label, b.label]
     rows = [
         (group_at(a, int(region[0]), int(region[2])), _pairs(a, region), _pairs(b, region))
         for region in differing[:limit]
@@ -119,7 +111,7 @@ def health_table(alignments: Iterable[Alignment], rates: Iterable[Mapping[str, f
     columns: dict[str, list[str]] = {"figure": list(HEALTH)}
     for one, rate in zip(alignments, rates, strict=True):
         found = health(one)
-        columns[alignment_name(one)] = [
+        columns[one.label] = [
             LEVEL_WORDS[found.level] if found.largest_group else "nothing faces anything",
             f"{100 * found.share_1_1_bytes:.1f} %",
             counted(found.largest_group, "token"),

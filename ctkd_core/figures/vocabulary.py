@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.theme import ORANGE, SEQUENTIAL, VERMILLION, escape, figure
-from ctkd_core.figures.visible import shorten, visible_bytes
+from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
+from ctkd_core.markup.colours import ORANGE, VERMILLION
+from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.density import Cells, Density, Order, Window
 from ctkd_core.vocabulary.projection import REASONS
 
@@ -37,7 +38,6 @@ CLASS_TITLES = {
     "special": "special tokens",
     "other": "mixed",
 }
-SAY = {"entries": "entries", "mass": "mass"}
 ORDER_TITLES = {"id": "by id", "class": "by class", "script": "by script", "length": "by length in bytes"}
 
 
@@ -55,7 +55,7 @@ def density_figure(
     values = density.values
     shown = np.where(values > 0, np.log10(np.maximum(values, 1e-9)), np.nan).astype(np.float32)
     i, j = clickable(values)
-    word = SAY[density.weight]
+    word = density.weight
     traces: list[Any] = [
         go.Heatmap(x=x, y=y, z=shown, colorscale=SEQUENTIAL, hoverinfo="skip", colorbar=_log_bar(shown, word)),
         go.Scatter(
@@ -120,7 +120,7 @@ def density_table(density: Density, rows: Order, columns: Order, most: int = 50)
             "teacher_positions": [f"{c[k]} to {c[k + 1] - 1}" for k in j.tolist()],
             "student_part": [section_at(rows, int(r[k])) for k in i.tolist()],
             "teacher_part": [section_at(columns, int(c[k])) for k in j.tolist()],
-            SAY[density.weight]: flat[top],
+            density.weight: flat[top],
         }
     )
 
@@ -204,13 +204,6 @@ def window_table(cells: Cells, projection: Projection) -> pd.DataFrame:
             "reason": [REASONS[r] for r in cells.reasons[i, j].tolist()],
         }
     )
-
-
-def token_text(tokenizer: Tokenizer, token_id: int, limit: int = 60) -> str:
-    """A token with visible spaces and bytes; "∅" for an id without text."""
-    if token_id >= tokenizer.n_ids:
-        return "∅ (padding of the logits)"
-    return shorten(visible_bytes(tokenizer.token_bytes(token_id)), limit) or "∅"
 
 
 def _label(tokenizer: Tokenizer, token_id: int) -> str:

@@ -1,4 +1,4 @@
-"""A vocabulary map in bars: what each class gets, row sums, fan-out, crowded teacher tokens, reasons by class."""
+"""A vocabulary map in bars: what each class gets, row sums, fan-out, largest columns, reasons by class."""
 
 from __future__ import annotations
 
@@ -9,21 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.theme import (
-    BLUE,
-    CATEGORICAL,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    YELLOW,
-    escape,
-    figure,
-)
-from ctkd_core.figures.visible import shorten
-from ctkd_core.figures.vocabulary import CLASS_TITLES, token_text
+from ctkd_core.figures.theme import escape, figure
+from ctkd_core.figures.vocabulary import CLASS_TITLES
+from ctkd_core.markup.colours import BLUE, CATEGORICAL, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
+from ctkd_core.markup.visible import shorten
+from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, token_classes
 from ctkd_core.vocabulary.projection import MATCHED, REASONS
 
@@ -45,7 +35,7 @@ REASON_STYLES: dict[str, tuple[str, str]] = {
     "scale": (CATEGORICAL[7], "|"),
     "empty": (VERMILLION, "x"),
 }
-SAID = {
+BY_REASON = {
     "pieces": "by the pieces that the teacher cuts them into",
     "nearest": "by the nearest spelling",
     "reverse": "by longer tokens that hold them",
@@ -54,7 +44,7 @@ SAID = {
 }
 SUM_TOLERANCE = 1e-3  # float32 rows of some hundred pieces; bfloat16 storage shows as off by up to 1e-2
 LARGEST_FAN_OUT = 9
-CROWDED = 20
+LARGEST = 20
 
 
 def audit_figure(audit: Mapping[str, Mapping[str, int]]) -> go.Figure:
@@ -145,7 +135,7 @@ def map_sentence(projection: Projection) -> str:
     counts = {name: count for name, count in projection.rows().items() if name != "padding"}
     matched = sum(counts.pop(REASONS[code]) for code in MATCHED)
     empty = counts.pop("empty")
-    others = [f"{count:,} {SAID[name]}" for name, count in counts.items() if count]
+    others = [f"{count:,} {BY_REASON[name]}" for name, count in counts.items() if count]
     return f"{matched:,} student tokens are said by one teacher token, {', '.join([*others, f'{empty:,} by nothing'])}."
 
 
@@ -246,11 +236,11 @@ def fan_out_table(projection: Projection) -> pd.DataFrame:
     return pd.DataFrame({"teacher_tokens": labels, "student_tokens": counts})
 
 
-def crowded_figure(projection: Projection, most: int = CROWDED) -> go.Figure:
+def columns_figure(projection: Projection, most: int = LARGEST) -> go.Figure:
     """The teacher tokens that the most student tokens point at. Points carry the teacher id as `customdata[0]`."""
     import plotly.graph_objects as go
 
-    table = crowded_table(projection, most)
+    table = columns_table(projection, most)
     labels = [f"{escape(shorten(text, 14))}  #{k}" for text, k in zip(table["teacher"], table["teacher_id"])]
     bar = go.Bar(
         y=labels,
@@ -260,14 +250,14 @@ def crowded_figure(projection: Projection, most: int = CROWDED) -> go.Figure:
         marker={"color": BLUE},
         hovertemplate="%{y}<br>%{x:,} student tokens, mass %{customdata[1]:,.1f}<extra></extra>",
     )
-    fig = figure([bar], "Most crowded teacher tokens", height=110 + 19 * max(1, len(table)))
+    fig = figure([bar], "Teacher tokens with the most student tokens", height=110 + 19 * max(1, len(table)))
     fig.update_xaxes(title_text="student tokens that point at it")
     fig.update_yaxes(autorange="reversed", tickfont={"family": "monospace", "size": 11}, type="category")
     return fig
 
 
-def crowded_table(projection: Projection, most: int = CROWDED) -> pd.DataFrame:
-    """The twin of `crowded_figure`: teacher_id, teacher, student_tokens, mass (weights added up)."""
+def columns_table(projection: Projection, most: int = LARGEST) -> pd.DataFrame:
+    """The twin of `columns_figure`: teacher_id, teacher, student_tokens, mass (weights added up)."""
     import pandas as pd
 
     load = projection.column_load()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.theme import BLUE, GREY, ORANGE, VERMILLION, escape, figure
-from ctkd_core.figures.vocabulary import token_text
+from ctkd_core.figures.theme import escape, figure
+from ctkd_core.markup.colours import BLUE, GREY, ORANGE, VERMILLION
+from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.projection import REASONS
 
 if TYPE_CHECKING:
@@ -53,12 +54,12 @@ def neighbourhood(projection: Projection, student_id: int, most: int = MAX_NODES
     everyone: set[int] = set()
     waiting = []
     for teacher in teachers:
-        crowd = projection.column(teacher)
-        crowd = crowd[crowd["student_id"] != student_id]
-        everyone.update(crowd["student_id"].tolist())
-        entries = crowd[["student_id", "weight", "reason"]].itertuples(index=False)
+        column = projection.column(teacher)
+        column = column[column["student_id"] != student_id]
+        everyone.update(column["student_id"].tolist())
+        entries = column[["student_id", "weight", "reason"]].itertuples(index=False)
         waiting.append([(teacher, *entry) for entry in entries])
-    for k in range(max(map(len, waiting), default=0)):  # one of each in turn, so that no crowd takes all the room
+    for k in range(max(map(len, waiting), default=0)):  # one of each in turn, so that no column takes all the room
         for others in waiting:
             if k >= len(others):
                 continue
@@ -78,9 +79,9 @@ def layout(found: Neighbourhood) -> dict[tuple[str, int], NDArray[np.float64]]:
     angles = {node: 2 * np.pi * k / max(1, len(teachers)) for k, node in enumerate(teachers)}
     start = {centre: np.zeros(2)} | {node: np.array([np.cos(a), np.sin(a)]) for node, a in angles.items()}
     for node in teachers:
-        crowd = [other for other in graph[node] if other not in start]
-        for k, other in enumerate(crowd):
-            angle = angles[node] + 2 * np.pi * (k + 1) / (len(crowd) + 1)
+        others = [other for other in graph[node] if other not in start]
+        for k, other in enumerate(others):
+            angle = angles[node] + 2 * np.pi * (k + 1) / (len(others) + 1)
             start[other] = start[node] + 0.6 * np.array([np.cos(angle), np.sin(angle)])
     if len(graph) < 3:
         return start
@@ -113,10 +114,10 @@ def graph_figure(found: Neighbourhood, projection: Projection) -> go.Figure:
                 name=name,
             )
         )
-    crowd = [n for n in graph if n[0] == "s" and n[1] != found.student_id]
+    others = [n for n in graph if n[0] == "s" and n[1] != found.student_id]
     teachers = [n for n in graph if n[0] == "t"]
-    few = len(crowd) <= MAX_LABELS
-    traces.append(_nodes(crowd, place, projection, "other student tokens", BLUE, "circle", 9 if few else 6, few))
+    few = len(others) <= MAX_LABELS
+    traces.append(_nodes(others, place, projection, "other student tokens", BLUE, "circle", 9 if few else 6, few))
     traces.append(_nodes(teachers, place, projection, "teacher tokens", ORANGE, "square", 14, False))
     centre = ("s", found.student_id)
     traces.append(_nodes([centre], place, projection, "this token", VERMILLION, "circle", 16, False))

@@ -1,4 +1,4 @@
-"""One token of a vocabulary map: its row, the crowd around its teacher tokens, and the list of losses."""
+"""One token of a vocabulary map: its row, the columns of its teacher tokens, and the list of losses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.visible import visible_bytes
-from ctkd_core.figures.vocabulary import CLASS_TITLES, token_text
+from ctkd_core.figures.vocabulary import CLASS_TITLES
+from ctkd_core.markup.visible import visible_bytes
+from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, token_classes
 from ctkd_core.vocabulary.projection import MATCHED, REASONS
 
@@ -43,7 +44,7 @@ def row_sentence(projection: Projection, student_id: int) -> str:
     """What the map does to one student token, in one sentence."""
     frame = projection.explain(student_id)
     if not len(frame):
-        return "maps to nothing: its probability can't be heard by the teacher's vocabulary."
+        return "maps to nothing: its probability has no place in the teacher's vocabulary."
     reason, weight = str(frame["reason"][0]), float(frame["weight"][0])
     best = token_text(projection.teacher, int(frame["teacher_id"][0]))
     if len(frame) == 1:

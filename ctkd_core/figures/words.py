@@ -1,14 +1,8 @@
-"""Numbers as people say them: durations, sizes, ages, changes; and what an alignment is called."""
+"""Numbers as people say them: durations, sizes, ages, changes."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
-
-from ctkd_core import methods
-
-if TYPE_CHECKING:
-    from ctkd_core.alignment.base import Alignment
 
 
 def gib(size: float) -> str:
@@ -61,15 +55,3 @@ def progress(step: int, total: int) -> float:
 def remaining(step: int, total: int, seconds: float | None) -> float | None:
     """Seconds that the rest will take at the pace so far; None before the second step."""
     return None if not seconds or step < 2 else seconds / step * max(0, total - step)
-
-
-def alignment_name(alignment: Alignment) -> str:
-    """The method, with its variant and the options that aren't at their default: "alm (released, chunking space)"."""
-    row = methods.METHODS.get(alignment.method)
-    more = [] if alignment.variant == "clean" else [alignment.variant]
-    for option in row.align_options if row else ():
-        value = alignment.options.get(option.name, option.default)
-        if value != option.default:
-            word = option.name.replace("_", " ")
-            more.append((word if value else f"no {word}") if option.kind == "bool" else f"{word} {value}")
-    return f"{alignment.method} ({', '.join(more)})" if more else alignment.method

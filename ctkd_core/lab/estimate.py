@@ -1,7 +1,8 @@
 """What one step of a loss will cost at the user's own sizes: an estimate from figures measured on one machine.
 
 Memory is counted (logits, their gradient) plus the extra that was measured; time is scaled from the measured case by
-the number of logits. `benchmarks/losses.py` measures; without its results only memory is counted.
+the number of logits. `benchmarks/losses.py` measures and writes `costs.json`, which comes with the package; of a loss
+that isn't in it only memory is counted.
 """
 
 from __future__ import annotations
@@ -11,13 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ctkd_core import methods
 from ctkd_core.errors import CtkdError
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "losses.json"
-# The measured case "large" of benchmarks/losses.py: batch, student and teacher positions, vocabularies; float32.
-MEASURED = (1, 257, 301, 128_256, 151_936)
-# Methods that another case stands for; DSKD v2 reads the same two extra heads, at fewer positions.
-STANDS_FOR = {"kd": "forward-kl", "dskd-eta": "dskd"}
+COSTS = Path(__file__).with_name("costs.json")
 MIB = 2**20
 
 
@@ -64,24 +62,24 @@ class Cost:
         return self.logits + self.gradient + (self.extra or 0)
 
 
-def cost(method: str, sizes: Sizes, results: Path = RESULTS) -> Cost:
-    """The estimate for one forward and backward step. Raises CtkdError for sizes below 1.
+def cost(method: str, sizes: Sizes, costs: Path = COSTS) -> Cost:
+    """The estimate for one forward and backward step. Raises CtkdError for an unknown method.
 
     Extra memory: what was measured beyond the gradient, scaled with the student's vocabulary (losses work on a few rows
     at a time, so positions don't count). Time: in proportion to the numbers in both logits.
     """
     logits = (sizes.student_logits + sizes.teacher_logits) * sizes.width
     gradient = sizes.student_logits * sizes.width
-    row = _measured(results).get(STANDS_FOR.get(method, method))
-    if row is None:
+    measured = _measured(costs)
+    case = methods.get(method).cost_of or method
+    if measured is None or case not in measured.cases:
         return Cost(logits, gradient, None, None)
-    seconds, extra_mib, device = row
-    reference = Sizes(*MEASURED)
-    beyond = max(0.0, extra_mib * MIB - reference.student_logits * 4)
+    (seconds, extra_mib), reference = measured.cases[case], measured.sizes
+    beyond = max(0.0, extra_mib * MIB - reference.student_logits * reference.width)
     numbers = sizes.student_logits + sizes.teacher_logits
     scale = numbers / (reference.student_logits + reference.teacher_logits)
     extra = round(beyond * sizes.student_vocab / reference.student_vocab)
-    return Cost(logits, gradient, extra, seconds * scale, device)
+    return Cost(logits, gradient, extra, seconds * scale, measured.device)
 
 
 def memory(size: int) -> str:
@@ -91,16 +89,21 @@ def memory(size: int) -> str:
     return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / MIB:,.0f} MiB"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured at `sizes` on `device`: by case, seconds and MiB beyond the inputs, the gradient included."""
+
+    device: str
+    sizes: Sizes
+    cases: dict[str, tuple[float, float]]
+
+
 @lru_cache(maxsize=4)
-def _measured(results: Path) -> dict[str, tuple[float, float, str]]:
-    """Seconds, extra MiB and the device of each case of the size "large"; {} without readable results."""
+def _measured(costs: Path) -> Measured | None:
+    """The figures in a file; None where they can't be read."""
     try:
-        data = json.loads(results.read_text(encoding="utf-8"))
-        device = str(data["environment"]["device"])
-        return {
-            row["case"]: (float(row["seconds"]), float(row["extra_mib"]), device)
-            for row in data["rows"]
-            if row["size"] == "large"
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        data = json.loads(costs.read_text(encoding="utf-8"))
+        cases = {name: (float(row["seconds"]), float(row["extra_mib"])) for name, row in data["cases"].items()}
+        return Measured(str(data["device"]), Sizes(**data["sizes"]), cases)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

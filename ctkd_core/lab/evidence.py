@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass as record
 
 from ctkd_core import files
-from ctkd_core.background.jobs import Job
+from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.progress import Progress
+from ctkd_core.background.status import RECORD
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import documents
 from ctkd_core.tokenizers import assets, catalog
+from ctkd_core.tokenizers.handover import Handover, hand_over
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -37,6 +41,11 @@ MAX_CHARACTERS = 40_000  # a quick look before anything is encoded
 VERSION = 1  # of the file; another one is computed anew
 
 
+Row = Annotated[NDArray[np.float32], documents.Array("float32", 1)]
+Ids = Annotated[NDArray[np.int32], documents.Array("int32", 2)]
+Logprobs = Annotated[NDArray[np.float32], documents.Array("float32", 2)]
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Rows of both models on one text, one for each token (without special tokens); natural logarithms.
@@ -46,14 +55,23 @@ class Evidence:
     teacher_space_probability                   float32 [nT], that what follows begins a new word (ALM's chunking)
     """
 
-    teacher_entropy: NDArray[np.float32]
-    student_entropy: NDArray[np.float32]
-    teacher_top_ids: NDArray[np.int32]
-    teacher_top_logprobs: NDArray[np.float32]
-    student_top_ids: NDArray[np.int32]
-    student_top_logprobs: NDArray[np.float32]
-    teacher_space_probability: NDArray[np.float32]
+    teacher_entropy: Row
+    student_entropy: Row
+    teacher_top_ids: Ids
+    teacher_top_logprobs: Logprobs
+    student_top_ids: Ids
+    student_top_logprobs: Logprobs
+    teacher_space_probability: Row
     notes: tuple[str, ...] = ()
+
+
+@record(frozen=True, config=RECORD)
+class Order:
+    """What the process that asks the models is told."""
+
+    student: Handover
+    teacher: Handover
+    text: str
 
 
 ARRAYS = tuple(f.name for f in fields(Evidence) if f.name != "notes")
@@ -63,7 +81,7 @@ def evidence(
     text: str,
     student: Tokenizer,
     teacher: Tokenizer,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress | None = None,
     seconds: float = 600.0,
 ) -> Evidence:
     """What the models say of `text`: from the cache, else computed in a process of its own, for which this waits.
@@ -76,12 +94,12 @@ def evidence(
         return found
     started = start(text, student, teacher)
     status = started.wait(seconds, progress)
-    if not status.ended:
+    if not status.ended_already:
         started.cancel()
         raise CtkdError(f"the models did not answer within {seconds:.0f} s; take a shorter text.")
     found = cached(text, student, teacher)
     if found is None:
-        raise CtkdError(status.sentence)
+        raise CtkdError(status.message)
     return found
 
 
@@ -119,9 +137,7 @@ def start(text: str, student: Tokenizer, teacher: Tokenizer) -> Job:
     if said := problem(text, teacher):
         raise CtkdError(said)
     found = job(text, student, teacher)
-    sides = {"student": student, "teacher": teacher}
-    order = {side: {"source": _source(t), "fingerprint": t.fingerprint} for side, t in sides.items()}
-    found.start(WORKER, order | {"text": text})
+    found.start(WORKER, Order(hand_over(student), hand_over(teacher), text))
     return found
 
 
@@ -132,25 +148,12 @@ def cached(text: str, student: Tokenizer, teacher: Tokenizer) -> Evidence | None
     return read(job(text, student, teacher).folder / FILE)
 
 
-def _source(tokenizer: Tokenizer) -> str:
-    """What another process has to load to get this tokenizer."""
-    for name, row in catalog.TOKENIZERS.items():
-        if row.source == tokenizer.source:
-            return name
-    source = tokenizer.source.removeprefix("hub: ")
-    if source != tokenizer.source or (source and Path(source).exists()):
-        return source
-    raise CtkdError(f"tokenizer {tokenizer.name!r} has no file that another process could load; save it, then load it.")
-
-
 def write(path: Path, found: Evidence) -> None:
     """Write the arrays and notes as safetensors, whole or not at all. Raises OSError."""
     from safetensors.numpy import save
 
     data = save({name: getattr(found, name) for name in ARRAYS}, {"notes": json.dumps(found.notes)})
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
+    files.write_atomic(path, data)
 
 
 def read(path: Path) -> Evidence | None:
@@ -163,6 +166,18 @@ def read(path: Path) -> Evidence | None:
         with safe_open(path, "numpy") as file:
             arrays: dict[str, Any] = {name: file.get_tensor(name) for name in ARRAYS}
             notes = json.loads((file.metadata() or {}).get("notes", "[]"))
-    except (SafetensorError, OSError, ValueError, KeyError):
+        found = documents.fitting(Evidence, arrays | {"notes": notes}, f"evidence {str(path)!r}")
+    except (SafetensorError, OSError, ValueError, KeyError, RecursionError):
         return None
-    return Evidence(**arrays, notes=tuple(map(str, notes)))
+    return found if _one_row_a_token(found) else None
+
+
+def _one_row_a_token(found: Evidence) -> bool:
+    """Whether the arrays of each side have as many rows as each other, and ids as many columns as their chances."""
+    teacher, student = len(found.teacher_entropy), len(found.student_entropy)
+    return (
+        found.teacher_top_ids.shape == found.teacher_top_logprobs.shape
+        and found.student_top_ids.shape == found.student_top_logprobs.shape
+        and len(found.teacher_top_ids) == len(found.teacher_space_probability) == teacher
+        and len(found.student_top_ids) == student
+    )

@@ -1,23 +1,21 @@
 """The process that asks the models about one text: `python -m ctkd_core.lab.evidence_worker FOLDER`.
 
-Exit codes: 0 finished, 4 failed, 130 cancelled. `evidence` and `jobs` say what is in the folder.
+Exit codes as in `background.attempt`; `evidence` and `background.lifecycle` say what is in the folder.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.background.jobs import Teller, work
+from ctkd_core.background.attempt import work
+from ctkd_core.background.progress import Progress
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import evidence
-
-if TYPE_CHECKING:
-    pass
 
 # A model reads this many tokens at once; of a longer text the next stretch begins so many earlier.
 STRETCH, CONTEXT = 1024, 256
@@ -26,16 +24,10 @@ ROWS = 64  # rows of logits at once: 64 x 152k float32 are 39 MB
 LOADED, TAUGHT, MOVED = 0.45, 0.6, 0.8
 
 
-def answer(order: dict[str, Any], folder: Path, tell: Teller) -> str:
+def answer(order: evidence.Order, folder: Path, report: Progress) -> str:
     """Load the models, let both read the text, write the file; returns a sentence."""
-    tell(0.02, "Loading both tokenizers")
-    from ctkd_core.tokenizers.load import load_tokenizer
-
-    student, teacher = (load_tokenizer(order[side]["source"]) for side in ("student", "teacher"))
-    for side, tokenizer in (("student", student), ("teacher", teacher)):
-        if tokenizer.fingerprint != order[side]["fingerprint"]:
-            raise CtkdError(f"tokenizer {tokenizer.name!r} has changed on disk since it was loaded; load it again.")
-    text = order["text"]
+    report(0.02, "Loading both tokenizers")
+    student, teacher, text = order.student.load(), order.teacher.load(), order.text
     student_ids, teacher_ids = (side.encode(text, special_tokens=False).ids for side in (student, teacher))
     for name, tokens in ((student.name, student_ids), (teacher.name, teacher_ids)):
         if not 0 < len(tokens) <= evidence.MAX_TOKENS:
@@ -43,18 +35,18 @@ def answer(order: dict[str, Any], folder: Path, tell: Teller) -> str:
                 f"the models are asked about 1 to {evidence.MAX_TOKENS:,} tokens; {name} has {len(tokens):,} of this "
                 "text. Take a shorter one."
             )
-    tell(0.08, "Loading the model library")
+    report(0.08, "Loading the model library")
     from ctkd_core.alignment.alm import boundary_tokens
     from ctkd_core.distill.models import students, teachers
 
-    folder_of_model = teachers.prepare(lambda share, sentence: tell(0.1 + 0.25 * share, sentence))
-    tell(0.35, "Loading the teacher")
+    folder_of_model = teachers.prepare(lambda share, sentence: report(0.1 + 0.25 * share, sentence))
+    report(0.35, "Loading the teacher")
     model: Any = teachers.load_model(folder_of_model, role="teacher").eval()
-    found = _rows(model, teacher_ids, boundary_tokens(teacher), tell, LOADED, TAUGHT, "The teacher reads")
-    tell(TAUGHT, "Moving the teacher's body to the student's tokenizer")
+    found = _rows(model, teacher_ids, boundary_tokens(teacher), report, LOADED, TAUGHT, "The teacher reads")
+    report(TAUGHT, "Moving the teacher's body to the student's tokenizer")
     twin: Any = students.transplant(model, student, teacher).eval()
     del model
-    own = _rows(twin, student_ids, None, tell, MOVED, 1.0, "The student reads")
+    own = _rows(twin, student_ids, None, report, MOVED, 1.0, "The student reads")
     notes = (
         "Teacher: the bundled SmolLM2 135M Instruct (4-bit weights). Student: its body with embeddings moved to "
         f"{student.name}'s tokens, before any training.",
@@ -72,7 +64,7 @@ def _rows(
     model: Any,
     ids: NDArray[np.int32],
     boundary: NDArray[np.bool_] | None,
-    tell: Teller,
+    report: Progress,
     start: float,
     end: float,
     sentence: str,
@@ -93,7 +85,7 @@ def _rows(
             first = max(0, at - CONTEXT)
             hidden = model.base_model(tokens[None, first : at + STRETCH - CONTEXT]).last_hidden_state[0, at - first :]
             for k in range(0, len(hidden), ROWS):
-                tell(start + (end - start) * (at + k) / len(tokens), sentence)
+                report(start + (end - start) * (at + k) / len(tokens), sentence)
                 logp = torch.log_softmax(head(hidden[k : k + ROWS]).float(), dim=-1)
                 p = logp.exp()
                 best = logp.topk(min(evidence.TOP_K, logp.shape[1]), dim=-1)
@@ -106,4 +98,4 @@ def _rows(
 
 
 if __name__ == "__main__":
-    sys.exit(work(sys.argv[1:], answer))
+    sys.exit(work(sys.argv[1:], answer, evidence.Order))

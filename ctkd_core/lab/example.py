@@ -29,9 +29,9 @@ def main() -> int:
     """Compute everything anew and write the file; returns the exit code."""
     asked, choices = question(), [Choice(name) for name in DEFAULT_METHODS]
     shutil.rmtree(asked.folder, ignore_errors=True)  # answers of older losses
-    status = loss_lab.start(asked, choices).wait(SECONDS, lambda share, said: print(f"{share:4.0%} {said}"))
+    status = loss_lab.start(asked, choices).wait(SECONDS, lambda share, words: print(f"{share:4.0%} {words}"))
     if status.state != "finished":
-        print(status.sentence, file=sys.stderr)
+        print(status.message, file=sys.stderr)
         return 4
     document = loss_lab.example_document(asked, choices)
     text = json.dumps(document, separators=(",", ":"))

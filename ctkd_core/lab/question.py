@@ -3,7 +3,7 @@
 The bundled teacher and its transplanted twin read a context and a text. For each chosen method the process computes
 the loss, its value per group, its gradient on a few tokens of every row, and what the teacher's prediction becomes on
 its way to the student. This file imports no torch: it names questions and answers, starts the process and reads what
-it left (`loss_lab_worker` is the other end, `loss_lab_records` says what an answer holds). One answered question comes
+it left (`lab.worker` is the other end, `lab.records` says what an answer holds). One answered question comes
 with the package, so that a first look waits for nothing.
 """
 
@@ -17,18 +17,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic.dataclasses import dataclass as record
+
 from ctkd_core import files, methods
-from ctkd_core.background.jobs import Job, read_json
+from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.status import RECORD
 from ctkd_core.errors import CtkdError, LossInputError
 from ctkd_core.lab import evidence
 from ctkd_core.lab.records import LossView, Scene
 from ctkd_core.tokenizers import assets
+from ctkd_core.tokenizers.handover import Handover, hand_over
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 WORKER = "ctkd_core.lab.worker"
-VERSION = 2  # of what is computed and how it is written; another one is computed anew
+VERSION = 3  # of what is computed and how it is written; another one is computed anew
 MAX_METHODS = 4
 MAX_TEXT, MAX_CONTEXT = 60, 60  # tokens of either side: logits of 120 x 129k float32 are 62 MB
 MAX_CHARACTERS = 2_000  # a quick look before anything is encoded
@@ -56,7 +60,7 @@ EXAMPLES = {
             "Pages 197, 198, 199, 200,",
             " 201 and 202.",
             "The teacher spells 201 digit by digit and is sure of it; the student has one token, which no "
-            "teacher token equals. GOLD and H-KL push that token down, P-KL and SeDi up.",
+            "teacher token equals. GOLD and H-KL lower that token, P-KL and SeDi raise it.",
             1,
         ),
         Example(
@@ -119,6 +123,27 @@ class Question:
         return _digest([VERSION, choice.method, choice.variant, choice.resolved(), sorted(self.named)])
 
 
+@record(frozen=True, config=RECORD)
+class Asked:
+    """A choice, as the process that answers is told."""
+
+    method: str
+    variant: str
+    options: dict[str, Any]
+
+
+@record(frozen=True, config=RECORD)
+class Order:
+    """What the process that answers is told."""
+
+    student: Handover
+    teacher: Handover
+    context: str
+    text: str
+    named: tuple[int, ...]
+    choices: tuple[Asked, ...]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What is known of a question: the scene, and the views of those choices that were computed."""
@@ -129,14 +154,23 @@ class Answer:
     stored: bool = False  # it came with the package
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, {} when there is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:32]
 
 
 def problem(question: Question) -> str:
     """Why this can't be asked, as a sentence; "" when it can."""
-    if said := evidence.problem(question.text, question.teacher):
-        return said
+    if fault := evidence.problem(question.text, question.teacher):
+        return fault
     if not question.text.strip():
         return "the text is blank; type what the student should learn."
     characters = len(question.text) + len(question.context)
@@ -190,17 +224,19 @@ def start(question: Question, choices: Sequence[Choice]) -> Job:
     Raises CtkdError with the sentence of `problem`, LossInputError for options, and CtkdError for a tokenizer that
     another process couldn't load again.
     """
-    if said := problem(question):
-        raise CtkdError(said)
+    if fault := problem(question):
+        raise CtkdError(fault)
     if not 0 < len(choices) <= MAX_METHODS:
         raise CtkdError(f"choose 1 to {MAX_METHODS} methods; got {len(choices)}.")
     found = job(question, choices)
-    sides = {"student": question.student, "teacher": question.teacher}
-    order: dict[str, Any] = {
-        side: {"source": evidence._source(t), "fingerprint": t.fingerprint} for side, t in sides.items()
-    }
-    order |= {"context": question.context, "text": question.text, "named": list(question.named)}
-    order["choices"] = [{"method": c.method, "variant": c.variant, "options": dict(c.options)} for c in choices]
+    order = Order(
+        hand_over(question.student),
+        hand_over(question.teacher),
+        question.context,
+        question.text,
+        question.named,
+        tuple(Asked(c.method, c.variant, dict(c.options)) for c in choices),
+    )
     found.start(WORKER, order)
     return found
 
@@ -210,7 +246,7 @@ def unusable(student: Tokenizer, teacher: Tokenizer) -> dict[str, str]:
     reasons = {row.name: "it has an alignment but no loss" for row in methods.METHODS.values() if not row.can_train}
     if student.fingerprint != teacher.fingerprint:
         for row in methods.training():
-            if "same_tokenizer" in row.needs:
+            if row.same_tokenizer:
                 reasons[row.name] = "it compares equal vocabularies, and these differ"
     return reasons
 

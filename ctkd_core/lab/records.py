@@ -9,23 +9,23 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-Group = tuple[int, int, int, int]
+from ctkd_core.losses.views.target import Group, Target
 
 
 @dataclass(frozen=True)
-class Says:
+class Prediction:
     """One prediction of a model: top candidates of the row of `position`, most likely first, at temperature 1.
 
     ids, p        candidates and their probabilities
-    target        the token that the text has there, its probability `target_p`, and its `rank` (1 is best)
+    token         the token that the text has there, its probability `token_p`, and its `rank` (1 is best)
     entropy       of the whole distribution, nats
     """
 
     position: int
     ids: tuple[int, ...]
     p: tuple[float, ...]
-    target: int
-    target_p: float
+    token: int
+    token_p: float
     rank: int
     entropy: float
 
@@ -38,7 +38,7 @@ class Scene:
     student_start, teacher_start  first token of the text
     groups                        byte-exact groups s0, s1, t0, t1 of the text, EOS with EOS last; every figure "per
                                   group" refers to these, whatever groups a method uses itself
-    student_says, teacher_says    one record for each text token that a row predicts
+    student_predictions, teacher_predictions  one for each text token that a row predicts
     """
 
     student: str
@@ -50,14 +50,14 @@ class Scene:
     student_start: int
     teacher_start: int
     groups: tuple[Group, ...]
-    student_says: tuple[Says, ...]
-    teacher_says: tuple[Says, ...]
+    student_predictions: tuple[Prediction, ...]
+    teacher_predictions: tuple[Prediction, ...]
     notes: tuple[str, ...] = ()
 
-    def said(self, side: str, position: int) -> Says | None:
-        """What "student" or "teacher" says at a position; None where nothing predicts it."""
-        says = self.student_says if side == "student" else self.teacher_says
-        return next((one for one in says if one.position == position), None)
+    def prediction(self, side: str, position: int) -> Prediction | None:
+        """What "student" or "teacher" predicts at a position; None where no row does."""
+        every = self.student_predictions if side == "student" else self.teacher_predictions
+        return next((one for one in every if one.position == position), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -70,13 +70,13 @@ class Scene:
         for name in ("student_ids", "teacher_ids", "notes"):
             values[name] = tuple(values[name])
         values["groups"] = tuple((a, b, c, d) for a, b, c, d in values["groups"])
-        for name in ("student_says", "teacher_says"):
-            values[name] = tuple(_record(Says, one) for one in values[name])
+        for name in ("student_predictions", "teacher_predictions"):
+            values[name] = tuple(_record(Prediction, one) for one in values[name])
         return cls(**values)
 
 
 @dataclass(frozen=True)
-class Push:
+class RowGradient:
     """The gradient of one student row, d loss / d logit; a step of descent moves a logit the other way.
 
     ids        the tokens that are kept: candidates of both models, the text's own, those with the largest gradient,
@@ -91,31 +91,6 @@ class Push:
     distil: tuple[float, ...]
     norm: float
     distil_norm: float
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What the teacher's prediction becomes in one group before a method compares it.
-
-    space   "student" or "teacher": the entries are ids of that vocabulary; "rank": the k-th largest, whatever token;
-            "event": the text itself against everything else
-    ids     of the entries, -1 where an entry is no token
-    wants   probability that the method takes from the teacher there; has: what it holds against it from the student
-    lost    (what, probability of the teacher's) that doesn't reach any entry by identity
-    crowd   for a "teacher" space: the student tokens that bring most of `has`, as (id, probability); and how many can
-    note    a sentence about this group; position of the teacher's token whose prediction is used: `row` (-1: none)
-    """
-
-    group: int
-    space: str
-    ids: tuple[int, ...]
-    wants: tuple[float, ...]
-    has: tuple[float, ...]
-    lost: tuple[tuple[str, float], ...] = ()
-    crowd: tuple[tuple[tuple[int, float], ...], ...] = ()
-    crowd_sizes: tuple[int, ...] = ()
-    note: str = ""
-    row: int = -1
 
 
 @dataclass(frozen=True)
@@ -139,19 +114,19 @@ class LossView:
     own_groups: int = 0
     whole: tuple[float, ...] = ()
     distil: tuple[float, ...] = ()
-    pushes: tuple[Push, ...] = ()
-    heard: tuple[Heard, ...] = ()
+    gradients: tuple[RowGradient, ...] = ()
+    targets: tuple[Target, ...] = ()
     notes: tuple[str, ...] = ()
     problem: str = ""
     seconds: float = 0.0
 
-    def push(self, position: int) -> Push | None:
+    def gradient(self, position: int) -> RowGradient | None:
         """The gradient of the row that predicts this student token."""
-        return next((one for one in self.pushes if one.position == position), None)
+        return next((one for one in self.gradients if one.position == position), None)
 
-    def hears(self, group: int) -> Heard | None:
-        """What the teacher's prediction becomes in a group of the scene."""
-        return next((one for one in self.heard if one.group == group), None)
+    def target(self, group: int) -> Target | None:
+        """What the teacher's prediction becomes in a group of the scene; None where the method compares nothing."""
+        return next((one for one in self.targets if one.group == group), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -163,13 +138,13 @@ class LossView:
         values = dict(data)
         for name in ("whole", "distil", "notes"):
             values[name] = tuple(values[name])
-        values["pushes"] = tuple(_record(Push, one) for one in values["pushes"])
-        heard = []
-        for one in values["heard"]:
-            crowd = tuple(tuple((int(i), float(p)) for i, p in column) for column in one["crowd"])
+        values["gradients"] = tuple(_record(RowGradient, one) for one in values["gradients"])
+        targets = []
+        for one in values["targets"]:
+            sources = tuple(tuple((int(i), float(p)) for i, p in column) for column in one["sources"])
             lost = tuple((str(what), float(p)) for what, p in one["lost"])
-            heard.append(_record(Heard, one | {"crowd": crowd, "lost": lost}))
-        values["heard"] = tuple(heard)
+            targets.append(_record(Target, one | {"sources": sources, "lost": lost}))
+        values["targets"] = tuple(targets)
         return cls(**values)
 
 

@@ -1,7 +1,7 @@
 """The process that answers for page Losses: `python -m ctkd_core.lab.worker FOLDER`.
 
 It lets both models read context and text (their logits are kept, so that a changed option doesn't wait for them), then
-computes each method that isn't known yet. Exit codes as in `jobs`.
+computes each method that isn't known yet. Exit codes as in `background.attempt`.
 """
 
 from __future__ import annotations
@@ -12,61 +12,59 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ctkd_core import methods
-from ctkd_core.background.jobs import Teller, work
+from ctkd_core import files, methods
+from ctkd_core.background.attempt import work
+from ctkd_core.background.progress import Progress
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import question as loss_lab
-from ctkd_core.lab.question import Choice, Question
-from ctkd_core.lab.records import Heard, LossView, Push, Says, Scene
+from ctkd_core.lab.question import Choice, Order, Question
+from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene
+from ctkd_core.losses.views.target import Target
 
-SAID = 10  # candidates kept of each prediction
+if TYPE_CHECKING:
+    from ctkd_core.losses.views.case import Case
+
+CANDIDATES = 10  # kept of each prediction
 STUDENT_TOP, TEACHER_TOP, LARGEST = 6, 6, 6  # tokens whose gradient is kept, by why
 MODELS_READY, READ = 0.55, 0.65  # shares of the bar
 LOGITS = "logits.safetensors"
-STATES = "hidden_states"
 SEED = 0
 
 
-def answer(order: dict[str, Any], folder: Path, tell: Teller) -> str:
+def answer(order: Order, folder: Path, report: Progress) -> str:
     """Read the models where that is needed, compute each choice, write the files; returns a sentence."""
-    tell(0.02, "Loading both tokenizers")
-    from ctkd_core.tokenizers.load import load_tokenizer
-
-    sides = {side: load_tokenizer(order[side]["source"]) for side in ("student", "teacher")}
-    for side, tokenizer in sides.items():
-        if tokenizer.fingerprint != order[side]["fingerprint"]:
-            raise CtkdError(f"tokenizer {tokenizer.name!r} has changed on disk since it was loaded; load it again.")
-    question = Question(**sides, context=order["context"], text=order["text"], named=tuple(order["named"]))
-    choices = [Choice(c["method"], c["variant"], tuple(sorted(c["options"].items()))) for c in order["choices"]]
+    report(0.02, "Loading both tokenizers")
+    question = Question(order.student.load(), order.teacher.load(), order.context, order.text, order.named)
+    choices = [Choice(c.method, c.variant, tuple(sorted(c.options.items()))) for c in order.choices]
     if question.folder != folder.parent:
         raise CtkdError("the question of this job isn't the one that its folder is named by; ask again.")
-    tell(0.05, "Loading the model library")
-    bench = Bench(question, tell)
-    bench.read()
-    scene = make_scene(bench)
+    report(0.05, "Loading the model library")
+    outputs = ModelOutputs(question, report)
+    outputs.load()
+    scene = make_scene(outputs)
     loss_lab.write_scene(question, scene)
     missing = loss_lab.ask(question, choices, packaged=False).missing
     for k, choice in enumerate(missing):
-        tell(READ + (1 - READ) * k / len(missing), f"Computing {choice.method}")
-        loss_lab.write_view(question, choice, compute(bench, scene, choice))
+        report(READ + (1 - READ) * k / len(missing), f"Computing {choice.method}")
+        loss_lab.write_view(question, choice, compute(outputs, scene, choice))
     prune(question.folder.parent, question.folder)
     return f"{len(scene.groups)} groups, {len(choices)} methods."
 
 
 @dataclass
-class Bench:
+class ModelOutputs:
     """The logits of both models on one question; the models themselves only where a method reads hidden states."""
 
     question: Question
-    tell: Teller
+    report: Progress
     student: Any = None  # float32 [1, Ts, Vs]
     teacher: Any = None
     models: tuple[Any, Any] | None = None
     states: tuple[Any, Any] | None = field(default=None, repr=False)
 
-    def read(self) -> None:
+    def load(self) -> None:
         """The logits, from the disk when this text was read before."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -79,7 +77,7 @@ class Bench:
         if set(kept) == {"student", "teacher"}:
             self.student, self.teacher = kept["student"], kept["teacher"]
         else:
-            self.ask()
+            self.run()
 
     def batch(self, method: str = "sedi", variant: str = "clean") -> Any:
         """The aligned batch of one sample, as training would make it."""
@@ -89,16 +87,16 @@ class Bench:
         sample = align_sample(q.context, q.text, q.student, q.teacher, method, variant=variant)
         return collate([sample], q.student, q.teacher)
 
-    def ask(self, deep: bool = False) -> None:
-        """Load the models and let them read; with `deep`, keep their hidden states too."""
+    def run(self, deep: bool = False) -> None:
+        """Run both models on the text; with `deep`, keep their hidden states too."""
         import torch
         from safetensors.torch import save_file
 
         from ctkd_core.losses.base import States
 
-        student, teacher = self.models = self.models or self._load()
+        student, teacher = self.models = self.models or self._load_models()
         batch = self.batch()
-        self.tell(MODELS_READY, "Both models read the text")
+        self.report(MODELS_READY, "Both models read the text")
         outs, states = [], []
         with torch.inference_mode():
             for model, ids in ((student, batch.student_ids), (teacher, batch.teacher_ids)):
@@ -110,25 +108,23 @@ class Bench:
         if deep:
             self.states = (states[0], states[1])
             return
-        self.question.folder.mkdir(parents=True, exist_ok=True)
-        part = self.question.folder / f".{LOGITS}.part"
-        save_file({"student": self.student.contiguous(), "teacher": self.teacher.contiguous()}, part)
-        part.replace(self.question.folder / LOGITS)
+        with files.replacing(self.question.folder / LOGITS) as part:
+            save_file({"student": self.student.contiguous(), "teacher": self.teacher.contiguous()}, part)
 
-    def _load(self) -> tuple[Any, Any]:
+    def _load_models(self) -> tuple[Any, Any]:
         from ctkd_core.distill.models import students, teachers
 
-        folder = teachers.prepare(lambda share, said: self.tell(0.1 + 0.2 * share, said))
-        self.tell(0.3, "Loading the teacher")
+        folder = teachers.prepare(lambda share, words: self.report(0.1 + 0.2 * share, words))
+        self.report(0.3, "Loading the teacher")
         teacher: Any = teachers.load_model(folder, role="teacher").eval()
-        self.tell(0.4, "Moving the teacher's body to the student's tokenizer")
+        self.report(0.4, "Moving the teacher's body to the student's tokenizer")
         student: Any = students.transplant(teacher, self.question.student, self.question.teacher).eval()
         return student.requires_grad_(False), teacher.requires_grad_(False)
 
 
-def make_scene(bench: Bench) -> Scene:
-    """What all methods share: tokens, groups, and what both models say."""
-    q, batch = bench.question, bench.batch()
+def make_scene(outputs: ModelOutputs) -> Scene:
+    """What all methods share: tokens, groups, and what both models predict."""
+    q, batch = outputs.question, outputs.batch()
     starts = [int((labels != -100).int().argmax()) for labels in (batch.student_labels, batch.teacher_labels)]
     groups = tuple((a, b, c, d) for _, a, b, c, d in batch.groups.tolist())
     return Scene(
@@ -141,8 +137,8 @@ def make_scene(bench: Bench) -> Scene:
         student_start=starts[0],
         teacher_start=starts[1],
         groups=groups,
-        student_says=_says(bench.student[0], batch.student_ids[0].tolist(), starts[0]),
-        teacher_says=_says(bench.teacher[0], batch.teacher_ids[0].tolist(), starts[1]),
+        student_predictions=_predictions(outputs.student[0], batch.student_ids[0].tolist(), starts[0]),
+        teacher_predictions=_predictions(outputs.teacher[0], batch.teacher_ids[0].tolist(), starts[1]),
         notes=(
             "Teacher: the bundled SmolLM2 135M Instruct (4-bit weights). Student: its body with embeddings moved to "
             f"{q.student.name}'s tokens, before any training.",
@@ -150,49 +146,48 @@ def make_scene(bench: Bench) -> Scene:
     )
 
 
-def _says(logits: Any, ids: list[int], start: int) -> tuple[Says, ...]:
+def _predictions(logits: Any, ids: list[int], start: int) -> tuple[Prediction, ...]:
     found = []
     for position in range(max(1, start), len(ids)):
         log_p = logits[position - 1].log_softmax(-1)
-        best = log_p.topk(SAID)
-        target = ids[position]
+        best = log_p.topk(CANDIDATES)
+        token = ids[position]
         found.append(
-            Says(
+            Prediction(
                 position=position,
                 ids=tuple(best.indices.tolist()),
                 p=_short(best.values.exp().tolist()),
-                target=target,
-                target_p=_short([float(log_p[target].exp())])[0],
-                rank=int((log_p > log_p[target]).sum()) + 1,
+                token=token,
+                token_p=_short([float(log_p[token].exp())])[0],
+                rank=int((log_p > log_p[token]).sum()) + 1,
                 entropy=_short([float(-(log_p.exp() * log_p).sum())])[0],
             )
         )
     return tuple(found)
 
 
-def compute(bench: Bench, scene: Scene, choice: Choice) -> LossView:
+def compute(outputs: ModelOutputs, scene: Scene, choice: Choice) -> LossView:
     """One method on the scene; a method that refuses the input has its sentence as `problem`."""
     view = LossView(choice.method, choice.variant, dict(choice.options))
     try:
-        return _compute(bench, scene, choice, view)
+        return _compute(outputs, scene, choice, view)
     except CtkdError as fault:
         return replace(view, problem=str(fault))
 
 
-def _compute(bench: Bench, scene: Scene, choice: Choice, view: LossView) -> LossView:
-    from ctkd_core.lab.case import Case
-    from ctkd_core.lab.views import hear
+def _compute(outputs: ModelOutputs, scene: Scene, choice: Choice, view: LossView) -> LossView:
+    from ctkd_core.losses.views.case import Case
 
     options = choice.resolved()
-    batch = bench.batch(choice.method, choice.variant)
+    batch = outputs.batch(choice.method, choice.variant)
     began = time.perf_counter()
-    out, gradient, notes, given = _run(bench, batch, choice, options)
+    out, gradient, notes, given = _run(outputs, batch, choice, options)
     seconds = time.perf_counter() - began
     apart = distillation_only(options)
-    distil, distil_gradient = (out, gradient) if apart is None else _run(bench, batch, choice, apart)[:2]
-    taught = bool(methods.get(choice.method).needs)  # SFT asks no teacher: nothing is distilled
+    distil, distil_gradient = (out, gradient) if apart is None else _run(outputs, batch, choice, apart)[:2]
+    taught = methods.get(choice.method).asks_teacher  # SFT asks no teacher: nothing is distilled
     own = batch.groups.tolist()
-    case = Case(batch, bench.student, bench.teacher, options, choice.variant, scene.groups, given)
+    case = Case(batch, outputs.student, outputs.teacher, options, choice.variant, scene.groups, given)
     return replace(
         view,
         loss=float(out.loss.detach()),
@@ -203,8 +198,8 @@ def _compute(bench: Bench, scene: Scene, choice: Choice, view: LossView) -> Loss
         own_groups=len(own),
         whole=share_out(out.per_group.tolist(), own, scene),
         distil=share_out((distil.per_group * taught).tolist(), own, scene),
-        pushes=_pushes(bench, scene, gradient, distil_gradient * taught),
-        heard=_heard(hear(choice.method, case)),
+        gradients=_row_gradients(outputs, scene, gradient, distil_gradient * taught),
+        targets=_targets(choice, case),
         notes=tuple(notes),
         seconds=round(seconds, 3),
     )
@@ -218,7 +213,7 @@ def distillation_only(options: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _run(
-    bench: Bench, batch: Any, choice: Choice, options: dict[str, Any]
+    outputs: ModelOutputs, batch: Any, choice: Choice, options: dict[str, Any]
 ) -> tuple[Any, Any, list[str], dict[str, Any]]:
     """LossOutput, its gradient [Ts, Vs], what one should know, what the loss got besides.
 
@@ -229,29 +224,22 @@ def _run(
     from ctkd_core.losses import loss, make_state
     from ctkd_core.losses.base import StateContext
 
-    q, deep = bench.question, False
-    row = methods.get(choice.method)
-    leaf = bench.student.clone().requires_grad_()
-    while True:
-        try:
-            torch.manual_seed(SEED)
-            widths: dict[str, Any] = {"student_vocab": leaf.shape[-1], "teacher_vocab": bench.teacher.shape[-1]}
-            given: dict[str, Any] = {}
-            if deep and bench.states:
-                given = {"student_states": bench.states[0], "teacher_states": bench.states[1]}
-                for side, states in zip(("student", "teacher"), bench.states):
-                    widths |= {f"{side}_width": states.head.shape[1], f"{side}_head": states.head.detach()}
-            context = StateContext(**widths, student=q.student, teacher=q.teacher)
-            state = make_state(choice.method, leaf.shape[-1], context=context, **options)
-            given |= {} if state is None else {"state": state}
-            out = loss(choice.method, leaf, bench.teacher, batch, variant=choice.variant, **given, **options)
-            break
-        except CtkdError:
-            if deep or STATES not in row.needs:
-                raise
-            if bench.states is None:
-                bench.ask(deep=True)
-            deep, leaf = True, bench.student.clone().requires_grad_()
+    q, row = outputs.question, methods.get(choice.method)
+    deep = row.reads_hidden_states(options)
+    if deep and outputs.states is None:
+        outputs.run(deep=True)
+    leaf = outputs.student.clone().requires_grad_()
+    torch.manual_seed(SEED)
+    widths: dict[str, Any] = {"student_vocab": leaf.shape[-1], "teacher_vocab": outputs.teacher.shape[-1]}
+    given: dict[str, Any] = {}
+    if deep and outputs.states is not None:
+        given = {"student_states": outputs.states[0], "teacher_states": outputs.states[1]}
+        for side, states in zip(("student", "teacher"), outputs.states):
+            widths |= {f"{side}_width": states.head.shape[1], f"{side}_head": states.head.detach()}
+    context = StateContext(**widths, student=q.student, teacher=q.teacher)
+    state = make_state(choice.method, leaf.shape[-1], context=context, **options)
+    given |= {} if state is None else {"state": state}
+    out = loss(choice.method, leaf, outputs.teacher, batch, variant=choice.variant, **given, **options)
     if out.loss.requires_grad:
         out.loss.backward()
     gradient = torch.zeros_like(leaf[0]) if leaf.grad is None else leaf.grad[0]
@@ -273,22 +261,22 @@ def share_out(values: Sequence[float], own: Sequence[Sequence[int]], scene: Scen
     return _short([sum(by_token[s0:s1]) for s0, s1, _, _ in scene.groups])
 
 
-def _pushes(bench: Bench, scene: Scene, whole: Any, distil: Any) -> tuple[Push, ...]:
-    written = _first_pieces(bench.question, scene)
+def _row_gradients(outputs: ModelOutputs, scene: Scene, whole: Any, distil: Any) -> tuple[RowGradient, ...]:
+    written = _first_pieces(outputs.question, scene)
     found = []
-    for one in scene.student_says:
+    for one in scene.student_predictions:
         g, d = whole[one.position - 1], distil[one.position - 1]
         largest = _largest(d, LARGEST) + _largest(g, 2)
-        ids = [one.target, *bench.question.named, *one.ids[:STUDENT_TOP], *written.get(one.position, ()), *largest]
+        ids = [one.token, *outputs.question.named, *one.ids[:STUDENT_TOP], *written.get(one.position, ()), *largest]
         kept = tuple(i for i in dict.fromkeys(ids) if 0 <= i < len(g))
         at = list(kept)
         norms = _short([float(g.norm()), float(d.norm())])
-        found.append(Push(one.position, kept, _short(g[at].tolist()), _short(d[at].tolist()), *norms))
+        found.append(RowGradient(one.position, kept, _short(g[at].tolist()), _short(d[at].tolist()), *norms))
     return tuple(found)
 
 
 def _largest(gradient: Any, count: int) -> list[int]:
-    """Ids of the largest entries that aren't 0: of a row that isn't pushed, none is."""
+    """Ids of the largest entries that aren't 0: of a row without a gradient, none is."""
     best = gradient.abs().topk(count)
     return best.indices[best.values > 0].tolist()  # type: ignore[no-any-return]
 
@@ -298,16 +286,22 @@ def _first_pieces(question: Question, scene: Scene) -> dict[int, list[int]]:
     table = question.teacher.all_token_bytes()
     found: dict[int, list[int]] = {}
     for s0, _, t0, _ in scene.groups:
-        says = scene.said("teacher", t0)
-        if says is None:
+        prediction = scene.prediction("teacher", t0)
+        if prediction is None:
             continue
-        texts = [table[i] for i in says.ids[:TEACHER_TOP] if i < len(table) and i not in question.teacher.special_ids]
+        texts = [
+            table[i] for i in prediction.ids[:TEACHER_TOP] if i < len(table) and i not in question.teacher.special_ids
+        ]
         found[s0] = [pieces[0] for pieces in question.student.encode_pieces(texts) if pieces]
     return found
 
 
-def _heard(found: tuple[Heard, ...]) -> tuple[Heard, ...]:
-    return tuple(replace(one, lost=tuple((what, _short([p])[0]) for what, p in one.lost)) for one in found)
+def _targets(choice: Choice, case: Case) -> tuple[Target, ...]:
+    """What the method's view shows, one for each group of the scene in which it compares something."""
+    path = methods.get(choice.method).view
+    found = methods.load(path)(case) if path else []
+    short = [(one, tuple((what, _short([p])[0]) for what, p in one.lost)) for one in found if one is not None]
+    return tuple(replace(one, lost=lost) for one, lost in short)
 
 
 def _short(values: Sequence[float]) -> tuple[float, ...]:
@@ -326,4 +320,4 @@ def prune(root: Path, current: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(work(sys.argv[1:], answer))
+    sys.exit(work(sys.argv[1:], answer, Order))

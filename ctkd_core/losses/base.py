@@ -46,6 +46,16 @@ class LossOutput:
     per_group: Tensor
     diagnostics: dict[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        from ctkd_core.losses.display import loss_line
+
+        return loss_line(self)
+
+    def _repr_html_(self) -> str:
+        from ctkd_core.losses.display import loss_card
+
+        return loss_card(self)
+
 
 @dataclass(frozen=True)
 class Rows:

@@ -180,7 +180,8 @@ def align_sample(
     max_length      tokens a side keeps; the end is cut, and groups that aren't complete on both sides are dropped
     student_response  the completion's tokens on the student's side, where they are known (the student wrote them)
     ended           whether the completion is whole, so that EOS ends it
-    method          whose alignment joins the sides; a method that needs no groups of its own (SFT, ULD) gets byte spans
+    method          whose alignment joins the sides; one that trains on another's groups (SFT, ULD: `groups_of` in its
+                    row, SeDi's byte spans) gets those and takes no alignment options
 
     A tokenizer that puts BOS before a text by itself does so here. EOS ends the side whose tokenizer has one; where
     both have, EOS and EOS form the last group. Fast tokenizers of transformers are taken, too.
@@ -388,10 +389,10 @@ def _response_groups(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32] | None]:
     row = methods.get(method, AlignmentError)
     row.check_variant(variant, AlignmentError)
-    resolved = row.resolve_align(options, AlignmentError)
-    if row.aligner is None or "groups" not in row.needs:
-        # SFT joins nothing and ULD pairs rows by index; their values per group still want byte-exact groups.
-        row, variant, resolved = methods.get("sedi"), "clean", {}
+    resolved = row.resolve_groups(options, AlignmentError)
+    if row.groups_of:
+        # SFT joins nothing and ULD pairs rows by index; their values per group still want groups.
+        row, variant, resolved = methods.get(row.groups_of), "clean", {}
     alignment = methods.load(row.aligner or "")(s, t, variant=variant, **resolved)
     groups = alignment.groups
     two_sided = (groups[:, 0] < groups[:, 1]) & (groups[:, 2] < groups[:, 3])

@@ -186,7 +186,11 @@ def _mixed(
     A method that hands the engine's loss on as it is writes its gradient into the shared tensor. One that builds upon
     it (losses on hidden states) takes autograd's way, with a gradient tensor of its own.
     """
-    own_way = {m for m, g in enumerate(teachers) if "hidden_states" in methods.get(g.method, LossInputError).needs}
+    own_way = {
+        m
+        for m, g in enumerate(teachers)
+        if methods.get(g.method, LossInputError).reads_hidden_states(g.options, LossInputError)
+    }
     wanted = torch.is_grad_enabled() and isinstance(logits, Tensor) and logits.requires_grad
     while True:
         shared = _zeros(logits) if wanted else None

@@ -1,22 +1,28 @@
-"""Options describe themselves: one record feeds CLI flags, page forms, JSON schemas, docs tables and tests."""
+"""Options describe themselves: one record feeds CLI flags, page forms, JSON schemas, docs tables and tests.
+
+pydantic checks the record itself, converts values and writes the JSON schema; this file says the same in sentences.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from ctkd_core.errors import CtkdError, unknown
 
-Kind = str  # "int" | "float" | "bool" | "choice" | "str"
+Kind = Literal["int", "float", "bool", "choice", "str"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Option:
     """One named setting of a method or of a run.
 
     `low` and `high` are inclusive; `source` says where the default comes from (paper section or released code).
+    Raises ValueError for fields of the wrong type and for a choice without choices.
     """
 
     name: str
@@ -30,40 +36,28 @@ class Option:
     source: str = ""
     advanced: bool = False  # folded away in forms
 
+    def __post_init__(self) -> None:
+        if (self.kind == "choice") != bool(self.choices):
+            raise ValueError(f"option {self.name!r} of kind {self.kind!r} has the choices {self.choices!r}.")
+
     def parse(self, value: Any, error: type[CtkdError] = CtkdError) -> Any:
         """`value` (possibly a string from a command line) as this option's type, checked.
 
         Raises `error` when the value has the wrong type or lies outside the range.
         """
-        wrong = error(f"option {self.name!r} takes {self.expected()}; got {value!r}.")
-        if value is None:
-            if self.default is None:
-                return None
-            raise wrong
-        match self.kind:
-            case "bool":
-                return _bool(value, wrong)
-            case "int" | "float":
-                number = _number(value, self.kind, wrong)
-                if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):
-                    raise wrong
-                return number
-            case "choice":
-                if value not in self.choices:
-                    raise unknown(f"value of {self.name!r}", value, self.choices, error)
-                return value
-            case "str":
-                if not isinstance(value, str):
-                    raise wrong
-                return value
-        raise CtkdError(f"option {self.name!r} is declared with the unknown kind {self.kind!r}.")
+        try:
+            return _adapter(self).validate_python(value)
+        except ValidationError:
+            if self.kind == "choice" and value is not None:
+                raise unknown(f"value of {self.name!r}", value, self.choices, error) from None
+            raise error(f"option {self.name!r} takes {self.expected()}; got {value!r}.") from None
 
     def expected(self) -> str:
         """What a valid value looks like, for error messages and help texts."""
         if self.kind == "choice":
             return "one of " + ", ".join(self.choices)
         names = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
-        text = names.get(self.kind, self.kind)
+        text = names[self.kind]
         if self.low is not None and self.high is not None:
             text += f" from {_plain(self.low)} to {_plain(self.high)}"
         elif self.low is not None:
@@ -73,22 +67,15 @@ class Option:
         return text + (f" ({self.unit})" if self.unit else "")
 
     def schema(self) -> dict[str, Any]:
-        """JSON schema of this option."""
-        kinds = {"int": "integer", "float": "number", "bool": "boolean", "choice": "string", "str": "string"}
-        schema: dict[str, Any] = {"type": kinds[self.kind], "default": self.default, "description": self.help}
-        if self.default is None:
-            schema["type"] = [schema["type"], "null"]
-        if self.choices:
-            schema["enum"] = list(self.choices)
-        if self.low is not None:
-            schema["minimum"] = self.low
-        if self.high is not None:
-            schema["maximum"] = self.high
-        if self.unit:
-            schema["unit"] = self.unit
-        if self.source:
-            schema["source"] = self.source
-        return schema
+        """JSON schema of this option, with `unit` and `source` where it has them."""
+        schema = dict(_adapter(self).json_schema())
+        if "anyOf" in schema:  # the type or null, written in one line
+            (one, _) = schema.pop("anyOf")
+            schema |= one | {"type": [one["type"], "null"]}
+        if "const" in schema:  # a single choice
+            schema["enum"] = [schema.pop("const")]
+        facts = {"unit": self.unit, "source": self.source}
+        return {"default": self.default, "description": self.help} | schema | {k: v for k, v in facts.items() if v}
 
 
 def resolve(
@@ -110,30 +97,38 @@ def resolve(
     }
 
 
+@lru_cache(maxsize=1024)
+def _adapter(option: Option) -> TypeAdapter[Any]:
+    """What pydantic needs to convert a value of this option and to describe it; made at first use."""
+    bounds: dict[str, float | None] = {"ge": option.low, "le": option.high}
+    if option.kind == "int":  # JSON shows whole bounds without a point
+        bounds = {name: None if bound is None else int(bound) for name, bound in bounds.items()}
+    limits: Any = Field(ge=bounds["ge"], le=bounds["le"])
+    kinds: dict[str, Any] = {
+        "int": Annotated[int, limits, BeforeValidator(_whole)],
+        "float": Annotated[FiniteFloat, limits, BeforeValidator(_number)],
+        "bool": bool,
+        "choice": Literal[option.choices] if option.choices else None,
+        "str": str,
+    }
+    kind = kinds[option.kind]
+    return TypeAdapter(kind | None if option.default is None else kind)
+
+
+def _number(value: Any) -> Any:
+    """Neither True and False nor bytes are numbers here, whatever pydantic would make of them."""
+    if isinstance(value, bool | bytes):
+        raise ValueError("a number is wanted")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """As `_number`; "1e3" of a command line is a whole number too."""
+    if isinstance(value, str) and "e" in value.lower():
+        return float(value)
+    return _number(value)
+
+
 def _plain(number: float) -> str:
     """A bound as people write it: 1,000,000 rather than 1e+06."""
     return f"{int(number):,}" if float(number).is_integer() else f"{number:g}"
-
-
-def _bool(value: Any, wrong: CtkdError) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in {"true", "false", "yes", "no", "1", "0"}:
-        return value.lower() in {"true", "yes", "1"}
-    raise wrong
-
-
-def _number(value: Any, kind: Kind, wrong: CtkdError) -> int | float:
-    if isinstance(value, bool):
-        raise wrong
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise wrong from None
-    if not math.isfinite(number):
-        raise wrong
-    if kind == "int":
-        if number != int(number):
-            raise wrong
-        return int(number)
-    return number

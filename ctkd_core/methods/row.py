@@ -1,48 +1,132 @@
-"""What a row of the table of methods (`methods.py`) holds, and how the functions it names are loaded."""
+"""What a row of the table of methods holds, and how the functions it names are loaded."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.methods.options import Option, resolve
 
 VARIANTS = ("clean", "released")
+# The order of `needs`, which sums up four fields of a row in one list.
+_NEEDS = (
+    *("logits", "entropy", "space_probability", "top_k", "hidden_states", "projection", "pairs", "groups"),
+    "same_tokenizer",
+)
+# "package.module:function", loaded on first use, so that reading the table imports nothing heavy.
+FunctionPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(BaseModel):
     """One row of the table.
 
-    `aligner`: "module:function" taking (student: Encoding, teacher: Encoding, *, variant, **align_options).
-    `loss`: "module:function" taking (student_logits, teacher_logits, batch, *, variant, chunk_rows, **loss_options)
-    and, where the method has a `state`, state.
-    Either may be None: a baseline has no aligner, a method whose loss isn't here yet has no loss.
+    What it is
+      title            "SHORT: what the letters stand for"; lists show the short part (`label`)
+      idea             one sentence; cannot_see: what the method is blind to, one or two sentences
+      formula          LaTeX
+
+    What it computes with
+      aligner          function of (student: Encoding, teacher: Encoding, *, variant, **align_options) -> Alignment
+      alignment_of     the row whose alignment this one uses too; lists of alignments name it once
+      loss             function of (student_logits, teacher_logits, batch, *, variant, chunk_rows, **loss_options) and,
+                       where the method has a `state`, state -> LossOutput
+      state            function of (student_vocab, *, context, **loss_options) -> torch module, learns with the student
+      Aligner and loss may be None: a baseline has no aligner, a method that only aligns has no loss.
+
+    What these read
+      outputs          what the trainer fetches of both models for the loss; empty: the teacher isn't asked
+      hidden_states_if the loss option that must be above 0 for hidden states to be read; "": they always are
+      aligner_inputs   what the aligner takes of the models besides both encodings, where it is given
+      uses             parts of the alignment and of the vocabulary map that the method works with
+      same_tokenizer   whether both sides must have one tokenizer
+      groups_of        the row on whose groups, at their defaults, the loss trains; "": on those of its own aligner
+
+    How it is shown
+      view             function of (case: Case) -> targets, see `ctkd_core.losses.views`: what the teacher's prediction
+                       becomes before it is compared; "": page Losses has no such picture
+      view_entries     in words, what a target holds; view_lost: which of the teacher's probability it doesn't hold
+      cost_of          the case of `benchmarks/losses.py` that stands for this loss; "": its own
+      picture          which picture `docs/pictures.py` draws for the method's page; "": none
+
+    Raises ValueError for unknown fields (with the nearest ones) and for fields that don't go together.
     """
 
-    name: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     title: str
     paper: str
     url: str
-    idea: str  # one line
-    formula: str  # LaTeX
-    cannot_see: str  # what this method is blind to, one or two sentences
-    # of "logits", "entropy", "space_probability", "top_k", "hidden_states", "projection", "pairs", "groups",
-    # "same_tokenizer"
-    needs: tuple[str, ...] = ()
-    aligner: str | None = None
-    alignment_of: str = ""  # the row whose alignment this one uses; lists of alignments name it once
-    loss: str | None = None
-    state: str | None = (
-        None  # "module:function" (student_vocab, **loss_options) -> torch module trained with the student
-    )
+    idea: str
+    formula: str
+    cannot_see: str
+
+    aligner: FunctionPath | None = None
+    alignment_of: str = ""
+    loss: FunctionPath | None = None
+    state: FunctionPath | None = None
     align_options: tuple[Option, ...] = ()
     loss_options: tuple[Option, ...] = ()
-    variants: tuple[str, ...] = ("clean",)
+    variants: tuple[Literal["clean", "released"], ...] = ("clean",)
     variant_note: str = ""  # how paper and released code differ
+
+    outputs: tuple[Literal["logits", "hidden_states"], ...] = ()
+    hidden_states_if: str = ""
+    aligner_inputs: tuple[Literal["entropy", "space_probability"], ...] = ()
+    uses: tuple[Literal["top_k", "projection", "pairs", "groups"], ...] = ()
+    same_tokenizer: bool = False
+    groups_of: str = ""
+
+    view: FunctionPath | Literal[""] = ""
+    view_entries: str = ""
+    view_lost: str = ""
+    cost_of: str = ""
+    picture: Literal["", "groups", "collapse", "identical", "path", "target", "states"] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, data: Any) -> Any:
+        for name in data if isinstance(data, Mapping) else ():
+            if name not in cls.model_fields:
+                raise unknown("field of a method", name, cls.model_fields)
+        return data
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Method:
+        for wrong, sentence in (
+            (not self.aligner and not self.loss, "has neither aligner nor loss"),
+            (
+                bool(self.loss) and not self.aligner and not self.groups_of,
+                "has a loss but no aligner, so it must name the row whose groups it trains on: groups_of='sedi' are "
+                "byte spans",
+            ),
+            (not self.loss and bool(self.outputs or self.groups_of or self.view), "has no loss that reads anything"),
+            (
+                bool(self.hidden_states_if)
+                and (
+                    "hidden_states" not in self.outputs
+                    or self.hidden_states_if not in {option.name for option in self.loss_options}
+                ),
+                "reads hidden states by an option that it doesn't have, or not at all",
+            ),
+            (bool(self.aligner_inputs) and not self.aligner, "has no aligner that takes anything"),
+            (
+                not bool(self.view) == bool(self.view_entries) == bool(self.view_lost),
+                "must have view, view_entries and view_lost, or none of them",
+            ),
+        ):
+            if wrong:
+                raise ValueError(f"method {self.name!r} {sentence}.")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The short name that lists and headings show: "SeDi", "X-Token P-KL"."""
+        return self.title.partition(":")[0].partition(" (")[0]
 
     @property
     def can_align(self) -> bool:
@@ -54,9 +138,72 @@ class Method:
         """Whether the method has a loss."""
         return self.loss is not None
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether training asks the teacher at every step (SFT doesn't)."""
+        return bool(self.outputs)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Outputs, aligner inputs, parts in use and the demand for one tokenizer, in one list."""
+        named = {*self.outputs, *self.aligner_inputs, *self.uses} | (
+            {"same_tokenizer"} if self.same_tokenizer else set()
+        )
+        return tuple(name for name in _NEEDS if name in named)
+
+    @property
+    def groups_note(self) -> str:
+        """A sentence about a loss whose groups aren't its own aligner's; "" for any other."""
+        if not self.groups_of:
+            return ""
+        why = "not on those of its own aligner" if self.aligner else "since it has no aligner"
+        return (
+            f"Trains on the groups of {self.groups_of!r} at their defaults, {why}; it takes no alignment options there."
+        )
+
+    def reads_hidden_states(self, options: Mapping[str, Any], error: type[CtkdError] = CtkdError) -> bool:
+        """Whether the loss reads hidden states of both models with these loss options."""
+        if "hidden_states" not in self.outputs or not self.hidden_states_if:
+            return "hidden_states" in self.outputs
+        return bool(self.resolve_loss(options, error)[self.hidden_states_if])
+
+    def requirements(self) -> dict[str, str]:
+        """What the method asks for and works on, in words, for a reader: {"teacher": "asked for logits", ...}."""
+        words = {"hidden_states": "hidden states", "space_probability": "probability of a space", "top_k": "top K"}
+        found = {}
+        if self.can_train:
+            asked = " and ".join(words.get(name, name) for name in self.outputs)
+            if self.hidden_states_if:
+                asked += f" (these with {self.hidden_states_if} above 0)"
+            found["teacher"] = f"asked for {asked}" if asked else "not asked"
+        if self.same_tokenizer:
+            found["tokenizers"] = "the same on both sides"
+        if self.aligner_inputs:
+            found["aligner"] = f"takes {' and '.join(words.get(n, n) for n in self.aligner_inputs)}, where it is given"
+        if self.uses:
+            found["works with"] = ", ".join(words.get(name, name) for name in self.uses)
+        if self.can_train:
+            found["trains on"] = self.groups_note.removeprefix("Trains on ") or "its own groups"
+        return found
+
     def resolve_align(self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError) -> dict[str, Any]:
         """All alignment options with given or default values, checked."""
         return resolve(self.align_options, given, f"method {self.name!r} (alignment)", error)
+
+    def resolve_groups(self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError) -> dict[str, Any]:
+        """The alignment options of a training run, as `resolve_align`.
+
+        A method that trains on another's groups takes none: raises `error` rather than leave them without effect.
+        """
+        if not self.groups_of:
+            return self.resolve_align(given, error)
+        if given:
+            names = ", ".join(repr(name) for name in given)
+            raise error(
+                f"method {self.name!r} trains on the groups of {self.groups_of!r} at their defaults, so alignment "
+                f"options would have no effect; leave out {names}."
+            )
+        return {}
 
     def resolve_loss(self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError) -> dict[str, Any]:
         """All loss options with given or default values, checked."""
@@ -79,6 +226,12 @@ class Method:
             "formula": self.formula,
             "cannot_see": self.cannot_see,
             "needs": list(self.needs),
+            "asks_teacher": self.asks_teacher,
+            "outputs": list(self.outputs),
+            "aligner_inputs": list(self.aligner_inputs),
+            "uses": list(self.uses),
+            "same_tokenizer": self.same_tokenizer,
+            "groups_of": self.groups_of,
             "aligns": self.can_align,
             "trains": self.can_train,
             "variants": list(self.variants),

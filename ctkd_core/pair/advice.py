@@ -9,8 +9,10 @@ docs/pair.md. What is ours is said to be ours.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
+
+from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
 from ctkd_core.errors import CtkdError

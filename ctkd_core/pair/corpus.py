@@ -18,8 +18,13 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+from pydantic import NonNegativeInt
+from typing_extensions import TypedDict
+
 from ctkd_core import methods
+from ctkd_core.background.progress import Progress
 from ctkd_core.errors import AlignmentError, CtkdError, TokenizerError
+from ctkd_core.files import documents
 from ctkd_core.pair.corpus_files import Skipped, read_texts
 from ctkd_core.tokenizers.domain_texts import DOMAINS
 from ctkd_core.tokenizers.load import as_pair
@@ -29,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DOMAINS", "Skipped", "count_words", "measure", "measure_domains", "read_texts"]
 
-Progress = Callable[[float, str], None]
 Text = str | Skipped
 
 MAX_TEXT = 100_000  # characters aligned at once; longer texts are cut at white space
@@ -43,6 +47,39 @@ _UNSPACED += r"\U00020000-\U0003ffff"
 _SEPARATORS = r"\s\u3001-\u3004\u3008-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 _LETTER = re.compile(f"[{_UNSPACED}]")
 _WORD = re.compile(f"[^{_UNSPACED}{_SEPARATORS}]+")
+
+
+class CorpusMetrics(TypedDict):
+    """What `measure` says of one domain, as `ctkd pair --json` prints it; metrics are defined in docs/metrics.md."""
+
+    __pydantic_config__ = documents.PRINTED  # type: ignore[misc]
+
+    texts: NonNegativeInt
+    bytes: NonNegativeInt
+    characters: NonNegativeInt
+    words: NonNegativeInt
+    student_tokens: NonNegativeInt
+    teacher_tokens: NonNegativeInt
+    skipped: dict[str, int]
+    student_fertility: float
+    teacher_fertility: float
+    student_bytes_per_token: float
+    teacher_bytes_per_token: float
+    n_groups: NonNegativeInt
+    share_1_1: float
+    share_1_n: float
+    share_n_1: float
+    share_n_m: float
+    student_tokens_1_1: float
+    teacher_tokens_1_1: float
+    byte_coverage: float
+    orphan_student: NonNegativeInt
+    orphan_teacher: NonNegativeInt
+    largest_group: NonNegativeInt
+    mean_group_size: float
+    text_match_rate: float
+    student_text_match_rate: float
+    boundary_f1: float
 
 
 def count_words(text: str) -> int:

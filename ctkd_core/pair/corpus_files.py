@@ -125,6 +125,8 @@ def _records(file: TextIO) -> Iterator[str | Skipped]:
                     f"corpus {name!r}, line {number} isn't JSON: {fault.msg} at column {fault.colno}; "
                     "a .jsonl file has one JSON record a line."
                 ) from None
+            except ValueError:
+                raise CtkdError(f"corpus {name!r}, line {number} has a number of thousands of digits.") from None
             except RecursionError:
                 raise CtkdError(f"corpus {name!r}, line {number} is nested too deeply to read.") from None
 

@@ -1,84 +1,111 @@
-"""Measuring a file in the background: a thread with progress that can be cancelled, for callers that must not wait."""
+"""Measuring a file as a job (`ctkd_core.background.lifecycle`), so that a page shows progress and can cancel.
+
+One measurement a content, pair and method: whoever asks the same gets the same one. Its folder is under the cache; the
+file's content lies in it while it is measured, the metrics stay.
+"""
 
 from __future__ import annotations
 
-import tempfile
-import threading
+import hashlib
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic.dataclasses import dataclass as record
+
+from ctkd_core import files
+from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.status import RECORD, JobStatus, reason
 from ctkd_core.errors import CtkdError
+from ctkd_core.tokenizers.handover import Handover, hand_over
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
+WORKER = "ctkd_core.pair.corpus_worker"
 MAX_BYTES = 20_000_000  # of one file: its texts are held in memory, so that progress is known
+RESULT = "result.json"
+VERSION = 1  # of what is measured; another one is measured anew
+KEPT = 20  # measurements
 
 
-class _CancelledError(Exception):
-    """Ends the thread between two batches."""
+@record(frozen=True, config=RECORD)
+class Order:
+    """What the process that measures is told: the pair, the method, the file in its folder, and its name."""
+
+    student: Handover
+    teacher: Handover
+    method: str
+    file: str
+    name: str
 
 
-class CorpusJob:
-    """`corpus.measure` of an uploaded file; reading its attributes is safe from any thread.
+@dataclass(frozen=True)
+class Measurement:
+    """`corpus.measure` of a file, under way or done; `name` is what the user calls it."""
 
-    state     "running" | "finished" | "failed" | "cancelled"
-    share     0 to 1; sentence: what is being done
-    result    the metrics once finished; problem: the sentence of a CtkdError once failed
-    """
+    job: Job = field(repr=False)
+    name: str
 
-    def __init__(self, student: Tokenizer, teacher: Tokenizer, content: bytes, name: str, method: str = "sedi") -> None:
-        self.name = name
-        self.state, self.share, self.sentence = "running", 0.0, f"reading {name}"
-        self.result: dict[str, Any] | None = None
-        self.problem = ""
-        self._stop = threading.Event()
-        work = (student, teacher, content, method)
-        self._thread = threading.Thread(target=self._run, args=work, name=f"measure-{name}", daemon=True)
-        self._thread.start()
+    def status(self) -> JobStatus:
+        """Where it stands now."""
+        return self.job.status()
+
+    def result(self) -> dict[str, Any] | None:
+        """The metrics, None before it has finished."""
+        try:
+            found = json.loads(files.read_regular(self.job.folder / RESULT, MAX_BYTES))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
 
     def cancel(self) -> None:
-        """Ask it to end; it does so after the batch under way."""
-        self._stop.set()
+        """Ask it to end; it does so after the batch under way, at the latest after a second. Raises OSError."""
+        self.job.cancel()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until it has ended, at most so long; whether it has."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+    def wait(self, seconds: float) -> JobStatus:
+        """Wait until it has ended, at most so long; the status then."""
+        return self.job.wait(seconds)
 
-    def _run(self, student: Tokenizer, teacher: Tokenizer, content: bytes, method: str) -> None:
-        from ctkd_core.pair.corpus import measure
 
-        try:
-            found = measure(student, teacher, self._texts(content), method, progress=self._progress)
-            self._progress(1.0, "measured")  # a cancellation that came last still counts
-            self.result, self.state = found, "finished"
-        except _CancelledError:
-            self.state = "cancelled"
-        except CtkdError as fault:
-            self.problem, self.state = str(fault), "failed"
-        except Exception as fault:  # a thread's fault would be lost, and the page wait for ever
-            self.problem = f"{self.name} can't be measured ({type(fault).__name__}: {fault}); please report this."
-            self.state = "failed"
+def start(student: Tokenizer, teacher: Tokenizer, content: bytes, name: str, method: str = "sedi") -> Measurement:
+    """Measure a file in the background, join who measures the same, or take what was measured before.
 
-    def _texts(self, content: bytes) -> list[Any]:
-        from ctkd_core.pair.corpus import read_texts
+    Raises CtkdError for a file that is too large, a tokenizer that another process couldn't load, and a cache that
+    can't be written.
+    """
+    if len(content) > MAX_BYTES:
+        raise CtkdError(
+            f"{name} has {len(content) / 1e6:.0f} MB; files up to {MAX_BYTES / 1e6:.0f} MB are measured here. "
+            "Use `ctkd pair --corpus FILE --workers N`."
+        )
+    # The given name may be long or hold what file systems don't take; its ending says how to read it.
+    file = f"corpus{Path(name).suffix.lower()[:12]}"
+    asked = [VERSION, student.fingerprint, teacher.fingerprint, method, file, hashlib.sha256(content).hexdigest()]
+    root = files.cache_dir() / "corpus"
+    found = Measurement(Job(root / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]), name)
+    if found.status().state == "finished" and found.result() is not None:
+        return found
+    order = Order(hand_over(student), hand_over(teacher), method, file, name)
+    try:
+        files.write_atomic(found.job.folder / file, content)
+    except OSError as fault:
+        raise CtkdError(
+            f"{name} can't be kept under {str(root)!r} to be measured ({reason(fault)}); free some space or set "
+            "CTKD_HOME."
+        ) from None
+    found.job.start(WORKER, order)
+    _prune(root, found.job.folder)
+    return found
 
-        if len(content) > MAX_BYTES:
-            raise CtkdError(
-                f"{self.name} has {len(content) / 1e6:.0f} MB; files up to {MAX_BYTES / 1e6:.0f} MB are measured here. "
-                "Use `ctkd pair --corpus FILE --workers N`."
-            )
-        with tempfile.TemporaryDirectory(prefix="ctkd-corpus-") as folder:
-            # The given name may be long or hold what file systems don't take; its ending says how to read it.
-            path = Path(folder) / f"corpus{Path(self.name).suffix.lower()[:12]}"
-            path.write_bytes(content)
-            try:
-                return list(read_texts(path))
-            except CtkdError as fault:
-                raise CtkdError(str(fault).replace(repr(path.name), repr(self.name))) from None
 
-    def _progress(self, share: float, sentence: str) -> None:
-        if self._stop.is_set():
-            raise _CancelledError
-        self.share, self.sentence = share, sentence.removeprefix("texts: ")
+def _prune(root: Path, current: Path) -> None:
+    """Keep the folders of the last measurements."""
+    with suppress(OSError):
+        folders = sorted((p for p in root.iterdir() if p != current), key=lambda p: p.stat().st_mtime, reverse=True)
+        for old in folders[KEPT - 1 :]:
+            if Job(old).status().ended_already:
+                shutil.rmtree(old, ignore_errors=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 import numpy as np
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
 
+from ctkd_core.background.progress import Progress
+from ctkd_core.files import documents
 from ctkd_core.pair.advice import Advice, advise
-from ctkd_core.pair.corpus import Progress, Text, measure_domains
+from ctkd_core.pair.corpus import CorpusMetrics, Text, measure_domains
 from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary.classes import CLASSES, audit, token_classes
 from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
@@ -20,9 +24,58 @@ if TYPE_CHECKING:
 UNMATCHED_SHOWN = 12  # tokens of a class that are named
 
 
+class ClassCount(TypedDict):
+    """Tokens of one class, and those that the other side has too."""
+
+    total: NonNegativeInt
+    matched: NonNegativeInt
+
+
+class Shares(TypedDict):
+    """A count as a share of either vocabulary, and of the smaller one."""
+
+    student: float
+    teacher: float
+    smaller: float
+
+
+class Vocabulary(TypedDict):
+    """What two vocabularies share; `vocabulary_facts` says what is counted how."""
+
+    __pydantic_config__ = documents.PRINTED  # type: ignore[misc]
+
+    student_size: NonNegativeInt
+    teacher_size: NonNegativeInt
+    student_ids: NonNegativeInt
+    teacher_ids: NonNegativeInt
+    student_empty_ids: NonNegativeInt
+    teacher_empty_ids: NonNegativeInt
+    exact: NonNegativeInt
+    canonical: NonNegativeInt
+    bytes: NonNegativeInt
+    shares: dict[str, Shares]
+    classes: dict[str, ClassCount]
+    teacher_classes: dict[str, ClassCount]
+    unmatched: dict[str, list[str]]
+    same_tokenizer: NotRequired[bool]
+
+
+class SpecialToken(TypedDict):
+    """One role, see `special_tokens.compare`."""
+
+    __pydantic_config__ = documents.PRINTED  # type: ignore[misc]
+
+    role: str
+    student_id: int | None
+    student: str | None
+    teacher_id: int | None
+    teacher: str | None
+    note: str
+
+
 @dataclass(frozen=True)
 class PairReport:
-    """Everything `ctkd pair` says; all fields are plain data but `advice`.
+    """Everything `ctkd pair` says; all fields are plain data but `advice`, and of the shapes named.
 
     vocabulary      sizes, overlap counted three ways, class audits of both sides, examples of what isn't shared
     corpus          metrics by domain, see `corpus.measure`
@@ -32,9 +85,9 @@ class PairReport:
     student: str
     teacher: str
     method: str
-    vocabulary: dict[str, Any]
-    corpus: dict[str, dict[str, Any]]
-    special_tokens: list[dict[str, Any]]
+    vocabulary: Annotated[dict[str, Any], documents.Shape(Vocabulary)]
+    corpus: Annotated[dict[str, dict[str, Any]], documents.Shape(dict[str, CorpusMetrics])]
+    special_tokens: Annotated[list[dict[str, Any]], documents.Shape(list[SpecialToken])]
     advice: Advice
 
     def to_dict(self) -> dict[str, Any]:

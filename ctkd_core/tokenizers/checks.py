@@ -125,14 +125,15 @@ def check_content(data: bytes, what: str) -> None:
 
 def auto_tokenizer_warnings(folder: Path) -> list[str]:
     """What AutoTokenizer would change about the folder's tokenizer.json, as sentences; kept on disk by content."""
+    from ctkd_core.files import documents
     from ctkd_core.tokenizers.child import run_child
 
     if not (folder / "tokenizer_config.json").is_file() or not _transformers_version():
         return []
     memo = cache_dir() / "checks" / f"{_check_key(folder)}.json"
     try:
-        return [str(w) for w in json.loads(memo.read_text(encoding="utf-8"))]
-    except (OSError, ValueError):
+        return documents.read(list[str], memo, "check", TokenizerError)
+    except TokenizerError:
         pass
     try:
         result = json.loads(run_child(["auto", str(folder.absolute())], "AutoTokenizer check", CHECK_TIMEOUT))

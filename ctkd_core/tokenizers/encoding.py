@@ -42,6 +42,16 @@ class Encoding:
     notes: tuple[str, ...] = ()
     kind: str = ""
 
+    def __repr__(self) -> str:
+        from ctkd_core.tokenizers.display import encoding_line
+
+        return encoding_line(self)
+
+    def _repr_html_(self) -> str:
+        from ctkd_core.tokenizers.display import encoding_card
+
+        return encoding_card(self)
+
     def __len__(self) -> int:
         return len(self.ids)
 

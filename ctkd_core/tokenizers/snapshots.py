@@ -52,7 +52,7 @@ def save_text(text: str) -> str:
 
 
 def load_text(snapshot: str) -> str:
-    """The text behind an id. Raises CtkdError for an id that isn't kept on this machine."""
+    """The text behind an id. Raises CtkdError for an id that isn't kept on this machine, and for a damaged file."""
     path = _texts() / f"{snapshot}.txt"
     if not _ID.fullmatch(snapshot) or not path.is_file():
         raise CtkdError(
@@ -60,7 +60,13 @@ def load_text(snapshot: str) -> str:
             "Choose a sample or type one."
         )
     # bytes, so that line endings arrive as they were saved
-    return path.read_bytes().decode("utf-8")
+    try:
+        data = path.read_bytes()
+    except OSError as fault:
+        raise CtkdError(f"the saved text {str(path)!r} can't be read: {fault.strerror or fault}.") from None
+    if hashlib.sha256(data).hexdigest()[:16] != snapshot:
+        raise CtkdError(f"the saved text {str(path)!r} is damaged: it isn't what was saved. Type or upload it again.")
+    return data.decode("utf-8")
 
 
 def save_tokenizer(data: bytes, name: str) -> Path:

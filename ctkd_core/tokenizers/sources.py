@@ -153,7 +153,7 @@ def _config(folder: Path) -> dict[str, Any]:
             continue
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, RecursionError) as fault:
             raise TokenizerError(f"{path} isn't valid JSON ({fault}); mend it or move it away.") from None
         config |= value if isinstance(value, dict) else {}
     template = folder / "chat_template.jinja"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -34,16 +34,16 @@ class Tokenizer:
     name: str
     backend: tokenizers.Tokenizer
     kind: str
-    spec: dict[str, Any] = field(repr=False)
+    spec: dict[str, Any]
     source: str = ""
     licence: str = ""
     bos_id: int | None = None
     eos_id: int | None = None
     pad_id: int | None = None
     unk_id: int | None = None
-    chat_template: str | None = field(default=None, repr=False)
+    chat_template: str | None = None
     add_bos: bool = False  # whether tokenizer_config.json asks for BOS (`add_bos_token`)
-    check: Callable[[], Sequence[str]] | None = field(default=None, repr=False)  # slow; run when warnings are asked for
+    check: Callable[[], Sequence[str]] | None = None  # slow; run when warnings are asked for
 
     @classmethod
     def from_backend(cls, backend: tokenizers.Tokenizer, name: str, **details: Any) -> Tokenizer:
@@ -64,6 +64,16 @@ class Tokenizer:
         # Processes that align a corpus get their own copy; caches and checks stay behind.
         values = {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "check"}
         return _rebuild, (values | {"backend": self.backend.to_str()},)
+
+    def __repr__(self) -> str:
+        from ctkd_core.tokenizers.display import tokenizer_line
+
+        return tokenizer_line(self)
+
+    def _repr_html_(self) -> str:
+        from ctkd_core.tokenizers.display import tokenizer_card
+
+        return tokenizer_card(self)
 
     @cached_property
     def vocab_size(self) -> int:

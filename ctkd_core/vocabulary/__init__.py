@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.background.progress import Progress, silent
 from ctkd_core.errors import ProjectionError, unknown
 from ctkd_core.methods.options import Option, resolve
-from ctkd_core.vocabulary.projection import REASONS, Progress, Projection, silent
+from ctkd_core.vocabulary.projection import REASONS, Projection
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer

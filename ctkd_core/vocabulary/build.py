@@ -1,4 +1,4 @@
-"""Building a vocabulary map as a job (`ctkd_core.background.jobs`), so that a page shows progress and can cancel.
+"""Building a vocabulary map as a job (`ctkd_core.background.lifecycle`), so that a page shows progress and can cancel.
 
 One build a map: whoever asks for a map that is being built gets the same build. Its folder is under the cache; the map
 itself goes into `store`.
@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pydantic.dataclasses import dataclass as record
+
 from ctkd_core import files
-from ctkd_core.background.jobs import Job, JobStatus
+from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.status import RECORD, JobStatus
 from ctkd_core.errors import ProjectionError
 
 if TYPE_CHECKING:
@@ -22,6 +25,16 @@ if TYPE_CHECKING:
 
 WORKER = "ctkd_core.vocabulary.build_worker"
 SMALL = 20_000  # vocabularies up to this many ids are mapped in well under a second by any method
+
+
+@record(frozen=True, config=RECORD)
+class Order:
+    """What the process that builds a map is told: both sources, the map, and all its options."""
+
+    student: str
+    teacher: str
+    method: str
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +63,7 @@ class Build:
             raise ProjectionError(
                 "the map was built, but not for these tokenizers or it was deleted since; build it again."
             )
-        raise ProjectionError(now.sentence if now.ended else f"the map is still being built ({now.share:.0%}).")
+        raise ProjectionError(now.message if now.ended_already else f"the map is still being built ({now.share:.0%}).")
 
 
 def is_quick(student: Tokenizer, teacher: Tokenizer, method: str) -> bool:
@@ -69,8 +82,7 @@ def start(student_source: str, teacher_source: str, method: str, options: Mappin
     from ctkd_core.tokenizers.load import load_tokenizer
 
     build = handle(load_tokenizer(student_source), load_tokenizer(teacher_source), method, options)
-    order = {"student": student_source, "teacher": teacher_source, "method": method, "options": build.options}
-    build.job.start(WORKER, order)
+    build.job.start(WORKER, Order(student_source, teacher_source, method, build.options))
     return build
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ctkd_core.background.progress import Progress
 from ctkd_core.vocabulary import entries as table
-from ctkd_core.vocabulary.projection import Progress
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer

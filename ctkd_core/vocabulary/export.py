@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import ProjectionError, unknown
+from ctkd_core.files import write_atomic
 from ctkd_core.vocabulary import entries as table
-from ctkd_core.vocabulary.store import write_atomic
 
 if TYPE_CHECKING:
     from ctkd_core.vocabulary.projection import Projection
@@ -66,7 +66,7 @@ def export(projection: Projection, path: Path | str, layout: str = "nemo-rl", to
         data = tensors_as_bytes({"indices": indices, "likelihoods": likelihoods})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, data)
+        write_atomic(path, data, sync=True)
     except OSError as error:
         raise ProjectionError(f"can't write {str(path)!r}: {error.strerror or error}.") from error
     return path

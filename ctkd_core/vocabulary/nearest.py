@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ctkd_core.background.progress import Progress, silent
 from ctkd_core.errors import ProjectionError, unknown
 from ctkd_core.vocabulary.exact import exact_matches, ids_by_bytes
-from ctkd_core.vocabulary.projection import NEAREST, Progress, Projection, from_entries, silent
+from ctkd_core.vocabulary.projection import NEAREST, Projection, from_entries
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer

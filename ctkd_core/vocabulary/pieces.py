@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctkd_core.background.progress import Progress, silent
 from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary import entries as table
 from ctkd_core.vocabulary.cuts import TOP_K, cut
 from ctkd_core.vocabulary.entries import Entries
 from ctkd_core.vocabulary.exact import exact_matches
-from ctkd_core.vocabulary.projection import PIECES, Progress, Projection, from_entries, silent
+from ctkd_core.vocabulary.projection import PIECES, Projection, from_entries
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer

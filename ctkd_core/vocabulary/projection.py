@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,9 +25,6 @@ MATCHED = (EXACT, ROLE, CANONICAL)
 
 MOST_IDS = 4_000_000  # of either side after `widen`; ten times the largest vocabularies
 
-# Called with the share that is done, 0 to 1, and a sentence; may raise to cancel.
-Progress = Callable[[float, str], None]
-
 
 @dataclass(frozen=True, eq=False)
 class Projection:
@@ -47,9 +43,19 @@ class Projection:
     matrix: csr_matrix
     reason: NDArray[np.uint8]
     method: str
-    student: Tokenizer = field(repr=False)
-    teacher: Tokenizer = field(repr=False)
+    student: Tokenizer
+    teacher: Tokenizer
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        from ctkd_core.vocabulary.display import projection_line
+
+        return projection_line(self)
+
+    def _repr_html_(self) -> str:
+        from ctkd_core.vocabulary.display import projection_card
+
+        return projection_card(self)
 
     @cached_property
     def student_fingerprint(self) -> str:
@@ -187,10 +193,6 @@ class Projection:
             }
         )
         return frame.sort_values("weight", ascending=False, kind="stable", ignore_index=True)
-
-
-def silent(share: float, sentence: str) -> None:
-    """A Progress that tells nobody."""
 
 
 def from_entries(

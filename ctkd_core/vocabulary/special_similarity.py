@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ctkd_core.background.progress import Progress, silent
 from ctkd_core.vocabulary import entries as table
 from ctkd_core.vocabulary.entries import Entries
-from ctkd_core.vocabulary.projection import SIMILAR, Progress, silent
+from ctkd_core.vocabulary.projection import SIMILAR
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer

@@ -8,27 +8,80 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, field_validator
 
 from ctkd_core import files
+from ctkd_core.background.progress import Progress
 from ctkd_core.errors import ProjectionError
+from ctkd_core.files import documents
 from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary import map_options, project
-from ctkd_core.vocabulary.projection import MOST_IDS, REASONS, Progress, Projection
+from ctkd_core.vocabulary.projection import MOST_IDS, REASONS, Projection
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-FORMAT, VERSION = "ctkd-vocabulary-map", 1
+FORMAT: Literal["ctkd-vocabulary-map"] = "ctkd-vocabulary-map"
+VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
 _DTYPES = {"data": "float32", "indices": "int32", "indptr": "int64", "reason": "uint8"}
 _ROLES = ("bos_id", "eos_id", "pad_id", "unk_id")
+
+Ids = Annotated[int, Field(ge=0, le=MOST_IDS)]
+
+
+class Side(documents.Document):
+    """One tokenizer of a saved map: what of it decides the map (the roles come from tokenizer_config.json)."""
+
+    name: str
+    fingerprint: str
+    n_ids: Ids
+    roles: dict[str, int | None]
+
+
+class Numbers(documents.Document):
+    """The file of numbers beside the manifest."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+    @field_validator("file")
+    @classmethod
+    def _beside(cls, name: str) -> str:
+        if Path(name).name != name or "\0" in name:
+            raise ProjectionError(f"it names the file {name!r}.")
+        return name
+
+
+class Manifest(documents.Document):
+    """manifest.json of a saved map. `rows` (counts by reason) and `row_sum_error` are there to be read by people."""
+
+    format: Literal["ctkd-vocabulary-map"] = FORMAT
+    version: Literal[1] = VERSION
+    method: str
+    options: dict[str, Any]
+    student: Side
+    teacher: Side
+    shape: Annotated[list[Ids], Field(min_length=2, max_length=2)]
+    nnz: int
+    reasons: list[str]
+    rows: dict[str, int]
+    row_sum_error: float
+    tensors: Numbers
+
+    @field_validator("reasons")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        if names != list(REASONS[: len(names)]):
+            raise ProjectionError("it lists reasons that this program doesn't know.")
+        return names
 
 
 def save(projection: Projection, folder: Path | str) -> Path:
@@ -42,12 +95,13 @@ def save(projection: Projection, folder: Path | str) -> Path:
     data = to_bytes(_arrays(projection))
     digest = hashlib.sha256(data).hexdigest()
     tensors = folder / f"map-{digest[:16]}.safetensors"
-    manifest = _manifest(projection) | {"tensors": {"file": tensors.name, "bytes": len(data), "sha256": digest}}
+    written = Numbers(file=tensors.name, bytes=len(data), sha256=digest)
+    manifest = _manifest(projection, written).model_dump()
     made, before = not folder.exists(), _named_file(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(tensors, data)
-        write_atomic(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+        files.write_atomic(tensors, data, sync=True)
+        files.write_atomic(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", sync=True)
     except OSError as error:
         with suppress(OSError):
             if _named_file(folder) != tensors.name:
@@ -81,10 +135,10 @@ def load(folder: Path | str, student: Tokenizer, teacher: Tokenizer) -> Projecti
         manifest = newer  # somebody replaced the map while this one was read
         _check_tokenizers(folder, manifest, student, teacher)
         arrays = _read_arrays(folder, manifest)
-    shape = tuple(manifest["shape"])
+    shape = (manifest.shape[0], manifest.shape[1])
     _check_arrays(folder, arrays, shape, (student.n_ids, teacher.n_ids))
     matrix = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
-    return Projection(matrix, arrays["reason"], manifest["method"], student, teacher, dict(manifest["options"]))
+    return Projection(matrix, arrays["reason"], manifest.method, student, teacher, dict(manifest.options))
 
 
 def cached_project(
@@ -126,20 +180,6 @@ def cached(
     return folder if (folder / MANIFEST).is_file() else None
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that readers see the old file or the new one, never half of it. Raises OSError."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
 def _folder(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Path:
     """Where the cache keeps a map: a hash of everything that it depends on."""
     key = [VERSION, method, options, _identity(student), _identity(teacher)]
@@ -159,80 +199,69 @@ def _arrays(projection: Projection) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(array, dtype=_DTYPES[name]) for name, array in parts.items()}
 
 
-def _manifest(projection: Projection) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "method": projection.method,
-        "options": projection.options,
-        "student": {"name": projection.student.name} | _identity(projection.student),
-        "teacher": {"name": projection.teacher.name} | _identity(projection.teacher),
-        "shape": list(projection.shape),
-        "nnz": int(projection.matrix.nnz),
-        "reasons": list(REASONS),
-        "rows": projection.rows(),
-        "row_sum_error": projection.row_sum_error,
-    }
+def _manifest(projection: Projection, tensors: Numbers) -> Manifest:
+    def side(tokenizer: Tokenizer) -> Side:
+        return Side(name=tokenizer.name, **_identity(tokenizer))
+
+    return Manifest(
+        method=projection.method,
+        options=projection.options,
+        student=side(projection.student),
+        teacher=side(projection.teacher),
+        shape=list(projection.shape),
+        nnz=int(projection.matrix.nnz),
+        reasons=list(REASONS),
+        rows=projection.rows(),
+        row_sum_error=projection.row_sum_error,
+        tensors=tensors,
+    )
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise ProjectionError(f"no vocabulary map in {str(folder)!r}: it has no {MANIFEST}; save one there first.")
-    try:
-        manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        raise _damaged(path, "isn't whole JSON") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    damaged, advice = "the vocabulary map is damaged:", "Build the map again."
+    found = documents.read_json(path, damaged, ProjectionError, advice)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ProjectionError(f"{str(path)!r} isn't the manifest of a vocabulary map (format {FORMAT!r}).")
-    if manifest.get("version") != VERSION:
+    if found.get("version") != VERSION:
         raise ProjectionError(
-            f"the map in {str(folder)!r} has format version {manifest.get('version')!r}; this program reads "
+            f"the map in {str(folder)!r} has format version {found.get('version')!r}; this program reads "
             f"version {VERSION}. Build the map again."
         )
-    kinds = {"method": str, "options": dict, "student": dict, "teacher": dict, "shape": list, "tensors": dict}
-    for name, kind in kinds.items():
-        if not isinstance(manifest.get(name), kind):
-            raise _damaged(path, f"lacks {name!r}")
-    if len(manifest["shape"]) != 2 or any(type(n) is not int or not 0 <= n <= MOST_IDS for n in manifest["shape"]):
-        raise _damaged(path, f"has the shape {manifest['shape']!r}")
-    reasons = manifest.get("reasons")
-    if not isinstance(reasons, list) or reasons != list(REASONS[: len(reasons)]):
-        raise _damaged(path, "lists reasons that this program doesn't know")
-    return manifest
+    return documents.fitting(Manifest, found, f"{damaged} {str(path)!r}", ProjectionError, advice)
 
 
-def _check_tokenizers(folder: Path, manifest: dict[str, Any], student: Tokenizer, teacher: Tokenizer) -> None:
+def _check_tokenizers(folder: Path, manifest: Manifest, student: Tokenizer, teacher: Tokenizer) -> None:
     for side, tokenizer in (("student", student), ("teacher", teacher)):
-        saved, now = manifest[side], _identity(tokenizer)
-        if all(saved.get(name) == value for name, value in now.items()):
+        saved: Side = getattr(manifest, side)
+        now = _identity(tokenizer)
+        if saved.model_dump(exclude={"name"}) == now:
             continue
-        if saved.get("fingerprint") == now["fingerprint"]:
-            why = f"the same vocabulary with other roles ({saved.get('roles')} then, {now['roles']} now)"
+        if saved.fingerprint == now["fingerprint"]:
+            why = f"the same vocabulary with other roles ({saved.roles} then, {now['roles']} now)"
         else:
-            why = f"fingerprints {str(saved.get('fingerprint'))[:12]} and {now['fingerprint'][:12]}"
+            why = f"fingerprints {saved.fingerprint[:12]} and {now['fingerprint'][:12]}"
         raise ProjectionError(
-            f"the map in {str(folder)!r} was built for the {side} tokenizer {saved.get('name')!r}, not for "
+            f"the map in {str(folder)!r} was built for the {side} tokenizer {saved.name!r}, not for "
             f"{tokenizer.name!r}: {why}. Load it with that tokenizer or build the map again."
         )
 
 
-def _read_arrays(folder: Path, manifest: dict[str, Any]) -> dict[str, NDArray[Any]]:
+def _read_arrays(folder: Path, manifest: Manifest) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
-    tensors = manifest["tensors"]
-    name = tensors.get("file")
-    if not isinstance(name, str) or Path(name).name != name:
-        raise _damaged(folder / MANIFEST, f"names the file {name!r}")
-    path = folder / name
+    tensors = manifest.tensors
+    path = folder / tensors.file
     try:
         data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+    except (OSError, ValueError) as error:  # ValueError: a name that is no text for the file system
         raise _damaged(path, f"can't be read ({error})") from None
-    if len(data) != tensors.get("bytes"):
-        raise _damaged(path, f"has {len(data):,} bytes instead of {tensors.get('bytes')}")
-    if hashlib.sha256(data).hexdigest() != tensors.get("sha256"):
+    if len(data) != tensors.bytes:
+        raise _damaged(path, f"has {len(data):,} bytes instead of {tensors.bytes}")
+    if hashlib.sha256(data).hexdigest() != tensors.sha256:
         raise _damaged(path, "isn't the file that was written: its SHA-256 differs")
     try:
         arrays = from_bytes(data)
@@ -259,7 +288,7 @@ def _check_arrays(folder: Path, arrays: dict[str, NDArray[Any]], shape: tuple[in
 def _named_file(folder: Path) -> str | None:
     """The file of numbers that the manifest in `folder` names, None without a whole manifest."""
     with suppress(ProjectionError):
-        return str(_read_manifest(folder)["tensors"].get("file"))
+        return _read_manifest(folder).tensors.file
     return None
 
 

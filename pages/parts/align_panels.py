@@ -12,11 +12,10 @@ from ctkd_core.alignment.metrics import Agreement
 from ctkd_core.figures.card import GroupCard, Side, expected, group_card, next_difference, uncertainty
 from ctkd_core.figures.chips import chip_page, page_of, page_starts
 from ctkd_core.figures.tables import health_table
-from ctkd_core.figures.words import alignment_name
 from ctkd_core.lab.evidence import Evidence
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
-from pages.parts.chips import token_chips
+from pages.parts.component import token_chips
 from pages.parts.loaders import Chosen
 
 SAME = {True: "same bytes on both sides", False: "the two sides spell different bytes", None: "one side only"}
@@ -48,12 +47,12 @@ class View:
 
     def every_method(self) -> dict[str, Alignment]:
         """A, B and, of a short text, all other methods as they are without options; by their names."""
-        found = {alignment_name(one): one for one in self.shown}
+        found = {one.label: one for one in self.shown}
         text = self.a.student.text
         if len(text) <= EVERY_METHOD_CHARACTERS:
             for row in methods.aligning():
                 one = loaders.aligned(self.student, self.teacher, Chosen(row.name), text, self.evidence)
-                found.setdefault(alignment_name(one), one)
+                found.setdefault(one.label, one)
         return found
 
 
@@ -85,7 +84,7 @@ def picture(view: View) -> None:
         st.button("Unpin", key="unpin", icon=":material/close:", on_click=pin, args=(None,), disabled=pinned is None)
         ids = st.toggle("ids", key="ids", persist_state="session", help="Index and id under every token")
         ribbons = st.toggle(
-            f"draw {alignment_name(b or a)}",
+            f"draw {(b or a).label}",
             key="draw_b",
             value=True,
             disabled=b is None,

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from ctkd_core.alignment.metrics import kind_counts
 from ctkd_core.figures.dtw import TITLES, dtw_figure, dtw_table
 from ctkd_core.figures.graph import component, component_figure, component_table
 from ctkd_core.figures.groups import size_histogram, staircase, staircase_table
 from ctkd_core.figures.metrics import logit_table, metric_bars, metric_table
-from ctkd_core.figures.tables import disagreements, kind_counts, page_of_row
-from ctkd_core.figures.words import alignment_name
+from ctkd_core.figures.tables import disagreements, page_of_row
 from pages.parts import loaders, state
 from pages.parts.align_export import export
 from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
@@ -52,7 +52,7 @@ def _path(view: View) -> None:
         "Cost", list(TITLES), default="local", key="cost", required=True, help="  \n".join(TITLES.values())
     )
     fig = dtw_figure(a, group, kind or "local")
-    _selectable(fig, f"dtw_{kind}", f"{TITLES[kind or 'local']}, with the path of {alignment_name(a)}")
+    _selectable(fig, f"dtw_{kind}", f"{TITLES[kind or 'local']}, with the path of {a.label}")
     weights = "" if a.cost.student_entropy is not None or a.method != "cdm" else " All entropy weights are constant."
     st.caption(
         "Click a cell or the path to pin its group; the window follows it. Orange: the pinned group. At the right the "
@@ -70,7 +70,7 @@ def _graph(view: View) -> None:
     if group is None:
         st.caption("No group is pinned; this is the beginning of the text.")
     found = component(view.a, group or 0)
-    alt = f"Tokens of groups {found.first} to {found.last - 1} of {alignment_name(view.a)} and what joins them"
+    alt = f"Tokens of groups {found.first} to {found.last - 1} of {view.a.label} and what joins them"
     _selectable(component_figure(view.a, found), "graph", alt)
     hidden = f" {found.hidden:,} tokens had no room." if found.hidden else ""
     st.caption(f"Squares: teacher tokens; circles: student tokens; an orange rim: the pinned group.{hidden}")
@@ -110,7 +110,7 @@ def _groups(view: View) -> None:
             "teacher_tokens": st.column_config.NumberColumn("teacher tokens"),
         }
     }
-    alt = f"Groups of {alignment_name(view.a)}: kind, texts, tokens and bytes"
+    alt = f"Groups of {view.a.label}: kind, texts, tokens and bytes"
     if whole or len(shown) <= ROWS:
         _table(shown, "group_table", alt, **settings)
         return
@@ -173,9 +173,7 @@ def _logit_metrics(view: View) -> None:
     if view.evidence is None:
         st.caption("Ask the models for the rates that need logits: matched candidates, top-1 accuracy, collisions.")
         return
-    found = {
-        alignment_name(one): loaders.logit_rates(one, view.evidence, view.student, view.teacher) for one in view.shown
-    }
+    found = {one.label: loaders.logit_rates(one, view.evidence, view.student, view.teacher) for one in view.shown}
     st.markdown(f"**With the teacher's {view.evidence.teacher_top_ids.shape[1]} best candidates of every row**")
     st.dataframe(logit_table(found), key="logit_rates", hide_index=True, alt="Metrics that rest on logits")
 
@@ -185,7 +183,7 @@ def _disagreements(view: View) -> None:
     if b is None or found is None:
         st.info("Both methods are the same; choose another one under “compared with”.", icon=":material/call_split:")
         return
-    names = alignment_name(a), alignment_name(b)
+    names = a.label, b.label
     if not len(found.differing):
         st.success(f"{names[0]} and {names[1]} make the same groups on this text.", icon=":material/check_circle:")
         return

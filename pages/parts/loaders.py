@@ -13,7 +13,7 @@ from ctkd_core import methods
 from ctkd_core.alignment import Alignment, align
 from ctkd_core.distill import checkup as doctor
 from ctkd_core.distill.checkup import Problem
-from ctkd_core.errors import CtkdError, TokenizerError
+from ctkd_core.errors import TokenizerError
 from ctkd_core.figures.curves import downsample_values
 from ctkd_core.figures.tables import shown_groups
 from ctkd_core.figures.words import gib
@@ -60,8 +60,7 @@ def aligned(
     student: Tokenizer, teacher: Tokenizer, chosen: Chosen, text: str, evidence: Evidence | None = None
 ) -> Alignment:
     """The alignment, from the cache when it was asked for before. `evidence` serves methods that weigh by it."""
-    needs = set(methods.get(chosen.method).needs)
-    used = evidence if needs & {"entropy", "space_probability"} else None
+    used = evidence if methods.get(chosen.method).aligner_inputs else None
     return _aligned(student, teacher, chosen, text, used)[0]
 
 
@@ -151,16 +150,9 @@ def store() -> RunStore:
 
 
 def run_summaries(most: int | None = None, archived: bool = False) -> list[dict[str, Any]]:
-    """`Run.summary` of each run, newest first, with `losses` for a sparkline; unreadable folders are passed over."""
-    rows = []
-    for run in store().list(archived)[:most]:
-        try:
-            row = run.summary()
-        except CtkdError:
-            continue
-        losses = [r["loss"] for r in metric_rows(run) if r.get("kind") == "train" and r.get("loss") is not None]
-        rows.append(row | {"losses": downsample_values(losses, SPARKLINE_POINTS)})
-    return rows
+    """`Run.summary` of each run, newest first, with `losses` for a sparkline; two small files are read for each."""
+    rows = [run.summary(curve=True) for run in store().list(archived)[:most]]
+    return [row | {"losses": downsample_values(row["losses"], SPARKLINE_POINTS)} for row in rows]
 
 
 def metric_rows(run: Run) -> list[dict[str, Any]]:

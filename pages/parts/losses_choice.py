@@ -38,7 +38,7 @@ def text_choice() -> tuple[str, str]:
         on_change=_chosen,
         label_visibility="collapsed",
     )
-    if problem := st.session_state.pop("lab_problem", None):
+    if problem := st.session_state.pop("lab_text_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
     left, middle, right = st.columns([4, 5, 2.4], gap="small")
     with left:
@@ -140,7 +140,7 @@ def _recall() -> None:
         try:
             context, text = map(str, json.loads(snapshots.load_text(saved)))
         except (CtkdError, ValueError, TypeError) as fault:
-            st.session_state["lab_problem"] = f"The text of this address can't be read: {fault}"
+            st.session_state["lab_text_problem"] = f"The text of this address can't be read: {fault}"
     st.session_state["lab_context"], st.session_state["lab_text"] = context, text
 
 
@@ -167,7 +167,7 @@ def _keep() -> None:
         st.query_params["lab"] = snapshots.save_text(given)
     except (CtkdError, OSError) as fault:
         # the text can still be looked at, only its link won't work
-        st.session_state["lab_problem"] = f"The text can't be saved for its link: {fault}"
+        st.session_state["lab_text_problem"] = f"The text can't be saved for its link: {fault}"
 
 
 def reset() -> None:

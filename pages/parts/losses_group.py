@@ -1,4 +1,4 @@
-"""The chosen group on page Losses: both predictions, what each method makes of the teacher's, and where it pushes."""
+"""The chosen group on page Losses: both predictions, each method's target, and which way it moves the logits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from ctkd_core.figures.losses import Lab, heard_figure, push_figure, push_tokens, says_figure
+from ctkd_core.figures.losses import Lab, gradient_figure, gradient_tokens, prediction_figure, target_figure
 from ctkd_core.figures.losses import name as view_name
-from ctkd_core.figures.losses_tables import heard_table, push_table, push_words, says_table
+from ctkd_core.figures.losses_tables import direction_words, gradient_table, prediction_table, target_table
 from pages.parts import state
 
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ def group_panel(lab: Lab, group: int, named: tuple[int, ...]) -> None:
         with st.container(horizontal=True, gap="medium"):
             position = _which("Student row that predicts", "student", lab, group, s0, s1)
             row = _which("Teacher row that predicts", "teacher", lab, group, t0, t1)
-        if lab.scene.said("student", position) is None:
+        if lab.scene.prediction("student", position) is None:
             st.info("Nothing predicts the first token of a text: there is no row to look at.", icon=":material/info:")
             return
-        _push_lines(lab, position, named)
+        _direction_lines(lab, position, named)
         left, right = st.columns([4, 5], gap="medium")
         with left:
-            _chart(says_figure(lab, position, row), "lab_says", _says_alt(lab, group))
-            _twin(says_table(lab, position, row), "lab_says_table", "Both predictions")
+            _chart(prediction_figure(lab, position, row), "lab_predictions", _predictions_alt(lab, group))
+            _twin(prediction_table(lab, position, row), "lab_predictions_table", "Both predictions")
         with right:
-            tokens = push_tokens(lab, position, named)
-            alt = "Which way each method pushes the likeliest tokens: bars up raise a logit, bars down lower it"
-            _chart(push_figure(lab, position, tokens, named), "lab_push", alt)
-            _twin(push_table(lab, position, tokens), "lab_push_table", "Minus the gradient on each token")
-            st.caption("A blank place: the push on that token wasn't kept; name it under “Tokens to look at”.")
-        alt = f"What of the teacher's prediction reaches the student in group {group}, one panel a method"
-        _chart(heard_figure(lab, group), "lab_heard", alt)
-        _twin(heard_table(lab, group), "lab_heard_table", "What each method takes from the teacher")
+            tokens = gradient_tokens(lab, position, named)
+            alt = "Which way each method moves the likeliest tokens: bars up raise a logit, bars down lower it"
+            _chart(gradient_figure(lab, position, tokens, named), "lab_gradients", alt)
+            _twin(gradient_table(lab, position, tokens), "lab_gradients_table", "Minus the gradient on each token")
+            st.caption("A blank place: the gradient on that token wasn't kept; name it under “Tokens to look at”.")
+        alt = f"What each method compares in group {group}: its target, from the teacher, and the student"
+        _chart(target_figure(lab, group), "lab_targets", alt)
+        _twin(target_table(lab, group), "lab_targets_table", "The target of each method")
         _notes(lab, group)
 
 
@@ -61,20 +61,20 @@ def _which(label: str, side: str, lab: Lab, group: int, start: int, end: int) ->
     return start if chosen is None else chosen
 
 
-def _push_lines(lab: Lab, position: int, named: tuple[int, ...]) -> None:
+def _direction_lines(lab: Lab, position: int, named: tuple[int, ...]) -> None:
     """A sentence for the text's own token and each one that was asked for."""
-    says = lab.scene.said("student", position)
-    tokens = dict.fromkeys([*([says.target] if says else []), *named])
+    prediction = lab.scene.prediction("student", position)
+    tokens = dict.fromkeys([*([prediction.token] if prediction else []), *named])
     lines = [
-        f"**{state.plain(lab.text('student', token))}**: {state.plain(said)}"
+        f"**{state.plain(lab.text('student', token))}**: {state.plain(words)}"
         for token in tokens
-        if (said := push_words(lab, position, token))
+        if (words := direction_words(lab, position, token))
     ]
     if lines:
         st.markdown("A step of descent moves " + "; ".join(lines) + ".")
 
 
-def _says_alt(lab: Lab, group: int) -> str:
+def _predictions_alt(lab: Lab, group: int) -> str:
     return f"Top candidates of teacher and student in group {group}, {lab.title(group)}"
 
 
@@ -91,11 +91,11 @@ def _notes(lab: Lab, group: int) -> None:
     """What the pictures can't say: hints of single methods, and methods without such a picture."""
     lines = []
     for view in lab.views:
-        heard = view.hears(group)
-        if heard is not None and heard.note:
-            lines.append(f"**{state.plain(view_name(view))}**: {state.plain(heard.note)}.")
-        elif heard is None and not view.problem:
-            said = "compares nothing token by token here, or has no such picture."
-            lines.append(f"**{state.plain(view_name(view))}** {said}")
+        target = view.target(group)
+        if target is not None and target.note:
+            lines.append(f"**{state.plain(view_name(view))}**: {state.plain(target.note)}.")
+        elif target is None and not view.problem:
+            why = "compares nothing token by token here, or has no such picture."
+            lines.append(f"**{state.plain(view_name(view))}** {why}")
     if lines:
         st.caption("  \n".join(lines))

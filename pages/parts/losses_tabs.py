@@ -44,6 +44,8 @@ def _card(choice: Choice) -> None:
     st.caption(state.plain(row.idea))
     st.markdown(rf"$\displaystyle {row.formula}$")  # not st.latex: its block scrolls, out of a keyboard's reach
     st.markdown(f"**Cannot see:** {state.plain(row.cannot_see)}")
+    if row.groups_note:
+        st.markdown(f"**Groups:** {state.plain(row.groups_note)}")
     if row.variant_note:
         st.markdown(f"**Paper and code:** {state.plain(row.variant_note)}")
     st.caption(f"Source: [{source}]({row.url})" if row.url else f"Source: {source}")
@@ -66,8 +68,8 @@ def _values(lab: Lab | None) -> None:
         "and directions, not values."
     )
     for view in lab.views:
-        for said in view.notes:
-            st.caption(f"**{view.method}**: {state.plain(said)}")
+        for note in view.notes:
+            st.caption(f"**{view.method}**: {state.plain(note)}")
 
 
 def _groups(lab: Lab | None) -> None:
@@ -122,6 +124,10 @@ def _estimate(choices: list[Choice], vocabularies: tuple[int, int]) -> None:
     device = next((found.device for found in costs.values() if found.device), "")
     st.caption(
         "An estimate of the loss alone, forward and backward to the logits, without the models. Logits and gradient "
-        "are counted; the rest is scaled from benchmarks/results/losses.json"
-        + (f" ({state.plain(device)}); a GPU is many times faster." if device else ", which isn't here.")
+        "are counted; the rest is scaled from measured figures"
+        + (
+            f" ({state.plain(device)}); a GPU is many times faster."
+            if device
+            else ": there are none for these methods."
+        )
     )

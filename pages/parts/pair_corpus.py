@@ -6,7 +6,9 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.pair.corpus_job import MAX_BYTES, CorpusJob
+from ctkd_core.errors import CtkdError
+from ctkd_core.pair import corpus_job
+from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
 from pages.parts.pair_verdict import View
@@ -33,60 +35,78 @@ def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
         )
     if file is None:
         st.session_state.pop("corpus_job", None)
+        st.session_state.pop("corpus_problem", None)
         return {}
     # A measurement belongs to a pair and a method: choosing others measures the file again.
     job, fresh = _job(view, method, file)
-    if fresh and (not job.wait(QUICK_SECONDS) or job.state != "finished"):
+    if job is None:
+        return {}
+    status = job.wait(QUICK_SECONDS) if fresh else job.status()
+    if fresh and status.state != "finished":
         st.rerun()  # the whole page: what stands above the tabs shows progress, or the fault
-    if job.state != "finished" or job.result is None:
+    result = job.result() if status.state == "finished" else None
+    if result is None:
         return {}
     name = f"your file: {file.name[:40]}"
     if st.session_state.pop("corpus_uploaded", False):
         st.session_state["domain"] = name
-    return {name: job.result}
+    return {name: result}
 
 
 def corpus_progress(view: View, method: str) -> None:
     """Progress of a measurement under way; always mounted: a fragment that comes and goes confuses the browser."""
     job = _running(view, method)
-    running = job is not None and job.state == "running"
+    running = job is not None and not job.status().ended_already
     st.fragment(_live, run_every=TICK if running else None, key="corpus_live")(job, running)
 
 
-def _live(job: CorpusJob | None, was_running: bool) -> None:
+def _live(job: Measurement | None, was_running: bool) -> None:
+    if problem := st.session_state.get("corpus_problem"):
+        st.error(state.plain(problem), icon=":material/error:")
     if job is None:
         return
-    if (job.state == "running") != was_running:
+    status = job.status()
+    if status.ended_already == was_running:
         st.rerun()
-    if job.state == "running":
+    if not status.ended_already:
         with st.container(horizontal=True, vertical_alignment="center", key="corpus_progress"):
             with st.container(width="stretch"):
-                said = f"Measuring {job.name}: {job.sentence}"
-                st.progress(job.share, f"{state.plain(said)} ({job.share:.0%})")
-            st.button("Cancel", key="corpus_cancel", icon=":material/close:", on_click=job.cancel)
-    elif job.state == "failed":
-        st.error(state.plain(job.problem), icon=":material/error:")
-    elif job.state == "cancelled":
+                said = f"Measuring {job.name}: {status.message}"
+                st.progress(status.share, f"{state.plain(said)} ({status.share:.0%})")
+            st.button("Cancel", key="corpus_cancel", icon=":material/close:", on_click=_cancel, args=(job,))
+    elif status.state == "cancelled":
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(f"Measuring {state.plain(job.name)} was cancelled.")
             st.button("Measure again", key="corpus_again", on_click=_forget)
+    elif status.state != "finished":
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.error(state.plain(status.message), icon=":material/error:")
+            if status.state != "failed":
+                st.button("Measure again", key="corpus_again", on_click=_forget)
 
 
-def _job(view: View, method: str, file: Any) -> tuple[CorpusJob, bool]:
+def _job(view: View, method: str, file: Any) -> tuple[Measurement | None, bool]:
+    """The measurement of this file and choice, and whether it was begun just now; None where it can't be."""
     key = (file.file_id, id(view.student), id(view.teacher), method)
     kept = st.session_state.get("corpus_job")
     if kept is not None and kept[0] == key:
         return kept[1], False
     _forget()
-    job = CorpusJob(view.student, view.teacher, file.getvalue(), file.name, method)
+    job: Measurement | None = None
+    try:
+        job = corpus_job.start(view.student, view.teacher, file.getvalue(), file.name, method)
+    except CtkdError as fault:
+        st.session_state["corpus_problem"] = str(fault)
     # The tokenizers are kept with it, so that an `id` can't come to mean another one.
     st.session_state["corpus_job"] = (key, job, view.student, view.teacher)
+    if job is None:
+        st.rerun()  # the whole page: what stands above the tabs shows the fault
     return job, True
 
 
-def _running(view: View, method: str) -> CorpusJob | None:
+def _running(view: View, method: str) -> Measurement | None:
     """The job of this pair and method, if there is one."""
-    kept: tuple[Any, CorpusJob, Tokenizer, Tokenizer] | None = st.session_state.get("corpus_job")
+    kept: tuple[Any, Measurement | None, Tokenizer, Tokenizer] | None = st.session_state.get("corpus_job")
     if kept is None or kept[0][1:] != (id(view.student), id(view.teacher), method):
         return None
     return kept[1]
@@ -98,5 +118,13 @@ def _uploaded() -> None:
 
 def _forget() -> None:
     kept = st.session_state.pop("corpus_job", None)
-    if kept is not None:
-        kept[1].cancel()
+    st.session_state.pop("corpus_problem", None)
+    if kept is not None and kept[1] is not None:
+        _cancel(kept[1])
+
+
+def _cancel(job: Measurement) -> None:
+    try:
+        job.cancel()
+    except OSError as fault:
+        st.session_state["corpus_problem"] = f"The measurement can't be cancelled: {fault}"

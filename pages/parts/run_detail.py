@@ -6,11 +6,13 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.distill.runs import Run, headline
+from ctkd_core.distill.headline import headline
+from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
 from ctkd_core.figures.words import change, duration, number, progress, remaining
+from pages.parts import job as jobs
 from pages.parts import loaders, state
 from pages.parts.launching import REFUSAL, may_launch
 from pages.parts.runs_list import dot, show_view
@@ -47,11 +49,14 @@ def _live(run_id: str, was_ended: bool) -> None:
         return
     if status.ended_already != was_ended:
         st.rerun()  # it ended, or was resumed: mount it again without the timer, or with it
-    rows = loaders.metric_rows(run)
+    rows: list[dict[str, Any]] = []
+    with state.errors_shown():
+        rows = loaders.metric_rows(run)
     _status(run, status, rows)
     _numbers(status, rows)
     _curves(rows)
-    _samples(run)
+    with state.errors_shown():
+        _samples(run)
     _more(run)
 
 
@@ -80,7 +85,7 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
     if problem := st.session_state.pop("run_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
     if status.message:
-        show = {"failed": st.error, "lost": st.warning}.get(status.state)
+        show = {"failed": st.error, "lost": st.warning, "damaged": st.warning}.get(status.state)
         (show or st.caption)(state.plain(status.message))
 
 
@@ -177,20 +182,14 @@ def _more(run: Run) -> None:
 
 
 def _cancel(run: Run) -> None:
-    try:
-        run.cancel(wait=False)
-    except (CtkdError, OSError) as fault:
-        st.session_state["run_problem"] = str(fault)
+    jobs.attempt("run", lambda: run.cancel(wait=False))
 
 
 def _resume(run: Run) -> None:
     if not may_launch():
         st.session_state["run_problem"] = REFUSAL
         return
-    try:
-        run.resume()
-    except (CtkdError, OSError) as fault:
-        st.session_state["run_problem"] = str(fault)
+    jobs.attempt("run", run.resume)
 
 
 def _copy(run_id: str) -> None:

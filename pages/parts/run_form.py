@@ -78,7 +78,7 @@ def _fields(name: str, base: RunConfig) -> dict[str, Any]:
     row = methods.get(values.get("method", base.method))
     if row.loss_options:
         with st.expander(f"Options of {row.name}", icon=":material/tune:"):
-            st.caption(state.plain(row.idea))
+            st.caption(state.plain(f"{row.idea} {row.groups_note}".strip()))
             given = dict(base.method_options) if row.name == base.method else {}
             values["method_options"] = option_fields(row.loss_options, given, f"{prefix}_{row.name}")
     else:

@@ -19,8 +19,16 @@ DOTS = {
     "failed": "✕",
     "cancelled": "■",
     "lost": "?",
+    "damaged": "!",
 }
-_COLOURS = {"running": "blue", "starting": "blue", "finished": "green", "failed": "red", "lost": "orange"}
+_COLOURS = {
+    "running": "blue",
+    "starting": "blue",
+    "finished": "green",
+    "failed": "red",
+    "lost": "orange",
+    "damaged": "orange",
+}
 ALIVE = frozenset({"queued", "starting", "running"})
 
 
@@ -41,6 +49,11 @@ def bits(row: dict[str, Any]) -> str:
 def when(row: dict[str, Any]) -> str:
     """How long ago the run was made."""
     return ago(row["created"])
+
+
+def steps(row: dict[str, Any]) -> str:
+    """Steps done and all steps; "?" for what a damaged run doesn't tell."""
+    return " / ".join("?" if row[key] is None else str(row[key]) for key in ("step", "steps"))
 
 
 def runs_list() -> None:
@@ -78,9 +91,9 @@ def _table(was_alive: bool) -> None:
                 "status": f"{DOTS[row['status']]} {row['status']}{', archived' if row['archived'] else ''}",
                 "run": row["name"] or row["run_id"],
                 "method": row["method"],
-                "teacher → student": f"{row['teacher']} → {row['student']}",
+                "teacher → student": f"{row['teacher']} → {row['student']}" if row["method"] else "",
                 "seed": row["seed"],
-                "steps": f"{row['step']} / {row['steps']}",
+                "steps": steps(row),
                 "loss": row["losses"],
                 "bits/byte before": row["metrics"]["bits_per_byte_before"],
                 "bits/byte now": row["metrics"]["bits_per_byte_after"],
@@ -101,6 +114,9 @@ def _table(was_alive: bool) -> None:
             "bits/byte now": st.column_config.NumberColumn(format="%.3f", help="Held-out text; lower is better"),
         },
     )
+    for row in rows:
+        if row["status"] == "damaged":
+            st.caption(f":orange[**!**] {state.plain(row['run_id'])} is {state.plain(row['message'])}")
     ticked = [rows[k] for k in event["selection"]["rows"] if k < len(rows)]
     chosen = [row["run_id"] for row in ticked]
     with st.container(horizontal=True):

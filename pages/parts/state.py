@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import streamlit as st
 
@@ -87,6 +87,12 @@ def url_problems() -> list[str]:
         for key, names in known.items()
         if st.query_params.get(key) and st.query_params[key] not in names
     ]
+
+
+def warn_of_unknown(problems: Iterable[str]) -> None:
+    """Say which names of the address were passed over."""
+    for problem in problems:
+        st.warning(f"The address names something unknown: {plain(problem)}", icon=":material/link_off:")
 
 
 def sources(current: str) -> list[str]:

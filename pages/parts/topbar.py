@@ -13,8 +13,7 @@ _SOURCE_HELP = "Choose one, or type a hub id, a folder, or the path of a tokeniz
 
 def top_bar() -> None:
     """Draw the bar; its values live in the URL (`teacher`, `student`, `method`, `against`)."""
-    for problem in state.url_problems():
-        st.warning(f"The address names something unknown: {state.plain(problem)}", icon=":material/link_off:")
+    state.warn_of_unknown(state.url_problems())
     teacher, swap, student, method, against = st.columns([5, 2.6, 5, 3, 3.2], vertical_alignment="bottom", gap="small")
     with teacher:
         _source("Teacher", "teacher", DEFAULT_PAIR[1])

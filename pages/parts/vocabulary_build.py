@@ -7,16 +7,15 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.background.jobs import JobStatus
 from ctkd_core.errors import CtkdError, ProjectionError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, Projection, map_options
 from ctkd_core.vocabulary import build as builds
+from pages.parts import job as jobs
 from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.forms import option_fields
 
-TICK = "0.5s"
 VARIANT_HELP = "clean: the rules of the paper. released: as the public program does it; each option shows what differs."
 
 
@@ -90,9 +89,11 @@ def build_panel(choice: Choice) -> Projection | None:
     except CtkdError as fault:
         problem = str(fault)
     build = builds.find(choice.student, choice.teacher, choice.method, choice.options)
-    running = found is None and build is not None and not build.status().ended
+    running = found is None and build is not None and not build.status().ended_already
     # Always mounted, at the top level: a fragment that comes and goes with its timer confuses the browser's side.
-    st.fragment(_live, run_every=TICK if running else None, key="build")(choice, found is not None, problem, running)
+    st.fragment(_live, run_every=jobs.TICK if running else None, key="build")(
+        choice, found is not None, problem, running
+    )
     return found
 
 
@@ -101,18 +102,17 @@ def _live(choice: Choice, ready: bool, problem: str, was_running: bool) -> None:
         return
     build = builds.find(choice.student, choice.teacher, choice.method, choice.options)
     status = build.status() if build is not None else None
-    running = status is not None and not status.ended
+    running = status is not None and not status.ended_already
     if running != was_running:
         st.rerun()  # it began or ended: mount it again with the timer, or without
     if build is not None and status is not None and running:
-        _progress(build, status)
+        jobs.progress("build", build.job, status)
+        st.caption(
+            "The build is a process of its own: closing this page doesn't stop it, another tab shows the same one."
+        )
         return
-    if fault := problem or st.session_state.pop("build_problem", ""):
-        st.error(state.plain(fault), icon=":material/error:")
-    if build is not None and status is not None and status.state in ("failed", "lost"):
-        st.error(state.plain(status.sentence), icon=":material/error:")
-        _log(build)
-    elif status is not None and status.state == "cancelled":
+    fault = jobs.faults("build", build.job if build is not None else None, status, problem)
+    if status is not None and status.state == "cancelled":
         st.info("The build was cancelled; nothing was kept.", icon=":material/cancel:")
     elif not fault:
         st.info(
@@ -124,31 +124,6 @@ def _live(choice: Choice, ready: bool, problem: str, was_running: bool) -> None:
     st.button(label, key="build_map", icon=":material/construction:", on_click=_start, args=(choice,))
 
 
-def _progress(build: builds.Build, status: JobStatus) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        with st.container(width="stretch"):
-            st.progress(status.share, text=f"{state.plain(status.sentence)} ({status.share:.0%})")
-        st.button("Cancel", key="cancel_build", icon=":material/stop:", on_click=_cancel, args=(build,))
-    st.caption("The build is a process of its own: closing this page doesn't stop it, another tab shows the same one.")
-
-
-def _log(build: builds.Build) -> None:
-    log = build.job.log_tail()
-    if log:
-        with st.expander("Log of the build", icon=":material/terminal:"):
-            st.code(log, language=None, height=200)
-
-
 def _start(choice: Choice) -> None:
     student, teacher = state.pair()
-    try:
-        builds.start(student, teacher, choice.method, choice.options)
-    except (CtkdError, OSError) as fault:
-        st.session_state["build_problem"] = str(fault)
-
-
-def _cancel(build: builds.Build) -> None:
-    try:
-        build.job.cancel()
-    except OSError as fault:
-        st.session_state["build_problem"] = str(fault)
+    jobs.attempt("build", lambda: builds.start(student, teacher, choice.method, choice.options))

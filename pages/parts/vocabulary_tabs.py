@@ -9,8 +9,8 @@ import streamlit as st
 from ctkd_core.figures.vocabulary import window_figure, window_table
 from ctkd_core.figures.vocabulary_bars import (
     audit_table,
-    crowded_figure,
-    crowded_table,
+    columns_figure,
+    columns_table,
     fan_out_figure,
     fan_out_table,
     off_rows_table,
@@ -203,7 +203,13 @@ def _rows_and_columns(view: View, token: int | None) -> None:
     for cell, name, fig, table, alt in (
         (left, "row_mass", row_sum_figure(sums), row_sum_table(sums), "Student tokens by the sum of their row"),
         (middle, "fan_out", fan_out_figure(view.map), fan_out_table(view.map), "Student tokens by their fan-out"),
-        (right, "crowded", crowded_figure(view.map), crowded_table(view.map, 200), "The most crowded teacher tokens"),
+        (
+            right,
+            "columns",
+            columns_figure(view.map),
+            columns_table(view.map, 200),
+            "Teacher tokens with the most student tokens",
+        ),
     ):
         with cell:
             st.plotly_chart(fig, key=name, alt=alt, config=PLOT)

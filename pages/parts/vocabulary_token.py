@@ -1,4 +1,4 @@
-"""Looking up one student token: its row, and the crowd around one of its teacher tokens."""
+"""Looking up one student token: its row, and the column of one of its teacher tokens."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import streamlit as st
 
 from ctkd_core.errors import ProjectionError
 from ctkd_core.figures.find_token import find_token, query_for
-from ctkd_core.figures.vocabulary import token_text
 from ctkd_core.figures.vocabulary_tokens import column_table, row_sentence, row_table
+from ctkd_core.tokenizers.display import token_text
 from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.vocabulary_map import View
@@ -28,7 +28,7 @@ COLUMNS: dict[str, Any] = {
     "weight": st.column_config.NumberColumn(format="%.4g"),
     "mass": st.column_config.NumberColumn(format="%.1f"),
 }
-MOST = 1000  # of a crowd; the rest is counted
+MOST = 1000  # of a column; the rest is counted
 
 
 def look_up(view: View) -> int | None:
@@ -56,11 +56,11 @@ def look_up(view: View) -> int | None:
         column_config=COLUMNS,
     )
     picked = chosen["selection"]["rows"]
-    _crowd(view, int(row["teacher_id"][picked[0] if picked and picked[0] < len(row) else 0]), token)
+    _column(view, int(row["teacher_id"][picked[0] if picked and picked[0] < len(row) else 0]), token)
     return token
 
 
-def _crowd(view: View, teacher_id: int, token: int) -> None:
+def _column(view: View, teacher_id: int, token: int) -> None:
     """Who else points at a teacher token; choosing a row looks that token up."""
     column = column_table(view.map, teacher_id)
     name = state.plain(token_text(view.teacher, teacher_id))

@@ -1,4 +1,4 @@
-"""A worker for the tests of jobs: what it does is in its order."""
+"""A worker for the tests of the life cycle: what it does is in its order."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from ctkd_core.background.jobs import Teller, work
+from pydantic.dataclasses import dataclass
+
+from ctkd_core.background.attempt import work
+from ctkd_core.background.progress import Progress
 from ctkd_core.errors import CtkdError
 
 
-def do(order: dict[str, Any], folder: Path, tell: Teller) -> str:
-    """finish, fail, crash, die, or go on until somebody cancels."""
-    tell(0.5, "half way")
-    match order["what"]:
+@dataclass(frozen=True)
+class Order:
+    what: str
+
+
+def do(order: Order, folder: Path, report: Progress) -> str:
+    """finish, fail, crash, die, go on until somebody cancels, or look at nothing."""
+    with (folder / "began").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    report(0.5, "half way")
+    match order.what:
         case "fail":
             raise CtkdError("that can't be; choose another.")
         case "crash":
@@ -23,14 +32,14 @@ def do(order: dict[str, Any], folder: Path, tell: Teller) -> str:
         case "die":
             os._exit(9)
         case "wait":
-            for _ in range(600):
-                tell(0.7, "waiting")
+            for _ in range(12_000):
+                report(0.7, "waiting")
                 time.sleep(0.1)
-        case "deaf":
-            time.sleep(60)
-    (folder / "done").write_text(order["what"])
+        case "stuck":
+            time.sleep(1200)
+    (folder / "done").write_text(order.what)
     return "It is done."
 
 
 if __name__ == "__main__":
-    sys.exit(work(sys.argv[1:], do))
+    sys.exit(work(sys.argv[1:], do, Order))

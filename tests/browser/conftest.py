@@ -7,13 +7,17 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.homes import own_home
+from tests.patience import PATIENCE, is_healthy, wait_for
+
+PATIENCE_MS = 1000 * PATIENCE
+VIEWPORT = {"width": 1440, "height": 1000}
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -30,13 +34,7 @@ FLAGS = [
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[str]:
     """The app on a free port, with the test folder's conversions and runs of its own."""
-    home = tmp_path_factory.mktemp("home")
-    cache = Path(os.environ["CTKD_HOME"]) / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    (home / "cache").mkdir()
-    for part in cache.iterdir():
-        if part.name != "evidence":  # what models said is asked anew
-            (home / "cache" / part.name).symlink_to(part, target_is_directory=True)
+    home = own_home(tmp_path_factory.mktemp("home"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -52,23 +50,17 @@ def server(tmp_path_factory) -> Iterator[str]:
             env=os.environ | {"CTKD_HOME": str(home)},
         )
         try:
-            _wait(f"http://127.0.0.1:{port}/_stcore/health", process, log)
-            yield f"http://127.0.0.1:{port}"
+            address = f"http://127.0.0.1:{port}"
+
+            def answers() -> bool:
+                assert process.poll() is None, f"the server ended: {log.read_text()[-2000:]}"
+                return is_healthy(address)
+
+            wait_for(answers, what="an answer of the server")
+            yield address
         finally:
             process.terminate()
-            process.wait(timeout=20)
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        assert process.poll() is None, f"the server ended: {log.read_text()[-2000:]}"
-        try:
-            with urllib.request.urlopen(url, timeout=1) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"no answer from the server: {log.read_text()[-2000:]}")
+            process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -84,13 +76,32 @@ def browser():
 
 
 @pytest.fixture
-def page(browser):
-    """A fresh context whose page errors fail the test."""
-    context = browser.new_context(viewport={"width": 1440, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
+def new_context(browser):
+    """Makes contexts that wait patiently and draw no animations: placeholders that pulse cost more than the pages."""
+    made = []
+
+    def make(**settings: Any):
+        context = browser.new_context(**{"viewport": VIEWPORT, "reduced_motion": "reduce"} | settings)
+        context.set_default_timeout(PATIENCE_MS)
+        made.append(context)
+        return context
+
+    yield make
+    for context in made:
+        context.close()
+
+
+@pytest.fixture
+def page(new_context):
+    """A page of a fresh context; its errors fail the test."""
+    page = new_context().new_page()
     faults: list[str] = []
     page.on("pageerror", lambda fault: faults.append(str(fault)))
     yield page
-    context.close()
+    page.close()
     assert faults == []
+
+
+def settled(page) -> None:
+    """Wait until no script of the page runs: a click while the page is being drawn anew may be lost."""
+    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")

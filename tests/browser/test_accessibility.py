@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.browser.conftest import settled
+
 pytestmark = [pytest.mark.browser, pytest.mark.real]
+BACKGROUND = "() => getComputedStyle(document.querySelector('.stApp')).backgroundColor"
 VIEWS = {
     "": "[data-testid=stMetric], .st-key-group_card, h1",
     "/align": ".ctkd .chip",
@@ -16,23 +19,29 @@ VIEWS = {
     "/pair": ".st-key-domain_bars .js-plotly-plot",
     "/pair?look=Chat+templates&student=qwen": "[data-testid=stCode]",
     "/pair?look=Special+tokens": "[data-testid=stDataFrame]:visible",
-    "/losses": ".st-key-lab_heard .js-plotly-plot",
+    "/losses": ".st-key-lab_targets .js-plotly-plot",
     "/losses?lab_tab=Memory+and+time&teacher=smollm2&group=99": ".st-key-e_batch",
     "/runs": ".st-key-first_run, [data-testid=stDataFrame]",
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_nothing(browser, server, view, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
-    try:
-        page = context.new_page()
-        page.goto(server + view)
-        page.wait_for_selector(VIEWS[view], timeout=30_000)
-        page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=30_000)
-        found = axe.Axe().run(page).response["violations"]
-    finally:
-        context.close()
-    assert [(v["impact"], v["id"], v["nodes"][0]["target"]) for v in found] == []
+def test_axe_finds_nothing(new_context, server, view):
+    """Half of the views open in light and turn dark, the others the other way round."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    first, then = ("light", "dark") if list(VIEWS).index(view) % 2 else ("dark", "light")
+    page = new_context(viewport={"width": 1280, "height": 1000}, color_scheme=first).new_page()
+    page.goto(server + view)
+    page.wait_for_selector(VIEWS[view])
+    settled(page)
+    assert violations(axe, page) == []
+    before = page.evaluate(BACKGROUND)
+    page.emulate_media(color_scheme=then)
+    page.wait_for_function(f"before => ({BACKGROUND})() !== before", arg=before)
+    settled(page)
+    assert violations(axe, page) == []
+
+
+def violations(axe, page) -> list[tuple[str, str, str]]:
+    found = axe.run(page).response["violations"]
+    return [(v["impact"], v["id"], v["nodes"][0]["target"]) for v in found]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -10,7 +9,9 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import TimeoutError
+
+from tests.browser.conftest import settled
+from tests.patience import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 FOCUSED = """() => { let e = document.activeElement; while (e?.shadowRoot) e = e.shadowRoot.activeElement;
@@ -19,7 +20,8 @@ FOCUSED = """() => { let e = document.activeElement; while (e?.shadowRoot) e = e
 
 def opened(page, server: str, query: str = "", wait: str = ".ctkd .chip") -> None:
     page.goto(f"{server}/align{query}")
-    page.wait_for_selector(wait, timeout=30_000)
+    page.wait_for_selector(wait)
+    settled(page)
 
 
 def group_of(page) -> int:
@@ -62,14 +64,11 @@ def test_chips_are_buttons_that_the_keyboard_walks(page, server):
 
 
 def press_until_moved(page, button) -> None:
-    """Press a button that changes the address; a press while the page is being redrawn may be lost, so up to thrice."""
+    """Press a button that changes the address, once the page is drawn."""
     before = page.url
-    for patience in (5_000, 10_000, 30_000):
-        button.click()
-        with contextlib.suppress(TimeoutError):
-            page.wait_for_function("url => location.href !== url", arg=before, timeout=patience)
-            return
-    raise AssertionError(f"the address stayed {before}")
+    settled(page)
+    button.click()
+    page.wait_for_function("url => location.href !== url", arg=before)
 
 
 def test_next_disagreement_jumps_through_all_and_starts_again(page, server):
@@ -107,7 +106,6 @@ def test_options_stand_in_the_address_and_come_back(page, server):
 
 def test_the_graph_pins_what_is_clicked(page, server):
     opened(page, server, "?method=cdm&against=sedi&tab=Graph&group=9", ".st-key-graph .scatterlayer .point")
-    page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
     points = page.locator(".st-key-graph .scatterlayer .point")
     points.first.scroll_into_view_if_needed()
     box = points.first.bounding_box()
@@ -117,7 +115,7 @@ def test_the_graph_pins_what_is_clicked(page, server):
     page.wait_for_selector(f'.group.pinned[data-g="{group_of(page)}"]')
 
 
-def test_downloads_open_and_hold_the_alignment(page, server, browser, tmp_path):
+def test_downloads_open_and_hold_the_alignment(page, server, new_context, tmp_path):
     opened(page, server, "?method=cdm&against=sedi&tab=Export&group=9", ".st-key-html button")
 
     def saved(key: str):
@@ -133,23 +131,18 @@ def test_downloads_open_and_hold_the_alignment(page, server, browser, tmp_path):
     assert [[int(r[k]) for k in ("s0", "s1", "t0", "t1")] for r in rows] == document["groups"]
     report = saved("html")
     assert report.stat().st_size < 8_000_000
-    context = browser.new_context(offline=True)
-    try:
-        offline = context.new_page()
-        faults: list[str] = []
-        offline.on("pageerror", lambda fault: faults.append(str(fault)))
-        offline.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        offline.goto(report.as_uri())
-        offline.wait_for_selector(".js-plotly-plot .heatmaplayer image", state="attached")
-        assert offline.locator(".g").count() == len(document["groups"])
-        assert offline.evaluate("() => performance.getEntriesByType('resource').length") == 0
-        assert faults == []
-    finally:
-        context.close()
+    offline = new_context(offline=True).new_page()
+    faults: list[str] = []
+    offline.on("pageerror", lambda fault: faults.append(str(fault)))
+    offline.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    offline.goto(report.as_uri())
+    offline.wait_for_selector(".js-plotly-plot .heatmaplayer image", state="attached")
+    assert offline.locator(".g").count() == len(document["groups"])
+    assert offline.evaluate("() => performance.getEntriesByType('resource').length") == 0
+    assert faults == []
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_models_are_asked_cancelled_and_asked_again(page, server):
     text = f"Exactly 201 lighthouse keepers saw the tide of {time.time_ns()}."  # nobody asked about it before
     opened(page, server, "?method=cdm&against=sedi&tab=Path")
@@ -161,9 +154,9 @@ def test_the_models_are_asked_cancelled_and_asked_again(page, server):
     ask.click()
     page.locator("[data-testid=stProgress]").get_by_text("Loading").wait_for()
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("Cancelled; nothing was kept").wait_for(timeout=60_000)
+    page.get_by_text("Cancelled; nothing was kept").wait_for()
     ask.click()
-    page.get_by_text("use what the models said").wait_for(timeout=240_000)
-    page.wait_for_selector(".st-key-dtw_local .barlayer .point", state="attached", timeout=60_000)
+    page.get_by_text("use what the models said").wait_for(timeout=1000 * LONG)
+    page.wait_for_selector(".st-key-dtw_local .barlayer .point", state="attached")
     page.reload()  # the answer was kept
     page.get_by_text("use what the models said").wait_for()

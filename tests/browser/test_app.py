@@ -6,14 +6,15 @@ import re
 
 import pytest
 
+from tests.browser.conftest import settled
+
 pytestmark = [pytest.mark.browser, pytest.mark.real]
-# Twice the budget: the machines of continuous integration are slow and shared.
-REPAINT_MS = 800
 
 
 def open_align(page, server: str, query: str = "") -> None:
     page.goto(f"{server}/align{query}")
     page.wait_for_selector(".ctkd .chip")
+    settled(page)
 
 
 def type_text(page, text: str) -> None:
@@ -88,6 +89,7 @@ def test_a_script_token_is_text(page, server):
     attack = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> **b** $x$ :red[y]"
     for tab in ("Path", "Groups", "Disagreements"):
         page.get_by_role("tab", name=tab).click()
+        settled(page)
         type_text(page, f"{attack} {tab}")
         page.wait_for_selector('.chip:has-text("script") >> nth=0')
         page.locator('.chip:has-text("script") >> nth=0').first.click()
@@ -118,31 +120,19 @@ def test_swap_and_navigation_keep_the_pair(page, server):
     open_align(page, server, "?student=qwen")
     page.get_by_role("button", name="Swap").click()
     page.wait_for_url(re.compile(r"teacher=qwen"))
+    settled(page)
     page.get_by_role("link", name="Runs").click()
     page.wait_for_url(re.compile(r"/runs"))
     page.get_by_role("link", name="Align").click()
     page.wait_for_selector('.ctkd[aria-label^="Tokens of qwen above"]')
 
 
-def test_an_edit_of_six_thousand_characters_repaints_in_time(page, server):
+def test_an_edit_of_six_thousand_characters_draws_the_chips_anew(page, server):
+    """How long that takes is measured in benchmarks/pages.py."""
     open_align(page, server)
     text = "The year 2024 had 366 days, and 201 lighthouse keepers crossed the naïve tide. " * 90
     type_text(page, text)
     page.wait_for_selector('.chip:has-text("lighthouse") >> nth=0')
-    area = page.locator("textarea")
-    times = []
-    for k in range(5):
-        area.fill(f"Edit{k} {text}")
-        page.evaluate(
-            """() => { const chips = document.querySelector('[class*=st-key-chips]');
-            const root = [...chips.querySelectorAll('*')].map(e => e.shadowRoot).find(Boolean);
-            window.repaint = new Promise(done => {
-              const start = performance.now();
-              const drawn = () => requestAnimationFrame(() => done(performance.now() - start));
-              new MutationObserver((_, o) => { o.disconnect(); drawn(); })
-                .observe(root, {subtree: true, childList: true}); }); }"""
-        )
-        area.press("Control+Enter")
-        times.append(page.evaluate("() => window.repaint"))
-    print("edit to repaint, ms:", [round(t) for t in times])
-    assert sorted(times)[2] < REPAINT_MS
+    for number in ("501", "502", "503"):  # each one token of the student
+        type_text(page, f"{number} {text}")
+        page.wait_for_selector(f'.chip[data-side="student"][data-index="0"]:has-text("{number}")')

@@ -7,15 +7,19 @@ import time
 
 import pytest
 
+from tests.browser.conftest import settled
+from tests.patience import LONG
+
 pytestmark = [pytest.mark.browser, pytest.mark.real]
-DRAWN = ".st-key-lab_heard .js-plotly-plot .bars"
+DRAWN = ".st-key-lab_targets .js-plotly-plot .bars"
 FOCUSED = """() => { let e = document.activeElement; while (e?.shadowRoot) e = e.shadowRoot.activeElement;
   return { g: e.dataset.g, tab: e.tabIndex, name: e.tagName, pressed: e.getAttribute('aria-pressed') }; }"""
 
 
 def opened(page, server: str, query: str = "", wait: str = DRAWN) -> None:
     page.goto(f"{server}/losses{query}")
-    page.wait_for_selector(wait, timeout=30_000)
+    page.wait_for_selector(wait)
+    settled(page)
 
 
 def test_groups_are_buttons_that_the_keyboard_walks(page, server):
@@ -41,19 +45,17 @@ def test_groups_are_buttons_that_the_keyboard_walks(page, server):
 def test_201_points_down_under_gold_and_up_under_pkl(page, server):
     opened(page, server)
     page.locator(".st-key-group_panel").get_by_text("down under gold and xtoken-hkl, up under xtoken-pkl").wait_for()
-    labels = page.locator(".st-key-lab_push .textpoint text, .st-key-lab_push .bars text").all_text_contents()
+    labels = page.locator(".st-key-lab_gradients .textpoint text, .st-key-lab_gradients .bars text").all_text_contents()
     assert "▼" in labels
     assert "▲" in labels
 
 
-def test_the_page_is_there_at_once(page, server):
-    opened(page, server)
-    times = []
-    for _ in range(3):
-        begun = time.monotonic()
+def test_the_page_is_there_again_and_computes_nothing(page, server):
+    """How long that takes is measured in benchmarks/pages.py."""
+    for _ in range(2):
         opened(page, server)
-        times.append(time.monotonic() - begun)
-    assert min(times) < 4, times  # budget 2 s, twice that in a test
+        assert page.locator("[data-testid=stProgress]").count() == 0
+        assert page.get_by_role("button", name=re.compile("^Compute")).count() == 0
 
 
 def test_use_in_a_run_opens_the_form_with_the_method(page, server):
@@ -66,7 +68,6 @@ def test_use_in_a_run_opens_the_form_with_the_method(page, server):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_an_option_is_computed_cancelled_computed_again_and_kept(page, server):
     opened(page, server)
     page.get_by_role("button", name="Options of gold").click()
@@ -74,13 +75,14 @@ def test_an_option_is_computed_cancelled_computed_again_and_kept(page, server):
     page.get_by_role("spinbutton", name="beta", exact=True).fill(beta)
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("l_gold_beta=0"))
+    settled(page)
     page.keyboard.press("Escape")
     compute = page.get_by_role("button", name=re.compile("^Compute"))
     compute.click()
     page.locator("[data-testid=stProgress]").wait_for()
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("Cancelled; nothing was kept").wait_for(timeout=60_000)
+    page.get_by_text("Cancelled; nothing was kept").wait_for()
     compute.click()
-    page.locator(".lab .key").get_by_text(re.compile(r"gold \(beta 0\.")).wait_for(timeout=240_000)
+    page.locator(".lab .key").get_by_text(re.compile(r"gold \(beta 0\.")).wait_for(timeout=1000 * LONG)
     page.reload()
     page.locator(".lab .key").get_by_text(re.compile(r"gold \(beta 0\.")).wait_for()

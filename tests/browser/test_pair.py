@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 
+from tests.browser.conftest import settled
+
 pytestmark = [pytest.mark.browser, pytest.mark.real]
-# Twice the budget: the machines of continuous integration are slow and shared.
-FIRST_PAINT_S = 4.0
 AT = """([key, trace, point]) => {
   const g = document.querySelector(`.st-key-${key} .js-plotly-plot`);
   g.scrollIntoView({block: 'center'});
@@ -23,6 +22,7 @@ AT = """([key, trace, point]) => {
 def open_pair(page, server: str, query: str = "") -> None:
     page.goto(f"{server}/pair{query}")
     page.wait_for_selector(".st-key-pair_overlap .plot-container")
+    settled(page)
 
 
 def click(page, key: str, trace: int, point: int) -> None:
@@ -32,14 +32,12 @@ def click(page, key: str, trace: int, point: int) -> None:
     page.mouse.click(*at)
 
 
-def test_the_verdict_comes_first_and_soon(page, server):
+def test_the_verdict_comes_first(page, server):
+    """How soon is measured in benchmarks/pages.py."""
     open_pair(page, server)
     page.locator(".st-key-advice").get_by_text("P-KL").first.wait_for()
-    start = time.perf_counter()
-    open_pair(page, server)
-    seconds = time.perf_counter() - start
-    print(f"first figure of a warm page: {seconds:.2f} s")
-    assert seconds < FIRST_PAINT_S
+    above = [page.locator(f".st-key-{key}").bounding_box()["y"] for key in ("advice", "pair_overlap")]
+    assert above == sorted(above)
 
 
 def test_a_tab_and_a_bar_stay_in_the_address(page, server):
@@ -56,7 +54,7 @@ def test_a_tab_and_a_bar_stay_in_the_address(page, server):
 
 def test_a_cell_of_all_pairs_becomes_the_pair(page, server):
     open_pair(page, server, "?look=All+pairs")
-    page.wait_for_selector(".st-key-pair_matrix .plot-container", timeout=60_000)
+    page.wait_for_selector(".st-key-pair_matrix .plot-container")
     cells = page.evaluate(
         "() => document.querySelector('.st-key-pair_matrix .js-plotly-plot')._fullData[1].customdata.map(c => "
         "`${c[0]} ${c[1]}`)"

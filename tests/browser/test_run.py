@@ -6,21 +6,26 @@ import re
 
 import pytest
 
-pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
-MINUTES = 60_000
+from tests.browser.conftest import settled
+from tests.patience import LONG
+
+pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.slow]
 
 
 def test_a_short_run_is_started_watched_and_found_again(page, server):
     page.goto(f"{server}/runs?view=New+run")
-    steps = page.get_by_label("steps", exact=True)
-    steps.fill("3")
-    steps.press("Enter")
+    page.get_by_text("Everything else").click()
+    for label, value in (("eval samples", "6"), ("sample prompts", "1"), ("steps", "3")):  # less to wait for
+        field = page.get_by_label(label, exact=True)
+        field.fill(value)
+        field.press("Enter")
     page.get_by_text("3 steps of sedi").wait_for()
+    settled(page)
     page.get_by_role("button", name="Start run").click()
     page.wait_for_url(re.compile(r"run=\d{8}-"))
     page.get_by_role("button", name="Cancel").wait_for()
     page.reload()  # a new session: only the address and the run's folder are left
-    page.get_by_text("finished", exact=True).wait_for(timeout=8 * MINUTES)
+    page.get_by_text("finished", exact=True).wait_for(timeout=1000 * LONG)
     page.wait_for_selector(".st-key-bits_curve .plot-container")
     assert page.get_by_role("button", name="Cancel").count() == 0
     for label in ("bits per byte now", "at the start", "teacher"):

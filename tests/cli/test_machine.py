@@ -7,8 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,13 @@ from typing import Any
 import pytest
 
 from ctkd_core.cli import app as app_command
-from ctkd_core.cli.display import table, token_rows, visible, visible_bytes, width
+from ctkd_core.cli.display import TokenRows, plain_text, table, visible, visible_bytes, width
 from ctkd_core.distill import checkup as doctor
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import plain, to_json
 from ctkd_core.tokenizers import catalog
 from tests.cli.test_main import Ctkd
+from tests.patience import PATIENCE, is_healthy, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -182,17 +181,10 @@ def test_app_answers_and_ends_with_its_process() -> None:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
         assert url.startswith("http://127.0.0.1:")
-        deadline = time.monotonic() + 60
-        answer = b""
-        while answer != b"ok" and time.monotonic() < deadline:
-            try:
-                answer = urllib.request.urlopen(url + "/_stcore/health", timeout=5).read()
-            except OSError:
-                time.sleep(0.1)
-        assert answer == b"ok"
+        wait_for(lambda: is_healthy(url), what="an answer of the app")
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0, "nothing is left behind"
 
@@ -248,14 +240,14 @@ def test_width_counts_columns() -> None:
 
 
 def test_table_keeps_columns_together() -> None:
-    lines = table(["name", "n"], [["東京", 1], ["a", 22]]).splitlines()
+    lines = plain_text(table(["name", "n"], [["東京", 1], ["a", 22]])).splitlines()
     assert lines[2].endswith(" 1")
     assert lines[3] == "a     22"
 
 
 def test_token_rows_wrap_whole_columns() -> None:
     columns = [(str(i), "x" * (i % 7 + 1)) for i in range(60)]
-    text = token_rows(columns, ("n", "t"), 40)
+    text = plain_text(TokenRows(columns, ("n", "t")), columns=40)
     assert all(len(line) <= 40 for line in text.splitlines())
     for row, name in enumerate("nt"):
         cells = [cell for line in text.splitlines() if line.startswith(name) for cell in line[1:].split()]

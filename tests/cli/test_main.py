@@ -336,7 +336,7 @@ def test_any_words_end_in_an_exit_code(
 
 
 def test_a_bug_is_called_a_bug(ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def broken(args: object) -> None:
+    def broken() -> None:
         raise ZeroDivisionError("of all things")
 
     monkeypatch.setattr("ctkd_core.cli.methods.run", broken)
@@ -347,7 +347,7 @@ def test_a_bug_is_called_a_bug(ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_cancelled(ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(args: object) -> None:
+    def interrupted() -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ctkd_core.cli.methods.run", interrupted)

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from ctkd_core.background.status import write_status
+from ctkd_core.cli.command import load
 from ctkd_core.cli.distill import build_config
-from ctkd_core.cli.main import build_parser, main
+from ctkd_core.cli.main import main
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.runs import Run, RunStore
-from ctkd_core.distill.status import RunStatus, write_status
+from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError, PreflightError
 from tests.cli.test_main import Ctkd
 
@@ -50,11 +52,12 @@ def past_run(store: RunStore, state: str = "finished", **changes: Any) -> Run:
 
 
 def config(*words: str) -> RunConfig:
-    return build_config(build_parser("distill").parse_args(list(words)))
+    flags = load("distill").make_context("ctkd distill", list(words)).params
+    return build_config(flags["config"], flags["preset"], flags["option"], flags)
 
 
-def test_every_run_option_has_a_flag() -> None:
-    helped = build_parser("distill").format_help()
+def test_every_run_option_has_a_flag(ctkd: Ctkd) -> None:
+    _, helped, _ = ctkd("distill", "--help")
     flags = {"student": "-s", "teacher": "-t", "method": "-m", "student_model": "--student"}
     for option in RUN_OPTIONS:
         assert flags.get(option.name, "--" + option.name.replace("_", "-")) in helped

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,13 +83,3 @@ def llama(vocabulary: int, seed: int = 0, tied: bool = True):
             tie_word_embeddings=tied,
         )
     ).eval()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 90, what: str = "the condition") -> object:
-    """Poll until `condition` is true and return its value; fail after `seconds`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"{what} didn't come true within {seconds} s")

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import RunStore
-from ctkd_core.distill.status import write_status
 from ctkd_core.errors import RunError
 
 

@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunConfig, preset
-from ctkd_core.errors import RunError
+from ctkd_core.distill.config import (
+    PRESET_TITLES,
+    PRESETS,
+    RUN_OPTIONS,
+    RunConfig,
+    json_schema,
+    preset,
+)
+from ctkd_core.distill.further import FurtherTeacher
+from ctkd_core.distill.runs import Run
+from ctkd_core.distill.settings import fields_of
+from ctkd_core.errors import CtkdError, RunError
+
+RECORDED = json.loads((Path(__file__).parent / "recorded_configs.json").read_text(encoding="utf-8"))
 
 
 def test_every_field_is_described_by_an_option():
     fields = {f.name for f in dataclasses.fields(RunConfig)} - {"method_options", "align_options", "teachers"}
     assert fields == {o.name for o in RUN_OPTIONS}
     assert all(getattr(RunConfig(), o.name) == o.default for o in RUN_OPTIONS)
+    assert all(o.help for o in RUN_OPTIONS)
+
+
+def test_the_schema_says_of_a_field_what_its_option_says():
+    schema = json_schema()
+    for option in RUN_OPTIONS:
+        said = dict(schema["properties"][option.name])
+        assert said.pop("advanced", False) is option.advanced
+        assert said == option.schema()
+    assert set(schema["properties"]) == {*fields_of(RunConfig), "version", "preset"}
+    assert schema["additionalProperties"] is False
+    teacher = schema["properties"]["teachers"]["items"]
+    assert teacher["required"] == ["teacher"]
+    assert teacher["properties"]["weight"]["maximum"] == 1000
+    json.dumps(schema, allow_nan=False)
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda r: f"{r['method']}-{r['name'] or r['student_model']}")
+def test_configs_of_earlier_runs_are_read_as_they_were(tmp_path, recorded):
+    """Recorded from run folders of an earlier version: content, order of the keys and fingerprint stay."""
+    (tmp_path / "config.json").write_text(json.dumps(recorded))
+    config = Run(tmp_path).config
+    assert config.fingerprint == recorded["fingerprint"]
+    again = json.loads(json.dumps(config.to_dict())) | {"fingerprint": config.fingerprint}
+    assert list(again.items()) == list(recorded.items())
+
+
+def test_a_changed_config_of_a_run_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(RECORDED[0] | {"steps": 41}))
+    with pytest.raises(RunError, match="was changed after the run was created"):
+        _ = Run(tmp_path).config
 
 
 def test_presets_are_valid_and_titled():
@@ -107,6 +154,84 @@ def test_replacing_the_method_keeps_only_options_it_has():
 def test_configs_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         preset("quick").steps = 3  # type: ignore[misc]
+    assert preset("quick").steps == 40
+    assert dataclasses.replace(preset("quick"), steps=3).steps == 3
+
+
+def test_every_wrong_value_is_named_at_once():
+    with pytest.raises(RunError) as caught:
+        RunConfig(steps=0, seed="x", method_options={"topk": 3})
+    for word in ("'steps' takes a whole number from 1", "'seed'", "got 'x'", "'top_k'"):
+        assert word in str(caught.value)
+
+
+def test_constructor_names_the_nearest_option():
+    with pytest.raises(RunError, match="unknown option of a run 'stepz'; did you mean 'steps'"):
+        RunConfig(stepz=4)
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=10**320, max_value=10**330)  # larger than any float
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["\ud800", "cuda:1", "uld", "gold", "released", "quick", "1", "x/y", "a\0b"])
+)
+KEYS = st.sampled_from([*fields_of(RunConfig), *fields_of(FurtherTeacher), "version", "preset", "fingerprint"])
+DOCUMENTS = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(document=DOCUMENTS | st.dictionaries(KEYS, DOCUMENTS, max_size=3))
+@settings(max_examples=300, deadline=None)
+def test_any_document_is_a_config_or_a_clear_error(document):
+    try:
+        config = RunConfig.from_dict(document)
+    except CtkdError as fault:
+        assert str(fault)
+        return
+    again = RunConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.fingerprint == config.fingerprint
+
+
+@given(entry=DOCUMENTS | st.dictionaries(st.sampled_from(list(fields_of(FurtherTeacher))), DOCUMENTS, max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_any_further_teacher_is_one_or_a_clear_error(entry):
+    for teachers in (entry, [entry], [{"teacher": "qwen"}, entry]):
+        try:
+            config = RunConfig(method="kd", teachers=teachers)
+        except CtkdError as fault:
+            assert str(fault)
+        else:
+            assert all(FurtherTeacher(**table).to_dict() == table for table in config.teachers)
+
+
+@given(text=st.text(max_size=60) | DOCUMENTS.map(json.dumps) | st.binary(max_size=30))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_file_is_a_config_or_a_clear_error(tmp_path, text):
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    for name in ("c.json", "c.yaml"):
+        (tmp_path / name).write_bytes(data)
+        with contextlib.suppress(RunError):
+            RunConfig.from_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.yaml"])
+def test_a_file_nested_too_deeply(tmp_path, name):
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(RunError, match="nested too deeply"):
+        RunConfig.from_file(tmp_path / name)
+
+
+def test_keys_that_are_no_names_are_refused():
+    with pytest.raises(RunError, match="unknown option of a run 5"):
+        RunConfig.from_dict({5: 1})
 
 
 def test_pages_can_import_runs_and_checks_without_torch():

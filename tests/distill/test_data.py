@@ -7,6 +7,8 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ctkd_core.distill import make_data
 from ctkd_core.distill.data import BUNDLED_FILE, load_examples, load_split
@@ -40,6 +42,34 @@ def test_bundled_sums_are_right():
     for example in sums:
         a, b = map(int, re.findall(r"\d+", example.question))
         assert int(example.completion) == a + b
+
+
+NAMES = st.sampled_from(["text", "prompt", "completion", "messages", "role", "content", "kind"])
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a", "assistant", "user", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=10,
+)
+MESSAGES = st.lists(st.fixed_dictionaries({"role": DOCUMENTS, "content": DOCUMENTS}), max_size=3)
+
+
+@given(record=DOCUMENTS | st.dictionaries(NAMES, DOCUMENTS) | st.fixed_dictionaries({"messages": MESSAGES}))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_record_is_an_example_or_a_clear_error(tmp_path, record):
+    path = write(tmp_path / "d.jsonl", record)
+    try:
+        (example,) = load_examples(path)
+    except RunError as fault:
+        assert "d.jsonl" in str(fault)
+    else:
+        assert example.completion.encode()
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"text": ' + "1" * 5000 + "}"])
+def test_a_line_that_no_reader_takes_is_named(tmp_path, line):
+    (tmp_path / "d.jsonl").write_text('{"text": "a"}\n' + line + "\n")
+    with pytest.raises(RunError, match="line 2 is nested too deeply, or a number is too long"):
+        load_examples(str(tmp_path / "d.jsonl"))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 
 import ctkd_core
 from ctkd_core import methods
+from ctkd_core.background import attempt
 from ctkd_core.distill import on_policy as module
 from ctkd_core.distill import worker
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
@@ -143,9 +144,9 @@ class TestExamples:
         assert len(sample.groups) == 1
         assert facts["on_policy_tokens"] == 0
 
-    @pytest.mark.parametrize("method", [m.name for m in methods.training() if m.needs])
+    @pytest.mark.parametrize("method", [m.name for m in methods.training() if m.asks_teacher])
     def test_every_method_takes_empty_and_odd_answers(self, monkeypatch, method):
-        other = STUDENT if "same_tokenizer" in methods.get(method).needs else TEACHER
+        other = STUDENT if methods.get(method).same_tokenizer else TEACHER
         texts = ([STUDENT.eos_id], ids_of(" 201 🦙\n\n"))
         written(monkeypatch, *texts)
         made, facts = on_policy(None, STUDENT, examples(method), SETTINGS, 0, aligner(method, other), other is TEACHER)
@@ -243,10 +244,10 @@ def test_going_on_from_a_checkpoint_writes_the_same_words(pair, store, accumulat
     whole = ctkd_core.distill(config, store)
     parted = store.create(config)
     stop = lambda: any(r.get("step") == 4 for r in parted.metric_rows())  # noqa: E731
-    assert worker.execute(parted, stop, detached=False) == worker.CANCELLED
+    assert worker.execute(parted, stop) == attempt.CANCELLED
     again = replace(parted.status(), state="queued", attempt=2, pid=None)
     (parted.dir / "status.json").write_text(json.dumps(again.to_dict()))
-    assert worker.execute(parted, lambda: False, detached=False) == worker.FINISHED
+    assert worker.execute(parted, lambda: False) == attempt.FINISHED
     rows = [[r for r in run.metric_rows() if r["kind"] == "train"] for run in (whole, parted)]
     assert [r["loss"] for r in rows[1]] == pytest.approx([r["loss"] for r in rows[0]], rel=1e-5)
     tokens = [[r["diagnostics"].get("on_policy_tokens") for r in part] for part in rows]

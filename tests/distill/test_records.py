@@ -1,17 +1,24 @@
-"""Append-only files and the status: torn lines, attempts that went on, processes that vanished."""
+"""Append-only files: torn lines, attempts that went on, what isn't a figure."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
-from dataclasses import replace
 
-from ctkd_core.distill.records import RecordWriter, current_rows, metrics_frame, read_records
-from ctkd_core.distill.runs import headline
-from ctkd_core.distill.status import RunStatus, StatusKeeper, read_status, write_json, write_status
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ctkd_core.distill.headline import headline
+from ctkd_core.distill.records import (
+    EvalRow,
+    RecordWriter,
+    ResumeRow,
+    Row,
+    TrainRow,
+    current_rows,
+    metrics_frame,
+    read_records,
+)
 
 
 def test_rows_come_back_and_the_offset_goes_on(tmp_path):
@@ -40,6 +47,62 @@ def test_a_line_torn_inside_a_character_is_passed_over(tmp_path):
     path = tmp_path / "samples.jsonl"
     path.write_bytes('{"a": 1}\n{"b": "é'.encode()[:-1] + b'\n{"c": 3}\n')
     assert read_records(path)[0] == [{"a": 1}, {"c": 3}]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        [1, 2],
+        "text",
+        None,
+        5,
+        {"kind": "train", "step": 1},
+        {"kind": "train", "step": "1", "loss": 2.0},
+        {"kind": "train", "step": 1, "loss": "2.0"},
+        {"kind": "train", "step": True, "loss": 2.0},
+        {"kind": "train", "step": 1, "loss": 2.0, "terms": [1.0]},
+        {"kind": "train", "step": 1, "loss": 2.0, "terms": {"ce": {}}},
+        {"kind": "eval", "step": 1},
+        {"kind": "eval", "bits_per_byte": 1.0},
+        {"kind": "resume"},
+        {"kind": ["train"], "step": 1, "loss": 2.0},
+        {"step": 10**400},
+        {"step": 1, "index": 0, "prompt": None},
+        {"step": 1, "time": "noon"},
+    ],
+)
+def test_a_row_of_another_shape_is_passed_over(tmp_path, damaged):
+    path = tmp_path / "metrics.jsonl"
+    good = [{"kind": "train", "step": 0, "loss": 5, "more": [1]}, {"kind": "eval", "step": 0, "bits_per_byte": None}]
+    lines = [json.dumps(row) for row in (good[0], damaged, good[1])]
+    path.write_text("\n".join(lines) + "\n" + "[" * 100_000 + "\n")
+    rows, offset = read_records(path)
+    assert rows == good
+    assert offset == path.stat().st_size
+
+
+NAMES = st.sampled_from(
+    [*TrainRow.__annotations__, *EvalRow.__annotations__, *ResumeRow.__annotations__, *Row.__annotations__]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["train", "eval", "resume", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+ROWS = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["train", "eval", "resume"]) | VALUES, "step": st.integers(-1, 9) | VALUES},
+    optional={"loss": st.floats() | VALUES, "bits_per_byte": st.floats() | VALUES, "terms": VALUES},
+)
+
+
+@given(rows=st.lists(ROWS | VALUES | st.dictionaries(NAMES, VALUES), max_size=8), junk=st.binary(max_size=20))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_file_of_rows_stops_a_reader(tmp_path, rows, junk):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes("".join(json.dumps(row) + "\n" for row in rows).encode() + junk + b"\n")
+    found = current_rows(read_records(path)[0])
+    assert set(headline(found)) == set(headline([]))
+    assert len(metrics_frame(found)) == len(found)
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):
@@ -76,68 +139,3 @@ def test_headline_takes_the_first_and_last_of_each():
         "teacher_bits_per_byte": 1.0,
     }
     assert set(headline([]).values()) == {None}
-
-
-def test_a_vanished_process_is_noticed_and_a_living_one_is_not(tmp_path):
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        status = RunStatus(state="running", step=7, total_steps=9, pid=child.pid)
-        write_status(tmp_path, status)
-        assert read_status(tmp_path).state == "running"
-    finally:
-        child.kill()
-        child.wait()
-    lost = read_status(tmp_path)
-    assert lost.state == "lost"
-    assert "step 7 of 9" in lost.message
-    write_status(tmp_path, replace(status, state="finished"))
-    assert read_status(tmp_path).state == "finished"
-
-
-def test_another_process_under_the_same_number_is_not_the_worker(tmp_path):
-    write_status(tmp_path, RunStatus(state="running", pid=os.getpid(), pid_created=1.0))
-    assert read_status(tmp_path).state == "lost"
-
-
-def test_a_worker_that_died_before_its_first_word_is_lost(tmp_path):
-    (tmp_path / "control").mkdir()
-    write_status(tmp_path, RunStatus(state="queued"))
-    assert read_status(tmp_path).state == "queued"
-    write_json(tmp_path / "control" / "launch.json", {"pid": 2**22 - 3, "pid_created": 1.0, "attempt": 1})
-    assert read_status(tmp_path).state == "lost"
-
-
-def test_processes_of_another_computer_are_judged_by_their_heartbeat(tmp_path):
-    import time
-
-    status = RunStatus(state="running", pid=1, pid_created=1.0, host="elsewhere", heartbeat=time.time())
-    write_status(tmp_path, status)
-    assert read_status(tmp_path).state == "running"
-    write_status(tmp_path, replace(status, heartbeat=time.time() - 31))
-    assert read_status(tmp_path).state == "lost"
-
-
-def test_readers_never_see_half_a_status(tmp_path):
-    keeper = StatusKeeper(tmp_path, RunStatus(state="running", pid=os.getpid())).start()
-    seen: list[str] = []
-    done = threading.Event()
-
-    def read() -> None:
-        while not done.is_set():
-            seen.append(json.loads((tmp_path / "status.json").read_text())["state"])
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for step in range(300):
-        keeper.update(step=step, message="x" * (step % 50))
-    done.set()
-    reader.join()
-    keeper.close(state="finished")
-    assert set(seen) == {"running"}
-    assert read_status(tmp_path).state == "finished"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["status.json"]
-
-
-def test_an_unreadable_status_is_a_queued_run_not_a_crash(tmp_path):
-    (tmp_path / "status.json").write_text("{")
-    assert read_status(tmp_path).state == "queued"

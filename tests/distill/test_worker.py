@@ -11,10 +11,11 @@ import sys
 import pytest
 
 from ctkd_core.background.processes import process_alive
+from ctkd_core.background.status import read_launch
 from ctkd_core.distill.records import read_records
-from ctkd_core.distill.status import read_launch
-from tests.distill.kit import wait_for
+from tests.patience import wait_for
 
+pytestmark = pytest.mark.timeout(3000)
 ENDED = {"finished", "failed", "cancelled", "lost"}
 
 
@@ -38,9 +39,10 @@ def launched(store):
 
     yield launch
     for run in runs:
-        for source in (run.status().pid, (read_launch(run.dir) or {}).get("pid")):
-            if source and process_alive(source, None):
-                os.kill(source, signal.SIGKILL)
+        noted = read_launch(run.dir)
+        for pid in {run.status().pid, noted and noted.pid} - {None}:
+            if process_alive(pid, None):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_whole_life_in_a_process_of_its_own(pair, launched, store):
@@ -63,7 +65,7 @@ def test_a_whole_life_in_a_process_of_its_own(pair, launched, store):
     order = [s for i, s in enumerate(states) if i == 0 or s != states[i - 1]]
     assert order == [s for s in ("queued", "starting", "running", "finished") if s in order]
     assert run.samples()[0]["student"] is not None
-    assert run.checkpoints() == [6]
+    assert run.checkpoints() == [3, 6]
     assert store.get(run.id).summary()["metrics"]["bits_per_byte_after"] > 0
     assert status.heartbeat >= status.started
     assert "Training." in run.log_tail()
@@ -76,7 +78,7 @@ def test_cancelling_keeps_a_checkpoint_and_resuming_reaches_the_end(pair, launch
     assert status.state == "cancelled", run.log_tail()
     assert 0 < status.step < 400
     assert run.checkpoints() == [status.step]
-    assert not process_alive(status.pid, status.pid_created)
+    assert not process_alive(status.pid, status.pid_start)
     run.resume()
     status = wait_for(lambda: ended(run), what="the end of the second attempt")
     assert (status.state, status.step, status.attempt) == ("finished", 400, 2), run.log_tail()
@@ -135,7 +137,7 @@ def test_a_queued_run_can_be_cancelled(pair, launched):
 def test_files_that_may_not_grow_end_the_run_as_failed(pair, launched, save_every):
     """RLIMIT_FSIZE makes real writes fail in the worker, in libraries too, as a full disk or quota would."""
     run = launched(pair.config(method="sft", steps=400, save_every=save_every, eval_samples=0, sample_prompts=0))
-    pid = (read_launch(run.dir) or {})["pid"]
+    pid = read_launch(run.dir).pid
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (16_000, 16_000))
     status = wait_for(lambda: ended(run), what="the failure")
     assert status.state == "failed", run.log_tail()

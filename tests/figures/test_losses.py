@@ -10,7 +10,7 @@ import pytest
 from ctkd_core.figures import losses, losses_tables
 from ctkd_core.figures.losses import Lab
 from ctkd_core.figures.theme import message_bytes
-from ctkd_core.lab.records import Heard, LossView, Push, Says, Scene
+from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene, Target
 from tests.tiny import tiny_byte_level
 
 pytest.importorskip("plotly")
@@ -33,11 +33,14 @@ SCENE = Scene(
     student_start=1,
     teacher_start=1,
     groups=((1, 2, 1, 4), (2, 3, 4, 5)),
-    student_says=(
-        Says(1, (CAT, LESS, NUMBER), (0.5, 0.2, 0.1), NUMBER, 0.1, 3, 1.0),
-        Says(2, (CAT,), (0.9,), CAT, 0.9, 1, 0.4),
+    student_predictions=(
+        Prediction(1, (CAT, LESS, NUMBER), (0.5, 0.2, 0.1), NUMBER, 0.1, 3, 1.0),
+        Prediction(2, (CAT,), (0.9,), CAT, 0.9, 1, 0.4),
     ),
-    teacher_says=(Says(1, (TWO,), (0.9,), TWO, 0.9, 1, 0.3), Says(4, (TWO,), (0.6,), 5, 0.001, 40, 2.0)),
+    teacher_predictions=(
+        Prediction(1, (TWO,), (0.9,), TWO, 0.9, 1, 0.3),
+        Prediction(4, (TWO,), (0.6,), 5, 0.001, 40, 2.0),
+    ),
 )
 GOLD = LossView(
     "gold",
@@ -51,8 +54,8 @@ GOLD = LossView(
     own_groups=2,
     whole=(1.0, 3.0),
     distil=(-1.0, 3.0),
-    pushes=(Push(1, (NUMBER, CAT, LESS), (-0.5, 0.1, 0.2), (0.001, -2.0, 0.0), 1.0, 2.0),),
-    heard=(Heard(0, "student", (CAT,), (0.7,), (0.2,), (("collided with another candidate", 0.3),), note="a note"),),
+    gradients=(RowGradient(1, (NUMBER, CAT, LESS), (-0.5, 0.1, 0.2), (0.001, -2.0, 0.0), 1.0, 2.0),),
+    targets=(Target(0, "student", (CAT,), (0.7,), (0.2,), (("collided with another candidate", 0.3),), note="a note"),),
 )
 PKL = LossView(
     "xtoken-pkl",
@@ -63,17 +66,17 @@ PKL = LossView(
     terms={"pkl": 0.5},
     whole=(1.0, 1.0),
     distil=(0.25, 0.25),
-    pushes=(Push(1, (NUMBER, CAT), (-0.5, 0.1), (-0.002, 0.5), 1.0, 2.0),),
-    heard=(
-        Heard(0, "teacher", (TWO,), (0.7,), (0.2,), (), (((NUMBER, 0.1),),), (12,)),
-        Heard(1, "rank", (-1,), (0.7,), (0.2,)),
+    gradients=(RowGradient(1, (NUMBER, CAT), (-0.5, 0.1), (-0.002, 0.5), 1.0, 2.0),),
+    targets=(
+        Target(0, "teacher", (TWO,), (0.7,), (0.2,), (), (((NUMBER, 0.1),),), (12,)),
+        Target(1, "rank", (-1,), (0.7,), (0.2,)),
     ),
 )
 BROKEN = LossView("alm", "released", {}, problem="it refused.")
 LAB = Lab(SCENE, (GOLD, PKL, BROKEN), S, T)
 
 
-def test_the_strip_has_a_bar_for_each_method_and_says_it():
+def test_the_strip_has_a_bar_for_each_method_and_names_it():
     drawn = losses.strip(LAB)
     assert [m["name"] for m in drawn["methods"]] == ["gold", "xtoken-pkl (top k 5)", "alm (released)"]
     assert len({(m["colour"], m["hatch"], m["letter"]) for m in drawn["methods"]}) == 3
@@ -98,42 +101,42 @@ def test_shares_of_nothing_are_nothing():
 
 
 def test_predictions_show_the_texts_own_token_and_the_rest():
-    rows = losses.says_rows(LAB, "student", SCENE.student_says[0])
+    rows = losses.prediction_rows(LAB, "student", SCENE.student_predictions[0])
     assert [text for _, text, _ in rows] == ["·cats", "<", "201", "everything else"]
     assert sum(p for _, _, p in rows) == pytest.approx(1.0)
-    assert losses.says_rows(LAB, "teacher", SCENE.teacher_says[1])[1][1].endswith("(rank 40)")
-    fig = losses.says_figure(LAB, 1, 1)
+    assert losses.prediction_rows(LAB, "teacher", SCENE.teacher_predictions[1])[1][1].endswith("(rank 40)")
+    fig = losses.prediction_figure(LAB, 1, 1)
     assert "&lt;" in fig.layout.yaxis2.ticktext
     assert fig.layout.yaxis2.ticktext[2] == "<b>201</b> ◂ text"
     assert list(fig.data[1].marker.line.width) == [0, 0, 2.5, 0]
-    table = losses_tables.says_table(LAB, 1, 1)
+    table = losses_tables.prediction_table(LAB, 1, 1)
     assert table[table["stands in the text"]]["token"].tolist() == ["2", "201"]
 
 
-def test_what_is_heard_has_a_panel_a_method_and_hatched_loss():
-    fig = losses.heard_figure(LAB, 0)
+def test_targets_have_a_panel_a_method_and_hatched_loss():
+    fig = losses.target_figure(LAB, 0)
     assert [a.text for a in fig.layout.annotations] == ["A · gold", "B · xtoken-pkl (top k 5)"]
     bars, marks = fig.data[0], fig.data[1]
     assert list(bars.x) == [0.7, 0.3]
     assert list(bars.marker.pattern.shape) == ["", "/"]
     assert list(marks.x) == [0.2]
     assert fig.layout.yaxis2.ticktext[0] == "2 ← 12 tokens"
-    table = losses_tables.heard_table(LAB, 0)
+    table = losses_tables.target_table(LAB, 0)
     assert table[["kind of entry", "from the teacher"]].to_numpy().tolist() == [
         ["student", 0.7],
         ["lost", 0.3],
         ["teacher", 0.7],
     ]
     assert table["most of it from"].iloc[2] == "201 10.00%"
-    assert losses.heard_rows(LAB, PKL.heard[1])[0][0] == "rank 1"
-    assert len(losses.heard_figure(LAB, 1).data) == 2
+    assert losses.target_rows(LAB, PKL.targets[1])[0][0] == "rank 1"
+    assert len(losses.target_figure(LAB, 1).data) == 2
 
 
-def test_pushes_point_the_way_a_step_moves_the_token():
-    assert losses.push_tokens(LAB, 1) == [NUMBER, CAT], "a token that nothing pushes is no candidate"
-    tokens = losses.push_tokens(LAB, 1, named=(CAT, LESS))
+def test_gradients_point_the_way_a_step_moves_the_token():
+    assert losses.gradient_tokens(LAB, 1) == [NUMBER, CAT], "a token that nothing gradients is no candidate"
+    tokens = losses.gradient_tokens(LAB, 1, named=(CAT, LESS))
     assert tokens == [NUMBER, CAT, LESS]
-    fig = losses.push_figure(LAB, 1, tokens)
+    fig = losses.gradient_figure(LAB, 1, tokens)
     gold, pkl = fig.data
     assert gold.customdata[0] == -0.001
     assert pkl.customdata[0] == 0.002
@@ -141,10 +144,10 @@ def test_pushes_point_the_way_a_step_moves_the_token():
     assert (gold.text[0], pkl.text[0], gold.text[2], pkl.text[2]) == ("▼", "▲", "0", "")
     assert gold.y[1] == pytest.approx(1.0)
     assert abs(gold.y[0]) > 0.1, "two thousand times weaker and still to be seen"
-    assert losses_tables.push_words(LAB, 1, NUMBER) == "down under gold, up under xtoken-pkl (top k 5)"
-    assert losses_tables.push_words(LAB, 1, 5) == ""
-    assert losses_tables.push_words(replace(LAB, part="whole"), 1, NUMBER).startswith("up under gold and")
-    table = losses_tables.push_table(LAB, 1, tokens)
+    assert losses_tables.direction_words(LAB, 1, NUMBER) == "down under gold, up under xtoken-pkl (top k 5)"
+    assert losses_tables.direction_words(LAB, 1, 5) == ""
+    assert losses_tables.direction_words(replace(LAB, part="whole"), 1, NUMBER).startswith("up under gold and")
+    table = losses_tables.gradient_table(LAB, 1, tokens)
     assert table["gold"].tolist()[:2] == [-0.001, 2.0]
     assert table["alm (released)"].isna().all()
 
@@ -161,7 +164,11 @@ def test_tables_of_groups_and_terms():
 
 
 def test_figures_are_small_and_unknown_ids_have_a_name():
-    figures = [losses.says_figure(LAB, 1, 1), losses.heard_figure(LAB, 0), losses.push_figure(LAB, 1, [NUMBER])]
+    figures = [
+        losses.prediction_figure(LAB, 1, 1),
+        losses.target_figure(LAB, 0),
+        losses.gradient_figure(LAB, 1, [NUMBER]),
+    ]
     assert max(map(message_bytes, figures)) < LIMIT
     assert LAB.text("student", 10**6) == "#1000000"
-    assert losses.heard_figure(replace(LAB, views=(BROKEN,)), 0).data == ()
+    assert losses.target_figure(replace(LAB, views=(BROKEN,)), 0).data == ()

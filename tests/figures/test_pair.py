@@ -11,7 +11,8 @@ from ctkd_core.figures import pair as figures
 from ctkd_core.figures import pair_domains as domains
 from ctkd_core.figures import pair_matrix as matrix
 from ctkd_core.figures import pair_special as special
-from ctkd_core.figures.theme import VERMILLION, message_bytes
+from ctkd_core.figures.theme import message_bytes
+from ctkd_core.markup.colours import VERMILLION
 from ctkd_core.pair.corpus import measure_domains
 from ctkd_core.pair.report import pair_report
 from ctkd_core.tokenizers.chat_templates import Piece, Seam

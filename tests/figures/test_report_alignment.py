@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.figures.report_alignment import MAX_GROUPS, alignment_html
+from tests.markup.page import Page
 from tests.tiny import CORPUS, tiny_byte_level
 
 STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
@@ -18,22 +18,6 @@ TEXT = "<script>alert(1)</script> & \"2024\" <img src=x onerror='x'> 🦙 façad
 
 def made(method: str = "sedi", text: str = TEXT) -> Alignment:
     return align(text, student=STUDENT, teacher=TEACHER, method=method)
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, chips and tables of a document."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows = 0
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def count(self, tag: str, **wanted: str) -> int:
-        return sum(name == tag and all(a.get(k) == v for k, v in wanted.items()) for name, a in self.tags)
 
 
 def test_tokens_groups_and_metrics_are_there_and_nothing_is_markup():

@@ -14,7 +14,7 @@ from ctkd_core.figures import find_token as finding
 from ctkd_core.figures import vocabulary_graph as graphs
 from ctkd_core.figures import vocabulary_tokens as tokens
 from ctkd_core.figures.theme import message_bytes
-from ctkd_core.figures.visible import visible_bytes
+from ctkd_core.markup.visible import visible_bytes
 from ctkd_core.vocabulary import project
 from ctkd_core.vocabulary.projection import Projection
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
@@ -100,8 +100,8 @@ def test_a_neighbourhood_is_small_true_and_always_drawn_alike():
         assert row["weight"] == pytest.approx(dense[row["student_id"], row["teacher_id"]])
     everyone = graphs.neighbourhood(mapped(), token, most=10_000)
     teachers = set(mapped().explain(token)["teacher_id"])
-    crowd = {s for t in teachers for s in mapped().column(t)["student_id"]}
-    assert {n[1] for n in everyone.graph if n[0] == "s"} == crowd
+    column = {s for t in teachers for s in mapped().column(t)["student_id"]}
+    assert {n[1] for n in everyone.graph if n[0] == "s"} == column
     assert everyone.hidden == 0
     first, second = graphs.layout(found), graphs.layout(found)
     assert all(np.array_equal(first[node], second[node]) for node in first)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctkd_core import files
 from ctkd_core.alignment import align
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import evidence
 from ctkd_core.tokenizers import catalog
 from ctkd_core.tokenizers.load import load_tokenizer
+from tests.homes import own_home
+from tests.patience import LONG
 from tests.tiny import tiny_byte_level
 
 TINY = tiny_byte_level()
@@ -37,12 +38,7 @@ def bundled() -> object:
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """A cache of this test; conversions are those of the shared test home."""
-    shared = files.cache_dir()
-    (tmp_path / "cache").mkdir()
-    for name in ("models", "tokenizers", "hashes", "checks"):
-        if (shared / name).is_dir():
-            (tmp_path / "cache" / name).symlink_to(shared / name, target_is_directory=True)
-    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+    own_home(tmp_path, monkeypatch)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -63,6 +59,27 @@ def test_a_damaged_file_counts_as_none(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     assert evidence.read(path) is None
     assert evidence.read(tmp_path / "other") is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"teacher_entropy": np.zeros(5, np.float64)},
+        {"teacher_entropy": np.zeros((5, 1), np.float32)},
+        {"teacher_entropy": np.zeros(4, np.float32)},
+        {"student_top_ids": np.zeros((4, 2), np.int32)},
+        {"student_top_ids": np.zeros((4, 3), np.int64)},
+        {"student_top_logprobs": np.zeros((3, 3), np.float32), "student_top_ids": np.zeros((3, 3), np.int32)},
+        {"teacher_space_probability": np.zeros(1, np.float32)},
+        {"notes": {"a": 1}},
+        {"notes": [1]},
+        {"notes": "text"},
+    ],
+)
+def test_arrays_of_another_shape_or_type_count_as_none(tmp_path, changes):
+    path = tmp_path / evidence.FILE
+    evidence.write(path, replace(made(), **changes))
+    assert evidence.read(path) is None
 
 
 def test_refusals_say_why(bundled, own_cache):
@@ -98,7 +115,6 @@ def test_what_was_asked_before_is_not_asked_again(bundled, own_cache):
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_bundled_model_is_asked(own_cache):
     from ctkd_core.distill.models import teachers
 
@@ -145,6 +161,6 @@ def _same_as_plain_torch(found: evidence.Evidence, ids: np.ndarray, folder: Path
         "p = z.softmax(-1); print(*(-(p * p.log()).sum(-1)).tolist())"
     )
     words = [sys.executable, "-c", code, " ".join(map(str, ids))]
-    answer = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=LONG, check=True)
     plain = np.array(answer.stdout.split()[-len(ids) :], dtype=float)
     np.testing.assert_allclose(found.teacher_entropy, plain, atol=2e-3)

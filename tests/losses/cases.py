@@ -14,10 +14,7 @@ from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, collate
 from tests.tiny import tiny_byte_level
 
-METHODS = (
-    *("sft", "kd", "uld", "sedi", "gold", "alm", "xtoken-pkl", "xtoken-hkl", "multilevel_ot"),
-    *("cot2align", "mined", "cdm", "dskd", "dskd-eta"),
-)
+METHODS = tuple(row.name for row in methods.training())
 PROMPT = "The teacher reads:"
 TEXTS = (
     " In 2024 we sold 1234567 units.",
@@ -83,7 +80,7 @@ def extras(name: str, batch: AlignedBatch, dtype=torch.float32) -> dict[str, Any
     row = methods.get(name)
     given: dict[str, Any] = {}
     heads: tuple[Tensor, ...] = ()
-    if "hidden_states" in row.needs:
+    if "hidden_states" in row.outputs:
         own = states_for(batch.student_ids, WIDTHS[0], 403, dtype)
         other = states_for(batch.teacher_ids, WIDTHS[1], 305, dtype)
         given |= {"student_states": own, "teacher_states": other}
@@ -105,7 +102,7 @@ def states_for(ids: Tensor, width: int, vocabulary: int, dtype=torch.float32) ->
 def call(name: str, s: Tensor, t: Tensor, batch: AlignedBatch, **options: Any) -> LossOutput:
     """The loss of a method with everything that it wants."""
     dtype = torch.float64 if s.dtype == torch.float64 else torch.float32
-    if "same_tokenizer" in methods.get(name).needs:
+    if methods.get(name).same_tokenizer:
         batch, t = same_sides(batch, t)
     return losses.loss(name, s, t, batch, **extras(name, batch, dtype), **options)
 

@@ -61,7 +61,7 @@ def check_loss(name: str, variant: str) -> None:
     """One loss there gives what it gives here."""
     batch = batch_of(samples())
     s, t = logits_for(batch)
-    if "same_tokenizer" in methods.get(name).needs:
+    if methods.get(name).same_tokenizer:
         batch, t = same_sides(batch, t)
     given = extras(name, batch)
     expected = losses.loss(name, s, t, batch, variant, **given)

@@ -135,6 +135,8 @@ def test_methods_and_refusals():
         align_sample("a", "b", student, teacher, max_length=0)
     with pytest.raises(AlignmentError, match="option"):
         align_sample("a", "b", student, teacher, units="char")
+    with pytest.raises(AlignmentError, match=r"'uld' trains on the groups of 'sedi' .* leave out 'unit'"):
+        align_sample("a", "b", student, teacher, "uld", unit="char")
     with pytest.raises(CtkdError):
         align_sample("a", "half an emoji \ud83e", student, teacher)
 

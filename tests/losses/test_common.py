@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import subprocess
 import sys
 
@@ -35,8 +36,11 @@ def gradient_of(name, s, t, batch, **options):
     return out, s.grad
 
 
-def test_every_training_method_is_covered():
-    assert set(METHODS) == {m.name for m in methods.training()}
+@pytest.mark.parametrize("name", METHODS)
+def test_the_cases_give_a_loss_all_that_it_must_have(name):
+    taken = inspect.signature(methods.load(methods.get(name).loss or "")).parameters.values()
+    must = {p.name for p in taken if p.default is p.empty}
+    assert must <= {"student_logits", "teacher_logits", "batch"}, "tests/losses/cases.py: `extras` lacks what it takes"
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -266,7 +270,7 @@ class TestRefusals:
         [(name, variant) for name in METHODS if name != "sft" for variant in methods.get(name).variants],
     )
     def test_teacher_rows_that_are_not_finite(self, name, variant):
-        if "same_tokenizer" in methods.get(name).needs:
+        if methods.get(name).same_tokenizer:
             with pytest.raises(LossInputError, match="NaN"):
                 losses.loss(name, *_own(self.s, self.batch))
             return

@@ -155,7 +155,7 @@ def test_an_uncommon_token_is_pushed_down():
     assert (s.grad[0, :2, 201] > 0).all()
 
 
-def test_one_to_one_keeps_the_lowest_student_of_a_crowd():
+def test_one_to_one_keeps_the_lowest_student_of_several():
     matrix = scipy.sparse.csr_matrix(
         (np.array([1.0, 1.0, 0.9, 0.1, 1.0, 0.5]), ([0, 1, 2, 2, 4, 5], [3, 3, 0, 1, 2, 4])), shape=(6, 5)
     )

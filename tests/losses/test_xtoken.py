@@ -25,7 +25,7 @@ HKL = [{}, {"common": "strict"}, {"threshold": 0.3, "temperature": 2.0, "tail_k"
 
 
 def random_map(rows=403, columns=290, seed=0) -> scipy.sparse.csr_matrix:
-    """A map like the real ones: one-hot rows, rows of pieces, empty rows, crowded columns."""
+    """A map like the real ones: one-hot rows, rows of pieces, empty rows, columns of many rows."""
     rng = np.random.default_rng(seed)
     table = np.zeros((rows, columns))
     for row in range(rows):

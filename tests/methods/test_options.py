@@ -24,6 +24,7 @@ MAYBE = Option("limit", "int", None, "Limit.", low=1)
     [
         (WHOLE, "7", 7),
         (WHOLE, 7.0, 7),
+        (WHOLE, "1e1", 10),
         (WHOLE, 100, 100),
         (REAL, "1e-1", 0.1),
         (REAL, 1, 1.0),
@@ -53,6 +54,10 @@ def test_parse(option: Option, value: object, expected: object) -> None:
         (WHOLE, "ten"),
         (WHOLE, None),
         (WHOLE, [1]),
+        (WHOLE, b"7"),
+        (WHOLE, "1e999"),
+        (WHOLE, 10**400),
+        (REAL, 10**400),
         (REAL, math.nan),
         (REAL, "inf"),
         (REAL, -0.001),
@@ -111,5 +116,17 @@ def test_schema() -> None:
 
 
 def test_unknown_kind_is_an_error() -> None:
-    with pytest.raises(CtkdError, match="unknown kind 'date'"):
-        Option("when", "date", "today", "When.").parse("now")
+    with pytest.raises(ValueError, match="'date'"):
+        Option("when", "date", "today", "When.")
+
+
+def test_a_choice_has_choices_and_nothing_else_has() -> None:
+    with pytest.raises(ValueError, match="option 'unit' of kind 'choice' has the choices"):
+        Option("unit", "choice", "byte", "Unit.")
+    with pytest.raises(ValueError, match="option 'rate' of kind 'float'"):
+        Option("rate", "float", 0.5, "Rate.", choices=("0.5",))
+
+
+def test_a_field_that_options_do_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="hihg"):
+        Option("rate", "float", 0.5, "Rate.", hihg=1.0)  # type: ignore[call-arg]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -11,10 +16,9 @@ from ctkd_core import methods
 from ctkd_core.errors import AlignmentError, CtkdError, LossInputError
 from ctkd_core.methods import METHODS, Method
 from ctkd_core.methods.options import Option
+from ctkd_core.methods.table import assemble
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-NEEDS = {"logits", "entropy", "space_probability", "top_k", "hidden_states", "projection", "pairs", "groups"}
-NEEDS |= {"same_tokenizer"}
 ROWS = list(METHODS.values())
 
 
@@ -27,7 +31,7 @@ class TestEveryRow:
         assert row.idea.endswith(".")
         assert row.cannot_see.endswith(".")
         assert row.can_align or row.can_train
-        assert set(row.needs) <= NEEDS
+        assert row.needs or not row.asks_teacher
         assert row.variants
         assert set(row.variants) <= set(methods.VARIANTS)
         assert row.variants[0] == "clean"
@@ -110,3 +114,101 @@ def test_same_option_means_the_same_everywhere() -> None:
         for option in (*row.align_options, *row.loss_options):
             other = seen.setdefault(option.name, option)
             assert other.kind == option.kind, option.name
+
+
+class TestWhatARowAsksFor:
+    """The fields that `needs` sums up, each with the one meaning it has."""
+
+    def test_only_losses_ask_a_teacher(self) -> None:
+        assert not METHODS["sft"].asks_teacher
+        assert not METHODS["xtoken"].outputs
+        assert METHODS["sft"].needs == ()
+        assert METHODS["alm"].needs == ("logits", "space_probability", "hidden_states", "groups")
+
+    @pytest.mark.parametrize("row", methods.training(), ids=lambda row: row.name)
+    def test_what_it_asks_for_is_what_the_functions_take(self, row: Method) -> None:
+        taken = set(inspect.signature(methods.load(row.loss or "")).parameters)
+        assert ("hidden_states" in row.outputs) == ({"student_states", "teacher_states"} <= taken)
+        assert "projection" in taken or "projection" not in row.uses
+        assert ("state" in taken) == (row.state is not None)
+        if row.aligner:
+            taken = set(inspect.signature(methods.load(row.aligner)).parameters)
+            assert ("entropy" in row.aligner_inputs) == ("teacher_entropy" in taken)
+            assert ("space_probability" in row.aligner_inputs) == ("teacher_space_probability" in taken)
+
+    def test_hidden_states_may_hang_on_an_option(self) -> None:
+        alm = METHODS["alm"]
+        assert not alm.reads_hidden_states({})
+        assert alm.reads_hidden_states({"hidden_weight": 0.5})
+        assert METHODS["dskd"].reads_hidden_states({})
+        assert not METHODS["sedi"].reads_hidden_states({})
+
+    def test_a_loss_on_the_groups_of_another_says_so_and_drops_no_option(self) -> None:
+        uld = METHODS["uld"]
+        assert "groups of 'sedi' at their defaults, not on those of its own aligner" in uld.groups_note
+        assert "since it has no aligner" in METHODS["kd"].groups_note
+        assert METHODS["gold"].groups_note == ""
+        assert uld.resolve_groups({}) == {}
+        with pytest.raises(AlignmentError, match=r"'uld' trains on the groups of 'sedi' .* leave out 'unit', 'window'"):
+            uld.resolve_groups({"unit": "char", "window": 3}, AlignmentError)
+        assert METHODS["sedi"].resolve_groups({"unit": "char"})["unit"] == "char"
+
+    @pytest.mark.parametrize("row", methods.training(), ids=lambda row: row.name)
+    def test_a_reader_is_told(self, row: Method) -> None:
+        told = row.requirements()
+        assert told["teacher"] == "not asked" or told["teacher"].startswith("asked for logits")
+        assert (told["trains on"] == "its own groups") == (not row.groups_of)
+
+
+class TestWrongRows:
+    """A row that doesn't fit together is refused where it is written."""
+
+    GIVEN: ClassVar = {
+        "name": "mine",
+        "title": "M",
+        "paper": "P",
+        "url": "",
+        "idea": "I.",
+        "formula": "L",
+        "cannot_see": "N.",
+    }
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({}, "has neither aligner nor loss"),
+            ({"loss": "a.b:c"}, "must name the row whose groups it trains on: groups_of='sedi'"),
+            ({"loss": "a.b.c", "groups_of": "sedi"}, "pattern"),
+            ({"aligner": "a.b:c", "outputs": ("logits",)}, "has no loss that reads anything"),
+            ({"aligner": "a.b:c", "loss": "a.b:c", "outputs": ("logit",)}, "'logits' or 'hidden_states'"),
+            ({"aligner": "a.b:c", "loss": "a.b:c", "hidden_states_if": "w"}, "by an option that it doesn't have"),
+            ({"loss": "a.b:c", "groups_of": "sedi", "aligner_inputs": ("entropy",)}, "no aligner that takes anything"),
+            ({"aligner": "a.b:c", "loss": "a.b:c", "view": "a.b:c"}, "view, view_entries and view_lost"),
+            ({"aligner": "a.b:c", "los": "a.b:c"}, "unknown field of a method 'los'; did you mean 'loss'"),
+        ],
+    )
+    def test_is_refused_with_a_sentence(self, changes: dict[str, object], said: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(said)):
+            Method(**self.GIVEN | changes)
+
+    def test_names_are_unique_and_lead_somewhere(self) -> None:
+        row = Method(**self.GIVEN, loss="a.b:c", groups_of="golt")
+        with pytest.raises(ValueError, match="'mine' has groups_of='golt', which is no method with an aligner"):
+            assemble([*ROWS, row])
+        with pytest.raises(ValueError, match="two methods are called 'sedi'"):
+            assemble([*ROWS, ROWS[0].model_copy(update={"name": "sedi"})])
+
+
+def test_labels_are_short_and_unique() -> None:
+    labels = [row.label for row in ROWS]
+    assert len(set(labels)) == len(labels)
+    assert {"SFT", "DSKD v2", "X-Token P-KL", "GOLD-greedy"} <= set(labels)
+
+
+def test_reading_the_table_loads_nothing_heavy() -> None:
+    code = "import sys, ctkd_core.methods; print(*sorted({'numpy', 'torch', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    code = "import sys, ctkd_core; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

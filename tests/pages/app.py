@@ -8,12 +8,14 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
+from tests.patience import PATIENCE
+
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
 
 
-def opened(page: str = "align", timeout: float = 60, **params: str) -> AppTest:
+def opened(page: str = "align", **params: str) -> AppTest:
     """The app after its first run on `page` with these query parameters; raises nothing itself."""
-    at = AppTest.from_file(APP, default_timeout=timeout)
+    at = AppTest.from_file(APP, default_timeout=PATIENCE)
     for key, value in params.items():
         at.query_params[key] = value
     if page != "start":

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture(autouse=True)
 def own_answers(tmp_path, monkeypatch):
     """What models said in other tests or runs isn't seen here."""
-    from ctkd_core.background.jobs import Job
+    from ctkd_core.background.lifecycle import Job
 
     asked = evidence.job
 
@@ -156,7 +156,7 @@ def test_both_unknown_tokenizers_are_named():
 
 def test_an_edit_of_a_part_keeps_the_rest():
     text = "".join(f"{k} keepers saw the tide. " for k in range(1200))
-    at = opened("align", timeout=120)
+    at = opened("align")
     at.file_uploader(key="text_file").set_value(("long.txt", text.encode(), "text/plain")).run()
     at.pagination(key="text_part").set_value(3).run()
     part = at.text_area(key="typed_part")

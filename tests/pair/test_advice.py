@@ -128,3 +128,11 @@ def test_advice_is_plain_data() -> None:
 def test_without_the_audit_there_is_no_advice(facts: dict[str, Any]) -> None:
     with pytest.raises(CtkdError, match=r"needs the class audit .* give facts\['classes'\]"):
         advise(facts)
+
+
+def test_every_method_that_is_named_can_be_trained() -> None:
+    from ctkd_core.pair import advice
+
+    named = {*advice._SAME, *advice._PROJECT, *advice._HYBRID, *advice._GROUPS, *advice._LAST}
+    gone = named - {row.name for row in methods.training()}
+    assert not gone, f"the orders of preference in ctkd_core/pair/advice.py name {sorted(gone)}, which don't train"

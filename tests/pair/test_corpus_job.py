@@ -1,30 +1,65 @@
-"""Measuring a file in the background: the figures of `measure`, progress, cancelling, faults as sentences."""
+"""Measuring a file as a job: the figures of `measure`, progress, cancelling, faults as sentences."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from ctkd_core.pair import corpus
+from ctkd_core import files
+from ctkd_core.background.attempt import FAILED, work
+from ctkd_core.background.status import JobStatus
+from ctkd_core.errors import CtkdError
+from ctkd_core.pair import corpus, corpus_job, corpus_worker
 from ctkd_core.pair.corpus import measure
-from ctkd_core.pair.corpus_job import MAX_BYTES, CorpusJob
+from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement, start
+from ctkd_core.tokenizers.load import load_tokenizer
+from ctkd_core.tokenizers.tokenizer import Tokenizer
+from tests.patience import PATIENCE
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
 
-PAIR = (tiny_byte_level(), tiny_metaspace())
+pytestmark = pytest.mark.timeout(3000)
+Pair = tuple[Tokenizer, Tokenizer]
 
 
-def test_the_result_is_that_of_measure() -> None:
-    job = CorpusJob(*PAIR, "\n\n".join(CORPUS[:3]).encode(), "mine.txt")
-    assert job.wait(30)
-    assert (job.state, job.share, job.problem) == ("finished", 1.0, "")
-    assert job.result == measure(*PAIR, CORPUS[:3])
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """Two tokenizers from files, which another process can load, and a home of their own."""
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    found = []
+    for name, tokenizer in (("student", tiny_byte_level()), ("teacher", tiny_metaspace())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
+        found.append(load_tokenizer(str(tmp_path / name)))
+    return found[0], found[1]
 
 
-def test_progress_grows_and_cancelling_ends_it() -> None:
-    job = CorpusJob(*PAIR, ("In 2024 we sold 201 units.\n\n" * 200_000).encode(), "long.txt")
-    job.cancel()
-    assert job.wait(30)
-    assert job.state == "cancelled" and job.result is None
-    assert 0 <= job.share < 1
+def long_text() -> bytes:
+    return ("In 2024 we sold 201 units.\n\n" * 200_000).encode()
+
+
+def test_the_result_is_that_of_measure_and_is_kept(pair: Pair) -> None:
+    content = "\n\n".join(CORPUS[:3]).encode()
+    found = start(*pair, content, "mine.txt")
+    assert found.wait(PATIENCE).state == "finished", found.job.log_tail()
+    assert found.result() == measure(*pair, CORPUS[:3])
+    assert not list(found.job.folder.glob("corpus*")), "the file's content is gone"
+    again = start(*pair, content, "other name.txt")
+    assert again.job.folder == found.job.folder
+    assert again.status().attempt == 1, "what was measured isn't measured again"
+    assert start(*pair, content, "mine.txt", "uld").job.folder != found.job.folder
+
+
+def test_it_can_be_cancelled_and_begun_again(pair: Pair) -> None:
+    found = start(*pair, long_text(), "long.txt")
+    found.cancel()
+    status = found.wait(PATIENCE)
+    assert status.state == "cancelled" and found.result() is None
+    assert 0 <= status.share < 1
+    again = start(*pair, long_text(), "long.txt")
+    assert not again.status().ended_already
+    again.job.cancel(wait=True)
 
 
 @pytest.mark.parametrize(
@@ -33,21 +68,53 @@ def test_progress_grows_and_cancelling_ends_it() -> None:
         (b"caf\xe9", "a.txt", "'a.txt' isn't UTF-8"),
         (b"x", "a.pdf", "ends in '.pdf'"),
         (b"", "a.md", "empty"),
-        (b"x" * (MAX_BYTES + 1), "a.txt", "files up to 20 MB"),
         (b"[1]\n", "x/../../a.jsonl", "no text to measure"),
     ],
 )
-def test_a_wrong_file_is_a_sentence(content: bytes, name: str, said: str) -> None:
-    job = CorpusJob(*PAIR, content, name)
-    assert job.wait(30)
-    assert job.state == "failed" and said in job.problem and job.result is None
+def test_a_wrong_file_is_a_sentence(pair: Pair, content: bytes, name: str, said: str) -> None:
+    found = start(*pair, content, name)
+    status = found.wait(PATIENCE)
+    assert status.state == "failed" and said in status.message and found.result() is None
 
 
-def test_a_fault_of_ours_ends_the_job_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_measured_is_refused_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CtkdError, match="files up to 20 MB"):
+        start(*pair, b"x" * (MAX_BYTES + 1), "a.txt")
+    with pytest.raises(CtkdError, match="has no file that another process could load"):
+        start(replace(pair[0], source=""), pair[1], b"text", "a.txt")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    with pytest.raises(CtkdError, match=r"a\.txt can't be kept.*free some space"):
+        start(*pair, b"text", "a.txt")
+
+
+def ordered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Measurement:
+    """A measurement whose folder holds an order, for the worker to be run here."""
+    monkeypatch.setattr("ctkd_core.background.lifecycle.Work.launch", lambda *_: 0)
+    return start(*pair, b"text", "a.txt")
+
+
+def test_a_fault_of_ours_ends_the_job_too(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
+    found = ordered(pair, monkeypatch)
     monkeypatch.setattr(corpus, "measure", broken)
-    job = CorpusJob(*PAIR, b"text", "a.txt")
-    assert job.wait(30)
-    assert job.state == "failed" and "RuntimeError: boom" in job.problem
+    assert work([str(found.job.folder)], corpus_worker.measure_file, corpus_job.Order) == FAILED
+    assert "RuntimeError: boom" in found.status().message
+    assert isinstance(found.status(), JobStatus)
+
+
+def test_a_tokenizer_that_changed_meanwhile_is_refused(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ordered(pair, monkeypatch)
+    (tmp_path / "student" / "tokenizer.json").write_text(tiny_byte_level(300).backend.to_str())
+    from ctkd_core.tokenizers.sources import forget
+
+    forget()
+    assert work([str(found.job.folder)], corpus_worker.measure_file, corpus_job.Order) == FAILED
+    assert "has changed on disk" in found.status().message

@@ -295,7 +295,6 @@ def test_nothing_to_measure():
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_with_the_logits_of_the_bundled_teacher():
     from ctkd_core.distill.models import teachers
     from ctkd_core.lab import evidence

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ctkd_core import methods
-from ctkd_core.files import plain, to_json
-from ctkd_core.pair.corpus import measure
-from ctkd_core.pair.report import PairReport, pair_report, special_token_warnings, unmatched_examples
+from ctkd_core.errors import CtkdError
+from ctkd_core.files import documents, plain, to_json
+from ctkd_core.pair.corpus import CorpusMetrics, measure
+from ctkd_core.pair.report import (
+    PairReport,
+    SpecialToken,
+    Vocabulary,
+    pair_report,
+    special_token_warnings,
+    unmatched_examples,
+)
 from ctkd_core.vocabulary.classes import CLASSES
 from ctkd_core.vocabulary.overlap import overlap
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace, tiny_wordpiece
@@ -34,6 +45,47 @@ def test_the_document_has_the_keys_of_the_contract(report: PairReport) -> None:
     assert methods.get(data["advice"]["method"]).can_train
     assert data["special_tokens"]
     assert json.loads(to_json(data)) == plain(data), "plain JSON"
+
+
+def test_a_printed_report_is_read_again(report: PairReport, tmp_path: Path) -> None:
+    path = tmp_path / "pair.json"
+    path.write_text(to_json(report.to_dict()))
+    again = documents.read(PairReport, path, "pair report")
+    assert again == report
+    assert to_json(again.to_dict()) == to_json(report.to_dict()), "numbers are written as they were"
+
+
+def test_models_name_every_key_that_is_printed(report: PairReport) -> None:
+    data = report.to_dict()
+    assert list(data["vocabulary"]) == list(Vocabulary.__annotations__)
+    assert all(list(row) == list(CorpusMetrics.__annotations__) for row in data["corpus"].values())
+    assert all(list(row) == list(SpecialToken.__annotations__) for row in data["special_tokens"])
+
+
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_report_of_another_shape_is_refused_with_field_and_file(report, tmp_path, data) -> None:
+    whole = json.loads(to_json(report.to_dict()))
+    places = [(whole, key) for key in whole]
+    places += [(whole["vocabulary"], key) for key in whole["vocabulary"]]
+    places += [(whole["corpus"]["mine"], key) for key in whole["corpus"]["mine"]]
+    places += [(whole["special_tokens"][0], key) for key in whole["special_tokens"][0]]
+    table, key = data.draw(st.sampled_from(places))
+    table[key] = data.draw(DOCUMENTS)
+    path = tmp_path / "pair.json"
+    path.write_text(json.dumps(whole))
+    try:
+        documents.read(PairReport, path, "pair report")
+    except CtkdError as fault:
+        assert "pair.json" in str(fault)
+        assert key in str(fault)
 
 
 def test_figures_are_those_of_their_sources(report: PairReport) -> None:

@@ -15,9 +15,11 @@ import pytest
 
 from ctkd_core import files
 from ctkd_core.errors import CtkdError, TokenizerError
+from ctkd_core.files import documents
 from ctkd_core.tokenizers import assets, catalog, conversion, sample_texts
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.token_bytes import KINDS
+from tests.patience import PATIENCE
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "tokenizers"
 SAMPLES = [text.text for text in sample_texts.TEXTS.values()] + [
@@ -115,7 +117,7 @@ def test_two_askers_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
     def slow(arguments: list[str], *_: object) -> str:
         started.append(arguments[0])
-        both_asked.wait(10)
+        both_asked.wait(PATIENCE)
         out = Path(arguments[2])
         out.mkdir()
         (out / "tokenizer.json").write_text("{}")
@@ -244,14 +246,14 @@ def test_the_teacher_is_the_reviewed_file_with_its_chat_template() -> None:
 @pytest.mark.slow
 @installed("mistral-v1")
 def test_two_processes_convert_once(tmp_path: Path) -> None:
-    code = "from ctkd_core.tokenizers.encoding import load_tokenizer; print(load_tokenizer('mistral-v1').fingerprint)"
+    code = "from ctkd_core.tokenizers.load import load_tokenizer; print(load_tokenizer('mistral-v1').fingerprint)"
     root = str(Path(__file__).resolve().parents[2])
     environment = os.environ | {"CTKD_HOME": str(tmp_path), "PYTHONPATH": root}
     children = [
         subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    printed = [child.communicate(timeout=120)[0].strip() for child in children]
+    printed = [child.communicate(timeout=PATIENCE)[0].strip() for child in children]
     assert len(printed[0]) == 64
     assert printed[0] == printed[1]
     folders = [p for p in (tmp_path / "cache" / "tokenizers").iterdir() if p.is_dir()]
@@ -299,3 +301,11 @@ def test_write_atomic_replaces_and_cleans_up(tmp_path: Path) -> None:
     assert path.read_text() == "two"
     assert [p.name for p in path.parent.iterdir()] == ["file.json"]
     shutil.rmtree(path.parent)
+
+
+def test_entries_are_of_the_types_that_they_name():
+    for entry in catalog.TOKENIZERS.values():
+        row = dataclasses.asdict(entry)
+        assert documents.fitting(catalog.TokenizerEntry, row, "catalog") == entry
+        with pytest.raises(CtkdError, match=r"catalog: 'vocab_size'.*got 'many'"):
+            documents.fitting(catalog.TokenizerEntry, row | {"vocab_size": "many"}, "catalog")

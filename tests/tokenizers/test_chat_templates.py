@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from datetime import datetime
 
 import pytest
@@ -77,10 +76,8 @@ def test_a_bad_template_is_refused_with_its_reason(template: str, said: str) -> 
 
 def test_an_endless_template_is_stopped() -> None:
     endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
-    start = time.monotonic()
     with pytest.raises(TokenizerError, match=r"wasn't done after 1\.5 s"):
         in_child(endless, [{"messages": []}], {}, time_limit=1.5)
-    assert time.monotonic() - start < 10
     assert "loop for ever" in render(chatty(endless), [USER], time_limit=1.5).problem
 
 

@@ -22,6 +22,14 @@ def test_a_text_comes_back_as_it_was():
     assert snapshots.save_text(text) == name
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"other"])
+def test_a_damaged_text_is_refused(damage, tmp_path):
+    name = snapshots.save_text("a text")
+    (tmp_path / "snapshots" / f"{name}.txt").write_bytes(damage)
+    with pytest.raises(CtkdError, match="is damaged: it isn't what was saved"):
+        snapshots.load_text(name)
+
+
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "0123456789abcdef", "x" * 400])
 def test_unknown_ids_are_refused(name):
     with pytest.raises(CtkdError, match="there is no saved text"):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ctkd_core import files
 from ctkd_core.errors import ProjectionError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import project, store
@@ -162,7 +163,7 @@ def test_numbers_that_make_no_map_are_refused(
         store.load(saved, *pair)
 
 
-@pytest.mark.parametrize("writes", [0, 1])
+@pytest.mark.parametrize("writes", [0, 1, 2])  # the numbers, their folder, the manifest
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_full_disk_leaves_nothing_half(
     pair: tuple[Tokenizer, Tokenizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int, fresh: bool
@@ -172,7 +173,7 @@ def test_a_full_disk_leaves_nothing_half(
     if not fresh:
         store.save(first, folder)
     before = sorted(p.name for p in folder.iterdir()) if folder.exists() else None
-    real, count = store.os.fsync, [0]
+    real, count = files.os.fsync, [0]
 
     def full(descriptor: int) -> None:
         count[0] += 1
@@ -180,10 +181,10 @@ def test_a_full_disk_leaves_nothing_half(
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(ProjectionError, match=r"can't save the map in .*: No space left on device"):
         store.save(second, folder)
-    monkeypatch.setattr(store.os, "fsync", real)
+    monkeypatch.setattr(files.os, "fsync", real)
     if fresh:
         assert not folder.exists()
     else:
@@ -258,7 +259,7 @@ def test_a_map_replaced_while_it_is_read_is_read_again(
     read, newer = store._read_arrays, project(*pair, method="exact")
 
     def replaced(folder, manifest):
-        if manifest["method"] == "pieces":
+        if manifest.method == "pieces":
             store.save(newer, folder)
         return read(folder, manifest)
 
@@ -284,4 +285,38 @@ def test_a_damaged_manifest_is_said_to_be_damaged(pair: tuple[Tokenizer, Tokeniz
 def test_a_manifest_nested_too_deeply(pair: tuple[Tokenizer, Tokenizer], saved: Path) -> None:
     (saved / store.MANIFEST).write_text("[" * 100_000)
     with pytest.raises(ProjectionError, match="damaged"):
+        store.load(saved, *pair)
+
+
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from([*store.Manifest.model_fields, *store.Side.model_fields, *store.Numbers.model_fields])
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_manifest_is_read_or_refused_with_a_reason(
+    pair: tuple[Tokenizer, Tokenizer], saved: Path, data: st.DataObject
+) -> None:
+    path = saved / store.MANIFEST
+    whole = path.read_text()
+    manifest = json.loads(whole)
+    table = data.draw(st.sampled_from([manifest, manifest["student"], manifest["tensors"], manifest["rows"]]))
+    table |= data.draw(st.dictionaries(FIELDS, DOCUMENTS, min_size=1, max_size=3))
+    path.write_text(json.dumps(data.draw(st.sampled_from([manifest, manifest["student"], [manifest]]))))
+    try:
+        store.load(saved, *pair)
+    except ProjectionError as fault:
+        assert str(saved) in str(fault)
+    finally:
+        path.write_text(whole)
+    assert same(store.load(saved, *pair), project(*pair))
+
+
+def test_a_misfit_names_file_field_and_what_to_do(pair: tuple[Tokenizer, Tokenizer], saved: Path) -> None:
+    edit(saved, shape=[1, "2"])
+    with pytest.raises(ProjectionError, match=r"manifest.json.*'shape.1'.*got '2'.*Build the map again"):
         store.load(saved, *pair)

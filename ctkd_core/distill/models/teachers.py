@@ -7,13 +7,14 @@ which opens in a blink. Only safetensors are read from elsewhere: pickled weight
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core import files
+from ctkd_core.background.progress import Progress, silent
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.errors import CtkdError, RunError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-Progress = Callable[[float, str], None]  # share done 0..1, what is being done
 BUNDLED = "smollm2"
 
 
@@ -140,7 +140,7 @@ def prepare(progress: Progress | None = None) -> Path:
 
     from ctkd_core.tokenizers import assets
 
-    report = progress or (lambda _share, _text: None)
+    report = progress or silent
     folder = prepared_folder()
     if is_prepared(folder):
         report(1.0, "The teacher is ready.")
@@ -158,7 +158,6 @@ def prepare(progress: Progress | None = None) -> Path:
 
 def prepared_folder() -> Path:
     """Where the converted bundled teacher is kept; named by the hash of its source."""
-    from ctkd_core import files
     from ctkd_core.tokenizers import assets
 
     return files.cache_dir() / "models" / f"smollm2-135m-instruct-{assets.TEACHER_SHA256[:8]}"
@@ -236,17 +235,13 @@ def _convert(source: Path, folder: Path, report: Progress) -> None:
     model = AutoModelForCausalLM.from_config(type(quantised.config).from_dict(settings), dtype=torch.float32)
     model.load_state_dict(quantised.state_dict())
     report(0.85, "Writing safetensors.")
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        model.save_pretrained(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+        with files.replacing(folder, sync=True) as part:
+            model.save_pretrained(part)
     except OSError as fault:
         raise CtkdError(
             f"the teacher can't be kept at {str(folder)!r}: {fault}; free some space or set CTKD_HOME."
         ) from fault
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _require_room(folder: Path, needed: int) -> None:

@@ -29,7 +29,7 @@ def results(name, fused, dtype=torch.float64, **options):
     hidden, head, t, other = heads(batch, dtype)
     make = HeadLogits if fused else torch.nn.functional.linear
     teacher = (torch.nn.functional.linear if name in WHOLE_TEACHER else make)(t, other)
-    if "same_tokenizer" in methods.get(name).needs:
+    if methods.get(name).same_tokenizer:
         batch, _ = same_sides(batch, t)
         teacher = make(hidden.detach().flip(-1), head.detach())
     out = losses.loss(name, make(hidden, head), teacher, batch, **extras(name, batch, dtype), **options)

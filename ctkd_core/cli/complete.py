@@ -1,0 +1,44 @@
+"""What a shell offers when somebody presses the tabulator: names from the tables, runs from the store."""
+
+from __future__ import annotations
+
+import contextlib
+
+import typer
+
+
+def tokenizers() -> list[tuple[str, str]]:
+    """Names of the catalog."""
+    from ctkd_core.tokenizers.catalog import TOKENIZERS
+
+    return [(row.name, row.title) for row in TOKENIZERS.values()]
+
+
+def samples() -> list[str]:
+    """Names of the texts that come along."""
+    from ctkd_core.tokenizers.sample_texts import TEXTS
+
+    return list(TEXTS)
+
+
+def every_method() -> list[tuple[str, str]]:
+    """All methods."""
+    from ctkd_core import methods
+
+    return [(row.name, row.title) for row in methods.METHODS.values()]
+
+
+def aligning_methods() -> list[tuple[str, str]]:
+    """Methods that align."""
+    from ctkd_core import methods
+
+    return [(row.name, row.title) for row in methods.aligning()]
+
+
+def runs(ctx: typer.Context) -> list[str]:
+    """Runs of the store that the command line names, newest first, and `latest`."""
+    from ctkd_core.distill.runs import RunStore
+
+    with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
+        return ["latest", *(run.id for run in RunStore(ctx.params.get("runs_dir")).list())]
+    return ["latest"]

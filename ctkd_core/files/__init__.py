@@ -1,0 +1,153 @@
+"""Where runs and caches are kept, content hashes, and the one way to replace a file."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def home() -> Path:
+    """Where runs and caches are kept: CTKD_HOME, else the platform's folder for user data."""
+    given = os.environ.get("CTKD_HOME")
+    if given:
+        return Path(given).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("ctkd-lab", appauthor=False))
+
+
+def cache_dir() -> Path:
+    """Where conversions and checks are kept; safe to delete."""
+    return home() / "cache"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hex; remembered under CTKD_HOME by path, size and time of change."""
+    stat = path.stat()
+    now: dict[str, object] = {"path": str(path.absolute()), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    memo = cache_dir() / "hashes" / (hashlib.sha256(str(now["path"]).encode()).hexdigest()[:24] + ".json")
+    try:
+        known = json.loads(memo.read_text())
+        if {k: known[k] for k in now} == now:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with suppress(OSError):  # a read-only home costs time, no more
+        write_atomic(memo, json.dumps(now | {"sha256": digest}))
+    return digest
+
+
+def write_atomic(path: Path, data: str | bytes, sync: bool = False) -> None:
+    """Write `data` so that readers see the old file or the new one, never half of it.
+
+    With `sync` it is on the disk when this returns, and survives a power cut. Raises OSError; what was there stays.
+    """
+    with replacing(path, sync) as part:
+        part.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextmanager
+def replacing(path: Path, sync: bool = False) -> Iterator[Path]:
+    """A name beside `path`; the file or folder that was made there takes the place of `path` at the end.
+
+    When the block raises, or the move fails, what was at `path` stays and the new part is removed. A folder that is
+    replaced is out of sight for the moment between two renames. `sync` as in `write_atomic`. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One name per writer, so that two of them can't mix their bytes.
+    part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    old = part.with_suffix(".old")
+    try:
+        yield part
+        if sync:
+            sync_to_disk(part)
+        if part.is_dir() and path.is_dir() and not path.is_symlink():
+            path.replace(old)
+        try:
+            part.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
+        if sync:
+            _sync(path.parent)
+    finally:
+        with suppress(OSError):
+            _remove(part)
+            _remove(old)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Return when a file, or a folder with all that is in it, is on the disk. Raises OSError."""
+    if path.is_dir():
+        for entry in path.iterdir():
+            sync_to_disk(entry)
+    _sync(path)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a plain file for reading. Raises OSError for anything else; a pipe would never answer."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it isn't a plain file")
+    return path.open("rb")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a plain file. Raises OSError for anything else, and for one with more than `most` bytes."""
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(f"it has more than the {most:,} bytes that belong there")
+    return data
+
+
+def _sync(path: Path) -> None:
+    folder = path.is_dir()
+    if os.name == "nt" and folder:
+        return  # folders can't be opened there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as fault:
+        if not folder or fault.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks can't for folders
+            raise
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def to_json(data: Any) -> str:
+    """One JSON document; NaN and infinities become null, numpy scalars and arrays plain numbers and lists."""
+    return json.dumps(plain(data), ensure_ascii=False, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """`value` with only dict, list, str, int, float, bool and None in it."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)

@@ -1,0 +1,30 @@
+"""Options that several families have in common."""
+
+from __future__ import annotations
+
+from ctkd_core.methods.options import Option
+
+TEMPERATURE = Option(
+    "temperature", "float", 1.0, "Both logit sets are divided by this before the soft-max.", low=0.05, high=20.0
+)
+CE_WEIGHT = Option(
+    "ce_weight",
+    "float",
+    0.5,
+    "Share of cross-entropy on the data; the rest is distillation.",
+    low=0.0,
+    high=1.0,
+    source="SeDi eq. 9: lambda = 0.5",
+)
+WINDOW = Option(
+    "window",
+    "int",
+    0,
+    "Longest stretch searched at once; longer texts are cut at byte boundaries that both sides share. "
+    "0: only texts of over 4,096 x 4,096 tokens are cut, into stretches of 1,024.",
+    low=0,
+    high=16384,
+    unit="tokens",
+    source="ours: keeps the cost linear in the length of the text",
+    advanced=True,
+)

@@ -1,0 +1,185 @@
+"""X-Token (NVIDIA 2026): one alignment by dynamic programming, and the two losses that train on it."""
+
+from __future__ import annotations
+
+from ctkd_core.methods.families.shared import CE_WEIGHT, TEMPERATURE
+from ctkd_core.methods.options import Option
+from ctkd_core.methods.row import Method
+
+_XTOKEN_ALIGN = (
+    Option(
+        "max_span",
+        "int",
+        4,
+        "Most tokens that one token of the other side may face.",
+        low=1,
+        high=16,
+        unit="tokens",
+        source="released code: 4",
+    ),
+    Option(
+        "anchors",
+        "bool",
+        True,
+        "Pin the path where three tokens in a row occur once on both sides; without it long texts are slow.",
+        source="released code: 3-grams",
+        advanced=True,
+    ),
+    Option(
+        "repair",
+        "bool",
+        True,
+        "Fuse runs of groups that do not agree, and search small windows whose texts agree once more.",
+        source="released code",
+        advanced=True,
+    ),
+)
+_SCALING = Option(
+    "scaling",
+    "choice",
+    "dynamic",
+    "dynamic: the distillation is scaled to be as large as the cross-entropy, at every step; fixed: ce_weight mixes.",
+    choices=("dynamic", "fixed"),
+    source="released code: dynamic; ablation of the paper: 36.39 against 35.92 to 36.27",
+)
+
+ROWS = (
+    Method(
+        name="xtoken",
+        title="X-Token: spans by dynamic programming",
+        paper="NVIDIA, 2026, arXiv 2605.21699",
+        url="https://arxiv.org/abs/2605.21699",
+        idea="Equal tokens, or one token over the pieces that spell it; unique 3-grams pin the path.",
+        formula=(
+            r"D_{ij}=\max\bigl(D_{i-1,j-1}\pm 3,\;D_{i-1,j-k}+1.5k,\;D_{i-k,j-1}+1.5k,\;D_{i-1,j}-1.5,\;"
+            r"D_{i,j-1}-1.5\bigr),\;2\le k\le 4"
+        ),
+        cannot_see=(
+            "Where the text is: only strings are compared, so a blank that one side attaches elsewhere makes a group "
+            "incorrect, and a token of more than four pieces is found by the repair pass alone."
+        ),
+        uses=("groups",),
+        aligner="ctkd_core.alignment.dynamic:xtoken",
+        align_options=_XTOKEN_ALIGN,
+        variants=("clean", "released"),
+        variant_note=(
+            "released: special tokens take part and its own canonical strings are compared (a leading underscore and "
+            "tabs change); clean: canonical strings are made from bytes, and groups of equal bytes are correct."
+        ),
+        picture="groups",
+    ),
+    Method(
+        name="xtoken-pkl",
+        title="X-Token P-KL: projected KL",
+        paper="NVIDIA, 2026, arXiv 2605.21699",
+        url="https://arxiv.org/abs/2605.21699",
+        idea="Move the student's probabilities into the teacher's vocabulary through a map and compare them there.",
+        formula=r"L=\tau^2\tfrac1K\sum_k\mathrm{KL}\bigl(p_T^{(k)}\,\|\,W^{\top}p_S^{(k)}\bigr)",
+        cannot_see=(
+            "Which of several student tokens that point at one teacher token should have its mass, and probability "
+            "outside the chosen teacher columns."
+        ),
+        outputs=("logits",),
+        uses=("projection", "groups"),
+        aligner="ctkd_core.alignment.dynamic:xtoken",
+        alignment_of="xtoken",
+        align_options=_XTOKEN_ALIGN,
+        loss="ctkd_core.losses.xtoken:pkl_loss",
+        state="ctkd_core.losses.xtoken:make_state",
+        loss_options=(
+            _SCALING,
+            CE_WEIGHT,
+            TEMPERATURE,
+            Option(
+                "top_k",
+                "int",
+                8192,
+                "Teacher columns that are compared: those with the largest logits in the batch.",
+                low=1,
+                high=262144,
+                source="released code: 8192",
+            ),
+            Option(
+                "merge",
+                "choice",
+                "mean",
+                "mean: over the rows of a group (released code); chain: the chain rule of the paper.",
+                choices=("mean", "chain"),
+                source="released code: mean",
+            ),
+            Option("reverse", "bool", False, "KL of the student from the teacher instead.", advanced=True),
+            Option(
+                "learn_projection",
+                "bool",
+                False,
+                "The weights of the map learn with the student.",
+                source="paper: learnt, gain 38.37 to 38.85; released code: fixed",
+                advanced=True,
+            ),
+        ),
+        variants=("clean", "released"),
+        variant_note="released: padded positions take part in choosing the teacher columns; clean: tokens only.",
+        view="ctkd_core.losses.views.xtoken:teacher_columns",
+        view_entries="teacher columns, each with the student tokens that map to it",
+        view_lost="columns outside the top K or that no student token maps to",
+        picture="target",
+    ),
+    Method(
+        name="xtoken-hkl",
+        title="X-Token H-KL: hybrid KL",
+        paper="NVIDIA, 2026, arXiv 2605.21699",
+        url="https://arxiv.org/abs/2605.21699",
+        idea="KL on tokens that the map pairs one to one, sorted differences on the rest.",
+        formula=(
+            r"L=\tau^2\tfrac1K\sum_k\Bigl[\sum_{(s,t)\in C}v_t\log\tfrac{v_t}{q_s}"
+            r"+\bigl\|\mathrm{sort}\,q[U_S]-\mathrm{sort}\,v[U_T]\bigr\|_1\Bigr]"
+        ),
+        cannot_see=(
+            "That an uncommon student token spells what the teacher says: the common part presses every one of them "
+            "down (Proposition 1), so numbers suffer where digits are cut differently."
+        ),
+        outputs=("logits",),
+        uses=("projection", "groups"),
+        aligner="ctkd_core.alignment.dynamic:xtoken",
+        alignment_of="xtoken",
+        align_options=_XTOKEN_ALIGN,
+        loss="ctkd_core.losses.xtoken_hybrid:hkl_loss",
+        loss_options=(
+            _SCALING,
+            CE_WEIGHT,
+            TEMPERATURE,
+            Option(
+                "common",
+                "choice",
+                "relaxed",
+                "relaxed: the heaviest entry of a row of the map, from the threshold on; strict: one-hot rows only.",
+                choices=("relaxed", "strict"),
+                source="released code: relaxed for H-KL, strict for its GOLD",
+            ),
+            Option(
+                "threshold",
+                "float",
+                0.6,
+                "Least weight of an entry that pairs two tokens.",
+                low=0.0,
+                high=1.0,
+                source="released code: 0.6; paper: above 0",
+            ),
+            Option(
+                "tail_k",
+                "int",
+                8192,
+                "Most entries of the sorted rest that are compared.",
+                low=0,
+                high=262144,
+                source="released code: 8192",
+                advanced=True,
+            ),
+            Option("tail_weight", "float", 1.0, "Weight of the sorted rest.", low=0.0, high=10.0, advanced=True),
+        ),
+        view="ctkd_core.losses.views.xtoken:common_tokens",
+        view_entries="common tokens, means of log-probabilities",
+        view_lost="uncommon tokens, what the mean loses",
+        picture="target",
+    ),
+)

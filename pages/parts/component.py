@@ -1,0 +1,43 @@
+"""Components of our own: groups of tokens drawn in the browser, a click on one comes back as the pinned group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+
+
+@cache
+def _component(file: str, root: str) -> Any:
+    return st.components.v2.component(
+        f"ctkd_{file}",
+        html=f'<div class="{root}"></div>',
+        css=(_HERE / f"{file}.css").read_text(encoding="utf-8"),
+        js=(_HERE / f"{file}.js").read_text(encoding="utf-8"),
+    )
+
+
+def _mount(
+    file: str, root: str, data: dict[str, Any], pinned: int | None, on_pin: Callable[[int | None], None], key: str
+) -> None:
+    def changed() -> None:
+        sent = (st.session_state[key] or {}).get("pin") or {}
+        group = sent.get("group")
+        on_pin(int(group) if isinstance(group, int | float) else None)
+
+    _component(file, root)(key=key, data=data | {"pinned": pinned}, on_pin_change=changed)
+
+
+def token_chips(data: dict[str, Any], pinned: int | None, on_pin: Callable[[int | None], None], key: str) -> None:
+    """Paired chips with ribbons: a page of `ctkd_core.figures.chips.chip_page`; `on_pin` gets the group or None."""
+    _mount("chips", "ctkd", data, pinned, on_pin, key)
+
+
+def losses_strip(data: dict[str, Any], pinned: int | None, on_pin: Callable[[int | None], None], key: str) -> None:
+    """Groups with a bar for each method: what `ctkd_core.figures.losses.strip` gives; `on_pin` gets the group."""
+    _mount("losses_strip", "lab", data, pinned, on_pin, key)

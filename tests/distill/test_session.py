@@ -1,0 +1,219 @@
+"""Training in this process: each method learns, resuming is exact, faults end as "failed" with a sentence."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import ctkd_core
+from ctkd_core import methods
+from ctkd_core.background import attempt
+from ctkd_core.distill import session as session_module
+from ctkd_core.distill import trainer, worker
+from ctkd_core.distill.records import RecordWriter
+from ctkd_core.errors import PreflightError, RunError
+
+TRAINING = [m.name for m in methods.training()]
+
+
+@pytest.mark.parametrize("method", TRAINING)
+@pytest.mark.parametrize("student_model", ["scratch", "transplant"])
+def test_every_method_trains_and_the_student_gets_better(pair, store, method, student_model):
+    row = methods.get(method)
+    given = {"student": str(pair.teacher)} if row.same_tokenizer else {}
+    if any(option.name == "scaling" for option in row.loss_options):
+        # a loss that is scaled to the cross-entropy is twice that at every step and says nothing about the rest
+        given["method_options"] = {"scaling": "fixed"}
+    run = ctkd_core.distill(pair.config(method=method, student_model=student_model, steps=20, **given), store)
+    status, frame = run.status(), run.metrics()
+    assert (status.state, status.step, status.total_steps) == ("finished", 20, 20)
+    train = frame[frame.kind == "train"]
+    assert train.step.tolist() == list(range(1, 21))
+    assert train.loss.tail(5).mean() < train.loss.head(5).mean()
+    headline = run.summary()["metrics"]
+    assert headline["bits_per_byte_after"] < headline["bits_per_byte_before"]
+    assert headline["teacher_bits_per_byte"] > 0
+    assert {s["step"] for s in run.samples()} == {0, 20}
+    assert len(run.samples()) == 4
+
+
+def test_rows_of_the_metrics_file_have_the_promised_keys(pair, store):
+    run = ctkd_core.distill(pair.config(method="uld", steps=3, accumulation=2, eval_every=2), store)
+    rows = run.metric_rows()
+    train = [r for r in rows if r["kind"] == "train"]
+    assert {"kind", "step", "time", "loss", "terms", "learning_rate", "tokens_per_second"} <= set(train[0])
+    assert train[0]["terms"]["ce"] > 0
+    assert sum(train[0]["by_kind"].values()) > 0
+    assert [r["step"] for r in rows if r["kind"] == "eval"] == [0, 2, 3]
+    first = next(r for r in rows if r["kind"] == "eval")
+    assert {"bits_per_byte", "teacher_bits_per_byte", "held_out", "repetition"} <= set(first)
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_the_last_step_of_an_epoch_may_have_fewer_batches(pair, store, monkeypatch, batch_size):
+    """44 examples: 11 batches of 4 or 3 of 16, which four micro-batches a step don't divide."""
+    seen: list[tuple[int, float]] = []
+    note = trainer.DistillTrainer._note
+
+    def noted(self, value, *rest):
+        seen.append((self.state.global_step, value))
+        note(self, value, *rest)
+
+    monkeypatch.setattr(trainer.DistillTrainer, "_note", noted)
+    config = pair.config(method="uld", steps=6, accumulation=4, batch_size=batch_size)
+    run = ctkd_core.distill(config, store)
+    rows = [r for r in run.metric_rows() if r["kind"] == "train"]
+    assert [r["step"] for r in rows] == list(range(1, 7))
+    for row in rows:
+        mine = [value for step, value in seen if step == row["step"] - 1]
+        assert 1 <= len(mine) <= 4
+        assert row["loss"] == pytest.approx(sum(mine) / len(mine), rel=1e-5)
+    assert len({sum(step == k for step, _ in seen) for k in range(6)}) > 1 or batch_size == 16
+
+
+def test_sft_does_not_ask_the_teacher_while_it_trains(pair, store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "ctkd_core.distill.trainer.DistillTrainer._ask_teacher",
+        lambda self, batch: (asked.append(self._teacher), None),
+    )
+    ctkd_core.distill(pair.config(method="sft", steps=2), store)
+    assert asked == [None, None]
+
+
+def test_what_the_loss_learns_is_trained_and_not_saved_with_the_student(pair, store):
+    run = ctkd_core.distill(pair.config(method="sedi", steps=6, save_every=6), store)
+    omega = [r["diagnostics"]["omega_mean"] for r in run.metric_rows() if r["kind"] == "train"]
+    assert len(set(omega)) > 1
+    from safetensors import safe_open
+
+    with safe_open(run.dir / "checkpoints" / "student" / "model.safetensors", "pt") as file:
+        assert not [k for k in file.keys() if "loss_state" in k]  # noqa: SIM118
+    with safe_open(run.dir / "checkpoints" / "checkpoint-6" / "model.safetensors", "pt") as file:
+        assert [k for k in file.keys() if "loss_state" in k]  # noqa: SIM118
+
+
+def test_the_kept_student_opens_with_the_usual_tools(pair, store):
+    run = ctkd_core.distill(pair.config(method="sft", steps=2), store)
+    folder = run.dir / "checkpoints" / "student"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ours = ctkd_core.load_tokenizer(str(pair.student))
+    assert tokenizer("the flag", add_special_tokens=False)["input_ids"] == ours.encode("the flag").ids.tolist()
+    assert tokenizer.eos_token_id == ours.eos_id
+    assert model(torch.tensor([[5, 6]])).logits.shape[-1] == ours.n_ids
+
+
+def test_same_seed_same_curve_and_another_seed_another(pair, store):
+    curves = [
+        ctkd_core.distill(pair.config(method="sedi", steps=4, seed=s), store).metrics().loss.dropna().tolist()
+        for s in (1, 1, 2)
+    ]
+    assert curves[0] == curves[1]
+    assert curves[0] != curves[2]
+
+
+def test_going_on_from_a_checkpoint_gives_the_curve_of_one_piece(pair, store):
+    config = pair.config(method="sedi", steps=12, save_every=5)
+    whole = ctkd_core.distill(config, store)
+    parted = store.create(config)
+
+    def stop_at_seven() -> bool:
+        return any(r.get("step") == 6 for r in parted.metric_rows())
+
+    assert worker.execute(parted, stop_at_seven) == attempt.CANCELLED
+    assert parted.status().state == "cancelled"
+    assert parted.checkpoints() == [7]
+    again = replace(parted.status(), state="queued", attempt=2, pid=None)
+    (parted.dir / "status.json").write_text(json.dumps(again.to_dict()))
+    assert worker.execute(parted, lambda: False) == attempt.FINISHED
+    assert parted.status().state == "finished"
+    one, two = (r.metrics().query("kind == 'train'") for r in (whole, parted))
+    assert two.step.tolist() == list(range(1, 13))
+    assert two.loss.tolist() == pytest.approx(one.loss.tolist(), rel=1e-5)
+    evals = parted.metrics().query("kind == 'eval'")
+    assert evals.step.tolist() == [0, 12]
+    assert {s["step"] for s in parted.samples()} == {0, 12}
+
+
+@pytest.mark.parametrize("broken", ["metrics", "samples"])
+def test_a_full_disk_fails_the_run_and_keeps_what_was_written(pair, store, monkeypatch, broken):
+    write = RecordWriter.write
+
+    def full(self, row):
+        if self._path.stem == broken and row.get("step", 0) >= 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, row)
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    run = store.create(pair.config(method="sft", steps=8))
+    assert worker.execute(run, lambda: False) == attempt.FAILED
+    status = run.status()
+    assert status.state == "failed"
+    assert "The disk is full" in status.message
+    assert "resume the run" in status.message
+    assert run.metrics().query("kind == 'train'").step.tolist()[:2] == [1, 2]
+
+
+def test_no_room_for_a_checkpoint_is_said_before_writing_one(pair, store, monkeypatch):
+    monkeypatch.setattr("ctkd_core.distill.trainer.FREE_BYTES", 10**18)
+    run = store.create(pair.config(method="sft", steps=4, save_every=2))
+    assert worker.execute(run, lambda: False) == attempt.FAILED
+    assert "no room for a checkpoint" in run.status().message
+    assert run.checkpoints() == []
+    assert run.status().step == 2
+
+
+def test_a_loss_that_breaks_down_names_the_last_good_step(pair, store, monkeypatch):
+    from ctkd_core.distill import trainer
+
+    calls = []
+
+    def broken(*args, **kwargs):
+        calls.append(1)
+        out = real(*args, **kwargs)
+        return replace(out, loss=out.loss * float("nan")) if len(calls) == 3 else out
+
+    real = trainer.method_loss
+    monkeypatch.setattr(trainer, "method_loss", broken)
+    run = store.create(pair.config(method="sft", steps=6))
+    assert worker.execute(run, lambda: False) == attempt.FAILED
+    message = run.status().message
+    assert "the loss became nan" in message
+    assert "last good step is 2" in message
+    assert "Question" in message
+
+
+def test_memory_errors_say_what_to_make_smaller(pair, store, monkeypatch):
+    def hungry(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. out of memory")
+
+    monkeypatch.setattr(session_module, "_fit", hungry)
+    run = store.create(pair.config(method="sft"))
+    with pytest.raises(RunError, match="halve batch_size"):
+        worker.run_here(run)
+
+
+def test_a_bad_config_is_refused_before_anything_is_written(pair, store):
+    with pytest.raises(PreflightError, match="isn't there"):
+        ctkd_core.distill(pair.config(data="nothing.jsonl"), store)
+    assert store.list() == []
+
+
+def test_the_environment_is_on_record(pair, store):
+    run = ctkd_core.distill(pair.config(method="sft", steps=1, eval_samples=0, sample_prompts=0), store)
+    found = run.environment
+    assert found["packages"]["torch"] == torch.__version__.partition("+")[0] or found["packages"]["torch"]
+    assert found["tokenizers"]["student"]["fingerprint"] == ctkd_core.load_tokenizer(str(pair.student)).fingerprint
+    assert found["config_fingerprint"] == run.config.fingerprint
+    assert found["device"] == "cpu"
+    assert len(found["data"]["fingerprint"]) == 64
+
+
+def test_too_short_a_length_is_explained(pair, store):
+    with pytest.raises(RunError, match="cuts every sample before its response"):
+        ctkd_core.distill(pair.config(method="sft", max_length=8, eval_samples=0, sample_prompts=0), store)

@@ -1,0 +1,49 @@
+"""Boundaries and sizes of groups."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ctkd_core.alignment import align
+from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
+from ctkd_core.figures import groups, theme
+from tests.tiny import CORPUS, tiny_byte_level
+
+STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
+TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
+LIMIT = 2 * 2**20
+
+
+def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
+    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
+
+
+def trace(fig, name: str):
+    return next(t for t in fig.data if t.name == name)
+
+
+def test_staircase_is_on_the_diagonal_exactly_for_byte_groups():
+    ends = groups.boundary_bytes(made("sedi"))
+    assert (ends[:, 0] == ends[:, 1]).all()
+    drifting = groups.boundary_bytes(made("uld"))
+    assert (drifting[:, 0] != drifting[:, 1]).any()
+    fig = groups.staircase(made("sedi"), 2, (made("uld"),))
+    assert [t.name for t in fig.data][1:] == ["sedi", "uld", "group 2"]
+    assert [int(v) for v in trace(fig, "sedi").customdata[:, 0]] == list(range(len(made("sedi"))))
+
+
+def test_staircase_of_a_long_text_is_thinned():
+    fig = groups.staircase(made("sedi", " ".join(CORPUS * 12)))
+    assert len(trace(fig, "sedi").x) <= groups.MAX_POINTS
+    assert theme.message_bytes(fig) < LIMIT
+
+
+def test_histogram_counts_every_group_once():
+    a = made()
+    fig = groups.size_histogram(a)
+    assert sum(int(np.sum(t.y)) for t in fig.data) == len(a)
+    assert {t.name for t in fig.data} == {a.kind(g) for g in range(len(a))}
+    patterns = [KIND_STYLES[name].pattern for name in KINDS]
+    borders = {(KIND_STYLES[name].border, KIND_STYLES[name].colour) for name in KINDS}
+    assert len(set(patterns)) == len(KINDS) == len(borders)

@@ -1,0 +1,50 @@
+"""Bars and tables of metrics and of health."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ctkd_core.alignment import align
+from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.metrics import alignment_metrics, health
+from ctkd_core.figures import metrics, tables
+from tests.tiny import CORPUS, tiny_byte_level
+
+STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
+TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
+
+
+def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
+    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
+
+
+def trace(fig, name: str):
+    return next(t for t in fig.data if t.name == name)
+
+
+def test_health_lists_the_figures_of_both_methods():
+    both = [made(name, " ".join(CORPUS)) for name in ("sedi", "uld")]
+    table = tables.health_table(both, [one.metrics() for one in both]).set_index("figure")
+    assert list(table.columns) == ["sedi", "uld"]
+    assert table.loc["verdict", "sedi"] == "sound"
+    assert table.loc["boundary F1", "sedi"] == "1.000"
+    bad = health(both[1])
+    assert table.loc["without a partner", "uld"] == f"{bad.orphans} tokens"
+    whole = Alignment(
+        both[0].student,
+        both[0].teacher,
+        "one",
+        np.array([[0, len(both[0].student), 0, len(both[0].teacher)]], dtype=np.int32),
+    )
+    assert tables.health_table([whole], [whole.metrics()])["one"][0] == "super-group"
+
+
+def test_metric_bars_and_table_agree():
+    rates = {name: alignment_metrics(made(name)) for name in ("sedi", "cdm", "uld")}
+    fig = metrics.metric_bars(rates, rates["sedi"])
+    assert [t.name for t in fig.data] == ["sedi", "cdm", "uld", "byte-exact"]
+    assert trace(fig, "uld").x[0] == pytest.approx(rates["uld"]["boundary_f1"])
+    table = metrics.metric_table(rates, rates["sedi"]).set_index("metric")
+    assert len(table) == len(rates["sedi"])  # no metric is left out
+    assert table.loc["boundary F1", "byte-exact"] == "100.0 %"

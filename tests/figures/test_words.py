@@ -1,0 +1,45 @@
+"""Names, durations and ages in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctkd_core.alignment import align
+from ctkd_core.alignment.base import Alignment
+from ctkd_core.figures.words import ago, change, duration, remaining
+from tests.tiny import tiny_byte_level
+
+STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
+TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
+
+
+def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
+    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
+
+
+def test_names_tell_variants_and_options_apart():
+    assert made("cdm").label == "cdm"
+    assert made("cdm", variant="released", integer_weights=False).label == "cdm (released, no integer weights)"
+    assert made("alm", chunking="space").label == "alm (chunking space)"
+    assert made("cdm", window=64).label == "cdm (window 64)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(None, ""), (0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (725, "12 min")],
+)
+def test_durations(seconds, said):
+    assert duration(seconds) == said
+
+
+def test_ages_changes_and_what_is_left():
+    assert [ago(100.0, 100.0 + s) for s in (5, 120, 90_000, 400_000)] == [
+        "just now",
+        "2 min ago",
+        "yesterday",
+        "4 days ago",
+    ]
+    assert ago(None) == ""
+    assert (change(1.5, 2.0), change(None, 1.0)) == (-0.5, None)
+    assert remaining(10, 40, 20.0) == 60.0
+    assert remaining(1, 40, 20.0) is None

@@ -1,0 +1,125 @@
+"""ULD against its slow twin, hand-made numbers and what its formula promises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ctkd_core import losses
+from ctkd_core.losses.kernels.radix import sorted_l1
+from tests.losses import twins
+from tests.losses.cases import batch_of, logits_for, plain_sample, samples
+
+
+def check_against_twin(name, twin, batch, s, t, **options):
+    s = s.detach().clone().requires_grad_()
+    z = s.detach().clone().requires_grad_()
+    out = losses.loss(name, s, t, batch, **options)
+    expected = twin(z)
+    torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=1e-12)
+    out.loss.backward()
+    expected.backward()
+    torch.testing.assert_close(s.grad, z.grad, rtol=1e-7, atol=1e-12)
+    return out
+
+
+class TestUld:
+    @pytest.mark.parametrize("pairing", ["positional", "groups"])
+    @pytest.mark.parametrize("widths", [(403, 305), (403, 700)])
+    def test_twin(self, pairing, widths):
+        batch = batch_of([*samples(), plain_sample([0, 5], [0], 2, 1), plain_sample([9, 8], [7, 6, 5], 0, 1)])
+        s, t = logits_for(batch, dtype=torch.float64, widths=widths)
+        check_against_twin(
+            "uld",
+            lambda z: twins.uld(z, t, batch, 0.25, 1.7, pairing),
+            batch, s, t, ce_weight=0.25, temperature=1.7, pairing=pairing,
+        )  # fmt: skip
+
+    def test_blind_to_identity(self):
+        batch = batch_of(samples())
+        s, t = logits_for(batch)
+        plain = losses.loss("uld", s, t, batch, ce_weight=0.0)
+        shuffled = losses.loss("uld", s[..., torch.randperm(403)], t[..., torch.randperm(305)], batch, ce_weight=0.0)
+        torch.testing.assert_close(plain.terms["uld"], shuffled.terms["uld"], rtol=1e-6, atol=0)
+
+    def test_equal_shapes_cost_nothing_and_opposite_ones_almost_two(self):
+        same = plain_sample([0, 5, 6, 1], [0, 5, 6, 1], 1, 1)
+        batch = batch_of([same])
+        s, _ = logits_for(batch)
+        order = torch.randperm(403)
+        assert float(losses.loss("uld", s, s[..., order].detach(), batch).terms["uld"]) == pytest.approx(0, abs=1e-6)
+        sharp, flat = torch.zeros_like(s), torch.zeros_like(s)
+        sharp[..., 3] = 1000.0
+        assert float(losses.loss("uld", sharp, flat, batch).terms["uld"]) == pytest.approx(2 - 2 / 403)
+
+    def test_the_gradient_lowers_the_distance(self):
+        batch = batch_of(samples())
+        s, t = logits_for(batch)
+        t = t * 3
+        first = None
+        for _ in range(30):
+            out = losses.loss("uld", s, t, batch, ce_weight=0.0)
+            (gradient,) = torch.autograd.grad(out.loss, s)
+            s = (s - 40 * gradient).detach().requires_grad_()
+            first = first if first is not None else float(out.loss.detach())
+        assert float(out.loss.detach()) < 0.7 * first
+
+    @pytest.mark.parametrize("shape", [(3, 47, 31), (1, 1, 1), (5, 2, 1000), (2, 70_000, 65_537)])
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_radix_sort_against_torch(self, shape, threads):
+        rows, n, m = shape
+        generator = torch.Generator().manual_seed(1)
+        p = (torch.randn(rows + 1, n, generator=generator) * 4).softmax(-1)
+        q = (torch.randn(rows, m, generator=generator) * 4).softmax(-1)
+        p[0, : n // 2] = 0.0  # ties and exact zeros
+        p[0] /= p[0].sum()
+        index, weight = torch.arange(rows).flip(0), torch.rand(rows, generator=generator)
+        gradient = torch.ones(rows + 1, n)
+        values = sorted_l1(p.numpy(), q.numpy(), index.numpy(), weight.numpy(), gradient.numpy(), threads)
+        for k in range(rows):
+            row = p[index[k]].double()
+            assert values[k] == pytest.approx(float(twins.sorted_l1(row, q[k].double())), rel=1e-6, abs=1e-9)
+        assert torch.equal(gradient[rows], torch.ones(n))  # a row without a pair
+        z = p[:rows].double().log().clamp(min=-200).requires_grad_()
+        loss = sum(float(weight[k]) * twins.sorted_l1(z[index[k]].softmax(-1), q[k].double()) for k in range(rows))
+        loss.backward()
+        torch.testing.assert_close(gradient[:rows].double() - 1, z.grad, rtol=1e-3, atol=3e-7)
+
+
+@pytest.mark.parametrize("top_k", [1, 5, 1000])
+def test_uld_of_the_largest_probabilities(top_k):
+    batch = batch_of(samples())
+    s, t = logits_for(batch, dtype=torch.float64)
+    out = losses.loss("uld", s, t, batch, ce_weight=0.0, top_k=top_k)
+    out.loss.backward()
+    z = s.detach().clone().requires_grad_()
+    means = []
+    for b in range(len(batch)):
+        mine, theirs = (
+            (x[b] != -100).nonzero().flatten().tolist() for x in (batch.student_labels, batch.teacher_labels)
+        )
+        values = []
+        for i, j in zip(mine, theirs):
+            p, q = (
+                z[b, i - 1].softmax(-1).sort(descending=True).values,
+                t[b, j - 1].softmax(-1).sort(descending=True).values,
+            )
+            p, q = (torch.nn.functional.pad(x[:top_k], (0, max(0, top_k - len(x)))) for x in (p, q))
+            values.append((p - q).abs().sum())
+        means.append(twins.average(values))
+    expected = twins.average(means)
+    expected.backward()
+    torch.testing.assert_close(out.loss, expected)
+    torch.testing.assert_close(s.grad, z.grad)
+
+
+def test_uld_released_compares_the_rows_at_the_tokens():
+    batch = batch_of([plain_sample([0, 5, 6, 7, 1], [0, 7, 8, 1], 1, 1, [[1, 3, 1, 2], [3, 4, 2, 3], [4, 5, 3, 4]])])
+    s, t = logits_for(batch, dtype=torch.float64)
+    with torch.no_grad():
+        out = losses.loss("uld", s, t, batch, "released", ce_weight=0.0)
+        pairs = [
+            twins.sorted_l1(s[0, k].softmax(-1), t[0, k].softmax(-1)) for k in (1, 2)
+        ]  # EOS left out on both sides
+    torch.testing.assert_close(out.loss, twins.average(pairs))
+    torch.testing.assert_close(out.per_group, torch.stack([pairs[0] + pairs[1], pairs[1] * 0, pairs[1] * 0]))

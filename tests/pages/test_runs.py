@@ -1,0 +1,249 @@
+"""Page Runs: list, new, detail, compare, on run folders that were written by hand; starting is guarded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ctkd_core.background.status import write_status
+from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
+from ctkd_core.distill.runs import Run, RunStore
+from ctkd_core.distill.status import RunStatus
+from tests.pages.app import figures, opened, texts
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(autouse=True)
+def runs_folder(tmp_path, monkeypatch):
+    """Runs of this test only; conversions stay in the shared test home."""
+    monkeypatch.setattr(
+        "ctkd_core.distill.runs.RunStore.__init__", lambda self, root=None: setattr(self, "root", tmp_path)
+    )
+
+
+def made(state: str = "finished", steps: int = 10, **changes: object) -> Run:
+    run = RunStore().create(RunConfig(steps=steps, **changes))
+    rows = [{"kind": "eval", "step": 0, "time": 1.0, "bits_per_byte": 2.5, "teacher_bits_per_byte": 0.9}]
+    rows += [
+        {
+            "kind": "train",
+            "step": k,
+            "time": 1.0 + k,
+            "loss": 5 - k / 10,
+            "terms": {"ce": 3.0},
+            "by_kind": {"1-1": 3.0, "1-n": 1.0},
+        }
+        for k in range(1, steps + 1)
+    ]
+    rows.append({"kind": "eval", "step": steps, "time": 20.0, "bits_per_byte": 1.75})
+    (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sample = {"step": steps, "prompt": "2 + 2?", "reference": "4", "teacher": "four", "student": "<b>5</b>"}
+    (run.dir / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+    (run.dir / "log.txt").write_text("first line\nlast line\n")
+    write_status(run.dir, RunStatus(state=state, step=steps, total_steps=steps, created=1.0, started=2.0, ended=30.0))
+    return run
+
+
+def test_no_runs_offer_a_first_one():
+    at = opened("runs")
+    assert "No runs yet" in at.info[0].value
+    at.button(key="first_run").click().run()
+    assert at.query_params["view"] == "New run"
+    assert at.button(key="start_run")
+
+
+def test_list_shows_status_pair_and_bits_per_byte():
+    made(name="one")
+    made("failed", name="two", method="uld", seed=7)
+    at = opened("runs")
+    assert not at.exception
+    table = at.dataframe[0].value
+    assert table["run"].tolist() == ["two", "one"]
+    assert table["status"].tolist() == ["✕ failed", "✓ finished"]
+    assert table["bits/byte before"].tolist() == [2.5, 2.5]
+    assert table["bits/byte now"].tolist() == [1.75, 1.75]
+    assert len(table["loss"][0]) == 10
+
+
+def test_a_damaged_run_is_a_row_that_says_so_and_hides_no_other():
+    good, bad, odd = made(name="good"), made(name="bad"), made(name="odd")
+    (bad.dir / "status.json").write_text('{"state": ["finished"]}')
+    (odd.dir / "config.json").unlink()
+    (odd.dir / "config.json").mkdir()
+    at = opened("runs")
+    assert not at.exception
+    table = at.dataframe[0].value
+    assert table["status"].tolist() == ["! damaged", "! damaged", "✓ finished"]
+    assert table["run"].tolist() == [odd.id, "bad", "good"]
+    said = texts(at)
+    assert "status.json" in said.replace("\\", "") and "config.json" in said.replace("\\", "")
+    for run in (bad, odd):
+        detail = opened("runs", run=run.id)
+        assert not detail.exception
+        assert "damaged" in texts(detail) or "config.json can't be read" in detail.error[0].value.replace("\\", "")
+    assert good.id in {run.id for run in RunStore().list()}
+    assert not opened("start").exception
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl", "log.txt"])
+def test_a_folder_in_a_files_place_leaves_the_rest_of_the_page(name):
+    run = made(name="mine")
+    (run.dir / name).unlink()
+    (run.dir / name).mkdir()
+    at = opened("runs", run=run.id)
+    assert not at.exception
+    said = texts(at) + " ".join(e.value for e in at.error) + " ".join(c.value for c in at.code)
+    assert name in said.replace("\\", "")
+
+
+def test_each_run_shows_its_own_metrics():
+    long, short = made(steps=10), made(steps=4)
+    with (short.dir / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "eval", "step": 4, "time": 21.0, "bits_per_byte": 2.25}) + "\n")
+    shown = {}
+    for run in (long, short):
+        at = opened("runs", run=run.id)
+        shown[run.id] = {m.label: m.value for m in at.metric}["bits per byte now"]
+    assert shown == {long.id: "1.750", short.id: "2.250"}
+
+
+def test_detail_shows_the_number_the_curves_and_the_samples():
+    run = made(name="mine")
+    at = opened("runs", run=run.id)
+    assert not at.exception
+    values = {m.label: (m.value, m.delta) for m in at.metric}
+    assert values["bits per byte now"] == ("1.750", "-0.75")
+    assert values["at the start"][0] == "2.500"
+    assert values["teacher"][0] == "0.900"
+    found = figures(at)
+    assert set(found) == {
+        "Training loss and its terms",
+        "Bits per byte on held-out text (lower is better)",
+        "Share of the loss by kind of group",
+    }
+    assert at.dataframe[0].value["student"].tolist() == ["<b>5</b>"]
+    assert "last line" in at.code[0].value
+    assert "resume" not in {b.key for b in at.button}
+
+
+def test_a_unique_end_of_an_id_is_enough():
+    run = made()
+    assert "finished" in texts(opened("runs", run=run.id[-5:]))
+
+
+def test_unknown_run_has_a_sentence_and_a_way_back():
+    made()
+    at = opened("runs", run="20990101-000000-000-zzzzz")
+    assert "unknown run" in at.error[0].value
+    at.button(key="back").click().run()
+    assert len(at.dataframe) == 1
+
+
+def test_a_lost_worker_offers_to_resume(monkeypatch):
+    run = made("running")
+    write_status(
+        run.dir, RunStatus(state="running", step=4, total_steps=10, pid=2**22 - 1, pid_created=1.0, started=2.0)
+    )
+    at = opened("runs", run=run.id)
+    assert "ended without a word at step 4 of 10" in at.warning[0].value
+    asked: list[str] = []
+    monkeypatch.setattr(Run, "resume", lambda self, environment=None: asked.append(self.id))
+    at.button(key="resume").click().run()
+    assert asked == [run.id]
+
+
+def test_cancel_asks_the_run(monkeypatch):
+    run = made("running")
+    monkeypatch.setattr(Run, "status", lambda self: RunStatus(state="running", step=3, total_steps=10, started=2.0))
+    asked: list[bool] = []
+    monkeypatch.setattr(Run, "cancel", lambda self, wait=True, grace=0.0: asked.append(wait))
+    at = opened("runs", run=run.id)
+    at.button(key="cancel").click().run()
+    assert asked == [False]
+
+
+def test_compare_overlays_curves_and_lists_differences():
+    names = [made(method="sedi", name="a").id, made(method="uld", name="b").id]
+    at = opened("runs", compare=",".join(names))
+    assert not at.exception
+    spec = figures(at)["Training loss"]
+    assert len(spec["data"]) == 2
+    differences = at.dataframe[1].value
+    assert "method" in differences["option"].tolist()
+    assert "steps" not in differences["option"].tolist()
+    assert "too few to tell it from chance" in at.info[0].value
+
+
+def test_compare_with_one_run_says_what_is_missing():
+    at = opened("runs", compare=made().id)
+    assert "at least two runs" in at.error[0].value
+
+
+def test_form_is_drawn_from_the_options_and_starts_what_it_shows(monkeypatch):
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "1")
+    launched: list[Run] = []
+    monkeypatch.setattr(RunStore, "launch", lambda self, run, environment=None: launched.append(run) or run)
+    monkeypatch.setattr("pages.parts.loaders.preflight_checks", lambda config: [])
+    at = opened("runs", view="New run", student="qwen")
+    assert not at.exception
+    drawn = {
+        w.key.removeprefix("new_quick_")
+        for kind in (at.selectbox, at.number_input, at.text_input, at.toggle)
+        for w in kind
+        if w.key
+    }
+    assert {option.name for option in RUN_OPTIONS} - {"student", "teacher"} <= drawn
+    at.number_input(key="new_quick_steps").set_value(3)
+    at.selectbox(key="new_quick_method").set_value("uld").run()
+    at.button(key="start_run").click().run()
+    (run,) = launched
+    assert (run.config.steps, run.config.method, run.config.student) == (3, "uld", "qwen")
+    assert at.query_params["run"] == run.id
+    assert replace(PRESETS["quick"], steps=3).steps == run.config.steps
+
+
+def test_a_failed_check_stands_in_the_way(monkeypatch):
+    from ctkd_core.distill.checks import Check
+
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "1")
+    checks = [Check("Memory", False, "1 GiB free, 3 needed.", "Lower batch_size."), Check("Disk", True, "fine")]
+    monkeypatch.setattr("pages.parts.loaders.preflight_checks", lambda config: checks)
+    at = opened("runs", view="New run")
+    assert at.button(key="start_run").disabled
+    assert "Lower batch\\_size" in texts(at)
+    checks[0] = replace(checks[0], fatal=False)
+    at.run()
+    assert not at.button(key="start_run").disabled
+
+
+def test_a_reachable_server_does_not_launch(monkeypatch):
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
+    monkeypatch.setattr("pages.parts.loaders.preflight_checks", lambda config: [])
+    at = opened("runs", view="New run")
+    assert at.button(key="start_run").disabled
+    assert "--allow-launch" in at.warning[0].value
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), (None, False)]
+)
+def test_only_loopback_launches_by_itself(monkeypatch, address, allowed):
+    from pages.parts import launching
+
+    monkeypatch.delenv("CTKD_ALLOW_LAUNCH", raising=False)
+    monkeypatch.setattr(launching.st, "get_option", lambda name: address)
+    assert launching.may_launch() is allowed
+
+
+def test_start_page_lists_pairs_runs_and_the_machine():
+    made(name="recent one")
+    at = opened("start")
+    assert not at.exception
+    labels = [link.proto.label for link in at.get("page_link")]
+    pairs = {"smollm2 → deepseek", "qwen → mistral-v3", "mistral-tekken → qwen"}
+    assert {f"**{pair}**" for pair in pairs} <= set(labels)
+    assert any("recent one" in label for label in labels)
+    assert "**Memory**" in texts(at)
