@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ctkd_core.background.status import write_status
 from ctkd_core.cli import COMMANDS
 from ctkd_core.cli.command import load
 from ctkd_core.cli.display import TokenRows, console_of, facts, plain_text, render, safe, styled, table, width
@@ -20,7 +21,7 @@ from ctkd_core.cli.main import main, printable
 from ctkd_core.cli.progress import Bar, follow
 from ctkd_core.distill.config import PRESETS
 from ctkd_core.distill.runs import RunStore
-from ctkd_core.distill.status import RunStatus, write_status
+from ctkd_core.distill.status import RunStatus
 from ctkd_core.files import to_json
 from ctkd_core.methods import METHODS, aligning
 from tests.cli.test_main import Ctkd

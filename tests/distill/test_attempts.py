@@ -23,7 +23,7 @@ from ctkd_core.distill import trainer, worker
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import RunError
-from tests.distill.kit import wait_for
+from tests.patience import wait_for
 
 ROOT = str(Path(__file__).resolve().parents[2])
 SECONDS = 600
