@@ -74,7 +74,7 @@ def target(method: str) -> Any:
     asked, choice = question(), Choice(method)
     status = loss_lab.start(asked, [choice]).wait(600.0, lambda share, words: print(f"  {share:4.0%} {words}"))
     if status.state != "finished":
-        raise SystemExit(status.sentence)
+        raise SystemExit(status.message)
     answer = loss_lab.ask(asked, [choice], packaged=False)
     lab = Lab(answer.scene, tuple(answer.views.values()), asked.student, asked.teacher)
     groups = [one.group for one in lab.views[0].targets]

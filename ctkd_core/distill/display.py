@@ -25,7 +25,10 @@ FAULTS = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionErr
 def run_line(run: Run) -> str:
     """Its id, state, steps, method and models, in one line."""
     try:
-        status, config = run.status(), run.config
+        status = run.status()
+        if status.state == "damaged":
+            return f"<Run {one_line(run.id)}: {shorten(one_line(status.message), 3 * MAX_NAME)}>"
+        config = run.config
         sides = (shorten(one_line(name), MAX_NAME) for name in (config.teacher, config.student))
         return (
             f"<Run {one_line(run.id)}: {one_line(status.state)}, step {status.step:,} of {config.steps:,}, "
@@ -38,7 +41,10 @@ def run_line(run: Run) -> str:
 def run_card(run: Run) -> str:
     """State, figures, and the curves of loss and bits per byte."""
     try:
-        found, rows = run.summary(), run.metric_rows()
+        found = run.summary()
+        if found["status"] == "damaged":  # the message begins with that word and says which file
+            return blocks.card(found["name"] or run.id, f"<p>This run is {blocks.text(found['message'], 400)}</p>")
+        rows = run.metric_rows()
         title = f"{found['name'] or run.id}: {found['method']}, {found['teacher']} → {found['student']}"
         return blocks.card(title, *_parts(found, rows))
     except FAULTS as fault:

@@ -92,6 +92,17 @@ def test_doctor_notices_a_missing_asset(monkeypatch: pytest.MonkeyPatch) -> None
     assert {problem.fix for problem in found} >= {f"run `{entry.install}`" for entry in catalog.TOKENIZERS.values()}
 
 
+def test_doctor_works_without_pydantic() -> None:
+    code = (
+        "import sys; sys.modules['pydantic'] = None\n"
+        "from ctkd_core.distill.checkup import examine\n"
+        "print([row['name'] for row in examine()['assets']])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "smollm2" in done.stdout
+
+
 @pytest.mark.slow
 def test_doctor_deep_asks_torch(ctkd: Ctkd) -> None:
     report = ctkd.json("doctor", "--deep")

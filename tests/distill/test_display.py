@@ -49,8 +49,6 @@ def test_a_run_that_has_not_begun_has_no_curves(run: Run) -> None:
         ("config.json", "[" * 5000),
         ("status.json", "[1]"),
         ("status.json", '{"state": 3, "step": "x"}'),
-        ("metrics.jsonl", '{"kind": "train", "loss": "<script>", "step": {}}\n'),
-        ("metrics.jsonl", '{"kind": "eval", "bits_per_byte": []}\n'),
     ],
 )
 def test_damage_is_shown_and_never_raises(run: Run, file: str, content: str) -> None:
@@ -58,7 +56,21 @@ def test_damage_is_shown_and_never_raises(run: Run, file: str, content: str) -> 
     (run.dir / file).write_text(content, encoding="utf-8")
     fresh = Run(run.dir)
     assert repr(fresh).isprintable()
-    assert "damaged" in repr(fresh) + harmless(fresh._repr_html_()).text
+    assert "damaged" in repr(fresh)
+    page = harmless(fresh._repr_html_())
+    assert "damaged" in page.text and file in page.text
+    assert "NoneType" not in page.text
+
+
+@pytest.mark.parametrize(
+    "row", ['{"kind": "train", "loss": "<script>", "step": {}}', '{"kind": "eval", "bits_per_byte": []}']
+)
+def test_a_row_of_another_shape_is_passed_over(run: Run, row: str) -> None:
+    (run.dir / "metrics.jsonl").write_text(row + "\n", encoding="utf-8")
+    fresh = Run(run.dir)
+    assert fresh.metric_rows() == []
+    assert repr(fresh).isprintable()
+    assert harmless(fresh._repr_html_()).count("svg") == 0
 
 
 def test_a_folder_that_is_gone_has_a_line_and_a_card(tmp_path: Path) -> None:

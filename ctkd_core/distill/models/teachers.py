@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
 from ctkd_core.background.progress import Progress, silent
-from ctkd_core.distill.config import RunConfig
 from ctkd_core.errors import CtkdError, RunError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from ctkd_core.distill.config import RunConfig
     from ctkd_core.losses.batch import AlignedSample
     from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer

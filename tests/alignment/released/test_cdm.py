@@ -1,4 +1,4 @@
-"""The released CDM map and loss: rules worked by hand (the recorded facts are replayed in test_golden.py)."""
+"""The released CDM map and loss: rules worked by hand (recorded facts: tests/golden/test_replay.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Divergences over one vocabulary: gradients, chunks and what makes them divergences (facts: tests/test_golden.py)."""
+"""Divergences over one vocabulary: gradients, chunks, what makes them divergences (facts: golden/test_replay.py)."""
 
 from __future__ import annotations
 
