@@ -49,8 +49,6 @@ def test_a_run_that_has_not_begun_has_no_curves(run: Run) -> None:
         ("config.json", "[" * 5000),
         ("status.json", "[1]"),
         ("status.json", '{"state": 3, "step": "x"}'),
-        ("metrics.jsonl", '{"kind": "train", "loss": "<script>", "step": {}}\n'),
-        ("metrics.jsonl", '{"kind": "eval", "bits_per_byte": []}\n'),
     ],
 )
 def test_damage_is_shown_and_never_raises(run: Run, file: str, content: str) -> None:
@@ -59,6 +57,16 @@ def test_damage_is_shown_and_never_raises(run: Run, file: str, content: str) -> 
     fresh = Run(run.dir)
     assert repr(fresh).isprintable()
     assert "damaged" in repr(fresh) + harmless(fresh._repr_html_()).text
+
+
+@pytest.mark.parametrize(
+    "row", ['{"kind": "train", "loss": "<script>", "step": {}}', '{"kind": "eval", "bits_per_byte": []}', "[", "3"]
+)
+def test_damaged_rows_take_nothing_else_away(run: Run, row: str) -> None:
+    (run.dir / "metrics.jsonl").write_text(f"{row}\n", encoding="utf-8")
+    page = harmless(run._repr_html_())
+    assert page.count("polyline") == 0
+    assert "damaged" in page.text or "step0 of 60" in page.text
 
 
 def test_a_folder_that_is_gone_has_a_line_and_a_card(tmp_path: Path) -> None:
