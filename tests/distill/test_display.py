@@ -63,24 +63,15 @@ def test_damage_is_shown_and_never_raises(run: Run, file: str, content: str) -> 
 
 
 @pytest.mark.parametrize(
-    "row", ['{"kind": "train", "loss": "<script>", "step": {}}', '{"kind": "eval", "bits_per_byte": []}']
-)
-def test_a_row_of_another_shape_is_passed_over(run: Run, row: str) -> None:
-    (run.dir / "metrics.jsonl").write_text(row + "\n", encoding="utf-8")
-    fresh = Run(run.dir)
-    assert fresh.metric_rows() == []
-    assert repr(fresh).isprintable()
-    assert harmless(fresh._repr_html_()).count("svg") == 0
-
-
-@pytest.mark.parametrize(
     "row", ['{"kind": "train", "loss": "<script>", "step": {}}', '{"kind": "eval", "bits_per_byte": []}', "[", "3"]
 )
 def test_damaged_rows_take_nothing_else_away(run: Run, row: str) -> None:
     (run.dir / "metrics.jsonl").write_text(f"{row}\n", encoding="utf-8")
+    assert run.metric_rows() == []
+    assert repr(run).isprintable()
     page = harmless(run._repr_html_())
     assert page.count("polyline") == 0
-    assert "damaged" in page.text or "step0 of 60" in page.text
+    assert "step0 of 60" in page.text
 
 
 def test_a_folder_that_is_gone_has_a_line_and_a_card(tmp_path: Path) -> None:
