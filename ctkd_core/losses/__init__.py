@@ -41,9 +41,9 @@ def loss(
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]: any float dtype, row i predicts token i + 1; the teacher
     gets no gradient. Either may be `engine.fused.HeadLogits`, hidden states and head, so that no logits are kept.
     `state` is what `make_state` gave for this method. `chunk_rows`: rows computed at a time (default: as many as suit
-    the device); results don't depend on it. `student_states`, `teacher_states`: for methods that read hidden states (others
-    don't look at them). `projection`: for methods that need one, a Projection or a scipy matrix [Vs, Vt]; by default the
-    method's own map of the batch's tokenizers, kept on disk.
+    the device); results don't depend on it. `student_states`, `teacher_states`: for methods that read hidden states
+    (others don't look at them). `projection`: for methods that need one, a Projection or a scipy matrix [Vs, Vt]; by
+    default the method's own map of the batch's tokenizers, kept on disk.
     Raises LossInputError for an unknown method, variant or option, and for inputs that don't fit together.
     """
     row = _training(name)
