@@ -6,12 +6,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ctkd_core.errors import TokenizerError
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_child(arguments: Sequence[str], failure: str, timeout: float) -> str:

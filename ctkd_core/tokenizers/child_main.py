@@ -6,13 +6,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ctkd_core.tokenizers import checks
 from ctkd_core.tokenizers.conversion import CONVERTERS
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(arguments: Sequence[str]) -> None:
