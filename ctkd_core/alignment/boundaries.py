@@ -94,13 +94,19 @@ def same_bytes(alignment: Alignment) -> NDArray[np.bool_]:
     some = np.flatnonzero(equal)
     s, t = (side.spans for side in (alignment.student, alignment.teacher))
     s0, s1, t0, t1 = groups[some].T
-    s_width, t_width = (np.concatenate([[0], np.cumsum(x[:, 1] - x[:, 0])]) for x in (s, t))
+    s_width, t_width = (np.concatenate([[0], np.cumsum(_added(x))]) for x in (s, t))
     equal[some] = (
         (s[s0, 0] == t[t0, 0])
         & (s[s1 - 1, 1] == t[t1 - 1, 1])
         & (s_width[s1] - s_width[s0] == t_width[t1] - t_width[t0])
     )
     return equal
+
+
+def _added(spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [n]: bytes that each token covers and none before it does."""
+    reached = np.concatenate([[0], np.maximum.accumulate(spans[:, 1])[:-1]]) if len(spans) else spans[:, 1]
+    return np.maximum(spans[:, 1] - np.maximum(spans[:, 0], reached), 0)
 
 
 def left_over_note(left_over: tuple[int, int]) -> tuple[str, ...]:

@@ -228,14 +228,8 @@ def prompt_ids(prompt: str, tokenizer: Tokenizer) -> list[int]:
 
 
 def encode_response(text: str, tokenizer: Tokenizer) -> Encoding:
-    """`text` as it stands in the middle of a longer one: no dummy prefix, no special tokens.
-
-    Where the tokens spell the text's bytes exactly (byte-level, SentencePiece) their byte ranges are exact; a
-    normalising tokenizer (WordPiece) falls back to its own `encode`.
-    """
-    (ids,) = tokenizer.encode_pieces([text])
-    exact = response_of_ids(ids, text, tokenizer)
-    return tokenizer.encode(text) if exact is None else exact
+    """`text` as the tokenizer cuts it behind a prompt: no dummy prefix; added tokens are tokens, special ones text."""
+    return tokenizer.encode_continuation(text)
 
 
 def response_of_ids(ids: Sequence[int], text: str, tokenizer: Tokenizer) -> Encoding | None:

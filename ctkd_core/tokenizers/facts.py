@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ctkd_core.tokenizers.token_bytes import SPACE_MARK
+from ctkd_core.tokenizers.token_bytes import SPACE_MARK, Marks
 
 if TYPE_CHECKING:
     import tokenizers
@@ -68,15 +68,43 @@ def kind_of(spec: Mapping[str, Any]) -> str:
     ):
         return "byte-level"
     marked = SPACE_MARK in json.dumps([spec.get("normalizer"), spec.get("decoder")], ensure_ascii=False)
-    if marked or "Metaspace" in decoders | before or model == "Unigram" or spec["model"].get("byte_fallback"):
+    if marked or _own_space_mark(spec) or model == "Unigram" or spec["model"].get("byte_fallback"):
         return "sentencepiece"
     return "other"
 
 
-def strip_end_of_word(table: list[bytes], spec: Mapping[str, Any]) -> list[bytes]:
-    """CLIP-like vocabularies mark a word's last piece ("cat</w>"); the mark isn't part of the text."""
-    suffix = (spec["model"].get("end_of_word_suffix") or "").encode()
-    return [t.removesuffix(suffix) for t in table] if suffix else table
+def marks_of(spec: Mapping[str, Any]) -> Marks:
+    """What the vocabulary strings hold that is no text, as the model and its pre-tokenizer say."""
+    model = spec["model"]
+    return Marks(
+        space=space_mark(spec),
+        byte_fallback=bool(model.get("byte_fallback")),
+        continuing=model.get("continuing_subword_prefix") or "",
+        end_of_word=model.get("end_of_word_suffix") or "",
+    )
+
+
+def space_mark(spec: Mapping[str, Any]) -> str:
+    """What stands for a space in a SentencePiece vocabulary: U+2581 unless the tokenizer names another character."""
+    return _own_space_mark(spec) or SPACE_MARK
+
+
+def _own_space_mark(spec: Mapping[str, Any]) -> str | None:
+    """Metaspace's replacement, or what a normaliser writes for a space and what a decoder turns back into one."""
+    for part in (*parts(spec.get("pre_tokenizer")), *parts(spec.get("decoder"))):
+        if part["type"] == "Metaspace":
+            return part.get("replacement") if isinstance(part.get("replacement"), str) else SPACE_MARK
+    for part in parts(spec.get("decoder")):
+        if part["type"] == "Replace" and part.get("content") == " ":
+            mark = (part.get("pattern") or {}).get("String")
+            if isinstance(mark, str) and len(mark) == 1:
+                return mark
+    for part in parts(spec.get("normalizer")):
+        mark = part.get("content") or ""
+        written = part["type"] == "Replace" and (part.get("pattern") or {}) == {"String": " "}
+        if written and len(mark) == 1 and not mark.isspace():
+            return str(mark)
+    return None
 
 
 def role_ids(
@@ -99,12 +127,16 @@ def role_ids(
     return roles
 
 
-def chat_template(config: Mapping[str, Any]) -> str | None:
-    """The default chat template of a tokenizer_config.json."""
-    template = config.get("chat_template")
-    if isinstance(template, list):  # several named ones
-        template = next((t.get("template") for t in template if t.get("name") == "default"), None)
-    return template if isinstance(template, str) else None
+def chat_templates(config: Mapping[str, Any]) -> dict[str, str]:
+    """Chat templates of a tokenizer_config.json by name; a single one is the "default"."""
+    given = config.get("chat_template")
+    if isinstance(given, str):
+        return {"default": given}
+    if isinstance(given, list):  # [{"name": ..., "template": ...}, ...]
+        given = {t.get("name"): t.get("template") for t in given if isinstance(t, dict)}
+    if not isinstance(given, dict):
+        return {}
+    return {name: text for name, text in given.items() if isinstance(name, str) and isinstance(text, str)}
 
 
 def render_chat(
@@ -113,7 +145,9 @@ def render_chat(
     """`messages` through a Jinja chat template, in a process with limits because templates come from strangers."""
     from ctkd_core.tokenizers.template_sandbox import in_child
 
-    values = {"messages": [dict(m) for m in messages], "add_generation_prompt": generation_prompt}
+    # A null content (beside tool calls, say) is nothing, not the word "None".
+    said = [{k: "" if k == "content" and v is None else v for k, v in m.items()} for m in messages]
+    values = {"messages": said, "add_generation_prompt": generation_prompt}
     return in_child(template, [values], names)[0]
 
 
@@ -138,7 +172,7 @@ def encoding_notes(tokenizer: Tokenizer, encoding: Encoding, data: bytes) -> tup
     if len(gaps):
         size = int((gaps[:, 1] - gaps[:, 0]).sum())
         bare = b"".join(data[a:b] for a, b in gaps.tolist())
-        what = "white space" if bare.isspace() else "text, because its normaliser drops or merges characters"
+        what = "white space" if bare.isspace() else _why_uncovered(tokenizer, bare)
         notes.append(f"{size} of {len(data)} bytes belong to no token of {tokenizer.name} ({what}).")
     if _rewritten(encoding, data):
         how = ", ".join(_normalisers(tokenizer.spec)) or "its vocabulary"
@@ -147,6 +181,14 @@ def encoding_notes(tokenizer: Tokenizer, encoding: Encoding, data: bytes) -> tup
             "token bytes to the rewritten one."
         )
     return tuple(notes)
+
+
+def _why_uncovered(tokenizer: Tokenizer, bare: bytes) -> str:
+    """What became of bytes that no token covers."""
+    text = bare.decode("utf-8", errors="replace")
+    if _normalisers(tokenizer.spec) and not tokenizer.normalise(text).strip():
+        return "text that its normaliser drops"
+    return "text that its vocabulary has no tokens for, and it drops what it can't spell"
 
 
 def _rewritten(encoding: Encoding, data: bytes) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
+MOST_DUMMIES = 4096  # ids that may be passed over
 # One well-formed UTF-8 character or one stray byte (Unicode standard, table 3-7).
 _CHARACTER = re.compile(
     rb"((?:[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
@@ -29,15 +30,22 @@ _CHARACTER = re.compile(
 
 
 class PieceEncoder:
-    """Encodes byte strings with one tokenizer, without what it adds at the beginning of a text."""
+    """Encodes texts and byte strings with one tokenizer, without what it adds at the beginning of a text.
+
+    Added tokens are found as the tokenizer finds them (`single_word`, `lstrip`, `rstrip`, `normalized`). Special ones
+    are not: in the middle of a text their spelling is text.
+    """
 
     def __init__(self, tokenizer: Tokenizer):
         self._kind = tokenizer.kind
-        self._middle = _without_prefix(tokenizer)
+        self._middle, self._renamed = _shell(tokenizer, prefix=False)
+        self._whole = _shell(tokenizer, prefix=True)[0] if _adds_prefix(tokenizer.spec) else None
+        self._added = {t["id"] for t in _own(tokenizer)}
         self._alphabet = byte_alphabet()
-        names = self._alphabet if self._kind == "byte-level" else [f"<0x{b:02X}>" for b in range(256)]
-        self._byte_ids = [self._middle.token_to_id(name) for name in names]
         self._unknown = [] if tokenizer.unk_id is None else [tokenizer.unk_id]
+        names = self._alphabet if self._kind == "byte-level" else [f"<0x{b:02X}>" for b in range(256)]
+        fallback = self._kind == "byte-level" or bool(tokenizer.spec["model"].get("byte_fallback"))
+        self._byte_ids = [self._middle.token_to_id(name) if fallback else None for name in names]
 
     def encode(self, pieces: Sequence[bytes]) -> list[list[int]]:
         """Ids of each piece, [len(pieces)] lists; a byte that the vocabulary can't spell becomes its unknown token."""
@@ -49,10 +57,34 @@ class PieceEncoder:
             except UnicodeDecodeError:
                 texts.append("")
                 broken.append(i)
-        result = [e.ids for e in self._middle.encode_batch_fast(texts, add_special_tokens=False)]
+        result = [self._named(e.ids) for e in self._middle.encode_batch_fast(texts, add_special_tokens=False)]
         for i in broken:
             result[i] = self._broken(pieces[i])
         return result
+
+    def encode_text(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text that goes on behind another one, and the code points of each, half-open.
+
+        Behind an added token inside the text the tokenizer begins anew, with the blank that it may put there.
+        """
+        found = self._middle.encode(text, add_special_tokens=False)
+        ids, offsets = self._named(found.ids), list(found.offsets)
+        if self._whole is None or self._added.isdisjoint(ids):
+            return ids, offsets
+        anew = self._whole.encode(text, add_special_tokens=False)
+        later = self._named(anew.ids)
+        first = next((k for k, index in enumerate(later) if index in self._added), len(later))
+        start = anew.offsets[first][0] if first < len(later) else len(text)
+        head = self._middle.encode(text[:start], add_special_tokens=False)
+        return [*self._named(head.ids), *later[first:]], [*head.offsets, *anew.offsets[first:]]
+
+    def normalise(self, text: str) -> str:
+        """What the normaliser makes of a stretch of text, blanks as blanks; nothing is put before it."""
+        normaliser = self._middle.normalizer
+        return text if normaliser is None else normaliser.normalize_str(text)
+
+    def _named(self, ids: list[int]) -> list[int]:
+        return [self._renamed.get(i, i) for i in ids] if self._renamed else ids
 
     def _broken(self, piece: bytes) -> list[int]:
         if self._kind == "byte-level":
@@ -68,30 +100,66 @@ class PieceEncoder:
         return ids
 
 
-def _without_prefix(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
-    """A second tokenizer around the same vocabulary (shared, not copied) that adds nothing before a text."""
+def _own(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """Added tokens that aren't special, by id."""
+    return sorted((t for t in tokenizer.spec["added_tokens"] if not t.get("special")), key=lambda t: t["id"])
+
+
+def _adds_prefix(spec: dict[str, Any]) -> bool:
+    before, cut = spec.get("normalizer"), spec.get("pre_tokenizer")
+    return _drop(before, {"Prepend"}) != before or _no_prefix_space(cut) != cut
+
+
+def _shell(tokenizer: Tokenizer, prefix: bool) -> tuple[tokenizers.Tokenizer, dict[int, int]]:
+    """A second tokenizer around the same vocabulary (shared, not copied), with or without the blank before a text.
+
+    Its added tokens may have other ids than the tokenizer gives them: {its id: the tokenizer's id}.
+    """
     from tokenizers import AddedToken
     from tokenizers import Tokenizer as Backend
 
     spec = tokenizer.spec
-    shell = {
+    shell: dict[str, Any] = {
         "version": "1.0",
         "added_tokens": [],
         "model": {"type": "BPE", "vocab": {}, "merges": []},
-        "normalizer": _drop(spec.get("normalizer"), {"Prepend"}),
-        "pre_tokenizer": _no_prefix_space(spec.get("pre_tokenizer")),
+        "normalizer": spec.get("normalizer") if prefix else _drop(spec.get("normalizer"), {"Prepend"}),
+        "pre_tokenizer": spec.get("pre_tokenizer") if prefix else _no_prefix_space(spec.get("pre_tokenizer")),
         "post_processor": None,
         "decoder": None,
     }
     parsed = Backend.from_str(json.dumps(shell))
-    middle = Backend(tokenizer.backend.model)
+    made = Backend(tokenizer.backend.model)
     if parsed.normalizer is not None:
-        middle.normalizer = parsed.normalizer
+        made.normalizer = parsed.normalizer
     if parsed.pre_tokenizer is not None:
-        middle.pre_tokenizer = parsed.pre_tokenizer
-    own = [t for t in spec["added_tokens"] if not t.get("special") and middle.token_to_id(t["content"]) == t["id"]]
-    middle.add_tokens([AddedToken(t["content"], normalized=bool(t.get("normalized")), special=False) for t in own])
-    return middle
+        made.pre_tokenizer = parsed.pre_tokenizer
+    own = _own(tokenizer)
+    flags = ("single_word", "lstrip", "rstrip", "normalized")
+    tokens = [AddedToken(t["content"], special=False, **{k: bool(t.get(k)) for k in flags}) for t in own]
+    made.add_tokens(_around_taken(made, tokens))
+    ids = {t["id"]: made.token_to_id(t["content"]) for t in own}
+    return made, {index: true for true, index in ids.items() if index not in (None, true)}
+
+
+def _around_taken(backend: tokenizers.Tokenizer, tokens: list[tokenizers.AddedToken]) -> list[tokenizers.AddedToken]:
+    """`tokens` with dummies between them: where a vocabulary has holes, the library's next id may be a token's own."""
+    from tokenizers import AddedToken
+
+    model = backend.model
+    following = backend.get_vocab_size(with_added_tokens=False)
+    found, dummies = [], 0
+    for token in tokens:
+        if model.token_to_id(token.content) is None:
+            while model.id_to_token(following) is not None and dummies < MOST_DUMMIES:
+                dummies += 1
+                found.append(AddedToken(f"\U0010fffd{dummies}\U0010fffd", normalized=False, special=False))
+                following += 1
+            following += 1
+        else:
+            following = max(following, int(model.token_to_id(token.content)) + 1)
+        found.append(token)
+    return found
 
 
 def _drop(node: Any, types: set[str]) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 from ctkd_core.errors import TokenizerError, unknown
 from ctkd_core.tokenizers import assets, catalog
 from ctkd_core.tokenizers import checks as tokenizer_checks
-from ctkd_core.tokenizers.facts import spec_of
+from ctkd_core.tokenizers.facts import chat_templates, spec_of
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 KEPT = 12  # loaded tokenizers; one of 150k tokens takes about 100 MB
@@ -145,7 +145,11 @@ def _build(data: bytes, what: str, config: dict[str, Any], **details: Any) -> To
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json, filled up from special_tokens_map.json and chat_template.jinja; {} without them."""
+    """tokenizer_config.json, filled up from special_tokens_map.json; {} without them.
+
+    A chat_template.jinja wins over a template in the configuration, and the files in additional_chat_templates/ are
+    named templates beside it, as in transformers.
+    """
     config: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         path = folder / name
@@ -156,9 +160,12 @@ def _config(folder: Path) -> dict[str, Any]:
         except (OSError, ValueError, RecursionError) as fault:
             raise TokenizerError(f"{path} isn't valid JSON ({fault}); mend it or move it away.") from None
         config |= value if isinstance(value, dict) else {}
-    template = folder / "chat_template.jinja"
-    if "chat_template" not in config and template.is_file():
-        config["chat_template"] = template.read_text(encoding="utf-8", errors="replace")
+    named = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    if (folder / "chat_template.jinja").is_file():
+        named["default"] = folder / "chat_template.jinja"
+    if named:
+        found = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in named.items()}
+        config["chat_template"] = found if "default" in found else chat_templates(config) | found
     return config
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import TokenizerError, unknown
+from ctkd_core.tokenizers.rewriting import Normalise, spans_of_rewritten, widened
 
 KINDS = ("byte-level", "sentencepiece", "wordpiece", "other")
 SPACE_MARK = "\u2581"  # SentencePiece writes a space as this character
@@ -39,26 +41,59 @@ def _alphabet_to_latin1() -> dict[int, int]:
     return dict.fromkeys(range(256), 65535) | table
 
 
-def token_bytes_from_strings(tokens: Iterable[str], kind: str) -> list[bytes]:
+@dataclass(frozen=True)
+class Marks:
+    """What vocabulary strings hold that is no text.
+
+    space          stands for a space in SentencePiece vocabularies
+    byte_fallback  whether "<0xE2>" is that byte (only where the model falls back to bytes, else it is text)
+    continuing     before pieces that go on with a word ("##", "@@")
+    end_of_word    behind the last piece of a word ("</w>")
+    """
+
+    space: str = SPACE_MARK
+    byte_fallback: bool = True
+    continuing: str = ""
+    end_of_word: str = ""
+
+    def places(self, token: str) -> tuple[bool, bool]:
+        """Whether a vocabulary string goes on with a word, and whether it ends one, as its marks say."""
+        goes_on = bool(self.continuing) and token.startswith(self.continuing)
+        return goes_on, bool(self.end_of_word) and token.endswith(self.end_of_word)
+
+
+def token_bytes_from_strings(tokens: Iterable[str], kind: str, marks: Marks | None = None) -> list[bytes]:
     """The bytes that vocabulary strings of a tokenizer of this `kind` (one of KINDS) stand for.
 
     byte-level     one character a byte; a string with other characters (an added token) stands for itself
-    sentencepiece  U+2581 is a space, "<0xE2>" is that byte
-    wordpiece      the continuation mark "##" is dropped
+    sentencepiece  the space mark is a space, "<0xE2>" is that byte
+    wordpiece      the continuation mark is dropped
     other          the string itself
+
+    marks  what the vocabulary marks its strings with; by default what is usual for the kind
 
     Raises TokenizerError for an unknown kind.
     """
+    if kind not in KINDS:
+        raise unknown("kind of tokenizer", kind, KINDS, TokenizerError)
+    if marks is None:
+        marks = Marks(continuing="##" if kind == "wordpiece" else "")
+    plain = (_without_marks(token, marks) for token in tokens)
     match kind:
         case "byte-level":
-            return [_byte_level(token) for token in tokens]
+            return [_byte_level(token) for token in plain]
         case "sentencepiece":
-            return [_sentencepiece(token) for token in tokens]
-        case "wordpiece":
-            return [(t[2:] if t.startswith("##") and len(t) > 2 else t).encode() for t in tokens]
-        case "other":
-            return [token.encode() for token in tokens]
-    raise unknown("kind of tokenizer", kind, KINDS, TokenizerError)
+            return [_sentencepiece(token, marks) for token in plain]
+        case _:
+            return [token.encode() for token in plain]
+
+
+def _without_marks(token: str, marks: Marks) -> str:
+    if marks.continuing and token.startswith(marks.continuing) and len(token) > len(marks.continuing):
+        token = token[len(marks.continuing) :]
+    if marks.end_of_word and token.endswith(marks.end_of_word):
+        token = token[: -len(marks.end_of_word)]
+    return token
 
 
 def _byte_level(token: str) -> bytes:
@@ -68,9 +103,9 @@ def _byte_level(token: str) -> bytes:
         return token.encode()
 
 
-def _sentencepiece(token: str) -> bytes:
-    byte = _BYTE_TOKEN.fullmatch(token) if token.startswith("<0x") else None
-    return bytes([int(byte[1], 16)]) if byte else token.replace(SPACE_MARK, " ").encode()
+def _sentencepiece(token: str, marks: Marks) -> bytes:
+    byte = _BYTE_TOKEN.fullmatch(token) if marks.byte_fallback and token.startswith("<0x") else None
+    return bytes([int(byte[1], 16)]) if byte else token.replace(marks.space, " ").encode()
 
 
 def encode_text(text: str, what: str = "the text") -> bytes:
@@ -92,15 +127,24 @@ def char_to_byte(text: str) -> NDArray[np.int64]:
     return table
 
 
-def byte_spans(text: str, char_spans: Any, token_bytes: Sequence[bytes]) -> NDArray[np.int64]:
+def byte_spans(
+    text: str,
+    char_spans: Any,
+    token_bytes: Sequence[bytes],
+    normalise: Normalise | None = None,
+    literal: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
     """Byte ranges of `text` that each token covers: int64 [n, 2], starts and ends never decrease.
 
     char_spans   [n, 2] code-point ranges as the tokenizer reports them; pieces of one character repeat its range
     token_bytes  [n] bytes of each token
+    normalise    what the tokenizer makes of a stretch of text before it cuts it
+    literal      bool [n]: tokens whose bytes aren't the text's (unknown ones, added ones that take in blanks)
 
     When the tokens spell the text exactly, their lengths alone give the spans. Otherwise (a normaliser changed the
-    text) the reported ranges are used, and tokens that share a character divide its bytes among them by their
-    lengths. Tokens that stand for nothing in the text get an empty range.
+    text) a token covers all bytes that it was made of, as `rewriting` finds them; where it finds nothing, the reported
+    ranges. Pieces of one character have ranges of their own while they are the text's own bytes; tokens made of one
+    changed character all cover the whole of it. Tokens that stand for nothing in the text get an empty range.
     """
     data = encode_text(text)
     chars = np.asarray(char_spans, dtype=np.int64).reshape(-1, 2)
@@ -114,7 +158,14 @@ def byte_spans(text: str, char_spans: Any, token_bytes: Sequence[bytes]) -> NDAr
         if empty.any():
             kept = np.where(empty, 0, lengths)
             exact = _spans_of_spelling(data, kept, [b for b, e in zip(token_bytes, empty) if not e])
-    return exact if exact is not None else _spans_of_ranges(data, char_to_byte(text)[chars], lengths, token_bytes)
+    if exact is not None:
+        return exact
+    if normalise is not None:
+        marked = np.zeros(len(chars), dtype=np.bool_) if literal is None else literal
+        followed = spans_of_rewritten(text, normalise, token_bytes, chars, marked)
+        if followed is not None:
+            return followed
+    return widened(text, _spans_of_ranges(data, char_to_byte(text)[chars], lengths, token_bytes))
 
 
 def _spans_of_spelling(
@@ -146,7 +197,10 @@ def _spans_of_ranges(
 
 
 def _divide(spans: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give tokens whose ranges overlap (pieces of one character) ranges of their own, by their byte lengths."""
+    """Give tokens whose ranges overlap (pieces of one character) ranges of their own, by their byte lengths.
+
+    Where the lengths don't add up the character was changed, and each of its tokens covers the whole of it.
+    """
     reached = np.maximum.accumulate(spans[:, 1])
     first = np.concatenate([[True], spans[1:, 0] >= reached[:-1]])
     starts_at = np.flatnonzero(first)
@@ -156,11 +210,12 @@ def _divide(spans: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.
     total = np.add.reduceat(lengths, starts_at)[cluster]
     running = np.cumsum(lengths)
     running -= (running - lengths)[starts_at][cluster]
-    safe = np.maximum(total, 1)
-    ends = low + (running * width) // safe  # exactly low + running where the lengths add up to the width
-    begins = low + ((running - lengths) * width) // safe
+    ends = low + running
+    begins = ends - lengths
     alone = np.bincount(cluster)[cluster] == 1
-    return np.where(alone[:, None], spans, np.stack([begins, ends], axis=1))
+    whole = np.stack([low, low + width], axis=1)
+    divided = np.where((total == width)[:, None], np.stack([begins, ends], axis=1), whole)
+    return np.where(alone[:, None], spans, divided)
 
 
 def _take_back_trimmed_space(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ from ctkd_core.tokenizers.token_bytes import byte_spans, encode_text, token_byte
 
 if TYPE_CHECKING:
     import tokenizers
+
+
+_BYTE_TOKENS = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,7 @@ class Tokenizer:
     pad_id: int | None = None
     unk_id: int | None = None
     chat_template: str | None = None
+    named_templates: Mapping[str, str] = field(default_factory=dict)  # "default", "tool_use", "rag", ...
     add_bos: bool = False  # whether tokenizer_config.json asks for BOS (`add_bos_token`)
     check: Callable[[], Sequence[str]] | None = None  # slow; run when warnings are asked for
 
@@ -56,7 +61,9 @@ class Tokenizer:
         spec = facts.with_true_ids(details.pop("spec", None) or facts.spec_of(json.loads(backend.to_str())), backend)
         config = details.pop("config", None) or {}
         values: dict[str, Any] = {"name": name, "backend": backend, "spec": spec, "kind": facts.kind_of(spec)}
-        values |= {"chat_template": facts.chat_template(config), "add_bos": config.get("add_bos_token") is True}
+        templates = facts.chat_templates(config)
+        values |= {"chat_template": templates.get("default"), "named_templates": templates}
+        values["add_bos"] = config.get("add_bos_token") is True
         values |= facts.role_ids(backend, spec, config)
         return cls(**(values | details))
 
@@ -127,12 +134,34 @@ class Tokenizer:
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        table = token_bytes_from_strings((s or "" for s in self._strings), self.kind)
+        table = token_bytes_from_strings((s or "" for s in self._strings), self.kind, facts.marks_of(self.spec))
         for added in self.spec["added_tokens"]:
             # Added tokens are found in the text as they are written; only SentencePiece decodes their space marks.
             if added.get("special") or self.kind != "sentencepiece":
                 table[added["id"]] = added["content"].encode()
-        return facts.strip_end_of_word(table, self.spec)
+        return table
+
+    @cached_property
+    def doubles(self) -> dict[int, int]:
+        """Ids whose bytes another id has too, and the id that counts: the one that the tokenizer itself writes.
+
+        SentencePiece's "<0x31>" is the double of "1". Special tokens are no doubles, and neither are pieces that stand
+        at another place of a word ("##at" beside "at", "at" beside "at</w>"): a tokenizer writes both. Where it writes
+        none of them by itself, the lowest id that is no byte fallback counts.
+        """
+        special, strings, marks = self.special_ids, self._strings, facts.marks_of(self.spec)
+        equal = {data for data, count in Counter(self._bytes).items() if data and count > 1}
+        ids_of: dict[tuple[bytes, bool, bool], list[int]] = {}
+        for index, data in enumerate(self._bytes):
+            if data in equal and index not in special and (string := strings[index]) is not None:
+                ids_of.setdefault((data, *marks.places(string)), []).append(index)
+        several = [(data, ids) for (data, *_), ids in ids_of.items() if len(ids) > 1]
+        found: dict[int, int] = {}
+        for (_, ids), written in zip(several, self.encode_pieces([data for data, _ in several])):
+            plain = [i for i in ids if strings[i] not in _BYTE_TOKENS or self.kind != "sentencepiece"]
+            counts = written[0] if len(written) == 1 and written[0] in ids else (plain or ids)[0]
+            found |= {i: counts for i in ids if i != counts}
+        return dict(sorted(found.items()))
 
     @cached_property
     def _displays(self) -> list[str]:
@@ -144,20 +173,43 @@ class Tokenizer:
         table[list(self.special_ids)] = True
         return table
 
+    @cached_property
+    def _literal_table(self) -> NDArray[np.bool_]:
+        """bool [n_ids]: tokens whose bytes may differ from the text they stand for."""
+        table = np.zeros(self.n_ids, dtype=np.bool_)
+        table[[t["id"] for t in self.spec["added_tokens"]]] = True
+        if self.unk_id is not None:
+            table[self.unk_id] = True
+        return table
+
     def encode(self, text: str, special_tokens: bool = False) -> Encoding:
         """`text` (any length) as an Encoding; with `special_tokens`, what the tokenizer's template adds too.
 
         Raises TokenizerError for text that isn't valid Unicode.
         """
-        data = encode_text(text)
+        encode_text(text)
         with library_faults(f"{self.name} can't encode this text"):
             raw = self.backend.encode(text, add_special_tokens=special_tokens)
-        ids = np.array(raw.ids, dtype=np.int32)
-        chars = np.fromiter(chain.from_iterable(raw.offsets), dtype=np.int64, count=2 * len(ids)).reshape(-1, 2)
-        listed = ids.tolist()
+        return self._encoding(text, raw.ids, raw.offsets, self._special_table)
+
+    def encode_continuation(self, text: str) -> Encoding:
+        """`text` as it stands behind a prompt: no blank before it; special tokens in it are text, added ones tokens.
+
+        Raises TokenizerError for text that isn't valid Unicode.
+        """
+        encode_text(text)
+        with library_faults(f"{self.name} can't encode this text"):
+            ids, offsets = self._piece_encoder.encode_text(text)
+        return self._encoding(text, ids, offsets, np.zeros(self.n_ids, dtype=np.bool_))
+
+    def _encoding(
+        self, text: str, listed: list[int], offsets: Sequence[tuple[int, int]], special_table: NDArray[np.bool_]
+    ) -> Encoding:
+        ids = np.array(listed, dtype=np.int32)
+        chars = np.fromiter(chain.from_iterable(offsets), dtype=np.int64, count=2 * len(ids)).reshape(-1, 2)
         token_bytes = list(map(self._bytes.__getitem__, listed))
-        spans = byte_spans(text, chars, token_bytes)
-        special = self._special_table[ids] if len(ids) else np.zeros(0, dtype=np.bool_)
+        spans = byte_spans(text, chars, token_bytes, self.normalise, self._literal_table[ids] if listed else None)
+        special = special_table[ids] if listed else np.zeros(0, dtype=np.bool_)
         if self.unk_id is not None:  # it stands for real text, so alignments need it
             special &= ~((ids == self.unk_id) & (spans[:, 0] < spans[:, 1]))
         encoding = Encoding(
@@ -171,7 +223,15 @@ class Tokenizer:
             special=special,
             kind=self.kind,
         )
-        return replace(encoding, notes=facts.encoding_notes(self, encoding, data))
+        return replace(encoding, notes=facts.encoding_notes(self, encoding, text.encode()))
+
+    def normalise(self, text: str) -> str:
+        """What the tokens of a stretch of text spell together, without the blank that is put before a whole text."""
+        made = self._piece_encoder.normalise(text)
+        if self.kind == "sentencepiece":
+            return made.replace(facts.space_mark(self.spec), " ")
+        # WordPiece's normaliser sets blanks around some characters, which belong to no token.
+        return made.strip() or made if self.kind == "wordpiece" else made
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """Ids of many texts, without special tokens and without spans: the fast way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
 
 from ctkd_core import losses
 from ctkd_core.errors import AlignmentError, CtkdError, LossInputError, TokenizerError
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, collate, encode_response
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from tests.losses.cases import TEXTS, pair, plain_sample
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
@@ -72,6 +75,62 @@ def test_special_tokens_in_a_completion_stay_text():
     assert (sample.student_ids == student.eos_id).sum() == 1
     prompt = align_sample("a<eos>", " y", student, teacher)
     assert (prompt.student_ids[: prompt.student_response_start] == student.eos_id).sum() == 1
+
+
+def with_added(*tokens: dict) -> Tokenizer:
+    """The tiny byte-level tokenizer with more added tokens that aren't special, above its model's vocabulary."""
+    document = json.loads(tiny_byte_level().backend.to_str())
+    following = max([*document["model"]["vocab"].values(), *(t["id"] for t in document["added_tokens"])]) + 1
+    for k, token in enumerate(tokens):
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+        document["added_tokens"].append({"id": following + k, **flags, **token})
+    return Tokenizer.from_backend(Backend.from_str(json.dumps(document)), "added", source="tests")
+
+
+@pytest.mark.parametrize(
+    ("token", "completion", "cut"),
+    [
+        ({"content": "<think>"}, "<think>\nok", ["<think>", "\n", "o", "k"]),
+        ({"content": "cat", "single_word": True}, " a cat category", None),
+        ({"content": "<sep>", "lstrip": True}, "a  <sep> b", None),
+        ({"content": "<sep>", "rstrip": True}, "a <sep>  b", None),
+        ({"content": "<sep>", "lstrip": True, "rstrip": True, "normalized": True}, "a <sep> b<sep>", None),
+    ],
+)
+def test_a_completion_is_cut_as_the_tokenizer_cuts_it(token, completion, cut):
+    tokenizer = with_added(token)
+    response = encode_response(completion, tokenizer)
+    alone = tokenizer.encode(completion)
+    assert response.ids.tolist() == alone.ids.tolist()
+    assert response.spans.tolist() == alone.spans.tolist()
+    assert not response.special.any()
+    if cut is not None:
+        assert [tokenizer.token(int(i)) for i in response.ids[:1]] == cut[:1]
+        assert spelled(tokenizer, response.ids) == completion.encode()
+    sample = align_sample("Say:", completion, tokenizer, tiny_byte_level(300, 1), method="gold")
+    added = tokenizer.id_of(token["content"])
+    at = [k for k, i in enumerate(sample.student_ids.tolist()) if i == added]
+    assert at and all(any(g[0] <= k < g[1] for g in sample.groups.tolist()) for k in at)
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(alphabet="ab <>tc\n", max_size=20).flatmap(lambda t: st.sampled_from([t, t + "<t>", t + " <t> x"])))
+def test_a_completion_is_the_rest_of_prompt_and_completion(text):
+    tokenizer = with_added({"content": "<t>"}, {"content": "cab", "single_word": True})
+    prompt = tokenizer.encode("Say!\n").ids.tolist()
+    whole = tokenizer.encode("Say!\n" + text).ids.tolist()
+    if whole[: len(prompt)] == prompt and not text.startswith(("cab", "\n", " ")):
+        assert encode_response(text, tokenizer).ids.tolist() == whole[len(prompt) :]
+
+
+def test_a_rewritten_completion_gets_no_blank_before_it():
+    tokenizer = tiny_metaspace()
+
+    def cut(text):
+        return [tokenizer.token(int(i)) for i in encode_response(text, tokenizer).ids]
+
+    assert cut("the cats")[0] == "the"[: len(cut("the cats")[0])]
+    assert cut("the\u2581cats") == cut("the cats")
 
 
 def test_bos_once_and_empty_parts():

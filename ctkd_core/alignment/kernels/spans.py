@@ -60,8 +60,8 @@ def sweep_tilings(s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.in
 def common_ends(s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.int32]) -> int:
     """Groups that close where the running ends of both sides are equal; starts are never looked at.
 
-    s int64 [n, 2], t int64 [m, 2] with ends that don't decrease; out int32 [min(n, m), 4]. Returns their number; what
-    follows the last group is left over.
+    s int64 [n, 2], t int64 [m, 2] with ends that do not decrease; out int32 [min(n, m), 4]. Tokens that cover one end
+    together (made of one changed character) close together. Returns how many groups; what follows them is left over.
     """
     n, m = len(s), len(t)
     i = j = i0 = j0 = g = 0
@@ -72,6 +72,10 @@ def common_ends(s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.int3
         if other <= mine:
             j += 1
         if mine == other:
+            while i < n and s[i, 1] == mine and s[i, 0] < mine:
+                i += 1
+            while j < m and t[j, 1] == mine and t[j, 0] < mine:
+                j += 1
             out[g, 0], out[g, 1], out[g, 2], out[g, 3] = i0, i, j0, j
             g += 1
             i0, j0 = i, j
