@@ -113,6 +113,10 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
             [[domain, *(row[key] for _, key in _COLUMNS)] for domain, row in data["corpus"].items()],
         ),
     ]
+    from ctkd_core.pair.report import doubles_notes
+
+    if doubles := doubles_notes(vocabulary):
+        parts.append(facts([("doubles:", visible(note)) for note in doubles]))
     parts += _special(data["special_tokens"])
     skipped = [f"{d}: {n} x {reason}" for d, row in data["corpus"].items() for reason, n in row["skipped"].items()]
     if skipped:

@@ -33,7 +33,7 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, softmax
-from ctkd_core.losses.parts.matched import SameObject
+from ctkd_core.losses.parts.matched import SameObject, without_doubles
 from ctkd_core.losses.parts.mined_rows import facing_rows
 
 if TYPE_CHECKING:
@@ -272,17 +272,21 @@ def default_ids(student: Tokenizer, teacher: Tokenizer, exact: bool) -> NDArray[
     from ctkd_core.vocabulary.store import cached_project
 
     if exact:
-        return heaviest_rows(cached_project(student, teacher, method="exact").matrix)
-    return heaviest_rows(cached_project(student, teacher, method="nearest", direction="teacher", ties="first").matrix)
+        return heaviest_rows(cached_project(student, teacher, method="exact"))
+    return heaviest_rows(cached_project(student, teacher, method="nearest", direction="teacher", ties="first"))
 
 
 @lru_cache(maxsize=8)
 def _given(projection: SameObject) -> NDArray[np.int64]:
-    return heaviest_rows(getattr(projection.value, "matrix", projection.value))
+    return heaviest_rows(projection.value)
 
 
-def heaviest_rows(matrix: Any) -> NDArray[np.int64]:
-    """int64 [Vt]: the row of the heaviest entry in each column of a scipy matrix [Vs, Vt], the lowest of equal ones."""
+def heaviest_rows(projection: Any) -> NDArray[np.int64]:
+    """int64 [Vt]: the row of the heaviest entry in each column, the lowest of equal ones.
+
+    projection  a Projection, without the student ids that only double another one's bytes, or a scipy matrix [Vs, Vt].
+    """
+    matrix = without_doubles(projection, teacher=False)
     coo = matrix.tocoo()
     kept = coo.data > 0
     row, column, data = coo.row[kept], coo.col[kept], coo.data[kept]

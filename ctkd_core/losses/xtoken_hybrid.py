@@ -62,9 +62,10 @@ def hkl_loss(
     """
     teacher = need_teacher("xtoken-hkl", teacher_logits)
     check_inputs(student_logits, teacher, batch)
-    matrix = getattr(projection, "matrix", projection) if projection is not None else default_projection(batch).matrix
-    teacher = teacher[..., : matrix.shape[1]]
-    pairs = one_to_one(matrix) if common == "strict" else best_pairs(matrix, threshold)
+    if projection is None:
+        projection = default_projection(batch)
+    teacher = teacher[..., : projection.shape[1]]
+    pairs = one_to_one(projection) if common == "strict" else best_pairs(projection, threshold)
     matched = matched_from_pairs(pairs, (student_logits.shape[-1], teacher.shape[-1])).to(student_logits.device)
     rows = response_rows(batch.student_labels)
     groups = group_rows(rows, batch)

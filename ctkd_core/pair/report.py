@@ -39,6 +39,16 @@ class Shares(TypedDict):
     smaller: float
 
 
+class Doubles(TypedDict):
+    """Ids that no method matches, because another id of the same tokenizer has their bytes and is what it writes.
+
+    count     how many; examples: some of them, each with the id that counts, as vocabulary strings
+    """
+
+    count: NonNegativeInt
+    examples: list[tuple[str, str]]
+
+
 class Vocabulary(TypedDict):
     """What two vocabularies share; `vocabulary_facts` says what is counted how."""
 
@@ -57,6 +67,7 @@ class Vocabulary(TypedDict):
     classes: dict[str, ClassCount]
     teacher_classes: dict[str, ClassCount]
     unmatched: dict[str, list[str]]
+    doubles: dict[str, Doubles]
     same_tokenizer: NotRequired[bool]
 
 
@@ -163,7 +174,29 @@ def vocabulary_facts(student: Tokenizer, teacher: Tokenizer, shared: Overlap | N
         "classes": audit(student, shared.student_matched["canonical"]),
         "teacher_classes": audit(teacher, shared.teacher_matched["canonical"]),
         "unmatched": unmatched_examples(student, shared),
+        "doubles": {"student": doubles_of(student), "teacher": doubles_of(teacher)},
     }
+
+
+def doubles_of(tokenizer: Tokenizer) -> Doubles:
+    """How many ids of a vocabulary only double another one (see `Tokenizer.doubles`), and the first of them."""
+    some = list(tokenizer.doubles.items())[:UNMATCHED_SHOWN]
+    examples = [(str(tokenizer.token(double)), str(tokenizer.token(counts))) for double, counts in some]
+    return {"count": len(tokenizer.doubles), "examples": examples}
+
+
+def doubles_notes(vocabulary: Mapping[str, Any]) -> list[str]:
+    """A sentence for each side of `vocabulary_facts` that has doubles."""
+    found = []
+    for side in ("student", "teacher"):
+        given = vocabulary.get("doubles", {}).get(side)
+        if given and given["count"]:
+            named = ", ".join(f"{double} for {counts}" for double, counts in given["examples"][:3])
+            found.append(
+                f"{given['count']:,} ids of the {side} have the bytes of another id that its tokenizer writes instead "
+                f"({named}, ...); they are never matched."
+            )
+    return found
 
 
 def unmatched_examples(student: Tokenizer, shared: Overlap, shown: int = UNMATCHED_SHOWN) -> dict[str, list[str]]:

@@ -24,7 +24,8 @@ def project_exact(
     """Each student token to the teacher token that says the same; weight 1, other rows stay empty.
 
     match  "bytes": equal bytes, so "Ġthe" of a byte-level vocabulary equals "▁the" of SentencePiece; special tokens
-           never match by spelling, only by role (EOS to EOS)
+           never match by spelling, only by role (EOS to EOS); of several ids with equal bytes the one that the
+           tokenizer writes matches, on both sides
            "canonical": then also equal canonical forms (see `canonical`): " ." to ".", chat markers of equal role
            "raw": equal vocabulary strings, special ones included, and nothing else
     """
@@ -64,7 +65,7 @@ def exact_matches(
 def _by_bytes(student: Tokenizer, teacher: Tokenizer) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     ids_of = ids_by_bytes(teacher)
     match = np.fromiter((ids_of.get(b, -1) for b in student.all_token_bytes()), dtype=np.int64, count=student.n_ids)
-    match[list(student.special_ids)] = -1
+    match[list(student.special_ids | student.doubles.keys())] = -1
     reason = np.full(student.n_ids, EXACT, dtype=np.uint8)
     done: set[int] = set()
     for role in _ROLES:
@@ -92,7 +93,7 @@ def _by_form(student: Tokenizer, teacher: Tokenizer, match: NDArray[np.int64], r
     of_form = other | plain
     own, special, table = canonical_table(student), student.special_ids, student.all_token_bytes()
     for index in np.flatnonzero(match < 0).tolist():
-        if not table[index]:
+        if not table[index] or index in student.doubles:
             continue
         ids_of, why = (roles, ROLE) if index in special else (of_form, CANONICAL)
         found = ids_of.get(own[index])
@@ -101,19 +102,12 @@ def _by_form(student: Tokenizer, teacher: Tokenizer, match: NDArray[np.int64], r
 
 
 def ids_by_bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
-    """Id of the token that spells given bytes. Of several: the one the tokenizer uses, not its byte fallback.
+    """Id of the token that spells given bytes. Of several: the one the tokenizer writes (see `Tokenizer.doubles`).
 
     Special tokens and ids that the vocabulary leaves out aren't in it.
     """
-    table = list(tokenizer.all_token_bytes())
-    for special in tokenizer.special_ids:
-        table[special] = b""
-    ids = dict(zip(reversed(table), range(len(table) - 1, -1, -1)))  # the lowest id wins
+    left_out = tokenizer.special_ids | tokenizer.doubles.keys()
+    table = tokenizer.all_token_bytes()
+    ids = {table[i]: i for i in range(len(table) - 1, -1, -1) if i not in left_out}  # "at" and "##at": the lowest id
     ids.pop(b"", None)
-    if tokenizer.kind == "sentencepiece":
-        for byte in range(128):
-            # "<0x41>" only stands in where "A" itself is missing, although its id is lower.
-            plain = tokenizer.id_of(chr(byte) if byte != 0x20 else "\u2581")
-            if plain is not None and plain not in tokenizer.special_ids:
-                ids[bytes([byte])] = plain
     return ids

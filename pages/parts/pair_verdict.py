@@ -17,7 +17,7 @@ from ctkd_core.figures.pair import (
 )
 from ctkd_core.figures.pair_domains import domain_table
 from ctkd_core.files import to_json
-from ctkd_core.pair.report import PairReport
+from ctkd_core.pair.report import PairReport, doubles_notes
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import pair_data as data
 from pages.parts import state
@@ -119,6 +119,8 @@ def overview(view: View) -> None:
         lost = classes["class"][classes["critical gap"]].tolist()
         if lost:
             st.caption(f":material/warning: Missing from the teacher: {', '.join(lost)}. This decides for P-KL.")
+        for note in doubles_notes(facts):
+            st.caption(state.plain(note))
         twin(classes, "class_table", "Shared tokens by class, with examples of missing ones")
 
 

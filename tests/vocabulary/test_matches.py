@@ -128,13 +128,13 @@ def test_raw_strings_say_nothing_about_bytes() -> None:
     assert not project(s, t, "exact").explain(the).empty
 
 
-def test_of_tokens_with_equal_bytes_the_lowest_id_wins() -> None:
+def test_an_added_token_that_hides_a_merged_one_counts() -> None:
     s = byte_level(["\u0120a"], [("\u0120", "a")])
     t = byte_level(["\u0120a"], [("\u0120", "a")], {" a": 300}, special=False)
     assert t.token_bytes(256) == t.token_bytes(300) == b" a"
-    assert project(s, t, "exact").explain(256)["teacher_id"].tolist() == [256]
+    assert project(s, t, "exact").explain(256)["teacher_id"].tolist() == [300]  # what t writes for " a"
     back = project(t, s, "exact")
-    assert [back.explain(i)["teacher_id"].tolist() for i in (256, 300)] == [[256], [256]]
+    assert [back.explain(i)["teacher_id"].tolist() for i in (256, 300)] == [[], [256]]  # 256 is never written
 
 
 def test_a_special_token_never_hides_an_ordinary_one_of_equal_text() -> None:
@@ -211,3 +211,39 @@ def test_progress_is_told_and_may_cancel() -> None:
 
     with pytest.raises(CancelledError):
         project(s, t, progress=stop)
+
+
+def test_of_ids_with_equal_bytes_the_one_that_the_tokenizer_writes_counts() -> None:
+    fallback, plain = tiny_metaspace(), tiny_byte_level()
+    for text in ("1", "a", " "):
+        double, counts = fallback.id_of(f"<0x{ord(text):02X}>"), fallback.id_of(text.replace(" ", "▁"))
+        assert double is not None and counts is not None
+        assert fallback.doubles[double] == counts
+        assert counts not in fallback.doubles
+        other = plain.encode_pieces([text])[0][0]
+        for student, teacher, row, column in ((fallback, plain, counts, other), (plain, fallback, other, counts)):
+            matrix = project(student, teacher, method="exact").matrix
+            assert matrix[row].nonzero()[1].tolist() == [column]
+            doubled = matrix[double] if student is fallback else matrix[:, double]
+            assert doubled.nnz == 0
+    # A byte that the vocabulary has no token for is spelled by its fallback, which then counts.
+    assert fallback.id_of("<0xF0>") not in fallback.doubles
+
+
+def test_a_token_without_a_double_counts_though_no_merge_writes_it() -> None:
+    tokenizer = byte_level(["ab", "abc"], [("a", "b"), ("ab", "c")], {"<x>": 258}, special=False)
+    document = json.loads(tokenizer.backend.to_str())
+    document["model"]["vocab"]["\u0120ab"] = 259  # no merge leads here, so " ab" is written as two tokens
+    twin = Tokenizer.from_backend(Backend.from_str(json.dumps(document)), "twin", source="tests")
+    assert twin.doubles == {}
+    assert project(twin, twin, method="exact").matrix[259].nonzero()[1].tolist() == [259]
+
+
+def test_pieces_at_another_place_of_a_word_are_no_doubles() -> None:
+    from tests.tiny import tiny_wordpiece
+
+    tokenizer = tiny_wordpiece()
+    pairs = [i for i in range(tokenizer.n_ids) if tokenizer.id_of("##" + str(tokenizer.token(i))) is not None]
+    assert pairs and not tokenizer.doubles
+    # One teacher token can face one of them only, where tokens are matched one to one.
+    assert project(tokenizer, tiny_byte_level(), method="exact").matrix[pairs].nnz > 0

@@ -64,7 +64,7 @@ def matched_ids(
     Raises LossInputError when nothing matches or no tokenizers are there.
     """
     if projection is not None:
-        pairs = one_to_one(getattr(projection, "matrix", projection))
+        pairs = one_to_one(projection)
     elif batch.student is None or batch.teacher is None:
         raise LossInputError(
             "matching tokens by identity needs both tokenizers: pass them to collate(samples, student, teacher), or "
@@ -94,9 +94,33 @@ def matched_from_pairs(pairs: Any, widths: tuple[int, int]) -> Matched:
     return Matched(ids[0], ids[1], *(free.nonzero().squeeze(1) for free in rest))
 
 
-def one_to_one(matrix: Any) -> NDArray[np.int64]:
-    """int64 [M, 2]: (row, column) of entries of weight 1 that are alone in their row; the lowest row keeps a column."""
-    csr = matrix.tocsr()
+def without_doubles(projection: Any, teacher: bool = True) -> Any:
+    """The matrix [Vs, Vt] of a Projection without ids that only double another one's bytes; a plain matrix as it is.
+
+    "<0x31>" stands beside "1" in vocabularies with byte fallback; the tokenizer writes "1", so that is the id compared.
+    `teacher` False keeps the teacher's doubles.
+    """
+    matrix = getattr(projection, "matrix", projection).tocsr()
+    if not hasattr(projection, "student"):
+        return matrix
+    from scipy.sparse import diags
+
+    keep = [np.ones(size, dtype=matrix.dtype) for size in matrix.shape]
+    keep[0][list(projection.student.doubles)] = 0
+    keep[1][list(projection.teacher.doubles) if teacher else []] = 0
+    if keep[0].all() and keep[1].all():
+        return matrix
+    found = (diags(keep[0]) @ matrix @ diags(keep[1])).tocsr()
+    found.eliminate_zeros()
+    return found
+
+
+def one_to_one(projection: Any) -> NDArray[np.int64]:
+    """int64 [M, 2]: (row, column) of entries of weight 1 that are alone in their row; the lowest row keeps a column.
+
+    projection  a Projection, whose doubles are left out first, or a scipy matrix [Vs, Vt].
+    """
+    csr = without_doubles(projection)
     alone = np.flatnonzero(np.diff(csr.indptr) == 1)
     columns, weights = csr.indices[csr.indptr[alone]], csr.data[csr.indptr[alone]]
     whole = np.isclose(weights, 1.0)
@@ -105,12 +129,14 @@ def one_to_one(matrix: Any) -> NDArray[np.int64]:
     return pairs[np.sort(first)]
 
 
-def best_pairs(matrix: Any, threshold: float) -> NDArray[np.int64]:
+def best_pairs(projection: Any, threshold: float) -> NDArray[np.int64]:
     """int64 [M, 2]: each row's heaviest column where it weighs at least `threshold`, one-to-one.
+
+    projection  a Projection, whose doubles are left out first, or a scipy matrix [Vs, Vt].
 
     A column wanted by several rows goes to the heaviest, of equal ones to the lowest row (X-Token's relaxed matching).
     """
-    csr = matrix.tocsr().sorted_indices()
+    csr = without_doubles(projection).sorted_indices()
     filled = np.flatnonzero(np.diff(csr.indptr))
     if not len(filled):
         return np.zeros((0, 2), dtype=np.int64)
@@ -131,7 +157,7 @@ def best_pairs(matrix: Any, threshold: float) -> NDArray[np.int64]:
 def _by_bytes(student: Tokenizer, teacher: Tokenizer) -> NDArray[np.int64]:
     from ctkd_core.vocabulary import project
 
-    return one_to_one(project(student, teacher, method="exact").matrix)
+    return one_to_one(project(student, teacher, method="exact"))
 
 
 @lru_cache(maxsize=8)

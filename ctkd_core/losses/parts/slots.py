@@ -171,7 +171,7 @@ def _bare(projection: SameObject, widths: tuple[int, int]) -> tuple[Side, Side]:
 
 
 def _with_pairs(projection: Any, student: Sequence[str | None], teacher: Sequence[str | None]) -> tuple[Side, Side]:
-    pairs = one_to_one(getattr(projection, "matrix", projection))
+    pairs = one_to_one(projection)
     pairs = pairs[(pairs[:, 0] < len(student)) & (pairs[:, 1] < len(teacher))]
     forth, back = (np.full(len(strings), -1, dtype=np.int64) for strings in (student, teacher))
     forth[pairs[:, 0]], back[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]

@@ -157,9 +157,7 @@ def _static(projection: Any, student: Tokenizer, teacher: Tokenizer, widths: tup
     """int64 [Vt]: student id of each teacher id, 0 for none, from equal vocabulary strings or a given map."""
     from ctkd_core.losses.parts.matched import _by_string, one_to_one
 
-    pairs = (
-        _by_string(student, teacher) if projection is None else one_to_one(getattr(projection, "matrix", projection))
-    )
+    pairs = _by_string(student, teacher) if projection is None else one_to_one(projection)
     pairs = pairs[(pairs[:, 0] < widths[0]) & (pairs[:, 1] < widths[1])]
     out = np.full(widths[1], contextual.UNMAPPED, dtype=np.int64)
     out[pairs[:, 1]] = pairs[:, 0]

@@ -20,9 +20,9 @@ SOURCES = 4  # student tokens named behind a teacher column
 def common_tokens(case: Case) -> Targets:
     """X-Token H-KL: means of log-probabilities over a group's rows, common tokens by identity, the rest sorted."""
     o = case.options
-    matrix = default_projection(case.batch).matrix
-    pairs = one_to_one(matrix) if o["common"] == "strict" else best_pairs(matrix, o["threshold"])
-    width = min(matrix.shape[1], case.widths[1])
+    projection = default_projection(case.batch)
+    pairs = one_to_one(projection) if o["common"] == "strict" else best_pairs(projection, o["threshold"])
+    width = min(projection.shape[1], case.widths[1])
     ids = matched_from_pairs(pairs, (case.widths[0], width))
     groups = group_rows(case.rows, case.batch)
     found: Targets = []
