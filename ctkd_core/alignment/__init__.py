@@ -47,7 +47,7 @@ def align(
         able = ", ".join(m.name for m in methods.aligning())
         raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
     row.check_variant(variant, AlignmentError)
-    resolved = row.resolve_align(options, AlignmentError)
+    resolved = row.resolve_align(options, AlignmentError, variant)
     if "entropy" in row.aligner_inputs:
         resolved |= {"student_entropy": student_entropy, "teacher_entropy": teacher_entropy}
     if "space_probability" in row.aligner_inputs:

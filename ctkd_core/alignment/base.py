@@ -113,7 +113,7 @@ class Alignment:
         """The method, its variant and the options that aren't at their default: "alm (released, chunking space)"."""
         row = methods.METHODS.get(self.method)
         more = [] if self.variant == "clean" else [self.variant]
-        for option in row.align_options if row else ():
+        for option in row.align_options_of(self.variant) if row else ():
             value = self.options.get(option.name, option.default)
             if value != option.default:
                 word = option.name.replace("_", " ")

@@ -80,7 +80,7 @@ def run(
     given = parse_assignments(option)
     if row.can_align:
         row.check_variant(variant, AlignmentError)
-        row.resolve_align(given, AlignmentError)
+        row.resolve_align(given, AlignmentError, variant)
     whole = read_text(text, file, sample)
     ours, theirs = load_pair(student, teacher)
     alignment = align(

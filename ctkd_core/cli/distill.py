@@ -138,10 +138,12 @@ def build_config(
     row = methods.get(changes.get("method", found.method), RunError)
     if row.name != found.method:  # options of another method mean nothing to this one
         changes |= {"method_options": {}, "align_options": {}}
+    changed = found.replace(**changes)  # defaults of another variant are gone before options are named
+    tables: dict[str, dict[str, Any]] = {}
     for name, value in parse_assignments(options).items():
         kind = _option_kind(row, name)
-        changes[kind] = {**changes.get(kind, getattr(found, kind)), name: value}
-    return found.replace(**changes)
+        tables[kind] = {**tables.get(kind, getattr(changed, kind)), name: value}
+    return changed.replace(**tables)
 
 
 def _option_kind(row: methods.Method, name: str) -> str:

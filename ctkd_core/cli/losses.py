@@ -31,7 +31,7 @@ def _table(rows: list[methods.Method]) -> RenderableType:
             [row.name if i == 0 else "", *cells]
             for row in rows
             for i, cells in enumerate(
-                [[o.name, str(o.default), o.expected(), o.help] for o in row.loss_options]
+                [[o.name, o.default_text(), o.expected(), o.about()] for o in row.loss_options]
                 or [["-", "-", "-", "no options"]]
             )
         ],

@@ -59,8 +59,5 @@ def option_table(options: Sequence[Option]) -> RenderableType:
     """Options with what they take, default, meaning and where the default comes from."""
     return table(
         ["option", "takes", "default", "meaning", "default from"],
-        [
-            [o.name, o.expected(), "none" if o.default is None else str(o.default), o.help, o.source or "this project"]
-            for o in options
-        ],
+        [[o.name, o.expected(), o.default_text(), o.about(), o.source or "this project"] for o in options],
     )

@@ -14,7 +14,7 @@ from pydantic import field_validator as validated
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
-from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, parse_teachers
+from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, older_form, parse_teachers
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
 from ctkd_core.errors import RunError, unknown
 
@@ -193,7 +193,8 @@ class RunConfig:
         data = {"version": CONFIG_VERSION} | asdict(self)
         # Left out where they say nothing: a config of before they existed keeps its fingerprint.
         untouched = [name for name in _LATER if data[name] == _later_default(name)]
-        return {key: value for key, value in data.items() if key not in untouched}
+        data["teachers"] = tuple(older_form(entry) for entry in data["teachers"])
+        return {key: value for key, value in older_form(data).items() if key not in untouched}
 
     @property
     def fingerprint(self) -> str:
@@ -201,19 +202,21 @@ class RunConfig:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def replace(self, **changes: Any) -> RunConfig:
-        """A config with some fields changed. A new method drops the options that only the old one has.
+        """A config with some fields changed. A new method or variant drops the options that only the old one has.
 
         Raises RunError as the constructor does.
         """
-        if changes.get("method", self.method) != self.method:
-            row, before = methods.get(changes["method"], RunError), methods.get(self.method, RunError)
+        method, variant = changes.get("method", self.method), changes.get("variant", self.variant)
+        if (method, variant) != (self.method, self.variant):
+            row, before = methods.get(method, RunError), methods.get(self.method, RunError)
             known = {
-                "method_options": (row.loss_options, before.loss_options),
-                "align_options": (row.align_options, before.align_options),
+                "method_options": (row.loss_options_of(variant), before.loss_options, before.loss_options_of),
+                "align_options": (row.align_options_of(variant), before.align_options, before.align_options_of),
             }
-            for key, (options, old) in known.items():
+            for key, (options, old, read) in known.items():
                 # A default of the old method isn't a choice: the new method has its own.
-                names, untouched = {o.name for o in options}, {o.name: o.default for o in old}
+                names = {o.name for o in options}
+                untouched = {o.name: o.default for o in (*old, *read(self.variant))}
                 kept = {k: v for k, v in getattr(self, key).items() if k in names and v != untouched[k]}
                 changes.setdefault(key, kept)
         return type(self)(**{name: getattr(self, name) for name in fields_of(RunConfig)} | _with_path(changes))
@@ -358,15 +361,10 @@ def _check_device(device: str) -> None:
         raise RunError(f"device {device!r} isn't known; use auto, cpu, mps, cuda or cuda:0.")
 
 
-# SeDi adds omega times the student's own logits to its target. From omega = 1 (the table's default) the target is so
-# sharp that the entropy term flattens the student: in 40 steps held-out bits per byte went from 2.65 to 2.73; from
-# omega = 0, plain top-K distillation to begin with, to 1.82.
-_SHORT_SEDI = {"omega": 0.0}
-
 # The presets are measured on two CPU cores; `estimate.py` says how long they take on this machine.
 PRESETS: dict[str, RunConfig] = {
     # A look, not a product: the trained student (0.7 GB) isn't kept unless asked for.
-    "quick": RunConfig(name="quick", batch_size=6, save_student=False, method_options=_SHORT_SEDI),
+    "quick": RunConfig(name="quick", batch_size=6, save_student=False),
     "standard": RunConfig(
         name="standard",
         steps=400,
@@ -375,7 +373,6 @@ PRESETS: dict[str, RunConfig] = {
         eval_samples=128,
         eval_every=100,
         save_every=100,
-        method_options=_SHORT_SEDI,
     ),
     "transfer": RunConfig(
         name="transfer",
@@ -388,7 +385,6 @@ PRESETS: dict[str, RunConfig] = {
         eval_every=100,
         sample_prompts=8,
         save_every=100,
-        method_options=_SHORT_SEDI,
     ),
 }
 PRESET_TITLES = {

@@ -78,14 +78,26 @@ _OPTIONS = {option.name: option for option in options_of(FurtherTeacher)}
 def of_the_method(value: Any, field: ValidationInfo) -> dict[str, Any]:
     """The field `method_options` or `align_options` of a model that has a `method`, with all defaults, checked.
 
-    Raises RunError for anything but a table of options that the method has.
+    Raises RunError for anything but a table of options that the method has and its variant reads.
     """
     given = option_table(str(field.field_name), value)
     if "method" not in field.data:  # refused already
         return given
     row = methods.get(field.data["method"], RunError)
-    resolve = row.resolve_loss if field.field_name == "method_options" else row.resolve_groups
-    return resolve(given, RunError)
+    table = row.loss_table if field.field_name == "method_options" else row.groups_table
+    return table(given, RunError, field.data.get("variant", "clean"))
+
+
+def older_form(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` of a run or of a further teacher without the method's options that came later, where at their default.
+
+    So a config of before an option existed keeps its content and its fingerprint.
+    """
+    row, found = methods.get(data["method"]), dict(data)
+    for key, options in (("method_options", row.loss_options), ("align_options", row.align_options)):
+        later = {option.name: option.of(data["variant"]).default for option in options if option.later}
+        found[key] = {k: v for k, v in data[key].items() if k not in later or v != later[k]}
+    return found
 
 
 def option_table(key: str, value: Any) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class DistillTrainer(Trainer):
         width = model.get_output_embeddings().weight.shape[0]
         for number, teacher in enumerate(teachers):
             context = _context(model, teacher.model, (student, teacher.tokenizer))
-            state = make_state(teacher.method, width, context=context, **teacher.options)
+            state = make_state(teacher.method, width, context=context, variant=teacher.variant, **teacher.options)
             if state is not None:
                 model.add_module(_state_name(number), state)
         self._parameters = sum(int(p.numel()) for p in model.parameters())
@@ -143,6 +143,7 @@ class DistillTrainer(Trainer):
                 "teacher_states": teacher_states if deep else None,
             }
             options = without_data(row, teacher.options) if own_words else dict(teacher.options)
+            options = row.read_of(options, teacher.variant)
             weighted.append(
                 WeightedTeacher(
                     teacher.method,

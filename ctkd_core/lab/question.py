@@ -91,10 +91,10 @@ class Choice:
     options: tuple[tuple[str, Any], ...] = ()
 
     def resolved(self) -> dict[str, Any]:
-        """All loss options. Raises LossInputError for what the method doesn't have or allow."""
+        """All loss options that the variant reads. Raises LossInputError for what it doesn't have or allow."""
         row = methods.get(self.method, LossInputError)
         row.check_variant(self.variant, LossInputError)
-        return row.resolve_loss(dict(self.options), LossInputError)
+        return row.resolve_loss(dict(self.options), LossInputError, self.variant)
 
 
 @dataclass(frozen=True)

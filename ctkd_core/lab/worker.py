@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core import files, methods
 from ctkd_core.background.attempt import work
 from ctkd_core.background.progress import Progress
-from ctkd_core.errors import CtkdError
+from ctkd_core.errors import CtkdError, LossInputError
 from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Choice, Order, Question
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene
@@ -187,7 +187,8 @@ def _compute(outputs: ModelOutputs, scene: Scene, choice: Choice, view: LossView
     distil, distil_gradient = (out, gradient) if apart is None else _run(outputs, batch, choice, apart)[:2]
     taught = methods.get(choice.method).asks_teacher  # SFT asks no teacher: nothing is distilled
     own = batch.groups.tolist()
-    case = Case(batch, outputs.student, outputs.teacher, options, choice.variant, scene.groups, given)
+    table = methods.get(choice.method).loss_table(options, LossInputError, choice.variant)
+    case = Case(batch, outputs.student, outputs.teacher, table, choice.variant, scene.groups, given)
     return replace(
         view,
         loss=float(out.loss.detach()),
@@ -237,7 +238,7 @@ def _run(
         for side, states in zip(("student", "teacher"), outputs.states):
             widths |= {f"{side}_width": states.head.shape[1], f"{side}_head": states.head.detach()}
     context = StateContext(**widths, student=q.student, teacher=q.teacher)
-    state = make_state(choice.method, leaf.shape[-1], context=context, **options)
+    state = make_state(choice.method, leaf.shape[-1], context=context, variant=choice.variant, **options)
     given |= {} if state is None else {"state": state}
     out = loss(choice.method, leaf, outputs.teacher, batch, variant=choice.variant, **given, **options)
     if out.loss.requires_grad:

@@ -44,11 +44,12 @@ def loss(
     the device); results don't depend on it. `student_states`, `teacher_states`: for methods that read hidden states
     (others don't look at them). `projection`: for methods that need one, a Projection or a scipy matrix [Vs, Vt]; by
     default the method's own map of the batch's tokenizers, kept on disk.
-    Raises LossInputError for an unknown method, variant or option, and for inputs that don't fit together.
+    Raises LossInputError for an unknown method, variant or option, for an option that the variant doesn't read, and for
+    inputs that don't fit together.
     """
     row = _training(name)
     row.check_variant(variant, LossInputError)
-    resolved = row.resolve_loss(options, LossInputError)
+    resolved = row.resolve_loss(options, LossInputError, variant)
     extras = {
         "state": state,
         "student_states": student_states,
@@ -69,15 +70,17 @@ def loss(
 
 
 def make_state(
-    name: str, student_vocab: int, *, context: StateContext | None = None, **options: Any
+    name: str, student_vocab: int, *, context: StateContext | None = None, variant: str = "clean", **options: Any
 ) -> torch.nn.Module | None:
     """The module that method `name` trains beside the student, or None for methods without one.
 
     student_vocab: width of the student's logits. context: what else is known of both models; methods with projectors
-    between hidden states need it. Add the module's parameters to the optimiser and pass it to `loss` as `state`.
+    between hidden states need it. `variant` and options as for `loss`. Add the module's parameters to the optimiser and
+    pass it to `loss` as `state`.
     """
     row = _training(name)
-    resolved = row.resolve_loss(options, LossInputError)
+    row.check_variant(variant, LossInputError)
+    resolved = row.resolve_loss(options, LossInputError, variant)
     return methods.load(row.state)(student_vocab, context=context, **resolved) if row.state else None
 
 

@@ -383,7 +383,7 @@ def _response_groups(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32] | None]:
     row = methods.get(method, AlignmentError)
     row.check_variant(variant, AlignmentError)
-    resolved = row.resolve_groups(options, AlignmentError)
+    resolved = row.resolve_groups(options, AlignmentError, variant)
     if row.groups_of:
         # SFT joins nothing and ULD pairs rows by index; their values per group still want groups.
         row, variant, resolved = methods.get(row.groups_of), "clean", {}

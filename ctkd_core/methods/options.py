@@ -6,6 +6,7 @@ pydantic checks the record itself, converts values and writes the JSON schema; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,8 @@ class Option:
     """One named setting of a method or of a run.
 
     `low` and `high` are inclusive; `source` says where the default comes from (paper section or released code).
+    `variants`: which variants of the method read it; empty: all. `released`: the default of the variant "released",
+    where that is another one. `later`: it came after runs were kept, so a run's config leaves it out at its default.
     Raises ValueError for fields of the wrong type and for a choice without choices.
     """
 
@@ -35,6 +38,9 @@ class Option:
     unit: str = ""
     source: str = ""
     advanced: bool = False  # folded away in forms
+    variants: tuple[str, ...] = ()
+    released: Any = None
+    later: bool = False
 
     def __post_init__(self) -> None:
         if (self.kind == "choice") != bool(self.choices):
@@ -52,6 +58,24 @@ class Option:
                 raise unknown(f"value of {self.name!r}", value, self.choices, error) from None
             raise error(f"option {self.name!r} takes {self.expected()}; got {value!r}.") from None
 
+    def read_by(self, variant: str) -> bool:
+        """Whether this variant of the method looks at the option."""
+        return not self.variants or variant in self.variants
+
+    def of(self, variant: str) -> Option:
+        """The option with the default that it has in this variant."""
+        other = variant == "released" and self.released is not None
+        return replace(self, default=self.released) if other else self
+
+    def default_text(self) -> str:
+        """The default as lists show it, with that of the variant "released" where it has another one."""
+        shown = "none" if self.default is None else str(self.default)
+        return shown if self.released is None else f"{shown} (released: {self.released})"
+
+    def about(self) -> str:
+        """The help, and which variants read the option where not all do."""
+        return self.help + (f" Read by variant {' and '.join(self.variants)} alone." if self.variants else "")
+
     def expected(self) -> str:
         """What a valid value looks like, for error messages and help texts."""
         if self.kind == "choice":
@@ -67,15 +91,29 @@ class Option:
         return text + (f" ({self.unit})" if self.unit else "")
 
     def schema(self) -> dict[str, Any]:
-        """JSON schema of this option, with `unit` and `source` where it has them."""
+        """JSON schema of this option, with what else is known of it: unit, source, variants that read it."""
         schema = dict(_adapter(self).json_schema())
         if "anyOf" in schema:  # the type or null, written in one line
             (one, _) = schema.pop("anyOf")
             schema |= one | {"type": [one["type"], "null"]}
         if "const" in schema:  # a single choice
             schema["enum"] = [schema.pop("const")]
-        facts = {"unit": self.unit, "source": self.source}
-        return {"default": self.default, "description": self.help} | schema | {k: v for k, v in facts.items() if v}
+        facts = {
+            "unit": self.unit,
+            "source": self.source,
+            "variants": list(self.variants),
+            "released": self.released,
+        }
+        return (
+            {"default": self.default, "description": self.help}
+            | schema
+            | {k: v for k, v in facts.items() if v not in ("", None, [])}
+        )
+
+
+def options_of(options: Iterable[Option], variant: str) -> tuple[Option, ...]:
+    """The options that a variant of a method reads, each with the default that it has there."""
+    return tuple(option.of(variant) for option in options if option.read_by(variant))
 
 
 def resolve(
@@ -112,7 +150,14 @@ def _adapter(option: Option) -> TypeAdapter[Any]:
         "str": str,
     }
     kind = kinds[option.kind]
-    return TypeAdapter(kind | None if option.default is None else kind)
+    if option.default is None:
+        return TypeAdapter(Annotated[kind | None, BeforeValidator(_nothing)])
+    return TypeAdapter(kind)
+
+
+def _nothing(value: Any) -> Any:
+    """An option that may be left open is open again with "none" on a command line."""
+    return None if isinstance(value, str) and value.strip().lower() in ("none", "null", "") else value
 
 
 def _number(value: Any) -> Any:

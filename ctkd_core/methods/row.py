@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ctkd_core.errors import CtkdError, unknown
-from ctkd_core.methods.options import Option, resolve
+from ctkd_core.methods.options import Option, options_of, resolve
 
 VARIANTS = ("clean", "released")
 # The order of `needs`, which sums up four fields of a row in one list.
@@ -97,6 +97,7 @@ class Method(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Method:
+        options = (*self.align_options, *self.loss_options)
         for wrong, sentence in (
             (not self.aligner and not self.loss, "has neither aligner nor loss"),
             (
@@ -117,6 +118,14 @@ class Method(BaseModel):
             (
                 not bool(self.view) == bool(self.view_entries) == bool(self.view_lost),
                 "must have view, view_entries and view_lost, or none of them",
+            ),
+            (
+                any(not set(option.variants) <= set(self.variants) for option in options),
+                "has an option that a variant reads which the method doesn't have",
+            ),
+            (
+                any(option.released is not None for option in options) and "released" not in self.variants,
+                "has an option with a default for the variant 'released', which the method doesn't have",
             ),
         ):
             if wrong:
@@ -165,7 +174,8 @@ class Method(BaseModel):
         """Whether the loss reads hidden states of both models with these loss options."""
         if "hidden_states" not in self.outputs or not self.hidden_states_if:
             return "hidden_states" in self.outputs
-        return bool(self.resolve_loss(options, error)[self.hidden_states_if])
+        owner = f"method {self.name!r} (loss)"
+        return bool(resolve(self.loss_options, options, owner, error)[self.hidden_states_if])
 
     def requirements(self) -> dict[str, str]:
         """What the method asks for and works on, in words, for a reader: {"teacher": "asked for logits", ...}."""
@@ -186,17 +196,33 @@ class Method(BaseModel):
             found["trains on"] = self.groups_note.removeprefix("Trains on ") or "its own groups"
         return found
 
-    def resolve_align(self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError) -> dict[str, Any]:
-        """All alignment options with given or default values, checked."""
-        return resolve(self.align_options, given, f"method {self.name!r} (alignment)", error)
+    def align_options_of(self, variant: str) -> tuple[Option, ...]:
+        """The alignment options that a variant reads, with its defaults."""
+        return options_of(self.align_options, variant)
 
-    def resolve_groups(self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError) -> dict[str, Any]:
+    def loss_options_of(self, variant: str) -> tuple[Option, ...]:
+        """The loss options that a variant reads, with its defaults."""
+        return options_of(self.loss_options, variant)
+
+    def resolve_align(
+        self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
+    ) -> dict[str, Any]:
+        """All alignment options that a variant reads, with given or default values, checked.
+
+        Raises `error` for unknown options, for options that the variant doesn't read, and for values out of range.
+        """
+        self._check_read(self.align_options, given, error, variant)
+        return resolve(self.align_options_of(variant), given, f"method {self.name!r} (alignment)", error)
+
+    def resolve_groups(
+        self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
+    ) -> dict[str, Any]:
         """The alignment options of a training run, as `resolve_align`.
 
         A method that trains on another's groups takes none: raises `error` rather than leave them without effect.
         """
         if not self.groups_of:
-            return self.resolve_align(given, error)
+            return self.resolve_align(given, error, variant)
         if given:
             names = ", ".join(repr(name) for name in given)
             raise error(
@@ -205,9 +231,62 @@ class Method(BaseModel):
             )
         return {}
 
-    def resolve_loss(self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError) -> dict[str, Any]:
-        """All loss options with given or default values, checked."""
-        return resolve(self.loss_options, given, f"method {self.name!r} (loss)", error)
+    def resolve_loss(
+        self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
+    ) -> dict[str, Any]:
+        """All loss options that a variant reads, with given or default values, checked; errors as `resolve_align`."""
+        self._check_read(self.loss_options, given, error, variant)
+        return resolve(self.loss_options_of(variant), given, f"method {self.name!r} (loss)", error)
+
+    def loss_table(
+        self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
+    ) -> dict[str, Any]:
+        """As `resolve_loss`, and with it the options that the variant doesn't read, at their defaults.
+
+        Such an option may be given at its default too: a run's config lists them all.
+        """
+        return self._table(self.loss_options, given, error, variant, self.resolve_loss)
+
+    def groups_table(
+        self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
+    ) -> dict[str, Any]:
+        """As `resolve_groups`, and with it the options that the variant doesn't read, as `loss_table`."""
+        options = () if self.groups_of else self.align_options
+        return self._table(options, given, error, variant, self.resolve_groups)
+
+    def read_of(self, options: Mapping[str, Any], variant: str) -> dict[str, Any]:
+        """Of a table of options, those that the variant reads."""
+        known = {option.name: option for option in (*self.align_options, *self.loss_options)}
+        return {name: value for name, value in options.items() if name not in known or known[name].read_by(variant)}
+
+    def _table(
+        self,
+        options: Iterable[Option],
+        given: Mapping[str, Any],
+        error: type[CtkdError],
+        variant: str,
+        resolve_read: Callable[[Mapping[str, Any], type[CtkdError], str], dict[str, Any]],
+    ) -> dict[str, Any]:
+        idle = {option.name: option for option in options if not option.read_by(variant)}
+        says = {
+            name: value
+            for name, value in given.items()
+            if name not in idle or idle[name].parse(value, error) != idle[name].default
+        }
+        read = resolve_read(says, error, variant)
+        return {option.name: read.get(option.name, option.default) for option in options}
+
+    def _check_read(
+        self, options: Iterable[Option], given: Mapping[str, Any], error: type[CtkdError], variant: str
+    ) -> None:
+        """Raise `error` for an option without effect: it would look as if it had one."""
+        for option in options:
+            if option.name in given and not option.read_by(variant):
+                able = " or ".join(repr(name) for name in option.variants)
+                raise error(
+                    f"variant {variant!r} of method {self.name!r} doesn't read option {option.name!r}, so it would "
+                    f"have no effect; leave it out, or choose variant {able}."
+                )
 
     def check_variant(self, variant: str, error: type[CtkdError] = CtkdError) -> str:
         """`variant` itself when this method has it, else an error that lists what it has."""

@@ -6,10 +6,9 @@ import streamlit as st
 
 from ctkd_core import methods
 from ctkd_core.errors import CtkdError, unknown
-from ctkd_core.methods.options import Option
 from ctkd_core.methods.row import Method
 from pages.parts import state
-from pages.parts.forms import option_fields
+from pages.parts.forms import variant_fields
 from pages.parts.loaders import Chosen
 from pages.parts.text_input import note
 
@@ -35,11 +34,12 @@ def _choose(row: Method, side: str) -> Chosen:
         if len(row.variants) > 1:
             variant = st.selectbox("variant", row.variants, key=f"{key}_variant", bind="query-params")
             st.caption(state.plain(row.variant_note))
-        given = _fields(row.align_options, key)
-    defaults = {option.name: option.default for option in row.align_options}
+        options = row.align_options_of(variant)
+        given = variant_fields(options, key, variant, columns=1)
+    defaults = {option.name: option.default for option in options}
     changed = tuple(sorted((name, value) for name, value in given.items() if value != defaults[name]))
     try:
-        row.resolve_align(dict(changed), CtkdError)
+        row.resolve_align(dict(changed), CtkdError, variant)
     except CtkdError as fault:
         st.error(state.plain(str(fault)), icon=":material/error:")
         changed = ()
@@ -54,13 +54,3 @@ def _tell_unknown(row: Method, key: str) -> None:
         if asked and asked not in choices:
             problem = unknown(f"{name} of {row.name!r}", asked[:80], choices)
             st.warning(f"The address names something unknown: {state.plain(str(problem))}", icon=":material/link_off:")
-
-
-def _fields(options: tuple[Option, ...], key: str) -> dict[str, object]:
-    common = [option for option in options if not option.advanced]
-    advanced = [option for option in options if option.advanced]
-    given = option_fields(common, {}, key, columns=1, in_url=True) if common else {}
-    if advanced:
-        st.caption("Rarely changed")
-        given |= option_fields(advanced, {}, key, columns=1, in_url=True)
-    return given

@@ -28,8 +28,8 @@ def unpacked(word: str) -> Choice:
         ) from None
     row = methods.get(name)
     row.check_variant(variant)
-    resolved = row.resolve_loss(given)
-    defaults = {option.name: option.default for option in row.loss_options}
+    resolved = row.resolve_loss(given, variant=variant)
+    defaults = {option.name: option.default for option in row.loss_options_of(variant)}
     return Choice(row.name, variant, tuple(sorted((k, resolved[k]) for k in given if resolved[k] != defaults[k])))
 
 

@@ -25,6 +25,24 @@ def option_fields(
     return found
 
 
+def variant_fields(options: Iterable[Option], key: str, variant: str, columns: int) -> dict[str, Any]:
+    """Widgets for the options that a variant reads (`Method.loss_options_of`), the rarely changed ones last.
+
+    An option whose default is the variant's own has a key of its own: what one variant begins with isn't a choice in
+    the other.
+    """
+    found: dict[str, Any] = {}
+    for rare in (False, True):
+        chosen = [option for option in options if option.advanced is rare]
+        if rare and chosen:
+            st.caption("Rarely changed")
+        shared = [option for option in chosen if variant != "released" or option.released is None]
+        found |= option_fields(shared, {}, key, columns, in_url=True) if shared else {}
+        own = [option for option in chosen if option not in shared]
+        found |= option_fields(own, {}, f"{key}_{variant}", columns, in_url=True) if own else {}
+    return found
+
+
 def option_field(option: Option, value: Any, prefix: str, in_url: bool = False) -> Any:
     """One widget, by the option's kind; its help says where the default comes from."""
     label = option.name.replace("_", " ") + (f" ({option.unit})" if option.unit else "")
@@ -45,6 +63,11 @@ def option_field(option: Option, value: Any, prefix: str, in_url: bool = False) 
         case "float":
             shown = "%.6g"
             return st.number_input(
-                label, min_value=option.low, max_value=option.high, value=float(value), format=shown, **shared
+                label,
+                min_value=option.low,
+                max_value=option.high,
+                value=None if value is None else float(value),
+                format=shown,
+                **shared,
             )
     return st.text_input(label, value="" if value is None else str(value), **shared)

@@ -14,7 +14,7 @@ from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_N
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
-from pages.parts.forms import option_fields
+from pages.parts.forms import variant_fields
 
 OWN = "own"
 FIRST = next(iter(EXAMPLES))
@@ -113,13 +113,9 @@ def _options(name: str) -> Choice:
         if len(row.variants) > 1:
             variant = st.selectbox("variant", row.variants, key=f"{key}_variant", bind="query-params")
             st.caption(state.plain(row.variant_note))
-        common = [option for option in row.loss_options if not option.advanced]
-        advanced = [option for option in row.loss_options if option.advanced]
-        given = option_fields(common, {}, key, columns=2, in_url=True) if common else {}
-        if advanced:
-            st.caption("Rarely changed")
-            given |= option_fields(advanced, {}, key, columns=2, in_url=True)
-    defaults = {option.name: option.default for option in row.loss_options}
+        options = row.loss_options_of(variant)
+        given = variant_fields(options, key, variant, columns=2)
+    defaults = {option.name: option.default for option in options}
     changed = tuple(sorted((option, value) for option, value in given.items() if value != defaults[option]))
     try:
         Choice(name, variant, changed).resolved()

@@ -79,8 +79,11 @@ def _fields(name: str, base: RunConfig) -> dict[str, Any]:
     if row.loss_options:
         with st.expander(f"Options of {row.name}", icon=":material/tune:"):
             st.caption(state.plain(f"{row.idea} {row.groups_note}".strip()))
-            given = dict(base.method_options) if row.name == base.method else {}
-            values["method_options"] = option_fields(row.loss_options, given, f"{prefix}_{row.name}")
+            variant = st.session_state.get(f"{prefix}_variant", base.variant)
+            variant = variant if variant in row.variants else row.variants[0]
+            given = base.replace(variant=variant).method_options if row.name == base.method else {}
+            key = f"{prefix}_{row.name}" + (f"_{variant}" if variant != "clean" else "")
+            values["method_options"] = option_fields(row.loss_options_of(variant), given, key)
     else:
         values["method_options"] = {}
     rest = [o for o in RUN_OPTIONS if o.name not in (*MAIN, *BAR)]

@@ -55,11 +55,15 @@ class TestEveryRow:
             assert callable(methods.load(path))
 
     def test_defaults_are_valid(self, row: Method) -> None:
-        for options, resolve in ((row.align_options, row.resolve_align), (row.loss_options, row.resolve_loss)):
-            assert resolve({}) == {o.name: o.default for o in options}
-            for option in options:
-                assert option.parse(option.default) == option.default
-                assert option.parse(str(option.default)) == option.default, "a default survives the command line"
+        for variant in row.variants:
+            for options, resolve in (
+                (row.align_options_of(variant), row.resolve_align),
+                (row.loss_options_of(variant), row.resolve_loss),
+            ):
+                assert resolve({}, variant=variant) == {o.name: o.default for o in options}
+                for option in options:
+                    assert option.parse(option.default) == option.default
+                    assert option.parse(str(option.default)) == option.default, "a default survives the command line"
 
     def test_option_names_are_unique_and_described(self, row: Method) -> None:
         names = [o.name for o in (*row.align_options, *row.loss_options)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core import files
+from ctkd_core import files, methods
 from ctkd_core.background.progress import Progress, silent
 from ctkd_core.errors import CtkdError, RunError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.further import FurtherTeacher
     from ctkd_core.losses.batch import AlignedSample
     from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -81,13 +82,16 @@ def live_teachers(
     from ctkd_core.distill.further import further_teachers
     from ctkd_core.tokenizers.load import load_tokenizer
 
+    def read(entry: RunConfig | FurtherTeacher) -> tuple[dict[str, Any], dict[str, Any]]:
+        row = methods.get(entry.method, RunError)
+        return row.read_of(entry.method_options, entry.variant), row.read_of(entry.align_options, entry.variant)
+
     first = LiveTeacher(
         tokenizer,
         model if config.needs_teacher else None,
         config.method,
         config.variant,
-        config.method_options,
-        config.align_options,
+        *read(config),
         config.teacher_weight,
         config.teacher,
     )
@@ -107,8 +111,7 @@ def live_teachers(
                 loaded[source],
                 entry.method,
                 entry.variant,
-                entry.method_options,
-                entry.align_options,
+                *read(entry),
                 entry.weight,
                 name,
             )

@@ -50,7 +50,12 @@ class Case:
     def p(self, side: str, row: int | Tensor) -> Tensor:
         """softmax(logits[row] / temperature) of "student" or "teacher", float32."""
         logits = self.student if side == "student" else self.teacher
-        return (logits[0, row].float() / self.options.get("temperature", 1.0)).softmax(-1)
+        return (logits[0, row].float() / self.temperature(side)).softmax(-1)
+
+    def temperature(self, side: str) -> float:
+        """Of "student" or "teacher", whose own option stands instead of the common one."""
+        common = self.options.get("temperature", 1.0)
+        return float((self.options.get("teacher_temperature") if side == "teacher" else None) or common)
 
 
 # One for each group of the scene, None where the method compares nothing; empty where there is nothing to show.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctkd_core.methods.families.shared import CE_WEIGHT, TEMPERATURE
+from ctkd_core.methods.families.shared import CE_WEIGHT, TEACHER_TEMPERATURE, TEMPERATURE
 from ctkd_core.methods.options import Option
 from ctkd_core.methods.row import Method
 
@@ -48,6 +48,7 @@ ROWS = (
                 source="Hinton et al.: forward KL",
             ),
             TEMPERATURE,
+            TEACHER_TEMPERATURE,
             Option(
                 "beta",
                 "float",
@@ -93,6 +94,17 @@ ROWS = (
                 "Multiply the divergence by temperature squared, which keeps the size of its gradient.",
                 source="Hinton et al. multiply, most programs for language models don't",
                 advanced=True,
+            ),
+            Option(
+                "num_items_in_batch",
+                "int",
+                0,
+                "Divide the sums over tokens by this, the tokens of all parts of an accumulated batch; 0: by the rows.",
+                low=0,
+                high=2**31,
+                source="transformers and TRL's trainers: the tokens of the accumulated batch",
+                advanced=True,
+                later=True,
             ),
         ),
         view="ctkd_core.losses.views.same:same_ids",

@@ -37,6 +37,7 @@ ROWS = (
                 True,
                 "Truncate the entropy weights to 3, 4 or 5 as the released code does.",
                 source="released code: trunc(3 + 3f)",
+                variants=("clean",),
             ),
             WINDOW,
         ),
@@ -72,6 +73,7 @@ ROWS = (
                 "Logits of a group: the mean of its rows, or its last row, where both sides have read the same text.",
                 choices=("mean", "last"),
                 source="released code: mean",
+                variants=("clean",),
             ),
             Option(
                 "normaliser",

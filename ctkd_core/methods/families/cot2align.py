@@ -41,6 +41,7 @@ ROWS = (
                 "Distance of two hidden states; attention has almost no gradient while the plan is uniform.",
                 choices=("cosine", "attention", "euclidean"),
                 source="released code: attention",
+                released="attention",
             ),
             Option(
                 "epsilon",
@@ -50,6 +51,7 @@ ROWS = (
                 low=1e-3,
                 high=100.0,
                 source="released code: 10 (as alpha = 0.1)",
+                released=10.0,
             ),
             Option(
                 "iterations",
@@ -60,6 +62,7 @@ ROWS = (
                 high=1000,
                 source="released code: 100",
                 advanced=True,
+                released=100,
             ),
             Option(
                 "ot_weight",
@@ -82,8 +85,8 @@ ROWS = (
         ),
         variants=("clean", "released"),
         variant_note=(
-            "released: attention cost at an entropic weight of 10, which makes the plan nearly uniform and the "
-            "gradient small. clean: cosine cost at 0.1."
+            "released: attention cost at an entropic weight of 10 by default, which makes the plan nearly uniform and "
+            "the gradient small, and scalings of the plain kernel. clean: cosine cost at 0.1, in logarithms."
         ),
         picture="states",
     ),

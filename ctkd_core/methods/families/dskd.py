@@ -39,6 +39,17 @@ _DUAL_SPACE = (
         source="released code: 0.1",
         advanced=True,
     ),
+    Option(
+        "tail_mass",
+        "float",
+        0.5,
+        "With adaptive KL: share of the teacher's probability that counts as tail.",
+        low=0.0,
+        high=1.0,
+        source="released code: adaptive_kl_alpha 0.5",
+        advanced=True,
+        later=True,
+    ),
 )
 
 ROWS = (
@@ -63,7 +74,18 @@ ROWS = (
         groups_of="sedi",
         loss="ctkd_core.losses.dskd:dskd_loss",
         state="ctkd_core.losses.dskd:make_state",
-        loss_options=_DUAL_SPACE,
+        loss_options=(
+            *_DUAL_SPACE,
+            Option(
+                "one_vocabulary",
+                "bool",
+                False,
+                "Both sides have one tokenizer: equal places face each other, without attention.",
+                source="released code: its form for one vocabulary",
+                advanced=True,
+                later=True,
+            ),
+        ),
         variants=("clean", "released"),
         variant_note=(
             "released: all terms are sums divided by the number of student tokens, the teacher's rows too, and scales "

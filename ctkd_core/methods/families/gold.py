@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctkd_core.methods.families.shared import CE_WEIGHT, TEMPERATURE
+from ctkd_core.methods.families.shared import CE_WEIGHT, TEACHER_TEMPERATURE, TEMPERATURE
 from ctkd_core.methods.options import Option
 from ctkd_core.methods.row import Method
 
@@ -28,6 +28,7 @@ ROWS = (
         loss_options=(
             CE_WEIGHT,
             TEMPERATURE,
+            TEACHER_TEMPERATURE,
             Option(
                 "merge",
                 "choice",
@@ -36,6 +37,7 @@ ROWS = (
                 "observed: the row at the first token, as the released trainer merges.",
                 choices=("bayesian", "observed"),
                 source="released trainer: observed",
+                released="observed",
             ),
             Option("hybrid", "bool", True, "Compare equal tokens by identity and sort the rest; off: sort all (ULD)."),
             Option(
@@ -71,13 +73,15 @@ ROWS = (
                 choices=("skip", "count"),
                 source="released trainer: count",
                 advanced=True,
+                released="count",
             ),
         ),
         variants=("clean", "released"),
         variant_note=(
             "released: byte-level tokenizers only; what is left over at the end is forced into one last group, "
-            "whatever bytes its sides cover. clean: any tokenizer; left-over tokens are grouped by shared bytes and "
-            "flagged."
+            "whatever bytes its sides cover; tokens match where their vocabulary strings are equal; merge is observed "
+            "and empty_samples count, as the trainer sets them. It leaves hybrid, ce_weight and beta as here (the "
+            "trainer: off, 0 and 0.5). clean: any tokenizer; left-over tokens are grouped by shared bytes and flagged."
         ),
         view="ctkd_core.losses.views.gold:merged_rows",
         view_entries="equal tokens of the merged row",

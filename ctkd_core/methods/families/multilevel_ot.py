@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctkd_core.methods.families.shared import CE_WEIGHT, TEMPERATURE
+from ctkd_core.methods.families.shared import CE_WEIGHT, TEACHER_TEMPERATURE, TEMPERATURE
 from ctkd_core.methods.options import Option
 from ctkd_core.methods.row import Method
 
@@ -27,6 +27,7 @@ ROWS = (
         loss_options=(
             CE_WEIGHT,
             TEMPERATURE,
+            TEACHER_TEMPERATURE,
             Option("top_k", "int", 50, "Columns that are kept.", low=1, high=4096, source="paper: 50"),
             Option(
                 "matching",
@@ -67,6 +68,7 @@ ROWS = (
                 high=1000,
                 source="paper: 20; released code: 10",
                 advanced=True,
+                released=10,
             ),
             Option(
                 "reduction",
@@ -76,6 +78,26 @@ ROWS = (
                 choices=("mean", "sum"),
                 source="paper: sum; released code: mean for the first term",
                 advanced=True,
+                variants=("clean",),
+            ),
+            Option(
+                "skip_student_eos",
+                "bool",
+                False,
+                "Leave out the last token of the student's answer (its EOS), whatever it is.",
+                source="paper: not mentioned; released code: the student's is left out",
+                advanced=True,
+                released=True,
+                later=True,
+            ),
+            Option(
+                "skip_teacher_eos",
+                "bool",
+                False,
+                "Leave out the last token of the teacher's answer (its EOS), whatever it is.",
+                source="released code: it stays",
+                advanced=True,
+                later=True,
             ),
         ),
         variants=("clean", "released"),

@@ -7,6 +7,16 @@ from ctkd_core.methods.options import Option
 TEMPERATURE = Option(
     "temperature", "float", 1.0, "Both logit sets are divided by this before the soft-max.", low=0.05, high=20.0
 )
+TEACHER_TEMPERATURE = Option(
+    "teacher_temperature",
+    "float",
+    None,
+    "Divides the teacher's logits instead of `temperature`; none: both sides have one temperature.",
+    low=0.05,
+    high=20.0,
+    advanced=True,
+    later=True,
+)
 CE_WEIGHT = Option(
     "ce_weight",
     "float",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctkd_core.methods.families.shared import CE_WEIGHT, TEMPERATURE
+from ctkd_core.methods.families.shared import CE_WEIGHT, TEACHER_TEMPERATURE, TEMPERATURE
 from ctkd_core.methods.options import Option
 from ctkd_core.methods.row import Method
 
@@ -26,6 +26,7 @@ ROWS = (
         loss_options=(
             CE_WEIGHT,
             TEMPERATURE,
+            TEACHER_TEMPERATURE,
             Option(
                 "pairing",
                 "choice",
@@ -33,6 +34,7 @@ ROWS = (
                 "Compare by index (the paper) or by byte-exact groups (last row of each side).",
                 choices=("positional", "groups"),
                 source="paper: by index",
+                variants=("clean",),
             ),
             Option(
                 "top_k",
@@ -42,6 +44,7 @@ ROWS = (
                 low=0,
                 high=4096,
                 advanced=True,
+                variants=("clean",),
             ),
         ),
         variants=("clean", "released"),
