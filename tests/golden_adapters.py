@@ -21,6 +21,7 @@ from ctkd_core.errors import AlignmentError
 from ctkd_core.losses.released import cdm as released_loss
 from ctkd_core.tokenizers.token_bytes import byte_alphabet, token_bytes_from_strings
 from ctkd_core.vocabulary.released import contextual
+from tests.golden.asked import Options
 
 Case = dict[str, Any]
 
@@ -31,6 +32,8 @@ SKIPPED: dict[str, dict[str, str]] = {
     "xtoken": {"warning": "advice to the reader of the facts, nothing that a program returned"},
 }
 
+# Kinds of cases whose options stand among the inputs.
+OPTIONS_AMONG_INPUTS = {"generalized_jsd", "merge", "projection_matrix"}
 # Tokenizers of the facts that write a space as U+2581; the others named there are byte-level.
 _SENTENCEPIECE = {"gemma3", "llama2"}
 # The ones whose decoder takes one blank off the start.
@@ -40,10 +43,19 @@ _NFC = {"qwen3": "qwen"}
 
 
 def replay(family: str, case: Case) -> dict[str, Any]:
-    """The results of one case, by the keys of its file."""
+    """The results of one case, by the keys of its file.
+
+    Raises KeyError for an unknown family, ValueError for an option that nothing reads or that has no such value here.
+    """
     if family not in FAMILIES:
         raise KeyError(f"no adapter for the family {family!r} yet; there are {', '.join(FAMILIES)}.")
-    return FAMILIES[family](case)
+    options = {part: Options(case[part]) for part in ("options", "config", "params") if part in case}
+    if case.get("kind") in OPTIONS_AMONG_INPUTS:
+        options["inputs"] = Options(case["inputs"])
+    results = FAMILIES[family]({**case, **options})
+    for part in options.values():
+        part.all_read()
+    return results
 
 
 # --- alignment ---
@@ -218,7 +230,10 @@ def _cdm(case: Case) -> dict[str, Any]:
         "path_with_all_weights_one_ours": cheapest_path.dtw(plain)[1][:, ::-1].tolist(),
         "group_text_equal_ours": released_cdm.text_equal(student, teacher, of_student, groups),
     }
-    return out | (_cdm_vocabulary(case, merged_student, merged_teacher) if "tea2stu" in given else {})
+    if "tea2stu" not in given:
+        case["params"].notes("tau", "topk", "thr")  # of the lists, which such a case doesn't have
+        return out
+    return out | _cdm_vocabulary(case, merged_student, merged_teacher)
 
 
 def _cdm_vocabulary(case: Case, student: np.ndarray, teacher: np.ndarray) -> dict[str, Any]:

@@ -20,6 +20,8 @@ TERMS = {
 def replay(case: dict[str, Any]) -> dict[str, Any]:
     """The results of one case, by the keys of the file."""
     given, options = case["inputs"], case["options"]
+    options.fixed(kernel="exp(-alpha*C)", stopThr=1e-9, epsilon=1e-9, marginals="uniform", per_call_divisor="4*batch")
+    options.notes("projection")
     rule = Rule(options["ot_dist_type"], 1.0 / options["sinkhorn_alpha"], options["OT_max_iter"], released_transport)
     if "student_seq" not in given:
         return _six_terms(given, rule)

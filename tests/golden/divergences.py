@@ -24,13 +24,20 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     s = torch.tensor(inputs["student_logits"], dtype=torch.float64)
     t = torch.tensor(inputs["teacher_logits"], dtype=torch.float64)
     kept = torch.tensor(inputs["labels"]) != -100
+    options.fixed(no_tau_squared_factor=True, label_ignore=-100)
     if "kd_temperature" not in options:
         temperature = options["temperature"]
-        values = {beta: divergence("jsd", s, t, temperature=temperature, beta=beta) for beta in (0, 0.1, 0.5, 0.9, 1)}
-        return {f"beta={beta:g}": float(value[kept].mean()) for beta, value in values.items()}
+        rows = int(kept.sum())
+        # TRL's "mean" is over all entries of the rows that count
+        sizes = {"batchmean over unmasked tokens": max(1, rows), "mean": rows * s.shape[-1], "sum": 1}
+        size = options.choice("reduction", sizes)
+        betas = (0.01, *(k / 20 for k in range(21)), 0.99)
+        sums = {beta: divergence("jsd", s[kept], t[kept], temperature=temperature, beta=beta).sum() for beta in betas}
+        return {f"beta={beta:g}": float(value) / size for beta, value in sums.items()}
     temperature = options["kd_temperature"]
     # The reference divides the teacher's logits by both temperatures.
-    teacher = temperature * (options["teacher_temperature"] if options["use_tea_temp"] else 1.0)
+    own = options["teacher_temperature"]
+    teacher = temperature * (own if options["use_tea_temp"] else 1.0)
     skew = options["skew_lambda"]
     result: dict[str, Any] = {}
     for name, kind in _KINDS.items():

@@ -1,4 +1,7 @@
-"""Replay the reference facts in tests/golden/: integers and texts agree exactly, floats to the file's tolerance."""
+"""Replay the reference facts in tests/golden/: integers and texts agree exactly, floats to the file's tolerance.
+
+`options/` has further facts, whose cases set options that the first ones leave at their defaults.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ ROW_RESULTS = {"student_groups", "teacher_groups", "groups", "pairs_s0_s1_t0_t1_
 
 
 def _all_cases():
-    for file in sorted(FOLDER.glob("*.json")):
+    for file in sorted(FOLDER.rglob("*.json")):
         if file.stem not in golden_adapters.FAMILIES:
             continue
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -84,6 +87,40 @@ def test_the_project_returns_what_the_reference_returned(family, data, case):
     for key, value in wanted.items():
         assert key in computed, f"{key} isn't computed"
         assert _same(value, computed[key], _tolerance(data, case)), f"{key}: {value} recorded, {computed[key]} computed"
+
+
+CASES = [param.values for param in _all_cases()]
+WITH_OPTIONS = [
+    (family, part, case) for family, _, case in CASES for part in ("options", "config", "params") if part in case
+]
+
+
+@pytest.mark.parametrize("family", sorted({family for family, *_ in WITH_OPTIONS}))
+def test_an_option_that_nothing_reads_is_refused(family):
+    """Silence about one is how a wrong number passes."""
+    part, case = next((part, case) for own, part, case in WITH_OPTIONS if own == family)
+    question = _question(case)
+    question[part]["an_option_of_tomorrow"] = 1
+    with pytest.raises(ValueError, match="nothing here reads an_option_of_tomorrow"):
+        golden_adapters.replay(family, question)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "value"),
+    [
+        ("alm", "alm_diff_fn", "hellinger"),
+        ("alm", "distill_chunk_sizes", [1, 2]),
+        ("dskd", "label_smoothing", 0.1),
+        ("multilevelot", "f", 3),
+        ("cot2align", "marginals", "by entropy"),
+        ("mined", "vocab_align_type", "fuzzy"),
+    ],
+)
+def test_an_unknown_value_is_refused(family, name, value):
+    question = next(_question(case) for own, part, case in WITH_OPTIONS if own == family and name in case[part])
+    question["options"][name] = value
+    with pytest.raises(ValueError, match=name):
+        golden_adapters.replay(family, question)
 
 
 def test_comparison_sees_differences():
