@@ -29,6 +29,7 @@ from ctkd_core.losses.base import (
 )  # fmt: skip
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, rows_per_chunk, softmax
+from ctkd_core.losses.parts.pairing import kth_learnt
 from ctkd_core.losses.parts.settings import MultiLevelOtSettings
 from ctkd_core.losses.parts.transport import sinkhorn_plan
 
@@ -42,14 +43,17 @@ def multilevel_ot_loss(
     *,
     ce_weight: float = 0.5,
     temperature: float = 1.0,
+    teacher_temperature: float | None = None,
     top_k: int = 50,
     matching: str = "rank",
     sl_weight: float = 0.1,
     sd_weight: float = 0.1,
     sd_temperature: float = 2.0,
     sinkhorn_epsilon: float = 0.1,
-    sinkhorn_iterations: int = 20,
+    sinkhorn_iterations: int | None = None,
     reduction: str = "mean",
+    skip_student_eos: bool | None = None,
+    skip_teacher_eos: bool = False,
     variant: str = "clean",
     chunk_rows: int | None = None,
 ) -> LossOutput:
@@ -61,31 +65,39 @@ def multilevel_ot_loss(
            divided by the number of rows with reduction "mean"
     HAD and SL: mean over the rows, or their sum with reduction "sum" (the paper).
 
+    temperature  of both sides in HAD and SL; of the teacher's: `teacher_temperature`, where it is given
+    sinkhorn_iterations  default: 20, released 10
+    skip_student_eos, skip_teacher_eos  leave out the last answer token of that side, whatever it is; default: no, but
+                                        the released program leaves out the student's
     matching  "rank": the i-th largest column of either side; "greedy": for each teacher column the free student column
               of least L1 distance; "exact": the best permutation (vocabularies up to 4,096)
-    variant   "released": the released program, plain torch, logits of the whole batch at once
+    variant   "released": the released program, plain torch, logits of the whole batch at once; it knows neither
+              matching "exact" nor `reduction`
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]. Raises LossInputError.
     """
     teacher = need_teacher("multilevel_ot", teacher_logits)
     check_inputs(student_logits, teacher, batch)
+    temperatures = temperature, teacher_temperature or temperature
+    released = variant == "released"
+    skipped = released if skip_student_eos is None else skip_student_eos, skip_teacher_eos
+    if sinkhorn_iterations is None:
+        sinkhorn_iterations = 10 if released else 20
     settings = MultiLevelOtSettings(
-        sl_weight, sd_weight, sd_temperature, sinkhorn_epsilon, sinkhorn_iterations, reduction
+        sl_weight, sd_weight, sd_temperature, sinkhorn_epsilon, sinkhorn_iterations, reduction, temperatures, skipped
     )
-    if variant == "released":
+    if released:
         from ctkd_core.losses.released.multilevel_ot import released_loss
 
         return released_loss(student_logits, teacher, batch, settings, ce_weight, top_k, matching)
     dtype = compute_dtype(student_logits, teacher)
     rows = response_rows(batch.student_labels)
-    facing = face(rows, batch)
+    facing = face(rows, batch, skipped)
     columns = [
-        rank_columns(student_logits, teacher, facing, len(batch), top_k, matching, tau, dtype, chunk_rows)
-        for tau in dict.fromkeys((temperature, sd_temperature))
+        rank_columns(student_logits, teacher, facing, len(batch), top_k, matching, taus, dtype, chunk_rows)
+        for taus in dict.fromkeys((temperatures, (sd_temperature, sd_temperature)))
     ]
     if facing.n:
-        parts = _distances(
-            student_logits, teacher, facing, columns, settings, temperature, dtype, chunk_rows, len(rows)
-        )
+        parts = _distances(student_logits, teacher, facing, columns, settings, dtype, chunk_rows, len(rows))
     else:
         parts = _nothing(len(rows), student_logits, dtype)
     share = 1.0 - ce_weight
@@ -117,31 +129,34 @@ class Facing:
         return len(self.engine)
 
 
-def face(rows: Rows, batch: AlignedBatch) -> Facing:
-    """Pair the k-th predicted answer token of either side."""
+def face(rows: Rows, batch: AlignedBatch, skipped: tuple[bool, bool] = (False, False)) -> Facing:
+    """Pair the k-th predicted answer token of either side; `skipped`: without the last one of student and teacher."""
     learnt = batch.teacher_labels != IGNORE
     learnt[:, :1] = False
-    count = learnt.sum(dim=1)
-    first = learnt.int().argmax(dim=1) if learnt.shape[1] else count
     own = torch.bincount(rows.sample, minlength=len(batch))
     index = torch.arange(len(rows), device=rows.flat.device) - (own.cumsum(0) - own)[rows.sample]
-    engine = (index < count[rows.sample]).nonzero().squeeze(1)
+    count = learnt.sum(dim=1) - int(skipped[1])
+    used = (index < count[rows.sample]) & (index < (own - int(skipped[0]))[rows.sample])
+    engine = used.nonzero().squeeze(1)
     sample = rows.sample[engine]
-    teacher = sample * learnt.shape[1] + first[sample] + index[engine] - 1
+    teacher = sample * learnt.shape[1] + kth_learnt(learnt, sample, index[engine]) - 1
     return Facing(engine, rows.flat[engine], teacher, sample)
 
 
 def rank_columns(
     student_logits: Tensor, teacher: Tensor, facing: Facing, n_samples: int, top_k: int, matching: str,
-    temperature: float, dtype: torch.dtype, chunk_rows: int | None,
+    temperatures: tuple[float, float], dtype: torch.dtype, chunk_rows: int | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """int64 [B, k] student and teacher columns of each sample, k = min(top_k, Vs, Vt); no gradient."""
+    """int64 [B, k] student and teacher columns of each sample, k = min(top_k, Vs, Vt); no gradient.
+
+    temperatures: of student and teacher.
+    """
     student = student_logits.detach()
     k = min(top_k, student.shape[-1], teacher.shape[-1])
-    t_sums = _column_sums(teacher, facing.teacher, facing.sample, n_samples, temperature, dtype, chunk_rows)
+    t_sums = _column_sums(teacher, facing.teacher, facing.sample, n_samples, temperatures[1], dtype, chunk_rows)
     t_columns = t_sums.sort(dim=1, descending=True, stable=True).indices[:, :k]
     if matching == "rank":
-        s_sums = _column_sums(student, facing.student, facing.sample, n_samples, temperature, dtype, chunk_rows)
+        s_sums = _column_sums(student, facing.student, facing.sample, n_samples, temperatures[0], dtype, chunk_rows)
         return s_sums.sort(dim=1, descending=True, stable=True).indices[:, :k], t_columns
     if matching == "exact" and max(student.shape[-1], teacher.shape[-1]) > EXACT_COLUMNS:
         raise LossInputError(
@@ -152,8 +167,8 @@ def rank_columns(
     for b in range(n_samples):
         mine = facing.sample == b
         if bool(mine.any()):
-            p = _softmax_rows(student, facing.student[mine], temperature, dtype)
-            q = _softmax_rows(teacher, facing.teacher[mine], temperature, dtype)
+            p = _softmax_rows(student, facing.student[mine], temperatures[0], dtype)
+            q = _softmax_rows(teacher, facing.teacher[mine], temperatures[1], dtype)
             s_columns[b] = (_exact if matching == "exact" else _greedy)(p, q, t_columns[b])
     return s_columns, t_columns
 
@@ -213,22 +228,19 @@ def _nothing(n: int, logits: Tensor, dtype: torch.dtype) -> _Parts:
 
 def _distances(
     student_logits: Tensor, teacher: Tensor, facing: Facing, columns: Sequence[tuple[Tensor, Tensor]],
-    settings: MultiLevelOtSettings,
-    temperature: float, dtype: torch.dtype, chunk_rows: int | None, n_rows: int,
+    settings: MultiLevelOtSettings, dtype: torch.dtype, chunk_rows: int | None, n_rows: int,
 ) -> _Parts:  # fmt: skip
     """The three distances of each sample and their slopes, in plain torch on the kept columns."""
     student = student_logits.detach()
-    temperatures = temperature, settings.sd_temperature
+    own_taus, other_taus = ((tau, settings.sd_temperature) for tau in settings.temperatures)
     s_columns, t_columns = zip(
         *((own[facing.sample], other[facing.sample]) for own, other in (columns[0], columns[-1]))
     )
     own, own_sd = (
-        gather_log_probs(student, facing.student, at, tau, dtype, chunk_rows)
-        for at, tau in zip(s_columns, temperatures)
+        gather_log_probs(student, facing.student, at, tau, dtype, chunk_rows) for at, tau in zip(s_columns, own_taus)
     )
     other, other_sd = (
-        gather_log_probs(teacher, facing.teacher, at, tau, dtype, chunk_rows)
-        for at, tau in zip(t_columns, temperatures)
+        gather_log_probs(teacher, facing.teacher, at, tau, dtype, chunk_rows) for at, tau in zip(t_columns, other_taus)
     )
     samples, counts = facing.sample.unique_consecutive(return_counts=True)
     weights = torch.tensor([1.0, settings.sl_weight, settings.sd_weight], dtype=dtype, device=student.device)

@@ -9,7 +9,7 @@ import torch
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.multilevel_ot import multilevel_ot_loss
 from ctkd_core.losses.parts.settings import MultiLevelOtSettings
-from ctkd_core.losses.released.multilevel_ot import answers
+from ctkd_core.losses.released.multilevel_ot import SD_FACTOR, STD_EPSILON, answers
 
 # The paper's reading on file: sums over tokens, the best permutation, alpha beta gamma = 0.15 0.1 0.1.
 ALPHA, BETA, GAMMA = 0.15, 0.1, 0.1
@@ -27,12 +27,15 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     teacher = torch.tensor(given["teacher_logits"], dtype=torch.float64)
     labels = torch.tensor(given["student_labels"]), torch.tensor(given["teacher_labels"])
     settings = MultiLevelOtSettings(
-        options["sl_weight"], options["sd_weight"], options["sinkhorn_T"], options["sinkhorn_epsilon"]
-    )
-    found = answers(
-        student, teacher, *labels, settings, options["k"], "rank" if options["f"] == 1 else "greedy",
-        options["skip_student_eos"],
+        options["sl_weight"], options["sd_weight"], options["sinkhorn_T"],
+        options["sinkhorn_epsilon"], options["sinkhorn_iterations"], "mean",
+        (options["student_temperature"], options["teacher_temperature"]),
+        (options["skip_student_eos"], options.get("skip_teacher_eos", False)),
     )  # fmt: skip
+    matching = options.choice("f", {1: "rank", 2: "greedy"})
+    options.fixed(sd_inner_factor=SD_FACTOR, std_eps=STD_EPSILON, label_ignore=IGNORE)
+    options.notes("f_meaning")
+    found = answers(student, teacher, *labels, settings, options["k"], matching)
     distillation = options["distillation_weight"] * float(
         found.distillation(options["sl_weight"], options["sd_weight"])
     )

@@ -27,3 +27,5 @@ class MultiLevelOtSettings:
     sinkhorn_epsilon: float = 0.1
     sinkhorn_iterations: int = 20
     reduction: str = "mean"
+    temperatures: tuple[float, float] = (1.0, 1.0)  # of student and teacher, in the first two distances
+    skipped: tuple[bool, bool] = (False, False)  # whether the last answer token of student and teacher is left out

@@ -2,8 +2,8 @@
 
 What differs from the paper: logits are divided by their standard deviation over the vocabulary; columns are ranked over
 the whole batch; HAD is a mean over rows; the cross-entropy term has student and teacher exchanged and takes a soft-max
-of probabilities; padded rows of zeros take part in it and in the Sinkhorn term, which is scaled by 0.001 and runs 10
-iterations; the greedy matching looks at few columns (see `_greedy`). Source: 2018cx/Multi-Level-OT at 712cfb4.
+of probabilities; padded rows of zeros take part in it and in the Sinkhorn term, which is scaled by 0.001; the greedy
+matching looks at few columns (see `_greedy`). Source: 2018cx/Multi-Level-OT at 712cfb4.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import LossOutput
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.parts.settings import MultiLevelOtSettings
 from ctkd_core.losses.parts.transport import sinkhorn_plan
 
-STD_EPSILON, SD_FACTOR, ITERATIONS = 1e-4, 0.001, 10
+STD_EPSILON, SD_FACTOR = 1e-4, 0.001
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,30 @@ class Answers:
 
 
 def answer_rows(labels: Tensor, skip_eos: bool) -> list[tuple[int, int]]:
-    """First row (the one that predicts the first label) and number of rows of each sample."""
+    """First row (the one that predicts the first label) and number of rows of each sample.
+
+    The program takes row 0 for a label at position 0, which nothing predicts, and as many rows as there are labels,
+    gaps or not.
+    """
     found = []
     for row in labels:
         learnt = row != IGNORE
         size = int(learnt.sum()) - int(skip_eos)
-        found.append((int(learnt.int().argmax()) - 1 if bool(learnt.any()) else 0, max(0, size)))
+        found.append((max(0, int(learnt.int().argmax()) - 1) if bool(learnt.any()) else 0, max(0, size)))
     return found
 
 
 def answers(
     student: Tensor, teacher: Tensor, student_labels: Tensor, teacher_labels: Tensor, settings: MultiLevelOtSettings,
-    top_k: int, matching: str, skip_student_eos: bool,
+    top_k: int, matching: str,
 ) -> Answers:  # fmt: skip
     """The released computation on logits [B, T, V] and labels int64 [B, T] of both sides."""
-    spans = answer_rows(student_labels, skip_student_eos), answer_rows(teacher_labels, False)
+    labels = student_labels, teacher_labels
+    spans = answer_rows(labels[0], settings.skipped[0]), answer_rows(labels[1], settings.skipped[1])
     width = max((size for side in spans for _, size in side), default=0)
-    s, t = (_spread(_softmax(z), of, width) for z, of in zip((student, teacher), spans))
+    s, t = (
+        _spread(_softmax(z, tau), of, width) for z, tau, of in zip((student, teacher), settings.temperatures, spans)
+    )
     s, t = _rank(s, t, top_k, matching)
     k = max(s.shape[-1], t.shape[-1])
     s, t = (torch.nn.functional.pad(x, (0, k - x.shape[-1])) for x in (s, t))
@@ -65,25 +73,32 @@ def answers(
     sl = -(s.softmax(dim=-1) * t.log_softmax(dim=-1)).sum(dim=-1).mean()
     soft_s, soft_t = ((x / settings.sd_temperature).softmax(dim=-1) for x in (s, t))
     cost = torch.cdist(soft_t, soft_s, p=1)
-    plan = sinkhorn_plan(cost, settings.sinkhorn_epsilon, ITERATIONS)
+    plan = sinkhorn_plan(cost, settings.sinkhorn_epsilon, settings.sinkhorn_iterations)
     return Answers(s, t, spans, torch.stack(had), sl, SD_FACTOR * (plan * cost).sum())
 
 
-def _softmax(z: Tensor) -> Tensor:
-    return (z / (z.std(dim=-1, keepdim=True) + STD_EPSILON)).softmax(dim=-1)
+def _softmax(z: Tensor, temperature: float) -> Tensor:
+    return (z / (z.std(dim=-1, keepdim=True) + STD_EPSILON) / temperature).softmax(dim=-1)
 
 
 def _spread(p: Tensor, spans: list[tuple[int, int]], width: int) -> Tensor:
     """Each answer's rows from index 0 on, zeros behind them, [B, width, V]."""
     rows = []
     for b, (start, size) in enumerate(spans):
-        own = p[b, max(0, start) : max(0, start) + size]
+        own = p[b, start : start + size]
         rows.append(torch.nn.functional.pad(own, (0, 0, 0, width - len(own))))
     return torch.stack(rows)
 
 
 def _rank(s: Tensor, t: Tensor, top_k: int, matching: str) -> tuple[Tensor, Tensor]:
-    """The first columns by probability summed over the batch; "greedy" matches the student's to the teacher's."""
+    """The first columns by probability summed over the batch; "greedy" matches the student's to the teacher's.
+
+    Raises LossInputError for "exact", which the program doesn't have.
+    """
+    if matching == "exact":
+        raise LossInputError(
+            "the released program has no exact matching; choose 'rank' or 'greedy', or variant 'clean'."
+        )
     with torch.no_grad():
         t_order = t.sum(dim=(0, 1)).argsort(descending=True)
         s_order = s.sum(dim=(0, 1)).argsort(descending=True)
@@ -92,19 +107,23 @@ def _rank(s: Tensor, t: Tensor, top_k: int, matching: str) -> tuple[Tensor, Tens
 
 
 def _greedy(s: Tensor, t: Tensor) -> Tensor:
-    """Student columns for the ranked teacher columns t [B, T, k], zeros where none is assigned.
+    """Student columns for the ranked teacher columns t [B, T, k] of each sample, zeros where none is assigned.
 
     The program takes the number of positions for the number of columns: the first T teacher columns choose, and only
-    among the student's first T ids.
+    among the student's first T ids. (It stops with an error where T is more than k; here k columns choose then.)
     """
-    count = min(s.shape[1], s.shape[-1], t.shape[-1])
-    with torch.no_grad():
-        distance = torch.cdist(t[..., :count].flatten(0, 1).T, s[..., :count].flatten(0, 1).T, p=1)
-        chosen: list[int] = []
-        for row in distance:
-            row[chosen] = torch.inf
-            chosen.append(int(row.argmin()))
-    return torch.nn.functional.pad(s[..., chosen], (0, t.shape[-1] - count))
+    free = min(s.shape[1], s.shape[-1])
+    count = min(free, t.shape[-1])
+    matched = []
+    for own, other in zip(s, t):
+        with torch.no_grad():
+            distance = torch.cdist(other[:, :count].T, own[:, :free].T, p=1)
+            chosen: list[int] = []
+            for row in distance:
+                row[chosen] = torch.inf
+                chosen.append(int(row.argmin()))
+        matched.append(own[:, chosen])
+    return torch.nn.functional.pad(torch.stack(matched), (0, t.shape[-1] - count))
 
 
 def released_loss(
@@ -119,7 +138,7 @@ def released_loss(
         return replace(ce, loss=ce_weight * ce.loss)
     found = answers(
         student_logits.float() if student_logits.dtype != torch.float64 else student_logits, teacher.to(student_logits),
-        batch.student_labels, batch.teacher_labels, settings, top_k, matching, True,
+        batch.student_labels, batch.teacher_labels, settings, top_k, matching,
     )  # fmt: skip
     distillation = found.distillation(settings.sl_weight, settings.sd_weight)
     terms = {"ce": ce.terms["ce"], "had": found.had.mean().detach(), "sl": found.sl.detach(), "sd": found.sd.detach()}

@@ -14,9 +14,10 @@ def ranked_columns(case: Case) -> Targets:
     if case.variant == "released":
         return []  # rows and ranks of its own
     o, rows = case.options, case.rows
-    facing = face(rows, case.batch)
+    facing = face(rows, case.batch, (o["skip_student_eos"], o["skip_teacher_eos"]))
+    temperatures = case.temperature("student"), case.temperature("teacher")
     s_columns, t_columns = rank_columns(
-        case.student, case.teacher, facing, 1, o["top_k"], o["matching"], o["temperature"], torch.float32, None
+        case.student, case.teacher, facing, 1, o["top_k"], o["matching"], temperatures, torch.float32, None
     )
     mine, theirs = s_columns[0], t_columns[0]
     place = {r: k for k, r in enumerate(facing.engine.tolist())}
