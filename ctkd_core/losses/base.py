@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.losses.engine.engine import Chunk, RowSums, Term, compute_dtype, evaluate
+from ctkd_core.losses.engine.engine import Balance, Chunk, RowSums, Term, compute_dtype, evaluate
 from ctkd_core.losses.engine.fused import HeadLogits
 
 __all__ = ["LossOutput", "Rows", "StateContext", "States", "Tail", "cross_entropy_term", "finish", "response_rows"]
@@ -227,11 +227,12 @@ def finish(
     teacher_logits: Tensor | None = None,
     chunk_rows: int | None = None,
     cuts: Tensor | None = None,
-    balance: bool = False,
+    balance: Balance | None = None,
 ) -> LossOutput:
     """Run the engine and put the result together; raises LossInputError where a value isn't finite.
 
-    cuts: bool [R], rows at which a chunk may begin; balance: scale the later terms to the first (`engine.evaluate`).
+    cuts: bool [R], rows at which a chunk may begin; balance: scale the later terms to the first (`engine.evaluate`),
+    and the scale is among the terms, as "kd_scale".
     """
     sums = evaluate(logits, rows.flat, terms, compute_dtype(logits, teacher_logits), chunk_rows, cuts, balance)
     check_finite(sums, terms, rows)
@@ -249,7 +250,10 @@ def finish(
                 mixed += value
             elif len(owned):
                 owned.index_add_(0, term.owner.clamp(min=0), torch.where(term.owner >= 0, value, 0.0))
-    facts = {"kd_scale": sums.scale} if balance else {}
+    facts = {}
+    if balance is not None:
+        facts["kd_scale"] = sums.scale
+        means["kd_scale"] = torch.tensor(sums.scale, dtype=sums.loss.dtype, device=logits.device)
     return LossOutput(sums.loss, means, (owned + per_group(mixed, rows, batch.groups)).to(sums.loss.dtype), facts)
 
 

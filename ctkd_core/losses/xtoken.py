@@ -18,6 +18,7 @@ from torch import Tensor
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import (
     LossOutput,
+    Rows,
     StateContext,
     check_inputs,
     cross_entropy_term,
@@ -27,10 +28,13 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
-from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
+from ctkd_core.losses.engine.engine import Balance, Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.columns import ColumnEntries, Entries, entries_of
-from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, segment_mean
+from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, rows_with_groups, segment_mean
 
+# Largest scale of the distillation. Where it is nearly as good as the teacher's own, the ratio of both parts grows
+# without limit (1,174 in a run) and a step is all distillation.
+MAX_SCALE = 10.0
 FLOOR = 1e-10  # public code: added before the student's renormalisation and before its logarithm
 
 
@@ -66,13 +70,18 @@ def pkl_loss(
     top_k: int = 8192,
     merge: str = "mean",
     reverse: bool = False,
+    exact_only: bool = False,
+    max_scale: float = MAX_SCALE,
     learn_projection: bool = False,
     projection: Any = None,
     state: torch.nn.Module | None = None,
     variant: str = "clean",
     chunk_rows: int | None = None,
 ) -> LossOutput:
-    """CE + s * P-KL (scaling "dynamic", s = |CE| / |P-KL| as a constant), or ce_weight * CE + (1 - ce_weight) * P-KL.
+    """CE + s * P-KL (scaling "dynamic"), or ce_weight * CE + (1 - ce_weight) * P-KL.
+
+    s = |CE| / |P-KL| as a constant, at most `max_scale`, and 1 where P-KL is negative (the mean of log-probabilities is
+    no distribution); it is named among the terms, as "kd_scale".
 
     P-KL: mean over groups of tau^2 KL(v || u), or KL(u || v) with `reverse`, on the `top_k` teacher columns with the
     largest logits in the batch; u = W^T q renormalised, v the teacher's distribution renormalised on these columns.
@@ -80,9 +89,11 @@ def pkl_loss(
     merge        "mean": u is made of the mean of the group's probabilities q, log v is the mean of the teacher's
                  log-probabilities (the public code); "chain": the rows that predict each side's last token, each scaled
                  by the probability of the group's earlier tokens (the chain rule of the paper)
+    exact_only   only groups whose two sides spell the same bytes
     projection   W, a Projection or scipy matrix [Vs, Vt]; default: X-Token's rules for the batch's tokenizers
     state        a LearnableProjection made by make_state: W learns with the student
-    variant      "released": padded positions take part in the choice of columns, as in the public code
+    variant      "released": padded positions take part in the choice of columns, groups are compared whatever the
+                 labels say, and s has no limit, so that the loss of a negative P-KL is 0
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]; teacher columns past W are cut off. Raises LossInputError.
     """
     teacher = need_teacher("xtoken-pkl", teacher_logits)
@@ -94,13 +105,16 @@ def pkl_loss(
         )
     entries, learnt = projected(student_logits, teacher, batch, projection, state if learn_projection else None, dtype)
     teacher = teacher[..., : entries.shape[1]]
-    rows = response_rows(batch.student_labels)
+    if exact_only:
+        batch = replace(batch, groups=batch.groups[spelled_alike(batch)])
+    rows, learnt_rows = rows_of(batch, variant)
     groups = group_rows(rows, batch)
     columns = top_columns(teacher, top_k, None if variant == "released" else batch)
     gradient = None if learnt is None else torch.zeros(len(entries.weight), dtype=dtype, device=teacher.device)
     kernel = _Kernel(teacher, groups, entries.columns(columns), columns, temperature, reverse, gradient)
     if merge == "chain":
-        kernel = replace(kernel, chain=_chain(groups, batch, teacher, temperature, dtype, chunk_rows))
+        target = batch.student_ids[rows.sample, rows.position][groups.student_row]
+        kernel = replace(kernel, chain=_chain(groups, batch, teacher, target, temperature, dtype, chunk_rows))
     share = 1.0 if scaling == "dynamic" else 1.0 - ce_weight
     term = Term(
         ("pkl",),
@@ -111,14 +125,41 @@ def pkl_loss(
         () if gradient is None else (gradient,),
         groups.owners(len(rows)),
     )
-    terms = [cross_entropy_term(rows, 1.0 if scaling == "dynamic" else ce_weight), term]
+    terms = [cross_entropy_term(rows, 1.0 if scaling == "dynamic" else ce_weight, learnt_rows), term]
     out = finish(
-        student_logits, rows, terms, batch,
-        teacher_logits=teacher, chunk_rows=chunk_rows, cuts=groups.cuts(len(rows)), balance=scaling == "dynamic",
+        student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows,
+        cuts=groups.cuts(len(rows)), balance=balance_of(scaling, max_scale, variant),
     )  # fmt: skip
     facts = {name: mean(torch.cat(values)) if values else 0.0 for name, values in kernel.facts.items()}
     facts |= {"groups": float(len(groups)), "columns": float(len(columns))}
     return replace(out, diagnostics=out.diagnostics | facts)
+
+
+def rows_of(batch: AlignedBatch, variant: str) -> tuple[Rows, Tensor | None]:
+    """Rows that are compared, and which of them cross-entropy learns from (None: all)."""
+    return rows_with_groups(batch) if variant == "released" else (response_rows(batch.student_labels), None)
+
+
+def balance_of(scaling: str, max_scale: float, variant: str) -> Balance | None:
+    """How the distillation is scaled to cross-entropy."""
+    if scaling != "dynamic":
+        return None
+    return Balance(negative_too=True) if variant == "released" else Balance(max_scale)
+
+
+def spelled_alike(batch: AlignedBatch) -> Tensor:
+    """bool [G]: groups whose tokens spell the same bytes on both sides. Raises LossInputError without tokenizers."""
+    if batch.student is None or batch.teacher is None:
+        raise LossInputError(
+            "exact_only compares what tokens spell: pass both tokenizers to collate(samples, student, teacher), or "
+            "leave it off."
+        )
+    sides = []
+    for tokenizer, ids, first in ((batch.student, batch.student_ids, 1), (batch.teacher, batch.teacher_ids, 3)):
+        table, rows = tokenizer.all_token_bytes(), ids.tolist()
+        sides.append([b"".join([table[i] for i in rows[g[0]][g[first] : g[first + 1]]]) for g in batch.groups.tolist()])
+    alike = [own == other for own, other in zip(*sides)]
+    return torch.tensor(alike, dtype=torch.bool, device=batch.groups.device)
 
 
 def projected(
@@ -181,8 +222,9 @@ class Chain:
 
 
 def _chain(
-    groups: GroupRows, batch: AlignedBatch, teacher: Tensor, tau: float, dtype: torch.dtype, chunk_rows: int | None
-) -> Chain:
+    groups: GroupRows, batch: AlignedBatch, teacher: Tensor, target: Tensor, tau: float, dtype: torch.dtype,
+    chunk_rows: int | None,
+) -> Chain:  # fmt: skip
     from ctkd_core.losses.parts.merged import token_log_probs
 
     last = torch.ones_like(groups.teacher_group, dtype=torch.bool)
@@ -192,8 +234,7 @@ def _chain(
     tokens = batch.teacher_ids[row // width, row % width + 1]
     log_p = token_log_probs(teacher, row, tokens, tau, dtype, chunk_rows)
     factor = torch.zeros(len(groups), dtype=dtype, device=teacher.device).index_add_(0, group, log_p)
-    rows = response_rows(batch.student_labels)
-    return Chain(factor, rows.target[groups.student_row])
+    return Chain(factor, target)
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,13 @@ from ctkd_core.losses.base import (
     finish,
     mean,
     need_teacher,
-    response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, segment_mean
 from ctkd_core.losses.parts.matched import Matched, best_pairs, matched_from_pairs, one_to_one
 from ctkd_core.losses.parts.unnormalised import l1_of_sorted
-from ctkd_core.losses.xtoken import default_projection
+from ctkd_core.losses.xtoken import MAX_SCALE, balance_of, default_projection, rows_of
 
 
 def hkl_loss(
@@ -44,20 +43,27 @@ def hkl_loss(
     threshold: float = 0.6,
     tail_k: int = 8192,
     tail_weight: float = 1.0,
+    reverse: bool = False,
+    max_scale: float = MAX_SCALE,
     projection: Any = None,
-    variant: str = "clean",  # noqa: ARG001
+    variant: str = "clean",
     chunk_rows: int | None = None,
 ) -> LossOutput:
-    """CE + s * H-KL (scaling "dynamic", s = |CE| / |H-KL| as a constant), or ce_weight * CE + (1 - ce_weight) * H-KL.
+    """CE + s * H-KL (scaling "dynamic"), or ce_weight * CE + (1 - ce_weight) * H-KL.
+
+    s = |CE| / |H-KL| as a constant, at most `max_scale`, and 1 where H-KL is negative; it is named among the terms, as
+    "kd_scale".
 
     H-KL = tau^2 * (common + tail_weight * tail), means over groups of
-      common  sum over pairs (s, t) of exp(lv_t) (lv_t - lq_s)
+      common  sum over pairs (s, t) of exp(lv_t) (lv_t - lq_s), with `reverse` of exp(lq_s) (lq_s - lv_t); 0 without a
+              common token
       tail    sum_i |a_(i) - b_(i)|, a = exp(lq) and b = exp(lv) outside the common set, sorted; as many entries of
               each as the shorter side has, at most `tail_k`
     lq, lv: means of the log-probabilities over a group's rows, full vocabularies (the teacher's up to W's width).
 
     common      "relaxed": heaviest entry of a row of W, from `threshold` on; "strict": rows with one entry of weight 1
     projection  W, a Projection or scipy matrix [Vs, Vt]; default: X-Token's rules for the batch's tokenizers
+    variant     "released": groups are compared whatever the labels say, and s = |CE| / |H-KL| without a limit
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]. Raises LossInputError.
     """
     teacher = need_teacher("xtoken-hkl", teacher_logits)
@@ -66,10 +72,11 @@ def hkl_loss(
         projection = default_projection(batch)
     teacher = teacher[..., : projection.shape[1]]
     pairs = one_to_one(projection) if common == "strict" else best_pairs(projection, threshold)
-    matched = matched_from_pairs(pairs, (student_logits.shape[-1], teacher.shape[-1])).to(student_logits.device)
-    rows = response_rows(batch.student_labels)
+    widths = (student_logits.shape[-1], teacher.shape[-1])
+    matched = matched_from_pairs(pairs, widths, none=True).to(student_logits.device)
+    rows, learnt = rows_of(batch, variant)
     groups = group_rows(rows, batch)
-    kernel = _Kernel(teacher, groups, matched, temperature, tail_k)
+    kernel = _Kernel(teacher, groups, matched, temperature, tail_k, reverse)
     share = (1.0 if scaling == "dynamic" else 1.0 - ce_weight) * temperature**2
     term = Term(
         ("common", "tail"),
@@ -78,10 +85,10 @@ def hkl_loss(
         kernel,
         owner=groups.owners(len(rows)),
     )
-    terms = [cross_entropy_term(rows, 1.0 if scaling == "dynamic" else ce_weight), term]
+    terms = [cross_entropy_term(rows, 1.0 if scaling == "dynamic" else ce_weight, learnt), term]
     out = finish(
-        student_logits, rows, terms, batch,
-        teacher_logits=teacher, chunk_rows=chunk_rows, cuts=groups.cuts(len(rows)), balance=scaling == "dynamic",
+        student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows,
+        cuts=groups.cuts(len(rows)), balance=balance_of(scaling, max_scale, variant),
     )  # fmt: skip
     facts = {name: mean(torch.cat(values)) if values else 0.0 for name, values in kernel.facts.items()}
     facts |= {"groups": float(len(groups)), "common_ids": float(len(matched.student))}
@@ -97,6 +104,7 @@ class _Kernel:
     matched: Matched
     temperature: float
     tail_k: int
+    reverse: bool = False
     facts: dict[str, list[Tensor]] = field(
         default_factory=lambda: {"student_common_mass": [], "teacher_common_mass": [], "top1_agreement": []}
     )
@@ -142,13 +150,15 @@ class _Kernel:
         def take(name: str, rows: Tensor, columns: Tensor) -> Tensor:
             return torch.index_select(rows, 1, columns, out=buffers.take(name, g, len(columns)))
 
-        log_vm, log_qm = take("vm", log_v, ids.teacher), take("qm", log_q, ids.student)
-        self.facts["top1_agreement"].append((log_vm.argmax(dim=1) == log_qm.argmax(dim=1)).to(log_q.dtype))
-        self.facts["student_common_mass"].append(log_qm.logsumexp(dim=1).exp())
-        v = torch.exp(log_vm, out=buffers.take("v", *log_vm.shape))
-        self.facts["teacher_common_mass"].append(v.sum(dim=1))
-        shared = log_vm.sub_(log_qm).mul_(v).sum(dim=1)
-        slope.index_copy_(1, ids.student, v.mul_(-weight[:, :1]))
+        shared = log_q.new_zeros(g)
+        if len(ids.student):
+            log_vm, log_qm = take("vm", log_v, ids.teacher), take("qm", log_q, ids.student)
+            self.facts["top1_agreement"].append((log_vm.argmax(dim=1) == log_qm.argmax(dim=1)).to(log_q.dtype))
+            v = torch.exp(log_vm, out=buffers.take("v", *log_vm.shape))
+            self.facts["student_common_mass"].append(log_qm.logsumexp(dim=1).exp())
+            self.facts["teacher_common_mass"].append(v.sum(dim=1))
+            shared = self._common(log_qm, log_vm, v, weight[:, :1])
+            slope.index_copy_(1, ids.student, log_qm)
         tail = torch.zeros_like(shared)
         q, v = take("tail q", log_q, ids.student_rest).exp_(), take("tail v", log_v, ids.teacher_rest).exp_()
         sign = buffers.take("signs", *q.shape)
@@ -160,6 +170,18 @@ class _Kernel:
             sign.zero_()
         slope.index_copy_(1, ids.student_rest, sign)
         return torch.stack([shared, tail], dim=1)
+
+    def _common(self, log_q: Tensor, log_v: Tensor, v: Tensor, weight: Tensor) -> Tensor:
+        """Value [g] of the common columns [g, M]; log_q becomes weight * d value / d lq, all may be overwritten."""
+        if not self.reverse:
+            value = log_v.sub_(log_q).mul_(v).sum(dim=1)
+            torch.mul(v, -weight, out=log_q)
+            return value
+        q = torch.exp(log_q, out=v)
+        gap = log_q.sub_(log_v)
+        value = (gap * q).sum(dim=1)
+        gap.add_(1.0).mul_(q).mul_(weight)
+        return value
 
     def _spread(self, chunk: Chunk, inside: GroupsInChunk, slope: Tensor) -> None:
         """d / d z of a row: (slope - p * sum(slope)) / (rows of the group * tau)."""

@@ -23,17 +23,28 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
         "temperature": config["temperature"],
         "projection": _matrix(given, teacher.shape[-1]),
         "scaling": "dynamic" if config["dynamic_loss_scaling"] else "fixed",
+        "variant": "released",
+        "reverse": config["reverse_kl"],
     }
+    config.notes("exact_token_match_only", "kl_loss_weight", "ce_loss_scale")  # without effect in some branches
     if config["gold_loss"]:
+        config.notes("vocab_topk")
         rule = "relaxed" if config["xtoken_loss"] else "strict"
         out = _run(
             hkl_loss, student, teacher, batch, config, common | {"common": rule, "tail_k": config["uncommon_topk"]}
         )
         kd_terms = ("common", "tail")
     else:
-        options = {"top_k": config["vocab_topk"], "reverse": config["reverse_kl"], "variant": "released"}
-        out = _run(pkl_loss, student, teacher, batch, config, common | options)
+        config.fixed(xtoken_loss=False)
+        config.notes("uncommon_topk")
+        common["top_k"] = config["vocab_topk"]
+        out = _run(pkl_loss, student, teacher, batch, config, common)
         kd_terms = ("pkl",)
+    agreement = out["facts"].diagnostics["top1_agreement"]
+    if not config["gold_loss"]:  # counted over masked samples too
+        with torch.no_grad():
+            whole = _batch(given | {"sample_mask": [1.0] * len(batch)}, config)
+            agreement = pkl_loss(student, teacher, whole, **common).diagnostics["top1_agreement"]
     scale = config["temperature"] ** 2
     facts = out["facts"]
     kd = scale * sum(float(facts.terms[name]) for name in kd_terms)
@@ -42,7 +53,7 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
         "kd": kd,
         "ce": float(facts.terms["ce"]),
         "kd_scale": facts.diagnostics.get("kd_scale", 1.0),
-        "top1_agreement": facts.diagnostics["top1_agreement"],
+        "top1_agreement": agreement,
         "kl_common": float(facts.terms["common"]) if "common" in kd_terms else None,
         "l1_uncommon": float(facts.terms["tail"]) if "tail" in kd_terms else None,
         "valid_chunks": int(facts.diagnostics["groups"]),
@@ -65,19 +76,21 @@ def _run(loss, student, teacher, batch, config, options):
 
 
 def _batch(given: dict[str, Any], config: dict[str, Any]) -> AlignedBatch:
+    """Labels have the token and sample masks, chunks the sample mask alone."""
     ids, mask = torch.tensor(given["student_ids"]), torch.tensor(given["token_mask"])
-    labels = torch.where(mask != 0, ids, IGNORE)
+    kept = torch.tensor(given["sample_mask"])[:, None] != 0
+    labels = torch.where((mask != 0) & kept, ids, IGNORE)
     width = len(given["teacher_chunk_of_token"][0])
     teacher = torch.zeros(len(ids), width, dtype=torch.int64)
     groups = []
-    for b, kept in enumerate(given["sample_mask"]):
+    for b, used in enumerate(given["sample_mask"]):
         mine, other = given["student_chunk_of_token"][b], given["teacher_chunk_of_token"][b]
-        for chunk in sorted({*mine, *other} - {-1}):
-            if config["exact_token_match_only"] and not given["pair_is_correct"][b][chunk]:
+        for chunk in sorted({*mine, *other} - {-1}) if used else ():
+            exact = config["exact_token_match_only"] and not config["gold_loss"]
+            if exact and not given["pair_is_correct"][b][chunk]:
                 continue
-            s = [i for i, c in enumerate(mine) if c == chunk and mask[b, i]]
-            t = [i for i, c in enumerate(other) if c == chunk]
-            if kept and s and t:
+            s, t = ([i for i, c in enumerate(side) if c == chunk] for side in (mine, other))
+            if s and t:
                 groups.append([b, s[0], s[-1] + 1, t[0], t[-1] + 1])
     ones = torch.ones_like(teacher)
     table = torch.tensor(groups, dtype=torch.int64).reshape(-1, 5)

@@ -23,18 +23,19 @@ from ctkd_core.vocabulary.special_similarity import is_shaped, similarities
 def replay(case: dict[str, Any]) -> dict[str, Any]:
     """The results of one case, by the keys of the file."""
     inputs = case["inputs"]
+    inputs.notes("tokenise_rule")
     student, teacher = inputs["student_vocab"], inputs["teacher_vocab"]
     entries = _entries(inputs, student, teacher)
     slots = _top(entries, len(student), len(teacher), inputs["prep_top_k"], inputs["scale_slot"])
     k = inputs["runtime_top_k"]
     if inputs["scale_slot"]:
         slots = released.with_scale_slot(slots, released.bfloat16)
-        slots = released.cut_counting_the_last_twice(slots, k, released.bfloat16)
-    else:
-        slots = released.cut_to(slots, k, released.bfloat16)
+    spell = (lambda t: canonical(t, "byte-level")) if inputs["canonicalise"] else str
     if inputs["exact_rows_overwritten"]:
-        spelled = [[canonical(t, "byte-level") if inputs["canonicalise"] else t for t in v] for v in (student, teacher)]
+        spelled = [[spell(t) for t in v] for v in (student, teacher)]
         slots = released.overwritten(slots, released.last_equal(*spelled))
+    cut = released.cut_counting_the_last_twice if inputs["scale_slot"] else released.cut_to
+    slots = cut(slots, k, released.bfloat16)
     weights = slots.weights.tolist()
     pairs = [list(zip(*row)) for row in zip(slots.ids.tolist(), weights)]
     return {
@@ -59,9 +60,15 @@ def _entries(inputs: dict[str, Any], student: list[str], teacher: list[str]) -> 
 
 def _pieces(source: list[str], target: list[str], max_pieces: int, reason: int) -> table.Entries:
     ids = [i for i, token in enumerate(source) if not released.is_marker(token)]
-    cut = [_greedy(source[i], target) for i in ids]
+    own, other = _space(source), _space(target)
+    cut = [_greedy(source[i].replace(own, other), target) for i in ids]
     counts, flat, weight = weigh(cut, "geometric", max_pieces)
     return table.entries(np.repeat(np.array(ids), counts), flat, weight, reason)
+
+
+def _space(vocabulary: list[str]) -> str:
+    """How a vocabulary writes a space; tokens pass through the text, where it is one."""
+    return "\u2581" if any("\u2581" in token for token in vocabulary) else "\u0120"
 
 
 def _greedy(text: str, vocabulary: list[str]) -> list[int]:

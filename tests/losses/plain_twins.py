@@ -23,6 +23,7 @@ from ctkd_core.losses.author import (
     row_term,
     uniform,
 )
+from ctkd_core.losses.engine.engine import Balance
 from ctkd_core.losses.parts.matched import matched_ids
 from ctkd_core.losses.parts.migrate import migrate
 from ctkd_core.losses.xtoken import FLOOR, default_projection, top_columns
@@ -135,7 +136,8 @@ def pkl(
     ce = cross_entropy_term(rows, 1.0 if scaling == "dynamic" else 0.5)
     return finish(
         s, rows, [ce, term], batch,
-        teacher_logits=t, chunk_rows=chunk_rows, cuts=groups.cuts(len(rows)), balance=scaling == "dynamic",
+        teacher_logits=t, chunk_rows=chunk_rows, cuts=groups.cuts(len(rows)),
+        balance=Balance(10.0) if scaling == "dynamic" else None,
     )  # fmt: skip
 
 

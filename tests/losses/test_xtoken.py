@@ -9,7 +9,7 @@ import torch
 
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.parts.matched import best_pairs, one_to_one
-from ctkd_core.losses.xtoken import FLOOR, pkl_loss, top_columns
+from ctkd_core.losses.xtoken import FLOOR, MAX_SCALE, pkl_loss, top_columns
 from ctkd_core.losses.xtoken_hybrid import hkl_loss
 from tests.losses import twins
 from tests.losses.cases import batch_of, logits_for, plain_sample, samples
@@ -21,7 +21,13 @@ PKL = [
     {"merge": "chain", "reverse": True, "temperature": 1.5},
     {"top_k": 40, "temperature": 0.5},
 ]
-HKL = [{}, {"common": "strict"}, {"threshold": 0.3, "temperature": 2.0, "tail_k": 7}, {"tail_weight": 0.2}]
+HKL = [
+    {},
+    {"common": "strict"},
+    {"threshold": 0.3, "temperature": 2.0, "tail_k": 7},
+    {"tail_weight": 0.2},
+    {"reverse": True, "temperature": 1.5},
+]
 
 
 def random_map(rows=403, columns=290, seed=0) -> scipy.sparse.csr_matrix:
@@ -71,7 +77,9 @@ def pkl_twin(s, t, batch, w, temperature=1.0, top_k=8192, merge="mean", reverse=
     return temperature**2 * twins.average(values)
 
 
-def hkl_twin(s, t, batch, w, temperature=1.0, common="relaxed", threshold=0.6, tail_k=8192, tail_weight=1.0):
+def hkl_twin(
+    s, t, batch, w, temperature=1.0, common="relaxed", threshold=0.6, tail_k=8192, tail_weight=1.0, reverse=False
+):
     t = t[..., : w.shape[1]]
     pairs = one_to_one(w) if common == "strict" else best_pairs(w, threshold)
     left_s = np.setdiff1d(np.arange(s.shape[-1]), pairs[:, 0])
@@ -80,7 +88,8 @@ def hkl_twin(s, t, batch, w, temperature=1.0, common="relaxed", threshold=0.6, t
     for b, mine, other in group_positions(batch):
         lq = torch.stack([(s[b, i] / temperature).log_softmax(-1) for i in mine]).mean(0)
         lv = torch.stack([(t[b, j] / temperature).log_softmax(-1) for j in other]).mean(0)
-        shared = (lv[pairs[:, 1]].exp() * (lv[pairs[:, 1]] - lq[pairs[:, 0]])).sum()
+        first, second = (lq[pairs[:, 0]], lv[pairs[:, 1]]) if reverse else (lv[pairs[:, 1]], lq[pairs[:, 0]])
+        shared = (first.exp() * (first - second)).sum()
         n = min(len(left_s), len(left_t), tail_k)
         a, c = (x.exp().sort(descending=True).values[:n] for x in (lq[left_s], lv[left_t]))
         values.append(shared + tail_weight * (a - c).abs().sum())
@@ -95,7 +104,8 @@ def check(loss, twin, options, scaling, dtype=torch.float64):
     out.loss.backward()
     z = s.detach().clone().requires_grad_()
     ce, kd = twins.sft(z, batch), twin(z, t, batch, w, **options)
-    scale = (ce / kd).abs().detach() if scaling == "dynamic" else 0.7
+    scale = ((ce / kd).abs().clamp(max=MAX_SCALE) if kd > 0 else 1.0) if scaling == "dynamic" else 0.7
+    scale = scale.detach() if isinstance(scale, torch.Tensor) else scale
     expected = (1.0 if scaling == "dynamic" else 0.3) * ce + scale * kd
     expected.backward()
     exact = dtype == torch.float64
@@ -216,8 +226,21 @@ def test_refusals():
     for loss in (pkl_loss, hkl_loss):
         with pytest.raises(LossInputError, match="both tokenizers"):
             loss(s, t, bare)
-    with pytest.raises(LossInputError, match="share no token"):
-        hkl_loss(s, t, batch, projection=scipy.sparse.csr_matrix((403, 290)))
+
+
+@pytest.mark.parametrize("variant", ["clean", "released"])
+def test_without_a_common_token_the_tail_is_all(variant):
+    batch = batch_of(samples())
+    s, t = logits_for(batch, dtype=torch.float64)
+    nothing = scipy.sparse.csr_matrix((403, 290))
+    out = hkl_loss(s, t, batch, projection=nothing, scaling="fixed", ce_weight=0.0, variant=variant)
+    out.loss.backward()
+    assert float(out.terms["common"]) == 0.0
+    z = s.detach().clone().requires_grad_()
+    expected = hkl_twin(z, t, batch, nothing)
+    expected.backward()
+    torch.testing.assert_close(out.loss, expected)
+    torch.testing.assert_close(s.grad, z.grad)
 
 
 def test_a_map_that_learns_needs_its_module():

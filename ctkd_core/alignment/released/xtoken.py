@@ -24,6 +24,8 @@ from ctkd_core.tokenizers.token_bytes import byte_alphabet
 # Spellings that the program writes as the characters they stand for: Latin letters read as Latin-1, the rest as a
 # byte-level vocabulary spells them. One entry of its table stands for more than it spells.
 _LATIN = "ñáéíóúÀâçèëîôùûÿ"
+# The key of "À" lost its second byte: every C3 that is still there becomes it, and the letters behind it never match.
+_BARE = "\u00c3"
 _WORDS = ("中", "文", "日本", "語", "Рус", "ский", "العربية", "ह", "दी", *"∑∏∂∇∞√∫≈≠≤≥")
 _VOWEL_SIGNS = ("िं", "हिं")
 # Characters whose two pieces (all bytes but one, the last byte) the program joins, also behind a blank.
@@ -160,7 +162,7 @@ def _spellings(strings: Sequence[str]) -> Spellings:
 
 
 _FIXES = (
-    *((c.encode().decode("latin-1"), c) for c in _LATIN),
+    *((_BARE if c == "À" else c.encode().decode("latin-1"), c) for c in _LATIN),
     *((_spelled(word.encode()), word) for word in _WORDS),
     (_spelled(_VOWEL_SIGNS[0].encode()), _VOWEL_SIGNS[1]),
 )

@@ -8,6 +8,7 @@ size is the gradient that autograd must return anyway.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -127,6 +128,25 @@ class Term:
 
 
 @dataclass(frozen=True)
+class Balance:
+    """How the terms after the first are scaled to it, as a constant of the step: the scale gets no gradient.
+
+    The scale is the size of the first sum over that of the others, at most `most`: what is nearly 0 would get a scale
+    without limit. Where the others are negative their size says nothing, and scaling them would leave a loss of exactly
+    0; their scale is 1 then, unless `negative_too` (NeMo-RL).
+    """
+
+    most: float = math.inf
+    negative_too: bool = False
+
+    def scale(self, first: float, others: float) -> float:
+        """The scale for these sums; 1 where there is nothing to scale."""
+        if not others or (others < 0 and not self.negative_too):
+            return 1.0
+        return min(abs(first / others), self.most)
+
+
+@dataclass(frozen=True)
 class RowSums:
     """What the engine returns: the loss (with gradient), values float [R, n] of each term (without)."""
 
@@ -172,15 +192,14 @@ def evaluate(
     dtype: torch.dtype,
     chunk_rows: int | None = None,
     cuts: Tensor | None = None,
-    balance: bool = False,
+    balance: Balance | None = None,
 ) -> RowSums:
     """Sum over rows and terms of coefficient * norm * value.
 
     logits [..., V] any float dtype, or HeadLogits; rows int64 [R] distinct, into the flattened leading dimensions.
     cuts: bool [R], True where a chunk may begin (default: everywhere), for kernels that look at several rows at once,
     such as the rows of one group; the first row always begins a chunk.
-    balance: the terms after the first are scaled so that their sum is as large as the first term (as a constant: the
-    scale gets no gradient); `RowSums.scale` tells by how much.
+    balance: how the terms after the first are scaled to it; `RowSums.scale` tells by how much.
     The loss is a scalar of the compute dtype, once differentiable with respect to `logits` and every parameter.
     """
     parameters = [p for term in terms for p in term.parameters]
@@ -208,7 +227,7 @@ class Plan:
     chunk_rows: int | None
     want_gradient: bool
     cuts: Tensor | None = None
-    balance: bool = False
+    balance: Balance | None = None
     scale: list[float] = field(default_factory=lambda: [1.0])  # of the terms after the first, found by `run`
     fused: bool = False  # the inputs are hidden states and head
     into: Collector | None = None  # takes the gradient of the logits
@@ -229,8 +248,8 @@ class Plan:
         step *= ROWS_FACTOR if self.fused and self.chunk_rows is None else 1
         spans = chunk_spans(len(self.rows), step, self.cuts)
         # A dense gradient is rescaled afterwards; one that has been sent on must be right at once.
-        rescale = self.balance and isinstance(sink, DenseGradient)
-        if self.balance and sink is not None and not rescale:
+        rescale = self.balance is not None and isinstance(sink, DenseGradient)
+        if self.balance is not None and sink is not None and not rescale:
             replace(self, want_gradient=False, into=None).run(*inputs)  # finds self.scale, which both share
         parts: list[list[Tensor]] = [[] for _ in self.terms]
         for span in spans:
@@ -239,7 +258,7 @@ class Plan:
             for number in self._order():
                 # the first term follows when it is known how the others are scaled
                 chunk.gradient = None if rescale and number == 0 else own
-                if number == 0 and own is not None and not rescale and self.balance:
+                if number == 0 and own is not None and not rescale and self.balance is not None:
                     own.mul_(self.scale[0])
                 parts[number].append(self.terms[number].kernel(chunk, weights[number][span]))
             if sink is not None and own is not None:
@@ -247,9 +266,8 @@ class Plan:
         values = [torch.cat(part) if part else weight[:0] for part, weight in zip(parts, weights)]
         sums = torch.stack([_total(*parts) for parts in zip(self.terms, weights, values)])
         extra = [g.clone() for term in self.terms for g in term.gradients]
-        if self.balance:
-            rest = float(sums[1:].sum())
-            self.scale[0] = abs(float(sums[0])) / abs(rest) if rest else 1.0
+        if self.balance is not None:
+            self.scale[0] = self.balance.scale(float(sums[0]), float(sums[1:].sum()))
             sums[1:] *= self.scale[0]
             extra = [g * self.scale[0] for g in extra]
             if rescale and isinstance(sink, DenseGradient):
@@ -267,7 +285,7 @@ class Plan:
     def _order(self) -> list[int]:
         """Numbers of the terms as they are computed: with `balance` the first one last, behind those it scales."""
         numbers = list(range(len(self.terms)))
-        return [*numbers[1:], 0] if self.balance and numbers else numbers
+        return [*numbers[1:], 0] if self.balance is not None and numbers else numbers
 
     def _add_first(
         self, logits: Tensor, gradient: Tensor, weight: Tensor, spans: Sequence[slice], buffers: Buffers

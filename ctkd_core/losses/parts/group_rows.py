@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ctkd_core.losses.base import Rows
-from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.base import Rows, response_rows
+from ctkd_core.losses.batch import IGNORE, AlignedBatch
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ def group_rows(rows: Rows, batch: AlignedBatch) -> GroupRows:
     groups = batch.groups
     order = (groups[:, 0] * (batch.student_ids.shape[1] + 1) + groups[:, 1]).argsort(stable=True)
     sample, s0, s1, t0, t1 = groups[order].T
-    s_sample, s_position, s_owner = _positions(sample, s0, s1)
+    s_sample, s_position, s_owner = positions(sample, s0, s1)
     numbers = rows.number[s_sample, s_position]
-    t_sample, t_position, t_owner = _positions(sample, t0, t1)
+    t_sample, t_position, t_owner = positions(sample, t0, t1)
     s_kept, t_kept = numbers >= 0, t_position >= 1
     n = len(order)
     s_count = torch.bincount(s_owner[s_kept], minlength=n)
@@ -124,8 +124,23 @@ def group_rows(rows: Rows, batch: AlignedBatch) -> GroupRows:
     )
 
 
-def _positions(sample: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample, position and group of every token of the groups [start, end)."""
+def rows_with_groups(batch: AlignedBatch) -> tuple[Rows, Tensor]:
+    """Rows that predict learnt tokens or tokens of groups, and bool [R]: which of them predict learnt ones.
+
+    For programs whose groups are compared whatever the labels say.
+    """
+    width = batch.student_ids.shape[1] + 1
+    edges = torch.zeros(len(batch) * width, dtype=torch.int64, device=batch.groups.device)
+    sample = batch.groups[:, 0] * width
+    edges.index_add_(0, sample + batch.groups[:, 1], torch.ones_like(sample))
+    edges.index_add_(0, sample + batch.groups[:, 2], -torch.ones_like(sample))
+    inside = edges.view(len(batch), width).cumsum(dim=1)[:, :-1] > 0
+    rows = response_rows(torch.where(inside, batch.student_ids, batch.student_labels))
+    return rows, batch.student_labels[rows.sample, rows.position] != IGNORE
+
+
+def positions(sample: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sample, position and group of every token of the groups [start, end), int64 [n] each."""
     length = end - start
     group = torch.repeat_interleave(torch.arange(len(length), device=start.device), length)
     inside = torch.arange(len(group), device=start.device) - (length.cumsum(0) - length)[group]

@@ -75,14 +75,14 @@ def matched_ids(
     return matched_from_pairs(pairs, widths)
 
 
-def matched_from_pairs(pairs: Any, widths: tuple[int, int]) -> Matched:
+def matched_from_pairs(pairs: Any, widths: tuple[int, int], none: bool = False) -> Matched:
     """Matched columns from (student, teacher) ids [M, 2], none of them twice on its side, for logits of these widths.
 
-    Pairs beyond the widths are left out. Raises LossInputError when none is left.
+    Pairs beyond the widths are left out. Raises LossInputError when none is left, unless `none` may be.
     """
     pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
     pairs = pairs[(pairs[:, 0] < widths[0]) & (pairs[:, 1] < widths[1])]
-    if not len(pairs):
+    if not len(pairs) and not none:
         raise LossInputError(
             "the two vocabularies share no token, so nothing can be compared by identity; use hybrid=False, or a "
             "method that needs no common tokens."

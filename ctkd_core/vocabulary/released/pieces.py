@@ -130,9 +130,16 @@ def cut_to(slots: Slots, top_k: int, shrink: Rounding) -> Slots:
 
 
 def cut_counting_the_last_twice(slots: Slots, top_k: int, shrink: Rounding) -> Slots:
-    """The `top_k` - 1 heaviest slots (0: all but one), the last slot among them, and then the last slot once more."""
+    """The `top_k` - 1 heaviest slots (0: all but one) and then the last slot.
+
+    The last slot is among the heaviest too, but in rows without an unused slot. With `top_k` 1 it is all that stays,
+    and rows that don't use it are empty.
+    """
     width = slots.ids.shape[1]
-    order = _order(slots)[:, : min(top_k or width, width) - 1]
+    full = ((slots.ids >= 0) & (slots.weights > 0)).all(axis=1)
+    heaviest = slots.weights.copy()
+    heaviest[full, -1] = -1.0
+    order = np.argsort(-heaviest, axis=1, kind="stable")[:, : min(top_k or width, width) - 1]
     last = np.full((len(order), 1), width - 1)
     return _pick(slots, np.concatenate([order, last], axis=1), shrink)
 
