@@ -29,8 +29,10 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import compute_dtype
-from ctkd_core.losses.parts.divergences import divergence_rule
+from ctkd_core.losses.parts.divergences import TAIL_MASS, divergence_rule
 from ctkd_core.losses.parts.dual_space import DualRule, StudentInTeacher, TeacherInStudent, dual_space
+from ctkd_core.losses.parts.pairing import positional
+from ctkd_core.losses.same import check_same_tokens, common_width
 
 SMALLEST_SCALE = 1e-6  # constant states have no scale and stay as they are
 MASKED = -1e5  # added to attention between tokens that aren't both learnt; finite, so that empty rows stay finite
@@ -66,6 +68,8 @@ def dskd_loss(
     temperature: float = 2.0,
     teacher_temperature: float = 1.0,
     skew: float = 0.1,
+    tail_mass: float = TAIL_MASS,
+    one_vocabulary: bool = False,
     state: CrossModelProjectors | None = None,
     student_states: States | None = None,
     teacher_states: States | None = None,
@@ -78,8 +82,10 @@ def dskd_loss(
     t2s divergence  of the student from these distributions, at rows where they predict the data's token
     s2t forward KL  of the teacher's head on attended student states from the teacher
 
-    divergence, skew     of the t2s term, as in `divergences.divergence`
+    divergence, skew, tail_mass  of the t2s term, as in `divergences.divergence`
     temperature          of both sides; `teacher_temperature` divides the t2s logits besides
+    one_vocabulary       both sides have one tokenizer: row k of either answer faces row k, nothing is attended to, and
+                         the student learns from every t2s row (the released form for one vocabulary)
     variant              "released": sums over rows, all divided by the number of student rows, and scales measured over
                          whole padded sequences
     Rows of samples where one side has no answer learn from CE alone. Raises LossInputError.
@@ -96,8 +102,20 @@ def dskd_loss(
                 f"the projectors are made for widths {state.s2t.in_features} and {state.t2s.in_features}, but the "
                 f"states are {own.hidden[-1].shape[-1]} and {other.hidden[-1].shape[-1]} wide (student, teacher)."
             )
-    dtype = compute_dtype(student_logits, teacher)
     rows, other_rows = response_rows(batch.student_labels), response_rows(batch.teacher_labels)
+    rule = DualRule(
+        divergence_rule(divergence, skew=skew, tail_mass=tail_mass),
+        divergence_rule("forward_kl"),
+        temperature,
+        teacher_temperature,
+        agreement=-1.0 if one_vocabulary else 1.0,
+        divisor=float(max(1, len(rows))) if variant == "released" else None,
+    )
+    if one_vocabulary:
+        common_width(batch, *widths, "dskd")
+        t2s, s2t = _position_by_position(batch, rows, other_rows, state, own, other)
+        return dual_space(student_logits, teacher, batch, t2s, s2t, rule, ce_weight, chunk_rows)
+    dtype = compute_dtype(student_logits, teacher)
     side = whole_side if variant == "released" else answer_side
     s, t = side(batch.student_ids, rows, own, dtype), side(batch.teacher_ids, other_rows, other, dtype)
     seen = attend(s, t, state)
@@ -105,14 +123,25 @@ def dskd_loss(
     number = s.number[s_kept]
     t2s = TeacherInStudent(seen.t2s[s_kept].to(own.head.dtype), own.head, number, rows.target[number])
     s2t = StudentInTeacher(seen.s2t[t_kept].to(other.head.dtype), other.head, other_rows, t.number[t_kept])
-    rule = DualRule(
-        divergence_rule(divergence, skew=skew),
-        divergence_rule("forward_kl"),
-        temperature,
-        teacher_temperature,
-        divisor=float(max(1, len(rows))) if variant == "released" else None,
-    )
     return dual_space(student_logits, teacher, batch, t2s, s2t, rule, ce_weight, chunk_rows)
+
+
+def _position_by_position(
+    batch: AlignedBatch, rows: Rows, other_rows: Rows, state: CrossModelProjectors, own: States, other: States
+) -> tuple[TeacherInStudent, StudentInTeacher]:
+    """Each model's states in the other's space, at equal places of the answers. Raises LossInputError."""
+    facing = positional(rows, batch)
+    check_same_tokens(batch, rows, facing, "dskd")
+    number = (facing >= 0).nonzero().squeeze(1)
+    facing = facing[number]
+    h_s, h_t = (x.hidden[-1].flatten(0, 1) for x in (own, other))
+    moved = _linear(state.t2s, h_t[facing].detach()).to(own.head.dtype)
+    back = _linear(state.s2t, h_s[rows.flat[number]]).to(other.head.dtype)
+    learnt = torch.searchsorted(other_rows.flat, facing)
+    return (
+        TeacherInStudent(moved, own.head, number, rows.target[number]),
+        StudentInTeacher(back, other.head, other_rows, learnt),
+    )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, compute_dtype, rows_per_chunk
-from ctkd_core.losses.parts.divergences import divergence_rule
+from ctkd_core.losses.parts.divergences import TAIL_MASS, divergence_rule
 from ctkd_core.losses.parts.dual_space import DualRule, StudentInTeacher, TeacherInStudent, dual_space
 from ctkd_core.losses.parts.matched import Matched, matched_ids
 
@@ -107,6 +107,7 @@ def dskd_eta_loss(
     temperature: float = 2.0,
     teacher_temperature: float = 1.0,
     skew: float = 0.1,
+    tail_mass: float = TAIL_MASS,
     agreement: float = 1.0,
     shared_tokens: int = 0,  # noqa: ARG001 - of make_state
     state: LogitKeepingProjectors | None = None,
@@ -121,7 +122,7 @@ def dskd_eta_loss(
     Aligned tokens are the groups of one token on either side (exact token alignment leaves only equal ones after equal
     text). The target of a row is the teacher's most probable token, where the student's vocabulary has it.
 
-    divergence, skew  of both divergences, as in `divergences.divergence`
+    divergence, skew, tail_mass  of both divergences, as in `divergences.divergence`
     temperature       of both sides; `teacher_temperature` divides the t2s logits besides
     agreement         the t2s divergence runs over rows whose projected states predict the target; over all aligned rows
                       when the share of such rows is above this
@@ -143,7 +144,7 @@ def dskd_eta_loss(
             f"{own.head.shape[1]} and {other.head.shape[1]} wide (student, teacher)."
         )
     t2s, s2t = crossed(student_logits, teacher, batch, state, own, other, projection, variant, chunk_rows)
-    rule = divergence_rule(divergence, skew=skew)
+    rule = divergence_rule(divergence, skew=skew, tail_mass=tail_mass)
     dual = DualRule(rule, rule, temperature, teacher_temperature, agreement, mean_over_agreeing=True)
     return dual_space(student_logits, teacher, batch, t2s, s2t, dual, ce_weight, chunk_rows)
 

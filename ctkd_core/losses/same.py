@@ -7,6 +7,8 @@ softened distributions; `divergences.py` has the others.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
@@ -41,6 +43,7 @@ def kd_loss(
     tail_mass: float = TAIL_MASS,
     top_k: int = 0,
     tau_squared: bool = False,
+    num_items_in_batch: int = 0,
     variant: str = "clean",  # noqa: ARG001
     chunk_rows: int | None = None,
 ) -> LossOutput:
@@ -49,6 +52,8 @@ def kd_loss(
     divergence, beta, skew, tail_mass  as in `divergences.divergence`
     temperature  divides both logit sets (the teacher's: `teacher_temperature` if given); `tau_squared` multiplies the
                  divergence by its square, which keeps the size of the gradient
+    num_items_in_batch  divides the sums over rows of both parts instead of their number, where it is above 0: the
+                 tokens of a batch that is accumulated in several parts, as transformers' trainer counts them
     top_k        compare the teacher's k most probable tokens only, both sides scaled to 1 there; 0: all tokens
 
     Row by row within the response, so prompts and padding may differ. Of logits that are padded beyond the tokenizer
@@ -61,12 +66,14 @@ def kd_loss(
     width = common_width(batch, student_logits.shape[-1], teacher.shape[-1])
     rows = response_rows(batch.student_labels)
     facing = PAIRINGS["positional"](rows, batch)
-    _check_same_tokens(batch, rows, facing)
+    check_same_tokens(batch, rows, facing)
     rule = divergence_rule(divergence, beta, skew, tail_mass)
     kernel = FacingRows(rule, teacher, facing, (temperature, teacher_temperature or temperature), width, top_k)
     scale = temperature**2 if tau_squared else 1.0
     distil = Term((divergence,), ((1.0 - ce_weight) * scale,), uniform(rows, facing >= 0), kernel)
     terms = [cross_entropy_term(rows, ce_weight), distil]
+    if num_items_in_batch:
+        terms = [replace(term, norm=(term.norm != 0).double() / num_items_in_batch) for term in terms]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
     facts = {"rows": float(len(rows)), "compared_rows": float((facing >= 0).sum()), "compared_ids": float(width)}
     if kernel.tail:
@@ -74,7 +81,7 @@ def kd_loss(
     return LossOutput(out.loss, out.terms, out.per_group, facts)
 
 
-def common_width(batch: AlignedBatch, student_width: int, teacher_width: int) -> int:
+def common_width(batch: AlignedBatch, student_width: int, teacher_width: int, name: str = "kd") -> int:
     """How many first columns of the logits mean the same tokens on both sides.
 
     With tokenizers: the ids of their one vocabulary; logits beyond them are padding. Without: all columns, if they are
@@ -84,11 +91,11 @@ def common_width(batch: AlignedBatch, student_width: int, teacher_width: int) ->
         if student_width == teacher_width:
             return student_width
         raise LossInputError(
-            f"loss 'kd' needs one vocabulary, but the student's logits are {student_width} wide and the teacher's "
+            f"loss {name!r} needs one vocabulary, but the student's logits are {student_width} wide and the teacher's "
             f"{teacher_width}; if one of them is padded, pass both tokenizers to collate(samples, student, teacher)."
         )
     if fault := vocabulary_difference(batch.student, batch.teacher):
-        raise LossInputError(f"loss 'kd' needs one tokenizer on both sides: {fault}")
+        raise LossInputError(f"loss {name!r} needs one tokenizer on both sides: {fault}")
     n = batch.student.n_ids
     for side, width in (("student", student_width), ("teacher", teacher_width)):
         if width < n:
@@ -99,7 +106,7 @@ def common_width(batch: AlignedBatch, student_width: int, teacher_width: int) ->
     return n
 
 
-def _check_same_tokens(batch: AlignedBatch, rows: Rows, facing: Tensor) -> None:
+def check_same_tokens(batch: AlignedBatch, rows: Rows, facing: Tensor, name: str = "kd") -> None:
     """Raise LossInputError where a response token faces another one: equal vocabularies may still cut texts apart."""
     pair = facing >= 0
     other = batch.teacher_ids.flatten()[facing[pair] + 1]
@@ -108,7 +115,7 @@ def _check_same_tokens(batch: AlignedBatch, rows: Rows, facing: Tensor) -> None:
         first = int(unequal[0])
         sample, position = int(rows.sample[pair][first]), int(rows.position[pair][first])
         raise LossInputError(
-            f"loss 'kd' compares equal positions, but in sample {sample} the student's token {position} has id "
+            f"loss {name!r} compares equal positions, but in sample {sample} the student's token {position} has id "
             f"{int(rows.target[pair][first])} and faces the teacher's id {int(other[first])}: the two sides cut the "
             "text differently, though their vocabularies agree. Choose a method that aligns, such as 'sedi' or 'gold'."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ from ctkd_core.vocabulary.head_maps import head_maps
 
 def replay(case: dict[str, Any]) -> dict[str, Any]:
     """The results of one case, by the keys of the file."""
+    case["options"].notes("seed", "reduction", "std", "unknown_token_rule")
+    case["options"].fixed(label_smoothing=0, topk_vocab=-1, init_s2t_projector=False, same_vocabulary=True)
+    if "same_vocabulary" in case["options"]:
+        return _one_vocabulary(case["inputs"], case["options"])
     if "overlap_student_teacher_ids" in case["inputs"]:
         return _projectors(case["inputs"])
     if "student_vocab" in case["inputs"]:
@@ -41,12 +46,7 @@ def _projectors(given: dict[str, Any]) -> dict[str, Any]:
 
 def _attention(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     batch, states, logits = _models(given)
-    weight = {name: _double(given[f"{name}_weight_out_in"]) for name in ("query", "s2t", "t2s")}
-    projectors = CrossModelProjectors(weight["t2s"].shape[0], weight["t2s"].shape[1]).double()
-    with torch.no_grad():
-        for name, value in weight.items():
-            getattr(projectors, name).weight.copy_(value)
-            getattr(projectors, name).bias.copy_(_double(given[f"{name}_bias"]))
+    projectors = _projectors_of(given)
     labels = batch.student_labels, batch.teacher_labels
     ids = batch.student_ids, batch.teacher_ids
     sides = [whole_side(i, response_rows(x), s, torch.float64) for i, x, s in zip(ids, labels, states)]
@@ -54,7 +54,7 @@ def _attention(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]
     out = dskd_loss(
         *logits,
         batch,
-        divergence=options["kd_objective"],
+        **_divergence(options),
         temperature=options["kd_temperature"],
         teacher_temperature=options["teacher_temperature"],
         state=projectors,
@@ -71,6 +71,72 @@ def _attention(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]
         "t2s_correct": round(out.diagnostics["t2s_agreement"] * out.diagnostics["t2s_targets"]),
         "kd_loss": sum(sums.values()),
     }
+
+
+# The files' names of the divergences that are called otherwise here.
+NAMES = {"js_divergence": "jsd"}
+
+
+def _divergence(options: dict[str, Any]) -> dict[str, Any]:
+    kind = options["kd_objective"]
+    return {
+        "divergence": NAMES.get(kind, kind),
+        "skew": options.get("skew_lambda", 0.1),
+        "tail_mass": options.get("adaptive_kl_alpha", 0.5),
+    }
+
+
+def _rule(options: dict[str, Any]) -> Any:
+    given = _divergence(options)
+    return divergence_rule(given.pop("divergence"), **given)
+
+
+def _one_vocabulary(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Both models read the same tokens: the first version, or the second where it knows of an agreement."""
+    sides = {f"{side}_labels": given["labels"] for side in SIDES}
+    batch, states, logits = _models(given | sides)
+    ids = batch.student_labels.clamp(min=0)
+    batch = replace(batch, student_ids=ids, teacher_ids=ids)
+    rows = response_rows(batch.student_labels)
+    if "t2s_agreement" not in options:
+        out = dskd_loss(
+            *logits, batch, **_divergence(options), temperature=options["kd_temperature"],
+            teacher_temperature=options.get("teacher_temperature", 1.0), one_vocabulary=True,
+            state=_projectors_of(given), student_states=states[0], teacher_states=states[1], variant="released",
+        )  # fmt: skip
+        sums = {key: len(rows) * value for key, value in _terms(out).items()}
+        correct = out.diagnostics["t2s_agreement"] * out.diagnostics["t2s_targets"]
+        return {**sums, "t2s_acc": float(round(correct)), "kd_loss": sum(sums.values())}
+    number = torch.arange(len(rows))
+    best = most_probable(logits[1], rows.flat, torch.float64)
+    t2s, s2t = (_double(given[f"{name}_weight_out_in"]).T for name in ("t2s", "s2t"))
+    moved, back = (states[k].hidden[-1].flatten(0, 1)[rows.flat] @ matrix for k, matrix in ((1, t2s), (0, s2t)))
+    rule = _rule(options)
+    out = dual_space(
+        *logits, batch, TeacherInStudent(moved, states[0].head, number, best),
+        StudentInTeacher(back, states[1].head, rows, number),
+        DualRule(rule, rule, options["kd_temperature"], agreement=options["t2s_agreement"], mean_over_agreeing=True),
+        0.0,
+    )  # fmt: skip
+    return {
+        **_terms(out),
+        "t2s_agreement": out.diagnostics["t2s_agreement"],
+        "t_acc": float((best == rows.target).double().mean()),
+        "kd_loss": float(out.loss),
+    }
+
+
+def _projectors_of(given: dict[str, Any]) -> CrossModelProjectors:
+    weight = {name: given.get(f"{name}_weight_out_in") for name in ("query", "s2t", "t2s")}
+    t2s = _double(weight["t2s"])
+    projectors = CrossModelProjectors(*t2s.shape).double()
+    with torch.no_grad():
+        for name, value in weight.items():
+            layer = getattr(projectors, name)
+            if value is not None:
+                layer.weight.copy_(_double(value))
+            layer.bias.copy_(_double(given.get(f"{name}_bias", [0.0] * len(layer.bias))))
+    return projectors
 
 
 def _exact_tokens(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +157,7 @@ def _exact_tokens(given: dict[str, Any], options: dict[str, Any]) -> dict[str, A
     t2s, s2t = (_double(given[f"{name}_weight_out_in"]).T for name in ("t2s", "s2t"))
     moved = states[1].hidden[-1].flatten(0, 1)[other.flat[facing]] @ t2s
     back = states[0].hidden[-1].flatten(0, 1)[rows.flat[number]] @ s2t
-    rule = divergence_rule(options["kd_objective"])
+    rule = _rule(options)
     out = dual_space(
         *logits,
         batch,
