@@ -30,10 +30,11 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Term, compute_dtype
 from ctkd_core.losses.parts.binarised import KINDS, compare
 from ctkd_core.losses.parts.boundary import ReadKernel, boundary_mask, read_rows
-from ctkd_core.losses.parts.chunks import Chunks, chunks_of, join, last_of, range_sums, released_count
+from ctkd_core.losses.parts.chunks import Chunks, chunks_of, join, last_of, range_sums, released_counts
 from ctkd_core.losses.parts.merged import engine_rows, with_rows
 
-DEBIASING = ("none", "append", "merge")
+DEBIASING = ("none", "append", "merge", "merge_only")
+COUNTS = ("chunk_count", "token_count", "log1p_token_count")
 
 
 class HiddenProjector(nn.Module):
@@ -72,6 +73,10 @@ def alm_loss(
     divergence: str = "kl",
     debias: str = "merge",
     gamma: float = 0.1,
+    renyi_alpha: float = 0.5,
+    eos_as_space: bool = False,
+    numerator: str = "chunk_count",
+    denominator: str = "chunk_count",
     hidden_weight: float = 0.0,
     state: HiddenProjector | None = None,
     student_states: States | None = None,
@@ -85,22 +90,30 @@ def alm_loss(
     hidden  mean over chunks of |P h_S - h_T|^2 at the chunk's last token, each channel divided by the mean of h_T^2
 
     divergence  of the event "this text": "kl" (0 at equality), "reverse_kl", "tvd", "binary_ce" (gradient of "kl"),
-                "reverse_binary_ce"; "kl_limit", "tvd_limit": the limits of a large temperature
+                "reverse_binary_ce"; "renyi" of the order `renyi_alpha`; "kl_limit", "tvd_limit": the limits of a large
+                temperature; "k2", "k3": estimators of the KL from the ratio of both (public code: joschu_k2 and
+                joschu_k3). The limits and "renyi" don't look at the temperature
     debias      "none" | "append": add log P(a new word begins after the chunk) | "merge": also join a chunk with the
-                next when the teacher gives a new word at most `gamma`
-    variant     "released": a chunk counts when the teacher predicts one of its tokens, even where token 0 makes both
-                sides cover different text, and joined chunks are divided by the public code's count
+                next when the teacher gives a new word at most `gamma` | "merge_only": join and add nothing
+    eos_as_space  what begins a new word is the end-of-text token alone, not every token that begins with a blank
+    numerator   weight of a unit in the sum: 1 ("chunk_count"), n ("token_count") or log(1 + n) ("log1p_token_count"), n
+                the teacher's tokens in it
+    denominator what the sum is divided by: the number of units, or of their tokens ("token_count")
+    variant     "released": a chunk counts when the teacher predicts one of its tokens, even where token 0 or a gap of
+                the labels makes both sides cover different text, and joined chunks are divided by the public code's
+                count
 
-    Chunks with a first token that nothing predicts (no BOS before it) are left out; nothing is added behind the last.
+    Chunks with a token that isn't learnt, or that nothing predicts (no BOS before it), are left out; nothing is added
+    behind the last.
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]. Raises LossInputError.
     """
     teacher = need_teacher("alm", teacher_logits)
     check_inputs(student_logits, teacher, batch)
-    _check(batch, divergence, debias)
+    _check(batch, divergence, debias, (numerator, denominator))
     dtype = compute_dtype(student_logits, teacher)
     chunks = chunks_of(batch, released=variant == "released")
-    masks = _masks(batch, student_logits, teacher, dtype) if debias != "none" else (None, None)
-    rule = Rule(divergence, temperature, debias, gamma, variant == "released")
+    masks = _masks(batch, student_logits, teacher, dtype, eos_as_space) if debias != "none" else (None, None)
+    rule = Rule(divergence, temperature, debias, gamma, variant == "released", renyi_alpha, (numerator, denominator))
     out = alm_objective(student_logits, teacher, batch, chunks, rule, masks, ce_weight, chunk_rows)
     if not hidden_weight:
         return out
@@ -118,6 +131,18 @@ class Rule:
     debias: str
     gamma: float
     released: bool = False
+    renyi_alpha: float = 0.5
+    counts: tuple[str, str] = ("chunk_count", "chunk_count")  # numerator and denominator
+
+    @property
+    def joins(self) -> bool:
+        """Whether chunks are joined."""
+        return self.debias in ("merge", "merge_only")
+
+    @property
+    def appends(self) -> bool:
+        """Whether the chance of a new word behind a unit is added."""
+        return self.debias in ("append", "merge")
 
 
 def alm_objective(
@@ -139,7 +164,7 @@ def alm_objective(
     with torch.enable_grad():
         leaves = token.requires_grad_(), boundary.requires_grad_()
         own = _numbers(leaves, after, rows.number, chunks.sample, chunks.student)
-        units = join(theirs[1], chunks.sample, rule.gamma if rule.debias == "merge" else 0.0)
+        units = join(theirs[1], chunks.sample, rule.gamma if rule.joins else 0.0)
         values, norm = _values(own, theirs, units, chunks, rule)
         share = 1.0 - ce_weight
         total = share * (values * norm).sum()
@@ -163,11 +188,14 @@ def alm_objective(
     return LossOutput(out.loss, out.terms, out.per_group, facts)
 
 
-def _check(batch: AlignedBatch, divergence: str, debias: str) -> None:
+def _check(batch: AlignedBatch, divergence: str, debias: str, counts: tuple[str, str]) -> None:
     if divergence not in KINDS:
         raise unknown("divergence", divergence, KINDS, LossInputError)
     if debias not in DEBIASING:
         raise unknown("debiasing", debias, DEBIASING, LossInputError)
+    for name, count, known in zip(("numerator", "denominator"), counts, (COUNTS, COUNTS[:2])):
+        if count not in known:
+            raise unknown(name, count, known, LossInputError)
     if debias != "none" and (batch.student is None or batch.teacher is None):
         raise LossInputError(
             "debiasing needs to know which tokens begin a word: pass both tokenizers to collate(samples, student, "
@@ -175,12 +203,28 @@ def _check(batch: AlignedBatch, divergence: str, debias: str) -> None:
         )
 
 
-def _masks(batch: AlignedBatch, student: Tensor, teacher: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _masks(
+    batch: AlignedBatch, student: Tensor, teacher: Tensor, dtype: torch.dtype, eos_as_space: bool
+) -> tuple[Tensor, Tensor]:
     assert batch.student is not None
     assert batch.teacher is not None
+    if eos_as_space:
+        return (
+            _only(batch.student.eos_id, batch.student.name, student, dtype),
+            _only(batch.teacher.eos_id, batch.teacher.name, teacher, dtype),
+        )
     return (
         boundary_mask(batch.student, student.shape[-1], student.device, dtype),
         boundary_mask(batch.teacher, teacher.shape[-1], teacher.device, dtype),
+    )
+
+
+def _only(token: int | None, name: str, logits: Tensor, dtype: torch.dtype) -> Tensor:
+    """[V] 1 at the end-of-text token."""
+    if token is None or token >= logits.shape[-1]:
+        raise LossInputError(f"eos_as_space needs an end-of-text token, and tokenizer {name!r} has none; leave it off.")
+    return torch.zeros(logits.shape[-1], dtype=dtype, device=logits.device).index_fill_(
+        0, torch.tensor([token], device=logits.device), 1.0
     )
 
 
@@ -224,15 +268,25 @@ def _values(
     count = int(units[-1]) + 1 if len(units) else 0
     if not count:
         return own[0].sum() * 0 + own[0].new_zeros(0), own[0].new_zeros(0)
-    last = last_of(units)
+    last = last_of(units, chunks.real)
     sums = [x[0].new_zeros(count).index_add_(0, units, x[0] * chunks.real) for x in (own, theirs)]
-    counts = torch.zeros_like(units).index_add_(0, units, chunks.real.long())[:count] > 0
-    if rule.debias != "none":
+    tokens = torch.zeros_like(units[:1]).expand(count).clone().index_add_(0, units, chunks.tokens)
+    if rule.appends:
         sums = [total + x[1][last] for total, x in zip(sums, (own, theirs))]
     student, teacher = (x.clamp(max=0.0) for x in sums)
-    values = compare(rule.divergence, teacher, student, rule.temperature)
-    real = released_count(units, chunks) if rule.released and rule.debias == "merge" else int(counts.sum())
-    return values, counts.to(values.dtype) / max(1, real)
+    values = compare(rule.divergence, teacher, student, rule.temperature, rule.renyi_alpha)
+    divided = released_counts(units, tokens, chunks) if rule.released and rule.joins else tokens
+    numerator, denominator = rule.counts
+    whole = divided.sum() if denominator == "token_count" else (divided > 0).sum()
+    weight = _weights(tokens, numerator, values.dtype)
+    return torch.where(tokens > 0, values, 0.0), weight / whole.clamp(min=1)
+
+
+def _weights(tokens: Tensor, numerator: str, dtype: torch.dtype) -> Tensor:
+    """[U]: weight of a unit with so many tokens (int64 [U]), 0 for units that don't count."""
+    if numerator == "chunk_count":
+        return (tokens > 0).to(dtype)
+    return tokens.to(dtype) if numerator == "token_count" else tokens.to(dtype).log1p()
 
 
 @dataclass(frozen=True)
@@ -245,14 +299,16 @@ class _Places:
 
 
 def _place(units: Tensor, rows: Tensor, values: Tensor, norm: Tensor, chunks: Chunks, n_rows: int) -> _Places:
-    device = rows.device
-    at = rows[last_of(units)]
-    owner = chunks.owner[last_of(units)]
-    return _Places(
-        torch.zeros(n_rows, 1, dtype=values.dtype, device=device).index_copy_(0, at, values[:, None]),
-        torch.zeros(n_rows, dtype=torch.float64, device=device).index_copy_(0, at, norm.double()),
-        torch.full((n_rows,), -1, device=device).index_copy_(0, at, owner),
-    )
+    device, counted = rows.device, (norm > 0).nonzero().squeeze(1)
+    last = last_of(units, chunks.real)[counted]
+    at, values, norm = rows[last], values[counted], norm[counted]
+    total = torch.zeros(n_rows, dtype=torch.float64, device=device).index_add_(0, at, norm.double())
+    # several units may end at one row (the public code's masked chunks): it carries their mean
+    share = norm.double() / total[at]
+    mixed = torch.zeros(n_rows, 1, dtype=values.dtype, device=device)
+    mixed.index_add_(0, at, (share * values.double()).to(values.dtype)[:, None])
+    owner = torch.full((n_rows,), -1, device=device).index_copy_(0, at, chunks.owner[last])
+    return _Places(mixed, total, owner)
 
 
 def _hidden(

@@ -12,14 +12,20 @@ from ctkd_core.alignment.released.tokenkit import byte_walk
 from ctkd_core.tokenizers.token_bytes import token_bytes_from_strings
 
 SIDES = ("student", "teacher")
+EPSILON = 1e-6
 
 
 def replay(case: dict[str, Any]) -> dict[str, Any]:
     """The results of one case, by the keys of the file."""
     given, options = case["inputs"], case["options"]
+    options.fixed(chunk_kind="unconstrained", distill_chunk_sizes=[1], epsilon=EPSILON)
+    options.fixed(replacements_teacher={}, replacements_student={})
+    options.fixed(boundary_mask="token starts with U+0120 or is <eos>")
+    options.notes("note")
     lengths = {side: len(given[f"{side}_ids"]) for side in SIDES}
     groups = lists_to_groups(byte_walk(*(_pieces(given, side) for side in SIDES)))
-    boundary = {side: _boundary_log_probability(given, side) for side in SIDES}
+    eos = "eos_as_space" in options["alm_mode"]
+    boundary = {side: _boundary_log_probability(given, side, eos) for side in SIDES}
     n_chunks = min(lengths.values())  # the reference pads its chunks to this many
     real = _real_chunks(groups, given, n_chunks)
     out: dict[str, Any] = {
@@ -31,8 +37,9 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
         chunk = chunk_of_tokens(groups, lengths[side], side)
         out[f"{side}_token_to_chunk_matrix"] = (chunk[:, None] == np.arange(n_chunks)).astype(int).tolist()
         out[f"{side}_boundary_logp_per_position"] = boundary[side].tolist()
+    gamma = options["tokenizer_pair_bias_threshold"]
     if "merge_by_space_prob" in options["alm_mode"]:
-        expected = np.exp(boundary["teacher"]) > options["tokenizer_pair_bias_threshold"]
+        expected = np.exp(boundary["teacher"]) > gamma
         out |= _merged(groups, expected, real, given)
     from tests.golden import alm_losses as golden_alm_losses  # brings torch
 
@@ -72,8 +79,8 @@ def _pieces(given: dict[str, Any], side: str) -> list[bytes]:
     return token_bytes_from_strings(tokens, "byte-level")
 
 
-def _boundary_log_probability(given: dict[str, Any], side: str) -> np.ndarray:
+def _boundary_log_probability(given: dict[str, Any], side: str, only_eos: bool) -> np.ndarray:
     names = given[f"{side}_vocab"]
     pieces = token_bytes_from_strings(names, "byte-level")
-    boundary = [piece[:1] == b" " or name == "<eos>" for piece, name in zip(pieces, names)]
+    boundary = [(piece[:1] == b" " and not only_eos) or name == "<eos>" for piece, name in zip(pieces, names)]
     return log_space_probability(given[f"{side}_logits"], boundary)

@@ -10,10 +10,25 @@ from ctkd_core.losses.alm import Rule, alm_objective
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.parts.binarised import compare
 from ctkd_core.losses.parts.boundary import read_rows
-from ctkd_core.losses.parts.chunks import Chunks, chunks_of, join, range_sums
+from ctkd_core.losses.parts.chunks import Chunks, chunks_of, join, last_of, range_sums
 
-KINDS = {"binary_ce": "binary_ce", "abs_exp": "tvd"}
-MODES = {"": "none", "append_space": "append", "merge_by_space_prob+append_space": "merge"}
+KINDS = {
+    "abs": "tvd_limit",
+    "abs_exp": "tvd",
+    "binary_ce": "binary_ce",
+    "binary_kl_temp_limit": "kl_limit",
+    "joschu_k2": "k2",
+    "joschu_k3": "k3",
+    "renyi": "renyi",
+    "reverse_binary_kl": "reverse_kl",
+}
+# What the words of alm_mode add up to; "eos_as_space" changes the mask alone.
+MODES = {
+    frozenset(): "none",
+    frozenset({"append_space"}): "append",
+    frozenset({"merge_by_space_prob"}): "merge_only",
+    frozenset({"merge_by_space_prob", "append_space"}): "merge",
+}
 SIDES = ("student", "teacher")
 
 
@@ -21,14 +36,17 @@ def replay(case: dict[str, Any], groups: Any) -> dict[str, Any]:
     """The loss keys of one case; groups int [G, 4] as its alignment has them."""
     given, options = case["inputs"], case["options"]
     logits = {side: torch.tensor([given[f"{side}_logits"]], dtype=torch.float64) for side in SIDES}
+    words = set(filter(None, options["alm_mode"].split("+")))
+    first = () if "eos_as_space" in words else ("Ġ",)
     masks = tuple(
-        torch.tensor([float(t.startswith("Ġ") or t == "<eos>") for t in given[f"{side}_vocab"]], dtype=torch.float64)
+        torch.tensor([float(t.startswith(first) or t == "<eos>") for t in given[f"{side}_vocab"]], dtype=torch.float64)
         for side in SIDES
     )
     batch = _batch(given, groups)
     rule = Rule(
-        KINDS[options["alm_diff_fn"]], options["binarization_temp"], MODES[options["alm_mode"]],
-        options["tokenizer_pair_bias_threshold"], True,
+        options.choice("alm_diff_fn", KINDS), options["binarization_temp"], MODES[frozenset(words - {"eos_as_space"})],
+        options["tokenizer_pair_bias_threshold"], True, options.get("renyi_alpha", 0.5),
+        (options["numerator"], options["denominator"]),
     )  # fmt: skip
     chunks = chunks_of(batch, released=True)
     with torch.no_grad():
@@ -40,13 +58,12 @@ def replay(case: dict[str, Any], groups: Any) -> dict[str, Any]:
         padded = torch.zeros(size, dtype=torch.float64)
         padded[: len(chunks)] = numbers[side][0]
         facts[f"naive_{side}_chunk_logp"] = padded.tolist()
-    facts["loss_plain_mean_over_chunks"] = facts["loss"]
-    if rule.debias == "merge":
-        units = join(numbers["teacher"][1], chunks.sample, rule.gamma)
-        counted = units[chunks.real].unique()
-        values = _elements(numbers, units, chunks.real, rule)[counted]
+    units = join(numbers["teacher"][1], chunks.sample, rule.gamma if rule.joins else 0.0)
+    counted = units[chunks.real].unique()
+    values = _elements(numbers, units, chunks.real, rule)[counted]
+    facts["loss_plain_mean_over_chunks"] = float(values.mean())
+    if rule.joins:
         facts["elementwise_loss_per_merged_chunk"] = values.tolist()
-        facts["loss_plain_mean_over_chunks"] = float(values.mean())
         facts["reference_denominator_chunks"] = round(float(values.sum() / out.loss))
     return facts
 
@@ -75,7 +92,5 @@ def _elements(numbers: Any, units: torch.Tensor, real: torch.Tensor, rule: Rule)
     sums = {}
     for side in SIDES:
         total = torch.zeros(int(units[-1]) + 1, dtype=torch.float64).index_add_(0, units, numbers[side][0] * real)
-        last = torch.ones_like(units, dtype=torch.bool)
-        last[:-1] = units[1:] != units[:-1]
-        sums[side] = total + numbers[side][1][last]
-    return compare(rule.divergence, sums["teacher"], sums["student"], rule.temperature)
+        sums[side] = total + (numbers[side][1][last_of(units, real)] if rule.appends else 0.0)
+    return compare(rule.divergence, sums["teacher"], sums["student"], rule.temperature, rule.renyi_alpha)

@@ -64,12 +64,34 @@ LIMITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "tvd_limit": lambda a, b: (a - b).abs(),
 }
 
+# Estimators of the KL from log r, r = (p_T / p_S)^(1 / temperature), of the text alone (Schulman's k2 and k3).
+RATIOS: dict[str, Callable[[Tensor], Tensor]] = {
+    "k2": lambda log_r: log_r.square() / 2,
+    "k3": lambda log_r: log_r.expm1() - log_r,
+}
 
-def compare(kind: str, teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-    """Value of each chunk [n] from log-probabilities [n] <= 0, float32 or finer."""
+
+def _renyi(p: Tensor, q: Tensor, alpha: float) -> Tensor:
+    if alpha == 1.0:  # the limit
+        return _kl(p, q)
+    text = alpha * p + (1.0 - alpha) * q
+    other = alpha * log1m_exp(p) + (1.0 - alpha) * log1m_exp(q)
+    return torch.logaddexp(text, other) / (alpha - 1.0)
+
+
+def compare(kind: str, teacher: Tensor, student: Tensor, temperature: float, renyi_alpha: float = 0.5) -> Tensor:
+    """Value of each chunk [n] from log-probabilities [n] <= 0, float32 or finer.
+
+    `renyi_alpha`: order of "renyi", which like the limits looks at the probabilities as they are, whatever the
+    temperature.
+    """
     if kind in LIMITS:
         return LIMITS[kind](teacher, student)
+    if kind in RATIOS:
+        return RATIOS[kind]((teacher - student) / temperature)
+    if kind == "renyi":
+        return _renyi(teacher - EPSILON, student - EPSILON, renyi_alpha)
     return DIVERGENCES[kind](teacher / temperature - EPSILON, student / temperature - EPSILON)
 
 
-KINDS = (*DIVERGENCES, *LIMITS)
+KINDS = (*DIVERGENCES, *LIMITS, *RATIOS, "renyi")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.parts.group_rows import positions
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Chunks:
     student, teacher              int64 [C, 2] first and end position of the tokens
     student_after, teacher_after  int64 [C] flat rows that predict what follows the chunk, -1 where nothing that is
                                   learnt follows on both sides
-    real                          bool [C] chunks that count
+    tokens                        int64 [C] learnt teacher tokens of the chunk that a row predicts; 0: it doesn't count
     """
 
     owner: Tensor
@@ -27,7 +28,12 @@ class Chunks:
     teacher: Tensor
     student_after: Tensor
     teacher_after: Tensor
-    real: Tensor
+    tokens: Tensor
+
+    @property
+    def real(self) -> Tensor:
+        """bool [C]: chunks that count."""
+        return self.tokens > 0
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -36,34 +42,58 @@ class Chunks:
 def chunks_of(batch: AlignedBatch, released: bool = False) -> Chunks:
     """The groups of the batch as chunks.
 
-    A chunk whose first token nothing predicts is left out; with `released` it stays, and every chunk counts in which
-    the teacher has a learnt token that a row predicts.
+    A chunk with a token that isn't learnt, or that nothing predicts, is left out: the two sides would cover different
+    text. With `released` it stays, and every chunk counts in which the teacher has a learnt token that a row predicts.
     """
     groups = batch.groups
     order = (groups[:, 0] * (batch.student_ids.shape[1] + 1) + groups[:, 1]).argsort(stable=True)
+    learnt = [labels != IGNORE for labels in (batch.student_labels, batch.teacher_labels)]
     if not released:
-        order = order[(groups[order, 1] >= 1) & (groups[order, 3] >= 1)]
+        whole = [
+            range_sums((predicted(x)).long(), groups[:, 0], groups[:, k : k + 2]) == groups[:, k + 1] - groups[:, k]
+            for x, k in zip(learnt, (1, 3))
+        ]
+        order = order[(whole[0] & whole[1])[order]]
     sample, s0, s1, t0, t1 = groups[order].T
-    learnt = (batch.teacher_labels != -100).long()
-    learnt[:, :1] = 0
-    teacher = torch.stack([t0, t1], dim=1)
-    followed = torch.ones_like(order, dtype=torch.bool)
-    if not released:
-        followed = _learnt_at(batch.student_labels, sample, s1) & _learnt_at(batch.teacher_labels, sample, t1)
+    student, teacher = torch.stack([s0, s1], dim=1), torch.stack([t0, t1], dim=1)
+    if released:
+        after = [_released_last(x, sample, bounds) for x, bounds in zip(learnt, (student, teacher))]
+        followed = torch.ones_like(order, dtype=torch.bool)
+    else:
+        after = [s1 - 1, t1 - 1]
+        followed = _learnt_at(learnt[0], sample, s1) & _learnt_at(learnt[1], sample, t1)
     return Chunks(
         order,
         sample,
-        torch.stack([s0, s1], dim=1),
+        student,
         teacher,
-        torch.where(followed, sample * batch.student_ids.shape[1] + s1 - 1, -1),
-        torch.where(followed, sample * batch.teacher_ids.shape[1] + t1 - 1, -1),
-        range_sums(learnt, sample, teacher) > 0 if released else torch.ones_like(order, dtype=torch.bool),
+        torch.where(followed, sample * batch.student_ids.shape[1] + after[0], -1),
+        torch.where(followed, sample * batch.teacher_ids.shape[1] + after[1], -1),
+        range_sums(predicted(learnt[1]).long(), sample, teacher),
     )
 
 
-def _learnt_at(labels: Tensor, sample: Tensor, position: Tensor) -> Tensor:
-    inside = position < labels.shape[1]
-    return inside & (labels[sample, position.clamp(max=labels.shape[1] - 1)] != -100)
+def predicted(learnt: Tensor) -> Tensor:
+    """bool [B, T]: learnt tokens that a row predicts; nothing predicts the first."""
+    return torch.nn.functional.pad(learnt[:, 1:], (1, 0), value=False)
+
+
+def _released_last(learnt: Tensor, sample: Tensor, bounds: Tensor) -> Tensor:
+    """int64 [C]: the public code's last position of each chunk.
+
+    The first learnt token of the chunk that no learnt token of it follows; 0 for a chunk without a learnt token.
+    """
+    at, position, owner = positions(sample, bounds[:, 0], bounds[:, 1])
+    inner = position + 1 < bounds[owner, 1]
+    follows = inner & learnt[at, (position + 1).clamp(max=learnt.shape[1] - 1)]
+    last = learnt[at, position] & ~follows
+    out = torch.full_like(sample, learnt.shape[1]).scatter_reduce_(0, owner[last], position[last], "amin")
+    return torch.where(out < learnt.shape[1], out, 0)
+
+
+def _learnt_at(learnt: Tensor, sample: Tensor, position: Tensor) -> Tensor:
+    inside = position < learnt.shape[1]
+    return inside & learnt[sample, position.clamp(max=learnt.shape[1] - 1)]
 
 
 def range_sums(table: Tensor, sample: Tensor, bounds: Tensor) -> Tensor:
@@ -85,19 +115,34 @@ def join(boundary: Tensor, sample: Tensor, gamma: float) -> Tensor:
     return starts.long().cumsum(0) - 1
 
 
-def last_of(units: Tensor) -> Tensor:
-    """bool [C]: the last chunk of each unit."""
-    last = torch.ones_like(units, dtype=torch.bool)
-    last[:-1] = units[1:] != units[:-1]
-    return last
+def last_of(units: Tensor, real: Tensor) -> Tensor:
+    """int64 [U]: the chunk at the end of each unit: the first that counts (bool [C]) and that none such follows in it.
+
+    The last chunk of units of which no chunk counts.
+    """
+    n = len(units)
+    inner = torch.zeros_like(real)
+    inner[:-1] = units[1:] == units[:-1]
+    followed = torch.zeros_like(real)
+    followed[:-1] = inner[:-1] & real[1:]
+    index = torch.arange(n, device=units.device)
+    out = torch.full((int(units[-1]) + 1 if n else 0,), n, device=units.device)
+    ends = real & ~followed
+    out.scatter_reduce_(0, units[ends], index[ends], "amin")
+    out[units[~inner]] = torch.where(out[units[~inner]] < n, out[units[~inner]], index[~inner])
+    return out
 
 
-def released_count(units: Tensor, chunks: Chunks) -> int:
-    """Units that the public code divides by: it joins the joined counts a second time, as if units were chunks."""
-    counted = 0
+def released_counts(units: Tensor, tokens: Tensor, chunks: Chunks) -> Tensor:
+    """int64 [n]: tokens of the units that the public code divides by.
+
+    It joins the joined counts a second time, as if units were chunks; tokens int64 [U] of each unit.
+    """
+    found = []
     for b in chunks.sample.unique().tolist():
         mine = (chunks.sample == b).nonzero().squeeze(1)
-        own = units[mine] - units[mine[0]]
-        real = own[chunks.real[mine]].unique()
-        counted += len(own[real].unique())
-    return counted
+        first = int(units[mine[0]])
+        own, real = units[mine] - first, chunks.real[mine]
+        counts = tokens[first : first + int(own[-1]) + 1] * real[: int(own[-1]) + 1]
+        found.append(torch.zeros_like(counts).index_add_(0, own[: len(counts)], counts))
+    return torch.cat(found) if found else tokens[:0]
