@@ -34,7 +34,7 @@ from ctkd_core.losses.base import (
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, softmax
 from ctkd_core.losses.parts.matched import SameObject, without_doubles
-from ctkd_core.losses.parts.mined_rows import facing_rows
+from ctkd_core.losses.parts.mined_rows import facing_rows, lowest_of_each
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -55,6 +55,7 @@ def mined_loss(
     many_to_one: str = "sum",
     top_k: int = 0,
     fallback_weight: float = 1.0,
+    max_align_num: int | None = None,
     projection: Any = None,
     variant: str = "clean",
     chunk_rows: int | None = None,
@@ -73,7 +74,10 @@ def mined_loss(
     projection    a Projection or scipy matrix [Vs, Vt]: each teacher id goes to the heaviest student id of its column
                   (the lowest of equal ones); default: the `nearest` map of the batch's tokenizers, each teacher token
                   to its nearest student token, with accept "hard" the `exact` map
-    variant       "released": FuseLLM's rows ("soft", "hard") or DSKD's ("map"), see `released/mined.py`
+    variant       "released": FuseLLM's rows ("soft", "hard") or DSKD's ("map"), see `released/mined.py`; these know
+                  neither `byte_exact`, `many_to_one` nor `fallback_weight`
+    max_align_num  the teacher ids of one student id that count, from the lowest; 0: all. Default: 0, released 1 (DSKD's
+                  form, which copies the largest logit of them; FuseLLM's knows no other number)
     student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]; alignment: `batch.pairs`. Raises LossInputError.
     """
     teacher = need_teacher("mined", teacher_logits)
@@ -83,9 +87,12 @@ def mined_loss(
     if variant == "released":
         from ctkd_core.losses.released.mined import released_loss
 
-        return released_loss(student_logits, teacher, batch, ids, accept, ce_weight, temperature, top_k)
+        number = 1 if max_align_num is None else max_align_num
+        return released_loss(student_logits, teacher, batch, ids, accept, ce_weight, temperature, top_k, number)
     rows = response_rows(batch.student_labels)
     facing = facing_rows(rows, batch, accept, byte_exact, ids)
+    if max_align_num:
+        ids = lowest_of_each(ids, max_align_num)
     sources = [Source(teacher, facing, torch.ones(len(rows), device=facing.device), ids)]
     options = Target(temperature, many_to_one, top_k)
     return mined_objective(student_logits, batch, rows, sources, options, ce_weight, fallback_weight, chunk_rows)

@@ -10,15 +10,19 @@ from ctkd_core.alignment import cheapest_path, costs
 from ctkd_core.alignment.released import cdm as released_lists
 from ctkd_core.alignment.released import mined as released
 
-_MAP = "mined_tokenkit_vocab_map"
-
 
 def replay(case: dict[str, Any]) -> dict[str, Any]:
     """The results of one case, by the keys of the file; base is the student, blend the teacher."""
-    if case["id"] == _MAP:
+    if "new_vocab" in case["inputs"]:
         return _vocabulary_map(case)
     out, of_base = _path(case["inputs"]["base_tokens"], case["inputs"]["blend_tokens"])
     return out | (_dskd(case, of_base) if "teacher_logits" in case["inputs"] else _fuse(case, of_base))
+
+
+_TIES = (
+    "candidates scanned by length, upward when the token is shorter than the median-length entry, else downward; first "
+    "minimum wins; Python sort is stable"
+)
 
 
 def _path(base: list[str], blend: list[str]) -> tuple[dict[str, Any], list[list[int]]]:
@@ -38,6 +42,8 @@ def _path(base: list[str], blend: list[str]) -> tuple[dict[str, Any], list[list[
 
 def _fuse(case: dict[str, Any], of_base: list[list[int]]) -> dict[str, Any]:
     given, options = case["inputs"], case["options"]
+    options.fixed(top_k_logits=len(given["blend_topk_ids"][0]))
+    soft = options.choice("vocab_align_type", {"soft": True, "hard": False})
     base_ids = {token: k for k, token in enumerate(given["base_vocab"])}
 
     def unified(tokens: list[str]) -> list[str]:
@@ -51,14 +57,16 @@ def _fuse(case: dict[str, Any], of_base: list[list[int]]) -> dict[str, Any]:
         given["blend_topk_logits"],
         base_ids,
         unified(given["blend_vocab"]),
-        given["blend_to_base_token_map"] if options["vocab_align_type"] == "soft" else None,
+        given["blend_to_base_token_map"] if soft else None,
     )
     rows = released.scattered(ids, logits, len(base_ids), options["distill_teacher_temperature"])
     return {"aligned_base_ids": ids, "aligned_logits": logits, "aligned_distribution": rows.tolist()}
 
 
 def _dskd(case: dict[str, Any], of_base: list[list[int]]) -> dict[str, Any]:
-    given = case["inputs"]
+    given, options = case["inputs"], case["options"]
+    options.notes("base_marker", "blend_marker")  # the path compares strings without either
+    options.fixed(onehot_logits=[released.ONE_HOT, released.NOTHING], fill=released.NOTHING)
     names_s, names_t = given["base_vocab"], given["blend_vocab"]
     rows = released.dskd_rows(
         np.array(given["teacher_logits"]),
@@ -68,6 +76,7 @@ def _dskd(case: dict[str, Any], of_base: list[list[int]]) -> dict[str, Any]:
         given["base_target_ids"],
         given["teacher_to_student_id_map"],
         len(names_s),
+        options["max_align_num"],
     )
     return {"aligned_teacher_logits": rows.tolist()} | _kl(case, rows)
 
@@ -86,6 +95,7 @@ def _vocabulary_map(case: dict[str, Any]) -> dict[str, Any]:
     """tokenkit's map: each new token to the nearest of the original vocabulary, scanned by length."""
     from ctkd_core.vocabulary.nearest import nearest
 
+    case["options"].fixed(tie_break=_TIES)
     new, original = case["inputs"]["new_vocab"], case["inputs"]["original_vocab_in_id_order"]
     found = nearest(new, original, ties="length")
     rows = zip(new, found.target.tolist(), found.distance.tolist())

@@ -70,19 +70,21 @@ def dskd_rows(
     next_ids: Sequence[int],
     teacher_to_student: Sequence[int],
     size: int,
+    max_align_num: int = 1,
 ) -> NDArray[np.float64]:
     """Target logits [n, size] of DSKD's re-implementation.
 
-    A position counts when its one partner's id is mapped to its own id; then each student id has the logit of the
-    first teacher id mapped to it. Elsewhere the next token has 100 and everything else -100,000.
+    A position counts when its one partner's id is mapped to its own id; then each student id has the largest logit of
+    the first `max_align_num` teacher ids mapped to it. Elsewhere the next token has 100 and everything else -100,000.
     """
-    first: dict[int, int] = {}
+    mapped: dict[int, list[int]] = {}
     for teacher_id, student_id in enumerate(teacher_to_student):
-        first.setdefault(student_id, teacher_id)
+        mapped.setdefault(student_id, []).append(teacher_id)
     out = np.full((len(of_base), size), NOTHING)
     for row, partners, token, following in zip(out, of_base, base_ids, next_ids):
         if len(partners) == 1 and teacher_to_student[blend_ids[partners[0]]] == token:
-            row[list(first)] = teacher_logits[partners[0], list(first.values())]
+            logits = teacher_logits[partners[0]]
+            row[list(mapped)] = [logits[ids[:max_align_num]].max() for ids in mapped.values()]
         else:
             row[following] = ONE_HOT
     return out

@@ -2,7 +2,7 @@
 
 Row i of a model stands at token i and predicts token i + 1. A student row may copy a teacher row when its token has
 exactly one partner on the path and that partner is accepted: equal strings, or the vocabulary map says so. The row at
-the last token of the prompt has read the prompt and no more, on both sides, and needs no partner.
+the last token of a prompt has read the prompt and no more, on both sides, and needs no partner.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ def facing_rows(
     if accept not in ACCEPTANCE:
         raise unknown("value of 'accept'", accept, ACCEPTANCE, LossInputError)
     partner = sole_partners(batch)
-    starts = first_learnt(batch.student_labels), first_learnt(batch.teacher_labels)
-    begin = (starts[0] >= 1) & (starts[1] >= 1)
     sample, token = rows.sample, rows.position - 1
-    at_prompt = begin[sample] & (token == starts[0][sample] - 1)
-    other = torch.where(at_prompt, starts[1][sample] - 1, partner[sample, token])
+    prompt = torch.full_like(partner, -1)
+    b, s, t = prompt_ends(batch).T
+    prompt[b, s] = t
+    at_prompt = prompt[sample, token] >= 0
+    other = torch.where(at_prompt, prompt[sample, token], partner[sample, token])
     found = other >= 0
     other = other.clamp(min=0)
     mine, theirs = batch.student_ids[sample, token], batch.teacher_ids[sample, other]
@@ -57,7 +58,7 @@ def facing_rows(
     if accept != "hard":
         good |= teacher_to_student[theirs] == mine
     if byte_exact:
-        ends = _ends(batch, starts)
+        ends = _ends(batch)
         good &= ends[0][sample, token] == ends[1][sample, other]
     if not released:
         good |= at_prompt
@@ -81,26 +82,67 @@ def sole_partners(batch: AlignedBatch) -> Tensor:
     return torch.where(count == 1, partner, -1).view(-1, width)
 
 
+def lowest_of_each(ids: Tensor, n: int) -> Tensor:
+    """ids int64 [Vt], the student id of each teacher id or -1, with -1 behind the n lowest teacher ids of each."""
+    entries = (ids >= 0).nonzero().squeeze(1)
+    place, order = ids[entries].sort(stable=True)
+    index = torch.arange(len(place), device=ids.device)
+    begins = torch.ones_like(place, dtype=torch.bool)
+    begins[1:] = place[1:] != place[:-1]
+    rank = index - torch.where(begins, index, 0).cummax(0).values
+    kept = entries[order[rank < n]]
+    return torch.full_like(ids, -1).index_copy_(0, kept, ids[kept])
+
+
+def aligned_tokens(batch: AlignedBatch) -> tuple[Tensor, Tensor]:
+    """bool [B, Ts], [B, Tt]: tokens of either side that are in a group or on the path."""
+    groups, out = batch.groups, []
+    for side, (ids, first) in enumerate(((batch.student_ids, 1), (batch.teacher_ids, 3))):
+        width = ids.shape[1] + 1
+        edges = torch.zeros(len(ids) * width, dtype=torch.int64, device=ids.device)
+        one = torch.ones_like(groups[:, 0])
+        edges.index_add_(0, groups[:, 0] * width + groups[:, first], one)
+        edges.index_add_(0, groups[:, 0] * width + groups[:, first + 1], -one)
+        inside = edges.view(len(ids), width).cumsum(dim=1)[:, :-1] > 0
+        if batch.pairs is not None:
+            inside[batch.pairs[:, 0], batch.pairs[:, 1 + side]] = True
+        out.append(inside)
+    return out[0], out[1]
+
+
+def prompt_ends(batch: AlignedBatch) -> Tensor:
+    """int64 [N, 3], (sample, student position, teacher position): last tokens of prompts, which face each other.
+
+    They stand before the first learnt tokens of both sides, or, in a conversation, before a group that begins an
+    answer; they aren't aligned themselves. Where labels begin inside the aligned text there is no such token.
+    """
+    starts = first_learnt(batch.student_labels), first_learnt(batch.teacher_labels)
+    begin = ((starts[0] >= 1) & (starts[1] >= 1)).nonzero().squeeze(1)
+    first = torch.stack([begin, starts[0][begin] - 1, starts[1][begin] - 1], dim=1)
+    later = batch.groups[(batch.groups[:, 1] >= 1) & (batch.groups[:, 3] >= 1)][:, [0, 1, 3]]
+    later = later - torch.tensor([0, 1, 1], device=later.device)
+    learnt = batch.student_labels != IGNORE, batch.teacher_labels != IGNORE
+    later = later[~learnt[0][later[:, 0], later[:, 1]] & ~learnt[1][later[:, 0], later[:, 2]]]
+    found = torch.cat([first, later]).unique(dim=0)
+    aligned = aligned_tokens(batch)
+    return found[~aligned[0][found[:, 0], found[:, 1]] & ~aligned[1][found[:, 0], found[:, 2]]]
+
+
 def first_learnt(labels: Tensor) -> Tensor:
     """int64 [B]: position of the first label of each sample that isn't -100, -1 without one."""
     learnt = labels != IGNORE
     return torch.where(learnt.any(dim=1), learnt.int().argmax(dim=1), -1)
 
 
-def _ends(batch: AlignedBatch, starts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """int64 [B, Ts], [B, Tt]: where each token ends, in bytes from the beginning of the response."""
+def _ends(batch: AlignedBatch) -> tuple[Tensor, Tensor]:
+    """int64 [B, Ts], [B, Tt]: where each token ends, in bytes of aligned text from the beginning of the sample."""
     student, teacher = _tokenizers(batch)
     # A tokenizer that changes the text (WordPiece) has no bytes of its own: blanks are left out on both sides then.
     exact = all(t.kind in ("byte-level", "sentencepiece") for t in (student, teacher))
     out = []
-    sides = (
-        (student, batch.student_ids, batch.student_attention, starts[0]),
-        (teacher, batch.teacher_ids, batch.teacher_attention, starts[1]),
-    )
-    for tokenizer, ids, attention, start in sides:
+    sides = ((student, batch.student_ids), (teacher, batch.teacher_ids))
+    for (tokenizer, ids), inside in zip(sides, aligned_tokens(batch)):
         lengths = torch.from_numpy(_lengths(tokenizer, exact)).to(ids.device)
-        position = torch.arange(ids.shape[1], device=ids.device)
-        inside = (attention != 0) & (start[:, None] >= 0) & (position >= start[:, None])
         out.append(torch.where(inside, lengths[torch.where(inside, ids, 0)], 0).cumsum(dim=1))
     return out[0], out[1]
 

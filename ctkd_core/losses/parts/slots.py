@@ -22,7 +22,7 @@ from ctkd_core.losses.engine.engine import Buffers, rows_per_chunk
 from ctkd_core.losses.engine.fused import HeadLogits
 from ctkd_core.losses.parts.group_rows import GroupRows, group_rows, segment_mean
 from ctkd_core.losses.parts.matched import SameObject, one_to_one
-from ctkd_core.losses.parts.mined_rows import first_learnt
+from ctkd_core.losses.parts.mined_rows import prompt_ends
 from ctkd_core.vocabulary.contextual import Rule, Side, contextual_map, sides
 
 if TYPE_CHECKING:
@@ -50,10 +50,8 @@ def rows_after(rows: Rows, batch: AlignedBatch) -> GroupRows:
     are learnt: at the end of an answer nothing follows.
     """
     groups = batch.groups
-    starts = first_learnt(batch.student_labels), first_learnt(batch.teacher_labels)
-    begin = ((starts[0] >= 1) & (starts[1] >= 1)).nonzero().squeeze(1)
-    prompt = torch.stack([begin, starts[0][begin] - 1, starts[0][begin], starts[1][begin] - 1, starts[1][begin]], dim=1)
-    groups = torch.cat([prompt, groups])
+    b, s, t = prompt_ends(batch).T
+    groups = torch.cat([torch.stack([b, s, s + 1, t, t + 1], dim=1), groups])
     sample, s1, t1 = groups[:, 0], groups[:, 2], groups[:, 4]
     inside = (s1 < batch.student_ids.shape[1]) & (t1 < batch.teacher_ids.shape[1])
     s1, t1 = s1.clamp(max=batch.student_ids.shape[1] - 1), t1.clamp(max=batch.teacher_ids.shape[1] - 1)
