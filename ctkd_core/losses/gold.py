@@ -25,7 +25,7 @@ from ctkd_core.losses.base import (
     need_teacher,
     response_rows,
 )
-from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype, softmax
 from ctkd_core.losses.parts.matched import Matched, matched_ids
 from ctkd_core.losses.parts.merged import (
@@ -74,7 +74,8 @@ def gold_loss(
 
     matched    mean over groups of the generalised JSD(beta) on the columns of tokens that both vocabularies have
     unmatched  mean over groups of sum_i |p_(i) - q_(i)| over the other columns, sorted, the shorter padded with zeros
-    Means run over the groups of a sample, then over samples.
+    Means run over the groups of a sample, then over samples. A group with a token that isn't learnt is left out: its
+    merged row is made of all of them (the released program looks at the answers' ends alone).
 
     weights        "adaptive": w_m = matched ids / teacher logits' width, w_u = 1 - w_m; "fixed": `matched_weight` and
                    `unmatched_weight`
@@ -98,8 +99,9 @@ def gold_loss(
     parts = Weights(ce_weight, 1.0 - ce_weight, matched_weight, unmatched_weight)
     temperatures = (temperature, teacher_temperature or temperature)
     return gold_objective(
-        student_logits, teacher, batch, parts, matched, merge, temperatures, beta, with_eos, empty_samples, chunk_rows
-    )
+        student_logits, teacher, batch, parts, matched, merge, temperatures, beta, with_eos, empty_samples, chunk_rows,
+        learnt_only=variant == "clean",
+    )  # fmt: skip
 
 
 def gold_objective(
@@ -114,9 +116,10 @@ def gold_objective(
     with_eos: bool,
     empty_samples: str,
     chunk_rows: int | None = None,
+    learnt_only: bool = False,
 ) -> LossOutput:
     """`gold_loss` with its parts in hand; `matched` None is the plain loss."""
-    owner = usable_groups(batch, merge, with_eos)
+    owner = usable_groups(batch, merge, with_eos, learnt_only)
     sample, s0, s1, t0, t1 = batch.groups[owner].T
     s_side = merged_side(sample, s0, s1, batch.student_ids, merge)
     t_side = merged_side(sample, t0, t1, batch.teacher_ids, merge)
@@ -143,11 +146,26 @@ def gold_objective(
     return LossOutput(out.loss, out.terms, out.per_group, _diagnostics(kernel, weights, batch, len(owner)))
 
 
-def usable_groups(batch: AlignedBatch, merge: str, with_eos: bool) -> Tensor:
-    """int64 [G']: numbers of the groups of `batch` that a merged row exists for on both sides, by student position."""
+def wholly_learnt(batch: AlignedBatch) -> Tensor:
+    """bool [G]: groups whose tokens are all learnt on both sides; a merged row is made of all of them."""
+    sample, *bounds = batch.groups.T
+    whole = torch.ones_like(sample, dtype=torch.bool)
+    for labels, start, end in ((batch.student_labels, *bounds[:2]), (batch.teacher_labels, *bounds[2:])):
+        count = torch.nn.functional.pad((labels != IGNORE).cumsum(dim=1), (1, 0))
+        whole &= count[sample, end] - count[sample, start] == end - start
+    return whole
+
+
+def usable_groups(batch: AlignedBatch, merge: str, with_eos: bool, learnt_only: bool = False) -> Tensor:
+    """int64 [G']: numbers of the groups of `batch` that a merged row exists for on both sides, by student position.
+
+    learnt_only: without groups that have a token which isn't learnt.
+    """
     groups = batch.groups
     first = 1 if merge == "bayesian" else 0
     used = (groups[:, 1] >= first) & (groups[:, 3] >= first)
+    if learnt_only:
+        used &= wholly_learnt(batch)
     if not with_eos and len(groups):
         sample, s_last, t_last = groups[:, 0], groups[:, 2] - 1, groups[:, 4] - 1
         for ids, last, tokenizer in (

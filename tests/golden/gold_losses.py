@@ -27,6 +27,7 @@ def _loss(given: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     batch = _batch(given, config)
     matched = None
     share = 1.0
+    config.notes("uld_skip_student_eos", "beta")
     if config["uld_use_hybrid_loss"]:
         widths = (tensors["student"].shape[-1], tensors["teacher"].shape[-1])
         matched = matched_from_pairs(given["matched_pairs_student_teacher"], widths)
@@ -89,35 +90,32 @@ def _sample(batch: AlignedBatch, given: dict[str, Any], config: dict[str, Any], 
 
 
 def _jsd(given: dict[str, Any], _: Any) -> dict[str, Any]:
+    """On logits at a temperature, or on probabilities as they are; rows that count are labelled, or all."""
     student = torch.tensor(given["student"], dtype=torch.float64, requires_grad=True)
     teacher = torch.tensor(given["teacher"], dtype=torch.float64)
-    if given["inputs_are_probs"]:
-        buffers = Buffers(student.device, torch.float64)
-        values, slope = raw_jsd(student.detach().clone(), teacher.clone(), given["beta"], buffers)
-        gradient = slope / student.detach()
-        kept = torch.ones(len(values), dtype=torch.bool)
-        kind = "probabilities"
+    labels, beta, temperature = given["labels"], given["beta"], given["temperature"]
+    kept = torch.ones(student.shape[:-1], dtype=torch.bool) if labels is None else torch.tensor(labels) != IGNORE
+    rows = student[kept], teacher[kept]
+    if given["inputs_are_probs"]:  # the temperature has been applied
+        values, slope = raw_jsd(*(x.detach().clone() for x in rows), beta, Buffers(student.device, torch.float64))
+        gradient = slope / rows[0].detach()
     else:
-        kept = torch.tensor(given["labels"]) != IGNORE
-        rows = student[kept], teacher[kept]
-        values = divergence("jsd", *rows, temperature=given["temperature"], beta=given["beta"])
-        kind = "logits"
-    count = _count(given, kept, student)
-    loss = values.sum() / count
-    if kind == "logits":
-        loss.backward()
-        gradient = student.grad
-    else:
-        gradient = gradient / count
-    return {"loss": float(loss.detach()), "grad_student_abs_sum": float(gradient.abs().sum())}
+        values = divergence("jsd", *rows, temperature=temperature, beta=beta)
+        (gradient,) = torch.autograd.grad(values.sum(), student)
+    count = _count(given, kept, student.shape)
+    return {
+        "loss": float(values.detach().sum() / count),
+        "grad_student_abs_sum": float(gradient.abs().sum() / count),
+    }
 
 
-def _count(given: dict[str, Any], kept: torch.Tensor, student: torch.Tensor) -> float:
+def _count(given: dict[str, Any], kept: torch.Tensor, shape: torch.Size) -> float:
     """What the sum over rows and vocabulary is divided by."""
-    if given.get("num_items") is not None:
-        return float(given["num_items"])
-    rows = int(kept.sum()) if given["labels"] is not None else student.shape[0]
-    return {"batchmean": rows, "sum": 1.0, "mean": rows * student.shape[-1]}[given["reduction"]]
+    items = given["num_items"]
+    batch = shape[0] if given["labels"] is None else int(kept.sum())
+    sizes = {"batchmean": max(1, batch), "sum": 1.0, "mean": int(kept.sum()) * shape[-1]}
+    size = given.choice("reduction", sizes)
+    return float(size if items is None else items)
 
 
 def _merge(given: dict[str, Any], _: Any) -> dict[str, Any]:

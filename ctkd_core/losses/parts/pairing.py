@@ -8,20 +8,25 @@ import torch
 from torch import Tensor
 
 from ctkd_core.losses.base import Rows
-from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.batch import IGNORE, AlignedBatch
 
 
 def positional(rows: Rows, batch: AlignedBatch) -> Tensor:
     """int64 [R]: flat teacher row that faces each student row by index within the response, -1 for none."""
-    if not len(rows):
-        return rows.flat
-    s_first = (batch.student_labels != -100).int().argmax(dim=1)
-    t_learnt = batch.teacher_labels != -100
-    t_first, t_count = t_learnt.int().argmax(dim=1), t_learnt.sum(dim=1)
-    index = rows.position - s_first[rows.sample]
-    position = t_first[rows.sample] + index
-    exists = (index < t_count[rows.sample]) & (position >= 1)
-    return torch.where(exists, rows.sample * t_learnt.shape[1] + position - 1, -1)
+    index = (batch.student_labels != IGNORE).cumsum(dim=1)[rows.sample, rows.position] - 1
+    position = kth_learnt(batch.teacher_labels != IGNORE, rows.sample, index)
+    return torch.where(position >= 1, rows.sample * batch.teacher_labels.shape[1] + position - 1, -1)
+
+
+def kth_learnt(learnt: Tensor, sample: Tensor, index: Tensor) -> Tensor:
+    """int64 [n]: position of the learnt token number `index` (from 0) of each `sample`, -1 where there are fewer.
+
+    learnt: bool [B, T], with gaps or without; sample, index int64 [n].
+    """
+    count = learnt.sum(dim=1)
+    positions = torch.nn.functional.pad(learnt.nonzero()[:, 1], (0, 1), value=-1)
+    place = (count.cumsum(0) - count)[sample] + index
+    return torch.where(index < count[sample], positions[place.clamp(max=len(positions) - 1)], -1)
 
 
 def by_groups(rows: Rows, batch: AlignedBatch) -> Tensor:

@@ -50,8 +50,10 @@ def realigned(
         if len(s_at) and len(t_at):
             costs = token_costs(s_texts, t_texts, s_weights, t_weights)
             _, steps = dtw(costs, common_cuts(_spans(s_texts), _spans(t_texts), 0))
-            own.append(path_groups(steps) + np.array([s_at[0], s_at[0], t_at[0], t_at[0]]))
-            path.append(steps + np.array([s_at[0], t_at[0]]))
+            joined = path_groups(steps)
+            bounds = (s_at, joined[:, 0], joined[:, 1]), (t_at, joined[:, 2], joined[:, 3])
+            own.append(np.concatenate([_ranges(*side) for side in bounds], axis=1))
+            path.append(np.stack([s_at[steps[:, 0]], t_at[steps[:, 1]]], axis=1))
         if s_end is not None and t_end is not None:
             own.append(np.array([[s_end, s_end + 1, t_end, t_end + 1]]))
             path.append(np.array([[s_end, t_end]]))
@@ -60,6 +62,11 @@ def realigned(
     device = batch.groups.device
     tensors = [torch.from_numpy(np.concatenate(rows).astype(np.int64)).to(device) for rows in (groups, pairs)]
     return replace(batch, groups=tensors[0], pairs=tensors[1])
+
+
+def _ranges(at: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions [G, 2] of the learnt tokens number start to end - 1, whose positions `at` may have gaps."""
+    return np.stack([at[start], np.where(end > start, at[np.maximum(end, 1) - 1] + 1, at[start])], axis=1)
 
 
 def _answer(

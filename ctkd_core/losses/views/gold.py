@@ -15,10 +15,10 @@ from ctkd_core.losses.views.target import OTHERS, UNMATCHED, WHICH
 def merged_rows(case: Case) -> Targets:
     """GOLD: one merged row a group; matched tokens by identity, the rest sorted."""
     o, batch = case.options, case.batch
-    numbers = usable_groups(batch, o["merge"], o["with_eos"])
+    numbers = usable_groups(batch, o["merge"], o["with_eos"], case.variant == "clean")
     sample, s0, s1, t0, t1 = batch.groups[numbers].T
     p = _merged(case.student, merged_side(sample, s0, s1, batch.student_ids, o["merge"]), o["temperature"])
-    q = _merged(case.teacher, merged_side(sample, t0, t1, batch.teacher_ids, o["merge"]), o["temperature"])
+    q = _merged(case.teacher, merged_side(sample, t0, t1, batch.teacher_ids, o["merge"]), case.temperature("teacher"))
     ids = matched_ids(None, batch, case.widths, raw=case.variant == "released") if o["hybrid"] else None
     found: Targets = []
     for g, k in enumerate(case.own(numbers)):
