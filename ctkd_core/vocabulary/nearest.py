@@ -7,6 +7,7 @@ token to its nearest teacher token. Sources: FuseLLM (arXiv 2401.10491) and its 
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 TIES = ("prefix", "first", "length")
 BATCH = 1024  # searches between two reports of progress
+LIKELY = 4  # neighbours in either order that bound a search
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,14 +125,15 @@ def nearest(
         scan = np.arange(len(order))  # targets are sorted by length already; downward the last comes first
         searches = [(np.flatnonzero(lengths < median), scan), (np.flatnonzero(lengths >= median), -scan)]
     own, theirs = _Strings(symbols[0], q_at, signs[0]), _Strings(symbols[1], t_at, signs[1])
+    likely = _likely(queries, [targets[i] for i in order.tolist()])
     for which, rank in searches:
-        _run(own, theirs, by_length, which, rank, (rule, n_symbols), (place, best), progress)
+        _run(own, theirs, by_length, which, rank, (rule, n_symbols), likely, (place, best), progress)
     return Found(np.where(place >= 0, order[place], -1), best)
 
 
 @dataclass(frozen=True, eq=False)
 class _Strings:
-    """Many strings: symbols int32 one after another, starts int64 [n + 1], signatures uint64 [n]."""
+    """Many strings: symbols int32 one after another, starts int64 [n + 1], signatures uint64 [n, 2]."""
 
     symbols: NDArray[np.int32]
     at: NDArray[np.int64]
@@ -151,6 +154,7 @@ def _run(
     which: NDArray[np.int64],
     rank: NDArray[np.int64],
     rule: tuple[int, int],
+    likely: NDArray[np.int64],
     out: tuple[NDArray[np.int64], NDArray[np.int64]],
     progress: Progress,
 ) -> None:
@@ -159,13 +163,13 @@ def _run(
 
     # queries of one length lie together, so that a core's candidates stay in its cache
     which = which[np.argsort(np.diff(mine.at)[which], kind="stable")]
-    own, total = mine.take(which), len(which)
+    own, likely, total = mine.take(which), likely[which], len(which)
     found, best = (np.full(total, -1, dtype=np.int64) for _ in range(2))
 
     def part(start: int) -> int:
         stop = min(start + BATCH, total)
         ours, other = (own.symbols, own.at, own.signs), (theirs.symbols, theirs.at, theirs.signs)
-        search(ours[0], ours[1], ours[2], *other, by_length, rank, *rule, start, stop, found, best)
+        search(ours[0], ours[1], ours[2], *other, by_length, rank, *rule, likely, start, stop, found, best)
         return stop
 
     with ThreadPoolExecutor(max(1, min(-(-total // BATCH), os.cpu_count() or 1))) as pool:
@@ -210,10 +214,32 @@ def _renumber(*flats: NDArray[np.int64]) -> tuple[list[NDArray[np.int32]], int]:
 
 
 def _signatures(symbols: NDArray[np.int32], at: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """uint64 [n]: bit (symbol % 64) of every symbol of each string."""
-    out = np.zeros(len(at) - 1, dtype=np.uint64)
-    filled = np.flatnonzero(np.diff(at))
-    if len(filled):
-        bits = np.left_shift(np.uint64(1), (symbols % 64).astype(np.uint64))
-        out[filled] = np.bitwise_or.reduceat(bits, at[:-1][filled])
+    """uint64 [n, 2]: a bit of 64 for every symbol of each string, and one for every pair of neighbouring symbols."""
+    out = np.zeros((len(at) - 1, 2), dtype=np.uint64)
+    lengths = np.diff(at)
+    filled = np.flatnonzero(lengths)
+    if not len(filled):
+        return out
+    one = np.uint64(1)
+    bits = np.left_shift(one, (symbols % 64).astype(np.uint64))
+    out[filled, 0] = np.bitwise_or.reduceat(bits, at[:-1][filled])
+    # a multiplicative hash spreads the pairs; the last symbol of a string begins none
+    pair = symbols.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    pair[:-1] += symbols[1:].astype(np.uint64)
+    bits = np.left_shift(one, (pair * np.uint64(0xD1B54A32D192ED03)) >> np.uint64(58))
+    bits[at[1:][filled] - 1] = 0
+    out[filled, 1] = np.bitwise_or.reduceat(bits, at[:-1][filled])
     return out
+
+
+def _likely(queries: Sequence[bytes] | Sequence[str], targets: Sequence[bytes] | Sequence[str]) -> NDArray[np.int64]:
+    """int64 [n, 2 * LIKELY]: places of targets that begin or end as each query does, its neighbours in two orders."""
+    parts = []
+    for turned in (False, True):  # the same strings read backwards: common endings
+        own, theirs = ([x[::-1] for x in side] if turned else list(side) for side in (queries, targets))
+        order = sorted(range(len(theirs)), key=theirs.__getitem__)  # type: ignore[arg-type]
+        sorted_targets = [theirs[k] for k in order]
+        at = np.array([bisect_left(sorted_targets, query) for query in own], dtype=np.int64)  # type: ignore[type-var]
+        near = at[:, None] + np.arange(-(LIKELY // 2), LIKELY - LIKELY // 2)
+        parts.append(np.array(order, dtype=np.int64)[near.clip(0, len(order) - 1)])
+    return np.concatenate(parts, axis=1)

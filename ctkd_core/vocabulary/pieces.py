@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.background.progress import Progress, silent
+from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary import entries as table
 from ctkd_core.vocabulary.cuts import TOP_K, cut
 from ctkd_core.vocabulary.entries import Entries
@@ -47,10 +48,11 @@ def project_pieces(
     reverse, similar, scale_slot, prep_top_k, rounding: see `released.pieces`
 
     Tokens that the teacher can't spell (it would write its unknown token) and special tokens without a role have empty
-    rows. A scale slot in rows of one entry is all that stays of them, and rows of equal tokens, which have no such
-    slot, become empty: the released tools cut so.
+    rows. Raises ProjectionError for a scale slot in rows of one entry.
     """
     options: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("student", "teacher", "progress")}
+    if scale_slot and top_k == 1:
+        raise ProjectionError("scale_slot needs rows of at least two entries; set top_k to 2 or more, or 0.")
     found, reason = exact_matches(student, teacher, match)
     rest = np.flatnonzero(found < 0)
     parts = [forward(student, teacher, rest, weights, max_pieces, _within(progress, 0.1, 0.5 if reverse else 0.9))]
@@ -68,8 +70,6 @@ def project_pieces(
         from ctkd_core.vocabulary.released.pieces import through_slots
 
         pieces = through_slots(pieces, rest, teacher.n_ids, prep_top_k, top_k, scale_slot, rounding)
-        if scale_slot and top_k == 1:
-            found = np.full_like(found, -1)
     else:
         pieces = table.normalised(table.heaviest(pieces, top_k))
     return _projection(student, teacher, found, reason, pieces, options)
