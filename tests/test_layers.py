@@ -153,6 +153,8 @@ OF_MANY = {
     "pages/test_align_views.py": "page Align beyond the first look",
     "pages/test_rules.py": "rules of all pages",
     "vocabulary/test_maps.py": "what every map owes to `project`, which is the package's own",
+    "losses/test_label_gaps.py": "labels with gaps, in every loss",
+    "losses/test_variants.py": "options that a variant reads or refuses, in every loss and aligner",
     "vocabulary/test_matches.py": "what counts as an equal token, in every map",
 }
 

@@ -82,8 +82,10 @@ def _fields(name: str, base: RunConfig) -> dict[str, Any]:
             variant = st.session_state.get(f"{prefix}_variant", base.variant)
             variant = variant if variant in row.variants else row.variants[0]
             given = base.replace(variant=variant).method_options if row.name == base.method else {}
-            key = f"{prefix}_{row.name}" + (f"_{variant}" if variant != "clean" else "")
-            values["method_options"] = option_fields(row.loss_options_of(variant), given, key)
+            key, options = f"{prefix}_{row.name}", row.loss_options_of(variant)
+            own = [o for o in options if variant == "released" and o.released is not None]  # its own default, own key
+            values["method_options"] = option_fields([o for o in options if o not in own], given, key)
+            values["method_options"] |= option_fields(own, given, f"{key}_{variant}") if own else {}
     else:
         values["method_options"] = {}
     rest = [o for o in RUN_OPTIONS if o.name not in (*MAIN, *BAR)]
