@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 160
+_SHORT.maxlong = 620
 
 
 class CtkdError(ValueError):
@@ -40,7 +45,17 @@ def unknown(what: str, name: object, known: Iterable[str], error: type[CtkdError
     Returns the error (the caller raises it), so that the traceback starts where the name was used.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name[:80] if isinstance(name, str) else shown(name), names, n=3, cutoff=0.4)
     known_ones = f"known: {', '.join(names)}." if names else "there are none."
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else known_ones
-    return error(f"unknown {what} {name!r}; {hint}")
+    return error(f"unknown {what} {shown(name)}; {hint}")
+
+
+def shown(value: object) -> str:
+    """A value for a message, as Python writes it but short: control characters escaped, never an error of its own."""
+    if isinstance(value, int) and value.bit_length() > 2000:
+        return f"a number of about {int(value.bit_length() * 0.30103) + 1:,} digits"
+    try:
+        return _SHORT.repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"

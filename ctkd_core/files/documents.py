@@ -7,7 +7,6 @@ this module, so `import ctkd_core` doesn't load it.
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
-from ctkd_core.errors import CtkdError, unknown
+from ctkd_core.errors import CtkdError, shown, unknown
 
 T = TypeVar("T")
 MOST_FAULTS = 3  # that one message names; a document of another kind would misfit everywhere
@@ -126,15 +125,7 @@ def _sentence(one: Any, what: str, known: Iterable[str]) -> str:
     if one["type"] == "missing":
         return f"it lacks {field!r}."
     rule = one["msg"][:1].lower() + one["msg"][1:]
-    return f"{field!r}: {rule}; got {_short(one['input'])}." if field else f"{rule}; got {_short(one['input'])}."
-
-
-def _short(value: Any) -> str:
-    """A value for a message: short, and never an error of its own."""
-    try:
-        return reprlib.repr(value)
-    except Exception:
-        return f"a {type(value).__name__}"
+    return f"{field!r}: {rule}; got {shown(one['input'])}." if field else f"{rule}; got {shown(one['input'])}."
 
 
 def _message(text: str, advice: str) -> str:
