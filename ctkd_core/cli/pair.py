@@ -37,8 +37,8 @@ def run(
         typer.Option(
             "--corpus",
             metavar="F...",
-            help="Files to measure instead of the bundled samples, one domain each: .txt, .md (paragraphs) or .jsonl "
-            "(text, prompt/completion or messages); NAME=F names the domain.",
+            help="Files to measure instead of the bundled samples, one domain each: .txt, .md (paragraphs), .jsonl, "
+            ".json or .parquet (text, prompt/completion or messages); NAME=F names the domain.",
         ),
     ] = None,
     method: Annotated[

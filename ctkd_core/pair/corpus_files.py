@@ -1,19 +1,19 @@
-"""Reading a corpus: text files by paragraph, JSONL by record, one text at a time and never the whole file."""
+"""Reading a corpus: text files by paragraph, files of records by record (`files.data_files`), one text at a time."""
 
 from __future__ import annotations
 
 import codecs
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from ctkd_core.errors import CtkdError
+from ctkd_core.errors import CtkdError, shown
+from ctkd_core.files.data_files import RECORD_FILES, RecordFile, Unreadable, shown_name
+from ctkd_core.files.data_shapes import Misfit, shape_of, text_of
 
 TEXT_FILES = (".txt", ".md")
-RECORD_FILES = (".jsonl", ".ndjson")
 MAX_PARAGRAPH = 100_000  # characters; a longer one (a file without line breaks, say) is cut here
 MAX_RECORD = 16_000_000  # characters of one JSONL line
 _HEAD = 8192  # bytes looked at to tell text from binary data
@@ -27,58 +27,76 @@ class Skipped:
 
 
 def read_texts(source: str | Path) -> Iterator[str | Skipped]:
-    """The texts of a file: paragraphs (between blank lines) of .txt and .md, one text a record of .jsonl.
+    """The texts of a file: paragraphs (between blank lines) of .txt and .md, one text a record of RECORD_FILES.
 
     A record has `text`, `prompt` and `completion`, or chat `messages`; one without is a Skipped. The file is checked
     now and read while the texts are used. Raises CtkdError, now or on the way, for a file that isn't there, is empty,
     isn't UTF-8 text, holds a line that isn't JSON, or nothing to measure at all.
     """
     path = Path(source).expanduser()
+    if path.suffix.lower() in RECORD_FILES and not path.is_dir():
+        return _texts(path, _records(path, RecordFile(path, "corpus", CtkdError, MAX_RECORD)))
     _check(path)
-    return _texts(path)
+    return _texts(path, _paragraphs(path))
 
 
 def _check(path: Path) -> None:
+    name = shown_name(path)
     if path.is_dir():
-        raise CtkdError(f"corpus {path.name!r} is a folder; name its files one by one.")
-    if path.suffix.lower() not in TEXT_FILES + RECORD_FILES:
+        raise CtkdError(f"corpus {name!r} is a folder; name its files one by one.")
+    if path.suffix.lower() not in TEXT_FILES:
         known = ", ".join(TEXT_FILES + RECORD_FILES)
-        raise CtkdError(f"corpus {path.name!r} ends in {path.suffix or 'nothing'!r}; give a file that ends in {known}.")
+        raise CtkdError(f"corpus {name!r} ends in {path.suffix or 'nothing'!r}; give a file that ends in {known}.")
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except FileNotFoundError:
-        raise CtkdError(f"no corpus file {str(path)!r}; check the path.") from None
+        raise CtkdError(f"no corpus file {shown(str(path))}; check the path.") from None
     except OSError as fault:
-        raise CtkdError(f"can't read corpus {path.name!r}: {fault.strerror}.") from None
+        raise CtkdError(f"can't read corpus {name!r}: {fault.strerror}.") from None
     if not head:
-        raise CtkdError(f"corpus {path.name!r} is empty; there is nothing to measure.")
+        raise CtkdError(f"corpus {name!r} is empty; there is nothing to measure.")
     if b"\0" in head:
-        raise CtkdError(f"corpus {path.name!r} is binary or UTF-16, not UTF-8 text; convert it first.")
+        raise CtkdError(f"corpus {name!r} is binary or UTF-16, not UTF-8 text; convert it first.")
 
 
-def _texts(path: Path) -> Iterator[str | Skipped]:
+def _texts(path: Path, read: Iterator[str | Skipped]) -> Iterator[str | Skipped]:
+    """The texts; raises CtkdError at the end when there was none."""
     found, skipped = False, Counter[str]()
+    for text in read:
+        if isinstance(text, Skipped):
+            skipped[text.reason] += 1
+        elif text.strip():
+            found = True
+        yield text
+    if not found:
+        why = ", ".join(f"{reason}: {count}" for reason, count in skipped.items()) or "only blank lines"
+        raise CtkdError(f"corpus {shown_name(path)!r} holds no text to measure ({why}).")
+
+
+def _records(path: Path, file: RecordFile) -> Iterator[str | Skipped]:
+    for record in file:
+        if isinstance(record, Unreadable):
+            raise CtkdError(f"corpus {shown_name(path)!r}, {record.place} {record.fault}.")
+        try:
+            yield text_of(shape_of(record.value))
+        except Misfit as fault:
+            yield Skipped(fault.reason)
+
+
+def _paragraphs(path: Path) -> Iterator[str]:
+    name = shown_name(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
-            read = _records if path.suffix.lower() in RECORD_FILES else _paragraphs
-            for text in read(file):
-                if isinstance(text, Skipped):
-                    skipped[text.reason] += 1
-                elif text.strip():
-                    found = True
-                yield text
+            yield from _of_lines(file)
     except UnicodeDecodeError as fault:
         byte = fault.object[fault.start]
         raise CtkdError(
-            f"corpus {path.name!r} isn't UTF-8 text in line {_broken_line(path)}: byte 0x{byte:02x} ({fault.reason}); "
+            f"corpus {name!r} isn't UTF-8 text in line {_broken_line(path)}: byte 0x{byte:02x} ({fault.reason}); "
             "convert it first, for example with iconv."
         ) from None
     except OSError as fault:
-        raise CtkdError(f"can't read corpus {path.name!r}: {fault.strerror}.") from None
-    if not found:
-        why = ", ".join(f"{reason}: {count}" for reason, count in skipped.items()) or "only blank lines"
-        raise CtkdError(f"corpus {path.name!r} holds no text to measure ({why}).")
+        raise CtkdError(f"can't read corpus {name!r}: {fault.strerror}.") from None
 
 
 def _broken_line(path: Path) -> int:
@@ -95,7 +113,7 @@ def _broken_line(path: Path) -> int:
     return number
 
 
-def _paragraphs(file: TextIO) -> Iterator[str]:
+def _of_lines(file: TextIO) -> Iterator[str]:
     lines: list[str] = []
     size = 0
     while line := file.readline(MAX_PARAGRAPH):
@@ -107,42 +125,3 @@ def _paragraphs(file: TextIO) -> Iterator[str]:
             lines, size = [], 0
     if lines:
         yield "".join(lines).rstrip("\n")
-
-
-def _records(file: TextIO) -> Iterator[str | Skipped]:
-    name, number = Path(file.name).name, 0
-    while line := file.readline(MAX_RECORD + 1):
-        number += 1
-        if len(line) > MAX_RECORD:
-            raise CtkdError(
-                f"corpus {name!r}, line {number} is longer than {MAX_RECORD:,} characters; give one record a line."
-            )
-        if line.strip():
-            try:
-                yield _text_of(json.loads(line))
-            except json.JSONDecodeError as fault:
-                raise CtkdError(
-                    f"corpus {name!r}, line {number} isn't JSON: {fault.msg} at column {fault.colno}; "
-                    "a .jsonl file has one JSON record a line."
-                ) from None
-            except ValueError:
-                raise CtkdError(f"corpus {name!r}, line {number} has a number of thousands of digits.") from None
-            except RecursionError:
-                raise CtkdError(f"corpus {name!r}, line {number} is nested too deeply to read.") from None
-
-
-def _text_of(record: Any) -> str | Skipped:
-    """What a record says: its text, prompt and completion together, or the contents of its messages, one a line."""
-    if not isinstance(record, Mapping):
-        return Skipped("not a record with text, prompt/completion or messages")
-    match record:
-        case {"messages": [*messages]}:
-            contents = [m.get("content") if isinstance(m, Mapping) else None for m in messages]
-            if all(isinstance(content, str) for content in contents):
-                return "\n".join(str(content) for content in contents)
-            return Skipped("messages without content")
-        case {"prompt": str(prompt), "completion": str(completion)}:
-            return f"{prompt}\n{completion}"
-        case {"text": str(text)}:
-            return text
-    return Skipped("no text, prompt/completion or messages in the record")

@@ -13,7 +13,7 @@ from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
 from pages.parts.pair_verdict import View
 
-ENDINGS = ["txt", "md", "jsonl", "ndjson"]
+ENDINGS = ["txt", "md", "jsonl", "ndjson", "json", "parquet"]
 MAX_MB = MAX_BYTES // 1_000_000
 TICK = "0.5s"
 QUICK_SECONDS = 0.4  # what is done sooner needs no progress bar
@@ -23,7 +23,7 @@ def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
     """The popover for a file; returns its metrics as one more domain once they are there."""
     with st.popover("Measure your own file", icon=":material/upload_file:"):
         file = st.file_uploader(
-            f"UTF-8 text or JSON lines (.txt, .md, .jsonl), at most {MAX_MB} MB",
+            f"UTF-8 text, JSON or Parquet (.txt, .md, .jsonl, .json, .parquet), at most {MAX_MB} MB",
             type=ENDINGS,
             key="corpus_file",
             max_upload_size=MAX_MB,

@@ -1,0 +1,339 @@
+"""Data files, one record after another: lines of JSON, a JSON array, Parquet. What a record says is not looked at here.
+
+The one reader of training data and corpora. JSON lines are streamed; an array, or objects that go over several lines,
+are read whole. Nulls of Parquet come back as None, and as nothing at all inside of nested tables, where Arrow writes
+them into every record for what only some records have.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.markup.visible import one_line, shorten
+
+RECORD_FILES = (".jsonl", ".ndjson", ".json", ".parquet")
+MAX_RECORD = 16_000_000  # characters of one line
+MAX_WHOLE = 2_000_000_000  # bytes of a file that is read whole
+MAX_DEPTH = 100  # lists and tables in one another; the deepest records that people have are descriptions of tools
+MAX_DIGITS = 4300  # of a whole number; Python reads no longer ones
+_HEAD = 8192  # bytes looked at to tell text from binary data
+_BLANKS = " \t\r\n"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: its number (from 1, without blank lines), the line it begins in (None in Parquet), its content."""
+
+    number: int
+    line: int | None
+    value: Any
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages."""
+        return place(self.number, self.line)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A record that is no JSON, or more than is read: where it stands and what is wrong, as the end of a sentence."""
+
+    number: int
+    line: int
+    fault: str
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages."""
+        return f"line {self.line}"
+
+
+def place(number: int, line: int | None) -> str:
+    """ "record 3", with the line where that has another number."""
+    return f"record {number}" if line in (None, number) else f"record {number} (line {line})"
+
+
+class RecordFile:
+    """The records of one file. `what` it is ("corpus") and the class of its errors go into what is raised.
+
+    longest  characters of a line
+    Raises `error` at once for a folder, a file that isn't there or can't be read, another ending, a file that is empty,
+    binary or UTF-16; while reading, for a broken Parquet file and a broken array.
+    """
+
+    def __init__(
+        self, path: Path, what: str = "data", error: type[CtkdError] = CtkdError, longest: int = MAX_RECORD
+    ) -> None:
+        self._path, self._error, self._longest = path, error, longest
+        self._name = f"{what} {shown_name(path)!r}"
+        self._decoder = _Decoder()
+        self._counted = (0, 1)  # a character of the whole text, and its line
+        self._check(what)
+
+    def __iter__(self) -> Iterator[Record | Unreadable]:
+        try:
+            if self._path.suffix.lower() == ".parquet":
+                yield from self._parquet()
+            elif self._begins_with("["):
+                yield from self._array()
+            else:
+                yield from self._lines()
+        except OSError as fault:
+            raise self._fault(f"can't be read: {fault.strerror or fault}.") from None
+
+    def _fault(self, said: str) -> CtkdError:
+        return self._error(f"{self._name} {said}")
+
+    def _check(self, what: str) -> None:
+        try:
+            if self._path.is_dir():
+                raise self._fault("is a folder; name its files one by one.")
+            with self._path.open("rb") as file:
+                head = file.read(_HEAD)
+        except FileNotFoundError:
+            raise self._error(f"no {what} file {one_line(str(self._path))!r}; check the path.") from None
+        except (OSError, ValueError) as fault:  # ValueError: a NUL byte in the name
+            raise self._fault(f"can't be read: {getattr(fault, 'strerror', None) or fault}.") from None
+        suffix = self._path.suffix.lower()
+        if suffix not in RECORD_FILES:
+            raise self._fault(f"ends in {suffix or 'nothing'!r}; use .jsonl or .parquet (or .ndjson, .json).")
+        if suffix == ".parquet":
+            return
+        if not head.removeprefix(codecs.BOM_UTF8).strip():
+            if not head or self._path.stat().st_size <= _HEAD:
+                raise self._fault("is empty; it holds no examples and no texts.")
+        elif b"\0" in head:
+            raise self._fault("is binary or UTF-16, not UTF-8 text; convert it first.")
+
+    def _begins_with(self, sign: str) -> bool:
+        with self._path.open("rb") as file:
+            head = file.read(_HEAD)
+        return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == sign.encode()
+
+    # lines
+
+    def _lines(self) -> Iterator[Record | Unreadable]:
+        number = 0
+        for line, text in enumerate(self._decoded_lines(), start=1):
+            if isinstance(text, str) and not text.strip(_BLANKS):
+                continue
+            number += 1
+            if not isinstance(text, str):
+                yield Unreadable(number, line, text.fault)
+                continue
+            found = self._value(text, number, line)
+            if number == 1 and isinstance(found, Unreadable) and text.lstrip(_BLANKS).startswith("{"):
+                whole = self._whole_if_spread()
+                if whole is not None:  # one object over several lines, or several of those
+                    yield from self._sequence(whole)
+                    return
+            yield found
+
+    def _decoded_lines(self) -> Iterator[str | _Broken]:
+        """The lines as text; one that isn't UTF-8 or too long as what is wrong with it."""
+        most = 4 * self._longest + 4  # bytes
+        with self._path.open("rb") as file:
+            first = True
+            while line := file.readline(most):
+                if first:
+                    line, first = line.removeprefix(codecs.BOM_UTF8), False
+                cut = len(line) == most and not line.endswith(b"\n")
+                while cut and (rest := file.readline(most)) and not rest.endswith(b"\n"):
+                    pass
+                try:
+                    text = "" if cut else line.decode("utf-8")
+                except UnicodeDecodeError as fault:
+                    yield _Broken(f"isn't UTF-8 text: byte 0x{line[fault.start]:02x} ({fault.reason})")
+                    continue
+                if cut or len(text.rstrip("\r\n")) > self._longest:
+                    yield _Broken(f"is longer than {self._longest:,} characters; give one record a line")
+                    continue
+                yield text
+
+    def _value(self, text: str, number: int, line: int) -> Record | Unreadable:
+        try:
+            value = self._decoder.read(text)
+        except _Limit as fault:
+            return Unreadable(number, line, str(fault))
+        except json.JSONDecodeError as fault:
+            said = f"isn't JSON: {fault.msg} at column {fault.colno}; give one JSON record a line"
+            return Unreadable(number, line, said)
+        return Record(number, line, value)
+
+    # a whole text
+
+    def _text(self) -> str:
+        if self._path.stat().st_size > MAX_WHOLE:
+            raise self._fault(f"has more than {MAX_WHOLE / 1e9:.0f} GB in one JSON array; write one record a line.")
+        data = self._path.read_bytes()
+        try:
+            return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+        except UnicodeDecodeError as fault:
+            line = data.count(b"\n", 0, fault.start) + 1
+            raise self._fault(
+                f"isn't UTF-8 text near line {line}: byte 0x{data[fault.start]:02x} ({fault.reason})."
+            ) from None
+
+    def _whole_if_spread(self) -> str | None:
+        """The text, where its first record is a JSON object that ends in a later line."""
+        try:
+            text = self._text()
+            start = _next(text, 0)
+            _, end = self._decoder.raw_decode(text, start)
+        except (CtkdError, ValueError, RecursionError):
+            return None
+        return text if "\n" in text[start:end] else None
+
+    def _sequence(self, text: str) -> Iterator[Record | Unreadable]:
+        number, at = 0, _next(text, 0)
+        while at < len(text):
+            number += 1
+            found, at = self._at(text, at, number)
+            yield found
+            at = _next(text, at)
+
+    def _array(self) -> Iterator[Record | Unreadable]:
+        text = self._text()
+        number, at = 0, _next(text, text.index("[") + 1)
+        while text[at : at + 1] != "]":
+            number += 1
+            found, at = self._at(text, at, number)
+            yield found
+            at = _next(text, at)
+            if text[at : at + 1] == ",":
+                at = _next(text, at + 1)
+            elif text[at : at + 1] != "]":
+                raise self._fault(f"isn't JSON: its list breaks off or lacks a comma behind record {number}.")
+        at = _next(text, at + 1)
+        if at < len(text):
+            line = self._line_of(text, at)
+            raise self._fault(
+                f"goes on in line {line} behind its list of records; give one list, or one record a line."
+            )
+
+    def _at(self, text: str, at: int, number: int) -> tuple[Record | Unreadable, int]:
+        """The record that begins at a character, and where it ends. Raises where its end can't be found."""
+        line = self._line_of(text, at)
+        try:
+            value, end = self._decoder.raw_decode(text, at)
+        except json.JSONDecodeError as fault:
+            raise self._fault(
+                f"isn't JSON in line {fault.lineno}, in record {number}: {fault.msg} at column {fault.colno}."
+            ) from None
+        except RecursionError:
+            raise self._error(f"{self._name}, line {line} {TOO_DEEP}.") from None
+        try:
+            self._decoder.check(value)
+        except _Limit as fault:
+            return Unreadable(number, line, str(fault)), end
+        return Record(number, line, value), end
+
+    def _line_of(self, text: str, at: int) -> int:
+        before, line = self._counted
+        self._counted = (at, line + text.count("\n", before, at))
+        return self._counted[1]
+
+    # Parquet
+
+    def _parquet(self) -> Iterator[Record]:
+        number = 0
+        for rows in self._batches():
+            for row in rows:
+                number += 1
+                yield Record(number, None, {key: _without_nulls(value) for key, value in row.items()})
+
+    def _batches(self) -> Iterator[list[dict[str, Any]]]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(self._path) as file:
+                for batch in file.iter_batches(batch_size=1024):
+                    yield batch.to_pylist()
+        except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as fault:
+            said = shorten(one_line((str(fault).strip().split("\n") or [""])[0]), 200)
+            raise self._fault(f"isn't a readable Parquet file: {said}.") from None
+
+
+TOO_DEEP = "is nested too deeply to read"
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """A line that is no text: the end of a sentence that says why."""
+
+    fault: str
+
+
+class _Limit(Exception):  # noqa: N818 - what is read has limits; no fault of this program
+    """More than is read of one record."""
+
+
+class _Decoder(json.JSONDecoder):
+    """JSON without numbers and depths that Python itself stumbles over."""
+
+    def __init__(self) -> None:
+        super().__init__(parse_int=self._whole_number)
+        self._digits = 0
+
+    def _whole_number(self, text: str) -> int:
+        if len(text) > MAX_DIGITS:
+            self._digits = max(self._digits, len(text))
+            return 0
+        return int(text)
+
+    def read(self, text: str) -> Any:
+        """The one value in a text. Raises JSONDecodeError and _Limit."""
+        self._digits = 0
+        try:
+            value = self.decode(text)
+        except RecursionError:
+            self._digits = 0
+            raise _Limit(TOO_DEEP) from None
+        self.check(value)
+        return value
+
+    def check(self, value: Any) -> None:
+        """Raise _Limit where what was read last holds too long a number, or is too deep."""
+        digits, self._digits = self._digits, 0
+        if digits:
+            raise _Limit(f"has a number of {digits:,} digits, which is too long to read")
+        if deeper_than(value, MAX_DEPTH):
+            raise _Limit(TOO_DEEP)
+
+
+def deeper_than(value: Any, most: int) -> bool:
+    """Whether lists and tables lie more than `most` deep in one another. Never recurses, so any depth will do."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(most + 1):
+        inside = (inner for one in level for inner in (one.values() if isinstance(one, dict) else one))
+        # By identity: what a YAML file repeats by a name is one object, however often it stands there.
+        level = list({id(inner): inner for inner in inside if isinstance(inner, (dict, list))}.values())
+        if not level:
+            return False
+    return True
+
+
+def _next(text: str, at: int) -> int:
+    """The next character that is no blank."""
+    while text[at : at + 1] and text[at] in _BLANKS:
+        at += 1
+    return at
+
+
+def _without_nulls(value: Any) -> Any:
+    """Nested tables without the entries that are null."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
+def shown_name(path: Path) -> str:
+    """A file's name for messages: on one line, not too long."""
+    return shorten(one_line(path.name), 80)

@@ -1,0 +1,228 @@
+"""What a record of a data file says: a text, a prompt with its completion, or a conversation.
+
+The shapes that people have: `text`; `prompt` and `completion` as texts or as lists of messages (TRL); `messages`, or
+`conversations` with `from` and `value` (ShareGPT). Null, NaN and a missing key are the same, as in rows that Arrow gave
+the fields of all records. A content may be a list of text parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.markup.visible import one_line, shorten
+
+Message = dict[str, Any]  # role and content (text) at least
+
+# Why a record can't be used, where only the number of such records is told.
+NO_RECORD = "not a record with text, prompt/completion or messages"
+NO_TEXT = "no text, prompt/completion or messages in the record"
+NO_CONTENT = "messages without content"
+NO_UNICODE = "not valid Unicode (half of a character)"
+
+EXPECTED = "text, prompt/completion or messages"
+_SPEAKERS = {  # ShareGPT's names of the roles
+    "human": "user",
+    "gpt": "assistant",
+    "bing": "assistant",
+    "chatgpt": "assistant",
+    "bard": "assistant",
+    "observation": "tool",
+    "function_response": "tool",
+}
+
+
+class Misfit(CtkdError):  # noqa: N818 - it is no error of a program
+    """A record that can't be used: the message says the field and what is wrong, `reason` is one of a few."""
+
+    def __init__(self, said: str, reason: str = NO_TEXT) -> None:
+        super().__init__(said)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt ("" for none) and what follows it; `kind` names the sort of task where the record says so."""
+
+    prompt: str
+    completion: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages, each with a role and a content that is text; what else a message has (tool calls) stays.
+
+    context  how many of the first messages are only read: those of a prompt
+    tools    descriptions of the tools that may be called, None for none
+    """
+
+    messages: tuple[Message, ...]
+    context: int = 0
+    tools: Any = None
+    kind: str = ""
+
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """The assistant's messages that say something and aren't only read."""
+        return tuple(
+            n
+            for n, message in enumerate(self.messages)
+            if n >= self.context and message["role"] == "assistant" and message["content"].strip()
+        )
+
+
+def shape_of(record: Any) -> Pair | Conversation:
+    """What a record says. A text is a Pair without a prompt. Raises Misfit."""
+    if not isinstance(record, Mapping):
+        raise Misfit(f"expected a table with {EXPECTED}; got {kind_of(record)}.", NO_RECORD)
+    kind = record.get("kind")
+    kind = kind if isinstance(kind, str) and valid(kind) else ""
+    for key in ("messages", "conversations"):
+        if not absent(record.get(key)):
+            messages = _messages(record[key], key)
+            return Conversation(messages, tools=_tools(record), kind=kind)
+    if "prompt" in record and "completion" in record and not (absent(record["completion"]) and _has_text(record)):
+        return _pair(record, kind)
+    if "text" in record:
+        return Pair("", _text(record["text"], "text"), kind)
+    names = shorten(", ".join(one_line(str(name)) for name in record), 200)
+    raise Misfit(f"has {names or 'nothing'}; expected {EXPECTED}.")
+
+
+def text_of(shape: Pair | Conversation) -> str:
+    """All that a record says, as one text: prompt and completion, or the contents of the messages, one a line."""
+    if isinstance(shape, Pair):
+        return "\n".join(part for part in (shape.prompt, shape.completion) if part)
+    return "\n".join(message["content"] for message in shape.messages if message["content"])
+
+
+def _has_text(record: Mapping[str, Any]) -> bool:
+    return not absent(record.get("text"))
+
+
+def _pair(record: Mapping[str, Any], kind: str) -> Pair | Conversation:
+    prompt, completion = record["prompt"], record["completion"]
+    if isinstance(completion, Mapping):  # a single message
+        completion = [completion]
+    if _is_list(completion):
+        if isinstance(prompt, str) and prompt:
+            raise Misfit("prompt is a text and completion a list of messages; give both in one form.")
+        before = () if absent(prompt) or prompt == "" else _messages(prompt, "prompt")
+        return Conversation((*before, *_messages(completion, "completion")), len(before), _tools(record), kind)
+    if _is_list(prompt):
+        raise Misfit("prompt is a list of messages and completion isn't; give both in one form.")
+    question = "" if absent(prompt) else _text(prompt, "prompt")
+    return Pair(question, _text(completion, "completion"), kind)
+
+
+def _messages(value: Any, field: str) -> tuple[Message, ...]:
+    if not _is_list(value):
+        raise Misfit(f"{field} must be a list of tables with role and content; got {kind_of(value)}.", NO_CONTENT)
+    if not value:
+        raise Misfit(f"{field} is an empty list; there's nothing to learn.", NO_CONTENT)
+    return tuple(_message(message, f"message {n} of {field}") for n, message in enumerate(value, start=1))
+
+
+def _message(value: Any, where: str) -> Message:
+    if not isinstance(value, Mapping):
+        raise Misfit(f"{where} must be a table with role and content; got {kind_of(value)}.", NO_CONTENT)
+    message = {str(key): inner for key, inner in value.items() if not absent(inner)}
+    if "role" not in message and "from" in message:
+        speaker = message.pop("from")
+        message["role"] = _SPEAKERS.get(speaker, speaker) if isinstance(speaker, str) else speaker
+        if "value" in message:
+            message["content"] = message.pop("value")
+    role = message.get("role")
+    if not isinstance(role, str) or not role:
+        raise Misfit(f"{where}: role must be text; got {kind_of(role)}.", NO_CONTENT)
+    if "content" not in message:
+        if role != "assistant":  # an assistant may only call tools
+            raise Misfit(f"{where} (role {_short(role)!r}) has no content; it is null or missing.", NO_CONTENT)
+        message["content"] = ""
+    message["content"] = _content(message["content"], f"{where}: content")
+    for key, inner in message.items():
+        _check_unicode(inner, f"{where}: {_short(key)}")
+    return message
+
+
+def _content(value: Any, field: str) -> str:
+    """A content as text: itself, or its text parts together."""
+    if not _is_list(value):
+        return _text(value, field)
+    parts = []
+    for n, part in enumerate(value, start=1):
+        if isinstance(part, Mapping) and part.get("type", "text") == "text" and "text" in part:
+            part = part["text"]
+        if not isinstance(part, str):
+            kind = part.get("type") if isinstance(part, Mapping) else None
+            what = f"of type {_short(kind)!r}" if isinstance(kind, str) else kind_of(part)
+            raise Misfit(f"{field} has a part {n} that is no text ({what}); only text can be learnt.", NO_CONTENT)
+        parts.append(_text(part, field))
+    return "".join(parts)
+
+
+def _tools(record: Mapping[str, Any]) -> Any:
+    tools = record.get("tools")
+    if absent(tools) or tools in ([], ""):
+        return None
+    _check_unicode(tools, "tools")
+    return tools
+
+
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str):
+        raise Misfit(f"{field} must be text; got {kind_of(value)}.")
+    _check_unicode(value, field)
+    return value
+
+
+def _check_unicode(value: Any, field: str) -> None:
+    """Raise Misfit where a text, or one inside of lists and tables, holds half a character."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as fault:
+            code = ord(value[fault.start])
+            raise Misfit(
+                f"{field} isn't valid Unicode (lone surrogate U+{code:04X}), at character {fault.start + 1}; it is "
+                "half of a character: remove it, or write the whole one.",
+                NO_UNICODE,
+            ) from None
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_unicode(key, field)
+            _check_unicode(inner, field)
+    elif _is_list(value):
+        for inner in value:
+            _check_unicode(inner, field)
+
+
+def valid(text: str) -> bool:
+    """Whether a text has a UTF-8 form."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def absent(value: Any) -> bool:
+    """Whether a field is null; pandas writes NaN for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for messages: "nothing" for null."""
+    return "nothing" if absent(value) else type(value).__name__
+
+
+def _short(text: str) -> str:
+    return shorten(one_line(text), 40)

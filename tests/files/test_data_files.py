@@ -1,0 +1,166 @@
+"""Data files: every way in which people keep records, and what is said of those that can't be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ctkd_core.errors import CtkdError, RunError
+from ctkd_core.files.data_files import MAX_DEPTH, Record, RecordFile, Unreadable, deeper_than
+
+ROWS = [{"prompt": f"é{i}", "completion": "ü\U0001f999"} for i in range(3)]
+
+
+def written(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def values(path: Path) -> list[Any]:
+    return [record.value for record in RecordFile(path) if isinstance(record, Record)]
+
+
+LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", LINES),
+        ("a.ndjson", LINES),
+        ("A.JSONL", LINES),
+        ("a.json", LINES),
+        ("a.jsonl", "\ufeff" + LINES),
+        ("a.jsonl", LINES.replace("\n", "\r\n")),
+        ("a.jsonl", "\n\n" + LINES.replace("\n", "\n\n \n")),
+        ("a.jsonl", LINES.rstrip("\n")),
+        ("a.json", json.dumps(ROWS)),
+        ("a.JSON", "\ufeff\n " + json.dumps(ROWS, indent=2) + "\n\n"),
+        ("a.jsonl", json.dumps(ROWS, indent=1)),
+        ("a.json", "\n".join(json.dumps(row, indent=4) for row in ROWS)),
+    ],
+)
+def test_the_same_records_in_every_form(tmp_path: Path, name: str, content: str) -> None:
+    assert values(written(tmp_path, name, content)) == ROWS
+
+
+def test_parquet_has_nulls_and_plain_lists(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "a", "name": None}, {"role": "assistant", "content": None, "name": "x"}]
+    frame = pd.DataFrame(
+        {"prompt": ["a", None], "weight": [1.0, np.nan], "messages": [messages, None], "tags": [np.array(["x"]), None]}
+    )
+    frame.to_parquet(tmp_path / "a.PARQUET")
+    first, second = values(tmp_path / "a.PARQUET")
+    assert first["messages"] == [{"role": "user", "content": "a"}, {"role": "assistant", "name": "x"}]
+    assert (first["prompt"], first["tags"], first["weight"]) == ("a", ["x"], 1.0)
+    assert (second["prompt"], second["messages"], second["tags"]) == (None, None, None)
+
+
+def test_numbers_of_records_and_lines(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.jsonl", '{"a": 1}\n\n{"a": 2}\n')
+    assert [record.place for record in RecordFile(path)] == ["record 1", "record 2 (line 3)"]
+    path = written(tmp_path, "a.json", '[\n{"a": 1},\n{"a": 2}]')
+    assert [(r.number, r.line) for r in RecordFile(path)] == [(1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (b"{oops", "isn't JSON: Expecting property name"),
+        (b'{"text": "\xff"}', "isn't UTF-8 text: byte 0xff"),
+        (b"[" * 200_000, "is nested too deeply to read"),
+        (b'{"a":' * 200_000, "is nested too deeply to read"),
+        (b"[" * (MAX_DEPTH + 5) + b"]" * (MAX_DEPTH + 5), "is nested too deeply to read"),
+        (b'{"text": ' + b"1" * 5000 + b"}", "has a number of 5,000 digits"),
+        (b'{"text": "' + b"x" * 300 + b'"}', "is longer than 100 characters; give one record a line"),
+        (b'{"text": "' + "é".encode() * 5000 + b'"}', "is longer than 100 characters"),
+    ],
+)
+def test_one_bad_line_is_told_and_the_others_are_read(tmp_path: Path, line: bytes, fault: str) -> None:
+    longest = 100 if "longer" in fault else 16_000_000
+    path = written(tmp_path, "a.jsonl", b'{"n": 1}\n' + line + b'\n{"n": 3}\n')
+    one, bad, three = RecordFile(path, longest=longest)
+    assert (one, three) == (Record(1, 1, {"n": 1}), Record(3, 3, {"n": 3}))
+    assert isinstance(bad, Unreadable) and bad.place == "line 2"
+    assert bad.fault.startswith(fault.split(":")[0]) and fault in bad.fault
+
+
+def test_a_long_number_in_an_array_spoils_its_record_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.json", '[{"n": 1}, {"n": ' + "9" * 5000 + '}, {"n": 3}]')
+    one, bad, three = RecordFile(path)
+    assert isinstance(bad, Unreadable) and "5,000 digits" in bad.fault
+    assert [r.value for r in (one, three) if isinstance(r, Record)] == [{"n": 1}, {"n": 3}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.json", '[{"a": 1}, {"b"', "isn't JSON in line 1, in record 2"),
+        ("a.json", '[{"a": 1} {"b": 2}]', "lacks a comma behind record 1"),
+        ("a.json", '[{"a": 1}', "breaks off or lacks a comma behind record 1"),
+        ("a.json", '[{"a": 1}]\n[{"a": 2}]', "goes on in line 2 behind its list"),
+        ("a.json", "[" * 200_000, "line 1 is nested too deeply to read"),
+        ("a.json", b'[{"a": "\xff"}]', "isn't UTF-8 text near line 1: byte 0xff"),
+        ("a.jsonl", "", "is empty; it holds no examples"),
+        ("a.jsonl", "\ufeff", "is empty"),
+        ("a.jsonl", '{"a": 1}'.encode("utf-16"), "is binary or UTF-16"),
+        ("a.csv", "a,b", "ends in '.csv'; use .jsonl or .parquet"),
+        ("a.parquet", b"PAR1 but not really", "isn't a readable Parquet file"),
+        ("a.parquet", b"", "isn't a readable Parquet file"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str | bytes, said: str) -> None:
+    path = written(tmp_path, name, content)
+    with pytest.raises(RunError) as caught:
+        list(RecordFile(path, "corpus", RunError))
+    assert str(caught.value).startswith(f"corpus '{name}'") and said in str(caught.value)
+
+
+def test_every_cut_and_every_changed_byte_of_a_parquet_file_is_told_or_read(tmp_path: Path) -> None:
+    pd.DataFrame(ROWS).to_parquet(tmp_path / "good.parquet")
+    good = (tmp_path / "good.parquet").read_bytes()
+    path = tmp_path / "bad.parquet"
+    broken = [good[:n] for n in range(0, len(good), 97)]
+    broken += [good[:n] + bytes([good[n] ^ 0xFF]) + good[n + 1 :] for n in range(0, len(good), 61)]
+    told = 0
+    for data in broken:
+        path.write_bytes(data)
+        try:
+            list(RecordFile(path))
+        except CtkdError as fault:
+            told += 1
+            assert len(str(fault)) < 400 and str(fault).isprintable()
+    assert told >= len(good) // 97
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(CtkdError, match="no data file"):
+        RecordFile(tmp_path / "none.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(CtkdError, match="is a folder"):
+        RecordFile(tmp_path / "folder.jsonl")
+
+
+def test_names_cannot_write_to_a_terminal(tmp_path: Path) -> None:
+    path = written(tmp_path, "a\x1b[31m.csv", "x")
+    with pytest.raises(CtkdError) as caught:
+        RecordFile(path)
+    assert "\x1b" not in str(caught.value) and "<U+001B>" in str(caught.value)
+
+
+def test_depth_of_what_repeats_and_of_what_holds_itself() -> None:
+    shared: Any = "x"
+    for _ in range(50):
+        shared = [shared, shared]  # 2 to the power of 50 texts, but 50 lists
+    assert not deeper_than(shared, 60)
+    assert deeper_than(shared, 40)
+    endless: dict[str, Any] = {}
+    endless["a"] = endless
+    assert deeper_than(endless, 1000)
+    assert not deeper_than("text", 0)

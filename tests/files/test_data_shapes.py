@@ -1,0 +1,115 @@
+"""Records: the shapes that people have, and which field is wrong in the others."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from ctkd_core.files.data_shapes import NO_CONTENT, NO_RECORD, Conversation, Misfit, Pair, shape_of, text_of
+
+PART = {"type": "text", "text": "Tw"}
+USER, ANSWER = {"role": "user", "content": "Two?"}, {"role": "assistant", "content": "2"}
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}
+RESULT = {"role": "tool", "content": "7", "name": "f"}
+
+
+@pytest.mark.parametrize(
+    ("record", "shape"),
+    [
+        ({"text": "a"}, Pair("", "a")),
+        ({"text": "a", "prompt": None, "completion": None, "messages": None}, Pair("", "a")),
+        ({"prompt": "a", "completion": "b", "kind": "n"}, Pair("a", "b", "n")),
+        ({"prompt": None, "completion": "b"}, Pair("", "b")),
+        ({"prompt": math.nan, "completion": "b", "text": None}, Pair("", "b")),
+        ({"prompt": "a", "completion": "b", "kind": 5}, Pair("a", "b")),
+    ],
+)
+def test_texts_and_pairs(record: dict[str, Any], shape: Pair) -> None:
+    assert shape_of(record) == shape
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [USER, ANSWER]},
+        {"messages": [{**USER, "tool_calls": None, "name": math.nan}, ANSWER], "prompt": None},
+        {"messages": ({"role": "user", "content": [PART, PART | {"text": "o?"}]}, ANSWER)},
+        {"messages": [{"role": "user", "content": ["Two?"]}, ANSWER]},
+        {"conversations": [{"from": "human", "value": "Two?"}, {"from": "gpt", "value": "2"}]},
+    ],
+)  # fmt: skip
+def test_conversations(record: dict[str, Any]) -> None:
+    found = shape_of(record)
+    assert isinstance(found, Conversation)
+    assert found.messages == (USER, ANSWER)
+    assert (found.context, found.answers) == (0, (1,))
+    assert text_of(found) == "Two?\n2"
+
+
+def test_a_prompt_of_messages_is_context() -> None:
+    found = shape_of({"prompt": [USER, ANSWER, USER], "completion": [ANSWER, USER, ANSWER]})
+    assert isinstance(found, Conversation)
+    assert (len(found.messages), found.context, found.answers) == (6, 3, (3, 5))
+    one = shape_of({"prompt": [USER], "completion": ANSWER})
+    assert isinstance(one, Conversation) and one.answers == (1,)
+
+
+def test_tools_and_turns_without_a_text() -> None:
+    found = shape_of({"messages": [USER, CALL, RESULT, ANSWER], "tools": [{"name": "f"}]})
+    assert isinstance(found, Conversation)
+    assert found.answers == (3,)
+    assert found.messages[1]["content"] == "" and found.messages[1]["tool_calls"] == CALL["tool_calls"]
+    assert found.messages[2] == RESULT
+    assert found.tools == [{"name": "f"}]
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (5, "expected a table with text, prompt/completion or messages; got int"),
+        ({}, "has nothing; expected text"),
+        ({"promt": "a", "completion": "b"}, "has promt, completion; expected"),
+        ({"a\x1b[0m": 1}, "has a<U+001B>[0m; expected"),
+        ({"prompt": 3, "completion": "x"}, "prompt must be text; got int"),
+        ({"prompt": "x", "completion": None}, "completion must be text; got nothing"),
+        ({"prompt": "x", "completion": math.nan}, "completion must be text; got nothing"),
+        ({"text": 5}, "text must be text; got int"),
+        ({"messages": 1}, "messages must be a list of tables with role and content; got int"),
+        ({"messages": []}, "messages is an empty list"),
+        ({"messages": [1]}, "message 1 of messages must be a table with role and content; got int"),
+        ({"messages": [USER, {"content": "x"}]}, "message 2 of messages: role must be text; got nothing"),
+        ({"messages": [{"role": ["user"], "content": "x"}]}, "message 1 of messages: role must be text; got list"),
+        ({"messages": [{"role": "user", "content": None}]}, "message 1 of messages (role 'user') has no content"),
+        ({"messages": [{"role": "user", "content": 5}]}, "message 1 of messages: content must be text; got int"),
+        ({"messages": [{"role": "user", "content": [PART, {"type": "image"}]}]}, "part 2 that is no text (of type 'im"),
+        ({"prompt": "a", "completion": [ANSWER]}, "prompt is a text and completion a list of messages"),
+        ({"prompt": [USER], "completion": "b"}, "prompt is a list of messages and completion isn't"),
+        ({"prompt": "a", "completion": "half \ud83d"}, "completion isn't valid Unicode (lone surrogate U+D83D)"),
+        ({"text": "\udc00"}, "text isn't valid Unicode (lone surrogate U+DC00)"),
+        (
+            {"messages": [{"role": "user", "content": "x", "name": "\ud83d"}]},
+            "message 1 of messages: name isn't valid Unicode (lone surrogate U+D83D)",
+        ),
+        ({"messages": [USER], "tools": [{"a": ["\ud83d"]}]}, "tools isn't valid Unicode"),
+    ],
+)  # fmt: skip
+def test_the_field_that_is_wrong_is_named(record: Any, said: str) -> None:
+    with pytest.raises(Misfit) as caught:
+        shape_of(record)
+    assert said in str(caught.value)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+def test_long_names_are_cut() -> None:
+    with pytest.raises(Misfit) as caught:
+        shape_of({"x" * 100_000: 1})
+    assert len(str(caught.value)) < 300
+
+
+def test_reasons_are_few() -> None:
+    for record, reason in (([1], NO_RECORD), ({"messages": [{"role": "user"}]}, NO_CONTENT)):
+        with pytest.raises(Misfit) as caught:
+            shape_of(record)
+        assert caught.value.reason == reason
