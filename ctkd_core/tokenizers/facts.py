@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
+MODEL_EOS = "model_eos_ids"  # under which a tokenizer's configuration carries what the model's says of EOS
+
 # Where no configuration names a role, the first of these names that the vocabulary has as a special token.
 _USUAL = {
     "bos": ("<s>", "<bos>", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>", "[CLS]"),
@@ -110,7 +112,10 @@ def _own_space_mark(spec: Mapping[str, Any]) -> str | None:
 def role_ids(
     backend: tokenizers.Tokenizer, spec: Mapping[str, Any], config: Mapping[str, Any]
 ) -> dict[str, int | None]:
-    """bos_id, eos_id and pad_id, from the configuration, else the usual names; unk_id, from the model."""
+    """bos_id, eos_id and pad_id, from the configuration, else the usual names; unk_id, from the model.
+
+    Where the tokenizer's configuration names no EOS, the model's does (`MODEL_EOS`).
+    """
     special = {t["content"]: t["id"] for t in spec["added_tokens"] if t.get("special")}
     # Configurations name an unknown token even where the model can spell every byte: only the model's own counts.
     model = spec["model"]
@@ -121,10 +126,18 @@ def role_ids(
         if isinstance(named, dict):
             named = named.get("content")
         index = backend.token_to_id(named) if isinstance(named, str) else None
+        if index is None and role == "eos":
+            index = next(iter(model_ends(spec, config)), None)
         if index is None and f"{role}_token" not in config:
             index = next((special[name] for name in usual if name in special), None)
         roles[f"{role}_id"] = index
     return roles
+
+
+def model_ends(spec: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Ids at which texts end by the model's own configuration; only special tokens, for defaults name any id."""
+    special = {t["id"] for t in spec["added_tokens"] if t.get("special")}
+    return tuple(index for index in config.get(MODEL_EOS, ()) if index in special)
 
 
 def chat_templates(config: Mapping[str, Any]) -> dict[str, str]:

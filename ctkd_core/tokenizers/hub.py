@@ -6,7 +6,10 @@ from pathlib import Path
 
 from ctkd_core.errors import TokenizerError
 
-_OPTIONAL = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
+_OPTIONAL = (
+    *("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"),
+    *("config.json", "generation_config.json"),
+)
 
 
 def tokenizer_files(repo: str) -> Path:

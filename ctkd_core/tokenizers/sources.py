@@ -16,15 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ctkd_core.errors import TokenizerError, unknown
+from ctkd_core.errors import TokenizerError, shown, unknown
 from ctkd_core.tokenizers import assets, catalog
 from ctkd_core.tokenizers import checks as tokenizer_checks
-from ctkd_core.tokenizers.facts import chat_templates, spec_of
+from ctkd_core.tokenizers.facts import MODEL_EOS, chat_templates, spec_of
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 KEPT = 12  # loaded tokenizers; one of 150k tokens takes about 100 MB
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json")
+_MODEL_CONFIGS = ("generation_config.json", "config.json")
+_CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", *_MODEL_CONFIGS)
 
 _kept: OrderedDict[str, Tokenizer] = OrderedDict()
 _loading: dict[str, threading.Lock] = {}
@@ -99,7 +100,7 @@ def _locate(source: str | Path) -> _Files:
 
         return _Files(tokenizer_files(name), name, f"hub: {name}", "see its model card", check=True)
     if isinstance(source, Path) or "/" in name or name.endswith(".json"):
-        raise TokenizerError(f"there's no file or folder {str(source)!r}; check the path.")
+        raise TokenizerError(f"there's no file or folder {shown(str(source))}; check the path.")
     raise unknown("tokenizer", name, catalog.TOKENIZERS, TokenizerError)
 
 
@@ -166,7 +167,20 @@ def _config(folder: Path) -> dict[str, Any]:
     if named:
         found = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in named.items()}
         config["chat_template"] = found if "default" in found else chat_templates(config) | found
-    return config
+    return config | {MODEL_EOS: _model_eos(folder)}
+
+
+def _model_eos(folder: Path) -> tuple[int, ...]:
+    """Ids at which texts of the model end, by its generation_config.json and config.json, in this order; () without."""
+    found: list[Any] = []
+    for name in _MODEL_CONFIGS:
+        try:
+            document = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):  # the model's files are no business of its tokenizer
+            continue
+        named = document.get("eos_token_id") if isinstance(document, dict) else None
+        found += named if isinstance(named, list) else [named]
+    return tuple(dict.fromkeys(i for i in found if isinstance(i, int) and not isinstance(i, bool) and i >= 0))
 
 
 def _stat(path: Path) -> Any:

@@ -47,6 +47,7 @@ class Tokenizer:
     unk_id: int | None = None
     chat_template: str | None = None
     named_templates: Mapping[str, str] = field(default_factory=dict)  # "default", "tool_use", "rag", ...
+    end_ids: tuple[int, ...] = ()  # further ids at which texts of its model end, by the model's own configuration
     add_bos: bool = False  # whether tokenizer_config.json asks for BOS (`add_bos_token`)
     check: Callable[[], Sequence[str]] | None = None  # slow; run when warnings are asked for
 
@@ -65,6 +66,7 @@ class Tokenizer:
         values |= {"chat_template": templates.get("default"), "named_templates": templates}
         values["add_bos"] = config.get("add_bos_token") is True
         values |= facts.role_ids(backend, spec, config)
+        values["end_ids"] = tuple(i for i in facts.model_ends(spec, config) if i != values["eos_id"])
         return cls(**(values | details))
 
     def __reduce__(self) -> tuple[Any, ...]:

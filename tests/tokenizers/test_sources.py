@@ -373,3 +373,27 @@ def test_the_original_backend_is_not_changed_by_use(folder: Path) -> None:
     tokenizer.encode_pieces(["the", b"\xf0"])
     ctkd.project(tokenizer, tiny_wordpiece())
     assert tokenizer.backend.to_str() == before
+
+
+@pytest.mark.parametrize(
+    ("tokenizer_config", "model", "generation", "eos", "more"),
+    [
+        ({"eos_token": "<eos>"}, {"eos_token_id": 2}, {}, "<eos>", ["<pad>"]),
+        ({}, {"eos_token_id": 2}, {}, "<pad>", []),
+        ({"eos_token": None}, {}, {"eos_token_id": [2, 0, 1]}, "<pad>", ["<bos>", "<eos>"]),
+        ({}, {"eos_token_id": 1}, {"eos_token_id": 2}, "<pad>", ["<eos>"]),
+        ({"eos_token": "<eos>"}, {"eos_token_id": 1}, {"eos_token_id": [1, 2]}, "<eos>", ["<pad>"]),
+        # The default of a kind of model (2 of Llama) may be an ordinary token: it ends nothing.
+        ({}, {"eos_token_id": 300}, {}, "<eos>", []),
+        ({}, {"eos_token_id": "2"}, {"eos_token_id": [True, -1, None]}, "<eos>", []),
+    ],
+)
+def test_eos_of_the_model_where_the_tokenizer_names_none(tmp_path, tokenizer_config, model, generation, eos, more):
+    (tmp_path / "tokenizer.json").write_text(tiny_byte_level(400, 3).backend.to_str())
+    for name, content in (("tokenizer_config", tokenizer_config), ("config", model), ("generation_config", generation)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    found = load_tokenizer(str(tmp_path))
+    assert found.token(found.eos_id) == eos
+    assert [found.token(i) for i in found.end_ids] == more
+    (tmp_path / "generation_config.json").write_text("[" * 200_000)
+    assert load_tokenizer(str(tmp_path)).vocab_size == found.vocab_size
