@@ -5,6 +5,9 @@ tensors. How a text becomes ids, on each side alone:
 
     [BOS] + prompt ids + completion ids + [EOS]
 
+or, for a conversation, the prompt as the side's own chat template writes it, the answer, and the token that ends its
+turn.
+
 The completion is encoded by itself, as it stands in the middle of a text. Encoding prompt and completion in one go
 would let a token straddle the seam, on one side only, so that the two responses would no longer spell the same bytes;
 encoded apart, both sides cover exactly the completion. Special-token strings inside a completion stay plain text: data
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 
 from ctkd_core import methods
 from ctkd_core.errors import AlignmentError, LossInputError
+from ctkd_core.tokenizers.chat_prompts import ChatPrompt, end_behind
 from ctkd_core.tokenizers.encoding import Encoding
 from ctkd_core.tokenizers.load import as_pair, as_tokenizer
 
@@ -159,53 +163,65 @@ class AlignedBatch:
 
 
 def align_sample(
-    prompt: str,
+    prompt: str | ChatPrompt,
     completion: str,
     student: Tokenizer,
     teacher: Tokenizer,
     method: str = "sedi",
     max_length: int | None = None,
     *,
-    teacher_prompt: str | None = None,
+    teacher_prompt: str | ChatPrompt | None = None,
     variant: str = "clean",
     student_response: Encoding | None = None,
     ended: bool = True,
+    truncation_side: str = "right",
     **align_options: Any,
 ) -> AlignedSample:
     """One text for both models, aligned; imports no torch.
 
-    prompt          context, never learnt; rendered already (chat templates and all). Its special tokens are parsed.
+    prompt          context, never learnt; rendered already (chat templates and all). Its special tokens are parsed. A
+                    ChatPrompt also says what stands right before the completion and which token ends it
     completion      what is learnt, as given: put the separating space or newline at its beginning or the prompt's end
     teacher_prompt  the prompt as the teacher should see it (its own chat template), default the same text
-    max_length      tokens a side keeps; the end is cut, and groups that aren't complete on both sides are dropped
+    max_length      tokens a side keeps; groups that aren't complete on both sides are dropped
+    truncation_side  what a longer side loses: "right" its end; "left" the beginning of its prompt (but for BOS), and
+                    its end only where the response alone is too long
     student_response  the completion's tokens on the student's side, where they are known (the student wrote them)
     ended           whether the completion is whole, so that EOS ends it
     method          whose alignment joins the sides; one that trains on another's groups (SFT, ULD: `groups_of` in its
                     row, SeDi's byte spans) gets those and takes no alignment options
 
-    A tokenizer that puts BOS before a text by itself does so here. EOS ends the side whose tokenizer has one; where
-    both have, EOS and EOS form the last group. Fast tokenizers of transformers are taken, too.
+    A tokenizer that puts BOS before a text by itself does so here. EOS ends the side whose tokenizer has one (behind a
+    prompt that a chat template wrote, the token that ends its turns); where both have, they form the last group. Fast
+    tokenizers of transformers are taken, too.
     Raises AlignmentError for unknown methods, options or an impossible max_length, TokenizerError for a slow tokenizer
     or a name.
     """
     student, teacher = as_pair(student, teacher)
     if max_length is not None and max_length < 1:
         raise AlignmentError(f"max_length must be at least 1; got {max_length}.")
-    s_prompt = prompt_ids(prompt, student)
-    t_prompt = prompt_ids(prompt if teacher_prompt is None else teacher_prompt, teacher)
-    s = encode_response(completion, student) if student_response is None else student_response
-    t = encode_response(completion, teacher)
+    if truncation_side not in ("right", "left"):
+        raise AlignmentError(f"truncation_side must be 'right' or 'left'; got {truncation_side!r}.")
+    other = prompt if teacher_prompt is None else teacher_prompt
+    s = answer_of(prompt, completion, student) if student_response is None else student_response
+    t = answer_of(other, completion, teacher)
+    s_end, t_end = (end_of(p, tokenizer) if ended else None for p, tokenizer in ((prompt, student), (other, teacher)))
+    room = max_length if truncation_side == "left" else None
+    s_whole, t_whole = prompt_ids(prompt, student), prompt_ids(other, teacher)
+    s_prompt = shortened(s_whole, len(s) + (s_end is not None), room, student)
+    t_prompt = shortened(t_whole, len(t) + (t_end is not None), room, teacher)
+    shorter = len(s_prompt) < len(s_whole) or len(t_prompt) < len(t_whole)
     groups, pairs = _response_groups(s, t, method, variant, align_options)
     before = np.array([len(s_prompt), len(t_prompt)], dtype=np.int32)
     groups = groups + before.repeat(2)
     pairs = None if pairs is None else pairs + before
     s_ids, t_ids = [*s_prompt, *s.ids.tolist()], [*t_prompt, *t.ids.tolist()]
-    if ended and student.eos_id is not None and teacher.eos_id is not None:
+    if s_end is not None and t_end is not None:
         eos = np.array([[len(s_ids), len(s_ids) + 1, len(t_ids), len(t_ids) + 1]], dtype=np.int32)
         groups = np.concatenate([groups, eos])
         pairs = None if pairs is None else np.concatenate([pairs, eos[:, [0, 2]]])
-    s_ids += [] if student.eos_id is None or not ended else [student.eos_id]
-    t_ids += [] if teacher.eos_id is None or not ended else [teacher.eos_id]
+    s_ids += [] if s_end is None else [s_end]
+    t_ids += [] if t_end is None else [t_end]
     limit = max(len(s_ids), len(t_ids)) if max_length is None else max_length
     kept = (groups[:, 1] <= limit) & (groups[:, 3] <= limit)
     return AlignedSample(
@@ -214,17 +230,59 @@ def align_sample(
         student_response_start=min(len(s_prompt), limit),
         teacher_response_start=min(len(t_prompt), limit),
         groups=groups[kept].astype(np.int32),
-        truncated=max(len(s_ids), len(t_ids)) > limit,
+        truncated=shorter or max(len(s_ids), len(t_ids)) > limit,
         pairs=None if pairs is None else pairs[(pairs < limit).all(axis=1)].astype(np.int32),
         tokenizers=(student.fingerprint, teacher.fingerprint),
     )
 
 
-def prompt_ids(prompt: str, tokenizer: Tokenizer) -> list[int]:
-    """BOS (once, if the tokenizer begins texts with it) and the prompt's ids."""
-    (ids,) = tokenizer.encode_batch([prompt])
+def prompt_ids(prompt: str | ChatPrompt, tokenizer: Tokenizer) -> list[int]:
+    """The prompt's ids; before what no chat template wrote BOS (once, if the tokenizer begins texts with it)."""
+    text = prompt.text if isinstance(prompt, ChatPrompt) else prompt
+    (ids,) = tokenizer.encode_batch([text])
+    if isinstance(prompt, ChatPrompt) and prompt.template:  # it has written what belongs there
+        return list(ids)
     bos = tokenizer.bos_id
     return [bos, *ids] if bos is not None and tokenizer.begins_with_bos and ids[:1] != [bos] else list(ids)
+
+
+def end_of(prompt: str | ChatPrompt, tokenizer: Tokenizer) -> int | None:
+    """The token that ends an answer to this prompt: the template's end of a turn, else EOS."""
+    return prompt.end if isinstance(prompt, ChatPrompt) else end_behind(prompt, tokenizer)
+
+
+def shortened(ids: list[int], following: int, most: int | None, tokenizer: Tokenizer) -> list[int]:
+    """A prompt without its beginning, so that `following` more tokens fit into `most`; BOS stays.
+
+    Where even the answer alone is too long, the prompt goes but for its last token, which predicts the answer's first.
+    """
+    if most is None or not ids or len(ids) + following <= most:
+        return ids
+    room = max(1, most - following)
+    begins = ids[0] == tokenizer.bos_id and room > 1
+    return [ids[0], *ids[len(ids) - room + 1 :]] if begins else ids[len(ids) - room :]
+
+
+def answer_of(prompt: str | ChatPrompt, completion: str, tokenizer: Tokenizer) -> Encoding:
+    """`completion` as the tokenizer cuts it behind this prompt, its spans counted from the completion's first byte.
+
+    The blank that a template puts before an answer belongs to the first token and to no byte of the completion.
+    """
+    lead = prompt.lead if isinstance(prompt, ChatPrompt) else ""
+    if not lead:
+        return encode_response(completion, tokenizer)
+    whole = encode_response(lead + completion, tokenizer)
+    n_bytes, n_chars = len(lead.encode()), len(lead)
+    hidden = np.clip(n_bytes - whole.spans[:, 0], 0, None)
+    token_bytes = [b[h:] for b, h in zip(whole.token_bytes, hidden.tolist())]
+    return replace(
+        whole,
+        text=completion,
+        tokens=[b.decode("utf-8", errors="backslashreplace") for b in token_bytes],
+        token_bytes=token_bytes,
+        spans=np.clip(whole.spans - n_bytes, 0, None),
+        char_spans=np.clip(whole.char_spans - n_chars, 0, None),
+    )
 
 
 def encode_response(text: str, tokenizer: Tokenizer) -> Encoding:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,21 @@ def in_child(
 
     Raises TokenizerError when the template refuses, fails, is too long, writes too much, or takes too long.
     """
+    found = in_child_each(template, jobs, names, time_limit)
+    for text in found:
+        if isinstance(text, TokenizerError):
+            raise text
+    return [str(text) for text in found]
+
+
+def in_child_each(
+    template: str, jobs: Sequence[Mapping[str, Any]], names: Mapping[str, str], time_limit: float = TIME_LIMIT
+) -> list[str | TokenizerError]:
+    """As `in_child`, but a job that the template refuses has the error in its place.
+
+    Raises TokenizerError for a template that is too long, and when the child ends without an answer or takes longer
+    than `time_limit` seconds.
+    """
     if len(template) > MAX_TEMPLATE:
         raise TokenizerError(
             f"the chat template has {len(template):,} characters; templates over {MAX_TEMPLATE:,} aren't tried."
@@ -37,10 +53,11 @@ def in_child(
     # The child sees nothing of the caller's environment but what starts Python: no keys to read.
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
     root = str(Path(__file__).resolve().parents[2])
+    asked = {"template": template, "jobs": list(jobs), "names": dict(names), "seconds": time_limit}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "ctkd_core.tokenizers.template_sandbox"],
-            input=json.dumps({"template": template, "jobs": list(jobs), "names": dict(names)}),
+            input=json.dumps(asked, default=str),  # data files hold dates and the like
             env=kept | {"PYTHONPATH": root, "PYTHONIOENCODING": "utf-8"},
             capture_output=True,
             encoding="utf-8",
@@ -52,14 +69,12 @@ def in_child(
             f"the chat template wasn't done after {time_limit:g} s and was stopped; does it loop for ever?"
         ) from None
     try:
-        answer = json.loads(done.stdout)
-    except ValueError:
+        answers = json.loads(done.stdout)["answers"]
+    except (ValueError, KeyError, TypeError):
         raise TokenizerError(
             f"the chat template ended the process that filled it in (code {done.returncode}); it asks for too much."
         ) from None
-    if answer["error"]:
-        raise TokenizerError(answer["error"])
-    return [str(text) for text in answer["texts"]]
+    return [str(one["text"]) if one["text"] is not None else TokenizerError(one["error"]) for one in answers]
 
 
 def fill(template: str, values: Mapping[str, Any], limit: int = MAX_OUTPUT) -> str:
@@ -71,7 +86,7 @@ def fill(template: str, values: Mapping[str, Any], limit: int = MAX_OUTPUT) -> s
 
     parts, size = [], 0
     try:
-        for part in _environment().from_string(template).generate(tools=None, documents=None, **values):
+        for part in _compiled(template).generate({"tools": None, "documents": None} | dict(values)):
             parts.append(part)
             size += len(part)
             if size > limit:
@@ -86,6 +101,12 @@ def fill(template: str, values: Mapping[str, Any], limit: int = MAX_OUTPUT) -> s
     except (AssertionError, RuntimeError) as fault:  # what Jinja's own filters and helpers raise
         raise TokenizerError(f"the chat template can't be applied: {fault or type(fault).__name__}.") from None
     return "".join(parts)
+
+
+@lru_cache(maxsize=4)
+def _compiled(template: str) -> Any:
+    """The template, ready to be filled in often."""
+    return _environment().from_string(template)
 
 
 def _environment() -> Any:
@@ -121,28 +142,29 @@ def _environment() -> Any:
     return environment
 
 
-def _limit_resources() -> None:
+def _limit_resources(seconds: float) -> None:
     """Caps memory and processor time of the child; where the system has no such limits, time alone is capped."""
     with suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-        seconds = int(TIME_LIMIT) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        most = int(seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (most, most))
 
 
 def main() -> None:
     """The child: one JSON document on stdin, one on stdout."""
     asked = json.loads(sys.stdin.read())
-    _limit_resources()
-    answer: dict[str, Any] = {"error": "", "texts": []}
-    try:
-        answer["texts"] = [fill(asked["template"], asked["names"] | job) for job in asked["jobs"]]
-    except TokenizerError as fault:
-        answer["error"] = str(fault)
-    except MemoryError:
-        answer["error"] = "the chat template asks for too much memory."
-    sys.stdout.write(json.dumps(answer))
+    _limit_resources(asked["seconds"])
+    answers: list[dict[str, Any]] = []
+    for job in asked["jobs"]:
+        try:
+            answers.append({"text": fill(asked["template"], asked["names"] | job), "error": ""})
+        except TokenizerError as fault:
+            answers.append({"text": None, "error": str(fault)})
+        except MemoryError:
+            answers.append({"text": None, "error": "the chat template asks for too much memory."})
+    sys.stdout.write(json.dumps({"answers": answers}))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer as Backend
 
 from ctkd_core import losses
 from ctkd_core.errors import AlignmentError, CtkdError, LossInputError, TokenizerError
-from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, collate, encode_response
+from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, answer_of, collate, encode_response
+from ctkd_core.tokenizers.chat_prompts import ChatPrompt
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from tests.losses.cases import TEXTS, pair, plain_sample
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
@@ -162,6 +163,56 @@ def test_cut_at_max_length(limit):
     inside = [g for g in full.groups.tolist() if g[1] <= limit and g[3] <= limit]
     assert cut.groups.tolist() == inside
     assert cut.student_response_start <= len(cut.student_ids)
+
+
+@pytest.mark.parametrize("limit", [3, 8, 12, 20, 1000])
+def test_cut_at_the_left_the_answer_stays(limit):
+    student, teacher = pair()
+    prompt, answer = "a long prompt of many words, all of which are context", " 2024 cats"
+    full = align_sample(prompt, answer, student, teacher)
+    cut = align_sample(prompt, answer, student, teacher, max_length=limit, truncation_side="left")
+    sides = ("student", student), ("teacher", teacher)
+    assert cut.truncated == any(len(getattr(full, f"{side}_ids")) > limit for side, _ in sides)
+    for side, tokenizer in sides:
+        whole, kept = getattr(full, f"{side}_ids"), getattr(cut, f"{side}_ids")
+        start, begins = getattr(full, f"{side}_response_start"), getattr(cut, f"{side}_response_start")
+        room = max(1, min(start, limit - (len(whole) - start)))
+        assert begins == room
+        assert kept[begins:].tolist() == whole[start:][: limit - room].tolist()
+        assert kept[0] == tokenizer.bos_id or room == 1
+        assert kept[1:begins].tolist() == (whole[start - room + 1 : start].tolist() if room > 1 else [])
+    if limit == 20:
+        assert len(cut.groups) == len(full.groups)
+    with pytest.raises(AlignmentError, match="truncation_side must be 'right' or 'left'; got 'middle'"):
+        align_sample(prompt, answer, student, teacher, truncation_side="middle")
+
+
+def test_prompts_of_chat_templates_differ_and_the_answer_is_aligned_on_its_own_bytes():
+    student, teacher = pair()
+    own, other = ChatPrompt("<bos>Q", end=student.pad_id), ChatPrompt("user x", " ", end=teacher.eos_id)
+    sample = align_sample(own, "2024 cats", student, teacher, teacher_prompt=other)
+    assert sample.student_ids.tolist().count(student.bos_id) == 1
+    assert teacher.bos_id not in sample.teacher_ids.tolist()  # the template has written all that belongs there
+    assert (sample.student_ids[-1], sample.teacher_ids[-1]) == (student.pad_id, teacher.eos_id)
+    assert sample.groups[-1].tolist()[1::2] == [len(sample.student_ids), len(sample.teacher_ids)]
+    mine = spelled(student, sample.student_ids[sample.student_response_start : -1])
+    theirs = spelled(teacher, sample.teacher_ids[sample.teacher_response_start : -1])
+    assert (mine, theirs) == (b"2024 cats", b" 2024 cats")
+    at = 0
+    for s0, s1, t0, t1 in sample.groups[:-1].tolist():
+        piece = spelled(student, sample.student_ids[s0:s1])
+        assert piece == spelled(teacher, sample.teacher_ids[t0:t1]).lstrip(b" " if at == 0 else b"")
+        at += len(piece)
+    assert at == len(b"2024 cats")
+
+
+def test_a_blank_before_an_answer_covers_none_of_it():
+    tokenizer = tiny_byte_level(400, 3)
+    plain, led = answer_of("x", "the cats", tokenizer), answer_of(ChatPrompt("x", " "), "the cats", tokenizer)
+    assert led.text == plain.text == "the cats"
+    assert led.spans[0, 0] == 0 and led.spans[-1, 1] == len("the cats")
+    assert b"".join(led.token_bytes) == b"the cats"
+    assert led.ids.tolist() == encode_response(" the cats", tokenizer).ids.tolist()
 
 
 def test_wordpiece_falls_back_to_its_own_offsets():
