@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import guess_device
-from ctkd_core.errors import CtkdError, PreflightError
+from ctkd_core.errors import CtkdError, PreflightError, shown
+from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
+    from ctkd_core.distill.preparation import Look
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 FREE_BYTES = 500_000_000  # what a run must leave on the disk
@@ -39,16 +41,21 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
     pair: dict[str, Tokenizer] = {}
     for side in ("student", "teacher"):
         checks.append(_tokenizer(side, getattr(config, side), pair))
-    checks.append(_data(config))
+    further, others = _further(config, pair.get("student"))
+    tokenizers = list(dict.fromkeys((*pair.values(), *others.values())))
+    found: list[Look] = []
+    checks.append(_data(config, tokenizers, found))
+    checks += [check for look in found for check in _lengths(config, look)]
     checks.append(_teacher(config))
     if config.student_model == "pretrained":
         checks.append(_student(config))
+    checks += _models(config, pair, others, found[0] if found else None)
     if len(pair) == 2:
         checks.append(_special_tokens(pair["student"], pair["teacher"]))
         checks += _vocabularies(config.method, "teacher", pair["student"], pair["teacher"])
         checks.append(_disk(config, pair["student"].n_ids, runs_dir))
         checks.append(_memory(config, pair["student"].n_ids, pair["teacher"].n_ids))
-    checks += _further(config, pair.get("student"))
+    checks += further
     if config.on_policy_share:
         checks.append(_on_policy(config, pair.get("student")))
     checks.append(_device(config))
@@ -115,21 +122,21 @@ def _vocabularies(method: str, who: str, student: Tokenizer, teacher: Tokenizer)
     return [Check(f"one tokenizer ({who})", True, "Both sides give every id to the same token.")]
 
 
-def _further(config: RunConfig, student: Tokenizer | None) -> list[Check]:
-    """The tokenizers and weights of further teachers."""
+def _further(config: RunConfig, student: Tokenizer | None) -> tuple[list[Check], dict[str, Tokenizer]]:
+    """The tokenizers and weights of further teachers, and the tokenizers by who they belong to."""
     from ctkd_core.distill.further import further_teachers
     from ctkd_core.distill.models import teachers as teacher
 
-    checks = []
+    checks: list[Check] = []
+    found: dict[str, Tokenizer] = {}
     for number, entry in enumerate(further_teachers(config.teachers), start=2):
-        found: dict[str, Tokenizer] = {}
         who = f"teacher {number}"
         checks.append(_tokenizer(who, entry.teacher, found))
         if student is not None and who in found:
             checks += _vocabularies(entry.method, who, student, found[who])
         source = teacher.weights_source(entry.teacher, entry.teacher_path)
         checks.append(_weights(who, source) if source != "bundled" else _bundled(who))
-    return checks
+    return checks, found
 
 
 def _on_policy(config: RunConfig, student: Tokenizer | None) -> Check:
@@ -142,14 +149,112 @@ def _on_policy(config: RunConfig, student: Tokenizer | None) -> Check:
     return Check("on-policy", True, f"{share}, up to {config.on_policy_max_new_tokens} tokens each.")
 
 
-def _data(config: RunConfig) -> Check:
-    def look() -> str:
-        from ctkd_core.distill.data import load_split
+def _data(config: RunConfig, tokenizers: list[Tokenizer], found: list[Look]) -> Check:
+    """Whether every record can be used; what is known of the data is put into `found`."""
 
-        split = load_split(config.data, config.template)
-        return f"{len(split.train):,} examples to learn from, {len(split.held_out):,} held out."
+    def look() -> str:
+        from ctkd_core.distill.preparation import looked_at
+
+        found.append(looked_at(config, tokenizers))
+        train, held_out = found[0].counts
+        return f"{train:,} examples to learn from, {held_out:,} held out."
 
     return _guarded("data", "", look)
+
+
+def _lengths(config: RunConfig, look: Look) -> list[Check]:
+    """What max_length, bad records and missing chat templates do to the data."""
+    from ctkd_core.distill import preparation
+    from ctkd_core.distill.data import named
+
+    checks = []
+    total = len(look.split.train)
+    part = "" if look.whole else f" Looked at: the first {total:,}."
+    if look.cut:
+        said = preparation.about_cut(config, [e.where for e in look.cut], total)
+        checks.append(Check("length", False, said + part, fatal=look.whole and len(look.cut) == total))
+    elif look.cut_held_out:
+        held_out = look.split.held_out
+        where = [e.where for e in look.cut_held_out]
+        said = preparation.about_cut(config, where, len(held_out), preparation.HELD_OUT)
+        checks.append(Check("length", False, said, fatal=False))
+    else:
+        checks.append(Check("length", True, f"max_length {config.max_length} leaves an answer in every sample.{part}"))
+    if look.split.skipped:
+        checks.append(Check("bad records", False, named(look.split.skipped), fatal=False))
+    if look.missed:
+        said = preparation.template_missed(look.missed)
+        checks.append(Check("chat template", False, said, fatal=False))
+    return checks
+
+
+def _models(
+    config: RunConfig, pair: dict[str, Tokenizer], others: dict[str, Tokenizer], look: Look | None
+) -> list[Check]:
+    """Whether each model is the one of its tokenizer, and long enough."""
+    from ctkd_core.distill.further import further_teachers
+    from ctkd_core.distill.models import teachers as teacher
+
+    sources = {"teacher": (pair.get("teacher"), teacher.teacher_source(config))}
+    if config.student_model == "pretrained":
+        sources["student"] = (pair.get("student"), config.student_path)
+    for number, entry in enumerate(further_teachers(config.teachers), start=2):
+        who = f"teacher {number}"
+        sources[who] = (others.get(who), teacher.weights_source(entry.teacher, entry.teacher_path))
+    checks = []
+    for who, (tokenizer, source) in sources.items():
+        if tokenizer is not None:
+            checks.append(_belongs(who, tokenizer, source, look))
+        checks += _positions(config, who, source)
+    return checks
+
+
+def _belongs(who: str, tokenizer: Tokenizer, source: str, look: Look | None) -> Check:
+    """Whether a tokenizer is the model's own, and whether the model has a row for every id that the data has."""
+    from ctkd_core.distill.models.facts import compared, facts_of, own_tokenizer
+    from ctkd_core.distill.preparation import highest_id
+
+    name = f"{who}'s tokenizer"
+    advice = f"Name the tokenizer that lies with the weights, {shown(source)}."
+    own, rows = own_tokenizer(source), facts_of(source).rows
+    beyond = rows is not None and rows < tokenizer.n_ids
+    wide = (
+        f"the model has {rows} embedding rows but its tokenizer {tokenizer.name!r} has ids up to {tokenizer.n_ids - 1}"
+    )
+    found = None if own is None else compared(tokenizer, own)
+    if found is not None and found.other:
+        said = (
+            f"{tokenizer.name!r} isn't the tokenizer of {shown(source)}: {found.share:.0%} of their ids have another "
+            f"meaning, for one id {found.first} ({shown(found.given)} here, {shown(found.own)} there)."
+        )
+        return Check(name, False, f"{said} Besides, {wide}." if beyond else said, advice)
+    if beyond and look is not None and rows is not None:
+        highest = highest_id(tokenizer, look.split.examples)
+        if highest >= rows:
+            return Check(name, False, f"{wide}, and the data has id {highest} ({tokenizer.token(highest)!r}).", advice)
+    if found is None:
+        said = (
+            f"{shown(source)} has no tokenizer.json to compare with; whether {tokenizer.name!r} is its own isn't known."
+        )
+        return Check(name, False, said, fatal=False)
+    if found.share:
+        said = (
+            f"{tokenizer.name!r} gives id {found.first} to {shown(found.given)}, the model's own to {shown(found.own)}."
+        )
+        return Check(name, False, said, fatal=False)
+    unused = f" The ids from {rows} on have no row in the model; the data has none of them." if beyond else ""
+    return Check(name, True, f"{tokenizer.name} is the model's own.{unused}")
+
+
+def _positions(config: RunConfig, who: str, source: str) -> list[Check]:
+    """Whether a model reads texts as long as max_length."""
+    from ctkd_core.distill.models.facts import facts_of
+
+    most = facts_of(source).positions
+    if most is None or config.max_length <= most:
+        return []
+    said = f"max_length is {config.max_length:,}, but {shown(source)} reads texts of up to {most:,} tokens."
+    return [Check(f"{who}'s positions", False, said, f"Set max_length to {most} or less.")]
 
 
 def _teacher(config: RunConfig) -> Check:
@@ -179,22 +284,29 @@ def _student(config: RunConfig) -> Check:
 
 
 def _weights(role: str, source: str) -> Check:
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(source).expanduser()
+        there = folder.is_dir()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL byte, no home folder
+        there = False
+    if there:
         found = any(folder.glob("*.safetensors")) and (folder / "config.json").is_file()
         return Check(
             role,
             found,
-            f"{source} {'has config.json and safetensors' if found else 'lacks config.json or *.safetensors'}.",
+            f"{one_line(source)} "
+            f"{'has config.json and safetensors' if found else 'lacks config.json or *.safetensors'}.",
             "" if found else "Give a folder that save_pretrained wrote; pickled weights aren't read.",
         )
     looks_like_hub = "/" in source and not source.startswith((".", "/", "~"))
     if looks_like_hub:
-        return Check(role, True, f"{source} will be looked for on the model hub when the run starts.", fatal=False)
+        return Check(
+            role, True, f"{shown(source)} will be looked for on the model hub when the run starts.", fatal=False
+        )
     return Check(
         role,
         False,
-        f"there's no folder {source!r}.",
+        f"there's no folder {shown(source)}.",
         f"Set {role if ' ' not in role else 'its teacher'}_path to a folder or hub id of its weights.",
     )
 

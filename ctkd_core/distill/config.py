@@ -16,7 +16,9 @@ from pydantic.dataclasses import dataclass
 from ctkd_core import methods
 from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, older_form, parse_teachers
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
-from ctkd_core.errors import RunError, unknown
+from ctkd_core.errors import RunError, shown, unknown
+from ctkd_core.files.data_files import deeper_than, shown_name
+from ctkd_core.markup.visible import one_line, shorten
 
 CONFIG_VERSION = 1  # of the file format: a reader refuses a newer one instead of misreading it
 STUDENT_MODELS = ("scratch", "transplant", "pretrained")
@@ -25,7 +27,9 @@ STUDENT_MODELS = ("scratch", "transplant", "pretrained")
 _LATER = (
     *("on_policy_share", "on_policy_temperature", "on_policy_top_p", "on_policy_max_new_tokens"),
     *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
+    *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side"),
 )
+MAX_DEPTH = 20  # tables and lists in one another; a config has four
 
 
 @refusing("option of a run")
@@ -56,8 +60,25 @@ class RunConfig:
         "Folder or hub id of the teacher's weights; empty: the bundled model for smollm2, else the teacher's source.",
         advanced=True,
     )
-    data: str = setting("bundled", "bundled, or a JSONL or Parquet file with text, prompt/completion or messages.")
+    data: str = setting(
+        "bundled", "bundled, or a JSONL, JSON or Parquet file with text, prompt/completion or messages."
+    )
     template: str = setting("plain", "How prompts are written.", choices=("plain", "none"), advanced=True)
+    chat_template: str = setting(
+        "own",
+        "How messages are written: by each tokenizer's own chat template, or shared, in the lines of `template`.",
+        choices=("own", "shared"),
+        advanced=True,
+    )
+    learnt_turns: str = setting(
+        "all",
+        "Of a conversation: each of the assistant's turns is a sample, or only the last one.",
+        choices=("all", "last"),
+        advanced=True,
+    )
+    skip_bad_records: bool = setting(
+        False, "Leave out records that can't be used, and count them, instead of refusing the data.", advanced=True
+    )
     steps: int = setting(40, "Optimiser steps.", low=1, high=1_000_000)
     batch_size: int = setting(8, "Samples in one forward pass.", low=1, high=4096)
     accumulation: int = setting(1, "Forward passes in one optimiser step.", low=1, high=1024, advanced=True)
@@ -65,6 +86,12 @@ class RunConfig:
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.", low=0.0, high=1.0)
     weight_decay: float = setting(0.0, "Decoupled weight decay.", low=0.0, high=1.0, advanced=True)
     max_length: int = setting(64, "Longer samples are cut.", low=8, high=131_072, unit="tokens on either side")
+    truncation_side: str = setting(
+        "right",
+        "Where a longer sample is cut: its end, or the beginning of its prompt, so that the answer stays.",
+        choices=("right", "left"),
+        advanced=True,
+    )
     seed: int = setting(0, "Seed of weights, order and dropout.", low=0, high=2**31 - 1)
     eval_samples: int = setting(48, "Held-out samples for bits per byte; 0: none.", low=0, high=100_000)
     eval_every: int = setting(0, "Evaluate every so many steps; 0: before and after only.", low=0, high=1_000_000)
@@ -154,7 +181,7 @@ class RunConfig:
         if not row.can_train:
             able = ", ".join(m.name for m in methods.training())
             raise RunError(
-                f"method {value!r} aligns but has no loss of its own, so it can't train; choose one of {able}."
+                f"method {shown(value)} aligns but has no loss of its own, so it can't train; choose one of {able}."
             )
         return row.name
 
@@ -234,9 +261,12 @@ class RunConfig:
         for name in given:
             if not isinstance(name, str):  # YAML has such keys
                 raise unknown("option of a run", name, fields_of(cls), RunError)
+        given.pop("fingerprint", None)  # of the config.json of a run
         version = given.pop("version", CONFIG_VERSION)
         if version != CONFIG_VERSION:
-            raise RunError(f"this config has format version {version}; this program reads {CONFIG_VERSION}. Update it.")
+            raise RunError(
+                f"this config has format version {shown(version)}; this program reads {CONFIG_VERSION}. Update it."
+            )
         if (name := given.pop("preset", None)) is not None:
             base = preset(name)
         return (base or cls()).replace(**given)
@@ -266,28 +296,44 @@ def json_schema() -> dict[str, Any]:
 def read_table(path: str | Path) -> dict[str, Any]:
     """The table in a YAML or JSON file, unchecked, so that command line options can be laid over it.
 
+    The config.json of a run, or its folder, is the config of the same run again.
     Raises RunError when the file is missing, isn't text, or doesn't hold a table.
     """
     path = Path(path)
+    if _is_folder(str(path)) and (path / "config.json").is_file():  # a run
+        path = path / "config.json"
+    name = shown_name(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise RunError(f"there's no config file {str(path)!r}; give a .yaml or .json file, or --preset.") from None
-    except (OSError, UnicodeDecodeError) as fault:
-        raise RunError(f"config file {str(path)!r} can't be read: {fault}.") from None
-    if path.suffix not in {".yaml", ".yml", ".json"}:
-        raise RunError(f"config file {path.name!r} ends in {path.suffix!r}; use .yaml, .yml or .json.")
+        raise RunError(f"there's no config file {shown(str(path))}; give a .yaml or .json file, or --preset.") from None
+    except (OSError, ValueError) as fault:  # ValueError: not UTF-8, a NUL byte in the name
+        raise RunError(f"config file {shown(str(path))} can't be read: {one_line(str(fault))}.") from None
+    suffix = path.suffix.lower()
+    if suffix not in {".yaml", ".yml", ".json"}:
+        raise RunError(f"config file {name!r} ends in {suffix!r}; use .yaml, .yml or .json.")
     import yaml
 
     try:
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        data = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
     except RecursionError:
-        raise RunError(f"config file {path.name!r} is nested too deeply to read.") from None
-    except (ValueError, yaml.YAMLError) as fault:
-        raise RunError(f"config file {path.name!r} isn't valid {path.suffix[1:].upper()}: {fault}.") from None
+        raise RunError(f"config file {name!r} is nested too deeply to read.") from None
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError, yaml.YAMLError) as fault:
+        # YAML's constructors raise what they like for a date that is none, or a key that is a list.
+        raise RunError(f"config file {name!r} isn't valid {suffix[1:].upper()}: {_reason(fault)}.") from None
     if not isinstance(data, dict):
-        raise RunError(f"config file {path.name!r} holds {type(data).__name__}, not a table of options.")
+        raise RunError(f"config file {name!r} holds {type(data).__name__}, not a table of options.")
+    if deeper_than(data, MAX_DEPTH):
+        raise RunError(f"config file {name!r} is nested too deeply to read.")
     return data
+
+
+def _reason(fault: Exception) -> str:
+    """What a parser found, in one line; Python's advice on long numbers is for programmers."""
+    said = str(fault)
+    if "integer string conversion" in said:
+        return "it holds a number of thousands of digits"
+    return shorten(" ".join(map(one_line, said.split())), 300).rstrip(".")
 
 
 def preset(name: str) -> RunConfig:
@@ -316,7 +362,7 @@ def _check_student(config: RunConfig) -> None:
         raise RunError("student_model 'pretrained' needs student_path: a folder or hub id of a causal language model.")
     if config.student_model != "pretrained" and config.student_path:
         raise RunError(
-            f"student_path {config.student_path!r} is only read with student_model 'pretrained'; "
+            f"student_path {shown(config.student_path)} is only read with student_model 'pretrained'; "
             f"student_model is {config.student_model!r}."
         )
     heads = scratch_heads(config.hidden_size)
@@ -358,7 +404,7 @@ def _later_default(name: str) -> Any:
 def _check_device(device: str) -> None:
     kind, _, index = device.partition(":")
     if kind not in {"auto", "cpu", "cuda", "mps"} or (index and not (kind == "cuda" and index.isdigit())):
-        raise RunError(f"device {device!r} isn't known; use auto, cpu, mps, cuda or cuda:0.")
+        raise RunError(f"device {shown(device)} isn't known; use auto, cpu, mps, cuda or cuda:0.")
 
 
 # The presets are measured on two CPU cores; `estimate.py` says how long they take on this machine.

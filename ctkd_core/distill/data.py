@@ -1,76 +1,138 @@
-"""Training data: JSONL or Parquet with `text`, `prompt`/`completion` or chat `messages`, and the bundled set.
+"""Training data: the examples of a file or of the bundled set, and which of them are held out.
 
-Everything becomes an Example, a rendered prompt and what should follow it; both models read the same text. Which
-examples are held out depends on a hash of the prompt alone, so equal prompts never lie on both sides.
+Everything becomes an Example: a prompt and what should follow it. A conversation gives one for each of the assistant's
+turns, with all that was said before it as the prompt; `rendering` adds how each tokenizer's chat template writes that.
+Which examples are held out depends on a hash of the prompt alone, so equal prompts never lie on both sides; a record
+without a prompt counts as a whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ctkd_core.errors import RunError
+from ctkd_core.errors import RunError, shown
+from ctkd_core.files.data_files import MAX_WHOLE, RecordFile, Unreadable, place, shown_name
+from ctkd_core.files.data_shapes import Conversation, Message, Misfit, Pair, shape_of
+from ctkd_core.markup.visible import counted
+from ctkd_core.tokenizers.chat_prompts import ChatPrompt, Turn
+
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 BUNDLED_FILE = Path(__file__).parent / "data" / "bundled.jsonl"
 HELD_OUT_SHARE = 1 / 12
-MAX_BYTES = 2_000_000_000  # of one file: everything is held in memory
+MAX_BYTES = MAX_WHOLE  # of one file: everything is held in memory
+NAMED = 3  # records that one message names
 
 
 @dataclass(frozen=True)
 class Example:
     """One rendered prompt and its completion.
 
-    `kind` names the sort of task where the data says so; `question` is the prompt before it was rendered.
+    kind      the sort of task, where the data says so
+    question  the prompt before it was rendered
+    where     file and record, for messages
+    turn      the conversation behind it, None for other records
+    prompts   what stands before the completion for a tokenizer, by its fingerprint, where that isn't `prompt`
+    lead      the blank between `prompt` and a completion that is the answer alone, as chat templates want it
     """
 
     prompt: str
     completion: str
     kind: str = ""
     question: str = ""
+    where: str = field(default="", compare=False)
+    turn: Turn | None = field(default=None, repr=False)
+    prompts: Mapping[str, ChatPrompt] = field(default_factory=dict, repr=False)
+    lead: str = field(default="", repr=False)
+
+    def prompt_for(self, tokenizer: Tokenizer) -> str | ChatPrompt:
+        """The prompt as the model of this tokenizer reads it."""
+        if not self.prompts:
+            return self.prompt
+        own = self.prompts.get(tokenizer.fingerprint)
+        return own or ChatPrompt(self.prompt, self.lead, tokenizer.eos_id, self.completion, template=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the completion comes to an end; one that goes on with a call of a tool doesn't."""
+        return self.turn is None or self.turn.whole
+
+    @property
+    def without_leads(self) -> Example:
+        """The same for a completion that brings its own blank along (the student wrote it)."""
+        return replace(self, lead="", prompts={key: prompt.without_lead for key, prompt in self.prompts.items()})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How records become examples; see the options of a run.
+
+    template  "plain" or "none"; turns  "all" or "last"; skip  whether bad records are left out
+    """
+
+    template: str = "plain"
+    turns: str = "all"
+    skip: bool = False
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples to learn from and examples kept apart for measuring."""
+    """Examples to learn from, examples kept apart for measuring, and what was left out: file, record and why."""
 
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """All of them."""
+        return (*self.train, *self.held_out)
 
 
 def data_file(source: str) -> Path:
     """The file behind "bundled" or a path; raises RunError when there is none."""
-    path = BUNDLED_FILE if source == "bundled" else Path(source).expanduser()
-    if not path.is_file():
-        raise RunError(f"data {source!r} isn't there; give 'bundled' or a .jsonl or .parquet file.")
+    try:
+        path = BUNDLED_FILE if source == "bundled" else Path(source).expanduser()
+        found = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL byte, no home folder
+        found = False
+    if not found:
+        raise RunError(f"data {shown(source)} isn't there; give 'bundled' or a .jsonl or .parquet file.")
     return path
 
 
-def load_split(source: str, template: str = "plain") -> Split:
-    """The examples of a source, split. Raises RunError, with the line, for records that can't be used."""
-    examples = load_examples(source, template)
-    keys = [hashlib.sha256((e.prompt or e.completion).encode("utf-8", "surrogatepass")).digest() for e in examples]
-    wanted = max(1, round(len(examples) * HELD_OUT_SHARE))
+def load_split(source: str, template: str = "plain", *, turns: str = "all", skip: bool = False) -> Split:
+    """The examples of a source, split. Raises RunError, with the record, for one that can't be used.
+
+    turns, skip  as in `Reading`: with `skip` such records are left out, and named in the split
+    """
+    skipped: list[str] = []
+    groups = list(_groups(data_file(source), Reading(template, turns, skip), skipped))
+    keys = [_key(group) for group in groups]
+    if len(set(keys)) < 2:  # one prompt for all: what follows it tells them apart
+        keys = [_whole_key(group) for group in groups]
+    wanted = max(1, round(len(groups) * HELD_OUT_SHARE))
     border = sorted(keys)[wanted - 1]
-    train = tuple(e for e, key in zip(examples, keys) if key > border)
-    held_out = tuple(e for e, key in sorted(zip(examples, keys), key=lambda pair: pair[1]) if key <= border)
+    train = tuple(e for group, key in zip(groups, keys) if key > border for e in group)
+    apart = sorted((pair for pair in zip(groups, keys) if pair[1] <= border), key=lambda pair: pair[1])
+    held_out = tuple(e for group, _ in apart for e in group)
     if not train:
-        raise RunError(f"data {source!r} has {len(examples)} usable example; give at least two with different prompts.")
-    return Split(train, held_out)
+        raise RunError(
+            f"data {shown(source)} has {counted(len(groups), 'usable record')}, none of which differs from the others; "
+            "give at least two with different prompts."
+        )
+    return Split(train, held_out, tuple(skipped))
 
 
-def load_examples(source: str, template: str = "plain") -> list[Example]:
+def load_examples(source: str, template: str = "plain", *, turns: str = "all", skip: bool = False) -> list[Example]:
     """All examples of a source in file order. Raises RunError for an empty file or a record that can't be used."""
-    path = data_file(source)
-    if path.stat().st_size > MAX_BYTES:
-        raise RunError(f"data {path.name!r} has {path.stat().st_size / 1e9:.1f} GB; files up to 2 GB are read whole.")
-    examples = [_example(record, f"{path.name}, record {n}", template) for n, record in _records(path)]
-    if not examples:
-        raise RunError(f"data {path.name!r} holds no examples.")
-    return examples
+    return [e for group in _groups(data_file(source), Reading(template, turns, skip), []) for e in group]
 
 
 def fingerprint(source: str) -> str:
@@ -84,92 +146,98 @@ def render(question: str, template: str = "plain") -> str:
     return f"Question: {question}\nAnswer:" if template == "plain" else question
 
 
-def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    """Number (from 1) and content of each record."""
-    if path.suffix == ".parquet":
-        import pandas as pd
+def named(skipped: Sequence[str]) -> str:
+    """What was left out, as a sentence: how many records, and the first ones."""
+    some = " ".join(skipped[:NAMED])
+    more = len(skipped) - NAMED
+    return f"{counted(len(skipped), 'record')} left out: {some}{f' ({more:,} more.)' if more > 0 else ''}"
 
+
+def _groups(path: Path, reading: Reading, skipped: list[str]) -> Iterator[list[Example]]:
+    """The examples of each record. Bad records are put into `skipped`, or raise RunError."""
+    size = path.stat().st_size
+    name = shown_name(path)
+    if size > MAX_BYTES:
+        raise RunError(f"data {name!r} has {size / 1e9:.1f} GB; files up to {MAX_BYTES / 1e9:.0f} GB are read whole.")
+    found = False
+    for record in RecordFile(path, "data", RunError):
         try:
-            frame = pd.read_parquet(path)
-        except (OSError, ValueError, ImportError) as fault:
-            raise RunError(f"data {path.name!r} isn't a readable Parquet file: {fault}.") from None
-        yield from enumerate(frame.to_dict(orient="records"), start=1)
-        return
-    if path.suffix not in {".jsonl", ".json"}:
-        raise RunError(f"data {path.name!r} ends in {path.suffix!r}; use .jsonl or .parquet.")
-    number = 0
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, json.loads(line)
-    except UnicodeDecodeError as fault:
-        raise RunError(f"data {path.name!r} isn't UTF-8 text near line {number + 1}: {fault.reason}.") from None
-    except json.JSONDecodeError as fault:
-        raise RunError(f"data {path.name!r}, line {number} isn't JSON: {fault.msg} at column {fault.colno}.") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits
-        raise RunError(f"data {path.name!r}, line {number} is nested too deeply, or a number is too long.") from None
+            if isinstance(record, Unreadable):
+                raise RunError(f"data {name!r}, {record.place} {record.fault}.")
+            where = f"{name}, {place(record.number, record.line)}"
+            try:
+                group = _examples(shape_of(record.value), reading, where)
+            except Misfit as fault:
+                raise RunError(f"{where}: {fault}") from None
+        except RunError as fault:
+            if not reading.skip:
+                raise
+            skipped.append(str(fault))
+            continue
+        found = True
+        yield group
+    if not found:
+        some = f" {named(skipped)}" if skipped else ""
+        raise RunError(f"data {name!r} holds no examples.{some}")
 
 
-def _example(record: Any, where: str, template: str) -> Example:
-    if not isinstance(record, Mapping):
-        raise RunError(f"{where}: expected a table with text, prompt/completion or messages; got {_kind(record)}.")
-    if record.get("messages") is not None:
-        return _from_messages(record["messages"], where, template)
-    if "prompt" in record and "completion" in record:
-        question, answer = _text(record, "prompt", where), _text(record, "completion", where)
-        if not answer:
-            raise RunError(f"{where}: the completion is empty; there's nothing to learn.")
-        return Example(*_joined(question, answer, template), str(record.get("kind") or ""), question)
-    if "text" in record:
-        text = _text(record, "text", where)
-        if not text:
-            raise RunError(f"{where}: the text is empty; there's nothing to learn.")
-        return Example("", text)
-    raise RunError(
-        f"{where}: has {', '.join(map(str, record)) or 'nothing'}; expected text, prompt/completion or messages."
-    )
-
-
-def _from_messages(messages: Any, where: str, template: str) -> Example:
-    if hasattr(messages, "tolist"):  # an array, from Parquet
-        messages = messages.tolist()
-    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
-        raise RunError(f"{where}: messages must be a list of tables with role and content (text).")
-    for message in messages:
-        _text(message, "content", where)
-    if messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
-        raise RunError(f"{where}: the last message must be the assistant's and not empty; it is what's learnt.")
-    *context, last = messages
-    if template == "none":
-        question = "".join(f"{m['content']}\n" for m in context)
-        return Example(question, last["content"], "chat", question)
-    names = {"user": "Question: ", "assistant": "Answer: ", "system": ""}
-    lines = [names.get(m["role"], "") + m["content"] for m in context]
-    return Example(
-        "\n".join([*lines, "Answer:"]), f" {last['content']}", "chat", context[-1]["content"] if context else ""
-    )
-
-
-def _joined(question: str, answer: str, template: str) -> tuple[str, str]:
+def _examples(shape: Pair | Conversation, reading: Reading, where: str) -> list[Example]:
+    if isinstance(shape, Conversation):
+        return _of_conversation(shape, reading, where)
+    if not shape.completion:
+        raise Misfit("the text or completion is empty; there's nothing to learn.")
+    if not shape.prompt or (reading.template == "plain" and not shape.prompt.strip()):
+        return [Example("", shape.completion, shape.kind, where=where)]
     # The space belongs to the completion: in most tokenizers it is part of the next word's token.
-    return (render(question), f" {answer}") if template == "plain" else (question, answer)
+    before = " " if reading.template == "plain" else ""
+    prompt = render(shape.prompt, reading.template)
+    return [Example(prompt, before + shape.completion, shape.kind, shape.prompt, where)]
 
 
-def _text(record: Mapping[str, Any], key: str, where: str) -> str:
-    value = record[key]
-    if not isinstance(value, str):
-        raise RunError(f"{where}: {key} must be text; got {_kind(value)}.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as fault:
-        raise RunError(f"{where}: {key} holds half a character at position {fault.start}; remove it.") from None
-    return value
+def _of_conversation(conversation: Conversation, reading: Reading, where: str) -> list[Example]:
+    """One example for each answer that is learnt."""
+    answers, messages = conversation.answers, conversation.messages
+    last = len(messages) - 1
+    if not answers or (reading.turns == "last" and answers[-1] != last):
+        raise Misfit("the last message must be the assistant's and not empty; it is what's learnt.")
+    kind = conversation.kind or "chat"
+    found = []
+    for n in answers if reading.turns == "all" else answers[-1:]:
+        before, answer = messages[:n], messages[n]
+        question = next((m["content"] for m in reversed(before) if m["role"] == "user"), "")
+        turn = Turn(before, answer, conversation.tools)
+        prompt, lead = _shared_prompt(before, reading.template)
+        found.append(Example(prompt, lead + answer["content"], kind, question, where, turn))
+    return found
 
 
-def _is_message(value: Any) -> bool:
-    return isinstance(value, Mapping) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+_SPEAKERS = {"user": "Question: ", "assistant": "Answer: ", "system": "", "developer": "", "tool": "Tool: "}
 
 
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else type(value).__name__
+def _shared_prompt(messages: Sequence[Message], template: str) -> tuple[str, str]:
+    """The messages as both models read them, without a chat template, and the blank before what follows."""
+    if template == "none":
+        return "".join(f"{_said(message)}\n" for message in messages), ""
+    lines = [_SPEAKERS.get(m["role"], f"{m['role'].capitalize()}: ") + _said(m) for m in messages]
+    return ("\n".join([*lines, "Answer:"]), " ") if messages else ("", "")
+
+
+def _said(message: Message) -> str:
+    """What a message says; calls of tools as JSON."""
+    calls = message.get("tool_calls")
+    called = json.dumps(calls, ensure_ascii=False, default=str) if calls else ""
+    return "\n".join(part for part in (message["content"], called) if part)
+
+
+def _key(group: Sequence[Example]) -> bytes:
+    """What examples of one record are split by: the prompt of the first, else all of it."""
+    first = group[0]
+    return _digest(first.prompt) if first.prompt.strip() else _whole_key(group)
+
+
+def _whole_key(group: Sequence[Example]) -> bytes:
+    return _digest("\0".join(text for e in group for text in (e.prompt, e.completion) if text))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

@@ -77,14 +77,14 @@ def _folder_size(source: str) -> ModelSize | None:
     """Size of the model in a folder, from its config and the bytes of its weights; None without such a folder."""
     if not source:  # not the current folder, which may hold a model by chance
         return None
-    folder = Path(source).expanduser()
     try:
+        folder = Path(source).expanduser()
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         embedding = int(settings["vocab_size"]) * int(settings["hidden_size"])
         width = 2 if "16" in str(settings.get("dtype", settings.get("torch_dtype", "float32"))) else 4
         return ModelSize(max(0, stored // width - embedding), embedding, int(settings["vocab_size"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # RuntimeError: no such home folder
         return None
 
 

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.losses.batch import encode_response, prompt_ids
+from ctkd_core.losses.batch import answer_of, end_of, prompt_ids, shortened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from ctkd_core.distill.data import Example
+    from ctkd_core.tokenizers.chat_prompts import ChatPrompt
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 Heartbeat = Callable[[], None]  # called between batches; raises to stop
@@ -37,15 +38,60 @@ class Scored:
     n_bytes: int
 
 
-def encode_scored(example: Example, tokenizer: Tokenizer, max_length: int) -> Scored:
+def encode_scored(example: Example, tokenizer: Tokenizer, max_length: int, truncation_side: str = "right") -> Scored:
     """`example` for scoring, cut to `max_length` tokens; bytes that no scored token covers aren't counted."""
-    before = prompt_ids(example.prompt, tokenizer)
-    response = encode_response(example.completion, tokenizer)
+    prompt = example.prompt_for(tokenizer)
+    response = answer_of(prompt, example.completion, tokenizer)
+    room = max_length if truncation_side == "left" else None
+    before = shortened(prompt_ids(prompt, tokenizer), len(response), room, tokenizer)
     ids = np.array([*before, *response.ids.tolist()], dtype=np.int32)[:max_length]
     start = max(1, len(before))  # nothing predicts the very first token
     first = start - len(before)
     covered = response.spans[first : max(first, len(ids) - len(before))]
     return Scored(ids, min(start, len(ids)), int(covered[:, 1].max() - covered[:, 0].min()) if len(covered) else 0)
+
+
+@dataclass(frozen=True)
+class AnswerEnd:
+    """What a model gives, right behind whole answers, to the token that ends them and to the next special one.
+
+    Log-probabilities in nats, the best of all answers; `other` is an id, None where there is no other special token.
+    """
+
+    given: float
+    other: int | None = None
+    other_given: float = -math.inf
+
+
+def answer_end(
+    model: PreTrainedModel, tokenizer: Tokenizer, examples: Sequence[Example], max_length: int
+) -> AnswerEnd | None:
+    """How likely a model ends these answers as they end; None where no answer is whole within `max_length` tokens."""
+    import torch
+
+    best: dict[int, float] = {}
+    ends: set[int] = set()
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for example in examples:
+            prompt = example.prompt_for(tokenizer)
+            end, scored = end_of(prompt, tokenizer), encode_scored(example, tokenizer, max_length)
+            if end is None or not example.whole or not scored.n_bytes or len(scored.ids) >= max_length:
+                continue
+            ends.add(end)
+            ids = torch.from_numpy(scored.ids.astype(np.int64))[None].to(model.device)
+            row = _logits_from(model, ids, torch.ones_like(ids), ids.shape[1] - 1)[0, -1].float().log_softmax(-1)
+            looked_at = [index for index in {end, *tokenizer.special_ids} if index < len(row)]
+            for index, value in zip(looked_at, row[looked_at].tolist()):
+                best[index] = max(value, best.get(index, -math.inf))
+    model.train(was_training)
+    if not ends:
+        return None
+    others = [index for index in best if index not in ends]
+    other = max(others, key=best.__getitem__, default=None)
+    given = max(best.get(index, -math.inf) for index in ends)
+    return AnswerEnd(given) if other is None else AnswerEnd(given, other, best[other])
 
 
 def bits_per_byte(
@@ -107,13 +153,19 @@ def _logits_from(model: PreTrainedModel, ids: Any, mask: Any, first: int) -> Any
 def complete(
     model: PreTrainedModel,
     tokenizer: Tokenizer,
-    prompts: Sequence[str],
+    prompts: Sequence[str | ChatPrompt],
     max_new_tokens: int,
 ) -> list[str]:
-    """Greedy completions, one a prompt, cut at EOS and at the first line break."""
+    """Greedy completions, one a prompt, cut at the token that ends an answer and at the first line break.
+
+    A prompt that the model has no positions for loses its beginning.
+    """
     import torch
 
-    encoded = [prompt_ids(prompt, tokenizer) for prompt in prompts]
+    ends = ends_of(tokenizer, prompts)
+    most = positions_of(model)
+    room = None if most is None else max(1, most - max_new_tokens)
+    encoded = [shortened(prompt_ids(prompt, tokenizer), 0, room, tokenizer) for prompt in prompts]
     if not encoded:
         return []
     filler = next((i for i in (tokenizer.pad_id, tokenizer.eos_id) if i is not None), 0)
@@ -130,17 +182,30 @@ def complete(
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            eos_token_id=tokenizer.eos_id,
+            eos_token_id=list(ends) or None,
             pad_token_id=filler,
         )
     model.train(was_training)
-    return [_first_line(tokenizer, row[longest:].tolist()) for row in out]
+    return [_first_line(tokenizer, row[longest:].tolist(), ends) for row in out]
 
 
-def _first_line(tokenizer: Tokenizer, ids: list[int]) -> str:
-    if tokenizer.eos_id in ids:
-        ids = ids[: ids.index(tokenizer.eos_id)]
-    return tokenizer.decode(ids).lstrip("\n").split("\n")[0].strip()
+def ends_of(tokenizer: Tokenizer, prompts: Sequence[str | ChatPrompt]) -> tuple[int, ...]:
+    """The tokens at which answers to these prompts end: EOS, what chat templates end turns with, the model's own."""
+    ids = (tokenizer.eos_id, *(end_of(prompt, tokenizer) for prompt in prompts), *tokenizer.end_ids)
+    return tuple(dict.fromkeys(i for i in ids if i is not None))
+
+
+def positions_of(model: PreTrainedModel) -> int | None:
+    """Tokens of the longest text that a model reads, None where its config doesn't say it."""
+    from ctkd_core.distill.models.facts import facts_in
+
+    config: Any = model.config
+    return facts_in(config.to_dict()).positions
+
+
+def _first_line(tokenizer: Tokenizer, ids: list[int], ends: Sequence[int]) -> str:
+    last = next((n for n, index in enumerate(ids) if index in ends), len(ids))
+    return tokenizer.decode(ids[:last]).lstrip("\n").split("\n")[0].strip()
 
 
 def repetition(texts: Sequence[str]) -> float:

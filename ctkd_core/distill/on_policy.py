@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from ctkd_core.distill.data import Example
     from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -33,15 +34,20 @@ if TYPE_CHECKING:
 _EXACT = ("byte-level", "sentencepiece")
 
 # (prompt, completion, the student's own tokens or None, whether it is whole) -> the sample under each teacher
-Align = Callable[[str, str, "Encoding | None", bool], tuple[AlignedSample, ...]]
+Align = Callable[[Any, str, "Encoding | None", bool], tuple[AlignedSample, ...]]
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingExample:
-    """One example as it is trained on: its prompt, and the sample under each teacher (one student side)."""
+    """One example as it is trained on: its prompt, and the sample under each teacher (one student side).
 
-    prompt: str
+    prompt  a text, or the example of a conversation, which each side reads as its own chat template writes it
+    ends    further ids, beside EOS, that end the student's answer
+    """
+
+    prompt: str | Example
     samples: tuple[AlignedSample, ...]
+    ends: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,9 +107,10 @@ def on_policy(
     """
     able = [n for n, example in enumerate(examples) if example.samples[0].student_response_start > 0]
     prompts = [x.samples[0].student_ids[: x.samples[0].student_response_start].tolist() for x in examples]
-    sampled = generate(model, tokenizer, [prompts[n] for n in able], sampling, seed)
+    ends = tuple(dict.fromkeys(index for x in examples for index in x.ends))
+    sampled = generate(model, tokenizer, [prompts[n] for n in able], sampling, seed, ends)
     result, kept = list(examples), []
-    for n, completion in zip(able, [readable(ids, tokenizer) for ids in sampled]):
+    for n, completion in zip(able, [readable(ids, tokenizer, ends) for ids in sampled]):
         example = _with(examples[n], completion, tokenizer, align, own_ids)
         if example is not None:
             result[n] = example
@@ -132,14 +139,15 @@ def _with(
     return replace(example, samples=samples)
 
 
-def readable(ids: Sequence[int], tokenizer: Tokenizer) -> Completion:
-    """What of sampled ids is text: up to the first EOS, other special token, unknown id, or broken character.
+def readable(ids: Sequence[int], tokenizer: Tokenizer, ends: Sequence[int] = ()) -> Completion:
+    """What of sampled ids is text: up to the first EOS (or one of `ends`), other special token, unknown id, or broken
+    character.
 
     A character whose last bytes are missing goes with all its tokens. What ends otherwise than by EOS has not ended.
     """
     kept: list[int] = []
     for index in ids:
-        if index == tokenizer.eos_id:
+        if index == tokenizer.eos_id or index in ends:
             break
         if not 0 <= index < tokenizer.n_ids or index in tokenizer.special_ids:
             return _spelt(kept, tokenizer, False)
@@ -163,9 +171,17 @@ def _spelt(ids: list[int], tokenizer: Tokenizer, ended: bool) -> Completion:
 
 
 def generate(
-    model: PreTrainedModel, tokenizer: Tokenizer, prompts: Sequence[list[int]], sampling: Sampling, seed: int
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    seed: int,
+    ends: Sequence[int] = (),
 ) -> list[list[int]]:
-    """Sampled ids after each prompt, with the EOS where one was drawn; the global random state stays as it was."""
+    """Sampled ids after each prompt, with the EOS (or one of `ends`) where one was drawn.
+
+    The global random state stays as it was.
+    """
     import torch
 
     if not prompts:
@@ -174,6 +190,7 @@ def generate(
     longest = max(len(p) for p in prompts)
     ids = torch.tensor([[filler] * (longest - len(p)) + p for p in prompts], device=model.device)
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    stops = [index for index in dict.fromkeys((tokenizer.eos_id, *ends)) if index is not None]
     room = max(1, sampling.max_length - min(len(p) for p in prompts))
     was_training = model.training
     model.eval()
@@ -189,18 +206,19 @@ def generate(
                 top_k=0,
                 num_beams=1,
                 repetition_penalty=1.0,
-                eos_token_id=tokenizer.eos_id,
+                eos_token_id=stops or None,
                 pad_token_id=filler,
                 use_cache=True,
             )
     finally:
         model.train(was_training)
-    return [_until_end(row, tokenizer.eos_id) for row in out[:, longest:].tolist()]
+    return [_until_end(row, *stops) for row in out[:, longest:].tolist()]
 
 
-def _until_end(ids: list[int], eos: int | None) -> list[int]:
+def _until_end(ids: list[int], *stops: int | None) -> list[int]:
     """Without the filling that stands behind a drawn EOS."""
-    return ids[: ids.index(eos) + 1] if eos in ids else ids
+    last = next((n for n, index in enumerate(ids) if index in stops), len(ids))
+    return ids[: last + 1]
 
 
 @contextmanager

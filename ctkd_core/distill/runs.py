@@ -213,6 +213,7 @@ class Run:
             "name": config.name if config else "",
             "status": "damaged" if problem else status.state,
             "message": _as_damage(problem) if problem else status.message,
+            "warnings": list(status.warnings),
             "step": None if status.state == "damaged" else status.step,
             "steps": config.steps if config else None,
             **{key: getattr(config, key, None) for key in _OF_THE_CONFIG},

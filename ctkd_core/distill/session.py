@@ -11,20 +11,25 @@ from ctkd_core.background.attempt import Attempt
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill import checkpoints, environment, evaluate
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.data import Example, Split, load_split
+from ctkd_core.distill.data import Example
 from ctkd_core.distill.devices import cpu_count, torch_device
 from ctkd_core.distill.headline import HeadlineKeeper
+from ctkd_core.distill.preparation import Prepared, prepared
 from ctkd_core.distill.records import RecordWriter, current_rows, read_records, sound_rows
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
-from ctkd_core.errors import RunError
+from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from ctkd_core.distill.models.teachers import LiveTeacher
-    from ctkd_core.distill.on_policy import TrainingExample
     from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+ENDS_LOOKED_AT = 4  # answers behind which a model's end of text is looked at
+NO_CHANCE = -18.0  # log-probability (nats) from which on a token is never drawn: one text in 65 million
+# SmolLM2-Instruct gives <|im_end|> -1.3 and <|endoftext|>, the end of its base model, -9.9.
+UNLIKELY, FAR = -7.0, 6.0  # from which on another end counts that is so much likelier
 
 
 class Metrics:
@@ -59,7 +64,7 @@ class Session:
     samples: RecordWriter
     student: Tokenizer
     teacher: Tokenizer
-    split: Split
+    data: Prepared
     student_model: PreTrainedModel
     teacher_model: PreTrainedModel | None
     teachers: list[LiveTeacher]
@@ -68,14 +73,23 @@ class Session:
 
     def report(self, message: str, **changes: Any) -> None:
         """Put a sentence into log and status, and stop here when somebody asked for it."""
-        self.attempt.check()
-        log(message)
-        self.attempt.update(message=message, **changes)
+        _report(self.attempt, message, **changes)
+
+    def warn(self, sentence: str) -> None:
+        """Put something that people should know into log and status, for good."""
+        log(f"Warning: {sentence}")
+        self.attempt.note(warnings=(*self.attempt.status.warnings, sentence))
+
+
+def _report(attempt: Attempt[RunStatus], message: str, **changes: Any) -> None:
+    attempt.check()
+    log(message)
+    attempt.update(message=message, **changes)
 
 
 def log(message: str) -> None:
-    """One line for log.txt, with the time."""
-    print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
+    """One line for log.txt, with the time; what data and tokenizers say in it can't do anything to a terminal."""
+    print(f"{time.strftime('%H:%M:%S')} {one_line(message)}", flush=True)
 
 
 def train(run: Run, attempt: Attempt[RunStatus]) -> int:
@@ -119,7 +133,7 @@ def measure(session: Session, step: int) -> None:
     if not config.eval_samples:
         return
     session.report(f"Measuring bits per byte at step {step}.")
-    held_out = session.split.held_out[: config.eval_samples]
+    held_out = session.data.split.held_out[: config.eval_samples]
     row: dict[str, Any] = {
         "kind": "eval",
         "step": step,
@@ -137,15 +151,19 @@ def measure(session: Session, step: int) -> None:
 
 def _sample_texts(session: Session, step: int) -> list[str]:
     config = session.config
-    examples = [e for e in session.split.held_out if e.prompt][: config.sample_prompts]
+    examples = [e for e in session.data.split.held_out if e.prompt][: config.sample_prompts]
     if not examples:
         return []
     session.report(f"Writing sample completions at step {step}.")
-    prompts = [e.prompt for e in examples]
+
+    def written(model: PreTrainedModel, tokenizer: Tokenizer) -> list[str]:
+        prompts = [e.prompt_for(tokenizer) for e in examples]
+        return evaluate.complete(model, tokenizer, prompts, config.sample_tokens)
+
     if session.teacher_model is not None and session.teacher_texts is None:
-        session.teacher_texts = evaluate.complete(session.teacher_model, session.teacher, prompts, config.sample_tokens)
+        session.teacher_texts = written(session.teacher_model, session.teacher)
     session.attempt.check()
-    texts = evaluate.complete(session.student_model, session.student, prompts, config.sample_tokens)
+    texts = written(session.student_model, session.student)
     for i, (example, text) in enumerate(zip(examples, texts)):
         session.samples.write(
             {
@@ -162,25 +180,31 @@ def _sample_texts(session: Session, step: int) -> list[str]:
 
 
 def _bits(session: Session, model: PreTrainedModel, tokenizer: Tokenizer, examples: tuple[Example, ...]) -> float:
-    items = [evaluate.encode_scored(e, tokenizer, session.config.max_length) for e in examples]
-    return evaluate.bits_per_byte(model, items, max(8, session.config.batch_size), between=session.attempt.check)
+    config = session.config
+    items = [evaluate.encode_scored(e, tokenizer, config.max_length, config.truncation_side) for e in examples]
+    return evaluate.bits_per_byte(model, items, max(8, config.batch_size), between=session.attempt.check)
 
 
 def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str) -> Session:
     from ctkd_core.distill.models.students import build_student
-    from ctkd_core.distill.models.teachers import check_width, live_teachers, load_teacher
+    from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
     from ctkd_core.tokenizers.load import load_tokenizer
 
-    attempt.update(message="Loading tokenizers and data.")
+    attempt.update(message="Loading tokenizers and data.", warnings=())
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
-    split = load_split(config.data, config.template)
+    planned = planned_teachers(config, teacher)
+    # All that can be wrong with the data is told before models are loaded, which takes much longer.
+    data = prepared(config, student, planned, lambda message: _report(attempt, message))
     attempt.update(message=_loading_message(config))
     # SFT doesn't ask the teacher while it trains, but its bits per byte are what the student is compared with.
     teacher_model = load_teacher(config, device) if _wants_teacher(config) else None
     student_model = build_student(config, student, teacher, teacher_model)
     student_model.to(device)  # type: ignore[arg-type]
-    check_width(teacher_model, teacher)
-    return Session(
+    teachers = with_models(planned, config, teacher_model, device)
+    check_width(student_model, student, data.highest[student.fingerprint], "student")
+    for model, tokenizer in ((teacher_model, teacher), *((t.model, t.tokenizer) for t in teachers)):
+        check_width(model, tokenizer, data.highest[tokenizer.fingerprint])
+    session = Session(
         run=run,
         config=config,
         attempt=attempt,
@@ -188,11 +212,39 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         samples=RecordWriter(run.dir / "samples.jsonl"),
         student=student,
         teacher=teacher,
-        split=split,
+        data=data,
         student_model=student_model,
         teacher_model=teacher_model,
-        teachers=live_teachers(config, teacher, teacher_model, device),
+        teachers=teachers,
     )
+    for sentence in data.warnings:
+        session.warn(sentence)
+    _look_at_ends(session)
+    return session
+
+
+def _look_at_ends(session: Session) -> None:
+    """Warn where a model gives no chance to the token that ends answers: it would never stop by itself."""
+    config = session.config
+    sides = [("teacher", session.teacher_model, session.teacher)]
+    if config.student_model == "pretrained":
+        sides.append(("student", session.student_model, session.student))
+    examples = session.data.split.train[:ENDS_LOOKED_AT]
+    for role, model, tokenizer in sides:
+        found = None if model is None else evaluate.answer_end(model, tokenizer, examples, config.max_length)
+        if found is None:
+            continue
+        elsewhere = found.given < UNLIKELY and found.other_given - found.given > FAR
+        if found.given >= NO_CHANCE and not elsewhere:
+            continue
+        ends = evaluate.ends_of(tokenizer, [e.prompt_for(tokenizer) for e in examples])
+        name = one_line(tokenizer.token(ends[0]))
+        rather = f" ({one_line(tokenizer.token(found.other or 0))} gets {found.other_given:.1f})" if elsewhere else ""
+        session.warn(
+            f"behind whole answers the {role} gives {name}, with which its tokenizer {tokenizer.name!r} ends them, a "
+            f"log-probability of {found.given:.1f} at best{rather}: the model ends its texts otherwise. Name a "
+            "tokenizer whose eos_token is the model's, or give conversations (messages), which its chat template ends."
+        )
 
 
 def _loading_message(config: RunConfig) -> str:
@@ -207,30 +259,11 @@ def _wants_teacher(config: RunConfig) -> bool:
     return config.needs_teacher or config.student_model == "transplant" or config.eval_samples > 0
 
 
-def _align(session: Session) -> list[TrainingExample]:
-    """Every training example under all tokenizers, aligned once. Examples without a token to learn are left out."""
-    from ctkd_core.distill.models.teachers import align_all
-    from ctkd_core.distill.on_policy import TrainingExample
-
-    config = session.config
-    aligned = []
-    for number, example in enumerate(session.split.train):
-        if number % 256 == 0:
-            session.report(f"Aligning {number} of {len(session.split.train)} samples.")
-        samples = align_all(session.teachers, session.student, example.prompt, example.completion, config.max_length)
-        if samples[0].n_learnt > 0 and all(len(s.groups) for s in samples):
-            aligned.append(TrainingExample(example.prompt, samples))
-    if not aligned:
-        raise RunError(f"max_length {config.max_length} cuts every sample before its response; raise it.")
-    return aligned
-
-
 def _fit(session: Session, resume_from: Path | None) -> int:
     from ctkd_core.distill.callback import RunCallback
     from ctkd_core.distill.trainer import DistillTrainer
 
     config = session.config
-    examples = _align(session)
     callback = RunCallback(
         write=session.metrics.write,
         note=session.attempt.note,
@@ -241,7 +274,7 @@ def _fit(session: Session, resume_from: Path | None) -> int:
     trainer = DistillTrainer(
         session.student_model,
         config,
-        examples,
+        session.data.examples,
         session.student,
         session.teachers,
         session.run.dir / "checkpoints",

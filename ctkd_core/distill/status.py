@@ -10,12 +10,17 @@ from ctkd_core.distill.headline import Headline
 
 @dataclass(frozen=True, config=RECORD)
 class RunStatus(Status):
-    """One moment of a run; see `Status`. `headline` is None in runs of before it was kept."""
+    """One moment of a run; see `Status`.
+
+    headline  None in runs of before it was kept
+    warnings  sentences about the data and the models that people should know
+    """
 
     step: int = 0
     total_steps: int = 0
     last_checkpoint: int | None = None
     headline: Headline | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def cancelled_message(self) -> str:

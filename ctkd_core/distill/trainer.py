@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 FREE_BYTES = 500_000_000  # what a checkpoint must leave on the disk
+NO_CHANCE = -1e4  # a logit whose probability is 0 in every precision, and finite, so that 0 times its logarithm is 0
 STATE = "loss_state"  # name of the submodule that holds what a loss learns
 
 
@@ -65,7 +66,7 @@ class DistillTrainer(Trainer):
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
         self._saving = False
-        width = model.get_output_embeddings().weight.shape[0]
+        width = max(model.get_output_embeddings().weight.shape[0], student.n_ids)
         for number, teacher in enumerate(teachers):
             context = _context(model, teacher.model, (student, teacher.tokenizer))
             state = make_state(teacher.method, width, context=context, variant=teacher.variant, **teacher.options)
@@ -94,7 +95,8 @@ class DistillTrainer(Trainer):
         examples, facts = self._written(plain, inputs["examples"])
         batches = self._collate(examples)
         first, deep = batches[0], any(self._deep)
-        logits, states = self._forward(model, plain, first.student_ids, first.student_attention, deep)
+        n_ids = self._student.n_ids
+        logits, states = self._forward(model, plain, first.student_ids, first.student_attention, deep, n_ids)
         try:
             out = self._loss(plain, logits, states, batches, bool(facts.get("on_policy")))
         except LossInputError as fault:
@@ -115,9 +117,9 @@ class DistillTrainer(Trainer):
         own_ids = not any(row.same_tokenizer for row in self._rows)
         seed = self._sampling.seed_of(step, part, int(self.args.process_index))
 
-        def align(prompt: str, completion: str, response: Encoding | None, ended: bool) -> tuple[AlignedSample, ...]:
-            longest = self._config.max_length
-            return align_all(self._teachers, self._student, prompt, completion, longest, response, ended)
+        def align(prompt: Any, completion: str, response: Encoding | None, ended: bool) -> tuple[AlignedSample, ...]:
+            longest, side = self._config.max_length, self._config.truncation_side
+            return align_all(self._teachers, self._student, prompt, completion, longest, response, ended, side)
 
         with self.accelerator.autocast():
             return on_policy(plain, self._student, examples, self._sampling, seed, align, own_ids)
@@ -171,15 +173,21 @@ class DistillTrainer(Trainer):
         if teacher.model is None:
             return None, None
         with torch.no_grad(), self.accelerator.autocast():
-            return self._forward(teacher.model, teacher.model, batch.teacher_ids, batch.teacher_attention, deep)
+            model, n_ids = teacher.model, teacher.tokenizer.n_ids
+            return self._forward(model, model, batch.teacher_ids, batch.teacher_attention, deep, n_ids)
 
-    def _forward(self, model: Any, plain: Any, ids: Tensor, mask: Tensor, deep: bool) -> tuple[Tensor, States | None]:
-        """Logits [B, T, V], and with `deep` hidden states, where a method reads them."""
+    def _forward(
+        self, model: Any, plain: Any, ids: Tensor, mask: Tensor, deep: bool, n_ids: int
+    ) -> tuple[Tensor, States | None]:
+        """Logits [B, T, V], V at least `n_ids`, and with `deep` hidden states, where a method reads them."""
         out = model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=deep)
+        logits = widened(out.logits, n_ids)
         if not deep:
-            return out.logits, None
-        head, embeddings = plain.get_output_embeddings().weight, plain.get_input_embeddings().weight
-        return out.logits, States(tuple(out.hidden_states), head, embeddings)
+            return logits, None
+        head, embeddings = (
+            _with_rows(layer.weight, n_ids) for layer in (plain.get_output_embeddings(), plain.get_input_embeddings())
+        )
+        return logits, States(tuple(out.hidden_states), head, embeddings)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return inputs  # compute_loss moves the batch; it is no plain dictionary of tensors
@@ -266,9 +274,22 @@ def training_arguments(config: RunConfig, output_dir: Path, device: str) -> Trai
     )
 
 
+def widened(logits: Tensor, n_ids: int) -> Tensor:
+    """Logits [B, T, V] with V at least `n_ids`: what a tokenizer has beyond the model's rows gets no probability."""
+    missing = n_ids - logits.shape[-1]
+    return logits if missing <= 0 else torch.nn.functional.pad(logits, (0, missing), value=NO_CHANCE)
+
+
+def _with_rows(weight: Tensor, n_ids: int) -> Tensor:
+    """Embeddings [V, d] with V at least `n_ids`; rows of zeros for ids that no data has."""
+    missing = n_ids - weight.shape[0]
+    return weight if missing <= 0 else torch.nn.functional.pad(weight, (0, 0, 0, missing))
+
+
 def _context(model: Any, teacher: Any, tokenizers: tuple[Tokenizer, Tokenizer]) -> StateContext:
-    head = model.get_output_embeddings().weight.detach()
+    head = _with_rows(model.get_output_embeddings().weight.detach(), tokenizers[0].n_ids)
     other = None if teacher is None else teacher.get_output_embeddings().weight.detach()
+    other = None if other is None else _with_rows(other, tokenizers[1].n_ids)
     return StateContext(
         student_vocab=head.shape[0],
         teacher_vocab=None if other is None else other.shape[0],

@@ -87,6 +87,8 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
     if status.message:
         show = {"failed": st.error, "lost": st.warning, "damaged": st.warning}.get(status.state)
         (show or st.caption)(state.plain(status.message))
+    for sentence in status.warnings:
+        st.warning(state.plain(sentence), icon=":material/warning:")
 
 
 def _trained(status: RunStatus, rows: list[dict[str, Any]]) -> float | None:

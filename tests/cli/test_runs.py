@@ -136,13 +136,16 @@ def test_missing_data_fails_before_anything_is_written(ctkd: Ctkd, store: RunSto
 
 
 def test_distill_follows_a_run_to_its_end(ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda *args: None)
+    from ctkd_core.distill.checks import Check
+
+    checks = [Check("data", True, "44 examples."), Check("length", False, "3 are cut\x1b[31m.", fatal=False)]
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda *args: checks)
     for state, code in (("finished", 0), ("failed", 4), ("lost", 4), ("cancelled", 130)):
 
         def launch(self: RunStore, run: Run, state: str = state) -> Run:
             (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
             (run.dir / "log.txt").write_text("why it ended\n")
-            write_status(run.dir, RunStatus(state=state, step=2, total_steps=2, message="said so"))
+            write_status(run.dir, RunStatus(state=state, step=2, total_steps=2, message="said so", warnings=("3 cut",)))
             return run
 
         monkeypatch.setattr(RunStore, "launch", launch)
@@ -150,10 +153,13 @@ def test_distill_follows_a_run_to_its_end(ctkd: Ctkd, store: RunStore, monkeypat
         assert set(data) >= KEYS
         assert set(data["metrics"]) >= METRICS
         assert data["status"] == state
+        assert data["warnings"] == ["3 cut"]
         assert data["metrics"]["bits_per_byte_after"] == 2.0
         assert Path(data["run_dir"]) == store.root / data["run_id"]
         _, out, err = ctkd("distill", "--steps", "2", "--runs-dir", str(store.root))
         assert "step 2/2  loss 4.0000" in err
+        assert "warning: length: 3 are cut<U+001B>[31m." in err and "44 examples" not in err
+        assert "3 cut" in out
         assert "2.0000 bits per byte" in err
         assert "5 -> 4" in out
         assert ("why it ended" in err) == (code == 4)
@@ -170,7 +176,7 @@ def test_interrupt_cancels_the_run(ctkd: Ctkd, store: RunStore, monkeypatch: pyt
             raise KeyboardInterrupt
         return real(run)
 
-    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda *args: None)
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda *args: [])
     monkeypatch.setattr(RunStore, "launch", lambda self, run: run)
     monkeypatch.setattr(progress, "follow", follow)
     data = ctkd.json("distill", "--runs-dir", str(store.root), code=130)

@@ -243,3 +243,79 @@ def test_pages_can_import_runs_and_checks_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("what", ["config.json", ""])
+def test_the_config_of_a_run_is_the_same_run_again(pair, store, what):
+    run = store.create(pair.config(method="uld", method_options={"temperature": 1.5}, name="first"))
+    again = RunConfig.from_file(run.dir / what)
+    assert again == run.config
+    assert again.fingerprint == run.config.fingerprint
+    (run.dir / "bom.json").write_text(
+        "\ufeff" + (run.dir / "config.json").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    assert RunConfig.from_file(run.dir / "bom.json") == run.config
+
+
+LONG = "0x" + "f" * 6000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "word"),
+    [
+        ("c.yaml", "on: 5", "unknown option of a run True"),
+        ("c.yaml", "1: 5", "unknown option of a run 1"),
+        ("c.yaml", "method_options: {on: 1}", "method_options must be a table of options"),
+        ("c.yaml", "teachers: [{teacher: qwen, on: 1}]", "unknown key of entry 1 of teachers True"),
+        ("c.yaml", "preset: [1]", r"unknown preset \[1\]"),
+        ("c.yaml", "preset: {a: b}", "unknown preset {'a': 'b'}"),
+        ("c.yaml", f"steps: {LONG}", "steps.*got a number of about 7,22"),
+        ("c.yaml", f"preset: {LONG}", "unknown preset a number of about 7,22"),
+        ("c.yaml", f"version: {LONG}", "format version a number of about 7,22"),
+        ("c.yaml", f"teacher: {LONG}", "teacher.*a number of about 7,22"),
+        ("c.yaml", f"method_options: {LONG}", "a number of about 7,22"),
+        ("c.yaml", "steps: " + "1" * 5000, "number of thousands of digits"),
+        ("c.json", '{"steps": ' + "1" * 5000 + "}", "number of thousands of digits"),
+        ("c.yaml", "seed: 2020-13-45", "YAML"),
+        ("c.yaml", "? [1, 2]\n: 3", "YAML|unknown option"),
+        ("c.yaml", "steps: !!python/object/apply:os.getcwd []", "YAML"),
+        ("c.yaml", "&a steps: *a", "YAML|unknown|steps"),
+        ("c.yaml", "a: &a [*a]", "nested too deeply"),
+        ("c.json", "[" * 200_000, "nested too deeply"),
+        ("c.yaml", "[" * 200_000, "nested too deeply"),
+        ("c.json", '{"steps": ' + "[" * 50 + "]" * 50 + "}", "nested too deeply"),
+        ("c.yaml", 'name: "a\\0b"\nstepz\x1b[31m: 1', "YAML|stepz"),
+        ("c.yaml", '"step\\e[31m": 1', "unknown option of a run 'step.x1b"),
+        ("c.yaml", "steps: " + "x" * 100_000, "steps"),
+        ("c.json", json.dumps({"x" * 100_000: 1}), "unknown option of a run"),
+        ("c.yaml", "device: " + "x" * 100_000, "device"),
+        ("c.yaml", "student_path: " + "x" * 100_000, "student_path"),
+    ],
+)
+def test_hostile_files_get_one_short_sentence(tmp_path, name, text, word):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RunError, match=word) as caught:
+        RunConfig.from_file(tmp_path / name)
+    assert len(str(caught.value)) < 1500
+    assert str(caught.value).isprintable()
+
+
+def test_aliases_that_multiply_are_no_burden(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    with pytest.raises(RunError, match="unknown option of a run 'a0'"):
+        RunConfig.from_file(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("\n".join([*lines, "steps: *a11"]))
+    with pytest.raises(RunError):
+        RunConfig.from_file(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("value", ["x\0y", "x" * 5000, "~nobody-of-this-name/m"])
+@pytest.mark.parametrize("name", ["data", "teacher", "student", "teacher_path"])
+def test_names_that_no_file_can_have_are_findings(pair, store, name, value):
+    from ctkd_core.distill.checks import preflight
+
+    bad = [c for c in preflight(pair.config(**{name: value}), store.root) if not c.ok]
+    assert bad
+    assert all(len(c.detail) < 700 and c.detail.isprintable() for c in bad)

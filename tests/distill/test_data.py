@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctkd_core.distill import make_data
-from ctkd_core.distill.data import BUNDLED_FILE, load_examples, load_split
+from ctkd_core.distill.data import BUNDLED_FILE, load_examples, load_split, named
 from ctkd_core.errors import RunError
 
 
@@ -58,17 +58,36 @@ MESSAGES = st.lists(st.fixed_dictionaries({"role": DOCUMENTS, "content": DOCUMEN
 def test_any_record_is_an_example_or_a_clear_error(tmp_path, record):
     path = write(tmp_path / "d.jsonl", record)
     try:
-        (example,) = load_examples(path)
+        examples = load_examples(path)
     except RunError as fault:
         assert "d.jsonl" in str(fault)
     else:
-        assert example.completion.encode()
+        assert examples
+        assert all(example.completion.encode() for example in examples)
 
 
-@pytest.mark.parametrize("line", ["[" * 100_000, '{"text": ' + "1" * 5000 + "}"])
-def test_a_line_that_no_reader_takes_is_named(tmp_path, line):
+@given(data=st.binary(max_size=40) | DOCUMENTS.map(json.dumps) | st.text(alphabet='[]{}",:1ae\\ud8\n ', max_size=40))
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_examples_or_a_clear_error(tmp_path, data):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass"))
+    for skip in (False, True):
+        try:
+            assert load_split(str(path), skip=skip).train
+        except RunError as fault:
+            assert "d.jsonl" in str(fault) and str(fault).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("[" * 200_000, "line 2 is nested too deeply to read"),
+        ('{"text": ' + "1" * 5000 + "}", "line 2 has a number of 5,000 digits"),
+    ],
+)
+def test_a_line_that_no_reader_takes_is_named(tmp_path, line, word):
     (tmp_path / "d.jsonl").write_text('{"text": "a"}\n' + line + "\n")
-    with pytest.raises(RunError, match="line 2 is nested too deeply, or a number is too long"):
+    with pytest.raises(RunError, match=word):
         load_examples(str(tmp_path / "d.jsonl"))
 
 
@@ -158,3 +177,100 @@ def test_missing_and_unknown_files(tmp_path):
     (tmp_path / "d.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(RunError, match="readable Parquet"):
         load_split(str(tmp_path / "d.parquet"))
+
+
+def test_half_an_emoji_is_told_with_file_record_and_field(tmp_path):
+    path = tmp_path / "half.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "c", "completion": "half \\ud83d"}\n')
+    with pytest.raises(RunError) as caught:
+        load_split(str(path))
+    said = "half.jsonl, record 2: completion isn't valid Unicode (lone surrogate U+D83D)"
+    assert str(caught.value).startswith(said)
+
+
+def test_bad_records_are_left_out_and_named_when_asked(tmp_path):
+    path = tmp_path / "d.jsonl"
+    good = [json.dumps({"prompt": f"p{n}", "completion": str(n)}) for n in range(6)]
+    bad = ["{oops", '{"prompt": 3, "completion": "x"}', '{"text": "\\ud83d"}', "[" * 200_000]
+    path.write_text("\n".join([*good[:3], *bad, *good[3:]]) + "\n")
+    with pytest.raises(RunError, match="line 4 isn't JSON"):
+        load_split(str(path))
+    split = load_split(str(path), skip=True)
+    assert len(split.examples) == 6
+    places = ["line 4 isn't JSON", "record 5: prompt must be", "record 6: text isn't valid", "line 7 is nested"]
+    assert [word for word, said in zip(places, split.skipped, strict=True) if word not in said] == []
+    assert named(split.skipped).startswith("4 records left out: ")
+    assert named(split.skipped).endswith("(1 more.)")
+    path.write_text("\n".join(bad))
+    with pytest.raises(RunError, match=r"holds no examples\. 4 records left out"):
+        load_split(str(path), skip=True)
+
+
+def test_records_without_a_prompt_are_held_out_by_what_they_say(tmp_path):
+    rows = [{"prompt": ["", None, " "][n % 3], "completion": f"text {n}"} for n in range(48)]
+    split = load_split(write(tmp_path / "d.jsonl", *rows))
+    assert (len(split.train), len(split.held_out)) == (44, 4)
+    assert {e.prompt for e in split.examples} == {""}
+    assert {e.completion for e in split.examples} == {f"text {n}" for n in range(48)}
+    same = [{"prompt": "Classify.", "completion": f"text {n}"} for n in range(24)]
+    assert len(load_split(write(tmp_path / "e.jsonl", *same)).held_out) == 2
+    with pytest.raises(RunError, match="at least two"):
+        load_split(write(tmp_path / "f.jsonl", *[same[0]] * 5))
+
+
+def conversation(*answers, system=False):
+    head = [{"role": "system", "content": "Be short."}] if system else []
+    turns = [[{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": a}] for n, a in enumerate(answers)]
+    return {"messages": head + [message for turn in turns for message in turn]}
+
+
+def test_each_answer_of_a_conversation_is_an_example(tmp_path):
+    source = write(tmp_path / "d.jsonl", conversation("one", "two", system=True))
+    first, second = load_examples(source)
+    assert (first.prompt, first.completion, first.question) == ("Be short.\nQuestion: q0\nAnswer:", " one", "q0")
+    assert second.prompt == "Be short.\nQuestion: q0\nAnswer: one\nQuestion: q1\nAnswer:"
+    (last,) = load_examples(source, turns="last")
+    assert last == second
+    assert [len(e.turn.before) for e in (first, second)] == [2, 4]
+
+
+def test_turns_of_a_conversation_stay_on_one_side(tmp_path):
+    split = load_split(write(tmp_path / "d.jsonl", *(conversation(f"a{n}", f"b{n}") for n in range(24))))
+    sides = [{e.completion.strip()[1:] for e in part} for part in (split.train, split.held_out)]
+    assert not sides[0] & sides[1]
+    assert len(split.examples) == 48
+
+
+def test_tool_turns_keep_their_role_and_silent_turns_are_not_learnt(tmp_path):
+    messages = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [{"name": "look"}]},
+        {"role": "tool", "content": "rain"},
+        {"role": "assistant", "content": "It rains."},
+    ]
+    (example,) = load_examples(write(tmp_path / "d.jsonl", {"messages": messages}))
+    assert example.prompt == 'Question: Weather?\nAnswer: [{"name": "look"}]\nTool: rain\nAnswer:'
+    assert example.completion == " It rains."
+    with pytest.raises(RunError, match="last message must be the assistant's and not empty"):
+        load_examples(write(tmp_path / "e.jsonl", {"messages": messages[:3]}))
+    with pytest.raises(RunError, match="last message must be"):
+        load_examples(write(tmp_path / "f.jsonl", {"messages": [*messages, messages[0]]}), turns="last")
+
+
+def test_the_same_data_as_messages_of_a_prompt_and_in_an_array(tmp_path):
+    rows = [
+        {"prompt": [{"role": "user", "content": f"q{n}"}], "completion": [{"role": "assistant", "content": f"a{n}"}]}
+        for n in range(4)
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "d.parquet")
+    (tmp_path / "d.json").write_text(json.dumps(rows, indent=2))
+    lines = load_examples(write(tmp_path / "d.jsonl", *rows))
+    assert load_examples(str(tmp_path / "d.parquet")) == lines == load_examples(str(tmp_path / "d.json"))
+    assert [e.completion for e in lines] == [f" a{n}" for n in range(4)]
+
+
+def test_names_of_data_that_isnt_there(tmp_path):
+    for source in ("x" * 5000, "a\0b", "~nobody-of-this-name/x.jsonl"):
+        with pytest.raises(RunError, match="isn't there") as caught:
+            load_split(source)
+        assert len(str(caught.value)) < 300

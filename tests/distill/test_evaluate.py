@@ -8,7 +8,17 @@ import pytest
 import torch
 
 from ctkd_core.distill.data import Example
-from ctkd_core.distill.evaluate import Scored, bits_per_byte, complete, encode_scored, repetition
+from ctkd_core.distill.evaluate import (
+    Scored,
+    answer_end,
+    bits_per_byte,
+    complete,
+    encode_scored,
+    ends_of,
+    positions_of,
+    repetition,
+)
+from ctkd_core.tokenizers.chat_prompts import ChatPrompt
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.distill.kit import llama
 from tests.tiny import tiny_byte_level, tiny_metaspace
@@ -78,3 +88,38 @@ def test_repetition_counts_repeated_word_pairs():
     assert repetition(["a b c d"]) == 0
     assert repetition(["a b a b a b"]) == pytest.approx(3 / 5)
     assert repetition(["one", ""]) == 0
+
+
+def test_scoring_cut_at_the_left_keeps_the_answer(tokenizers):
+    student, _ = tokenizers
+    example = Example("a long prompt of many words before the answer", " the flag")
+    right, left = (encode_scored(example, student, 8, side) for side in ("right", "left"))
+    assert (right.n_bytes, left.n_bytes) == (0, len(" the flag"))
+    assert len(left.ids) == 8 and left.ids[0] == student.bos_id
+    led = Example("x", "the flag", prompts={student.fingerprint: ChatPrompt("y", " ")})
+    assert encode_scored(led, student, 100).n_bytes == len("the flag")
+
+
+def test_the_log_probability_of_the_end_of_an_answer(tokenizers):
+    student, _ = tokenizers
+    model = llama(student.n_ids)
+    examples = [Example("Two?", " 2"), Example("One?", " 1")]
+    by_hand = []
+    for example in examples:
+        ids = torch.from_numpy(encode_scored(example, student, 100).ids).long()
+        by_hand.append(float(model(ids[None]).logits[0, -1].log_softmax(-1)[student.eos_id].detach()))
+    found = answer_end(model, student, examples, 100)
+    assert found.given == pytest.approx(max(by_hand), abs=1e-4)
+    assert found.other in (student.bos_id, student.pad_id)
+    assert answer_end(model, student, [Example("Two?", " 2 " * 50)], 20) is None
+    ended = Example("x", "y", prompts={student.fingerprint: ChatPrompt("y", "", found.other)})
+    assert answer_end(model, student, [ended], 100).other != found.other
+    assert ends_of(student, [ended.prompt_for(student)]) == (student.eos_id, found.other)
+
+
+def test_prompts_longer_than_the_model_reads_lose_their_beginning(tokenizers):
+    student, _ = tokenizers
+    model = llama(student.n_ids)
+    assert positions_of(model) == 256
+    long = "red cats " * 400
+    assert complete(model, student, [long], 8) == complete(model, student, [long[len(long) // 2 :]], 8)

@@ -217,3 +217,24 @@ def test_the_environment_is_on_record(pair, store):
 def test_too_short_a_length_is_explained(pair, store):
     with pytest.raises(RunError, match="cuts every sample before its response"):
         ctkd_core.distill(pair.config(method="sft", max_length=8, eval_samples=0, sample_prompts=0), store)
+
+
+def test_an_end_that_the_model_never_writes_is_warned_about_before_the_first_step(pair, store, monkeypatch):
+    run = ctkd_core.distill(pair.config(method="sft", steps=1), store)
+    assert run.status().warnings == ()
+    monkeypatch.setattr(session_module, "NO_CHANCE", 0.0)
+    run = store.create(pair.config(method="sft", steps=1))
+    assert worker.execute(run, lambda: False) == attempt.FINISHED
+    (said,) = run.status().warnings
+    assert said.startswith("behind whole answers the teacher gives <eos>")
+    assert "a log-probability of -" in said
+
+
+def test_an_end_that_another_one_beats_by_far_is_warned_about(pair, store, monkeypatch):
+    found = session_module.evaluate.AnswerEnd(-9.9, 0, -1.3)
+    monkeypatch.setattr(session_module.evaluate, "answer_end", lambda *_: found)
+    run = ctkd_core.distill(pair.config(method="sft", steps=1), store)
+    (said,) = run.status().warnings
+    assert "a log-probability of -9.9 at best (<bos> gets -1.3)" in said
+    monkeypatch.setattr(session_module.evaluate, "answer_end", lambda *_: replace(found, other_given=-8.0))
+    assert ctkd_core.distill(pair.config(method="sft", steps=1), store).status().warnings == ()

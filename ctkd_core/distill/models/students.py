@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ctkd_core.distill.config import RunConfig, scratch_heads
-from ctkd_core.distill.models.embeddings import embedding_rows
+from ctkd_core.distill.models.embeddings import embedding_rows, lacks_rows
 from ctkd_core.errors import RunError
 
 if TYPE_CHECKING:
@@ -107,12 +107,13 @@ def _move_rows(source: torch.Tensor, matrix: csr_matrix, student: Tokenizer, tea
     """Embedding rows [Vs, d] from `source` float32 [Vt', d] and the projection [Vs, Vt]."""
     import torch
 
-    if source.shape[0] < matrix.shape[1]:
+    if lacks_rows(source.shape[0], matrix.shape[1]):
         raise RunError(
             f"the teacher has {source.shape[0]} embedding rows but its tokenizer {teacher.name!r} has "
             f"{matrix.shape[1]} ids; this isn't the tokenizer of that model."
         )
-    table = source[: matrix.shape[1]].numpy()
+    known = min(matrix.shape[1], source.shape[0])
+    matrix, table = matrix[:, :known], source[:known].numpy()
     rows = np.asarray(matrix @ table, dtype=np.float32)
     mass = np.asarray(matrix.sum(axis=1)).ravel()
     spelt = mass > 0
@@ -120,14 +121,14 @@ def _move_rows(source: torch.Tensor, matrix: csr_matrix, student: Tokenizer, tea
     rows[~spelt] = table.mean(axis=0)
     for role in ROLES:
         mine, theirs = getattr(student, role), getattr(teacher, role)
-        if mine is not None and theirs is not None:
+        if mine is not None and theirs is not None and theirs < known:
             rows[mine] = table[theirs]
     return torch.from_numpy(rows)
 
 
 def _check_rows(model: PreTrainedModel, tokenizer: Tokenizer, source: str) -> None:
     rows = embedding_rows(model)
-    if rows < tokenizer.n_ids:
+    if lacks_rows(rows, tokenizer.n_ids):
         raise RunError(
             f"the model {source!r} has {rows} embedding rows but tokenizer {tokenizer.name!r} has ids up to "
             f"{tokenizer.n_ids - 1}; name the tokenizer that belongs to the model, or use student_model 'transplant'."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.data import Example
     from ctkd_core.distill.further import FurtherTeacher
     from ctkd_core.losses.batch import AlignedSample
     from ctkd_core.tokenizers.encoding import Encoding
@@ -41,44 +42,49 @@ class LiveTeacher:
     align_options: Mapping[str, Any] = field(default_factory=dict)
     weight: float = 1.0
     name: str = ""
+    source: str = ""  # "bundled", or where its weights come from
 
 
 def align_all(
     teachers: Sequence[LiveTeacher],
     student: Tokenizer,
-    prompt: str,
+    prompt: str | Example,
     completion: str,
     max_length: int,
     student_response: Encoding | None = None,
     ended: bool = True,
+    truncation_side: str = "right",
 ) -> tuple[AlignedSample, ...]:
-    """One text aligned with every teacher by its own method; the student's side is the same in all of them."""
+    """One text aligned with every teacher by its own method; the student's side is the same in all of them.
+
+    `prompt`: a text for all, or an example, whose prompt each side reads as its chat template writes it.
+    """
     from ctkd_core.losses.batch import align_sample
+
+    def read_by(tokenizer: Tokenizer) -> Any:
+        return prompt if isinstance(prompt, str) else prompt.prompt_for(tokenizer)
 
     return tuple(
         align_sample(
-            prompt,
+            read_by(student),
             completion,
             student,
             teacher.tokenizer,
             teacher.method,
             max_length,
+            teacher_prompt=read_by(teacher.tokenizer),
             variant=teacher.variant,
             student_response=student_response,
             ended=ended,
+            truncation_side=truncation_side,
             **teacher.align_options,
         )
         for teacher in teachers
     )
 
 
-def live_teachers(
-    config: RunConfig, tokenizer: Tokenizer, model: PreTrainedModel | None, device: str = "cpu"
-) -> list[LiveTeacher]:
-    """The run's teacher (already loaded) and the further ones; models from one source are loaded once.
-
-    Raises RunError where one can't be loaded or doesn't fit its tokenizer.
-    """
+def planned_teachers(config: RunConfig, tokenizer: Tokenizer) -> list[LiveTeacher]:
+    """The run's teacher, whose tokenizer is loaded, and the further ones, without their models."""
     from ctkd_core.distill.further import further_teachers
     from ctkd_core.tokenizers.load import load_tokenizer
 
@@ -86,50 +92,66 @@ def live_teachers(
         row = methods.get(entry.method, RunError)
         return row.read_of(entry.method_options, entry.variant), row.read_of(entry.align_options, entry.variant)
 
-    first = LiveTeacher(
-        tokenizer,
-        model if config.needs_teacher else None,
-        config.method,
-        config.variant,
-        *read(config),
-        config.teacher_weight,
-        config.teacher,
-    )
-    found, loaded = [first], {teacher_source(config): model}
+    found = [
+        LiveTeacher(
+            tokenizer,
+            None,
+            config.method,
+            config.variant,
+            *read(config),
+            config.teacher_weight,
+            config.teacher,
+            teacher_source(config),
+        )
+    ]
     for entry in further_teachers(config.teachers):
-        source = weights_source(entry.teacher, entry.teacher_path)
-        if loaded.get(source) is None:
-            loaded[source] = load_frozen(source, device)
-        own = load_tokenizer(entry.teacher)
-        check_width(loaded[source], own)
         taken = {t.name for t in found}
         name = entry.name or entry.teacher
         name = next(n for n in (name, *(f"{name}-{k}" for k in range(2, 99))) if n not in taken)
         found.append(
             LiveTeacher(
-                own,
-                loaded[source],
+                load_tokenizer(entry.teacher),
+                None,
                 entry.method,
                 entry.variant,
                 *read(entry),
                 entry.weight,
                 name,
+                weights_source(entry.teacher, entry.teacher_path),
             )
         )
     return found
 
 
-def check_width(model: PreTrainedModel | None, tokenizer: Tokenizer) -> None:
-    """Raise RunError where a teacher has fewer embedding rows than its tokenizer has ids."""
+def with_models(
+    planned: Sequence[LiveTeacher], config: RunConfig, model: PreTrainedModel | None, device: str = "cpu"
+) -> list[LiveTeacher]:
+    """The teachers with their models: the first one's is loaded already; those from one source are loaded once.
+
+    Raises RunError where one can't be loaded.
+    """
+    first, *others = planned
+    loaded = {first.source: model}
+    found = [replace(first, model=model if config.needs_teacher else None)]
+    for teacher in others:
+        if loaded.get(teacher.source) is None:
+            loaded[teacher.source] = load_frozen(teacher.source, device)
+        found.append(replace(teacher, model=loaded[teacher.source]))
+    return found
+
+
+def check_width(model: PreTrainedModel | None, tokenizer: Tokenizer, highest: int, role: str = "teacher") -> None:
+    """Raise RunError where the data has an id (`highest` is its highest one) for which a model has no embedding."""
     from ctkd_core.distill.models.embeddings import embedding_rows
 
     if model is None:
         return
     rows = embedding_rows(model)
-    if rows < tokenizer.n_ids:
+    if highest >= rows:
         raise RunError(
-            f"the teacher has {rows} embedding rows but its tokenizer {tokenizer.name!r} has ids up to "
-            f"{tokenizer.n_ids - 1}: it would be fed another model's ids. Name the tokenizer that belongs to it."
+            f"the {role} has {rows} embedding rows but the data has the id {highest} ({tokenizer.token(highest)!r}) of "
+            f"its tokenizer {tokenizer.name!r}: it would be fed another model's ids. Name the tokenizer that belongs "
+            "to it."
         )
 
 

@@ -1,0 +1,105 @@
+"""What is known of the data before a run starts: samples that are cut away, bad records, the highest id."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import ctkd_core
+from ctkd_core.distill import checks
+from ctkd_core.distill.data import Example
+from ctkd_core.distill.models.teachers import planned_teachers
+from ctkd_core.distill.preparation import highest_id, looked_at, prepared, without_answer
+from ctkd_core.errors import PreflightError, RunError
+from ctkd_core.tokenizers.load import load_tokenizer
+from tests.tiny import tiny_byte_level
+
+LONG = "Read the report with care and answer the question below. " * 4
+
+
+@pytest.fixture
+def mostly_long(tmp_path):
+    rows = [{"prompt": f"Case {n}. {LONG * (n < 20)}", "completion": f"{n} cats"} for n in range(24)]
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_samples_that_nothing_is_left_of_are_told_before_and_after_the_start(pair, store, mostly_long):
+    config = pair.config(method="sft", data=mostly_long, steps=2)
+    found = {c.name: c for c in checks.preflight(config, store.root)}["length"]
+    assert (found.ok, found.fatal) == (False, False)
+    train = looked_at(config, [load_tokenizer(str(pair.student))]).counts[0]
+    long = train - sum(
+        e.completion.strip() in {f"{n} cats" for n in range(20, 24)} for e in looked_at(config, []).split.train
+    )
+    assert found.detail.startswith(
+        f"{long} of {train} training samples are cut before their response (long.jsonl, record "
+    )
+    assert "raise max_length, or set truncation_side=left" in found.detail
+    run = ctkd_core.distill(config, store)
+    assert found.detail in run.status().warnings
+    assert found.detail in run.summary()["warnings"]
+    left = config.replace(truncation_side="left")
+    assert {c.name: c for c in checks.preflight(left, store.root)}["length"].ok
+    run = ctkd_core.distill(left, store)
+    assert run.status().warnings == ()
+    assert len(run.metric_rows()) > 0
+
+
+def test_held_out_samples_that_are_cut_explain_a_missing_figure(pair, mostly_long):
+    config = pair.config(data=mostly_long)
+    tokenizer = load_tokenizer(str(pair.student))
+    long, short = Example(LONG, " x"), Example("Two?", " x")
+    assert without_answer(config, [long, short, long], [tokenizer]) == (long, long)
+    assert without_answer(config.replace(truncation_side="left"), [long], [tokenizer]) == ()
+
+
+def test_every_sample_cut_is_refused_before_anything_is_written(pair, store):
+    with pytest.raises(PreflightError, match="max_length 8 cuts every sample before its response"):
+        ctkd_core.distill(pair.config(max_length=8), store)
+    assert store.list() == []
+
+
+def test_the_samples_are_those_of_each_teacher_and_faults_have_their_place(pair, monkeypatch):
+    config = pair.config(method="gold", teachers=[{"teacher": str(pair.student), "method": "kd"}])
+    student, teacher = load_tokenizer(str(pair.student)), load_tokenizer(str(pair.teacher))
+    said = []
+    data = prepared(config, student, planned_teachers(config, teacher), said.append)
+    assert len(data.examples) == len(data.split.train) == 44
+    assert all(len(example.samples) == 2 for example in data.examples)
+    assert said == ["Aligning 0 of 44 samples."]
+    assert data.warnings == ()
+    ids = [int(i) for example in data.examples for i in example.samples[0].student_ids]
+    assert data.highest[student.fingerprint] >= max(ids)
+
+    def broken(*_, **__):
+        raise RunError("a strange text.")
+
+    monkeypatch.setattr("ctkd_core.distill.models.teachers.align_all", broken)
+    with pytest.raises(RunError, match=r"data\.jsonl, record \d+: a strange text"):
+        prepared(config, student, planned_teachers(config, teacher), said.append)
+
+
+def test_the_highest_id_counts_prompts_answers_and_ends():
+    tokenizer = tiny_byte_level(400, 3)
+    written = {i: tokenizer.token_bytes(i) for i in range(tokenizer.n_ids) if tokenizer.token_bytes(i).isascii()}
+    last = max(i for i, piece in written.items() if tokenizer.encode_pieces([piece]) == [[i]])
+    text = written[last].decode()
+    assert highest_id(tokenizer, [Example(text, "a")]) == last == highest_id(tokenizer, [Example("a", text)])
+    assert highest_id(replace(tokenizer, pad_id=None, eos_id=399), []) == 399
+    assert highest_id(replace(tokenizer, pad_id=None, eos_id=None), []) == -1
+
+
+def test_what_was_seen_is_kept_while_the_file_stays(pair, mostly_long, monkeypatch):
+    tokenizers = [load_tokenizer(str(pair.student))]
+    config = pair.config(data=mostly_long)
+    first = looked_at(config, tokenizers)
+    assert looked_at(config.replace(steps=99), tokenizers) is first
+    assert looked_at(config.replace(max_length=49), tokenizers) is not first
+    with Path(mostly_long).open("a") as file:
+        file.write('{"prompt": "new", "completion": "new"}\n')
+    assert sum(looked_at(config, tokenizers).counts) == sum(first.counts) + 1
