@@ -89,7 +89,9 @@ def run(
     from ctkd_core.distill.runs import RunStore
 
     store = RunStore(runs_dir)
-    require(chosen, store.root)
+    for check in require(chosen, store.root):
+        if not check.ok:
+            inform(f"warning: {check.name}: {check.detail} {check.fix}".rstrip())
     new = store.create(chosen)
     store.launch(new)
     inform(f"run {new.id} in {new.dir}")
@@ -187,5 +189,6 @@ def describe(run: Run) -> RenderableType:
             change("bits per byte on held-out text", "bits_per_byte_before", "bits_per_byte_after"),
             ("the teacher's bits per byte", cell(metrics.get("teacher_bits_per_byte"))),
             ("folder", of("run_dir")),
+            *(("warning", cell(sentence)) for sentence in data.get("warnings") or ()),
         ]
     )
