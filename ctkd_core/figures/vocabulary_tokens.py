@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.figures.vocabulary import CLASS_TITLES
+from ctkd_core.files.sized_cache import MIB, sized_cache
 from ctkd_core.markup.visible import visible_bytes
 from ctkd_core.tokenizers.display import token_text
 from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, token_classes
@@ -113,7 +113,7 @@ def _becomes(projection: Projection, ids: NDArray[np.int64]) -> tuple[list[str],
     return texts, np.where(filled, data[matrix.indptr[ids]], np.float32(0))
 
 
-@lru_cache(maxsize=8)
+@sized_cache(128 * MIB)
 def visible_tokens(tokenizer: Tokenizer) -> list[str]:
     """Every token with visible spaces and bytes, by id. Don't change the list."""
     return [visible_bytes(data) for data in tokenizer.all_token_bytes()]

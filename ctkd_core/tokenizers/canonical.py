@@ -9,10 +9,10 @@ characters outside ASCII compare too ("Ã©" of a byte-level vocabulary is "é")
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ctkd_core.errors import TokenizerError
+from ctkd_core.files.sized_cache import MIB, sized_cache
 from ctkd_core.tokenizers.token_bytes import token_bytes_from_strings
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def canonical_bytes(data: bytes) -> str:
     return form
 
 
-@lru_cache(maxsize=8)
+@sized_cache(128 * MIB)
 def canonical_table(tokenizer: Tokenizer) -> list[str]:
     """Canonical form of every id, [n_ids]; "" for ids that the vocabulary leaves out. Don't change the list.
 

@@ -8,13 +8,13 @@ Qwen3 has: 0 of 100 and 0 of 1,000). The classes are ours, made so that digit cl
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import ProjectionError
+from ctkd_core.files.sized_cache import MIB, sized_cache
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -38,7 +38,7 @@ def token_class(data: bytes) -> str:
     return (found.lastgroup if found else None) or "other"
 
 
-@lru_cache(maxsize=8)
+@sized_cache(16 * MIB)
 def token_classes(tokenizer: Tokenizer) -> NDArray[np.int8]:
     """int8 [n_ids]: index into CLASSES, -1 for ids without text. Read-only, kept per tokenizer.
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import ProjectionError
+from ctkd_core.files.sized_cache import MIB, sized_cache
 from ctkd_core.vocabulary.exact import exact_matches
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def distances(left: Sequence[str], right: Sequence[str]) -> NDArray[np.float64]:
     return edit_distances(left, right) / np.maximum(total, 1)
 
 
-@lru_cache(maxsize=8)
+@sized_cache(128 * MIB)
 def sides(student: Tokenizer, teacher: Tokenizer) -> tuple[Side, Side]:
     """Student and teacher as `contextual_map` wants them: the exact map by bytes each way, EOS to EOS; kept.
 

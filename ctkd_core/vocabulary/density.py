@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import ProjectionError, unknown
+from ctkd_core.files.sized_cache import MIB, sized_cache
 from ctkd_core.vocabulary.classes import CLASSES, token_classes
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Cells:
     next_row: int
 
 
-@lru_cache(maxsize=16)
+@sized_cache(32 * MIB)
 def order_of(tokenizer: Tokenizer, by: str = "id") -> Order:
     """All ids of a tokenizer by id, class, script or length in bytes; equal ones by id. About 0.3 s, then kept.
 

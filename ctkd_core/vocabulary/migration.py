@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ctkd_core.files.sized_cache import MIB, sized_cache
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -74,7 +75,7 @@ class MigrationTable:
         return _ragged(found, candidates.shape)
 
 
-@lru_cache(maxsize=8)
+@sized_cache(128 * MIB, most=8)
 def migration_table(student: Tokenizer, teacher: Tokenizer) -> MigrationTable:
     """The table of a pair, built once (about a second for 128k teacher tokens) and kept."""
     pieces = _write(student, teacher, [(b"", i) for i in range(len(teacher.all_token_bytes()))])

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import unknown
+from ctkd_core.files.sized_cache import MIB, sized_cache
 from ctkd_core.tokenizers.canonical import canonical_table
 from ctkd_core.tokenizers.load import as_pair
 
@@ -82,7 +82,7 @@ def overlap(student: Tokenizer, teacher: Tokenizer) -> Overlap:
     return _overlap(*as_pair(student, teacher))
 
 
-@lru_cache(maxsize=8)
+@sized_cache(64 * MIB)
 def _overlap(student: Tokenizer, teacher: Tokenizer) -> Overlap:
     own, other = _spellings(student), _spellings(teacher)
     shares: dict[str, Shares] = {}

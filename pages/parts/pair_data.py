@@ -16,6 +16,7 @@ from ctkd_core.tokenizers.chat_templates import Rendered, render
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
+from pages.parts.results import keeps
 
 TRUTH = "sedi"  # the advice rests on byte-exact groups, whatever method the bar above names
 _CHOICES = {"measure": ("measure", tuple(MEASURES))}
@@ -30,49 +31,40 @@ def url_problems() -> list[str]:
     ]
 
 
+@keeps
 def report(student: Tokenizer, teacher: Tokenizer) -> PairReport:
     """`pair_report` over the bundled samples, aligned on bytes. Raises CtkdError."""
-    return _report(student, teacher)[0]
+    return pair_report(student, teacher, method=TRUTH)
 
 
-# The tokenizers are part of the value: an entry keeps them alive, so an `id` can't come to mean another one.
-@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Tokenizer: id})
-def _report(student: Tokenizer, teacher: Tokenizer) -> tuple[PairReport, Tokenizer, Tokenizer]:
-    return pair_report(student, teacher, method=TRUTH), student, teacher
-
-
+@keeps
 def shared(student: Tokenizer, teacher: Tokenizer) -> Overlap:
     """What the vocabularies share, counted three ways."""
-    return _shared(student, teacher)[0]
-
-
-@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Tokenizer: id})
-def _shared(student: Tokenizer, teacher: Tokenizer) -> tuple[Overlap, Tokenizer, Tokenizer]:
-    return overlap(student, teacher), student, teacher
+    return overlap(student, teacher)
 
 
 def domains(student: Tokenizer, teacher: Tokenizer, method: str) -> dict[str, dict[str, Any]]:
     """`corpus.measure_domains` of the bundled samples by a method. Raises CtkdError."""
-    return _domains(student, teacher, method)[0]
+    with st.spinner("Measuring the bundled samples"):
+        return _domains(student, teacher, method)
 
 
-@st.cache_resource(max_entries=24, show_spinner="Measuring the bundled samples", hash_funcs={Tokenizer: id})
-def _domains(
-    student: Tokenizer, teacher: Tokenizer, method: str
-) -> tuple[dict[str, dict[str, Any]], Tokenizer, Tokenizer]:
+@keeps
+def _domains(student: Tokenizer, teacher: Tokenizer, method: str) -> dict[str, dict[str, Any]]:
     from ctkd_core.pair.corpus import measure_domains
 
-    return measure_domains(student, teacher, method=method), student, teacher
+    return measure_domains(student, teacher, method=method)
 
 
 def rendered(tokenizer: Tokenizer, messages: list[dict[str, str]]) -> Rendered:
     """A conversation through the tokenizer's template, in a child process."""
-    return _rendered(tokenizer, json.dumps(messages))[0]
+    with st.spinner("Filling in the chat templates"):
+        return _rendered(tokenizer, json.dumps(messages))
 
 
-@st.cache_resource(max_entries=32, show_spinner="Filling in the chat templates", hash_funcs={Tokenizer: id})
-def _rendered(tokenizer: Tokenizer, messages: str) -> tuple[Rendered, Tokenizer]:
-    return render(tokenizer, json.loads(messages)), tokenizer
+@keeps
+def _rendered(tokenizer: Tokenizer, messages: str) -> Rendered:
+    return render(tokenizer, json.loads(messages))
 
 
 def offline_names() -> list[str]:
@@ -80,7 +72,7 @@ def offline_names() -> list[str]:
     return [name for name, row in TOKENIZERS.items() if is_installed(row)]
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@keeps
 def shares(student: str, teacher: str) -> dict[str, float]:
     """Of two catalog tokenizers, for each way of counting: share of the student's tokens that the teacher has."""
     found = overlap(load_tokenizer(student), load_tokenizer(teacher))

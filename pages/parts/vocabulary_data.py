@@ -11,6 +11,7 @@ from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Density, Window, density, order_of
 from ctkd_core.vocabulary.store import cached, cached_project, load
+from pages.parts.results import keeps, keeps_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,14 +70,13 @@ def open_panel(name: str) -> None:
 
 def quick_map(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Projection:
     """A map that takes a fraction of a second, built while one waits. Raises ProjectionError."""
-    return _quick(student, teacher, method, tuple(sorted(options.items())))[0]
+    with st.spinner("Building the map"):
+        return _quick(student, teacher, method, tuple(sorted(options.items())))
 
 
-@st.cache_resource(max_entries=4, show_spinner="Building the map", hash_funcs={Tokenizer: id})
-def _quick(
-    student: Tokenizer, teacher: Tokenizer, method: str, options: tuple[tuple[str, Any], ...]
-) -> tuple[Projection, Tokenizer, Tokenizer]:
-    return cached_project(student, teacher, method, **dict(options)), student, teacher
+@keeps_few
+def _quick(student: Tokenizer, teacher: Tokenizer, method: str, options: tuple[tuple[str, Any], ...]) -> Projection:
+    return cached_project(student, teacher, method, **dict(options))
 
 
 def stored_map(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Projection | None:
@@ -84,15 +84,14 @@ def stored_map(student: Tokenizer, teacher: Tokenizer, method: str, options: dic
     folder = cached(student, teacher, method, **options)
     if folder is None:
         return None
-    return _stored(student, teacher, str(folder), folder.stat().st_mtime_ns)[0]
+    with st.spinner("Reading the map"):
+        return _stored(student, teacher, str(folder), folder.stat().st_mtime_ns)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reading the map", hash_funcs={Tokenizer: id})
-def _stored(
-    student: Tokenizer, teacher: Tokenizer, folder: str, changed: int
-) -> tuple[Projection, Tokenizer, Tokenizer]:
+@keeps_few
+def _stored(student: Tokenizer, teacher: Tokenizer, folder: str, changed: int) -> Projection:
     del changed  # part of the key: a map that was built again is read again
-    return load(folder, student, teacher), student, teacher
+    return load(folder, student, teacher)
 
 
 class Held:
@@ -107,21 +106,26 @@ def hold(projection: Projection) -> Held:
     return Held(projection)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs={Projection: id})
-def binned(projection: Projection, order: str, weight: str) -> tuple[Density, Projection]:
-    """The density of a map, both sides in the same order; with the map, so that its id stays taken."""
+@keeps
+def binned(projection: Projection, order: str, weight: str) -> Density:
+    """The density of a map, both sides in the same order."""
     rows, columns = order_of(projection.student, order), order_of(projection.teacher, order)
-    return density(projection, rows, columns, weight), projection
+    return density(projection, rows, columns, weight)
 
 
-@st.cache_resource(max_entries=8, show_spinner="Listing what is lost", hash_funcs={Projection: id})
-def lost(projection: Projection, domain: str) -> tuple[pd.DataFrame, Projection]:
+def lost(projection: Projection, domain: str) -> pd.DataFrame:
     """`lost_table` with the occurrences in one domain of the bundled samples, or in all of them."""
+    with st.spinner("Listing what is lost"):
+        return _lost(projection, domain)
+
+
+@keeps
+def _lost(projection: Projection, domain: str) -> pd.DataFrame:
     from ctkd_core.figures.vocabulary_tokens import lost_table, token_counts
     from ctkd_core.pair.corpus import DOMAINS
 
     texts = [text for name, samples in DOMAINS.items() if domain in (ALL, name) for text in samples]
-    return lost_table(projection, token_counts(projection.student, texts)), projection
+    return lost_table(projection, token_counts(projection.student, texts))
 
 
 def domains() -> list[str]:
@@ -131,8 +135,8 @@ def domains() -> list[str]:
     return [ALL, *DOMAINS]
 
 
-@st.cache_resource(max_entries=8, show_spinner=False, hash_funcs={Tokenizer: id})
-def advice(student: Tokenizer, teacher: Tokenizer) -> tuple[Advice, Tokenizer, Tokenizer]:
+@keeps
+def advice(student: Tokenizer, teacher: Tokenizer) -> Advice:
     """P-KL or H-KL for a pair, from its vocabularies alone."""
     from ctkd_core.pair.advice import advise
     from ctkd_core.pair.report import vocabulary_facts
@@ -140,4 +144,4 @@ def advice(student: Tokenizer, teacher: Tokenizer) -> tuple[Advice, Tokenizer, T
     facts = vocabulary_facts(student, teacher)
     shares = {way: share["smaller"] for way, share in facts["shares"].items()}
     same = student.fingerprint == teacher.fingerprint
-    return advise(facts | {"overlap": shares, "same_tokenizer": same}), student, teacher
+    return advise(facts | {"overlap": shares, "same_tokenizer": same})

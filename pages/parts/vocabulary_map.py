@@ -51,7 +51,7 @@ class View:
 
 def verdict(view: View) -> None:
     """Which loss the vocabularies ask for, by which rule, and what this map does."""
-    found = data.advice(view.student, view.teacher)[0]
+    found = data.advice(view.student, view.teacher)
     because = [state.plain(sentence) for sentence in found.because]
     sentence, rule = st.columns([9, 1.4], vertical_alignment="center", gap="small")
     with sentence:
@@ -106,7 +106,7 @@ def density_map(view: View, token: int | None) -> None:
             help="click: a bin becomes the window, dragging zooms the picture. box: drag a box to make it the window.",
         )
     rows, columns = view.orders
-    found = data.binned(view.map, view.order, weight)[0]
+    found = data.binned(view.map, view.order, weight)
     names = (view.student.name, view.teacher.name)
     fig = density_figure(found, rows, columns, view.window(token), names, boxes=mouse == "box")
 

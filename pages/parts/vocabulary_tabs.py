@@ -163,7 +163,7 @@ def _lost(view: View, token: int | None) -> None:
     del token
     with st.container(horizontal=True, vertical_alignment="bottom"):
         domain = st.selectbox("Count occurrences in", data.domains(), key="lost_in", width=220)
-    table = data.lost(view.map, domain)[0]
+    table = data.lost(view.map, domain)
     if not len(table):
         st.success("Every student token is said by one teacher token; nothing is lost.", icon=":material/done_all:")
         return
