@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import reprlib
 from collections.abc import Iterable
+from pathlib import PurePath
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 160
-_SHORT.maxlong = 620
+LONGEST = 120  # characters of a value in a message
+LONGEST_MESSAGE = 2_000
 
 
 class CtkdError(ValueError):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and mend. Its text is cut where it quotes something endless."""
+
+    def __str__(self) -> str:
+        return cut(super().__str__(), LONGEST_MESSAGE)
 
 
 class TokenizerError(CtkdError):
@@ -39,23 +41,31 @@ class PreflightError(RunError):
     """A run that was refused before it started; the command line exits with 3."""
 
 
+def short(value: object, most: int = LONGEST) -> str:
+    """A value for a message: its `repr` (a path's text in quotes), about `most` characters, the middle left out."""
+    if isinstance(value, int) and value.bit_length() > 2000:
+        return f"a number of about {int(value.bit_length() * 0.30103) + 1:,} digits"
+    try:
+        return cut(repr(str(value) if isinstance(value, PurePath) else value), most)
+    except Exception:  # a list inside itself, say
+        return f"a {type(value).__name__}"
+
+
+def cut(text: str, most: int) -> str:
+    """`text`, or its beginning and end with what was left out counted."""
+    if len(text) <= most:
+        return text
+    head = most * 2 // 3
+    return f"{text[:head]} … ({len(text) - most:,} characters) … {text[head - most :]}"
+
+
 def unknown(what: str, name: object, known: Iterable[str], error: type[CtkdError] = CtkdError) -> CtkdError:
     """The error for a name that isn't in a table, with the nearest ones.
 
     Returns the error (the caller raises it), so that the traceback starts where the name was used.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name[:80] if isinstance(name, str) else shown(name), names, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name[:LONGEST] if isinstance(name, str) else short(name), names, n=3, cutoff=0.4)
     known_ones = f"known: {', '.join(names)}." if names else "there are none."
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else known_ones
-    return error(f"unknown {what} {shown(name)}; {hint}")
-
-
-def shown(value: object) -> str:
-    """A value for a message, as Python writes it but short: control characters escaped, never an error of its own."""
-    if isinstance(value, int) and value.bit_length() > 2000:
-        return f"a number of about {int(value.bit_length() * 0.30103) + 1:,} digits"
-    try:
-        return _SHORT.repr(value)
-    except Exception:
-        return f"a {type(value).__name__}"
+    return error(f"unknown {what} {short(name)}; {hint}")

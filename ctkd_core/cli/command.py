@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ctkd_core.cli import COMMANDS
 from ctkd_core.cli.common import Json, Output, UsageError
-from ctkd_core.errors import unknown
+from ctkd_core.errors import short, unknown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -72,7 +72,7 @@ class Command(WithHelp, TyperCommand):
         """typer's, for words in every form that is allowed; raises UsageError for a word too many."""
         rest = super().parse_args(ctx, self._spelled_out(ctx, args))
         if rest and not ctx.resilient_parsing:
-            raise UsageError(f"`{ctx.command_path}` does not expect {rest[0]!r}; see `{ctx.command_path} --help`.")
+            raise UsageError(f"`{ctx.command_path}` does not expect {short(rest[0])}; see `{ctx.command_path} --help`.")
         return rest
 
     def _spelled_out(self, ctx: Any, args: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ from ctkd_core.cli.common import (
     read_text,
 )
 from ctkd_core.cli.display import table, visible_bytes
-from ctkd_core.errors import AlignmentError
+from ctkd_core.errors import AlignmentError, short
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -104,7 +104,7 @@ def _options(given: list[str] | None, names: list[str]) -> dict[str, dict[str, A
     for key, value in parse_assignments(given).items():
         method, dot, option = key.partition(".")
         if not dot or method not in sorted_options:
-            raise UsageError(f"-o takes METHOD.NAME=VALUE with one of {', '.join(names)}; got {key!r}.")
+            raise UsageError(f"-o takes METHOD.NAME=VALUE with one of {', '.join(names)}; got {short(key)}.")
         sorted_options[method][option] = value
     for name, chosen in sorted_options.items():
         methods.get(name).resolve_align(chosen, AlignmentError)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import guess_device
-from ctkd_core.errors import CtkdError, PreflightError, shown
+from ctkd_core.errors import CtkdError, PreflightError, short
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _belongs(who: str, tokenizer: Tokenizer, source: str, look: Look | None) -> 
     from ctkd_core.distill.preparation import highest_id
 
     name = f"{who}'s tokenizer"
-    advice = f"Name the tokenizer that lies with the weights, {shown(source)}."
+    advice = f"Name the tokenizer that lies with the weights, {short(source)}."
     own, rows = own_tokenizer(source), facts_of(source).rows
     beyond = rows is not None and rows < tokenizer.n_ids
     wide = (
@@ -224,8 +224,8 @@ def _belongs(who: str, tokenizer: Tokenizer, source: str, look: Look | None) -> 
     found = None if own is None else compared(tokenizer, own)
     if found is not None and found.other:
         said = (
-            f"{tokenizer.name!r} isn't the tokenizer of {shown(source)}: {found.share:.0%} of their ids have another "
-            f"meaning, for one id {found.first} ({shown(found.given)} here, {shown(found.own)} there)."
+            f"{tokenizer.name!r} isn't the tokenizer of {short(source)}: {found.share:.0%} of their ids have another "
+            f"meaning, for one id {found.first} ({short(found.given)} here, {short(found.own)} there)."
         )
         return Check(name, False, f"{said} Besides, {wide}." if beyond else said, advice)
     if beyond and look is not None and rows is not None:
@@ -234,12 +234,12 @@ def _belongs(who: str, tokenizer: Tokenizer, source: str, look: Look | None) -> 
             return Check(name, False, f"{wide}, and the data has id {highest} ({tokenizer.token(highest)!r}).", advice)
     if found is None:
         said = (
-            f"{shown(source)} has no tokenizer.json to compare with; whether {tokenizer.name!r} is its own isn't known."
+            f"{short(source)} has no tokenizer.json to compare with; whether {tokenizer.name!r} is its own isn't known."
         )
         return Check(name, False, said, fatal=False)
     if found.share:
         said = (
-            f"{tokenizer.name!r} gives id {found.first} to {shown(found.given)}, the model's own to {shown(found.own)}."
+            f"{tokenizer.name!r} gives id {found.first} to {short(found.given)}, the model's own to {short(found.own)}."
         )
         return Check(name, False, said, fatal=False)
     unused = f" The ids from {rows} on have no row in the model; the data has none of them." if beyond else ""
@@ -253,7 +253,7 @@ def _positions(config: RunConfig, who: str, source: str) -> list[Check]:
     most = facts_of(source).positions
     if most is None or config.max_length <= most:
         return []
-    said = f"max_length is {config.max_length:,}, but {shown(source)} reads texts of up to {most:,} tokens."
+    said = f"max_length is {config.max_length:,}, but {short(source)} reads texts of up to {most:,} tokens."
     return [Check(f"{who}'s positions", False, said, f"Set max_length to {most} or less.")]
 
 
@@ -301,12 +301,12 @@ def _weights(role: str, source: str) -> Check:
     looks_like_hub = "/" in source and not source.startswith((".", "/", "~"))
     if looks_like_hub:
         return Check(
-            role, True, f"{shown(source)} will be looked for on the model hub when the run starts.", fatal=False
+            role, True, f"{short(source)} will be looked for on the model hub when the run starts.", fatal=False
         )
     return Check(
         role,
         False,
-        f"there's no folder {shown(source)}.",
+        f"there's no folder {short(source)}.",
         f"Set {role if ' ' not in role else 'its teacher'}_path to a folder or hub id of its weights.",
     )
 

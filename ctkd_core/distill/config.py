@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from ctkd_core import methods
 from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, older_form, parse_teachers
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
-from ctkd_core.errors import RunError, shown, unknown
+from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files.data_files import deeper_than, shown_name
 from ctkd_core.markup.visible import one_line, shorten
 
@@ -181,7 +181,7 @@ class RunConfig:
         if not row.can_train:
             able = ", ".join(m.name for m in methods.training())
             raise RunError(
-                f"method {shown(value)} aligns but has no loss of its own, so it can't train; choose one of {able}."
+                f"method {short(value)} aligns but has no loss of its own, so it can't train; choose one of {able}."
             )
         return row.name
 
@@ -265,7 +265,7 @@ class RunConfig:
         version = given.pop("version", CONFIG_VERSION)
         if version != CONFIG_VERSION:
             raise RunError(
-                f"this config has format version {shown(version)}; this program reads {CONFIG_VERSION}. Update it."
+                f"this config has format version {short(version)}; this program reads {CONFIG_VERSION}. Update it."
             )
         if (name := given.pop("preset", None)) is not None:
             base = preset(name)
@@ -306,9 +306,9 @@ def read_table(path: str | Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise RunError(f"there's no config file {shown(str(path))}; give a .yaml or .json file, or --preset.") from None
+        raise RunError(f"there's no config file {short(str(path))}; give a .yaml or .json file, or --preset.") from None
     except (OSError, ValueError) as fault:  # ValueError: not UTF-8, a NUL byte in the name
-        raise RunError(f"config file {shown(str(path))} can't be read: {one_line(str(fault))}.") from None
+        raise RunError(f"config file {short(str(path))} can't be read: {one_line(str(fault))}.") from None
     suffix = path.suffix.lower()
     if suffix not in {".yaml", ".yml", ".json"}:
         raise RunError(f"config file {name!r} ends in {suffix!r}; use .yaml, .yml or .json.")
@@ -362,7 +362,7 @@ def _check_student(config: RunConfig) -> None:
         raise RunError("student_model 'pretrained' needs student_path: a folder or hub id of a causal language model.")
     if config.student_model != "pretrained" and config.student_path:
         raise RunError(
-            f"student_path {shown(config.student_path)} is only read with student_model 'pretrained'; "
+            f"student_path {short(config.student_path)} is only read with student_model 'pretrained'; "
             f"student_model is {config.student_model!r}."
         )
     heads = scratch_heads(config.hidden_size)
@@ -404,7 +404,7 @@ def _later_default(name: str) -> Any:
 def _check_device(device: str) -> None:
     kind, _, index = device.partition(":")
     if kind not in {"auto", "cpu", "cuda", "mps"} or (index and not (kind == "cuda" and index.isdigit())):
-        raise RunError(f"device {shown(device)} isn't known; use auto, cpu, mps, cuda or cuda:0.")
+        raise RunError(f"device {short(device)} isn't known; use auto, cpu, mps, cuda or cuda:0.")
 
 
 # The presets are measured on two CPU cores; `estimate.py` says how long they take on this machine.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctkd_core.errors import RunError, shown
+from ctkd_core.errors import RunError, short
 from ctkd_core.files.data_files import MAX_WHOLE, RecordFile, Unreadable, place, shown_name
 from ctkd_core.files.data_shapes import Conversation, Message, Misfit, Pair, shape_of
 from ctkd_core.markup.visible import counted
@@ -103,7 +103,7 @@ def data_file(source: str) -> Path:
     except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL byte, no home folder
         found = False
     if not found:
-        raise RunError(f"data {shown(source)} isn't there; give 'bundled' or a .jsonl or .parquet file.")
+        raise RunError(f"data {short(source)} isn't there; give 'bundled' or a .jsonl or .parquet file.")
     return path
 
 
@@ -124,7 +124,7 @@ def load_split(source: str, template: str = "plain", *, turns: str = "all", skip
     held_out = tuple(e for group, _ in apart for e in group)
     if not train:
         raise RunError(
-            f"data {shown(source)} has {counted(len(groups), 'usable record')}, none of which differs from the others; "
+            f"data {short(source)} has {counted(len(groups), 'usable record')}, none of which differs from the others; "
             "give at least two with different prompts."
         )
     return Split(train, held_out, tuple(skipped))

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, setting
-from ctkd_core.errors import RunError, shown, unknown
+from ctkd_core.errors import RunError, short, unknown
 
 CONFIG = ConfigDict(extra="forbid", validate_default=True)
 
@@ -42,14 +42,14 @@ class FurtherTeacher:
         row = methods.get(value, RunError)
         if not row.asks_teacher:
             able = ", ".join(m.name for m in methods.training() if m.asks_teacher)
-            raise RunError(f"method {shown(value)} can't ask a further teacher; choose one of {able}.")
+            raise RunError(f"method {short(value)} can't ask a further teacher; choose one of {able}.")
         return row.name
 
     @validated("teacher", "teacher_path", "name", "variant", mode="before")
     @classmethod
     def _a_text(cls, value: Any, field: ValidationInfo) -> Any:
         if not isinstance(value, str):
-            raise RunError(f"{field.field_name} must be a text; got {shown(value)}.")
+            raise RunError(f"{field.field_name} must be a text; got {short(value)}.")
         return value
 
     @validated("weight", mode="before")
@@ -103,7 +103,7 @@ def older_form(data: Mapping[str, Any]) -> dict[str, Any]:
 def option_table(key: str, value: Any) -> dict[str, Any]:
     """`value` of the key `key` as a table of options; raises RunError for anything else (an empty YAML value)."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise RunError(f"{key} must be a table of options, name: value; got {shown(value)}. Leave it out to set none.")
+        raise RunError(f"{key} must be a table of options, name: value; got {short(value)}. Leave it out to set none.")
     return dict(value)
 
 

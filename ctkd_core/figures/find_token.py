@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from ctkd_core.errors import ProjectionError
+from ctkd_core.errors import ProjectionError, short
 from ctkd_core.markup.visible import GLYPHS, visible_bytes
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def find_token(tokenizer: Tokenizer, query: str) -> int:
         return ids[loose]
     pieces = [visible_bytes(tokenizer.token_bytes(k)) for k in tokenizer.encode_pieces([spelled(query)])[0]]
     raise ProjectionError(
-        f"no token of {tokenizer.name!r} spells {query!r}; it is cut into {' | '.join(pieces) or 'nothing'}."
+        f"no token of {tokenizer.name!r} spells {short(query)}; it is cut into {' | '.join(pieces) or 'nothing'}."
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
-from ctkd_core.errors import CtkdError, shown, unknown
+from ctkd_core.errors import CtkdError, short, unknown
 
 T = TypeVar("T")
 MOST_FAULTS = 3  # that one message names; a document of another kind would misfit everywhere
@@ -125,7 +125,7 @@ def _sentence(one: Any, what: str, known: Iterable[str]) -> str:
     if one["type"] == "missing":
         return f"it lacks {field!r}."
     rule = one["msg"][:1].lower() + one["msg"][1:]
-    return f"{field!r}: {rule}; got {shown(one['input'])}." if field else f"{rule}; got {shown(one['input'])}."
+    return f"{field!r}: {rule}; got {short(one['input'])}." if field else f"{rule}; got {short(one['input'])}."
 
 
 def _message(text: str, advice: str) -> str:

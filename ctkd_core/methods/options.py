@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ctkd_core.errors import CtkdError, shown, unknown
+from ctkd_core.errors import CtkdError, short, unknown
 
 Kind = Literal["int", "float", "bool", "choice", "str"]
 
@@ -56,7 +56,7 @@ class Option:
         except ValidationError:
             if self.kind == "choice" and value is not None:
                 raise unknown(f"value of {self.name!r}", value, self.choices, error) from None
-            raise error(f"option {self.name!r} takes {self.expected()}; got {shown(value)}.") from None
+            raise error(f"option {self.name!r} takes {self.expected()}; got {short(value, 500)}.") from None
 
     def read_by(self, variant: str) -> bool:
         """Whether this variant of the method looks at the option."""

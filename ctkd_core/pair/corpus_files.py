@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ctkd_core.errors import CtkdError, shown
+from ctkd_core.errors import CtkdError, short
 from ctkd_core.files.data_files import RECORD_FILES, RecordFile, Unreadable, shown_name
 from ctkd_core.files.data_shapes import Misfit, shape_of, text_of
 
@@ -51,7 +51,7 @@ def _check(path: Path) -> None:
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except FileNotFoundError:
-        raise CtkdError(f"no corpus file {shown(str(path))}; check the path.") from None
+        raise CtkdError(f"no corpus file {short(str(path))}; check the path.") from None
     except OSError as fault:
         raise CtkdError(f"can't read corpus {name!r}: {fault.strerror}.") from None
     if not head:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ctkd_core.errors import TokenizerError
+from ctkd_core.errors import TokenizerError, short
 
 _OPTIONAL = (
     *("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"),
@@ -37,7 +37,7 @@ def _fetch(repo: str) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     if not _reachable():  # the client would try for half a minute
-        raise TokenizerError(f"tokenizer {repo!r} {_out_of_reach()}.")
+        raise TokenizerError(f"tokenizer {short(repo)} {_out_of_reach()}.")
     # Messages are our own: those of the hub client may quote request headers.
     try:
         return Path(hub.hf_hub_download(repo, "tokenizer.json", etag_timeout=5))
@@ -59,7 +59,7 @@ def _fetch(repo: str) -> Path:
         reason = "isn't a valid hub id: it has the form owner/name"
     except Exception:
         reason = _out_of_reach()
-    raise TokenizerError(f"tokenizer {repo!r} {reason}.")
+    raise TokenizerError(f"tokenizer {short(repo)} {reason}.")
 
 
 def _reachable() -> bool:

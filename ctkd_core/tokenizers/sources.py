@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ctkd_core.errors import TokenizerError, shown, unknown
+from ctkd_core.errors import TokenizerError, short, unknown
 from ctkd_core.tokenizers import assets, catalog
 from ctkd_core.tokenizers import checks as tokenizer_checks
 from ctkd_core.tokenizers.facts import MODEL_EOS, chat_templates, spec_of
@@ -100,7 +100,7 @@ def _locate(source: str | Path) -> _Files:
 
         return _Files(tokenizer_files(name), name, f"hub: {name}", "see its model card", check=True)
     if isinstance(source, Path) or "/" in name or name.endswith(".json"):
-        raise TokenizerError(f"there's no file or folder {shown(str(source))}; check the path.")
+        raise TokenizerError(f"there's no file or folder {short(str(source))}; check the path.")
     raise unknown("tokenizer", name, catalog.TOKENIZERS, TokenizerError)
 
 
