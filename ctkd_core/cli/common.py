@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.errors import CtkdError, unknown
+from ctkd_core.errors import CtkdError, short, unknown
+from ctkd_core.markup.terminal import safe
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,7 +59,7 @@ def whole(value: Any) -> int:
     try:
         return int(value)
     except ValueError:
-        raise ValueError(f"invalid int value: {value!r}") from None
+        raise ValueError(f"invalid int value: {short(value)}") from None
 
 
 def names_of(names: Iterable[str]) -> Callable[[], list[str]]:
@@ -171,11 +172,11 @@ def _read_file(name: str) -> bytes:
             return sys.stdin.buffer.read()
         return Path(name).read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"no file {name!r}; check the path (it is relative to {str(Path.cwd())!r}).") from None
+        raise UsageError(f"no file {short(name)}; check the path (it is relative to {str(Path.cwd())!r}).") from None
     except OSError as error:
-        raise UsageError(f"can't read {name!r}: {error.strerror}.") from None
+        raise UsageError(f"can't read {short(name)}: {error.strerror}.") from None
     except ValueError as error:  # a NUL byte in the name
-        raise UsageError(f"can't read {name!r}: {error}.") from None
+        raise UsageError(f"can't read {short(name)}: {error}.") from None
 
 
 def parse_assignments(pairs: Sequence[str] | None) -> dict[str, str]:
@@ -184,13 +185,11 @@ def parse_assignments(pairs: Sequence[str] | None) -> dict[str, str]:
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"-o takes name=value; got {pair!r}. For example: -o temperature=2.")
+            raise UsageError(f"-o takes name=value; got {short(pair)}. For example: -o temperature=2.")
         given[name.strip().replace("-", "_")] = value.strip()
     return given
 
 
 def inform(sentence: str) -> None:
     """One message for the person at the terminal, on stderr."""
-    from ctkd_core.cli.display import safe
-
     print(safe(sentence, lines=True), file=sys.stderr, flush=True)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import io
 import math
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ctkd_core.markup.visible import GLYPHS, visible, visible_bytes
+from ctkd_core.markup.terminal import safe, unguarded
+from ctkd_core.markup.visible import visible, visible_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -43,14 +43,6 @@ WIDEST = 160  # token rows in a very wide terminal are hard to follow
 
 # A table without lines but for the rule below its header; of rich's own boxes none keeps the columns apart there.
 _PLAIN_BOX = "    \n    \n -  \n    \n    \n    \n    \n    \n"
-
-
-def safe(text: str, lines: bool = False) -> str:
-    """`text` without anything that a terminal would obey; line breaks stay where `lines` is true."""
-    shown = "".join(
-        c if c.isprintable() or (lines and c == "\n") else GLYPHS.get(c) or f"<U+{ord(c):04X}>" for c in text
-    )
-    return f"◌{shown}" if text and unicodedata.combining(text[0]) else shown
 
 
 def width(text: str) -> int:
@@ -161,7 +153,7 @@ def console_of(stream: TextIO, columns: int | None = None) -> Console:
     from rich.console import Console
 
     bounds = None if stream.isatty() else UNBOUNDED
-    return Console(file=stream, width=columns or bounds, markup=False, emoji=False, highlight=False)
+    return Console(file=unguarded(stream), width=columns or bounds, markup=False, emoji=False, highlight=False)
 
 
 def render(parts: Iterable[RenderableType], stream: TextIO, columns: int | None = None) -> str:

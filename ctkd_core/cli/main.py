@@ -35,8 +35,9 @@ from ctkd_core.cli.common import (
     UsageError,
     inform,
 )
-from ctkd_core.errors import CtkdError, PreflightError, unknown
+from ctkd_core.errors import LONGEST_MESSAGE, CtkdError, PreflightError, cut, unknown
 from ctkd_core.files import to_json
+from ctkd_core.markup.terminal import guarded_stderr
 
 NAME = "ctkd"
 COMPLETION = "_CTKD_COMPLETE"  # a shell sets it when it asks for completions
@@ -102,7 +103,16 @@ def application() -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; never lets an error of the user end in a traceback."""
+    """Run one command and return its exit code; never lets an error of the user end in a traceback.
+
+    Standard error is guarded: what libraries write there (warnings, log lines, tracebacks) quotes files of strangers.
+    Standard output gets the answer alone, which is JSON or was made safe when it was laid out.
+    """
+    with guarded_stderr():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if os.environ.get(COMPLETION):
         application().main(words, prog_name=NAME, complete_var=COMPLETION)  # ends the process
@@ -236,6 +246,6 @@ def _forget_stdout() -> None:
 
 
 def _failed(kind: str, sentence: str, as_json: bool) -> str:
-    shown = sentence.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    shown = cut(sentence, LONGEST_MESSAGE).encode("utf-8", errors="backslashreplace").decode("utf-8")
     inform(f"ctkd: {shown}")
     return to_json({"error": {"type": kind, "message": shown}}) if as_json else ""

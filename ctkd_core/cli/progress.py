@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.cli.common import CANCELLED, OK, RUN_FAILED, inform
-from ctkd_core.cli.display import console_of, paragraph, safe
+from ctkd_core.cli.display import console_of, paragraph
+from ctkd_core.markup.terminal import guarded, safe
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -38,10 +39,13 @@ class Bar:
     def __enter__(self) -> Bar:
         if self._drawn is not None:
             self._drawn.start()
+            self._stderr = sys.stderr  # rich's own now, which prints above the bar
+            sys.stderr = guarded(sys.stderr)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._drawn is not None:
+            sys.stderr = self._stderr
             self._drawn.stop()
 
     def show(self, label: str, share: float = 0.0) -> None:
