@@ -1,8 +1,9 @@
 """Checks of tokenizer files that run in a child process: can it be read, and what does AutoTokenizer change.
 
-A tokenizer.json can be huge, broken, or make the parser abort; a child that dies takes nothing with it. And
-transformers picks a tokenizer class by name, which may replace parts of tokenizer.json without a word: the probe texts
-show whether it does.
+A tokenizer.json can be huge, broken, made to take all memory, or make the parser abort; a child that dies takes nothing
+with it. What passed can be read in the process that asked: the child was no larger than its limit. And transformers
+picks a tokenizer class by name, which may replace parts of tokenizer.json without a word: the probe texts show whether
+it does.
 """
 
 from __future__ import annotations
@@ -17,16 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core.errors import TokenizerError
 from ctkd_core.files import cache_dir, write_atomic
+from ctkd_core.tokenizers import facts, growth
 from ctkd_core.tokenizers.faults import first_line, library_faults
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
-UPLOAD_LIMIT = 40_000_000  # bytes; the largest common tokenizer.json (Gemma 3) has 33 million
-READ_TIMEOUT = 60.0  # seconds
+UPLOAD_LIMIT = 40 * 2**20  # bytes; the largest common tokenizer.json (Gemma 3) has 33 million
+READ_TIMEOUT, READ_TIMEOUT_PER_MIB = 60.0, 10.0  # seconds, and more for each megabyte of the file
 CHECK_TIMEOUT = 180.0
 LARGEST_ID = 4_000_000  # arrays have an entry an id; the largest vocabulary in use has 262,144
-CHECK_VERSION = 1  # raise it with PROBES, so that old results are not used
+# Reading a file of 40 MB takes 0.4 GB where it holds short added tokens, 2.6 GB and a minute where they have 250
+# characters each: the library builds an automaton that finds them all.
+READ_MEMORY, READ_MEMORY_PER_BYTE = 2**29, 70  # bytes that reading a file may take, and more for each of its own
+CONFIG_MEMORY, CONFIG_MEMORY_PER_BYTE = 2**26, 10
+CHECK_MEMORY = 4 * 2**30
+CHECK_VERSION = 2  # raise it with PROBES and with what is refused, so that old results are not used
+_NAME = "\0"  # stands for the file's name in what the child says
 
 # Where tokenizer classes are known to differ: digit runs, spaces, scripts, emoji, contractions, normalisation.
 PROBES = (
@@ -63,7 +71,11 @@ def _probe(backend: Backend, texts: Sequence[str]) -> None:
 
 
 def document(text: str, what: str) -> dict[str, Any]:
-    """The JSON document of a tokenizer.json, checked for its outline; raises TokenizerError."""
+    """The JSON document of a tokenizer.json, checked for its outline; raises TokenizerError.
+
+    Python's own objects may take thirty times the file's size: only for files that nobody made to take all memory, and
+    for the child.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as fault:
@@ -96,7 +108,7 @@ def check_upload(data: bytes, what: str) -> None:
     """`check_content` for a file from a stranger, which may not be larger than UPLOAD_LIMIT; raises TokenizerError."""
     if len(data) > UPLOAD_LIMIT:
         raise TokenizerError(
-            f"{what} has {len(data) / 1e6:.1f} MB; uploads are limited to {UPLOAD_LIMIT / 1e6:.0f} MB. Put the file "
+            f"{what} has {len(data) / 2**20:.1f} MB; uploads are limited to {UPLOAD_LIMIT / 2**20:.0f} MB. Put the file "
             "in a folder and give its path instead."
         )
     check_content(data, what)
@@ -112,15 +124,23 @@ def check_content(data: bytes, what: str) -> None:
     memo = cache_dir() / "checks" / f"read-{CHECK_VERSION}-{hashlib.sha256(data).hexdigest()[:32]}"
     if memo.is_file():
         return
-    document(decode(data, what), what)
+    decode(data, what)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokenizer.json"
         path.write_bytes(data)
-        result = json.loads(run_child(["read", str(path)], f"{what} can't be read as a tokenizer", READ_TIMEOUT))
+        limit = READ_TIMEOUT + READ_TIMEOUT_PER_MIB * (len(data) // 2**20)
+        result = json.loads(run_child(["read", str(path)], f"{what} can't be read as a tokenizer", limit))
     if result["error"]:
-        raise TokenizerError(f"{what} can't be read as a tokenizer: {result['error']}")
+        raise TokenizerError(result["error"].replace(_NAME, what))
     with suppress(OSError):
         write_atomic(memo, "")
+
+
+def check_config(path: Path) -> None:
+    """Read a large configuration in a child process: JSON can take thirty times its size. Raises TokenizerError."""
+    from ctkd_core.tokenizers.child import run_child
+
+    run_child(["config", str(path.absolute())], f"{path} can't be read", READ_TIMEOUT)
 
 
 def auto_tokenizer_warnings(folder: Path) -> list[str]:
@@ -183,20 +203,84 @@ def _transformers_version() -> str:
 
 
 def _try_reading(path: Path) -> dict[str, Any]:
-    """Child: read the file and encode the probe texts with it."""
+    """Child: `examine` the file within a limit of memory."""
+    import tokenizers  # noqa: F401 - before the limit, which is for what the file takes
+
+    from ctkd_core.tokenizers.child import limit_memory
+
+    limit_memory(READ_MEMORY + READ_MEMORY_PER_BYTE * path.stat().st_size)
+    return examine(path.read_bytes())
+
+
+def _try_config(path: Path) -> dict[str, Any]:
+    """Child: parse a configuration within a limit of memory; what is wrong with its JSON is said by who asked."""
+    from ctkd_core.tokenizers.child import limit_memory
+
+    data = path.read_bytes()
+    limit_memory(CONFIG_MEMORY + CONFIG_MEMORY_PER_BYTE * len(data))
+    with suppress(ValueError, RecursionError):
+        json.loads(data)
+    return {}
+
+
+def examine(data: bytes) -> dict[str, str]:
+    """{"error": why a tokenizer.json is refused, or ""}: its outline, its parts, its ids, the probe texts."""
     try:
-        with library_faults(""):
-            _probe(parse(path.read_text(encoding="utf-8-sig"), "the file"), PROBES)
+        with library_faults(f"{_NAME} can't be read as a tokenizer"):
+            text = decode(data, _NAME)
+            _check_parts(document(text, _NAME), _NAME)
+            backend = parse(text, _NAME)
+            check_backend(backend, _NAME)
+            highest = max(backend.get_vocab(with_added_tokens=True).values(), default=0)
+            if highest > LARGEST_ID:
+                raise TokenizerError(f"{_NAME} has an id {highest}; ids over {LARGEST_ID} are refused.")
+            _probe(backend, PROBES)
     except TokenizerError as fault:
-        return {"error": str(fault).partition(": ")[2]}
+        return {"error": str(fault)}
     return {"error": ""}
+
+
+def _check_parts(parsed: dict[str, Any], what: str) -> None:
+    """What the parts can make of a text, before the library uses them: it normalises added tokens while it reads."""
+    from tokenizers import Tokenizer as Backend
+
+    names = ("version", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+    shell = {name: parsed[name] for name in names if name in parsed}
+    shell |= {"added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}
+    try:
+        written = json.dumps(shell)
+    except RecursionError:
+        raise TokenizerError(f"{what} can't be read as a tokenizer: it is nested too deeply.") from None
+    with library_faults(f"{what} can't be read as a tokenizer"):
+        parts = growth.components(Backend.from_str(written))
+    _refusing(what, lambda: growth.check_components(parts))
+
+
+def check_backend(backend: Backend, what: str) -> None:
+    """Raise TokenizerError for a tokenizer that can make far more of a text than it is, or adds ids that it lacks."""
+    spec = facts.read_spec(backend)
+    _refusing(what, lambda: growth.check_components(spec))
+    _refusing(what, lambda: growth.check_model(spec["model"]))
+    for index in growth.template_ids(spec["post_processor"]):
+        if backend.id_to_token(index) is None:
+            raise TokenizerError(f"{what} can't be used: its template adds the id {index}, which has no token.")
+
+
+def _refusing(what: str, check: Callable[[], None]) -> None:
+    try:
+        check()
+    except TokenizerError as fault:
+        raise TokenizerError(f"{what} is refused: {fault}") from None
 
 
 def _compare_auto(folder: Path) -> dict[str, Any]:
     """Child: tokens of the probe texts by AutoTokenizer and by tokenizer.json itself."""
     from transformers import AutoTokenizer
 
-    raw = parse((folder / "tokenizer.json").read_text(encoding="utf-8"), "tokenizer.json")
+    from ctkd_core.tokenizers.child import limit_memory
+
+    limit_memory(CHECK_MEMORY)
+    raw = parse((folder / "tokenizer.json").read_text(encoding="utf-8-sig"), "tokenizer.json")
     try:
         auto = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except Exception as fault:
@@ -211,4 +295,8 @@ def _compare_auto(folder: Path) -> dict[str, Any]:
     return {"error": "", "differences": differences, "class": type(auto).__name__}
 
 
-CHILD_TASKS: dict[str, Callable[[Path], dict[str, Any]]] = {"read": _try_reading, "auto": _compare_auto}
+CHILD_TASKS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "read": _try_reading,
+    "config": _try_config,
+    "auto": _compare_auto,
+}

@@ -1,29 +1,51 @@
-"""A child process that reads files of strangers or imports what its caller must not."""
+"""A child process that reads files of strangers, within limits, or imports what its caller must not."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ctkd_core.errors import TokenizerError
 
 
 def run_child(arguments: Sequence[str], failure: str, timeout: float) -> str:
-    """stdout of `python -m ctkd_core.tokenizers.conversion ARGUMENTS`. Raises TokenizerError `failure: reason`."""
+    """stdout of `python -m ctkd_core.tokenizers.child_main ARGUMENTS`. Raises TokenizerError `failure: reason`."""
     import os
 
     # The child finds this package wherever it was loaded from; it must not look at the network.
     paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "MALLOC_ARENA_MAX": "2",  # each arena reserves address space, which may be limited
+    }
     command = [sys.executable, "-m", "ctkd_core.tokenizers.child_main", *arguments]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
         raise TokenizerError(f"{failure}: it took longer than {timeout:g} s.") from None
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        reason = lines[-1].strip() if lines else f"the process ended with code {done.returncode}"
-        raise TokenizerError(f"{failure}: {reason[:400]}")
+        raise TokenizerError(f"{failure}: {_reason(done.stderr, done.returncode)}")
     return done.stdout
+
+
+def _reason(said: str, code: int) -> str:
+    lines = [line for line in said.splitlines() if line.strip()]
+    # Without memory the library ends the process, and Python has an error without words.
+    if "memory allocation of" in said or (lines and lines[-1].strip() == "MemoryError"):
+        return "it needs more memory than such a file may take."
+    return lines[-1].strip()[:400] if lines else f"the process ended with code {code}"
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take `more` bytes of address space than it has now; does nothing where no such limit exists."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))

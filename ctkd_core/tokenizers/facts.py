@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ctkd_core.tokenizers import growth
 from ctkd_core.tokenizers.token_bytes import SPACE_MARK, Marks
 
 if TYPE_CHECKING:
@@ -35,17 +36,37 @@ _USUAL = {
 }
 
 
-def spec_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """tokenizer.json without its vocabulary and merges; `added_tokens` is always a list."""
-    model = {k: v for k, v in document["model"].items() if k not in {"vocab", "merges"}}
-    spec = {k: v for k, v in document.items() if k != "model"} | {"model": model}
-    return spec | {"added_tokens": list(document.get("added_tokens") or ())}
+def read_spec(backend: tokenizers.Tokenizer) -> dict[str, Any]:
+    """tokenizer.json without its vocabulary and merges, as the library read it: whatever a file had, types are right.
+
+    `added_tokens` have the ids that the library gave them: it renumbers those that leave holes or clash.
+    """
+    flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    added = [
+        {"id": index, "content": token.content, **{flag: getattr(token, flag) for flag in flags}}
+        for index, token in sorted(backend.get_added_tokens_decoder().items())
+    ]
+    return growth.components(backend) | {"added_tokens": added, "model": _model(backend.model)}
 
 
-def with_true_ids(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> dict[str, Any]:
-    """`spec` with the ids that the library gave the added tokens: it renumbers those that leave holes or clash."""
-    tokens = [t | {"id": backend.token_to_id(t["content"])} for t in spec["added_tokens"]]
-    return spec | {"added_tokens": [t for t in tokens if t["id"] is not None]}
+_MODEL = (
+    "dropout",
+    "unk_token",
+    "continuing_subword_prefix",
+    "end_of_word_suffix",
+    "fuse_unk",
+    "byte_fallback",
+    "ignore_merges",
+    "max_input_chars_per_word",
+)
+
+
+def _model(model: Any) -> dict[str, Any]:
+    found = {"type": type(model).__name__} | {name: getattr(model, name) for name in _MODEL if hasattr(model, name)}
+    if found["type"] == "Unigram":  # which tells these only in its document
+        document = json.loads(model.__getstate__())
+        found |= {name: document.get(name) for name in ("unk_id", "byte_fallback")}
+    return found
 
 
 def parts(node: Any) -> list[dict[str, Any]]:
@@ -119,13 +140,13 @@ def role_ids(
     special = {t["content"]: t["id"] for t in spec["added_tokens"] if t.get("special")}
     # Configurations name an unknown token even where the model can spell every byte: only the model's own counts.
     model = spec["model"]
-    unk = backend.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+    unk = _id_of(backend, model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
     roles: dict[str, int | None] = {"unk_id": unk}
     for role, usual in _USUAL.items():
         named = config.get(f"{role}_token")
         if isinstance(named, dict):
             named = named.get("content")
-        index = backend.token_to_id(named) if isinstance(named, str) else None
+        index = _id_of(backend, named)
         if index is None and role == "eos":
             index = next(iter(model_ends(spec, config)), None)
         if index is None and f"{role}_token" not in config:
@@ -140,13 +161,22 @@ def model_ends(spec: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[int,
     return tuple(index for index in config.get(MODEL_EOS, ()) if index in special)
 
 
+def _id_of(backend: tokenizers.Tokenizer, token: Any) -> int | None:
+    """The id of a token that a configuration names, None for anything that can't be one (half a character, a list)."""
+    try:
+        return backend.token_to_id(token) if isinstance(token, str) else None
+    except UnicodeEncodeError:
+        return None
+
+
 def chat_templates(config: Mapping[str, Any]) -> dict[str, str]:
     """Chat templates of a tokenizer_config.json by name; a single one is the "default"."""
     given = config.get("chat_template")
     if isinstance(given, str):
         return {"default": given}
     if isinstance(given, list):  # [{"name": ..., "template": ...}, ...]
-        given = {t.get("name"): t.get("template") for t in given if isinstance(t, dict)}
+        named = [t for t in given if isinstance(t, dict) and isinstance(t.get("name"), str)]
+        given = {t["name"]: t.get("template") for t in named}
     if not isinstance(given, dict):
         return {}
     return {name: text for name, text in given.items() if isinstance(name, str) and isinstance(text, str)}

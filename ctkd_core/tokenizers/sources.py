@@ -8,28 +8,34 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ctkd_core.errors import TokenizerError, short, unknown
+from ctkd_core.files import read_regular
+from ctkd_core.files.sized_cache import MIB, SizedCache
 from ctkd_core.tokenizers import assets, catalog
 from ctkd_core.tokenizers import checks as tokenizer_checks
-from ctkd_core.tokenizers.facts import MODEL_EOS, chat_templates, spec_of
+from ctkd_core.tokenizers.facts import MODEL_EOS, chat_templates
+from ctkd_core.tokenizers.faults import first_line
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-KEPT = 12  # loaded tokenizers; one of 150k tokens takes about 100 MB
+MOST_CONFIG = 64 * MIB  # of a tokenizer_config.json (some list every added token) or a template
+SMALL_CONFIG = MIB  # read at once; a larger one is read by a child process first
+MOST_FILE = 1024 * MIB  # of a tokenizer.json on this machine
+KEPT = 1500 * MIB  # of memory for loaded tokenizers; one of 150k tokens takes about 100 MB
+MEMORY_PER_BYTE = 12  # of a file, when it is loaded and its tables are made
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MODEL_CONFIGS = ("generation_config.json", "config.json")
 _CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", *_MODEL_CONFIGS)
 
-_kept: OrderedDict[str, Tokenizer] = OrderedDict()
-_loading: dict[str, threading.Lock] = {}
-_lock = threading.Lock()  # of the two tables above
+_kept = SizedCache(KEPT, size=lambda entry: entry[1][1])
+_lists_folders: ContextVar[bool] = ContextVar("lists_folders", default=True)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def load_bytes(data: bytes, name: str = "uploaded tokenizer") -> Tokenizer:
         tokenizer_checks.check_upload(data, repr(name))
         return _build(data, repr(name), {}, name=name, source="upload", licence="unknown")
 
-    return _once(f"bytes {name} {hashlib.sha256(data).hexdigest()}", build)
+    return _once(f"bytes {name} {hashlib.sha256(data).hexdigest()}", len(data), build)
 
 
 def check(source: str | Path) -> list[str]:
@@ -69,8 +75,7 @@ def check(source: str | Path) -> list[str]:
 
 def forget() -> None:
     """Drop every loaded tokenizer (for tests)."""
-    with _lock:
-        _kept.clear()
+    _kept.clear()
 
 
 def _locate(source: str | Path) -> _Files:
@@ -90,7 +95,7 @@ def _locate(source: str | Path) -> _Files:
         path = Path(name or source).expanduser()
         is_dir, is_file = path.is_dir(), path.is_file()
     except (OSError, ValueError, RuntimeError):  # too long for a file name, null bytes, no home folder
-        raise unknown("tokenizer", name[:80], catalog.TOKENIZERS, TokenizerError) from None
+        raise unknown("tokenizer", name, catalog.TOKENIZERS, TokenizerError) from None
     if is_dir:
         return _in_folder(path)
     if is_file:
@@ -100,7 +105,7 @@ def _locate(source: str | Path) -> _Files:
 
         return _Files(tokenizer_files(name), name, f"hub: {name}", "see its model card", check=True)
     if isinstance(source, Path) or "/" in name or name.endswith(".json"):
-        raise TokenizerError(f"there's no file or folder {short(str(source))}; check the path.")
+        raise TokenizerError(f"there's no file or folder {short(source)}; check the path.")
     raise unknown("tokenizer", name, catalog.TOKENIZERS, TokenizerError)
 
 
@@ -115,22 +120,33 @@ def _in_folder(folder: Path) -> _Files:
             "it has an older format; convert it once in Python: "
             "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
         )
-    listed = ", ".join(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
-    raise TokenizerError(f"folder {str(folder)!r} has no tokenizer.json (it has: {listed or 'nothing'}); {hint}.")
+    names = ", ".join(name[:80] for name in others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
+    listed = f" (it has: {names or 'nothing'})" if _lists_folders.get() else ""
+    raise TokenizerError(f"folder {short(folder)} has no tokenizer.json{listed}; {hint}.")
+
+
+@contextmanager
+def folders_unlisted() -> Iterator[None]:
+    """Inside, no error tells what lies in a folder: who reads a page needn't be who owns the machine."""
+    before = _lists_folders.set(False)
+    try:
+        yield
+    finally:
+        _lists_folders.reset(before)
 
 
 def _load_files(files: _Files) -> Tokenizer:
     siblings = [files.path, *(files.path.parent / name for name in _CONFIG_FILES)]
     stamp = [(str(p), s.st_size, s.st_mtime_ns) for p in siblings if (s := _stat(p))]
-    return _once(f"file {files.name} {stamp}", lambda: _read_files(files))
+    return _once(f"file {files.name} {stamp}", sum(size for _, size, _ in stamp), lambda: _read_files(files))
 
 
 def _read_files(files: _Files) -> Tokenizer:
     what, folder = str(files.path), files.path.parent
     try:
-        data = files.path.read_bytes()
+        data = read_regular(files.path, MOST_FILE)
     except OSError as fault:
-        raise TokenizerError(f"{what} can't be read: {fault.strerror}.") from None
+        raise TokenizerError(f"{what} can't be read: {fault.strerror or fault}.") from None
     if files.foreign:
         tokenizer_checks.check_content(data, what)
     check = partial(tokenizer_checks.auto_tokenizer_warnings, folder) if files.check else None
@@ -139,10 +155,8 @@ def _read_files(files: _Files) -> Tokenizer:
 
 
 def _build(data: bytes, what: str, config: dict[str, Any], **details: Any) -> Tokenizer:
-    text = tokenizer_checks.decode(data, what)
-    parsed = tokenizer_checks.document(text, what)
-    backend = tokenizer_checks.parse(text, what)
-    return Tokenizer.from_backend(backend, spec=spec_of(parsed), config=config, **details)
+    backend = tokenizer_checks.parse(tokenizer_checks.decode(data, what), what)
+    return Tokenizer.from_backend(backend, config=config, **details)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -156,16 +170,18 @@ def _config(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.is_file():
             continue
+        if path.stat().st_size > SMALL_CONFIG:
+            tokenizer_checks.check_config(path)
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(read_regular(path, MOST_CONFIG).decode("utf-8-sig"))
         except (OSError, ValueError, RecursionError) as fault:
-            raise TokenizerError(f"{path} isn't valid JSON ({fault}); mend it or move it away.") from None
+            raise TokenizerError(f"{path} isn't valid JSON ({first_line(fault)}); mend it or move it away.") from None
         config |= value if isinstance(value, dict) else {}
     named = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
     if (folder / "chat_template.jinja").is_file():
         named["default"] = folder / "chat_template.jinja"
     if named:
-        found = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in named.items()}
+        found = {name: _template(path) for name, path in named.items()}
         config["chat_template"] = found if "default" in found else chat_templates(config) | found
     return config | {MODEL_EOS: _model_eos(folder)}
 
@@ -175,12 +191,19 @@ def _model_eos(folder: Path) -> tuple[int, ...]:
     found: list[Any] = []
     for name in _MODEL_CONFIGS:
         try:
-            document = json.loads((folder / name).read_text(encoding="utf-8"))
+            document = json.loads(read_regular(folder / name, MOST_CONFIG))
         except (OSError, ValueError, RecursionError):  # the model's files are no business of its tokenizer
             continue
         named = document.get("eos_token_id") if isinstance(document, dict) else None
         found += named if isinstance(named, list) else [named]
     return tuple(dict.fromkeys(i for i in found if isinstance(i, int) and not isinstance(i, bool) and i >= 0))
+
+
+def _template(path: Path) -> str:
+    try:
+        return read_regular(path, MOST_CONFIG).decode("utf-8", errors="replace")
+    except OSError as fault:
+        raise TokenizerError(f"{path} can't be read ({fault.strerror or fault}); mend it or move it away.") from None
 
 
 def _stat(path: Path) -> Any:
@@ -190,18 +213,6 @@ def _stat(path: Path) -> Any:
         return None
 
 
-def _once(key: str, build: Callable[[], Tokenizer]) -> Tokenizer:
-    """What is kept under `key`, built by the first thread that asks while the others wait."""
-    with _lock:
-        loading = _loading.setdefault(key, threading.Lock())
-    with loading:
-        with _lock:
-            if key in _kept:
-                _kept.move_to_end(key)
-                return _kept[key]
-        tokenizer = build()
-        with _lock:
-            _kept[key] = tokenizer
-            while len(_kept) > KEPT:
-                _kept.popitem(last=False)
-        return tokenizer
+def _once(key: str, size: int, build: Callable[[], Tokenizer]) -> Tokenizer:
+    """What is kept under `key`, built by the first thread that asks while the others wait; size: bytes of its file."""
+    return _kept.get(key, lambda: (build(), size * MEMORY_PER_BYTE))[0]

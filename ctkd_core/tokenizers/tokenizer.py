@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.errors import TokenizerError
-from ctkd_core.tokenizers import facts
+from ctkd_core.tokenizers import facts, growth
 from ctkd_core.tokenizers.encoding import Encoding
 from ctkd_core.tokenizers.faults import library_faults
 from ctkd_core.tokenizers.token_bytes import byte_spans, encode_text, token_bytes_from_strings
@@ -34,6 +33,8 @@ class Tokenizer:
     kind  "byte-level" | "sentencepiece" | "wordpiece" | "other"
     spec  the parts of tokenizer.json other than the vocabulary (normalizer, pre_tokenizer, decoder, added_tokens, ...)
     """
+
+    shared = True  # no field: `load` keeps it; a cache of what was made with it doesn't count it
 
     name: str
     backend: tokenizers.Tokenizer
@@ -55,11 +56,11 @@ class Tokenizer:
     def from_backend(cls, backend: tokenizers.Tokenizer, name: str, **details: Any) -> Tokenizer:
         """A Tokenizer around a `tokenizers.Tokenizer`; truncation and padding are switched off.
 
-        `details`: config (dict of tokenizer_config.json), spec, and the fields of this class.
+        `details`: config (dict of tokenizer_config.json), and the fields of this class.
         """
         backend.no_truncation()
         backend.no_padding()
-        spec = facts.with_true_ids(details.pop("spec", None) or facts.spec_of(json.loads(backend.to_str())), backend)
+        spec = facts.read_spec(backend)
         config = details.pop("config", None) or {}
         values: dict[str, Any] = {"name": name, "backend": backend, "spec": spec, "kind": facts.kind_of(spec)}
         templates = facts.chat_templates(config)
@@ -190,6 +191,7 @@ class Tokenizer:
         Raises TokenizerError for text that isn't valid Unicode.
         """
         encode_text(text)
+        self._check_growth((text,))
         with library_faults(f"{self.name} can't encode this text"):
             raw = self.backend.encode(text, add_special_tokens=special_tokens)
         return self._encoding(text, raw.ids, raw.offsets, self._special_table)
@@ -200,6 +202,7 @@ class Tokenizer:
         Raises TokenizerError for text that isn't valid Unicode.
         """
         encode_text(text)
+        self._check_growth((text,))
         with library_faults(f"{self.name} can't encode this text"):
             ids, offsets = self._piece_encoder.encode_text(text)
         return self._encoding(text, ids, offsets, np.zeros(self.n_ids, dtype=np.bool_))
@@ -229,7 +232,8 @@ class Tokenizer:
 
     def normalise(self, text: str) -> str:
         """What the tokens of a stretch of text spell together, without the blank that is put before a whole text."""
-        made = self._piece_encoder.normalise(text)
+        with library_faults(f"{self.name} can't normalise this text"):
+            made = self._piece_encoder.normalise(text)
         if self.kind == "sentencepiece":
             return made.replace(facts.space_mark(self.spec), " ")
         # WordPiece's normaliser sets blanks around some characters, which belong to no token.
@@ -237,8 +241,10 @@ class Tokenizer:
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """Ids of many texts, without special tokens and without spans: the fast way."""
+        listed = list(texts)
+        self._check_growth(listed)
         with library_faults(f"{self.name} can't encode a text of the batch"):
-            return [e.ids for e in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+            return [e.ids for e in self.backend.encode_batch_fast(listed, add_special_tokens=False)]
 
     def encode_pieces(self, texts: Iterable[bytes | str]) -> list[list[int]]:
         """Ids of texts as they stand in the middle of a sentence: no dummy prefix space, leading spaces kept.
@@ -246,8 +252,17 @@ class Tokenizer:
         Bytes that aren't whole UTF-8 become single-byte tokens (or merged ones in byte-level BPE), never U+FFFD.
         """
         pieces = [encode_text(t, "a piece") if isinstance(t, str) else t for t in texts]
+        self._check_growth(piece.decode(errors="replace") for piece in pieces if len(piece) > growth.SHORT)
         with library_faults(f"{self.name} can't encode a piece"):
             return self._piece_encoder.encode(pieces)
+
+    @cached_property
+    def _growth(self) -> float:
+        return growth.normaliser_growth(self.spec.get("normalizer"))
+
+    def _check_growth(self, texts: Iterable[str]) -> None:
+        """Raise TokenizerError for texts that the normaliser makes far longer; most need no trial."""
+        growth.check_text(texts, self.backend.normalizer, self._growth, self.name)
 
     @cached_property
     def _piece_encoder(self) -> Any:
@@ -273,7 +288,8 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, special tokens skipped."""
-        return self.backend.decode([int(i) for i in ids], skip_special_tokens=True)
+        with library_faults(f"{self.name} can't decode these ids"):
+            return self.backend.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def render_chat(self, messages: Sequence[dict[str, str]], generation_prompt: bool = False) -> str | None:
         """The messages through the tokenizer's chat template, None without one. Raises TokenizerError if it fails."""
