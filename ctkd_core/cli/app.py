@@ -31,9 +31,19 @@ def run(
     allow_launch: Annotated[
         bool,
         typer.Option(
-            "--allow-launch", help="Let pages start runs although the address is reachable from other machines."
+            "--allow-launch",
+            help="Let pages start runs and change things although the address is reachable from other machines.",
         ),
     ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="A further name that browsers may ask for, such as a proxy's; *.example.org allows all that end so. "
+            "May be repeated.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> Output:
     """Check address, port and app files, then become the Streamlit server (this returns only on Windows)."""
@@ -46,11 +56,15 @@ def run(
     environment = {
         **os.environ,
         "CTKD_ALLOW_LAUNCH": "1" if local or allow_launch else "0",
+        "CTKD_ALLOWED_HOSTS": ",".join(allow_host or ()) or os.environ.get("CTKD_ALLOWED_HOSTS", ""),
         "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
     }
     inform(f"CTKD Lab: {url}  (Ctrl-C ends it)")
     if not local and not allow_launch:
-        inform("Other machines can reach this address, so pages do not start runs; --allow-launch changes that.")
+        inform(
+            "Other machines can reach this address, so pages do not start runs and change nothing; "
+            "--allow-launch changes that."
+        )
     code = serve(command(script, address, port), environment, {"url": url, "script": str(script)}, json)
     return Output(lambda: {"url": url, "script": str(script)}, list, code)
 
