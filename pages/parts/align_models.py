@@ -9,6 +9,7 @@ from ctkd_core.lab.evidence import Evidence
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import job as jobs
 from pages.parts import loaders, state
+from pages.parts.launching import change_button
 
 HELP = (
     "Teacher and student read the text (about 10 s the first time). Their entropies weigh the path of cdm, the "
@@ -54,7 +55,7 @@ def _live(text: str, student: Tokenizer, teacher: Tokenizer, problem: str, ready
         return
     jobs.faults("models", job, status)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
+        change_button(
             "Ask the models",
             key="ask_models",
             icon=":material/psychology:",

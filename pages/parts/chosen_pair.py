@@ -6,12 +6,15 @@ import streamlit as st
 
 from ctkd_core.errors import TokenizerError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from pages.parts import loaders, state
+from pages.parts import consent, loaders, state
 from pages.parts.uploads import upload_tokenizer
 
 
 def chosen_pair() -> tuple[Tokenizer, Tokenizer] | None:
-    """Student and teacher; None when one can't be loaded: then the reason is shown, and how to go on."""
+    """Student and teacher; None when one can't or may not be loaded: then the reason is shown, and how to go on."""
+    if unasked := consent.missing(state.pair()):
+        consent.ask(unasked)
+        return None
     try:
         return loaders.tokenizers()
     except TokenizerError as fault:

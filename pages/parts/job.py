@@ -13,6 +13,7 @@ from ctkd_core.background.lifecycle import Job
 from ctkd_core.background.status import JobStatus
 from ctkd_core.errors import CtkdError
 from pages.parts import state
+from pages.parts.launching import change_button, check_may_change
 
 TICK = "0.5s"  # how often a page looks at a job
 
@@ -22,7 +23,7 @@ def progress(name: str, job: Job, status: JobStatus) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch"):
             st.progress(status.share, text=f"{state.plain(status.message)} ({status.share:.0%})")
-        st.button("Cancel", key=f"cancel_{name}", icon=":material/stop:", on_click=_cancel, args=(name, job))
+        change_button("Cancel", key=f"cancel_{name}", icon=":material/stop:", on_click=_cancel, args=(name, job))
 
 
 def faults(name: str, job: Job | None, status: JobStatus | None, problem: str = "") -> bool:
@@ -39,8 +40,9 @@ def faults(name: str, job: Job | None, status: JobStatus | None, problem: str = 
 
 
 def attempt(name: str, action: Callable[[], object], prefix: str = "") -> None:
-    """Do what a click asks for; a CtkdError or OSError becomes the sentence that `faults` shows."""
+    """Do what a click asks for, if pages may; a CtkdError or OSError becomes the sentence that `faults` shows."""
     try:
+        check_may_change()
         action()
     except (CtkdError, OSError) as fault:
         st.session_state[f"{name}_problem"] = prefix + str(fault)

@@ -13,15 +13,17 @@ from ctkd_core import methods
 from ctkd_core.alignment import Alignment, align
 from ctkd_core.distill import checkup as doctor
 from ctkd_core.distill.checkup import Problem
-from ctkd_core.errors import TokenizerError
+from ctkd_core.errors import TokenizerError, short
 from ctkd_core.figures.curves import downsample_values
 from ctkd_core.figures.tables import shown_groups
 from ctkd_core.figures.words import gib
 from ctkd_core.lab import evidence as models
 from ctkd_core.lab.evidence import Evidence
 from ctkd_core.tokenizers.load import load_tokenizer
+from ctkd_core.tokenizers.sources import folders_unlisted
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from pages.parts import state
+from pages.parts import consent, state
+from pages.parts.results import keeps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +38,12 @@ SPARKLINE_POINTS = 40
 def tokenizers() -> tuple[Tokenizer, Tokenizer]:
     """Student and teacher of the bar above. Raises TokenizerError that names the fault of each."""
     found, faults = [], []
-    with st.spinner("Loading tokenizers; a first conversion takes some seconds", show_time=True):
+    if unasked := consent.missing(state.pair()):
+        raise TokenizerError(f"the address names {', '.join(map(short, unasked))}, which nobody agreed to load.")
+    with (
+        folders_unlisted(),
+        st.spinner("Loading tokenizers; a first conversion takes some seconds", show_time=True),
+    ):
         for source in dict.fromkeys(state.pair()):
             try:
                 found.append(load_tokenizer(source))
@@ -61,15 +68,12 @@ def aligned(
 ) -> Alignment:
     """The alignment, from the cache when it was asked for before. `evidence` serves methods that weigh by it."""
     used = evidence if methods.get(chosen.method).aligner_inputs else None
-    return _aligned(student, teacher, chosen, text, used)[0]
+    return _aligned(student, teacher, chosen, text, used)
 
 
-# The tokenizers are part of the value: an entry keeps them alive, so an `id` can't come to mean another one.
-@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Tokenizer: id, Evidence: id, Chosen: repr})
-def _aligned(
-    student: Tokenizer, teacher: Tokenizer, chosen: Chosen, text: str, evidence: Evidence | None
-) -> tuple[Alignment, Tokenizer, Tokenizer, Evidence | None]:
-    found = align(
+@keeps
+def _aligned(student: Tokenizer, teacher: Tokenizer, chosen: Chosen, text: str, evidence: Evidence | None) -> Alignment:
+    return align(
         text,
         student=student,
         teacher=teacher,
@@ -80,7 +84,6 @@ def _aligned(
         teacher_space_probability=evidence and evidence.teacher_space_probability,
         **dict(chosen.options),
     )
-    return found, student, teacher, evidence
 
 
 def evidence(text: str, student: Tokenizer, teacher: Tokenizer) -> Evidence | None:
@@ -95,7 +98,7 @@ def evidence(text: str, student: Tokenizer, teacher: Tokenizer) -> Evidence | No
     return _evidence(str(file), stamp)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@keeps
 def _evidence(file: str, stamp: int) -> Evidence | None:
     del stamp  # part of the key: a new file is read anew
     return models.read(Path(file))
@@ -106,40 +109,25 @@ def truth(student: Tokenizer, teacher: Tokenizer, text: str) -> Alignment:
     return aligned(student, teacher, Chosen("sedi"), text)  # its default compares bytes
 
 
+@keeps
 def rates(alignment: Alignment) -> dict[str, float]:
     """`Alignment.metrics()`, kept."""
-    return _rates(alignment)[0]
+    return alignment.metrics()
 
 
-@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs={Alignment: id})
-def _rates(alignment: Alignment) -> tuple[dict[str, float], Alignment]:
-    return alignment.metrics(), alignment
-
-
+@keeps
 def logit_rates(alignment: Alignment, evidence: Evidence, student: Tokenizer, teacher: Tokenizer) -> dict[str, float]:
     """Metrics of one alignment that rest on the models' candidates, kept."""
-    return _logit_rates(alignment, evidence, student, teacher)[0]
-
-
-@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs={Alignment: id, Evidence: id, Tokenizer: id})
-def _logit_rates(
-    alignment: Alignment, evidence: Evidence, student: Tokenizer, teacher: Tokenizer
-) -> tuple[dict[str, float], Alignment, Evidence]:
     from ctkd_core.pair.logit_metrics import logit_metrics, sequence_match_rate
 
     candidates = evidence.teacher_top_ids, evidence.teacher_top_logprobs
-    found = logit_metrics(alignment, *candidates, student, teacher) | sequence_match_rate(alignment)
-    return found, alignment, evidence
+    return logit_metrics(alignment, *candidates, student, teacher) | sequence_match_rate(alignment)
 
 
+@keeps
 def group_rows(a: Alignment, b: Alignment | None) -> pd.DataFrame:
     """`figures.tables.shown_groups`, kept: a long text has many groups."""
-    return _group_rows(a, b)[0]
-
-
-@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs={Alignment: id})
-def _group_rows(a: Alignment, b: Alignment | None) -> tuple[pd.DataFrame, Alignment, Alignment | None]:
-    return shown_groups(a, b), a, b
+    return shown_groups(a, b)
 
 
 def store() -> RunStore:
@@ -176,8 +164,8 @@ class _Tail:
         self.lock = threading.Lock()
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _tail(run_dir: str) -> _Tail:  # the name has no underscore: Streamlit would leave it out of the key
+@keeps
+def _tail(run_dir: str) -> _Tail:
     return _Tail(run_dir)
 
 
@@ -192,7 +180,15 @@ def preflight_checks(config: RunConfig) -> list[Check]:
     """`distill.preflight`: what has to be true before a run starts."""
     from ctkd_core.distill import preflight
 
-    return preflight(config)
+    with folders_unlisted():
+        return preflight(config)
+
+
+def start(config: RunConfig) -> Run:
+    """Make a run and start it. Raises CtkdError, OSError."""
+    runs = store()
+    with folders_unlisted():
+        return runs.launch(runs.create(config))
 
 
 @dataclass(frozen=True)

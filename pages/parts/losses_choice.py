@@ -15,6 +15,7 @@ from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
 from pages.parts.forms import variant_fields
+from pages.parts.launching import may_change
 
 OWN = "own"
 FIRST = next(iter(EXAMPLES))
@@ -158,6 +159,9 @@ def _edited() -> None:
 
 
 def _keep() -> None:
+    if not may_change():  # it can be looked at; only what is kept has an address
+        st.query_params.pop("lab", None)
+        return
     given = json.dumps([st.session_state.get("lab_context") or "", st.session_state.get("lab_text") or ""])
     try:
         st.query_params["lab"] = snapshots.save_text(given)

@@ -8,6 +8,7 @@ from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Answer, Choice, Question
 from pages.parts import job as jobs
 from pages.parts import state
+from pages.parts.launching import change_button
 
 HELP = (
     "Both models read the text once (about 10 s the first time); a changed option computes its method anew. Another "
@@ -39,7 +40,7 @@ def _live(question: Question, missing: tuple[Choice, ...]) -> None:
     names = ", ".join(choice.method for choice in missing)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         label = "Compute" if status is None or status.state == "finished" else "Compute again"
-        st.button(
+        change_button(
             label, key="compute", icon=":material/play_arrow:", on_click=_start, args=(question, missing), help=HELP
         )
         said = "Cancelled; nothing was kept. " if status is not None and status.state == "cancelled" else ""

@@ -11,6 +11,7 @@ from ctkd_core.pair import corpus_job
 from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
+from pages.parts.launching import change_button, check_may_change, may_change
 from pages.parts.pair_verdict import View
 
 ENDINGS = ["txt", "md", "jsonl", "ndjson", "json", "parquet"]
@@ -21,7 +22,7 @@ QUICK_SECONDS = 0.4  # what is done sooner needs no progress bar
 
 def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
     """The popover for a file; returns its metrics as one more domain once they are there."""
-    with st.popover("Measure your own file", icon=":material/upload_file:"):
+    with st.popover("Measure your own file", icon=":material/upload_file:", disabled=not may_change()):
         file = st.file_uploader(
             f"UTF-8 text, JSON or Parquet (.txt, .md, .jsonl, .json, .parquet), at most {MAX_MB} MB",
             type=ENDINGS,
@@ -73,7 +74,7 @@ def _live(job: Measurement | None, was_running: bool) -> None:
             with st.container(width="stretch"):
                 said = f"Measuring {job.name}: {status.message}"
                 st.progress(status.share, f"{state.plain(said)} ({status.share:.0%})")
-            st.button("Cancel", key="corpus_cancel", icon=":material/close:", on_click=_cancel, args=(job,))
+            change_button("Cancel", key="corpus_cancel", icon=":material/close:", on_click=_cancel, args=(job,))
     elif status.state == "cancelled":
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(f"Measuring {state.plain(job.name)} was cancelled.")
@@ -94,6 +95,7 @@ def _job(view: View, method: str, file: Any) -> tuple[Measurement | None, bool]:
     _forget()
     job: Measurement | None = None
     try:
+        check_may_change()
         job = corpus_job.start(view.student, view.teacher, file.getvalue(), file.name, method)
     except CtkdError as fault:
         st.session_state["corpus_problem"] = str(fault)
@@ -125,6 +127,7 @@ def _forget() -> None:
 
 def _cancel(job: Measurement) -> None:
     try:
+        check_may_change()
         job.cancel()
-    except OSError as fault:
+    except (CtkdError, OSError) as fault:
         st.session_state["corpus_problem"] = f"The measurement can't be cancelled: {fault}"

@@ -10,6 +10,7 @@ from ctkd_core.figures.pair_domains import MEASURES, domain_figure, domain_sente
 from ctkd_core.tokenizers import snapshots
 from pages.parts import pair_data as data
 from pages.parts import state
+from pages.parts.launching import may_change
 from pages.parts.pair_corpus import own_corpus
 from pages.parts.pair_verdict import PLOT, View, twin
 
@@ -75,6 +76,8 @@ def _card(rows: dict[str, dict[str, Any]], chosen: str) -> None:
             return
         text = DOMAINS[chosen][0]
         st.text(text[:EXCERPT] + ("…" if len(text) > EXCERPT else ""))
+        if not may_change():  # the link keeps the text
+            return
         with state.errors_shown():
             st.page_link(
                 state.PAGES["align"],

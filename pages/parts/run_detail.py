@@ -14,7 +14,7 @@ from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_cu
 from ctkd_core.figures.words import change, duration, number, progress, remaining
 from pages.parts import job as jobs
 from pages.parts import loaders, state
-from pages.parts.launching import REFUSAL, may_launch
+from pages.parts.launching import change_button
 from pages.parts.runs_list import dot, show_view
 
 PLOT = {"displaylogo": False}
@@ -71,16 +71,9 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
                 text += f", about {duration(left)} left"
             st.progress(share, text=text)
         if status.ended_already and status.state != "finished":
-            st.button(
-                "Resume",
-                key="resume",
-                icon=":material/play_arrow:",
-                on_click=_resume,
-                args=(run,),
-                disabled=not may_launch(),
-            )
+            change_button("Resume", key="resume", icon=":material/play_arrow:", on_click=_resume, args=(run,))
         if not status.ended_already:
-            st.button("Cancel", key="cancel", icon=":material/stop:", on_click=_cancel, args=(run,))
+            change_button("Cancel", key="cancel", icon=":material/stop:", on_click=_cancel, args=(run,))
         st.button("Copy", key="copy_run", icon=":material/content_copy:", on_click=_copy, args=(run.id,))
     if problem := st.session_state.pop("run_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
@@ -188,9 +181,6 @@ def _cancel(run: Run) -> None:
 
 
 def _resume(run: Run) -> None:
-    if not may_launch():
-        st.session_state["run_problem"] = REFUSAL
-        return
     jobs.attempt("run", run.resume)
 
 

@@ -10,9 +10,9 @@ from ctkd_core import methods
 from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.words import duration
-from pages.parts import carry, loaders, state
+from pages.parts import carry, consent, loaders, state
 from pages.parts.forms import option_fields
-from pages.parts.launching import REFUSAL, may_launch
+from pages.parts.launching import REFUSAL, change_button, check_may_change, may_change
 from pages.parts.runs_list import show_view
 
 # What a first run changes; the rest of RUN_OPTIONS follows in its own order.
@@ -23,6 +23,9 @@ MARKS = {True: ":red[:material/close:]", False: ":orange[:material/warning:]"}
 
 def run_form() -> None:
     """The form; the pair comes from the bar above."""
+    if unasked := consent.missing(state.pair()):
+        consent.ask(unasked)
+        return
     choice = st.segmented_control(
         "Preset", list(PRESETS), default=next(iter(PRESETS)), key="preset", required=True, bind="query-params"
     )
@@ -40,14 +43,15 @@ def run_form() -> None:
         f"**{state.plain(config.teacher)} → {state.plain(config.student)}**, {config.steps} steps of {config.method}. "
         f"{_estimate(config)}"
     )
-    ready = _preflight(config)
-    if not may_launch():
+    allowed = may_change()  # the list reads the files that the form names: not for anybody who can reach the page
+    ready = allowed and _preflight(config)
+    if not allowed:
         st.warning(REFUSAL, icon=":material/lock:")
-    st.button(
+    change_button(
         "Start run",
         key="start_run",
         icon=":material/play_arrow:",
-        disabled=not (ready and may_launch()),
+        disabled=not ready,
         on_click=_start,
         args=(config,),
         shortcut="Alt+Enter",
@@ -130,12 +134,9 @@ def _preflight(config: RunConfig) -> bool:
 
 
 def _start(config: RunConfig) -> None:
-    if not may_launch():  # the button was disabled, but a click can be forged
-        st.session_state["start_problem"] = REFUSAL
-        return
     try:
-        store = loaders.store()
-        run = store.launch(store.create(config))
+        check_may_change()
+        run = loaders.start(config)
     except (CtkdError, OSError) as fault:
         st.session_state["start_problem"] = str(fault)
         return

@@ -9,6 +9,7 @@ import streamlit as st
 
 from ctkd_core.figures.words import ago, duration, number
 from pages.parts import loaders, state
+from pages.parts.launching import change_button, check_may_change
 
 # Marks that every font has, for table cells; with colour where Markdown is read.
 DOTS = {
@@ -129,16 +130,20 @@ def _table(was_alive: bool) -> None:
             st.rerun()
         back = bool(ticked) and all(row["archived"] for row in ticked)
         label, icon = ("Bring back", ":material/unarchive:") if back else ("Archive", ":material/archive:")
-        if st.button(label, key="archive", icon=icon, disabled=not chosen, help="Out of the list; nothing is lost."):
+        if change_button(
+            label, key="archive", icon=icon, disabled=not chosen, help="Out of the list; nothing is lost."
+        ):
             with state.errors_shown():
+                check_may_change()
                 for name in chosen:
                     loaders.store().archive(name, archived=not back)
                 st.rerun()
         with st.popover("Delete", key=f"delete_{those}", icon=":material/delete:", disabled=not chosen):
             count = f"run {chosen[0]}" if len(chosen) == 1 else f"{len(chosen)} runs"
             st.markdown(f"Delete {state.plain(count)} with all checkpoints? There is no way back.")
-            if st.button("Delete for good", key="delete"):
+            if change_button("Delete for good", key="delete"):
                 with state.errors_shown():
+                    check_may_change()
                     for name in chosen:
                         loaders.store().remove(name)
                     st.rerun()

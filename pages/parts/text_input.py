@@ -8,6 +8,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from pages.parts import state
+from pages.parts.launching import check_may_change, may_change
 from pages.parts.uploads import upload_tokenizer
 
 # Longer texts are analysed whole; the text field shows them part by part.
@@ -31,7 +32,7 @@ def text_input() -> str:
             label_visibility="collapsed",
             help="  \n".join(f"**{t.name}**: {t.note}" for t in TEXTS.values()) + "  \n**own**: your own text",
         )
-        with st.popover("Upload a text", icon=":material/upload_file:"):
+        with st.popover("Upload a text", icon=":material/upload_file:", disabled=not may_change()):
             st.file_uploader("UTF-8 text, at most 1 MB", key="text_file", max_upload_size=2, on_change=_uploaded)
         upload_tokenizer()
     if problem := st.session_state.pop("text_problem", None):
@@ -136,6 +137,7 @@ def _uploaded() -> None:
     if file is None:
         return
     try:
+        check_may_change()
         text = snapshots.decode_text(file.getvalue(), file.name)
     except CtkdError as fault:
         st.session_state["text_problem"] = str(fault)
@@ -146,6 +148,9 @@ def _uploaded() -> None:
 
 def _keep(text: str) -> None:
     _show(text)
+    if not may_change():  # it can be looked at; only what is kept has an address
+        st.query_params.pop("snapshot", None)
+        return
     try:
         st.query_params["snapshot"] = st.session_state["own_snapshot"] = snapshots.save_text(text)
     except (CtkdError, OSError) as fault:

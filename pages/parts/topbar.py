@@ -6,7 +6,7 @@ import streamlit as st
 
 from ctkd_core import methods
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
-from pages.parts import state
+from pages.parts import consent, state
 
 _SOURCE_HELP = "Choose one, or type a hub id, a folder, or the path of a tokenizer.json. Uploads: page Align."
 
@@ -48,5 +48,7 @@ def _source(label: str, key: str, default: str) -> None:
         key=key,
         bind="query-params",
         accept_new_options=True,
+        on_change=consent.chosen_in_bar,
+        args=(key,),
         help=_SOURCE_HELP,
     )

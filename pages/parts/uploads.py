@@ -6,12 +6,13 @@ import streamlit as st
 
 from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import snapshots
-from pages.parts import state
+from pages.parts import consent, state
+from pages.parts.launching import check_may_change, may_change
 
 
 def upload_tokenizer() -> None:
     """A popover for each side; the file is checked in a child process, kept by its hash, and then chosen."""
-    with st.popover("Upload a tokenizer.json", icon=":material/upload_file:"):
+    with st.popover("Upload a tokenizer.json", icon=":material/upload_file:", disabled=not may_change()):
         side = st.segmented_control(
             "Use it as", ["student", "teacher"], default="student", key="upload_side", required=True
         )
@@ -34,9 +35,11 @@ def _uploaded() -> None:
     if file is None:
         return
     try:
+        check_may_change()
         path = snapshots.save_tokenizer(file.getvalue(), file.name)
     except CtkdError as fault:
         st.session_state["tokenizer_problem"] = str(fault)
         return
+    consent.give(str(path))
     st.session_state[st.session_state.get("upload_side") or "student"] = str(path)
     st.session_state["tokenizer_chosen"] = True

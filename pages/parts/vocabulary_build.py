@@ -15,6 +15,7 @@ from pages.parts import job as jobs
 from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.forms import option_fields
+from pages.parts.launching import change_button
 
 VARIANT_HELP = "clean: the rules of the paper. released: as the public program does it; each option shows what differs."
 
@@ -121,7 +122,7 @@ def _live(choice: Choice, ready: bool, problem: str, was_running: bool) -> None:
             icon=":material/grid_off:",
         )
     label = "Build the map" if status is None or status.state == "finished" else "Build it again"
-    st.button(label, key="build_map", icon=":material/construction:", on_click=_start, args=(choice,))
+    change_button(label, key="build_map", icon=":material/construction:", on_click=_start, args=(choice,))
 
 
 def _start(choice: Choice) -> None:

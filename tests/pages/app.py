@@ -13,14 +13,20 @@ from tests.patience import PATIENCE
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
 
 
-def opened(page: str = "align", **params: str) -> AppTest:
-    """The app after its first run on `page` with these query parameters; raises nothing itself."""
+def opened(page: str = "align", agree: bool = True, **params: str) -> AppTest:
+    """The app after its first run on `page` with these query parameters; raises nothing itself.
+
+    Where the page asks whether a path in the address may be read, the answer is yes if `agree`.
+    """
     at = AppTest.from_file(APP, default_timeout=PATIENCE)
     for key, value in params.items():
         at.query_params[key] = value
     if page != "start":
         at.switch_page(f"pages/{page}.py")
-    return at.run()
+    at.run()
+    if agree and any(button.key == "load_named" for button in at.button):
+        at.button(key="load_named").click().run()
+    return at
 
 
 def figures(at: AppTest) -> dict[str, dict[str, Any]]:
