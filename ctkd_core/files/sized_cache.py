@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 MIB = 2**20
 _FULL = 0.875  # of the bound is what is left when room was made: entries may grow until the next one comes
+_TURNS = 32  # additions after which every entry was measured again
 _SAMPLE = 64  # elements of a long list that are measured
 _OPAQUE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
@@ -29,13 +30,15 @@ _OPAQUE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 class _Entry:
     value: Any
     alive: tuple[weakref.ref[Any], ...]  # objects that the key names by identity
+    size: int = 0  # when it was measured last
+    asked: int = 2  # additions before which it is measured again: who got it may let it grow
 
 
 class SizedCache:
     """Values by key, at most `most_bytes` of them by `size`; threads share it, and each value is made once.
 
-    A value that alone is larger isn't kept. Values may grow after they were made (cached properties): they are measured
-    again whenever one is added.
+    A value that alone is larger isn't kept. Values may grow after they were made (cached properties): those that were
+    asked for are measured again when the next one is added, and a few of the others in turn.
     """
 
     def __init__(self, most_bytes: int, size: Callable[[Any], int] | None = None) -> None:
@@ -46,6 +49,7 @@ class SizedCache:
         self._dead: deque[Hashable] = (
             deque()
         )  # keys whose objects are gone; a deque, as weak references call at any time
+        self._turn = 0
         self._lock = threading.Lock()
 
     @property
@@ -106,9 +110,11 @@ class SizedCache:
         with self._lock:
             while self._dead:
                 self._entries.pop(self._dead.popleft(), None)
-            if key in self._entries:
+            found = self._entries.get(key)
+            if found is not None:
+                found.asked = 2
                 self._entries.move_to_end(key)
-            return self._entries.get(key)
+            return found
 
     def _add(self, key: Hashable, value: Any, alive: tuple[Any, ...], most: int) -> None:
         def gone(_: object) -> None:
@@ -120,14 +126,18 @@ class SizedCache:
                 alike = [k for k in self._entries if k[0] == key[0]]  # type: ignore[index]
                 for old in alike[:-most]:
                     del self._entries[old]
-            sizes = {k: self._size((k, entry.value)) for k, entry in self._entries.items()}
-            total = sum(sizes.values())
-            if sizes[key] > self.most_bytes:
-                total -= sizes[key]
-                del self._entries[key]
+            self._measure()
+            total = sum(entry.size for entry in self._entries.values())
+            if self._entries[key].size > self.most_bytes:
+                total -= self._entries.pop(key).size
             while total > _FULL * self.most_bytes and len(self._entries) > 1:
-                oldest, _ = self._entries.popitem(last=False)
-                total -= sizes[oldest]
+                total -= self._entries.popitem(last=False)[1].size
+
+    def _measure(self) -> None:
+        self._turn += 1
+        for place, (key, entry) in enumerate(self._entries.items()):
+            if entry.asked or (place - self._turn) % _TURNS == 0:
+                entry.size, entry.asked = self._size((key, entry.value)), max(0, entry.asked - 1)
 
     def _total(self) -> int:
         return sum(self._size((key, entry.value)) for key, entry in self._entries.items())

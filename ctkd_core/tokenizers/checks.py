@@ -31,7 +31,7 @@ LARGEST_ID = 4_000_000  # arrays have an entry an id; the largest vocabulary in 
 # Reading a file of 40 MB takes 0.4 GB where it holds short added tokens, 2.6 GB and a minute where they have 250
 # characters each: the library builds an automaton that finds them all.
 READ_MEMORY, READ_MEMORY_PER_BYTE = 2**29, 70  # bytes that reading a file may take, and more for each of its own
-CONFIG_MEMORY, CONFIG_MEMORY_PER_BYTE = 2**26, 10
+CONFIG_MEMORY, CONFIG_MEMORY_PER_BYTE = 2**24, 10
 CHECK_MEMORY = 4 * 2**30
 CHECK_VERSION = 2  # raise it with PROBES and with what is refused, so that old results are not used
 _NAME = "\0"  # stands for the file's name in what the child says
@@ -108,8 +108,8 @@ def check_upload(data: bytes, what: str) -> None:
     """`check_content` for a file from a stranger, which may not be larger than UPLOAD_LIMIT; raises TokenizerError."""
     if len(data) > UPLOAD_LIMIT:
         raise TokenizerError(
-            f"{what} has {len(data) / 2**20:.1f} MB; uploads are limited to {UPLOAD_LIMIT / 2**20:.0f} MB. Put the file "
-            "in a folder and give its path instead."
+            f"{what} has {len(data) / 2**20:.1f} MB; uploads are limited to {UPLOAD_LIMIT / 2**20:.0f} MB. Put the "
+            "file in a folder and give its path instead."
         )
     check_content(data, what)
 

@@ -51,11 +51,27 @@ def test_values_that_grow_are_measured_again() -> None:
     cache = SizedCache(6 * MIB)
     things = [cache.get(k, lambda: Thing(MIB)) for k in range(3)]
     assert len(cache) == 3
-    for thing in things:
+    for k, thing in enumerate(things):
+        assert cache.get(k, lambda: pytest.fail("it is kept")) is thing
         assert thing.later
     cache.get("new", lambda: b"x")
     assert len(cache) == 2  # one grown thing, 4 MiB, and the new one
     assert cache.bytes <= cache.most_bytes
+
+
+def test_what_nobody_asked_for_is_measured_now_and_then() -> None:
+    """Measuring all at every addition would make the thousandth a thousand times as dear as the first."""
+    measured: list[object] = []
+
+    def size(entry: tuple[object, object]) -> int:
+        measured.append(entry[0])
+        return 1
+
+    cache = SizedCache(10_000, size)
+    for k in range(1000):
+        cache.get(k, lambda: b"")
+    assert len(measured) < 1000 * (2 + 1000 / 32)
+    assert min(measured.count(k) for k in range(500)) > 10
 
 
 def test_a_result_goes_with_the_objects_it_was_made_of() -> None:
