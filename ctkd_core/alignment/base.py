@@ -19,6 +19,7 @@ from ctkd_core import methods
 from ctkd_core.alignment.kinds import KINDS, kinds_of
 
 if TYPE_CHECKING:
+    from ctkd_core.alignment.places import Places
     from ctkd_core.tokenizers.encoding import Encoding
 
 
@@ -130,6 +131,20 @@ class Alignment:
     def kind_codes(self) -> NDArray[np.int8]:
         """int8 [G]: index into KINDS."""
         return kinds_of(self.sizes)
+
+    @cached_property
+    def places(self) -> Places:
+        """Where in the text both sides of each group stand."""
+        from ctkd_core.alignment.places import places
+
+        return places(self)
+
+    @cached_property
+    def unequal(self) -> NDArray[np.bool_]:
+        """bool [G]: two-sided groups whose sides don't spell the same bytes of the text; marked with a ≠."""
+        from ctkd_core.alignment.metrics import faces_other
+
+        return faces_other(self)
 
     def kind(self, group: int) -> str:
         """Kind of one group, one of KINDS."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ctkd_core.alignment.kinds import KIND_STYLES
+from ctkd_core.alignment.kinds import KIND_STYLES, UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.alignment.metrics import health, kind_counts
 from ctkd_core.markup import blocks
+from ctkd_core.markup.numbers import decimals, percent
 from ctkd_core.markup.visible import counted, one_line, shorten
 from ctkd_core.tokenizers.display import token_chip
 
@@ -19,10 +20,10 @@ MAX_TOKENS = 60  # of one side of a group
 MAX_NAME = 60
 # Figures of a card: name in `Alignment.metrics()` -> what it is called there.
 HEADLINES = {
-    "share_1_1": "1-1 groups",
+    "byte_match_rate": "bytes facing equal bytes",
+    "boundary_f1": "boundary F1",
     "byte_coverage": "bytes covered",
     "text_match_rate": "groups with equal text",
-    "boundary_f1": "boundary F1",
 }
 
 
@@ -52,9 +53,11 @@ def alignment_card(alignment: Alignment) -> str:
 def legend(alignment: Alignment) -> str:
     """The kinds that occur, each with its box."""
     keys = [
-        f"{blocks.chip(kind, KIND_STYLES[kind].colour, KIND_STYLES[kind].border)} {KIND_STYLES[kind].meaning}"
-        for kind in kind_counts(alignment)
+        f"{blocks.chip(style.name, style.colour, style.border)} {style.meaning}"
+        for style in (KIND_STYLES[kind] for kind in kind_counts(alignment))
     ]
+    if alignment.unequal.any():
+        keys.append(f'<b class="x">{UNEQUAL}</b> {UNEQUAL_MEANING}')
     return f'<p class="note">Teacher above, student below. {" · ".join(keys)}</p>'
 
 
@@ -65,8 +68,11 @@ def token_rows(alignment: Alignment, most: int) -> str:
         kind = alignment.kind(g)
         colour = KIND_STYLES[kind].colour
         above, below = _side(alignment.teacher, t0, t1, kind), _side(alignment.student, s0, s1, kind)
-        join = f'<span class="j" style="--c:{colour}"></span>' if s1 > s0 and t1 > t0 else ""
-        parts.append(f'<div class="g" title="group {g}, {kind}"><div>{above}</div>{join}<div>{below}</div></div>')
+        title, mark = f"group {g}, {KIND_STYLES[kind].name}", ""
+        if alignment.unequal[g]:
+            title, mark = f"{title}: {UNEQUAL_MEANING}", f'<b class="x">{UNEQUAL}</b>'
+        join = f'<span class="j" style="--c:{colour}">{mark}</span>' if s1 > s0 and t1 > t0 else ""
+        parts.append(f'<div class="g" title="{title}"><div>{above}</div>{join}<div>{below}</div></div>')
     more = len(alignment) - most
     tail = blocks.note(f"{counted(more, 'more group')} {'is' if more == 1 else 'are'} not drawn.") if more > 0 else ""
     return f'<div class="rows">{"".join(parts)}</div>{tail}'
@@ -82,7 +88,7 @@ def _side(encoding: Encoding, start: int, end: int, kind: str) -> str:
 
 
 def _sizes(alignment: Alignment) -> str:
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in kind_counts(alignment).items())
+    kinds = ", ".join(f"{count:,} × {KIND_STYLES[kind].name}" for kind, count in kind_counts(alignment).items())
     return (
         f"{len(alignment.teacher):,} teacher and {counted(len(alignment.student), 'student token')} in "
         f"{counted(len(alignment), 'group')}" + (f": {kinds}." if kinds else ".")
@@ -90,4 +96,4 @@ def _sizes(alignment: Alignment) -> str:
 
 
 def _rate(name: str, value: float) -> str:
-    return f"{value:.3f}" if name == "boundary_f1" else f"{100 * value:.1f} %"
+    return decimals(value) if name == "boundary_f1" else percent(value)

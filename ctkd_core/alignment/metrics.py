@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from ctkd_core.alignment.components import check_same_text, span_groups
 from ctkd_core.alignment.kinds import KINDS, kinds_of
 from ctkd_core.errors import AlignmentError
+from ctkd_core.markup.numbers import decimals, percent
+from ctkd_core.markup.visible import counted
 from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
 
 # A group with more tokens than this on one side is a super-group: its inside is not aligned at all.
 LARGE_GROUP = 16
-# So is one that holds more than this share of the text, once the text has more than SHORT_TEXT student tokens.
-LARGE_SHARE, SHORT_TEXT = 0.05, 40
-# Below this share of two-sided groups with equal text on both sides, a user should look.
-MATCHING = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +44,13 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Health:
-    """One sentence about an alignment, and what it rests on. `level` is "ok", "warn" or "bad"."""
+    """One sentence about an alignment, and what it rests on. `level` is "ok", "warn" or "bad", `verdict` its word."""
 
     sentence: str
     level: str
-    share_1_1_bytes: float
+    verdict: str
+    byte_match_rate: float
+    boundary_f1: float
     largest_group: int  # tokens on its larger side
     uncovered_bytes: int
     orphans: int
@@ -63,6 +63,8 @@ def alignment_metrics(alignment: Alignment) -> dict[str, float]:
     share_1_1 ... share_n_m       share of groups by shape, student side first; they sum to 1
     student_tokens_1_1, teacher_* share of that side's tokens that are in 1-1 groups
     byte_coverage                 share of the text's bytes under student tokens of two-sided groups
+    byte_match_rate               share of the text's bytes that face equal bytes: student tokens of groups whose two
+                                  sides spell the same bytes of the text (`faces_equal`)
     orphan_student, orphan_teacher  tokens in one-sided groups
     largest_group                 most tokens on one side of a group
     mean_group_size               mean of (student tokens + teacher tokens) / 2
@@ -93,6 +95,7 @@ def alignment_counts(alignment: Alignment) -> dict[str, int]:
         "groups": int(both.sum()),
         **dict(zip(("1_1", "1_n", "n_1", "n_m"), kinds)),
         "covered_bytes": _covered(alignment, both),
+        "matched_bytes": _covered(alignment, faces_equal(alignment)),
         "orphan_student": int(sizes[~both, 0].sum()),
         "orphan_teacher": int(sizes[~both, 1].sum()),
         "largest_group": int(sizes[both].max(initial=0)),
@@ -113,6 +116,7 @@ def rates(counts: Mapping[str, int]) -> dict[str, float]:
         "student_tokens_1_1": _share(counts["1_1"], counts["student_tokens"]),
         "teacher_tokens_1_1": _share(counts["1_1"], counts["teacher_tokens"]),
         "byte_coverage": _share(counts["covered_bytes"], counts["bytes"]),
+        "byte_match_rate": _share(counts["matched_bytes"], counts["bytes"]),
         "orphan_student": counts["orphan_student"],
         "orphan_teacher": counts["orphan_teacher"],
         "largest_group": counts["largest_group"],
@@ -152,6 +156,19 @@ def texts_equal(alignment: Alignment) -> NDArray[np.bool_]:
         )
         equal[candidates] = np.logical_and.reduceat(same, first)
     return equal
+
+
+def faces_equal(alignment: Alignment) -> NDArray[np.bool_]:
+    """bool [G]: two-sided groups whose sides spell the same bytes, and spell them at one place of the text.
+
+    By chance a token may face the same word a few places on; that is no match.
+    """
+    return texts_equal(alignment) & alignment.places.shared
+
+
+def faces_other(alignment: Alignment) -> NDArray[np.bool_]:
+    """bool [G]: two-sided groups whose sides don't spell the same bytes of the text: what is marked with a ≠."""
+    return _two_sided(alignment) & ~faces_equal(alignment)
 
 
 def agreement(a: Alignment, b: Alignment) -> Agreement:
@@ -215,34 +232,44 @@ def group_table(alignment: Alignment) -> pd.DataFrame:
 
 
 def health(alignment: Alignment) -> Health:
-    """The sentence a user should read first, and whether to worry.
+    """The sentence a user should read first, and whether to worry, by one rule for texts of every length.
 
-    bad: a super-group (more than 16 tokens on a side, or over 5 % of the bytes of a text of more than 40 tokens), or
-    no two-sided group at all. warn: uncovered bytes, tokens without a partner, or unequal text in over 10 % of groups.
+    ok    exact and fine: every byte of the text faces itself, in groups that can't be parted
+    warn  exact but coarse: a group could be parted, or has more than 16 tokens on a side (a super-group); or exact, but
+          bytes or tokens face nothing, or a normaliser spells a side differently
+    bad   wrong: a byte faces another place of the text, or nothing faces anything
     """
     sizes, both = content_sizes(alignment), _two_sided(alignment)
-    total = alignment.student.n_bytes
-    largest = int(sizes[both].max()) if both.any() else 0
-    orphans = int(sizes[~both].sum())
-    uncovered = _uncovered(alignment)
-    share = _share(_covered(alignment, np.asarray(kinds_of(sizes) == 0)), total)
-    widest = _share(_hull_bytes(alignment)[both].max(initial=0), total)
-    is_long = _content_count(alignment.student) > SHORT_TEXT
-    superb = largest > LARGE_GROUP or (is_long and largest > 1 and widest > LARGE_SHARE)
-    empty = total > 0 and not both.any()
-    matching = _share(texts_equal(alignment).sum(), both.sum())
-    level = "bad" if superb or empty else "warn" if uncovered or orphans or matching < MATCHING else "ok"
+    found, equal = alignment.places, texts_equal(alignment)
+    largest = int(sizes[both].max(initial=0))
+    orphans, uncovered = int(sizes[~both].sum()), _uncovered(alignment)
+    share = _share(_covered(alignment, equal & found.shared), alignment.student.n_bytes)
+    cuts = _boundaries(alignment, alignment.groups)
+    f1 = _f1(cuts, _boundaries(alignment, span_groups(alignment.student, alignment.teacher, "byte")))
+    other = int((both & ~(equal & found.shared)).sum())
+    level, verdict = next(
+        (level, word)
+        for level, word, holds in (
+            ("bad", "nothing faces anything", alignment.student.n_bytes > 0 and not both.any()),
+            ("bad", "wrong", found.misplaced > 0),
+            ("warn", "exact but coarse", found.divisible > 0 or largest > LARGE_GROUP),
+            ("warn", "exact, with gaps", uncovered + orphans > 0),
+            ("warn", "exact, spelt differently", other > 0),
+            ("ok", "exact and fine", True),
+        )
+        if holds
+    )
     parts = [
-        f"{100 * share:.1f} % of bytes in 1-1 groups",
-        f"largest group {largest} token{'' if largest == 1 else 's'}"
-        + (f" ({100 * widest:.0f} % of the text in one group)" if superb else ""),
-        f"{uncovered} uncovered byte{'' if uncovered == 1 else 's'}" if uncovered else "no uncovered bytes",
+        f"{percent(share)} of bytes face equal bytes",
+        f"boundary F1 {decimals(f1)}",
+        f"largest group {counted(largest, 'token')}",
+        counted(uncovered, "uncovered byte") if uncovered else "no uncovered bytes",
     ]
-    if both.any() and matching < 1:
-        parts.append(f"text differs in {100 * (1 - matching):.1f} % of groups")
+    if other:
+        parts.append(f"{percent(_share(other, both.sum()))} of groups spell different bytes")
     if orphans:
-        parts.append(f"{orphans} token{'' if orphans == 1 else 's'} without a partner")
-    return Health("; ".join(parts), level, share, largest, uncovered, orphans)
+        parts.append(f"{counted(orphans, 'token')} without a partner")
+    return Health("; ".join(parts), level, verdict, share, f1, largest, uncovered, orphans)
 
 
 def _share(part: float, whole: float) -> float:

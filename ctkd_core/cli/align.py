@@ -115,21 +115,27 @@ def _write_report(alignment: Alignment, path: str) -> None:
 
 def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> list[RenderableType]:
     """The alignment as people read it: groups in columns, then notes, then metrics."""
+    from ctkd_core.alignment.kinds import UNEQUAL, UNEQUAL_MEANING
+    from ctkd_core.alignment.metrics import health
+
     count = len(alignment) if shown is None else min(shown, len(alignment))
     columns = []
     for g in range(count):
         s0, s1, t0, t1 = (int(v) for v in alignment.groups[g])
         student = "|".join(visible_bytes(b) for b in alignment.student.token_bytes[s0:s1])
         teacher = "|".join(visible_bytes(b) for b in alignment.teacher.token_bytes[t0:t1])
-        columns.append((str(g), teacher or "-", student or "-"))
-    names = ("group", alignment.teacher.tokenizer, alignment.student.tokenizer)
+        columns.append((f"{g}{UNEQUAL * bool(alignment.unequal[g])}", teacher or "-", student or "-"))
+    found, names = health(alignment), ("group", alignment.teacher.tokenizer, alignment.student.tokenizer)
     both = int((alignment.sizes > 0).all(axis=1).sum())
     parts: list[RenderableType] = [
         f"{alignment.method} ({alignment.variant}): teacher {names[1]}, student {names[2]}; "
         f"{counted(len(alignment.teacher), 'token')} and {counted(len(alignment.student), 'token')} in "
         f"{counted(len(alignment), 'group')}" + (f", {both} of them two-sided" if both < len(alignment) else ""),
         TokenRows(columns, names) if columns else "no groups",
+        f"{found.verdict}: {found.sentence}",
     ]
+    if marked := int(alignment.unequal.sum()):
+        parts.append(f"{UNEQUAL} {UNEQUAL_MEANING} ({counted(marked, 'group')})")
     if count < len(alignment):
         parts.append(f"... {len(alignment) - count} more groups; --all prints them, --json holds them.")
     notes = dict.fromkeys([*alignment.notes, *alignment.student.notes, *alignment.teacher.notes])

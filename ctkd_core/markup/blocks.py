@@ -32,7 +32,10 @@ background:none;color:inherit}
 .ctkd .rows{display:flex;flex-wrap:wrap;gap:12px 3px;margin:8px 0}
 .ctkd .g{display:flex;flex-direction:column;align-items:center;border-radius:6px;padding:2px}
 .ctkd .g>div{display:flex;gap:2px;min-height:24px;flex-wrap:wrap;justify-content:center}
-.ctkd .j{display:block;width:100%;height:8px;background:color-mix(in srgb,var(--c) 34%,transparent)}
+.ctkd .j{display:block;width:100%;height:8px;background:color-mix(in srgb,var(--c) 34%,transparent);position:relative}
+.ctkd .j:has(.x){height:14px;background:repeating-linear-gradient(45deg,var(--fg) 0 1.5px,transparent 1.5px 6px)}
+.ctkd .x{font-size:12px;line-height:14px;padding:0 3px;border-radius:3px;background:var(--bg);color:var(--fg)}
+.ctkd .j .x{position:absolute;left:50%;top:0;transform:translateX(-50%)}
 .ctkd .c{border:2px solid var(--c);border-radius:5px;padding:1px 4px;font-size:13px;line-height:1.35;
 background:color-mix(in srgb,var(--c) 15%,transparent)}
 .ctkd .note{color:var(--dim);font-size:13px;margin:4px 0}

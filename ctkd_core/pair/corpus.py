@@ -73,6 +73,7 @@ class CorpusMetrics(TypedDict):
     student_tokens_1_1: float
     teacher_tokens_1_1: float
     byte_coverage: float
+    byte_match_rate: float
     orphan_student: NonNegativeInt
     orphan_teacher: NonNegativeInt
     largest_group: NonNegativeInt

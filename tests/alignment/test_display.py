@@ -30,7 +30,7 @@ def test_every_group_is_joined_and_takes_its_colour() -> None:
     a = made("In 2024 we sold 12 units.")
     page = harmless(a._repr_html_())
     groups = [attributes["title"] for tag, attributes in page.tags if attributes.get("class") == "g"]
-    assert groups == [f"group {g}, {a.kind(g)}" for g in range(len(a))]
+    assert groups == [f"group {g}, {KIND_STYLES[a.kind(g)].name}" for g in range(len(a))]
     assert page.count("span", **{"class": "j"}) == len(a)
     chips = [attributes for _, attributes in page.tags if attributes.get("class") == "c" and "title" in attributes]
     assert len(chips) == len(a.student) + len(a.teacher)
@@ -76,3 +76,12 @@ def test_long_texts_are_cut_with_a_note() -> None:
 
 def test_an_empty_text_has_a_card() -> None:
     assert "0 groups" in harmless(made("")._repr_html_()).text
+
+
+def test_sides_that_spell_different_bytes_are_marked() -> None:
+    a = made("In 2024 we sold 12 units.", "uld")
+    page = harmless(a._repr_html_())
+    groups = [attributes["title"] for tag, attributes in page.tags if attributes.get("class") == "g"]
+    assert [title.endswith("the two sides spell different bytes") for title in groups] == a.unequal.tolist()
+    assert page.text.count("≠") == int(a.unequal.sum()) + 1  # and once in the legend
+    assert "≠" not in harmless(made("In 2024 we sold 12 units.")._repr_html_()).text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
@@ -26,6 +27,7 @@ NAMES = {
     "student_tokens_1_1",
     "teacher_tokens_1_1",
     "byte_coverage",
+    "byte_match_rate",
     "orphan_student",
     "orphan_teacher",
     "largest_group",
@@ -181,7 +183,10 @@ def test_health_is_ok_for_a_sound_alignment():
     s, t = encoding(["The", " 2", "01"]), encoding(["The", " 201"])
     found = health(sedi(s, t))
     assert found.level == "ok"
-    assert found.sentence == "42.9 % of bytes in 1-1 groups; largest group 2 tokens; no uncovered bytes"
+    assert found.verdict == "exact and fine"
+    assert found.sentence == (
+        "100.0 % of bytes face equal bytes; boundary F1 1.000; largest group 2 tokens; no uncovered bytes"
+    )
 
 
 def test_health_warns_of_gaps_and_of_unequal_text():
@@ -189,19 +194,75 @@ def test_health_warns_of_gaps_and_of_unequal_text():
     assert (gap.level, gap.uncovered_bytes, gap.orphans) == ("warn", 1, 1)
     assert "1 uncovered byte; 1 token without a partner" in gap.sentence
     shifted = health(uld(encoding(["a", "bc"]), encoding(["ab", "c"])))
-    assert shifted.level == "warn"
-    assert "text differs in 100.0 % of groups" in shifted.sentence
+    assert (shifted.level, shifted.verdict) == ("bad", "wrong")
+    assert shifted.sentence.startswith("0.0 % of bytes face equal bytes; boundary F1 0.000")
+    assert "100.0 % of groups spell different bytes" in shifted.sentence
 
 
 def test_health_flags_a_super_group():
     s, t = encoding(list("a" * 20)), encoding(["a" * 20])
     found = health(sedi(s, t))
-    assert (found.level, found.largest_group) == ("bad", 20)
-    assert "largest group 20 tokens (100 % of the text in one group)" in found.sentence
-    # 10 tokens are few, but a fifth of a text of 50
-    s = encoding([*"abcdefghij" * 4, *"0123456789"])
-    t = encoding([*"abcdefghij" * 4, "0123456789"])
-    assert health(sedi(s, t)).level == "bad"
+    assert (found.level, found.verdict, found.largest_group) == ("warn", "exact but coarse", 20)
+    assert "largest group 20 tokens" in found.sentence
+    # 10 tokens are few, and can't be parted: however long the text around them is, the rule is the same
+    for times in (1, 4, 40):
+        s = encoding([*"abcdefghij" * times, *"0123456789"])
+        t = encoding([*"abcdefghij" * times, "0123456789"])
+        assert health(sedi(s, t)).level == "ok"
+        whole = with_groups(s, t, [[0, 10 * times + 10, 0, 10 * times + 1]])
+        assert (health(whole).level, health(whole).verdict) == ("warn", "exact but coarse")
+
+
+def test_equal_bytes_from_another_place_are_no_match():
+    """Eight times the same word: after one token more, every word faces an equal one that stands elsewhere."""
+    s, t = encoding(["x", *[" ha"] * 8]), encoding([*["x ha"], *[" ha"] * 7])
+    drift = with_groups(s, t, [[0, 1, 0, 1], *([k, k + 1, k, k + 1] for k in range(1, 8)), [8, 9, 8, 8]])
+    assert alignment_metrics(drift)["text_match_rate"] == pytest.approx(7 / 8)
+    assert alignment_metrics(drift)["byte_match_rate"] == 0.0
+    assert (health(drift).level, health(drift).verdict) == ("bad", "wrong")
+
+
+def test_bytes_that_face_equal_bytes_are_those_of_equal_groups():
+    s, t = encoding(["The", " 2", "0", "1", " cats"]), encoding(["The", " 20", "1", " cats"])
+    right = with_groups(s, t, [[0, 1, 0, 1], [1, 3, 1, 2], [3, 4, 2, 3], [4, 5, 3, 4]])
+    assert alignment_metrics(right)["byte_match_rate"] == 1.0
+    assert right.unequal.tolist() == [False] * 4
+    position = with_groups(s, t, [[0, 1, 0, 1], [1, 2, 1, 2], [2, 3, 2, 3], [3, 4, 3, 4], [4, 5, 4, 4]])
+    found = alignment_metrics(position)
+    assert (found["share_1_1"], found["byte_match_rate"]) == (1.0, pytest.approx(3 / 12))
+    assert position.unequal.tolist() == [False, True, True, True, False]  # what faces nothing isn't unequal
+    assert health(position).sentence.startswith("25.0 % of bytes face equal bytes")
+
+
+def level_by_loop(a):
+    """The rule of `health`, token by token and byte by byte."""
+    pairs = [(i, j) for s0, s1, t0, t1 in a.groups.tolist() for i in range(s0, s1) for j in range(t0, t1)]
+    facing = {(i, j) for i, j in pairs}
+    two_sided = {i for i, _ in facing}, {j for _, j in facing}
+    overlap = {
+        (i, j)
+        for i, (b, e) in enumerate(a.student.spans.tolist())
+        for j, (c, d) in enumerate(a.teacher.spans.tolist())
+        if min(e, d) > max(b, c)
+    }
+    if any((i, j) not in facing and (i in two_sided[0] or j in two_sided[1]) for i, j in overlap) or not facing:
+        return "bad"
+    both = int((a.sizes > 0).all(axis=1).sum())
+    smallest = sum(1 for g in sedi(a.student, a.teacher).sizes.tolist() if all(g))
+    alone = len(two_sided[0]) < len(a.student) or len(two_sided[1]) < len(a.teacher)
+    coarse = both < smallest or int(a.sizes.max(initial=0)) > 16 or alone
+    return "warn" if coarse or a.unequal.any() else "ok"
+
+
+@pytest.mark.parametrize("aligner", [sedi, cdm, uld])
+@given(pair=encoded_twice(max_size=16), times=st.sampled_from([1, 2, 7]))
+@settings(max_examples=60)
+def test_one_rule_decides_on_every_length(aligner, pair, times):
+    """Green, amber and red follow from the groups alone, in a text as in seven copies of it."""
+    if not pair[0].n_bytes:
+        return
+    s, t = (encoding([piece for _ in range(times) for piece in side.token_bytes]) for side in pair)
+    assert health(aligner(s, t)).level == level_by_loop(aligner(s, t))
 
 
 def test_health_flags_an_alignment_without_any_pair():

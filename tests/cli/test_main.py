@@ -116,6 +116,20 @@ def test_align_samples(ctkd: Ctkd, method: str, sample: str) -> None:
     assert f"in {len(data['groups'])} groups" in out
 
 
+def test_align_leads_with_bytes_that_face_equal_bytes(ctkd: Ctkd) -> None:
+    """Pairs by position are all 1-1, whatever they spell: the first sentence and a mark say what they are."""
+    text = "In 2024 we sold 201 units."
+    code, out, _ = ctkd(*ALIGN, "-m", "uld", "--text", text)
+    assert code == 0
+    rate = ctkd.json(*ALIGN, "-m", "uld", "--text", text)["metrics"]["byte_match_rate"]
+    assert 0 < rate < 0.5
+    assert f"wrong: {100 * rate:.1f} % of bytes face equal bytes; boundary F1 0." in out
+    assert "≠ the two sides spell different bytes" in out
+    code, out, _ = ctkd(*ALIGN, "--text", text)
+    assert "exact and fine: 100.0 % of bytes face equal bytes; boundary F1 1.000" in out
+    assert "≠" not in out
+
+
 def test_align_prints_two_rows_with_visible_whitespace(ctkd: Ctkd) -> None:
     code, out, _ = ctkd(*ALIGN, "--text", "a\tb\n 2024")
     assert code == 0
