@@ -7,7 +7,7 @@ import contextlib
 import streamlit as st
 
 from ctkd_core.alignment import Alignment
-from ctkd_core.alignment.metrics import agreement, health
+from ctkd_core.alignment.metrics import LARGE_GROUP, agreement, health
 from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
@@ -35,6 +35,7 @@ def main() -> None:
 @st.fragment
 def body(student: Tokenizer, teacher: Tokenizer) -> None:
     """Text and panels; an edit or a click reruns only this."""
+    first = st.container()  # the verdict, which stands above what it is about
     text = text_input()
     if not text:
         st.info("There is no text yet. Type one above, or start from a sample.", icon=":material/edit_note:")
@@ -50,7 +51,9 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
         st.button("Use the sample text", key="reset_text", on_click=reset_text)
         return
     other = b if chosen[0] != chosen[1] else None
-    verdict(a)
+    with first:
+        state.drop_unknown_group(len(a))
+        verdict(a)
     view = View(a, other, agreement(a, other) if other is not None else None, student, teacher, evidence)
     picture(view)
     left, right = st.columns([6, 4], gap="small")
@@ -70,11 +73,13 @@ def waiting(text: str) -> contextlib.AbstractContextManager[object]:
 
 
 def verdict(alignment: Alignment) -> None:
-    """One sentence about the alignment, red for a super-group, and what else a reader must know."""
+    """One sentence about the alignment by the rule of `health`, and what else a reader must know."""
     state_of = health(alignment)
     show, icon = LEVELS[state_of.level]
-    sentence = f"**{alignment.label}**: {state.plain(state_of.sentence)}."
-    if state_of.level == "bad" and state_of.largest_group:
+    sentence = f"**{alignment.label}, {state_of.verdict}**: {state.plain(state_of.sentence)}."
+    if state_of.verdict == "wrong":
+        sentence += "  \nSome tokens face another place of the text: a loss would teach them what belongs elsewhere."
+    if state_of.largest_group > LARGE_GROUP:
         sentence += "  \nA super-group isn't aligned inside: a loss would compare it as one lump. Try another method."
     show(sentence, icon=icon)
     notes = dict.fromkeys([*alignment.student.notes, *alignment.teacher.notes, *alignment.notes])

@@ -49,10 +49,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class GroupCard:
-    """A group as the page shows it; `same_text` is None for a one-sided group."""
+    """A group as the page shows it.
+
+    `same_text`: whether its sides spell the same bytes of the text; None for one side alone.
+    """
 
     group: int
     kind: str
+    name: str  # of the kind, for people
     meaning: str
     student: Side
     teacher: Side
@@ -74,7 +78,7 @@ def group_card(alignment: Alignment, group: int, others: Iterable[Alignment] = (
     kind = alignment.kind(group)
     same = None
     if s1 > s0 and t1 > t0:
-        same = alignment.student_bytes(group).lstrip(b" ") == alignment.teacher_bytes(group).lstrip(b" ")
+        same = not alignment.unequal[group]
     before, after = _context(alignment, s0, s1, t0, t1)
     opinions: dict[tuple[bool, str], list[str]] = {}
     for other in others:
@@ -84,7 +88,8 @@ def group_card(alignment: Alignment, group: int, others: Iterable[Alignment] = (
         Verdict(tuple(names), agrees, sentence)
         for (agrees, sentence), names in sorted(opinions.items(), key=lambda item: not item[0][0])
     )
-    return GroupCard(group, kind, KIND_STYLES[kind].meaning, student, teacher, same, before, after, verdicts)
+    style = KIND_STYLES[kind]
+    return GroupCard(group, kind, style.name, style.meaning, student, teacher, same, before, after, verdicts)
 
 
 def uncertainty(alignment: Alignment, group: int, evidence: Evidence, side: str) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS, UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.markup.colours import VERMILLION
 from ctkd_core.markup.visible import hex_bytes, shorten, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
@@ -47,15 +47,17 @@ def chip_page(
 ) -> dict[str, Any]:
     """The data of one page for the component.
 
-    Keys: teacher, student (names), groups (list of {g, k, s, t, d}: index, kind, tokens of each side as
-    [index, id, text, hex], whether method B differs there), b (groups of `other` in the stretches that differ, as
-    [s0, s1, t0, t1]), kinds (style of each kind), first, last, total (group indices), methods.
+    Keys: teacher, student (names), groups (list of {g, k, s, t, d, x}: index, kind, tokens of each side as
+    [index, id, text, hex], whether method B differs there, whether the sides spell different bytes), b (groups of
+    `other` in the stretches that differ, as [s0, s1, t0, t1]), kinds (style of each kind), unequal (how x is marked),
+    first, last, total (group indices), methods.
     """
     starts = page_starts(alignment, tokens)
     page = min(max(page, 0), len(starts) - 1)
     first = int(starts[page])
     last = int(starts[page + 1]) if page + 1 < len(starts) else len(alignment)
     differs, others = _differences(alignment, other, first, last)
+    unequal = alignment.unequal[first:last]
     rows = alignment.groups[first:last].tolist()
     codes = alignment.kind_codes[first:last].tolist()
     return {
@@ -71,14 +73,23 @@ def chip_page(
                 "sn": s1 - s0,
                 "tn": t1 - t0,
                 "d": bool(differs[k]),
+                "x": bool(unequal[k]),
             }
             for k, (s0, s1, t0, t1) in enumerate(rows)
         ],
         "b": others,
         "kinds": [
-            {"name": name, "colour": style.colour, "border": style.border, "letter": style.letter, "why": style.meaning}
+            {
+                "name": name,
+                "label": style.name,
+                "colour": style.colour,
+                "border": style.border,
+                "letter": style.letter,
+                "why": style.meaning,
+            }
             for name, style in ((name, KIND_STYLES[name]) for name in KINDS)
         ],
+        "unequal": {"mark": UNEQUAL, "why": UNEQUAL_MEANING},
         "mark": VERMILLION,
         "first": first,
         "last": last,

@@ -112,9 +112,9 @@ def kind_curves(rows: pd.DataFrame, height: int = 320) -> go.Figure:
                 x=x,
                 y=y,
                 mode="lines",
-                name=name,
+                name=style.name,
                 line={"color": style.colour, "width": 2, "dash": dashes[style.border]},
-                hovertemplate="step %{x}: %{y:.1%}<extra>" + name + "</extra>",
+                hovertemplate="step %{x}: %{y:.1%}<extra>" + style.name + "</extra>",
             )
         )
     fig = _finish(traces, "Share of the loss by kind of group", height, False)

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS, UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures.theme import escape, figure
-from ctkd_core.markup.colours import GREY, ORANGE, PURPLE, VERMILLION
+from ctkd_core.markup.colours import BLACK, GREY, ORANGE, PURPLE, VERMILLION
 from ctkd_core.markup.visible import shorten, visible_bytes
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def component_figure(alignment: Alignment, found: Component) -> go.Figure:
     """The graph; points carry their group as `customdata[0]`, which is what a click gives back."""
     where = place(found)
     traces = [*_edges(found, where), *_nodes(alignment, found, where)]
+    if alignment.unequal[found.first : found.last].any():
+        traces.append(_unequal_key())
     shown = f"groups {found.first} to {found.last - 1}" if found.last - found.first > 1 else f"group {found.first}"
     fig = figure(traces, f"{escape(alignment.method)}: {shown}", height=330)
     plain: dict[str, Any] = {"showgrid": False, "zeroline": False, "showticklabels": False}
@@ -102,7 +104,8 @@ def component_figure(alignment: Alignment, found: Component) -> go.Figure:
 
 
 def component_table(alignment: Alignment, found: Component) -> pd.DataFrame:
-    """The edges: group, student, teacher (texts), student_token, teacher_token, paired, bytes in common."""
+    """The edges: group, mark (≠ where its sides spell different bytes), student, teacher (texts), student_token,
+    teacher_token, paired, bytes in common."""
     import pandas as pd
 
     rows = []
@@ -112,6 +115,7 @@ def component_table(alignment: Alignment, found: Component) -> pd.DataFrame:
         rows.append(
             {
                 "group": found.graph.nodes[a]["group"],
+                "mark": UNEQUAL if alignment.unequal[found.graph.nodes[a]["group"]] else "",
                 "student": _text(alignment, "student", s),
                 "teacher": _text(alignment, "teacher", t),
                 "student_token": s,
@@ -120,7 +124,7 @@ def component_table(alignment: Alignment, found: Component) -> pd.DataFrame:
                 "bytes": data["overlap"],
             }
         )
-    columns = ["group", "student", "teacher", "student_token", "teacher_token", "paired", "bytes"]
+    columns = ["group", "mark", "student", "teacher", "student_token", "teacher_token", "paired", "bytes"]
     return pd.DataFrame(rows, columns=columns).sort_values(["student_token", "teacher_token"], ignore_index=True)
 
 
@@ -201,32 +205,39 @@ def _edges(found: Component, where: dict[Node, NDArray[np.float64]]) -> list[Any
 
 
 def _nodes(alignment: Alignment, found: Component, where: dict[Node, NDArray[np.float64]]) -> list[Any]:
-    """Circles for students, squares for teachers, coloured by the kind of their group; the pinned one has a rim."""
+    """Circles for students, squares for teachers, coloured by the kind of their group; the pinned one has a rim.
+
+    Tokens of a group whose sides spell different bytes are crossed out and have a ≠ before their text.
+    """
     import plotly.graph_objects as go
 
     traces = []
+    unequal = alignment.unequal
     few = len(found.graph) <= MAX_LABELS
     for side, symbol, position in (("teacher", "square", "top center"), ("student", "circle", "bottom center")):
         nodes = sorted(node for node in found.graph if node[0] == side)
         groups = [found.graph.nodes[node]["group"] for node in nodes]
-        kinds = [KINDS[alignment.kind_codes[g]] for g in groups]
+        kinds = [KIND_STYLES[KINDS[alignment.kind_codes[g]]] for g in groups]
         pinned = [g == found.group for g in groups]
-        texts = [escape(_text(alignment, side, k)) for _, k in nodes]
+        texts = [
+            f"{UNEQUAL} " * bool(unequal[g]) + escape(_text(alignment, side, k)) for g, (_, k) in zip(groups, nodes)
+        ]
+        said = [f"{kind.name}" + f": {UNEQUAL_MEANING}" * bool(unequal[g]) for g, kind in zip(groups, kinds)]
         traces.append(
             go.Scatter(
                 x=[where[node][0] for node in nodes],
                 y=[where[node][1] for node in nodes],
-                customdata=[[g, k, text, kind] for g, (_, k), text, kind in zip(groups, nodes, texts, kinds)],
+                customdata=[[g, k, text, words] for g, (_, k), text, words in zip(groups, nodes, texts, said)],
                 mode="markers+text" if few else "markers",
                 text=texts,
                 textposition=position,
                 textfont={"family": "monospace", "size": 11},
                 marker={
-                    "symbol": symbol,
+                    "symbol": [f"{symbol}-x" if unequal[g] else symbol for g in groups],
                     "size": [15 if p else 11 for p in pinned],
-                    "color": [KIND_STYLES[kind].colour for kind in kinds],
+                    "color": [kind.colour for kind in kinds],
                     "line": {
-                        "color": [ORANGE if p else GREY for p in pinned],
+                        "color": [ORANGE if p else BLACK if unequal[g] else GREY for p, g in zip(pinned, groups)],
                         "width": [3 if p else 1 for p in pinned],
                     },
                     "opacity": 1,
@@ -239,6 +250,14 @@ def _nodes(alignment: Alignment, found: Component, where: dict[Node, NDArray[np.
             )
         )
     return traces
+
+
+def _unequal_key() -> Any:
+    """A trace without points: what a crossed-out token means, for the legend."""
+    import plotly.graph_objects as go
+
+    marker = {"symbol": "square-x", "size": 11, "color": GREY, "line": {"color": BLACK, "width": 1}}
+    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=f"{UNEQUAL} {UNEQUAL_MEANING}")
 
 
 def _text(alignment: Alignment, side: str, token: int) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS, UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.figures.theme import DASHES, escape, figure
-from ctkd_core.markup.colours import BLUE, GREY, ORANGE, VERMILLION
+from ctkd_core.markup.colours import BLACK, BLUE, GREY, ORANGE, VERMILLION
 from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -102,27 +102,36 @@ def _reached(encoding: Encoding, ends: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def size_histogram(alignment: Alignment) -> go.Figure:
-    """Groups by the number of tokens on their larger side, stacked by kind (colour and hatch)."""
+    """Groups by the number of tokens on their larger side, stacked by kind (colour and hatch).
+
+    Of each kind, the groups whose two sides spell different bytes stand apart, crossed out and with a ≠ in their name.
+    """
     import plotly.graph_objects as go
 
     largest = np.minimum(alignment.sizes.max(axis=1, initial=0), LARGEST_BIN) if len(alignment) else np.zeros(0, int)
     labels = [str(size) for size in range(1, LARGEST_BIN)] + [f"{LARGEST_BIN}+"]
     traces: list[Any] = []
-    for code, name in enumerate(KINDS):
-        counts = np.bincount(largest[alignment.kind_codes == code], minlength=LARGEST_BIN + 1)[1:]
+    for code, unequal in [(code, marked) for code in range(len(KINDS)) for marked in (False, True)]:
+        chosen = (alignment.kind_codes == code) & (alignment.unequal == unequal)
+        counts = np.bincount(largest[chosen], minlength=LARGEST_BIN + 1)[1:]
         if not counts.any():
             continue
-        style = KIND_STYLES[name]
+        style = KIND_STYLES[KINDS[code]]
+        name, why = style.name, style.meaning
+        pattern: dict[str, Any] = {"shape": style.pattern}
+        if unequal:
+            name, why = f"{UNEQUAL} {name}", UNEQUAL_MEANING
+            pattern = {"shape": "x", "size": 5, "solidity": 0.5, "fgcolor": BLACK, "fillmode": "overlay"}
         traces.append(
             go.Bar(
                 x=labels,
                 y=counts,
                 name=name,
-                marker={"color": style.colour, "pattern": {"shape": style.pattern}},
-                hovertemplate=f"%{{y}} groups {name}, %{{x}} tokens on the larger side<extra>{style.meaning}</extra>",
+                marker={"color": style.colour, "pattern": pattern},
+                hovertemplate=f"%{{y}} groups {name}, %{{x}} tokens on the larger side<extra>{why}</extra>",
             )
         )
-    fig = figure(traces, "Size of groups", height=320, barmode="stack")
+    fig = figure(traces, "Size of groups", height=340, barmode="stack")
     fig.update_xaxes(title_text="tokens on the larger side", type="category")
     fig.update_yaxes(title_text="groups", rangemode="tozero")
     return fig

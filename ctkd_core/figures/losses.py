@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.figures.theme import escape, figure
+from ctkd_core.figures.theme import escape, figure, folded
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene
 from ctkd_core.losses.views.target import SHORT, Target
 from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, VERMILLION
+from ctkd_core.markup.numbers import probability
 from ctkd_core.markup.visible import shorten, visible_bytes
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ PARTS = {"distil": "distillation only", "whole": "whole loss"}
 OUTLINE = "#8A8A8A"  # of marked bars: to be seen on light and on dark
 SHOWN = 8  # candidates of a prediction
 TOKEN = 14  # characters of a token's label
-ROW_HEIGHT = 26  # pixels of a horizontal bar
+ROW_HEIGHT = 36  # pixels of a horizontal bar with its label above it
+BAR = {"width": 0.42, "offset": 0.02}  # of a row: the lower half; its label takes the upper one
+MIDDLE = BAR["offset"] + BAR["width"] / 2  # of a bar, below its row's place
+PANELS_ABREAST = 2  # more would leave no room for labels in a narrow window
+TITLE = 30  # characters of a panel's title
 GRADIENT_TOKENS = 12
 SQUEEZE = 1e4  # the scale of gradients is linear below a ten-thousandth of the largest one
 ELSE = "everything else"
@@ -112,7 +117,7 @@ def prediction_figure(lab: Lab, student_position: int, teacher_position: int) ->
     """What both models predict at one place, as horizontal bars side by side; the text's own token is outlined."""
     from plotly.subplots import make_subplots
 
-    fig = make_subplots(1, 2, horizontal_spacing=0.16, subplot_titles=("Teacher predicts", "Student predicts now"))
+    fig = make_subplots(1, 2, horizontal_spacing=0.06, subplot_titles=("Teacher predicts", "Student predicts now"))
     tallest = 0
     for column, (side, position) in enumerate((("teacher", teacher_position), ("student", student_position)), 1):
         prediction = lab.scene.prediction(side, position)
@@ -125,8 +130,9 @@ def prediction_figure(lab: Lab, student_position: int, teacher_position: int) ->
         fig.add_bar(
             x=[p for _, _, p in rows],
             y=list(range(len(rows))),
+            **BAR,
             orientation="h",
-            text=[_probability(p) for _, _, p in rows],
+            text=[probability(p) for _, _, p in rows],
             textposition="outside",
             cliponaxis=False,
             marker={
@@ -140,8 +146,8 @@ def prediction_figure(lab: Lab, student_position: int, teacher_position: int) ->
             col=column,
         )
         labels = [f"<b>{escape(text)}</b> ◂ text" if mine else escape(text) for (_, text, _), mine in zip(rows, own)]
-        _token_axis(fig, labels, column)
-        fig.update_xaxes(range=[0, 1.18], tickformat=".0%", row=1, col=column)
+        _token_axis(fig, labels, 1, column)
+        fig.update_xaxes(range=[0, 1.35], tickvals=[0, 0.5, 1], tickformat=".0%", row=1, col=column)
     return _finish(fig, "What both models predict here", 90 + ROW_HEIGHT * max(tallest, 3))
 
 
@@ -162,53 +168,69 @@ def target_figure(lab: Lab, group: int) -> go.Figure:
 
     shown = [(k, view, view.target(group)) for k, view in enumerate(lab.views)]
     panels = [(k, view, target) for k, view, target in shown if target is not None]
-    titles = [f"{LOOKS[k][2]} · {escape(name(view))}" for k, view, _ in panels]
-    fig = make_subplots(1, max(1, len(panels)), horizontal_spacing=0.4 / (1 + len(panels)), subplot_titles=titles)
-    tallest = 0
-    for column, (k, _, target) in enumerate(panels, 1):
-        rows = target_rows(lab, target)
-        tallest = max(tallest, len(rows))
-        _target_panel(fig, rows, LOOKS[k], column)
+    titles = [_panel_title(k, view) for k, view, _ in panels]
+    columns = min(PANELS_ABREAST, max(1, len(panels)))
+    lines = -(-max(1, len(panels)) // columns)
+    tables = [target_rows(lab, target) for _, _, target in panels]
+    tallest = [max([4, *map(len, tables[first : first + columns])]) for first in range(0, max(1, len(panels)), columns)]
+    height = 90 + sum(ROW_HEIGHT * rows + 44 for rows in tallest)
+    fig = make_subplots(
+        lines,
+        columns,
+        row_heights=tallest,
+        horizontal_spacing=0.06,
+        vertical_spacing=66 / height if lines > 1 else 0,
+        subplot_titles=titles,
+    )
+    for place, ((k, _, _), rows) in enumerate(zip(panels, tables)):
+        _target_panel(fig, rows, LOOKS[k], (place // columns + 1, place % columns + 1))
     title = "What each method compares (bars: its target, from the teacher; red lines: the student; grey: lost)"
-    return _finish(fig, title, 100 + ROW_HEIGHT * max(tallest, 4))
+    return _finish(fig, title, height)
+
+
+def _panel_title(place: int, view: LossView) -> str:
+    return f"{LOOKS[place][2]} · {escape(shorten(name(view), TITLE))}"
 
 
 def _target_panel(
-    fig: Any, rows: list[tuple[str, float, float | None]], look: tuple[str, str, str], column: int
+    fig: Any, rows: list[tuple[str, float, float | None]], look: tuple[str, str, str], place: tuple[int, int]
 ) -> None:
     colour, hatch, _ = look
+    row, column = place
     lost = [student is None for _, _, student in rows]
     fig.add_bar(
         x=[teacher for _, teacher, _ in rows],
         y=list(range(len(rows))),
+        **BAR,
         orientation="h",
         marker={
             "color": [GREY if gone else colour for gone in lost],
             "opacity": [0.55 if gone else 1.0 for gone in lost],
             "pattern": {"shape": ["/" if gone else hatch for gone in lost]},
         },
-        text=[_probability(teacher) for _, teacher, _ in rows],
+        text=[probability(teacher) for _, teacher, _ in rows],
         textposition="outside",
         cliponaxis=False,
         hovertemplate="%{x:.3%}<extra></extra>",
         showlegend=False,
-        row=1,
+        row=row,
         col=column,
     )
     places = [k for k, gone in enumerate(lost) if not gone]
     fig.add_scatter(
         x=[rows[k][2] for k in places],
-        y=places,
+        y=[k + MIDDLE for k in places],
         mode="markers",
         marker={"symbol": "line-ns", "size": 17, "line": {"width": 3, "color": VERMILLION}},
         hovertemplate="the student has %{x:.3%}<extra></extra>",
         showlegend=False,
-        row=1,
+        row=row,
         col=column,
     )
-    _token_axis(fig, [escape(label) for label, _, _ in rows], column)
+    _token_axis(fig, [escape(label) for label, _, _ in rows], row, column)
     top = max([teacher for _, teacher, _ in rows] + [student or 0.0 for _, _, student in rows], default=1.0) or 1.0
-    fig.update_xaxes(range=[0, 1.45 * top], tickformat=".0%" if top > 0.05 else ".2%", nticks=4, row=1, col=column)
+    form = ".0%" if top > 0.05 else ".2%"
+    fig.update_xaxes(range=[0, 1.45 * top], tickformat=form, nticks=4, tickangle=0, row=row, col=column)
 
 
 def target_rows(lab: Lab, target: Target) -> list[tuple[str, float, float | None]]:
@@ -250,7 +272,7 @@ def gradient_figure(lab: Lab, position: int, tokens: Sequence[int], named: Seque
     from plotly.subplots import make_subplots
 
     shown = [(k, view, gradient) for k, view in enumerate(lab.views) if (gradient := view.gradient(position))]
-    titles = [f"{LOOKS[k][2]} · {escape(name(view))}" for k, view, _ in shown]
+    titles = [_panel_title(k, view) for k, view, _ in shown]
     rows = max(1, len(shown))
     fig = make_subplots(rows, 1, shared_xaxes=True, vertical_spacing=0.35 / (2 + rows), subplot_titles=titles)
     prediction = lab.scene.prediction("student", position)
@@ -288,9 +310,9 @@ def gradient_figure(lab: Lab, position: int, tokens: Sequence[int], named: Seque
     labels = [
         f"<b>{escape(lab.text('student', i))}</b>" if i in marked else escape(lab.text("student", i)) for i in tokens
     ]
-    fig.update_xaxes(tickvals=list(range(len(tokens))), ticktext=labels, tickangle=0, range=[-0.6, len(tokens) - 0.4])
+    fig.update_xaxes(tickvals=list(range(len(tokens))), ticktext=labels, tickangle=-60, range=[-0.6, len(tokens) - 0.4])
     title = f"Which way each method moves a token ({PARTS[lab.part]}; steps of height are powers of ten)"
-    return _finish(fig, title, 80 + 105 * rows)
+    return _finish(fig, title, 140 + 105 * rows)
 
 
 def squeezed(value: float, top: float) -> float:
@@ -304,19 +326,23 @@ def step_values(lab: Lab, gradient: RowGradient, tokens: Sequence[int]) -> list[
     return [-values[i] + 0.0 if i in values else None for i in tokens]
 
 
-def _token_axis(fig: Any, labels: list[str], column: int) -> None:
+def _token_axis(fig: Any, labels: list[str], row: int, column: int) -> None:
+    """Labels above their bars, inside the panel: beside them they would run into the next one."""
     fig.update_yaxes(
-        tickvals=list(range(len(labels))), ticktext=labels, autorange="reversed", automargin=True, row=1, col=column
+        tickvals=list(range(len(labels))),
+        ticktext=labels,
+        ticklabelposition="inside",
+        ticklabelshift=9,
+        showgrid=False,
+        range=[len(labels) - 0.4, -0.6],
+        row=row,
+        col=column,
     )
-
-
-def _probability(p: float) -> str:
-    return f"{p:.1%}" if p >= 0.001 else ("0" if p <= 0 else f"{p:.0e}")
 
 
 def _finish(fig: Any, title: str, height: int) -> Any:
     fig.update_layout(figure([], title, height).layout)
-    fig.update_layout(margin={"l": 10, "r": 20, "t": 62, "b": 34})
+    fig.update_layout(margin={"l": 10, "r": 20, "t": 44 + 18 * len(folded(title)), "b": 34})
     for annotation in fig.layout.annotations:
         annotation.update(font={"size": 12.5})
     return fig

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core.figures.losses import PARTS, Lab, name, prediction_rows, shares, step_values, target_rows
 from ctkd_core.lab.records import LossView
+from ctkd_core.markup.numbers import probability
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ def target_table(lab: Lab, group: int) -> pd.DataFrame:
         kept = target_rows(lab, target)[: len(target.ids)]
         for k, (label, teacher, student) in enumerate(kept):
             sources = target.sources[k] if k < len(target.sources) else ()
-            named = ", ".join(f"{lab.text('student', i)} {p:.2%}" for i, p in sources)
+            named = ", ".join(f"{lab.text('student', i)} {probability(p)}" for i, p in sources)
             rows.append((name(view), target.space, label, teacher, student, named))
         rows += [(name(view), "lost", what, p, None, "") for what, p in target.lost]
     columns = ["method", "kind of entry", "entry", "from the teacher", "student has", "most of it from"]
@@ -97,6 +98,16 @@ def direction_words(lab: Lab, position: int, token: int) -> str:
             ways["up" if value > 0 else "down" if value < 0 else "neither way"].append(name(view))
     found = [f"{way} under {_and(names)}" for way, names in ways.items() if names]
     return ", ".join(found)
+
+
+def finding(lab: Lab, group: int) -> str:
+    """What the methods do to the text's own token in a group, as a sentence; "" where nothing is known of it."""
+    position = lab.scene.groups[group][0]
+    prediction = lab.scene.prediction("student", position)
+    words = direction_words(lab, position, prediction.token) if prediction else ""
+    if prediction is None or not words:
+        return ""
+    return f"Group {group}: a step of descent moves {lab.text('student', prediction.token)} {words}."
 
 
 def problems(views: Sequence[LossView]) -> list[tuple[str, str]]:

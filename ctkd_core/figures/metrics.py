@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ctkd_core.figures.theme import figure
-from ctkd_core.markup.colours import BLACK, CATEGORICAL
+from ctkd_core.alignment.kinds import KIND_STYLES
+from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
+from ctkd_core.markup.colours import GREY
+from ctkd_core.markup.numbers import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,15 +16,21 @@ if TYPE_CHECKING:
 
 # name, short title, meaning, whether it is a share of 1
 METRICS: tuple[tuple[str, str, str, bool], ...] = (
+    (
+        "byte_match_rate",
+        "bytes facing equal bytes",
+        "Share of the text in groups whose two sides spell the same bytes of the text.",
+        True,
+    ),
     ("boundary_f1", "boundary F1", "Agreement of group boundaries with the byte-exact groups; 1 is the truth.", True),
     ("text_match_rate", "same text", "Share of groups whose two sides spell the same bytes.", True),
     ("student_text_match_rate", "tokens in same text", "Share of student tokens that are in such groups.", True),
-    ("share_1_1", "1-1", "Share of two-sided groups with one token on each side.", True),
-    ("share_1_n", "1-n", "Share of groups with one student and several teacher tokens.", True),
-    ("share_n_1", "n-1", "Share of groups with several student tokens and one teacher token.", True),
-    ("share_n_m", "n-m", "Share of groups with several tokens on both sides.", True),
-    ("student_tokens_1_1", "student tokens 1-1", "Share of student tokens in 1-1 groups.", True),
-    ("teacher_tokens_1_1", "teacher tokens 1-1", "Share of teacher tokens in 1-1 groups.", True),
+    ("share_1_1", KIND_STYLES["1-1"].name, "Share of two-sided groups with one token on each side.", True),
+    ("share_1_n", KIND_STYLES["1-n"].name, "Share of groups with one student and several teacher tokens.", True),
+    ("share_n_1", KIND_STYLES["n-1"].name, "Share of groups with several student tokens and one teacher token.", True),
+    ("share_n_m", KIND_STYLES["n-m"].name, "Share of groups with several tokens on both sides.", True),
+    ("student_tokens_1_1", "student tokens 1 : 1", "Share of student tokens that face one teacher token.", True),
+    ("teacher_tokens_1_1", "teacher tokens 1 : 1", "Share of teacher tokens that face one student token.", True),
     ("byte_coverage", "bytes covered", "Share of the text under two-sided groups.", True),
     ("n_groups", "groups", "Two-sided groups.", False),
     ("largest_group", "largest group", "Most tokens on one side of a group.", False),
@@ -30,63 +38,59 @@ METRICS: tuple[tuple[str, str, str, bool], ...] = (
     ("orphan_student", "student tokens alone", "Student tokens that face nothing.", False),
     ("orphan_teacher", "teacher tokens alone", "Teacher tokens that face nothing.", False),
 )
-# As many as have no common factor with the eight colours, so that no two of forty methods look the same.
-PATTERNS = ("", "/", ".", "x", "-")
-BAR_PIXELS = 9
-SHOWN = ("boundary_f1", "text_match_rate", "student_text_match_rate", "share_1_1", "byte_coverage")
+SHOWN = ("byte_match_rate", "boundary_f1", "text_match_rate", "student_text_match_rate", "share_1_1", "byte_coverage")
+ROW_PIXELS = 30
+TRUTH = "byte-exact"
 
 
-def metric_bars(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str, float] | None = None) -> go.Figure:
-    """Horizontal bars of the main rates, one bar a method; a black mark where the byte-exact groups stand.
+def metric_heat(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str, float] | None = None) -> go.Figure:
+    """The main rates as a coloured table: one row a method, one column a rate; the byte-exact groups stand last.
 
-    `metrics`: method name -> `Alignment.metrics()`; `truth`: the metrics of the byte-exact alignment.
+    Every cell says its number. `metrics`: method name -> `Alignment.metrics()`; `truth`: the metrics of the byte-exact
+    alignment.
     """
     import plotly.graph_objects as go
 
-    titles = {name: title for name, title, _, _ in METRICS}
-    labels = [titles[name] for name in SHOWN]
-    traces: list[Any] = [
-        go.Bar(
-            y=labels,
-            x=[float(rates[name]) for name in SHOWN],
-            orientation="h",
-            name=method,
-            marker={
-                "color": CATEGORICAL[k % len(CATEGORICAL)],
-                "pattern": {"shape": PATTERNS[k % len(PATTERNS)], "fillmode": "overlay", "size": 5},
-            },
-            hovertemplate="%{y}: %{x:.1%}<extra>" + method + "</extra>",
-        )
-        for k, (method, rates) in enumerate(metrics.items())
-    ]
+    known = {name: (title, meaning) for name, title, meaning, _ in METRICS}
+    rows = dict(metrics) | ({TRUTH: truth} if truth is not None else {})
+    values = [[float(rates[name]) for name in SHOWN] for rates in rows.values()]
+    columns = [_folded(known[name][0]) for name in SHOWN]
+    heat = go.Heatmap(
+        z=values,
+        x=columns,
+        y=[escape(name) for name in rows],
+        zmin=0,
+        zmax=1,
+        colorscale=SEQUENTIAL,
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        text=[[percent(value) for value in row] for row in values],
+        texttemplate="%{text}",
+        customdata=[[known[name][1] for name in SHOWN] for _ in rows],
+        hovertemplate="%{y}: %{text}<br>%{customdata}<extra></extra>",
+    )
+    fig = figure([heat], "Methods on this text", height=110 + ROW_PIXELS * len(rows))
+    fig.update_xaxes(side="top", tickangle=0, tickfont={"size": 11}, fixedrange=True)
+    fig.update_yaxes(autorange="reversed", automargin=True, fixedrange=True)
     if truth is not None:
-        traces.append(
-            go.Scatter(
-                y=labels,
-                x=[float(truth[name]) for name in SHOWN],
-                mode="markers",
-                name="byte-exact",
-                marker={
-                    "symbol": "line-ns",
-                    "size": max(34, BAR_PIXELS * len(metrics)),
-                    "color": BLACK,
-                    "line": {"width": 2, "color": "#888888"},
-                },
-                hovertemplate="%{y}: %{x:.1%}<extra>byte-exact</extra>",
-            )
-        )
-    height = 120 + len(SHOWN) * max(60, BAR_PIXELS * len(metrics) + 24)
-    fig = figure(traces, "Methods on this text", height=height, barmode="group", bargap=0.3)
-    fig.update_xaxes(range=[0, 1.02], tickformat=".0%")
-    fig.update_yaxes(autorange="reversed")
-    return fig
+        at = len(rows) - 1.5
+        fig.add_shape(type="line", xref="paper", x0=0, x1=1, y0=at, y1=at, line={"color": GREY, "width": 2})
+    return fig.update_layout(margin={"t": 92})
+
+
+def _folded(title: str) -> str:
+    """A title in two lines where it has several words."""
+    words = title.split(" ")
+    half = -(-len(words) // 2)
+    return "<br>".join(" ".join(part) for part in (words[:half], words[half:]) if part)
 
 
 def metric_table(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """The twin of `metric_bars` with every metric: one row a metric, one column a method; shares as percentages."""
+    """The twin of `metric_heat` with every metric: one row a metric, one column a method; shares as percentages."""
     import pandas as pd
 
-    columns = dict(metrics) | ({"byte-exact": truth} if truth is not None else {})
+    columns = dict(metrics) | ({TRUTH: truth} if truth is not None else {})
     rows = [
         {"metric": title}
         | {method: _shown(float(rates[name]), is_share) for method, rates in columns.items()}
@@ -97,7 +101,7 @@ def metric_table(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str,
 
 
 def _shown(value: float, is_share: bool) -> str:
-    return f"{100 * value:.1f} %" if is_share else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+    return percent(value) if is_share else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 # Metrics that need the models' candidates: key of `logit_metrics` and `sequence_match_rate`, title, meaning.

@@ -42,7 +42,7 @@ class Measure:
 
 
 _BOTH = (("student", BLUE, ""), ("teacher", ORANGE, "/"))
-_KINDS = (("share_1_1", "1-1"), ("share_1_n", "1-n"), ("share_n_1", "n-1"), ("share_n_m", "n-m"))
+_KINDS = (("share_1_1", "1-1"), ("share_1_n", "1-n"), ("share_n_1", "n-1"), ("share_n_m", "n-m"))  # metric, kind
 MEASURES: dict[str, Measure] = {
     "tokens per word": Measure(
         "tokens per word",
@@ -62,8 +62,11 @@ MEASURES: dict[str, Measure] = {
     ),
     "kinds of groups": Measure(
         "share of groups",
-        "Groups by tokens on both sides, the student's first.",
-        tuple(Bars(key, kind, KIND_STYLES[kind].colour, KIND_STYLES[kind].pattern) for key, kind in _KINDS),
+        "Groups by the number of tokens on both sides.",
+        tuple(
+            Bars(key, KIND_STYLES[kind].name, KIND_STYLES[kind].colour, KIND_STYLES[kind].pattern)
+            for key, kind in _KINDS
+        ),
         share=True,
         stacked=True,
     ),

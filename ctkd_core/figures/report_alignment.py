@@ -92,7 +92,7 @@ def _metrics(by_method: Mapping[str, Mapping[str, float]]) -> str:
 def _groups(shown: pd.DataFrame, total: int) -> str:
     columns = [name.replace("_", " ") for name in shown.columns]
     more = note(f"The first {len(shown):,} of {total:,} groups.") if len(shown) < total else ""
-    return more + table(columns, shown.itertuples(index=False, name=None), code=("kind", "student", "teacher"))
+    return more + table(columns, shown.itertuples(index=False, name=None), code=("student", "teacher"))
 
 
 def _figure(alignment: Alignment, group: int | None) -> str:

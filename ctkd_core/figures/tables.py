@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.kinds import KIND_STYLES, UNEQUAL
 from ctkd_core.alignment.metrics import health
 from ctkd_core.figures.card import group_at
 from ctkd_core.figures.chips import differing_groups
+from ctkd_core.markup.numbers import decimals, percent
 from ctkd_core.markup.visible import counted, shorten, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
 
@@ -22,40 +24,48 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 60
 HEALTH = (
     "verdict",
-    "bytes in 1-1 groups",
+    "bytes facing equal bytes",
+    "boundary F1",
     "largest group",
     "uncovered",
     "without a partner",
     "groups with equal text",
-    "boundary F1",
 )
 # What a spreadsheet may take for the beginning of a formula, full-width forms included.
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-LEVEL_WORDS = {"ok": "sound", "warn": "look closer", "bad": "super-group"}
 
 
 def shown_groups(alignment: Alignment, other: Alignment | None = None) -> pd.DataFrame:
     """`metrics.group_table` for people: texts with visible whitespace, and whether `other` groups differently.
 
-    Columns: group, kind, student, teacher, student_tokens, teacher_tokens, bytes, same_text and, with `other`, differs.
+    Columns: group, kind, mark (≠ where the two sides don't spell the same bytes of the text), student, teacher,
+    student_tokens, teacher_tokens, bytes, same_text and, with `other`, differs.
     """
+    shown = _group_rows(alignment, other)
+    shown["kind"] = [KIND_STYLES[kind].name for kind in shown["kind"]]
+    return shown
+
+
+def _group_rows(alignment: Alignment, other: Alignment | None) -> pd.DataFrame:
+    """`shown_groups` with the kinds as files name them."""
     from ctkd_core.alignment.metrics import group_table
 
     table = group_table(alignment)
     shown = table[["group", "kind"]].copy()
+    shown["mark"] = np.where(alignment.unequal, UNEQUAL, "")
     shown["student"] = [_text(alignment.student_bytes(g)) for g in range(len(alignment))]
     shown["teacher"] = [_text(alignment.teacher_bytes(g)) for g in range(len(alignment))]
     shown["student_tokens"], shown["teacher_tokens"] = alignment.sizes.T
     shown["bytes"] = table["bytes"]
-    shown["same_text"] = table["text_equal"]
+    shown["same_text"] = table["text_equal"] & ~alignment.unequal
     if other is not None:
         shown["differs"] = differing_groups(alignment, other)
     return shown
 
 
 def groups_csv(alignment: Alignment, other: Alignment | None = None) -> str:
-    """`shown_groups` with the token ranges s0, s1, t0, t1 as CSV, safe to open in a spreadsheet."""
-    table = shown_groups(alignment, other)
+    """`shown_groups` with the kinds' short names and the token ranges s0, s1, t0, t1 as CSV, safe in a spreadsheet."""
+    table = _group_rows(alignment, other)
     for column, values in zip(("s0", "s1", "t0", "t1"), alignment.groups.T):
         table[column] = values
     return safe_csv(table)
@@ -112,13 +122,13 @@ def health_table(alignments: Iterable[Alignment], rates: Iterable[Mapping[str, f
     for one, rate in zip(alignments, rates, strict=True):
         found = health(one)
         columns[one.label] = [
-            LEVEL_WORDS[found.level] if found.largest_group else "nothing faces anything",
-            f"{100 * found.share_1_1_bytes:.1f} %",
+            found.verdict,
+            percent(found.byte_match_rate),
+            decimals(found.boundary_f1),
             counted(found.largest_group, "token"),
             counted(found.uncovered_bytes, "byte"),
             counted(found.orphans, "token"),
-            f"{100 * rate['text_match_rate']:.1f} %",
-            f"{rate['boundary_f1']:.3f}",
+            percent(rate["text_match_rate"]),
         ]
     return pd.DataFrame(columns)
 

@@ -7,6 +7,7 @@ only mark.
 from __future__ import annotations
 
 import html
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SEQUENTIAL = "Cividis"
+TITLE_TOP = 12  # pixels above a title
+TITLE_CHARACTERS = 52  # of a line of a title
 
 
 def escape(text: str) -> str:
@@ -25,15 +28,30 @@ def figure(traces: list[Any], title: str, height: int, **layout: Any) -> go.Figu
     """A figure with the shared margins, fonts and a stable `uirevision`, so that zoom survives reruns."""
     import plotly.graph_objects as go
 
+    lines = folded(title)
     settings: dict[str, Any] = {
-        "title": {"text": title, "x": 0, "xanchor": "left", "font": {"size": 14}, "yref": "container", "y": 0.985},
+        "title": {
+            "text": "<br>".join(lines),
+            "x": 0,
+            "xanchor": "left",
+            "font": {"size": 14},
+            "yref": "container",
+            "y": 1 - TITLE_TOP / height,
+            "yanchor": "top",
+        },
         "height": height,
-        "margin": {"l": 10, "r": 10, "t": 44, "b": 10},
+        "margin": {"l": 10, "r": 10, "t": 30 + 18 * len(lines), "b": 10},
         "uirevision": "keep",
         "hoverlabel": {"align": "left"},
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0},
+        "legend": {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "xanchor": "left", "x": 0},
+        "modebar": {"orientation": "v"},  # beside the picture, not over its title
     }
     return go.Figure(traces, settings | layout)
+
+
+def folded(title: str) -> list[str]:
+    """A title as lines that fit a narrow window."""
+    return textwrap.wrap(title, TITLE_CHARACTERS, break_long_words=False, break_on_hyphens=False) or [title]
 
 
 def message_bytes(fig: go.Figure) -> int:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from ctkd_core import methods
 from ctkd_core.alignment import Alignment
+from ctkd_core.alignment.kinds import UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.alignment.metrics import Agreement
 from ctkd_core.figures.card import GroupCard, Side, expected, group_card, next_difference, uncertainty
 from ctkd_core.figures.chips import chip_page, page_of, page_starts
@@ -18,7 +19,7 @@ from pages.parts import loaders, state
 from pages.parts.component import token_chips
 from pages.parts.loaders import Chosen
 
-SAME = {True: "same bytes on both sides", False: "the two sides spell different bytes", None: "one side only"}
+SAME = {True: "same bytes on both sides", False: f"{UNEQUAL} {UNEQUAL_MEANING}", None: "one side only"}
 # Up to here every method is computed for the card and the metrics; longer texts would take seconds.
 EVERY_METHOD_CHARACTERS = 20_000
 
@@ -114,7 +115,7 @@ def card(view: View) -> None:
             st.caption("Click a group to pin it: its bytes, its kind and what other methods make of it appear here.")
             return
         shown = group_card(a, group, view.every_method().values())
-        st.markdown(f"**Group {shown.group}** · {shown.kind} ({shown.meaning}) · {SAME[shown.same_text]}")
+        st.markdown(f"**Group {shown.group}** · {shown.name} ({shown.meaning}) · {SAME[shown.same_text]}")
         left, right = st.columns(2, gap="medium")
         with left:
             _side("Teacher", shown.teacher, view, shown.group)

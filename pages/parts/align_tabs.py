@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from ctkd_core.alignment.kinds import KIND_STYLES, UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.alignment.metrics import kind_counts
 from ctkd_core.figures.dtw import TITLES, dtw_figure, dtw_table
 from ctkd_core.figures.graph import component, component_figure, component_table
 from ctkd_core.figures.groups import size_histogram, staircase, staircase_table
-from ctkd_core.figures.metrics import logit_table, metric_bars, metric_table
+from ctkd_core.figures.metrics import logit_table, metric_heat, metric_table
 from ctkd_core.figures.tables import disagreements, page_of_row
 from pages.parts import loaders, state
 from pages.parts.align_export import export
@@ -91,20 +92,26 @@ def _selectable(fig: object, key: str, alt: str) -> None:
 
 def _groups(view: View) -> None:
     counts = kind_counts(view.a)
+    names = {kind: KIND_STYLES[kind].name for kind in counts}
+    if marked := int(view.a.unequal.sum()):
+        counts, names = counts | {UNEQUAL: marked}, names | {UNEQUAL: UNEQUAL}
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         kinds = st.pills(
             "Kinds",
             list(counts),
             selection_mode="multi",
             key="kinds",
-            format_func=lambda kind: f"{kind} ({counts.get(kind, 0)})",
+            format_func=lambda kind: f"{names.get(kind, kind)} ({counts.get(kind, 0)})",
             label_visibility="collapsed",
+            help=f"{UNEQUAL}: {UNEQUAL_MEANING}",
         )
         whole = st.toggle("one long table", key="whole_table", help="To sort or search all rows; else pages that turn")
     table = loaders.group_rows(view.a, view.b)
-    shown = table[table["kind"].isin(kinds)] if kinds else table
+    chosen = [names[kind] for kind in kinds if kind in names]
+    shown = table[table["kind"].isin(chosen) | table["mark"].isin(chosen)] if chosen else table
     settings: dict[str, Any] = {
         "column_config": {
+            "mark": st.column_config.TextColumn(UNEQUAL, help=UNEQUAL_MEANING, width="small"),
             "same_text": st.column_config.CheckboxColumn("same text"),
             "student_tokens": st.column_config.NumberColumn("student tokens"),
             "teacher_tokens": st.column_config.NumberColumn("teacher tokens"),
@@ -157,14 +164,14 @@ def _metrics(view: View) -> None:
     truth = loaders.rates(loaders.truth(view.student, view.teacher, view.a.student.text))
     if len(view.a.student.text) > EVERY_METHOD_CHARACTERS:
         st.caption("The text is long, so only the two chosen methods are measured.")
-    left, right = st.columns([4, 4], gap="medium")
+    left, right = st.columns([5, 4], gap="medium")
     with left:
-        st.plotly_chart(metric_bars(rates, truth), key="bars", alt="Main rates of every method", config=PLOT)
+        st.plotly_chart(metric_heat(rates, truth), key="bars", alt="Main rates of every method", config=PLOT)
+    with right:
         sizes = size_histogram(view.a)
         st.plotly_chart(sizes, key="sizes", alt="Number of groups by size and kind", config=PLOT)
-    with right:
-        alt = "All metrics of every method"
-        st.dataframe(metric_table(rates, truth), key="rates", hide_index=True, height=600, alt=alt)
+    alt = "All metrics of every method"
+    st.dataframe(metric_table(rates, truth), key="rates", hide_index=True, alt=alt)
     _logit_metrics(view)
 
 

@@ -2,6 +2,7 @@
 // only a pinned group goes to the server. Token texts are untrusted: they reach the page through textContent alone.
 
 const SVG = "http://www.w3.org/2000/svg";
+const NARROW = 560; // pixels; the labels of both rows are letters there
 
 function make(tag, className, text) {
   const element = document.createElement(tag);
@@ -19,14 +20,15 @@ function chip(side, token, group, kind, data) {
   Object.assign(button.dataset, { side, index, g: group.g });
   button.append(make("span", "text", text === "" ? "∅" : text));
   if (data.ids) button.append(make("span", "id", `${index}·${id}`));
-  const sizes = `${group.sn} to ${group.tn}`;
-  const differs = group.d ? `, ${data.methods[1]} differs here` : "";
+  const sizes = `${group.sn} student : ${group.tn} teacher`;
+  const differs = `${group.x ? `, ${data.unequal.why}` : ""}${group.d ? `, ${data.methods[1]} differs here` : ""}`;
   button.setAttribute("aria-label", `${side} token ${index}, id ${id}, bytes '${text}', group ${group.g}, ${sizes}${differs}`);
   button._tip = [
     text === "" ? "no bytes" : text,
     `${side} token ${index} · id ${id}`,
     `bytes ${hex || "none"}`,
-    `group ${group.g} · ${kind.name}: ${kind.why}`,
+    `group ${group.g} · ${kind.label}: ${kind.why}`,
+    ...(group.x ? [`${data.unequal.mark} ${data.unequal.why}`] : []),
     ...(group.d ? [`${data.methods[1]} groups this differently`] : []),
   ];
   return button;
@@ -51,15 +53,22 @@ function drawLegend(data) {
     swatch.style.borderStyle = kind.border;
     if (kind.border === "double") swatch.style.borderWidth = "4px";
     key.title = kind.why;
-    key.append(swatch, make("span", "", kind.name));
+    key.append(swatch, make("span", "", kind.label));
     legend.append(key);
   });
+  if (data.groups.some((group) => group.x)) {
+    const key = make("span", "key");
+    key.append(make("span", "swatch hatched"), make("span", "", `${data.unequal.mark} ${data.unequal.why}`));
+    legend.append(key);
+  }
   if (data.b.length) {
     const key = make("span", "key");
     const line = make("span", "line");
     line.style.setProperty("--c", data.mark);
     key.append(line, make("span", "", `${data.methods[1]}, where it differs`));
-    legend.append(key);
+    const far = make("span", "key far-key", "↑↓ and a number: its partner stands in another line");
+    far.hidden = true;
+    legend.append(key, far);
   }
   return legend;
 }
@@ -72,7 +81,7 @@ function build(root, data) {
   const lines = make("div", "lines");
   for (const group of data.groups) {
     const kind = data.kinds[group.k];
-    const element = make("div", `group k${group.k}${group.d ? " differs" : ""}`);
+    const element = make("div", `group k${group.k}${group.d ? " differs" : ""}${group.x ? " unequal" : ""}`);
     element.dataset.g = group.g;
     element.style.setProperty("--c", kind.colour);
     const ribbon = document.createElementNS(SVG, "svg");
@@ -115,6 +124,8 @@ function layout(root, data) {
         index: c.dataset.index,
         x: (r.left + r.right) / 2 - base.left,
         y: (c.dataset.side === "student" ? r.top : r.bottom) - base.top,
+        outer: (c.dataset.side === "student" ? r.bottom + 9 : r.top - 2) - base.top,
+        side: c.dataset.side,
         line: c.closest(".group").offsetTop,
       });
     }
@@ -127,7 +138,7 @@ function layout(root, data) {
     const x = (value) => value - ribbon.left;
     path.setAttribute("d", code.sn && code.tn
       ? `M${x(top.left)} 0H${x(top.right)}L${x(bottom.right)} ${ribbon.height}H${x(bottom.left)}Z` : "");
-    const letter = data.kinds[code.k].letter;
+    const letter = `${code.x ? data.unequal.mark : ""}${data.kinds[code.k].letter}`;
     if (letter) {
       const mark = make("span", "letter", letter);
       mark.style.setProperty("--c", data.kinds[code.k].colour);
@@ -139,7 +150,7 @@ function layout(root, data) {
     if (line === null || box.top > line + 4) {
       line = box.top;
       for (const side of ["teacher", "student"]) {
-        const label = make("span", "gutter", side);
+        const label = make("span", "gutter", base.width < NARROW ? side[0].toUpperCase() : side);
         label.setAttribute("aria-hidden", "true");
         const at = element.querySelector(`.${side}`).getBoundingClientRect();
         label.style.top = `${(at.top + at.bottom) / 2 - base.top - 12}px`;
@@ -150,23 +161,55 @@ function layout(root, data) {
   drawOther(root, data, centres);
 }
 
+// Links of method B. One whose ends stand in different lines is marked at each end with where it goes on.
 function drawOther(root, data, centres) {
   const overlay = root.querySelector(".overlay");
   overlay.replaceChildren();
+  const far = new Map();
+  const mark = (end, index, up) => {
+    const ways = far.get(end) ?? new Map();
+    far.set(end, ways.set(up, [...(ways.get(up) ?? []), index]));
+  };
   for (const [s0, s1, t0, t1] of data.b) {
-    const students = range(s0, s1).map((i) => centres.student.get(i)).filter(Boolean);
-    const teachers = range(t0, t1).map((i) => centres.teacher.get(i)).filter(Boolean);
-    for (const s of students) {
-      for (const t of teachers) {
-        if (s.line !== t.line) continue;
-        const path = document.createElementNS(SVG, "path");
-        const middle = (s.y + t.y) / 2;
-        path.setAttribute("d", `M${t.x} ${t.y}C${t.x} ${middle} ${s.x} ${middle} ${s.x} ${s.y}`);
-        Object.assign(path.dataset, { student: s.index, teacher: t.index });
-        overlay.append(path);
+    for (const i of range(s0, s1)) {
+      for (const k of range(t0, t1)) {
+        const s = centres.student.get(i);
+        const t = centres.teacher.get(k);
+        if (s && t && s.line === t.line) overlay.append(link(s, t));
+        else {
+          if (s) mark(s, k, t ? t.line < s.line : k < firstOf(centres.teacher));
+          if (t) mark(t, i, s ? s.line < t.line : i < firstOf(centres.student));
+        }
       }
     }
   }
+  for (const [end, ways] of far) {
+    [...ways].forEach(([up, partners], nth) => overlay.append(farMark(end, up, partners, nth)));
+  }
+  const key = root.querySelector(".far-key");
+  if (key) key.hidden = !far.size;
+}
+
+function firstOf(side) {
+  return side.size ? side.keys().next().value : 0;
+}
+
+function link(s, t) {
+  const path = document.createElementNS(SVG, "path");
+  const middle = (s.y + t.y) / 2;
+  path.setAttribute("d", `M${t.x} ${t.y}C${t.x} ${middle} ${s.x} ${middle} ${s.x} ${s.y}`);
+  Object.assign(path.dataset, { student: s.index, teacher: t.index });
+  return path;
+}
+
+function farMark(end, up, partners, nth) {
+  const text = document.createElementNS(SVG, "text");
+  const last = partners.at(-1);
+  text.textContent = `${up ? "↑" : "↓"}${partners[0]}${last === partners[0] ? "" : `–${last}`}`;
+  text.setAttribute("x", end.x + nth * 24);
+  text.setAttribute("y", end.outer);
+  text.dataset[end.side] = end.index;
+  return text;
 }
 
 function range(start, end) {
@@ -175,7 +218,7 @@ function range(start, end) {
 
 // Lights what method B makes of one token.
 function lightOther(root, button) {
-  for (const path of root.querySelectorAll(".overlay path")) {
+  for (const path of root.querySelectorAll(".overlay path, .overlay text")) {
     path.classList.toggle("on", Boolean(button) && path.dataset[button.dataset.side] === button.dataset.index);
   }
 }

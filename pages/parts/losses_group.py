@@ -84,7 +84,8 @@ def _chart(figure: Any, key: str, alt: str) -> None:
 
 def _twin(table: pd.DataFrame, key: str, alt: str) -> None:
     with st.expander("As a table", icon=":material/table:"):
-        st.dataframe(table, key=key, hide_index=True, alt=alt, height=min(320, 40 + 35 * max(1, len(table))))
+        height = min(320, 40 + 35 * max(1, len(table)))
+        st.dataframe(table, key=key, hide_index=True, alt=alt, height=height, placeholder="–")
 
 
 def _notes(lab: Lab, group: int) -> None:

@@ -93,3 +93,13 @@ def test_other_tokenizers_draw_too():
     data = chips.chip_page(a)
     assert sum(g["sn"] for g in data["groups"]) == int((~a.student.special).sum())
     assert np.shape(dtw.dtw_figure(a).data[0].z)[0] <= 40
+
+
+def test_groups_that_spell_different_bytes_are_marked():
+    a = made("uld")
+    data = chips.chip_page(a)
+    assert [g["x"] for g in data["groups"]] == a.unequal[data["first"] : data["last"]].tolist()
+    assert a.unequal.any()
+    assert data["unequal"] == {"mark": "≠", "why": "the two sides spell different bytes"}
+    assert {kind["name"]: kind["label"] for kind in data["kinds"]}["1-n"] == "1 student : n teacher"
+    assert not any(g["x"] for g in chips.chip_page(made("sedi"))["groups"])

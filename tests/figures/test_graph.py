@@ -110,3 +110,21 @@ def test_graph_points_carry_their_group_and_hold_no_markup():
     assert set(table["bytes"]) >= {int(overlaps(a, r.student_token, r.teacher_token)) for r in table.itertuples()}
     with pytest.raises(AlignmentError, match="there is no group 9999; this alignment has"):
         graph.component(a, 9999)
+
+
+def test_tokens_that_face_other_bytes_are_crossed_out():
+    a = made("uld")
+    group = int(np.flatnonzero(a.unequal)[0])
+    found = graph.component(a, group)
+    fig = graph.component_figure(a, found)
+    for name, shape in (("student token", "circle"), ("teacher token", "square")):
+        points = trace(fig, name)
+        for (g, *_, said), symbol, text in zip(points.customdata, points.marker.symbol, points.text):
+            assert symbol == (f"{shape}-x" if a.unequal[g] else shape)
+            assert text.startswith("≠ ") == bool(a.unequal[g])
+            assert ("spell different bytes" in said) == bool(a.unequal[g])
+    assert any(t.name == "≠ the two sides spell different bytes" for t in fig.data)
+    table = graph.component_table(a, found)
+    assert table["mark"].tolist() == ["≠" if a.unequal[g] else "" for g in table["group"]]
+    right = graph.component_figure(made("sedi"), graph.component(made("sedi"), 3))
+    assert not any("≠" in str(t.name) for t in right.data)

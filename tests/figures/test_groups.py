@@ -43,7 +43,10 @@ def test_histogram_counts_every_group_once():
     a = made()
     fig = groups.size_histogram(a)
     assert sum(int(np.sum(t.y)) for t in fig.data) == len(a)
-    assert {t.name for t in fig.data} == {a.kind(g) for g in range(len(a))}
+    assert {t.name for t in fig.data} == {KIND_STYLES[a.kind(g)].name for g in range(len(a))}
+    drifted = groups.size_histogram(made("uld"))
+    marked = [t for t in drifted.data if t.name == "≠ 1 student : 1 teacher"]
+    assert sum(marked[0].y) == made("uld").unequal.sum()
     patterns = [KIND_STYLES[name].pattern for name in KINDS]
     borders = {(KIND_STYLES[name].border, KIND_STYLES[name].colour) for name in KINDS}
     assert len(set(patterns)) == len(KINDS) == len(borders)

@@ -127,7 +127,7 @@ def test_targets_have_a_panel_a_method_and_hatched_loss():
         ["lost", 0.3],
         ["teacher", 0.7],
     ]
-    assert table["most of it from"].iloc[2] == "201 10.00%"
+    assert table["most of it from"].iloc[2] == "201 10.0 %"
     assert losses.target_rows(LAB, PKL.targets[1])[0][0] == "rank 1"
     assert len(losses.target_figure(LAB, 1).data) == 2
 
@@ -146,6 +146,9 @@ def test_gradients_point_the_way_a_step_moves_the_token():
     assert abs(gold.y[0]) > 0.1, "two thousand times weaker and still to be seen"
     assert losses_tables.direction_words(LAB, 1, NUMBER) == "down under gold, up under xtoken-pkl (top k 5)"
     assert losses_tables.direction_words(LAB, 1, 5) == ""
+    assert losses_tables.finding(LAB, 0) == (
+        "Group 0: a step of descent moves 201 down under gold, up under xtoken-pkl (top k 5)."
+    )
     assert losses_tables.direction_words(replace(LAB, part="whole"), 1, NUMBER).startswith("up under gold and")
     table = losses_tables.gradient_table(LAB, 1, tokens)
     assert table["gold"].tolist()[:2] == [-0.001, 2.0]

@@ -19,15 +19,13 @@ def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment
     return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
 
 
-def trace(fig, name: str):
-    return next(t for t in fig.data if t.name == name)
-
-
 def test_health_lists_the_figures_of_both_methods():
     both = [made(name, " ".join(CORPUS)) for name in ("sedi", "uld")]
     table = tables.health_table(both, [one.metrics() for one in both]).set_index("figure")
     assert list(table.columns) == ["sedi", "uld"]
-    assert table.loc["verdict", "sedi"] == "sound"
+    assert table.loc["verdict", "sedi"] == "exact and fine"
+    assert table.loc["verdict", "uld"] == "wrong"
+    assert table.loc["bytes facing equal bytes", "sedi"] == "100.0 %"
     assert table.loc["boundary F1", "sedi"] == "1.000"
     bad = health(both[1])
     assert table.loc["without a partner", "uld"] == f"{bad.orphans} tokens"
@@ -37,14 +35,16 @@ def test_health_lists_the_figures_of_both_methods():
         "one",
         np.array([[0, len(both[0].student), 0, len(both[0].teacher)]], dtype=np.int32),
     )
-    assert tables.health_table([whole], [whole.metrics()])["one"][0] == "super-group"
+    assert tables.health_table([whole], [whole.metrics()])["one"][0] == "exact but coarse"
 
 
-def test_metric_bars_and_table_agree():
+def test_metric_heat_and_table_agree():
     rates = {name: alignment_metrics(made(name)) for name in ("sedi", "cdm", "uld")}
-    fig = metrics.metric_bars(rates, rates["sedi"])
-    assert [t.name for t in fig.data] == ["sedi", "cdm", "uld", "byte-exact"]
-    assert trace(fig, "uld").x[0] == pytest.approx(rates["uld"]["boundary_f1"])
+    fig = metrics.metric_heat(rates, rates["sedi"])
+    (heat,) = fig.data
+    assert list(heat.y) == ["sedi", "cdm", "uld", "byte-exact"]
+    assert heat.z[2][1] == pytest.approx(rates["uld"]["boundary_f1"])
+    assert heat.text[0][0] == "100.0 %"
     table = metrics.metric_table(rates, rates["sedi"]).set_index("metric")
     assert len(table) == len(rates["sedi"])  # no metric is left out
     assert table.loc["boundary F1", "byte-exact"] == "100.0 %"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.kinds import KIND_STYLES
 from ctkd_core.alignment.metrics import agreement, kind_counts
 from ctkd_core.figures import chips, groups, tables
 from tests.tiny import tiny_byte_level
@@ -78,7 +79,11 @@ def test_the_staircase_table_twins_its_figure():
 def test_tables_twin_the_pictures():
     a, b = made("sedi"), made("uld")
     table = tables.shown_groups(a, b)
-    assert table["kind"].value_counts().to_dict() == kind_counts(a)
+    assert table["kind"].value_counts().to_dict() == {KIND_STYLES[k].name: n for k, n in kind_counts(a).items()}
+    drifted = tables.shown_groups(b)
+    assert (drifted["mark"] == "≠").tolist() == b.unequal.tolist()
+    assert b.unequal.any() and not a.unequal.any()
+    assert not (drifted["same_text"] & b.unequal).any()
     assert table["differs"].tolist() == chips.differing_groups(a, b).tolist()
     regions = agreement(a, b).differing
     assert len(tables.disagreements(a, b, regions)) == len(regions)

@@ -1,4 +1,4 @@
-"""Colours: methods can be told apart."""
+"""Methods can be told apart, titles fit, texts stay texts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment
     return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
 
 
-def test_nine_methods_look_different():
+def test_twelve_methods_have_a_row_each():
     rates = {f"m{k}": made().metrics() for k in range(12)}
-    fig = metrics.metric_bars(rates)
-    looks = {(t.marker.color, t.marker.pattern.shape) for t in fig.data}
-    assert len(looks) == 12
-    assert fig.layout.height > metrics.metric_bars({"m": made().metrics()}).layout.height
+    fig = metrics.metric_heat(rates)
+    assert list(fig.data[0].y) == list(rates)
+    assert fig.layout.height > metrics.metric_heat({"m": made().metrics()}).layout.height
+
+
+def test_long_titles_have_lines_that_fit_a_narrow_window():
+    words = "What each method compares (bars: its target, from the teacher; red lines: the student; grey: lost)"
+    lines = theme.folded(words)
+    assert " ".join(lines) == words
+    assert max(map(len, lines)) <= theme.TITLE_CHARACTERS
+    short, long = (theme.figure([], title, 300) for title in ("short", words))
+    assert long.layout.title.text == "<br>".join(lines)
+    assert long.layout.margin.t > short.layout.margin.t
 
 
 def test_quotes_stay_quotes_in_plotly():
