@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic.dataclasses import dataclass
 
 from ctkd_core.errors import CtkdError
-from ctkd_core.tokenizers import catalog
+from ctkd_core.tokenizers import catalog, uploads
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -40,6 +40,8 @@ def _source(tokenizer: Tokenizer) -> str:
     for name, row in catalog.TOKENIZERS.items():
         if row.source == tokenizer.source:
             return name
+    if tokenizer.source.startswith(uploads.PREFIX):
+        return tokenizer.source
     source = tokenizer.source.removeprefix("hub: ")
     if source != tokenizer.source or (source and Path(source).exists()):
         return source

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ctkd_core.errors import CtkdError, TokenizerError
 from ctkd_core.files import home, write_atomic
+from ctkd_core.tokenizers import uploads
 
 MAX_TEXT_BYTES = 1_000_000
 MAX_TOKENIZER_BYTES = 40 * 2**20
@@ -81,9 +82,7 @@ def save_tokenizer(data: bytes, name: str) -> Path:
             f"{name} has {len(data):,} bytes; the limit is {MAX_TOKENIZER_BYTES:,} (40 MB). Give its folder instead."
         )
     load_tokenizer_bytes(data, name)
-    stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(name).stem)[:24].lstrip(".") or "tokenizer"
-    folder = home() / "uploads" / f"{stem}-{hashlib.sha256(data).hexdigest()[:12]}"
-    path = folder / "tokenizer.json"
+    path = uploads.place(data, name)
     if not path.is_file():
         write_atomic(path, data.decode("utf-8"))
     return path

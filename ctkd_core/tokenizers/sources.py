@@ -19,7 +19,7 @@ from typing import Any
 from ctkd_core.errors import TokenizerError, short, unknown
 from ctkd_core.files import read_regular
 from ctkd_core.files.sized_cache import MIB, SizedCache
-from ctkd_core.tokenizers import assets, catalog
+from ctkd_core.tokenizers import assets, catalog, uploads
 from ctkd_core.tokenizers import checks as tokenizer_checks
 from ctkd_core.tokenizers.facts import MODEL_EOS, chat_templates
 from ctkd_core.tokenizers.faults import first_line
@@ -47,6 +47,7 @@ class _Files:
     source: str
     licence: str = ""
     foreign: bool = True  # not from the catalog: to be tried in a child process first
+    shown: str = ""  # what errors call it; empty: its path
     check: bool = False  # whether AutoTokenizer may be compared with it
 
 
@@ -91,6 +92,9 @@ def _locate(source: str | Path) -> _Files:
         return _Files(path, name, row.source, row.licence, foreign=False)
     if isinstance(source, str) and not name:
         raise TokenizerError(f"no tokenizer given; choose one of {', '.join(sorted(catalog.TOKENIZERS))}.")
+    if name.startswith(uploads.PREFIX):
+        path, shown = uploads.find(name)
+        return _Files(path, shown, name, "unknown", shown=name)
     try:
         path = Path(name or source).expanduser()
         is_dir, is_file = path.is_dir(), path.is_file()
@@ -142,7 +146,7 @@ def _load_files(files: _Files) -> Tokenizer:
 
 
 def _read_files(files: _Files) -> Tokenizer:
-    what, folder = str(files.path), files.path.parent
+    what, folder = files.shown or str(files.path), files.path.parent
     try:
         data = read_regular(files.path, MOST_FILE)
     except OSError as fault:

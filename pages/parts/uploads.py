@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
-from ctkd_core.tokenizers import snapshots
-from pages.parts import consent, state
+from ctkd_core.tokenizers import snapshots, uploads
+from pages.parts import state
 from pages.parts.launching import check_may_change, may_change
 
 
@@ -40,6 +40,5 @@ def _uploaded() -> None:
     except CtkdError as fault:
         st.session_state["tokenizer_problem"] = str(fault)
         return
-    consent.give(str(path))
-    st.session_state[st.session_state.get("upload_side") or "student"] = str(path)
+    st.session_state[st.session_state.get("upload_side") or "student"] = uploads.source_of(path)
     st.session_state["tokenizer_chosen"] = True
