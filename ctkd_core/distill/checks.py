@@ -352,10 +352,14 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int) -> Check:
 
 
 def _device(config: RunConfig) -> Check:
-    from ctkd_core.distill.estimate import estimate_seconds
+    from ctkd_core.distill.estimate import estimate
 
-    seconds = estimate_seconds(config)
-    detail = f"{guess_device(config.device)}; the run takes about {in_words(seconds)} here."
+    found = estimate(config)
+    low, high = map(in_words, found.between)
+    detail = (
+        f"{guess_device(config.device)}; the run takes {low} to {high} here, {in_words(found.preparation)} of it "
+        "before the first step."
+    )
     return Check("device", True, detail, fatal=False)
 
 

@@ -23,6 +23,9 @@ OPTIMISER_BYTES_PER_SECOND = 2.5e10  # AdamW reads and writes 28 bytes a paramet
 CLIP_AND_REST_SECONDS = 0.2  # a step: gradient norm, logging, collating
 LOADING_SECONDS = 12.0  # libraries, tokenizers, data, models, vocabulary map
 CONVERTING_SECONDS = 20.0  # the bundled teacher, once
+ALIGNED_BYTES_PER_SECOND = 150_000.0  # of a file of samples, read, encoded on both sides and aligned
+BUNDLED_BYTES = 150_000  # of the bundled samples
+LEAST, MOST = 0.7, 1.6  # of the likeliest duration
 SHORT_TOKENS = 30  # a bundled sample: prompt and answer
 BUNDLED_TEACHER = (106_000_000, 28_311_552)  # body, embeddings
 CUDA_SPEED = 2.0e13  # operations a second, a cautious figure for any recent GPU
@@ -88,8 +91,36 @@ def _folder_size(source: str) -> ModelSize | None:
         return None
 
 
+@dataclass(frozen=True)
+class Duration:
+    """Wall-clock seconds of a run: before its first step, then all steps and evaluations; and how far it may be off."""
+
+    preparation: float
+    training: float
+
+    @property
+    def seconds(self) -> float:
+        """The likeliest duration of the whole."""
+        return self.preparation + self.training
+
+    @property
+    def between(self) -> tuple[float, float]:
+        """Shortest and longest that is to be expected; other busy programs make it the longest, or more."""
+        return spread(self.seconds)
+
+
+def spread(seconds: float) -> tuple[float, float]:
+    """Shortest and longest time to expect where so many seconds are the likeliest."""
+    return LEAST * seconds, MOST * seconds
+
+
 def estimate_seconds(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int = 49_152) -> float:
-    """Wall-clock seconds that a run will take on this machine, give or take a third; other busy programs add to it."""
+    """Wall-clock seconds that a run will take on this machine, preparation included: the middle of `estimate`."""
+    return estimate(config, student_vocab, teacher_vocab).seconds
+
+
+def estimate(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int = 49_152) -> Duration:
+    """How long a run will take on this machine."""
     student, teacher = model_sizes(config, student_vocab, teacher_vocab)
     speed = _speed(config)
     tokens = config.batch_size * _tokens(config)
@@ -106,7 +137,8 @@ def estimate_seconds(config: RunConfig, student_vocab: int = 129_280, teacher_vo
     look = 2 * (scored + written) * student.total / (FORWARD_SHARE * speed)
     looks = 2 + (config.steps // config.eval_every if config.eval_every else 0)
     teacher_look = 2 * (scored + written) * teacher.total / (FORWARD_SHARE * speed)
-    return LOADING_SECONDS + _converting(config) + config.steps * step + looks * look + teacher_look
+    preparation = LOADING_SECONDS + _converting(config) + _aligning(config)
+    return Duration(preparation, config.steps * step + looks * look + teacher_look)
 
 
 def estimate_bytes(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int = 49_152) -> dict[str, int]:
@@ -139,6 +171,17 @@ def checkpoint_bytes(config: RunConfig, student_vocab: int = 129_280) -> int:
 
 def _tokens(config: RunConfig) -> int:
     return min(config.max_length, SHORT_TOKENS) if config.data == "bundled" else config.max_length
+
+
+def _aligning(config: RunConfig) -> float:
+    """Seconds to read the data and to align every sample, once for each teacher."""
+    size = BUNDLED_BYTES
+    if config.data != "bundled":
+        try:
+            size = Path(config.data).expanduser().stat().st_size
+        except (OSError, ValueError, RuntimeError):
+            return 0.0  # on the hub: its size isn't known from here
+    return size * (1 + len(config.teachers)) / ALIGNED_BYTES_PER_SECOND
 
 
 def _converting(config: RunConfig) -> float:

@@ -183,7 +183,7 @@ class Run:
                 again = RunStatus(
                     step=saved[-1] if saved else 0,
                     total_steps=config.steps,
-                    message="Waiting to go on.",
+                    message=f"Waiting to go on from step {saved[-1]}." if saved else "Waiting to begin again.",
                     attempt=next_attempt(self.dir, status),
                     created=status.created,
                     last_checkpoint=saved[-1] if saved else None,

@@ -190,12 +190,12 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
     from ctkd_core.tokenizers.load import load_tokenizer
 
-    attempt.update(message="Loading tokenizers and data.", warnings=())
+    attempt.update(message=attempt.status.doing("Loading tokenizers and data."), warnings=())
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
     planned = planned_teachers(config, teacher)
     # All that can be wrong with the data is told before models are loaded, which takes much longer.
-    data = prepared(config, student, planned, lambda message: _report(attempt, message))
-    attempt.update(message=_loading_message(config))
+    data = prepared(config, student, planned, lambda message: _report(attempt, attempt.status.doing(message)))
+    attempt.update(message=attempt.status.doing(_loading_message(config)))
     # SFT doesn't ask the teacher while it trains, but its bits per byte are what the student is compared with.
     teacher_model = load_teacher(config, device) if _wants_teacher(config) else None
     student_model = build_student(config, student, teacher, teacher_model)

@@ -22,6 +22,13 @@ class RunStatus(Status):
     headline: Headline | None = None
     warnings: tuple[str, ...] = ()
 
+    def doing(self, message: str) -> str:
+        """What is being done before the first step, as a sentence; a later attempt says where it goes on, too."""
+        if self.attempt < 2:
+            return message
+        where = "from the beginning" if self.last_checkpoint is None else f"from step {self.last_checkpoint}"
+        return f"Going on {where}: {message[:1].lower()}{message[1:]}"
+
     @property
     def cancelled_message(self) -> str:
         """With the step at which it stopped."""

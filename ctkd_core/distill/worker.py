@@ -63,7 +63,7 @@ def execute(run: Run, terminated: Callable[[], bool] | None = None, number: int 
         _log(f"{time.strftime('%H:%M:%S')} Attempt {attempt.status.attempt}, process {os.getpid()}.")
         with _slot(run, attempt):
             # Writing it reads the status again: a run that was finished or taken over meanwhile isn't trained.
-            attempt.begin(state="starting", message="Loading libraries.")
+            attempt.begin(state="starting", message=attempt.status.doing("Loading libraries."))
             _limit_threads(run.config)
             from ctkd_core.distill.session import train
 
@@ -106,7 +106,7 @@ def _slot(run: Run, attempt: Attempt[RunStatus]) -> Iterator[None]:
     folder = files.home() / "slots"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{device.replace(':', '-')}.lock")
-    attempt.update(message=f"Waiting for {device}: one run trains on it at a time.")
+    attempt.update(message=attempt.status.doing(f"Waiting for {device}: one run trains on it at a time."))
     while True:
         attempt.check()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 
@@ -22,6 +23,17 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min" + (f" {rest} s" if rest and minutes < 10 else "")
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def between(low: float, high: float) -> str:
+    """A range of seconds as "40 to 90 s", "2 to 5 min", "50 min to 2 h"; never narrower than the unit."""
+    for size, unit, last in ((1.0, "s", 120.0), (60.0, "min", 5400.0), (3600.0, "h", float("inf"))):
+        if high < last:
+            first, most = int(low / size), math.ceil(high / size)
+            if first or unit == "s":
+                return f"{first} to {most} {unit}"
+            return f"{duration(low)} to {most} {unit}"
+    raise ValueError(f"{low} to {high} seconds is no range.")
 
 
 def ago(moment: float | None, now: float | None = None) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ctkd_core.distill.checks import Check
     from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.estimate import Duration
     from ctkd_core.distill.runs import Run, RunStore
 
 SPARKLINE_POINTS = 40
@@ -169,11 +170,11 @@ def _tail(run_dir: str) -> _Tail:
     return _Tail(run_dir)
 
 
-def estimate(config: RunConfig) -> float | None:
-    """Seconds that a run will take here."""
-    from ctkd_core.distill.estimate import estimate_seconds
+def estimate(config: RunConfig) -> Duration:
+    """How long a run will take here."""
+    from ctkd_core.distill.estimate import estimate as duration_of
 
-    return estimate_seconds(config)
+    return duration_of(config)
 
 
 def preflight_checks(config: RunConfig) -> list[Check]:

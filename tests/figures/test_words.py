@@ -6,7 +6,7 @@ import pytest
 
 from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.figures.words import ago, change, duration, remaining
+from ctkd_core.figures.words import ago, between, change, duration, remaining
 from tests.tiny import tiny_byte_level
 
 STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
@@ -43,3 +43,18 @@ def test_ages_changes_and_what_is_left():
     assert (change(1.5, 2.0), change(None, 1.0)) == (-0.5, None)
     assert remaining(10, 40, 20.0) == 60.0
     assert remaining(1, 40, 20.0) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (20, 45, "20 to 45 s"),
+        (70, 160, "1 to 3 min"),
+        (40, 130, "40 s to 3 min"),
+        (0, 30, "0 to 30 s"),
+        (3000, 7000, "50 min to 2 h"),
+        (8000, 20_000, "2 to 6 h"),
+    ],
+)
+def test_a_range_has_its_unit(low, high, said):
+    assert between(low, high) == said
