@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
 from ctkd_core.figures.losses import PARTS, Lab, strip
-from ctkd_core.figures.losses_tables import problems
+from ctkd_core.figures.losses_tables import finding, problems
 from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Answer, Choice, Question
 from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -17,6 +19,9 @@ from pages.parts.frame import framed
 from pages.parts.losses_group import group_panel
 from pages.parts.losses_job import job_panel
 from pages.parts.losses_tabs import details
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 PART_HELP = (
     "Distillation only leaves out the cross-entropy on the text, which raises the text's own tokens under every method."
@@ -31,6 +36,8 @@ def main() -> None:
 @st.fragment
 def body(student: Tokenizer, teacher: Tokenizer) -> None:
     """Everything on the page; a click or an edit reruns only this."""
+    choosing.redraw_bar()
+    first = st.container()  # what comes of it, in a sentence above the controls
     context, text = choosing.text_choice()
     choices = choosing.method_choice(student, teacher)
     question = Question(student, teacher, context, text, choosing.named_tokens(student))
@@ -43,11 +50,11 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
         return
     answer = loss_lab.ask(question, choices)
     job_panel(question, choices, answer)
-    lab = picture(question, choices, answer)
+    lab = picture(question, choices, answer, first)
     details(lab, choices, (student.n_ids, teacher.n_ids))
 
 
-def picture(question: Question, choices: list[Choice], answer: Answer) -> Lab | None:
+def picture(question: Question, choices: list[Choice], answer: Answer, first: DeltaGenerator) -> Lab | None:
     """The groups with their bars and the chosen one; None while nothing is computed."""
     views = tuple(answer.views[choice] for choice in choices if choice in answer.views)
     if answer.scene is None or not views:
@@ -69,13 +76,16 @@ def picture(question: Question, choices: list[Choice], answer: Answer) -> Lab | 
     lab = Lab(answer.scene, views, question.student, question.teacher, part)
     for name, why in problems(views):
         st.warning(f"**{state.plain(name)}** has nothing to show: {state.plain(why)}", icon=":material/block:")
+    state.drop_unknown_group(len(answer.scene.groups))
     pinned = state.pinned()
-    chosen = pinned if pinned is not None and pinned < len(answer.scene.groups) else choosing.example_group()
+    chosen = choosing.example_group() if pinned is None else pinned
     losses_strip(strip(lab), chosen, state.pin, key="strip")
     st.caption(state.plain(" ".join(answer.scene.notes)) + (" Stored example." if answer.stored else ""))
     if chosen is None or chosen >= len(answer.scene.groups):
         st.caption("Choose a group above: what both models say there, and what each method makes of it.")
         return lab
+    if said := finding(lab, chosen):
+        first.info(state.plain(said), icon=":material/trending_up:")
     group_panel(lab, chosen, question.named)
     return lab
 

@@ -9,9 +9,8 @@ from pages.parts.frame import framed
 from pages.parts.run_compare import run_compare
 from pages.parts.run_detail import run_detail
 from pages.parts.run_form import run_form
+from pages.parts.run_views import FORM, LIST, VIEWS
 from pages.parts.runs_list import runs_list
-
-VIEWS = ("All runs", "New run")
 
 
 def main() -> None:
@@ -22,10 +21,10 @@ def main() -> None:
         run_compare([part for part in names.split(",") if part])
         return
     view = st.segmented_control(
-        "View", VIEWS, default=VIEWS[0], key="view", required=True, bind="query-params", label_visibility="collapsed"
+        "View", VIEWS, default=LIST, key="view", required=True, bind="query-params", label_visibility="collapsed"
     )
     with state.errors_shown():
-        if view == "New run":
+        if view == FORM:
             run_form()
         else:
             runs_list()

@@ -9,6 +9,7 @@ from ctkd_core.tokenizers.assets import is_installed
 from ctkd_core.tokenizers.catalog import TOKENIZERS
 from pages.parts import loaders, state
 from pages.parts.frame import framed
+from pages.parts.run_views import FORM
 from pages.parts.runs_list import bits, dot, when
 
 # teacher, student, text, what it shows
@@ -21,7 +22,13 @@ PRESETS = (
         "Byte-level against SentencePiece",
         "Emoji are cut at different bytes.",
     ),
-    ("mistral-tekken", "qwen", "code", "Two large vocabularies", "Mostly 1-1; look at indentation and numbers."),
+    (
+        "mistral-tekken",
+        "qwen",
+        "code",
+        "Two large vocabularies",
+        "Mostly token by token; look at indentation and numbers.",
+    ),
 )
 AIMS = (
     (
@@ -40,7 +47,7 @@ AIMS = (
     ("runs", ":material/model_training:", "Train a student", "A short distillation on this machine, with live curves."),
 )
 SHOWN_PROBLEMS = 2
-AIM_PARAMS: tuple[dict[str, str], ...] = ({}, {}, {"tab": "Metrics"}, {"view": "New run"})
+AIM_PARAMS: tuple[dict[str, str], ...] = ({}, {}, {"tab": "Metrics"}, {"view": FORM})
 
 
 def main() -> None:
@@ -69,7 +76,7 @@ def main() -> None:
 def preset_card(teacher: str, student: str, text: str, title: str, note: str) -> None:
     """A pair that opens on page Align with one click."""
     with st.container(border=True, height="stretch"):
-        params = {"teacher": teacher, "student": student, "text": text}
+        params = state.link_to_pair(teacher, student, text=text)
         missing = [name for name in (teacher, student) if not is_installed(TOKENIZERS[name])]
         st.page_link(
             state.PAGES["align"],
@@ -93,7 +100,7 @@ def recent_runs() -> None:
         if not rows:
             st.caption("No runs yet.")
             st.page_link(
-                state.PAGES["runs"], label="Start a first run", icon=":material/add:", query_params={"view": "New run"}
+                state.PAGES["runs"], label="Start a first run", icon=":material/add:", query_params={"view": FORM}
             )
         for row in rows:
             name = state.plain(row["name"] or row["method"] or row["run_id"])

@@ -20,11 +20,15 @@ def main() -> None:
     if pair is None:
         return
     state.warn_of_unknown(data.url_problems())
+    first = st.container()  # the verdict, which stands above what it is about
     choice = choose(*pair)
     if choice is None:
         return
     projection = build_panel(choice)
     if projection is not None:
+        with first:
+            data.keep_window_inside(projection.shape)
+            verdict(View(projection, *pair))
         body(data.hold(projection), *pair)
 
 
@@ -32,7 +36,6 @@ def main() -> None:
 def body(projection: data.Held, student: Tokenizer, teacher: Tokenizer) -> None:
     """What there is to see of a map; a click or a look-up reruns only this."""
     view = View(projection.map, student, teacher)
-    verdict(view)
     left, middle, right = st.columns([4, 5, 4], gap="medium")
     with left:
         audit_bars(view)

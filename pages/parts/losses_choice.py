@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -13,13 +14,17 @@ from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_NAMED, Choice
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from pages.parts import state
+from pages.parts import address, state
 from pages.parts.forms import variant_fields
 from pages.parts.launching import may_change
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 OWN = "own"
 FIRST = next(iter(EXAMPLES))
 METHODS_HELP = f"Up to {MAX_METHODS} training methods. Each is computed with its own alignment of the text."
+BAR_HELP = "The first two of the methods that are shown; all of them stand below."
 TOKENS_HELP = (
     "Student tokens whose gradient you want to see, separated by blanks: 201 20 ·the (· is a blank), or #643 for an id."
 )
@@ -67,6 +72,69 @@ def note() -> str:
     return example.note if example else ""
 
 
+def method_bar(*cells: DeltaGenerator) -> None:
+    """The first methods of those that are shown, in the bar: another choice takes that place."""
+    _seed()
+    names, shown = [row.name for row in methods.training()], shown_names()
+    for place, (cell, label) in enumerate(zip(cells, ("Method", "compared with"))):
+        key = f"losses_{place}"
+        st.session_state[key] = shown[place] if place < len(shown) else None
+        options = names if st.session_state[key] in (*names, None) else [*names, shown[place]]
+        with cell:
+            st.selectbox(
+                label,
+                options,
+                index=None,
+                key=key,
+                placeholder="none",
+                help=BAR_HELP,
+                on_change=_put,
+                args=(place, key),
+            )
+
+
+def shown_names() -> list[str]:
+    """The methods that are shown, in their order."""
+    if "losses" in st.session_state and not address.came_back():
+        return list(st.session_state["losses"])
+    return st.query_params.get_all("losses") or list(DEFAULT_METHODS)
+
+
+def _seed() -> None:
+    """Where the address names a method as other pages do, and not the list, that method comes first."""
+    if not address.newly_arrived("losses") or st.query_params.get_all("losses"):
+        return
+    known = [row.name for row in methods.training()]
+    asked = [name for key in ("method", "against") if (name := st.query_params.get(key)) in known]
+    if asked:
+        kept = st.session_state.get("losses") or DEFAULT_METHODS
+        st.session_state["losses"] = list(dict.fromkeys([*asked, *kept]))[:MAX_METHODS]
+
+
+def _put(place: int, key: str) -> None:
+    """Put the method that the bar names at its place; one that is shown already changes places with it."""
+    name, shown = st.session_state.get(key), shown_names()
+    if name is None:
+        del shown[place : place + 1]
+    elif name in shown:
+        at = shown.index(name)
+        place = min(place, len(shown) - 1)
+        shown[at], shown[place] = shown[place], name
+    else:
+        shown[place : place + 1] = [name]
+    st.session_state["losses"] = shown
+
+
+def _changed_methods() -> None:
+    st.session_state["losses_changed"] = True
+
+
+def redraw_bar() -> None:
+    """Draw the whole page anew when the methods were changed below the bar, which shows the first of them."""
+    if st.session_state.pop("losses_changed", False):
+        st.rerun()
+
+
 def method_choice(student: Tokenizer, teacher: Tokenizer) -> list[Choice]:
     """Draw the methods and the options of each; returns what is chosen, in order. Faulty options say so."""
     names = loss_lab.usable(student, teacher)
@@ -75,6 +143,14 @@ def method_choice(student: Tokenizer, teacher: Tokenizer) -> list[Choice]:
             reason = loss_lab.unusable(student, teacher).get(asked)
             said = f"{asked} can't be shown: {reason}." if reason else str(unknown("method", asked[:80], names))
             st.warning(f"From the address: {state.plain(said)}", icon=":material/link_off:")
+    if "losses" in st.session_state:
+        kept = [name for name in st.session_state["losses"] if name in names]
+        for name in st.session_state["losses"]:
+            if name not in kept:
+                why = loss_lab.unusable(student, teacher).get(name, "there is no such method")
+                st.warning(f"{state.plain(name)} can't be shown: {why}.", icon=":material/block:")
+        if kept != st.session_state["losses"]:
+            st.session_state["losses"] = kept
     chosen = st.pills(
         f"Methods (up to {MAX_METHODS})",
         names,
@@ -82,6 +158,7 @@ def method_choice(student: Tokenizer, teacher: Tokenizer) -> list[Choice]:
         default=[name for name in DEFAULT_METHODS if name in names],
         key="losses",
         bind="query-params",
+        on_change=_changed_methods,
         help=METHODS_HELP + "  \n" + "  \n".join(f"**{n}**: {state.plain(methods.get(n).idea)}" for n in names),
     )
     if len(chosen) > MAX_METHODS:
@@ -127,10 +204,15 @@ def _options(name: str) -> Choice:
 
 
 def _recall() -> None:
-    """On the first run of a session, the text that the address names."""
-    if "lab_text" in st.session_state:
+    """After a link, Back or Forward, the text that the address names; else what is in the fields stays there."""
+    arrived = address.newly_arrived("lab_text")
+    named = st.query_params.get("example") or FIRST, st.query_params.get("lab")
+    if "lab_text" in st.session_state and not (arrived and st.session_state.get("lab_for") != named):
         return
-    name = st.session_state.get("example") or st.query_params.get("example") or FIRST
+    name = st.session_state.get("example") or FIRST
+    if arrived and (address.came_back() or st.query_params.get("example")):
+        name = named[0]
+    _remember(name)
     example = EXAMPLES.get(name, EXAMPLES[FIRST])
     context, text = example.context, example.text
     if name == OWN and (saved := st.query_params.get("lab")):
@@ -139,6 +221,11 @@ def _recall() -> None:
         except (CtkdError, ValueError, TypeError) as fault:
             st.session_state["lab_text_problem"] = f"The text of this address can't be read: {fault}"
     st.session_state["lab_context"], st.session_state["lab_text"] = context, text
+
+
+def _remember(name: str) -> None:
+    """Keep under which name and id the fields' text stands in the address."""
+    st.session_state["lab_for"] = name, st.query_params.get("lab") if name == OWN else None
 
 
 def _chosen() -> None:
@@ -150,6 +237,7 @@ def _chosen() -> None:
         return
     st.query_params.pop("lab", None)
     st.session_state["lab_context"], st.session_state["lab_text"] = example.context, example.text
+    _remember(example.name)
 
 
 def _edited() -> None:
@@ -165,6 +253,7 @@ def _keep() -> None:
     given = json.dumps([st.session_state.get("lab_context") or "", st.session_state.get("lab_text") or ""])
     try:
         st.query_params["lab"] = snapshots.save_text(given)
+        _remember(OWN)
     except (CtkdError, OSError) as fault:
         # the text can still be looked at, only its link won't work
         st.session_state["lab_text_problem"] = f"The text can't be saved for its link: {fault}"

@@ -10,7 +10,7 @@ from ctkd_core.figures.losses import Lab
 from ctkd_core.figures.losses_tables import groups_table, terms_table
 from ctkd_core.lab.estimate import Sizes, cost, memory
 from ctkd_core.lab.question import Choice
-from pages.parts import carry, state
+from pages.parts import carry, run_views, state
 
 TABS = ("Methods", "Values", "Groups", "Memory and time")
 WIDTHS = {"float32": 4, "bfloat16": 2}
@@ -54,7 +54,7 @@ def _card(choice: Choice) -> None:
         state.PAGES["runs"],
         label=f"Use {row.name} in a run" + (f" ({state.plain(changed)})" if changed else ""),
         icon=":material/model_training:",
-        query_params={"view": "New run", carry.PARAMETER: carry.packed(choice)},
+        query_params={"view": run_views.FORM, carry.PARAMETER: carry.packed(choice)},
     )
 
 

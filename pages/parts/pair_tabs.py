@@ -80,7 +80,7 @@ def _matrix(view: View) -> None:  # noqa: ARG001 - like the other tabs
         cell = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
         if cell is not None:
             values = cell if isinstance(cell, list) else list(cell.values())
-            st.session_state["student"], st.session_state["teacher"] = values[0], values[1]
+            state.choose_pair(values[0], values[1])
             st.session_state["pair_chosen"] = True
 
     left, right = st.columns([6, 5], gap="medium")
@@ -107,7 +107,7 @@ def _pair_rows(table: pd.DataFrame) -> None:
         rows = st.session_state["pair_rows"]["selection"]["rows"]
         if rows and rows[0] < len(table):
             row = table.iloc[rows[0]]
-            st.session_state["student"], st.session_state["teacher"] = str(row["student"]), str(row["teacher"])
+            state.choose_pair(str(row["student"]), str(row["teacher"]))
             st.session_state["pair_chosen"] = True
 
     st.dataframe(

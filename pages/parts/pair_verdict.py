@@ -17,10 +17,11 @@ from ctkd_core.figures.pair import (
 )
 from ctkd_core.figures.pair_domains import domain_table
 from ctkd_core.files import to_json
+from ctkd_core.lab.question import Choice
 from ctkd_core.pair.report import PairReport, doubles_notes
 from ctkd_core.tokenizers.tokenizer import Tokenizer
+from pages.parts import carry, run_views, state
 from pages.parts import pair_data as data
-from pages.parts import state
 
 PLOT = {"displaylogo": False}
 SHARES = ("share of student", "share of teacher", "share of the smaller")
@@ -71,7 +72,7 @@ def _links(method: str) -> None:
         state.PAGES["runs"],
         label=f"Start a run with {method}",
         icon=":material/model_training:",
-        query_params={"view": "New run", "method": method},
+        query_params={"view": run_views.FORM, carry.PARAMETER: carry.packed(Choice(method))},
     )
     st.page_link(state.PAGES["align"], label="See it on a text", icon=":material/compare_arrows:")
     st.page_link(state.PAGES["vocabulary"], label="See it token by token", icon=":material/grid_on:")

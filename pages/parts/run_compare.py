@@ -9,12 +9,13 @@ from ctkd_core.figures.comparison import better_sentence
 from ctkd_core.figures.curves import evaluation_curves, training_curves
 from ctkd_core.figures.words import duration, number
 from pages.parts import loaders, state
-from pages.parts.runs_list import DOTS, show_view
+from pages.parts.run_views import LIST, show_view
+from pages.parts.runs_list import DOTS
 
 
 def run_compare(names: list[str]) -> None:
     """Compare the runs with these ids; the first one is the baseline."""
-    st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=("All runs",))
+    st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
     try:
         found = loaders.store().compare(names)
         runs = {row["run_id"]: loaders.store().get(row["run_id"]) for row in found["runs"]}

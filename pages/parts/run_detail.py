@@ -6,16 +6,18 @@ from typing import Any
 
 import streamlit as st
 
+from ctkd_core.distill.estimate import spread
 from ctkd_core.distill.headline import headline
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
-from ctkd_core.figures.words import change, duration, number, progress, remaining
+from ctkd_core.figures.words import between, change, duration, number, progress, remaining
 from pages.parts import job as jobs
 from pages.parts import loaders, state
 from pages.parts.launching import change_button
-from pages.parts.runs_list import dot, show_view
+from pages.parts.run_views import FORM, LIST, show_view
+from pages.parts.runs_list import dot
 
 PLOT = {"displaylogo": False}
 
@@ -27,10 +29,11 @@ def run_detail(name: str) -> None:
         config = run.config
     except CtkdError as fault:
         st.error(state.plain(str(fault)), icon=":material/error:")
-        st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=("All runs",))
+        st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
         return
+    st.set_page_config(page_title=f"{config.name or run.id} · Runs · CTKD Lab")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=("All runs",))
+        st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
         st.subheader(state.plain(config.name or run.id), anchor=False, width="content")
         st.caption(
             f"{state.plain(config.teacher)} → {state.plain(config.student)} · {config.method} · "
@@ -41,6 +44,8 @@ def run_detail(name: str) -> None:
 
 
 def _live(run_id: str, was_ended: bool) -> None:
+    if not st.query_params.get("run"):
+        st.rerun()  # a click here turned to another view
     try:
         run = loaders.store().get(run_id)
         status = run.status()
@@ -67,8 +72,10 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
             share = progress(status.step, status.total_steps)
             left = remaining(status.step, status.total_steps, _trained(status, rows))
             text = f"step {status.step} of {status.total_steps}"
-            if not status.ended_already and left is not None:
-                text += f", about {duration(left)} left"
+            if status.state == "running" and left is not None:
+                text += f", {between(*spread(left))} left"
+            elif status.state in ("queued", "starting"):
+                text += f"; preparing takes {duration(loaders.estimate(run.config).preparation)} or more"
             st.progress(share, text=text)
         if status.ended_already and status.state != "finished":
             change_button("Resume", key="resume", icon=":material/play_arrow:", on_click=_resume, args=(run,))
@@ -185,4 +192,4 @@ def _resume(run: Run) -> None:
 
 
 def _copy(run_id: str) -> None:
-    show_view("New run", copy=run_id)
+    show_view(FORM, copy=run_id)

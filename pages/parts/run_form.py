@@ -9,11 +9,12 @@ import streamlit as st
 from ctkd_core import methods
 from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.errors import CtkdError
-from ctkd_core.figures.words import duration
+from ctkd_core.figures.words import between, duration
 from pages.parts import carry, consent, loaders, state
 from pages.parts.forms import option_fields
 from pages.parts.launching import REFUSAL, change_button, check_may_change, may_change
-from pages.parts.runs_list import show_view
+from pages.parts.run_teachers import TEACHER_FIELDS, teacher_fields
+from pages.parts.run_views import LIST, show_view
 
 # What a first run changes; the rest of RUN_OPTIONS follows in its own order.
 MAIN = ("method", "student_model", "steps", "seed", "learning_rate", "name")
@@ -33,7 +34,8 @@ def run_form() -> None:
     base = _base(name)
     st.caption(
         "  \n".join(f"**{PRESET_TITLES.get(key, key)}.** {_estimate(PRESETS[key])}" for key in PRESETS),
-        help="Measured on this machine's processor; the first run also converts the teacher.",
+        help="From the speed of this machine's processor. Preparing is loading, aligning the data and, at first, "
+        "converting the teacher; other programs that are busy make everything longer.",
     )
     values = _fields(name, base)
     config = _config(base, values)
@@ -61,21 +63,28 @@ def run_form() -> None:
 
 
 def _base(name: str) -> RunConfig:
-    """The preset, or the run that is being copied."""
-    source = st.query_params.get("copy")
-    if source:
+    """The preset, or the run that is being copied, with the method that the address or the bar of page Align names."""
+    base, asked = PRESETS[name], st.query_params.get("method")
+    if source := st.query_params.get("copy"):
         with state.errors_shown():
-            return loaders.store().get(source).config
-    base = PRESETS[name]
-    if word := st.query_params.get(carry.PARAMETER):
+            base = loaders.store().get(source).config
+    elif word := st.query_params.get(carry.PARAMETER):
         with state.errors_shown():
             return carry.into(base, word)
-    asked = state.method_names()[0]
-    return base.replace(method=asked) if methods.get(asked).can_train else base
+    else:
+        asked = asked or state.method_names()[0]
+    trains = asked in (row.name for row in methods.training())
+    return base.replace(method=asked, variant=_variant(base, asked)) if asked and trains else base
+
+
+def _variant(base: RunConfig, method: str) -> str:
+    return base.variant if base.variant in methods.get(method).variants else methods.get(method).variants[0]
 
 
 def _fields(name: str, base: RunConfig) -> dict[str, Any]:
-    prefix = f"new_{st.query_params.get('copy') or name + st.query_params.get(carry.PARAMETER, '')}"
+    # Another link, another form: what was typed into the one before isn't what this one promises.
+    asked = (st.query_params.get(key) or "" for key in ("copy", carry.PARAMETER, "method"))
+    prefix = f"new_{name}{''.join(asked)}"
     table = {option.name: option for option in RUN_OPTIONS}
     start = base.to_dict()
     values = option_fields([table[n] for n in MAIN if n in table], start, prefix)
@@ -92,7 +101,8 @@ def _fields(name: str, base: RunConfig) -> dict[str, Any]:
             values["method_options"] |= option_fields(own, given, f"{key}_{variant}") if own else {}
     else:
         values["method_options"] = {}
-    rest = [o for o in RUN_OPTIONS if o.name not in (*MAIN, *BAR)]
+    values |= teacher_fields(base, start, prefix)
+    rest = [o for o in RUN_OPTIONS if o.name not in (*MAIN, *BAR, *TEACHER_FIELDS)]
     with st.expander("Everything else", icon=":material/settings:"):
         values |= option_fields([o for o in rest if not o.advanced], start, prefix)
         st.caption("Rarely changed")
@@ -110,8 +120,8 @@ def _config(base: RunConfig, values: dict[str, Any]) -> RunConfig | None:
 
 
 def _estimate(config: RunConfig) -> str:
-    seconds = loaders.estimate(config)
-    return "" if seconds is None else f"About {duration(seconds)} on this machine."
+    found = loaders.estimate(config)
+    return f"{between(*found.between)} on this machine, {duration(found.preparation)} of it before the first step."
 
 
 def _preflight(config: RunConfig) -> bool:
@@ -140,6 +150,4 @@ def _start(config: RunConfig) -> None:
     except (CtkdError, OSError) as fault:
         st.session_state["start_problem"] = str(fault)
         return
-    st.query_params.pop("copy", None)
-    st.query_params.pop(carry.PARAMETER, None)
-    show_view("All runs", run=run.id)
+    show_view(LIST, run=run.id)

@@ -10,6 +10,7 @@ import streamlit as st
 from ctkd_core.figures.words import ago, duration, number
 from pages.parts import loaders, state
 from pages.parts.launching import change_button, check_may_change
+from pages.parts.run_views import FORM, show_view
 
 # Marks that every font has, for table cells; with colour where Markdown is read.
 DOTS = {
@@ -62,19 +63,10 @@ def runs_list() -> None:
     rows = loaders.run_summaries(archived=True)
     if not rows:
         st.info("No runs yet. The quick preset trains a student in minutes on a laptop.", icon=":material/add_circle:")
-        st.button("New run", key="first_run", on_click=show_view, args=("New run",))
+        st.button("New run", key="first_run", on_click=show_view, args=(FORM,))
         return
     alive = any(row["status"] in ALIVE for row in rows)
     st.fragment(_table, run_every="3s" if alive else None)(alive)
-
-
-def show_view(name: str, **params: str) -> None:
-    """Turn to another view of the page (a callback)."""
-    for key in ("run", "compare"):
-        st.query_params.pop(key, None)
-    st.session_state["view"] = name
-    for key, value in params.items():
-        st.query_params[key] = value
 
 
 def _table(was_alive: bool) -> None:
@@ -108,6 +100,7 @@ def _table(was_alive: bool) -> None:
         on_select="rerun",
         selection_mode="multi-row",
         hide_index=True,
+        placeholder="–",
         alt="Runs with status, method, pair, loss and bits per byte",
         column_config={
             "loss": st.column_config.LineChartColumn("loss", help="Training loss over the run"),

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 
 import streamlit as st
 
-from ctkd_core import methods
 from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR, TOKENIZERS
 from ctkd_core.tokenizers.sample_texts import TEXTS
+from pages.parts import address
 
 OWN = "own"
+LINKED_PAIR = "pair"
 TEXT_NAMES = (*TEXTS, OWN)
 PAGES = {
     "start": "pages/start.py",
@@ -46,15 +47,39 @@ def pair() -> tuple[str, str]:
     return state.get("student") or DEFAULT_PAIR[0], state.get("teacher") or DEFAULT_PAIR[1]
 
 
+def choose_pair(student: str, teacher: str) -> None:
+    """Make these two the pair, as one step of the browser's history (before the bar is drawn: in callbacks)."""
+    chosen = {"student": student, "teacher": teacher}
+    defaults = dict(zip(chosen, DEFAULT_PAIR))
+    st.session_state.update(chosen)
+    named = {side: None if source == defaults[side] else source for side, source in chosen.items()}
+    address.change({LINKED_PAIR: None} | named)
+
+
+def link_to_pair(teacher: str, student: str, **more: str) -> dict[str, str]:
+    """Parameters of a link to another page that names a pair.
+
+    On the way the browser overwrites `teacher` and `student` with what the bar holds, so the pair stands there twice.
+    """
+    return {"teacher": teacher, "student": student, LINKED_PAIR: f"{teacher},{student}"} | more
+
+
+def take_linked_pair() -> None:
+    """Make the pair of such a link the pair; before the bar is drawn."""
+    teacher, comma, student = st.query_params.get(LINKED_PAIR, "").partition(",")
+    if comma and teacher and student:
+        choose_pair(student, teacher)
+
+
 def default_pair() -> None:
     """Go back to the catalog's pair (a callback)."""
-    st.session_state["student"], st.session_state["teacher"] = DEFAULT_PAIR
+    choose_pair(*DEFAULT_PAIR)
 
 
 def swap_pair() -> None:
     """Exchange student and teacher (a callback)."""
     student, teacher = pair()
-    st.session_state["student"], st.session_state["teacher"] = teacher, student
+    choose_pair(teacher, student)
 
 
 def method_names() -> tuple[str, str]:
@@ -77,9 +102,22 @@ def pin(group: int | None) -> None:
         st.query_params["group"] = str(group)
 
 
-def url_problems() -> list[str]:
-    """Names in the address bar that aren't known. Call this before the widgets that would drop them silently."""
-    known = {"method": [m.name for m in methods.aligning()], "text": list(TEXT_NAMES)}
+def drop_unknown_group(count: int) -> None:
+    """Take a group out of the address that these `count` groups don't have, and say so."""
+    asked = st.query_params.get("group")
+    if asked is None or ((group := pinned()) is not None and group < count):
+        return
+    pin(None)
+    there = f"this text has {count:,}, counted from 0" if count else "this text has none"
+    st.warning(f"The address names group {plain(asked[:40])}; {there}. None is pinned.", icon=":material/link_off:")
+
+
+def url_problems(known_methods: Iterable[str]) -> list[str]:
+    """Names in the address bar that aren't known. Call this before the widgets that would drop them silently.
+
+    known_methods: the methods that the page can show.
+    """
+    known = {"method": list(known_methods), "text": list(TEXT_NAMES)}
     known["against"] = known["method"]
     what = {"method": "method", "against": "method", "text": "sample text"}
     return [

@@ -7,7 +7,7 @@ import streamlit as st
 from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
-from pages.parts import state
+from pages.parts import address, state
 from pages.parts.launching import check_may_change, may_change
 from pages.parts.uploads import upload_tokenizer
 
@@ -85,6 +85,7 @@ def reset_text() -> None:
     """Back to the first sample (a callback)."""
     st.session_state["text"] = DEFAULT
     _show(TEXTS[DEFAULT].text)
+    _remember(DEFAULT)
 
 
 def note() -> str:
@@ -94,10 +95,14 @@ def note() -> str:
 
 
 def _recall() -> None:
-    """On the first run of a session (or after another page), the text that the URL names."""
-    if "typed" in st.session_state:
+    """After a link, Back or Forward, the text that the address names; else what is in the field stays there."""
+    arrived = address.newly_arrived("text")
+    if "typed" in st.session_state and not (arrived and _is_another()):
         return
-    name = st.session_state.get("text") or st.query_params.get("text") or DEFAULT
+    name = st.session_state.get("text") or DEFAULT
+    if arrived and (address.came_back() or st.query_params.get("text")):
+        name = st.query_params.get("text") or DEFAULT
+    _remember(name)
     if name != state.OWN:
         st.session_state["typed"] = TEXTS.get(name, TEXTS[DEFAULT]).text
         return
@@ -105,10 +110,22 @@ def _recall() -> None:
     # another page's link drops what no widget binds; the session still knows the text that was typed
     if snapshot := st.query_params.get("snapshot") or st.session_state.get("own_snapshot"):
         st.query_params["snapshot"] = snapshot
+        _remember(name)
         try:
             st.session_state["typed"] = snapshots.load_text(snapshot)
         except CtkdError as fault:
             st.session_state["text_problem"] = str(fault)
+
+
+def _is_another() -> bool:
+    """Whether the address names another text than the one that the field holds."""
+    named = st.query_params.get("text") or DEFAULT, st.query_params.get("snapshot")
+    return bool(st.session_state.get("typed_for") != named)
+
+
+def _remember(name: str) -> None:
+    """Keep under which name and id the field's text stands in the address."""
+    st.session_state["typed_for"] = name, st.query_params.get("snapshot") if name == state.OWN else None
 
 
 def _show(text: str) -> None:
@@ -123,6 +140,7 @@ def _chosen() -> None:
     st.query_params.pop("snapshot", None)
     if name in TEXTS:
         _show(TEXTS[name].text)
+        _remember(name)
     else:
         _keep(st.session_state.get("typed", ""))
 
@@ -153,6 +171,7 @@ def _keep(text: str) -> None:
         return
     try:
         st.query_params["snapshot"] = st.session_state["own_snapshot"] = snapshots.save_text(text)
+        _remember(state.OWN)
     except (CtkdError, OSError) as fault:
         # the text can still be looked at, only its link won't work
         st.session_state["text_problem"] = f"The text can't be saved for its link: {fault}"

@@ -32,6 +32,19 @@ def url_problems() -> list[str]:
     ]
 
 
+def keep_window_inside(shape: tuple[int, int]) -> None:
+    """Move a window of the address that lies outside of a map of this shape, or isn't one, and say so."""
+    asked, found = st.query_params.get("window"), window()
+    if not asked:
+        return
+    kept = None if found is None else found.clamped(*shape)
+    if found is None or kept != found:
+        set_window(kept)
+        where = "the four numbers of one" if found is None else f"one inside the map's {shape[0]:,} by {shape[1]:,} ids"
+        then = "it follows the token" if kept is None else "it was moved"
+        st.warning(f"The window in the address isn't {where}; {then}.", icon=":material/link_off:")
+
+
 def window() -> Window | None:
     """The window of the address ("row,rows,column,columns"); None without a readable one."""
     parts = st.query_params.get("window", "").split(",")

@@ -63,7 +63,9 @@ def _window(view: View, token: int | None) -> None:
             key="next_tokens",
             icon=":material/arrow_downward:",
             on_click=data.set_window,
-            args=(Window(found.next_row, window.row_count, window.column, window.column_count),),
+            args=(
+                Window(found.next_row, window.row_count, window.column, window.column_count).clamped(*view.map.shape),
+            ),
             disabled=found.next_row >= view.map.shape[0],
             help="Move the window to the first student position after the last one shown",
         )

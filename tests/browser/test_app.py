@@ -57,7 +57,7 @@ def test_keyboard_walks_between_tokens_and_sides(page, server):
     page.keyboard.press("ArrowDown")
     here = page.evaluate(look)
     assert (here["side"], here["tab"]) == ("student", 0)
-    assert re.match(r"student token \d+, id \d+, bytes '.+', group \d+, \d+ to \d+", here["label"])
+    assert re.match(r"student token \d+, id \d+, bytes '.+', group \d+, \d+ student : \d+ teacher", here["label"])
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"group=\d+"))
     page.wait_for_selector(".group.pinned")

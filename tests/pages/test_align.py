@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.real
 def test_default_pair_and_text_show_a_verdict_and_a_picture():
     at = opened("align")
     assert not at.exception
-    assert "in 1-1 groups" in at.success[0].value
+    assert "exact and fine**: 100.0 % of bytes face equal bytes; boundary F1 1.000" in at.success[0].value
     data = chips(at)
     assert (data["teacher"], data["student"]) == ("smollm2", "deepseek")
     kinds = {data["kinds"][g["k"]]["name"] for g in data["groups"]}
@@ -105,7 +106,7 @@ def test_groups_can_be_filtered_by_kind():
     everything = at.dataframe[0].value
     at.button_group(key="kinds").set_value(["1-n"]).run()
     shown = at.dataframe[0].value
-    assert set(shown["kind"]) == {"1-n"}
+    assert set(shown["kind"]) == {"1 student : n teacher"}
     assert 0 < len(shown) < len(everything)
 
 
@@ -185,14 +186,35 @@ def test_a_corrupt_tokenizer_is_refused():
     assert chips(at)["student"] == "deepseek"
 
 
-def test_a_super_group_raises_the_red_banner(monkeypatch):
+def test_a_super_group_has_a_banner(monkeypatch):
     from ctkd_core.alignment import metrics
 
-    said = metrics.Health("3.0 % of bytes in 1-1 groups; largest group 80 tokens", "bad", 0.03, 80, 0, 0)
+    said = metrics.Health("largest group 80 tokens", "warn", "exact but coarse", 1.0, 0.1, 80, 0, 0)
     monkeypatch.setattr(metrics, "health", lambda alignment: said)
     at = opened("align")
-    assert "largest group 80 tokens" in at.error[0].value
-    assert "super-group" in at.error[0].value
+    assert "exact but coarse**: largest group 80 tokens" in at.warning[0].value
+    assert "super-group" in at.warning[0].value
+
+
+def test_what_looks_perfect_and_is_wrong_is_marked():
+    """ULD pairs by position: all its groups are 1-1, and most spell different bytes."""
+    at = opened("align", method="uld", against="sedi", tab="Groups", group="40")
+    assert "wrong**: " in at.error[0].value
+    assert "another place of the text" in at.error[0].value
+    data = chips(at)
+    assert sum(g["x"] for g in data["groups"]) > len(data["groups"]) / 2
+    assert data["unequal"]["mark"] == "≠"
+    assert "≠ the two sides spell different bytes" in texts(at)
+    at.button_group(key="kinds").set_value(["≠"]).run()
+    assert set(at.dataframe[0].value["mark"]) == {"≠"}
+
+
+@pytest.mark.parametrize("group", ["999", "-1", "x", "9999999999"])
+def test_a_group_that_does_not_exist_leaves_the_address_with_a_word(group):
+    at = opened("align", group=group)
+    assert "group" not in at.query_params
+    said = " ".join(w.value for w in at.warning)
+    assert f"names group {group}; this text has {chips(at)['total']}, counted from 0" in said.replace("\\", "")
 
 
 def test_a_megabyte_is_analysed_whole_and_drawn_in_part():
@@ -235,6 +257,8 @@ def test_an_uploaded_tokenizer_becomes_the_student():
     at = opened("align")
     at.file_uploader(key="tokenizer_file").set_value(("tokenizer.json", data, "application/json")).run()
     assert not at.exception and not at.error
-    assert at.query_params["student"].endswith("tokenizer.json")
+    assert re.fullmatch(r"upload:tokenizer-[0-9a-f]{12}", at.query_params["student"])
+    assert "/" not in chips(at)["student"]
+    assert re.fullmatch(r"tokenizer [0-9a-f]{8}", chips(at)["student"])
     assert at.session_state["student"] == at.query_params["student"]
     assert len(chips(at)["groups"]) > 0

@@ -53,7 +53,7 @@ def answer(text: str) -> None:
 def test_every_method_is_shown_against_every_other_kind(method):
     at = opened("align", method=method, against="sedi" if method != "sedi" else "cdm", group="9", tab="Graph")
     assert not at.exception
-    assert not at.error or "super-group" in at.error[0].value
+    assert not at.error or "**: " in at.error[0].value  # the verdict
     assert chips(at)["methods"][0] == method
     assert "**Group 9**" in texts(at)
     assert len(figures(at)) == 1
@@ -144,7 +144,7 @@ def test_a_fault_of_starting_is_told(monkeypatch):
     monkeypatch.setattr(evidence, "start", full)
     at = opened("align", method="cdm")
     at.button(key="ask_models").click().run()
-    assert "No space left" in at.error[0].value
+    assert any("No space left" in error.value for error in at.error)  # the verdict on cdm is another one
 
 
 def test_both_unknown_tokenizers_are_named():

@@ -77,6 +77,8 @@ def test_the_address_holds_group_part_and_methods(home):
 def test_a_group_that_does_not_exist_falls_back_to_the_examples(home, group):
     at = opened("losses", group=group)
     assert "**Group 1** · 201" in shown(at)
+    assert "group" not in at.query_params
+    assert "The address names group" in at.warning[0].value
 
 
 def test_names_that_cannot_be_shown_are_named(home):
@@ -209,6 +211,30 @@ def test_tabs_hold_formulas_values_groups_and_costs(home):
     at = opened("losses", lab_tab="Memory and time", e_batch="2")
     assert at.number_input(key="e_batch").value == 2
     assert "An estimate of the loss alone" in shown(at)
+
+
+def names(at) -> list[str]:
+    return [m["name"] for m in strip(at)["methods"]]
+
+
+def test_the_bar_holds_the_first_two_methods_and_acts(home):
+    at = opened("losses")
+    assert [at.selectbox(key=f"losses_{k}").value for k in (0, 1)] == ["gold", "xtoken-hkl"]
+    at.selectbox(key="losses_0").set_value("sedi").run()
+    assert names(at) == ["sedi", "xtoken-hkl", "xtoken-pkl", "gold"]
+    assert at.query_params["losses"] == ["sedi", "xtoken-hkl", "xtoken-pkl", "gold"]
+    at.button_group(key="losses").set_value(["gold", "sedi"]).run()
+    assert [at.selectbox(key=f"losses_{k}").value for k in (0, 1)] == ["gold", "sedi"]
+
+
+def test_a_method_that_another_page_names_comes_first(home):
+    at = opened("losses", method="sedi")
+    assert not at.warning
+    assert names(at) == ["sedi", "gold", "xtoken-hkl", "xtoken-pkl"]
+    at = opened("losses", method="sft")
+    assert not at.warning
+    assert at.selectbox(key="losses_0").value == "sft"
+    assert "did you mean" in opened("losses", method="sfft").warning[0].value
 
 
 def test_use_in_a_run_carries_method_variant_and_options(home):

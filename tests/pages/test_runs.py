@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
+from ctkd_core import methods
 from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.status import RunStatus
+from ctkd_core.lab.question import Choice
+from pages.parts import carry
 from tests.pages.app import figures, opened, texts
 
 pytestmark = pytest.mark.real
@@ -203,6 +207,106 @@ def test_form_is_drawn_from_the_options_and_starts_what_it_shows(monkeypatch):
     assert (run.config.steps, run.config.method, run.config.student) == (3, "uld", "qwen")
     assert at.query_params["run"] == run.id
     assert replace(PRESETS["quick"], steps=3).steps == run.config.steps
+
+
+@pytest.fixture
+def launched(monkeypatch) -> list[Run]:
+    """Runs that the page would have started."""
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "1")
+    found: list[Run] = []
+    monkeypatch.setattr(RunStore, "launch", lambda self, run, environment=None: found.append(run) or run)
+    monkeypatch.setattr("pages.parts.loaders.preflight_checks", lambda config: [])
+    return found
+
+
+def test_every_method_and_variant_arrives_in_the_form():
+    for row in methods.training():
+        for variant in row.variants:
+            config = carry.into(PRESETS["quick"], carry.packed(Choice(row.name, variant)))
+            assert (config.method, config.variant) == (row.name, variant)
+
+
+@pytest.mark.parametrize("method", ["kd", "sft", "xtoken-pkl"])
+def test_the_address_may_name_any_method_that_trains(method):
+    at = opened("runs", view="New run", method=method)
+    assert not at.warning or "unknown" not in at.warning[0].value
+    assert at.selectbox(key=f"new_quick{method}_method").value == method
+
+
+def test_an_unknown_method_in_the_address_is_named():
+    at = opened("runs", view="New run", method="xtoken-pkk")
+    assert "did you mean 'xtoken-pkl'" in at.warning[0].value
+
+
+def test_teachers_are_added_and_removed(launched):
+    at = opened("runs", view="New run")
+    for _ in range(2):
+        at.button(key="new_quick_add_teacher").click().run()
+    at.button(key="new_quick_teacher0_remove").click().run()
+    at.selectbox(key="new_quick_teacher1_source").set_value("qwen")
+    at.selectbox(key="new_quick_teacher1_method").set_value("uld")
+    at.number_input(key="new_quick_teacher1_weight").set_value(0.5).run()
+    assert not at.exception
+    at.button(key="start_run").click().run()
+    (run,) = launched
+    (entry,) = run.config.teachers
+    assert (entry["teacher"], entry["method"], entry["weight"]) == ("qwen", "uld", 0.5)
+    again = opened("runs", view="New run", copy=run.id)
+    assert again.selectbox(key=f"new_quick{run.id}_teacher0_source").value == "qwen"
+
+
+def test_the_bar_shows_the_pair_of_a_run_and_acts_on_it():
+    run = made(student="qwen", teacher="mistral-v1", method="gold", name="mine")
+    at = opened("runs", run=run.id)
+    shown = [at.selectbox(key=key).value for key in ("student", "teacher", "run_method")]
+    assert shown == ["qwen", "mistral-v1", "gold"]
+    at.selectbox(key="run_method").set_value("kd").run()
+    assert at.query_params["view"] == "New run"
+    assert (at.query_params["copy"], "run" in at.query_params) == (run.id, False)
+    assert at.selectbox(key=f"new_quick{run.id}kd_method").value == "kd"
+    assert at.text_input(key=f"new_quick{run.id}kd_name").value == "mine"
+    assert [at.selectbox(key=key).value for key in ("student", "teacher")] == ["qwen", "mistral-v1"]
+
+
+def test_another_student_above_a_run_opens_the_form_with_it(launched):
+    run = made(student="qwen", teacher="smollm2", method="gold")
+    at = opened("runs", run=run.id)
+    at.selectbox(key="student").set_value("mistral-v3").run()
+    at.button(key="start_run").click().run()
+    (begun,) = launched
+    assert (begun.config.student, begun.config.teacher, begun.config.method) == ("mistral-v3", "smollm2", "gold")
+
+
+def test_a_copy_has_the_pair_of_its_run():
+    run = made(student="qwen", teacher="mistral-v1")
+    at = opened("runs", run=run.id)
+    at.button(key="copy_run").click().run()
+    assert [at.selectbox(key=key).value for key in ("student", "teacher")] == ["qwen", "mistral-v1"]
+    fresh = opened("runs", view="New run", copy=run.id)
+    assert [fresh.selectbox(key=key).value for key in ("student", "teacher")] == ["qwen", "mistral-v1"]
+
+
+def test_time_is_a_range_and_counts_preparing():
+    said = texts(opened("runs", view="New run"))
+    assert re.search(r"\d+ to \d+ (s|min) on this machine, \d+ s of it before the first step", said)
+
+
+def test_a_run_that_is_begun_again_says_what_it_does(monkeypatch):
+    status = RunStatus(state="starting", step=4, total_steps=10, attempt=2, last_checkpoint=4, started=2.0)
+    said = replace(status, message=status.doing("Loading the models."))
+    assert said.message == "Going on from step 4: loading the models."
+    run = made("running")
+    monkeypatch.setattr(Run, "status", lambda self: said)
+    at = opened("runs", run=run.id)
+    assert "Going on from step 4: loading the models." in texts(at).replace("\\", "")
+
+
+def test_figures_that_are_not_there_yet_are_no_none():
+    run = made("running", name="young")
+    (run.dir / "metrics.jsonl").unlink()
+    write_status(run.dir, RunStatus(state="cancelled", step=0, total_steps=10, created=1.0))
+    at = opened("runs")
+    assert at.dataframe[0].proto.placeholder == "–"
 
 
 def test_a_failed_check_stands_in_the_way(monkeypatch):

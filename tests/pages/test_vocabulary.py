@@ -120,6 +120,7 @@ def test_a_window_that_does_not_fit_is_brought_inside(window):
     at = opened("vocabulary", map="exact", window=window)
     shown(at)
     assert 0 <= at.number_input(key="window_row").value < 129_280
+    assert any("The window in the address isn't" in warning.value for warning in at.warning)
 
 
 @real

@@ -1,0 +1,59 @@
+"""Which view of page Runs an address asks for: the list, the form of a new run, one run, several compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from ctkd_core.errors import CtkdError
+from pages.parts import address, carry, loaders, state
+
+if TYPE_CHECKING:
+    from ctkd_core.distill.config import RunConfig
+
+LIST, FORM = "All runs", "New run"
+VIEWS = (LIST, FORM)
+# What an address says besides the pair; another view begins without them.
+_OF_A_VIEW = ("run", "compare", "copy", carry.PARAMETER, "method", "against")
+
+
+def show_view(name: str, **params: str) -> None:
+    """Turn to another view of the page, as one step of the browser's history (a callback)."""
+    st.session_state["view"] = name
+    dropped: dict[str, str | None] = dict.fromkeys(_OF_A_VIEW)
+    address.change(dropped | {"view": None if name == LIST else name} | params)
+
+
+def begin_from_shown(**changes: str) -> None:
+    """Open the form with the settings of the run that is shown (a callback); `changes` may name another method."""
+    show_view(FORM, copy=st.query_params["run"], **changes)
+
+
+def shown_config() -> RunConfig | None:
+    """The config of the run that is shown; None where none is, or it can't be read (the page says why)."""
+    name = st.query_params.get("run")
+    return _config(name) if name else None
+
+
+def take_its_pair() -> None:
+    """Make the pair that of the run that is shown, or that the form begins from unless the address names another.
+
+    Only when the address has just been arrived at: afterwards the bar may choose another pair.
+    """
+    name, named = st.query_params.get("run"), False
+    if not name:
+        name, named = st.query_params.get("copy"), any(st.query_params.get(side) for side in ("student", "teacher"))
+    before = st.session_state.get("pair_of_run")
+    st.session_state["pair_of_run"] = name
+    if not name or named or not (address.newly_arrived("pair_of_run") or before != name):
+        return
+    if config := _config(name):
+        state.choose_pair(config.student, config.teacher)
+
+
+def _config(name: str) -> RunConfig | None:
+    try:
+        return loaders.store().get(name).config
+    except CtkdError:
+        return None

@@ -1,0 +1,143 @@
+"""Every link between pages, walked: what it promises in its words and its address is what stands on the other side."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.browser.conftest import settled
+
+pytestmark = [pytest.mark.browser, pytest.mark.real]
+LINKS = "[data-testid=stPageLink] a"
+# The bar holds another pair and other methods than the links name: a link must win over what a page had before.
+FROM = {
+    "/": "?student=qwen&teacher=mistral-v3",
+    "/pair": "?student=deepseek&method=cdm",
+    "/losses": "?losses=gold&losses=xtoken-pkl&losses=sedi&l_gold_variant=released",
+}
+TITLES = {
+    "": "Start",
+    "pair": "Pair",
+    "align": "Align",
+    "vocabulary": "Vocabulary map",
+    "losses": "Losses",
+    "runs": "Runs",
+}
+
+
+def chosen(page, key: str) -> str:
+    return page.locator(f".st-key-{key} input").first.input_value()
+
+
+def wait_for_pair(page, student: str, teacher: str) -> None:
+    """The address changes before the fields do."""
+    field = "document.querySelector('.st-key-{} input')?.value"
+    both = f"([s, t]) => {field.format('student')} === s && {field.format('teacher')} === t"
+    page.wait_for_function(both, arg=[student, teacher])
+
+
+def opened(page, address: str) -> None:
+    page.goto(address)
+    page.locator(LINKS).first.wait_for()
+    settled(page)
+
+
+def promised(link: dict[str, str]) -> tuple[str, dict[str, str]]:
+    parts = urlsplit(link["href"])
+    return parts.path.strip("/"), {key: values[0] for key, values in parse_qs(parts.query).items()}
+
+
+def check_arrival(page, label: str, said: dict[str, str]) -> None:
+    """The page holds what the link said."""
+    if "student" in said:
+        wait_for_pair(page, said["student"], said["teacher"])
+    if "→" in label and "student" in said:
+        assert label.strip() == f"{said['teacher']} → {said['student']}"
+    if "text" in said:
+        page.locator(".st-key-text").get_by_role("radio", name=said["text"], exact=True, checked=True).wait_for()
+        page.wait_for_function("() => document.querySelector('textarea')?.value")
+        words = page.locator("textarea").first.input_value().split()
+        page.locator(f".chip:has-text({json.dumps(words[0])}) >> nth=0").wait_for()
+    if "tab" in said:
+        page.get_by_role("tab", name=said["tab"], selected=True).wait_for()
+    if "view" in said:
+        page.get_by_role("button", name="Start run").wait_for()
+    if "carry" in said:
+        method, variant, options = json.loads(said["carry"])
+        assert method in label
+        page.get_by_text(re.compile(rf"steps of {re.escape(method)}\b")).wait_for()
+        assert page.get_by_role("combobox", name=re.compile("method")).first.input_value() == method
+        page.get_by_text("Everything else").click()
+        assert page.get_by_role("combobox", name=re.compile("variant")).first.input_value() == variant
+        assert not options
+
+
+def test_every_link_brings_what_it_promises(page, server):
+    walked = []
+    for origin, query in FROM.items():
+        opened(page, server + origin + query)
+        found = page.locator(LINKS).evaluate_all("all => all.map(a => ({label: a.innerText, href: a.href}))")
+        for nth, link in enumerate(found):
+            path, said = promised(link)
+            opened(page, server + origin + query)
+            page.locator(LINKS).nth(nth).click()
+            page.wait_for_url(lambda url, path=path: urlsplit(url).path.strip("/") == path)
+            page.wait_for_function("title => document.title.startsWith(title)", arg=TITLES[path])
+            page.locator(".st-key-student input").wait_for()
+            settled(page)
+            check_arrival(page, link["label"].split("\n")[-1], said)
+            walked.append((origin, path))
+    assert {path for _, path in walked} >= {"pair", "align", "vocabulary", "runs"}
+
+
+def test_the_navigation_names_each_page_and_keeps_the_pair(page, server):
+    missing: list[str] = []
+    page.on("response", lambda answer: missing.append(answer.url) if answer.status == 404 else None)
+    page.goto(f"{server}/?student=qwen")
+    for path, title in TITLES.items():
+        page.get_by_role("link", name=title, exact=True).first.click()
+        page.wait_for_url(lambda url, path=path: urlsplit(url).path.strip("/") == path)
+        page.wait_for_function("title => document.title === `${title} · CTKD Lab`", arg=title)
+        page.locator(".st-key-student input").wait_for()
+        settled(page)
+        assert chosen(page, "student") == "qwen"
+    page.goto(f"{server}/runs")  # an address that isn't the first one's
+    page.locator(".st-key-student input").wait_for()
+    settled(page)
+    assert missing == []
+
+
+def test_back_undoes_a_swap_in_one_step(page, server):
+    page.goto(f"{server}/align")
+    page.wait_for_selector(".ctkd .chip")
+    settled(page)
+    student, teacher = chosen(page, "student"), chosen(page, "teacher")
+    page.get_by_role("button", name="Swap").click()
+    wait_for_pair(page, teacher, student)
+    page.wait_for_selector(f'.ctkd[aria-label^="Tokens of {student} above"]')
+    settled(page)
+    page.go_back()
+    page.wait_for_url(re.compile(r"/align$"))
+    wait_for_pair(page, student, teacher)
+    page.wait_for_selector(f'.ctkd[aria-label^="Tokens of {teacher} above"]')
+    settled(page)
+    page.go_forward()
+    wait_for_pair(page, teacher, student)
+    page.wait_for_selector(f'.ctkd[aria-label^="Tokens of {student} above"]')
+
+
+def test_back_brings_the_text_back(page, server):
+    page.goto(f"{server}/align")
+    page.wait_for_selector(".ctkd .chip")
+    settled(page)
+    first = page.locator("textarea").first.input_value()
+    area = page.locator("textarea").first
+    area.fill("Exactly 201 keepers")
+    area.press("Control+Enter")
+    page.wait_for_url(re.compile("snapshot="))
+    settled(page)
+    page.go_back()
+    page.wait_for_function("text => document.querySelector('textarea').value === text", arg=first)
