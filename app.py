@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 
 from pages.parts.frame import frame
 from pages.parts.guard import Guard, guarded_output
+from pages.parts.page_base import PageBase
 from pages.parts.topbar import top_bar
 from pages.parts.warm import warm_up
 
@@ -20,7 +21,7 @@ PARTS = Path(__file__).resolve().parent / "pages" / "parts"
 
 def draw() -> None:
     """One run of the script: the page that the address names, inside what all of them share."""
-    st.set_page_config(page_title="CTKD Lab", page_icon=str(PARTS / "icon.svg"), layout="wide")
+    st.set_page_config(page_icon=str(PARTS / "icon.svg"), layout="wide")
     st.logo(str(PARTS / "logo.svg"), size="large")
     page = st.navigation(
         [
@@ -33,8 +34,11 @@ def draw() -> None:
         ],
         position="top",
     )
+    # After the navigation: the document is named for its page.
+    st.set_page_config(page_title=f"{page.title} · CTKD Lab")
+    st.html(PARTS / "narrow.css")
     warm_up()
-    top_bar()
+    top_bar(page.url_path)
     with frame():
         page.run()
 
@@ -42,4 +46,4 @@ def draw() -> None:
 if __name__ == "__main__":
     draw()
 else:
-    app = st.App(__file__, lifespan=guarded_output, middleware=[Middleware(Guard)])
+    app = st.App(__file__, lifespan=guarded_output, middleware=[Middleware(Guard), Middleware(PageBase)])

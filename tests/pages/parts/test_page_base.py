@@ -1,0 +1,52 @@
+"""The document of a page says where the server is; everything else passes as it was."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from pages.parts.page_base import SCRIPT, PageBase
+
+DOCUMENT = b"<!DOCTYPE html><html><head><title>x</title></head><body></body></html>"
+
+
+def answered(path: str, method: str = "GET", body: bytes = DOCUMENT) -> tuple[dict[str, Any], bytes, list[Any]]:
+    """Start of the answer, its body, and the headers that the app behind saw."""
+    sent: list[dict[str, Any]] = []
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend(scope["headers"])
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length, (b"etag", b"a")]})
+        await send({"type": "http.response.body", "body": body[:20], "more_body": True})
+        await send({"type": "http.response.body", "body": body[20:]})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"accept-encoding", b"gzip"), (b"if-none-match", b"a"), (b"host", b"h")]
+    scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    asyncio.run(PageBase(app)(scope, None, send))  # type: ignore[arg-type]
+    return sent[0], b"".join(part.get("body", b"") for part in sent[1:]), seen
+
+
+@pytest.mark.parametrize("path", ["/align", "/proxy/8501/runs", "/losses"])
+def test_the_document_of_a_page_gets_the_script(path):
+    start, body, seen = answered(path)
+    assert body == DOCUMENT.replace(b"<head>", b"<head>" + SCRIPT)
+    assert dict(start["headers"])[b"content-length"] == str(len(body)).encode()
+    assert seen == [(b"host", b"h")], "not compressed, and never an old copy"
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("/", "GET"), ("/static/js/index.js", "GET"), ("/align", "POST"), ("/align/_stcore/health", "GET")],
+)
+def test_everything_else_passes(path, method):
+    start, body, seen = answered(path, method)
+    assert body == DOCUMENT
+    assert dict(start["headers"])[b"content-length"] == str(len(DOCUMENT)).encode()
+    assert len(seen) == 3
