@@ -151,7 +151,8 @@ def _adapter(option: Option) -> TypeAdapter[Any]:
     }
     kind = kinds[option.kind]
     if option.default is None:
-        return TypeAdapter(Annotated[kind | None, BeforeValidator(_nothing)])
+        open_or: Any = Annotated[kind | None, BeforeValidator(_nothing)]
+        return TypeAdapter(open_or)
     return TypeAdapter(kind)
 
 

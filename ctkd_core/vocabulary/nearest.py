@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -236,10 +236,11 @@ def _likely(queries: Sequence[bytes] | Sequence[str], targets: Sequence[bytes] |
     """int64 [n, 2 * LIKELY]: places of targets that begin or end as each query does, its neighbours in two orders."""
     parts = []
     for turned in (False, True):  # the same strings read backwards: common endings
-        own, theirs = ([x[::-1] for x in side] if turned else list(side) for side in (queries, targets))
-        order = sorted(range(len(theirs)), key=theirs.__getitem__)  # type: ignore[arg-type]
+        own: list[Any] = [x[::-1] for x in queries] if turned else list(queries)
+        theirs: list[Any] = [x[::-1] for x in targets] if turned else list(targets)
+        order = sorted(range(len(theirs)), key=theirs.__getitem__)
         sorted_targets = [theirs[k] for k in order]
-        at = np.array([bisect_left(sorted_targets, query) for query in own], dtype=np.int64)  # type: ignore[type-var]
+        at = np.array([bisect_left(sorted_targets, query) for query in own], dtype=np.int64)
         near = at[:, None] + np.arange(-(LIKELY // 2), LIKELY - LIKELY // 2)
         parts.append(np.array(order, dtype=np.int64)[near.clip(0, len(order) - 1)])
     return np.concatenate(parts, axis=1)

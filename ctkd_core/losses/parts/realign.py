@@ -51,8 +51,8 @@ def realigned(
             costs = token_costs(s_texts, t_texts, s_weights, t_weights)
             _, steps = dtw(costs, common_cuts(_spans(s_texts), _spans(t_texts), 0))
             joined = path_groups(steps)
-            bounds = (s_at, joined[:, 0], joined[:, 1]), (t_at, joined[:, 2], joined[:, 3])
-            own.append(np.concatenate([_ranges(*side) for side in bounds], axis=1))
+            s_ranges, t_ranges = _ranges(s_at, *joined.T[:2]), _ranges(t_at, *joined.T[2:])
+            own.append(np.concatenate([s_ranges, t_ranges], axis=1))
             path.append(np.stack([s_at[steps[:, 0]], t_at[steps[:, 1]]], axis=1))
         if s_end is not None and t_end is not None:
             own.append(np.array([[s_end, s_end + 1, t_end, t_end + 1]]))
@@ -64,7 +64,7 @@ def realigned(
     return replace(batch, groups=tensors[0], pairs=tensors[1])
 
 
-def _ranges(at: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ranges(at: NDArray[np.int64], start: NDArray[np.int32], end: NDArray[np.int32]) -> NDArray[np.int64]:
     """Positions [G, 2] of the learnt tokens number start to end - 1, whose positions `at` may have gaps."""
     return np.stack([at[start], np.where(end > start, at[np.maximum(end, 1) - 1] + 1, at[start])], axis=1)
 
