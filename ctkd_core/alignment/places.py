@@ -42,7 +42,7 @@ def places(alignment: Alignment) -> Places:
     known = (student >= 0) & (teacher >= 0)
     own = known & (student == teacher)
     apart = known & ~own
-    two_sided = (alignment.sizes > 0).all(axis=1)
+    two_sided = np.asarray((alignment.sizes > 0).all(axis=1))
     misplaced = int((two_sided[student[apart]] | two_sided[teacher[apart]]).sum())
     shared = np.logical_not(_covering(student, count) & _covering(teacher, count))
     shared[student[own]] = True
