@@ -28,7 +28,7 @@ MOST_MARK = 100  # characters of a prefix or suffix that the model puts to a wor
 MOST_UNKNOWN = 1_000  # characters of the token for what a vocabulary can't spell
 MOST_CUT = 16.0  # characters that pre-tokenizers make of one
 MOST_ADDED = 1_000  # tokens that a template puts around a text
-MOST_REPEATED = 2  # times that a template may write the text itself
+MOST_REPEATED = 1  # times that a template may write the text itself: behind it, spans would begin anew
 
 FREE = 1_000_000  # characters that a text may become whatever its length
 MOST_PER_BYTE = 32  # bytes of the normalised text for each byte of the text; NFKC makes 11 of U+FDFA's 3 each
