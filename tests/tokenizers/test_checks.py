@@ -323,6 +323,8 @@ def mutated(draw: st.DrawFn) -> Document:
             node[path[-1]]
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took the place away
+        if not isinstance(node, dict | list):
+            continue  # or put a text there
         way = draw(st.sampled_from(["value", "value", "remove", "double"]))
         if way == "value":
             node[path[-1]] = draw(values)
