@@ -180,8 +180,10 @@ def vocabulary_facts(student: Tokenizer, teacher: Tokenizer, shared: Overlap | N
 
 def doubles_of(tokenizer: Tokenizer) -> Doubles:
     """How many ids of a vocabulary only double another one (see `Tokenizer.doubles`), and the first of them."""
-    some = list(tokenizer.doubles.items())[:UNMATCHED_SHOWN]
-    examples = [(str(tokenizer.token(double)), str(tokenizer.token(counts))) for double, counts in some]
+    named = [
+        (str(tokenizer.token(double)), str(tokenizer.token(counts))) for double, counts in tokenizer.doubles.items()
+    ]
+    examples = sorted(named, key=lambda pair: not pair[1].isprintable())[:UNMATCHED_SHOWN]  # letters before controls
     return {"count": len(tokenizer.doubles), "examples": examples}
 
 

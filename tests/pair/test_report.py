@@ -18,9 +18,11 @@ from ctkd_core.pair.report import (
     PairReport,
     SpecialToken,
     Vocabulary,
+    doubles_notes,
     pair_report,
     special_token_warnings,
     unmatched_examples,
+    vocabulary_facts,
 )
 from ctkd_core.vocabulary.classes import CLASSES
 from ctkd_core.vocabulary.overlap import overlap
@@ -147,3 +149,13 @@ def test_special_tokens_that_need_care() -> None:
     first, second = special_token_warnings(without, TEACHER)
     assert first.startswith(f"{TEACHER.name} has a BOS token and {without.name} has none")
     assert second.startswith(f"Only {TEACHER.name} puts BOS before a text")
+
+
+def test_doubles_are_counted_and_told() -> None:
+    facts = vocabulary_facts(tiny_metaspace(), tiny_byte_level())
+    doubles = facts["doubles"]
+    assert doubles["student"]["count"] == len(tiny_metaspace().doubles) > 50
+    assert doubles["teacher"] == {"count": 0, "examples": []}
+    assert all(counts.isprintable() for _, counts in doubles["student"]["examples"])
+    (note,) = doubles_notes(facts)
+    assert note.startswith(f"{doubles['student']['count']} ids of the student") and "<0x" in note
