@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 from pathlib import PurePath
 
 LONGEST = 120  # characters of a value in a message
 LONGEST_MESSAGE = 2_000
+_SHORT = reprlib.Repr()  # a short document whose aliases multiply may stand for gigabytes
+_SHORT.maxlevel = 3
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxfrozenset = _SHORT.maxdict = 12
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 620
 
 
 class CtkdError(ValueError):
@@ -45,8 +50,10 @@ def short(value: object, most: int = LONGEST) -> str:
     """A value for a message: its `repr` (a path's text in quotes), about `most` characters, the middle left out."""
     if isinstance(value, int) and value.bit_length() > 2000:
         return f"a number of about {int(value.bit_length() * 0.30103) + 1:,} digits"
-    try:
+    if isinstance(value, str | bytes | PurePath):
         return cut(repr(str(value) if isinstance(value, PurePath) else value), most)
+    try:
+        return cut(_SHORT.repr(value), most)
     except Exception:  # a list inside itself, say
         return f"a {type(value).__name__}"
 
