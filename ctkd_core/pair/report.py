@@ -46,7 +46,7 @@ class Doubles(TypedDict):
     """
 
     count: NonNegativeInt
-    examples: list[tuple[str, str]]
+    examples: list[list[str]]
 
 
 class Vocabulary(TypedDict):
@@ -180,9 +180,8 @@ def vocabulary_facts(student: Tokenizer, teacher: Tokenizer, shared: Overlap | N
 
 def doubles_of(tokenizer: Tokenizer) -> Doubles:
     """How many ids of a vocabulary only double another one (see `Tokenizer.doubles`), and the first of them."""
-    named = [
-        (str(tokenizer.token(double)), str(tokenizer.token(counts))) for double, counts in tokenizer.doubles.items()
-    ]
+    doubles = tokenizer.doubles.items()
+    named = [[str(tokenizer.token(double)), str(tokenizer.token(counts))] for double, counts in doubles]
     examples = sorted(named, key=lambda pair: not pair[1].isprintable())[:UNMATCHED_SHOWN]  # letters before controls
     return {"count": len(tokenizer.doubles), "examples": examples}
 

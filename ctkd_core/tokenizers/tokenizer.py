@@ -104,7 +104,7 @@ class Tokenizer:
         """
         if self.bos_id is None:
             return False
-        return self.add_bos or self.encode("a", special_tokens=True).ids[0] == self.bos_id
+        return self.add_bos or self.encode("a", special_tokens=True).ids[:1].tolist() == [self.bos_id]
 
     @cached_property
     def fingerprint(self) -> str:

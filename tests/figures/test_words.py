@@ -19,7 +19,8 @@ def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment
 
 def test_names_tell_variants_and_options_apart():
     assert made("cdm").label == "cdm"
-    assert made("cdm", variant="released", integer_weights=False).label == "cdm (released, no integer weights)"
+    assert made("cdm", integer_weights=False).label == "cdm (no integer weights)"
+    assert made("cdm", variant="released", window=64).label == "cdm (released, window 64)"
     assert made("alm", chunking="space").label == "alm (chunking space)"
     assert made("cdm", window=64).label == "cdm (window 64)"
 

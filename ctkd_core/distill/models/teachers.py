@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core import files, methods
+from ctkd_core import files
 from ctkd_core.background.progress import Progress, silent
 from ctkd_core.errors import CtkdError, RunError
 
@@ -85,6 +85,7 @@ def align_all(
 
 def planned_teachers(config: RunConfig, tokenizer: Tokenizer) -> list[LiveTeacher]:
     """The run's teacher, whose tokenizer is loaded, and the further ones, without their models."""
+    from ctkd_core import methods
     from ctkd_core.distill.further import further_teachers
     from ctkd_core.tokenizers.load import load_tokenizer
 
