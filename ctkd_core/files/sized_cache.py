@@ -169,10 +169,10 @@ def bytes_of(value: Any) -> int:
 
     Objects whose type has `shared = True` (tokenizers) count nothing: others keep them.
     """
-    return _bytes_of(value, set())
+    return _bytes_of(value, {})
 
 
-def _bytes_of(value: Any, seen: set[int]) -> int:
+def _bytes_of(value: Any, seen: dict[int, Any]) -> int:
     if (
         id(value) in seen
         or value is None
@@ -180,7 +180,7 @@ def _bytes_of(value: Any, seen: set[int]) -> int:
         or getattr(type(value), "shared", False) is True
     ):
         return 0
-    seen.add(id(value))
+    seen[id(value)] = value  # kept, for another object would get the number of one that is gone
     if isinstance(value, (str, bytes, bytearray, int, float, complex)):
         return sys.getsizeof(value)
     if isinstance(value, Mapping):
@@ -198,7 +198,7 @@ def _bytes_of(value: Any, seen: set[int]) -> int:
     return own + (sum(_bytes_of(part, seen) for part in list(inner.values())) if inner else 0)
 
 
-def _elements(parts: list[Any], seen: set[int]) -> int:
+def _elements(parts: list[Any], seen: dict[int, Any]) -> int:
     step = max(1, len(parts) // _SAMPLE)
     sample = parts[::step]
     return sum(_bytes_of(part, seen) for part in sample) * len(parts) // max(1, len(sample))
