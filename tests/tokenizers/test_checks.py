@@ -344,7 +344,7 @@ def load_here(document: Document, config: Any) -> Tokenizer:
     return sources._build(data, "it", config, name="it")
 
 
-@settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=1000, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(mutated(), st.none() | st.dictionaries(st.sampled_from([*_CONFIG, "pad_token"]), values))
 def test_changed_files_are_refused_or_work(document: Document, config: Document | None) -> None:
     try:
