@@ -38,8 +38,6 @@ def keep_out_of_collections() -> None:
 
 
 def _prepare() -> None:
-    import plotly.graph_objects  # noqa: F401
-
     from ctkd_core import methods
     from ctkd_core.alignment import align
     from ctkd_core.errors import CtkdError

@@ -37,7 +37,7 @@ def test_the_collector_is_told_even_when_nothing_can_be_prepared(monkeypatch) ->
     told = []
 
     def fails() -> None:
-        raise ImportError("no plotly")
+        raise ImportError("no numba")
 
     monkeypatch.setattr(warm, "_prepare", fails)
     monkeypatch.setattr(warm, "keep_out_of_collections", lambda: told.append(True))
