@@ -105,10 +105,8 @@ def pkl_loss(
         )
     entries, learnt = projected(student_logits, teacher, batch, projection, state if learn_projection else None, dtype)
     teacher = teacher[..., : entries.shape[1]]
-    if exact_only:
-        batch = replace(batch, groups=batch.groups[spelled_alike(batch)])
     rows, learnt_rows = rows_of(batch, variant)
-    groups = group_rows(rows, batch)
+    groups = compared_groups(rows, batch, exact_only)
     columns = top_columns(teacher, top_k, None if variant == "released" else batch)
     gradient = None if learnt is None else torch.zeros(len(entries.weight), dtype=dtype, device=teacher.device)
     kernel = _Kernel(teacher, groups, entries.columns(columns), columns, temperature, reverse, gradient)
@@ -138,6 +136,15 @@ def pkl_loss(
 def rows_of(batch: AlignedBatch, variant: str) -> tuple[Rows, Tensor | None]:
     """Rows that are compared, and which of them cross-entropy learns from (None: all)."""
     return rows_with_groups(batch) if variant == "released" else (response_rows(batch.student_labels), None)
+
+
+def compared_groups(rows: Rows, batch: AlignedBatch, exact_only: bool) -> GroupRows:
+    """The groups that are compared, numbered as in `batch.groups`; `exact_only`: those that spell the same bytes."""
+    if not exact_only:
+        return group_rows(rows, batch)
+    kept = spelled_alike(batch).nonzero().squeeze(1)
+    groups = group_rows(rows, replace(batch, groups=batch.groups[kept]))
+    return replace(groups, owner=kept[groups.owner])
 
 
 def balance_of(scaling: str, max_scale: float, variant: str) -> Balance | None:

@@ -8,11 +8,13 @@ import scipy.sparse
 import torch
 
 from ctkd_core.errors import LossInputError
+from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.parts.matched import best_pairs, one_to_one
-from ctkd_core.losses.xtoken import FLOOR, MAX_SCALE, pkl_loss, top_columns
+from ctkd_core.losses.xtoken import FLOOR, MAX_SCALE, pkl_loss, spelled_alike, top_columns
 from ctkd_core.losses.xtoken_hybrid import hkl_loss
 from tests.losses import twins
 from tests.losses.cases import batch_of, logits_for, plain_sample, samples
+from tests.tiny import tiny_byte_level
 
 PKL = [
     {},
@@ -248,3 +250,19 @@ def test_a_map_that_learns_needs_its_module():
     s, t = logits_for(batch)
     with pytest.raises(LossInputError, match=r"state=make_state\('xtoken-pkl'"):
         pkl_loss(s, t, batch, learn_projection=True)
+
+
+def test_groups_keep_their_numbers_where_only_equal_ones_are_compared():
+    student, teacher = tiny_byte_level(nfc=True), tiny_byte_level()
+    batch = collate(
+        [align_sample("a", " cafe\u0301 noir e\u0301 b", student, teacher, method="gold")], student, teacher
+    )
+    alike = spelled_alike(batch)
+    assert alike.any() and not alike.all()
+    s, t = logits_for(batch, widths=(student.n_ids, teacher.n_ids))
+    options = {"projection": random_map(student.n_ids, teacher.n_ids), "scaling": "fixed", "ce_weight": 0.0}
+    whole, exact = (pkl_loss(s, t, batch, exact_only=only, **options) for only in (False, True))
+    assert exact.per_group.shape == (len(batch.groups),)
+    assert (exact.per_group[~alike] == 0).all()
+    torch.testing.assert_close(exact.per_group[alike], whole.per_group[alike])
+    torch.testing.assert_close(exact.loss.detach(), whole.per_group[alike].mean().to(exact.loss.dtype))

@@ -12,7 +12,7 @@ from ctkd_core.losses.parts.group_rows import GroupRows, group_rows
 from ctkd_core.losses.parts.matched import best_pairs, matched_from_pairs, one_to_one
 from ctkd_core.losses.views.case import TOP, Case, Targets, by_identity, floats, lost_parts
 from ctkd_core.losses.views.target import MEAN, OTHER_COLUMNS, UNMATCHED, UNREACHED, Target
-from ctkd_core.losses.xtoken import default_projection, top_columns
+from ctkd_core.losses.xtoken import compared_groups, default_projection, top_columns
 
 SOURCES = 4  # student tokens named behind a teacher column
 
@@ -23,7 +23,7 @@ def common_tokens(case: Case) -> Targets:
     projection = default_projection(case.batch)
     pairs = one_to_one(projection) if o["common"] == "strict" else best_pairs(projection, o["threshold"])
     width = min(projection.shape[1], case.widths[1])
-    ids = matched_from_pairs(pairs, (case.widths[0], width))
+    ids = matched_from_pairs(pairs, (case.widths[0], width), none=True)
     groups = group_rows(case.rows, case.batch)
     found: Targets = []
     for g, k in enumerate(case.own(groups.owner)):
@@ -46,7 +46,7 @@ def teacher_columns(case: Case) -> Targets:
     columns = top_columns(teacher, o["top_k"], None if case.variant == "released" else case.batch)
     widths = (min(matrix.shape[0], case.widths[0]), teacher.shape[-1])
     part = entries_of(matrix, widths, case.student.device, torch.float32).columns(columns)
-    groups = group_rows(case.rows, case.batch)
+    groups = compared_groups(case.rows, case.batch, o["exact_only"])
     found: Targets = []
     for g, k in enumerate(case.own(groups.owner)):
         if k < 0:
