@@ -25,21 +25,29 @@ def option_fields(
     return found
 
 
-def variant_fields(options: Iterable[Option], key: str, variant: str, columns: int) -> dict[str, Any]:
-    """Widgets for the options that a variant reads (`Method.loss_options_of`), the rarely changed ones last.
+def fields_of_variant(
+    options: Iterable[Option], values: Mapping[str, Any], key: str, variant: str, columns: int = 3, in_url: bool = False
+) -> dict[str, Any]:
+    """`option_fields` for the options that a variant reads (`Method.loss_options_of`).
 
     An option whose default is the variant's own has a key of its own: what one variant begins with isn't a choice in
     the other.
     """
+    chosen = list(options)
+    own = [option for option in chosen if variant == "released" and option.released is not None]
+    shared = [option for option in chosen if option not in own]
+    found = option_fields(shared, values, key, columns, in_url) if shared else {}
+    return found | (option_fields(own, values, f"{key}_{variant}", columns, in_url) if own else {})
+
+
+def variant_fields(options: Iterable[Option], key: str, variant: str, columns: int) -> dict[str, Any]:
+    """`fields_of_variant`, bound to the address, the rarely changed ones last."""
     found: dict[str, Any] = {}
     for rare in (False, True):
         chosen = [option for option in options if option.advanced is rare]
         if rare and chosen:
             st.caption("Rarely changed")
-        shared = [option for option in chosen if variant != "released" or option.released is None]
-        found |= option_fields(shared, {}, key, columns, in_url=True) if shared else {}
-        own = [option for option in chosen if option not in shared]
-        found |= option_fields(own, {}, f"{key}_{variant}", columns, in_url=True) if own else {}
+        found |= fields_of_variant(chosen, {}, key, variant, columns, in_url=True)
     return found
 
 

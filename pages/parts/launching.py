@@ -32,9 +32,6 @@ def may_change() -> bool:
     return is_loopback(st.get_option("server.address") or "")
 
 
-may_launch = may_change  # a start is one of the changes
-
-
 def check_may_change() -> None:
     """Raise NotAllowedError where `may_change` is false: buttons are disabled then, but a click can be forged."""
     if not may_change():

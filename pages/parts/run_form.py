@@ -11,7 +11,7 @@ from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunCon
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.words import between, duration
 from pages.parts import carry, consent, loaders, state
-from pages.parts.forms import option_fields
+from pages.parts.forms import fields_of_variant, option_fields
 from pages.parts.launching import REFUSAL, change_button, check_may_change, may_change
 from pages.parts.run_teachers import TEACHER_FIELDS, teacher_fields
 from pages.parts.run_views import LIST, show_view
@@ -95,10 +95,8 @@ def _fields(name: str, base: RunConfig) -> dict[str, Any]:
             variant = st.session_state.get(f"{prefix}_variant", base.variant)
             variant = variant if variant in row.variants else row.variants[0]
             given = base.replace(variant=variant).method_options if row.name == base.method else {}
-            key, options = f"{prefix}_{row.name}", row.loss_options_of(variant)
-            own = [o for o in options if variant == "released" and o.released is not None]  # its own default, own key
-            values["method_options"] = option_fields([o for o in options if o not in own], given, key)
-            values["method_options"] |= option_fields(own, given, f"{key}_{variant}") if own else {}
+            options, key = row.loss_options_of(variant), f"{prefix}_{row.name}"
+            values["method_options"] = fields_of_variant(options, given, key, variant)
     else:
         values["method_options"] = {}
     values |= teacher_fields(base, start, prefix)

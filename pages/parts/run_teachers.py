@@ -76,13 +76,12 @@ def _entry(nth: int, place: int, given: list[dict[str, Any]], prefix: str, key: 
 
 
 def _options(row: Method, variant: str, before: dict[str, Any], own: str) -> dict[str, Any]:
-    if not row.loss_options:
+    if not row.loss_options_of(variant):
         return {}
     same = (row.name, variant) == (before["method"], before["variant"])
     with st.popover(f"Options of {row.name}", icon=":material/tune:"):
-        return option_fields(
-            row.loss_options, before["method_options"] if same else {}, f"{own}_{row.name}_{variant}", columns=2
-        )
+        values = before["method_options"] if same else {}
+        return option_fields(row.loss_options_of(variant), values, f"{own}_{row.name}_{variant}", columns=2)
 
 
 def _add(key: str) -> None:

@@ -255,6 +255,20 @@ def test_teachers_are_added_and_removed(launched):
     assert again.selectbox(key=f"new_quick{run.id}_teacher0_source").value == "qwen"
 
 
+def test_a_further_teacher_gets_what_its_variant_begins_with(launched):
+    at = opened("runs", view="New run")
+    at.button(key="new_quick_add_teacher").click().run()
+    at.selectbox(key="new_quick_teacher0_method").set_value("gold").run()
+    at.selectbox(key="new_quick_teacher0_gold_variant").set_value("released").run()
+    at.button(key="start_run").click().run()
+    (entry,) = launched[0].config.teachers
+    released = methods.get("gold").resolve_loss({}, variant="released")
+    assert entry["variant"] == "released"
+    assert {name: entry["method_options"][name] for name in ("merge", "empty_samples")} == {
+        name: released[name] for name in ("merge", "empty_samples")
+    }
+
+
 def test_the_bar_shows_the_pair_of_a_run_and_acts_on_it():
     run = made(student="qwen", teacher="mistral-v1", method="gold", name="mine")
     at = opened("runs", run=run.id)
@@ -339,7 +353,7 @@ def test_only_loopback_launches_by_itself(monkeypatch, address, allowed):
 
     monkeypatch.delenv("CTKD_ALLOW_LAUNCH", raising=False)
     monkeypatch.setattr(launching.st, "get_option", lambda name: address)
-    assert launching.may_launch() is allowed
+    assert launching.may_change() is allowed
 
 
 def test_start_page_lists_pairs_runs_and_the_machine():
