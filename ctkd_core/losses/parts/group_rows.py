@@ -129,14 +129,22 @@ def rows_with_groups(batch: AlignedBatch) -> tuple[Rows, Tensor]:
 
     For programs whose groups are compared whatever the labels say.
     """
-    width = batch.student_ids.shape[1] + 1
-    edges = torch.zeros(len(batch) * width, dtype=torch.int64, device=batch.groups.device)
-    sample = batch.groups[:, 0] * width
-    edges.index_add_(0, sample + batch.groups[:, 1], torch.ones_like(sample))
-    edges.index_add_(0, sample + batch.groups[:, 2], -torch.ones_like(sample))
-    inside = edges.view(len(batch), width).cumsum(dim=1)[:, :-1] > 0
+    inside, _ = in_groups(batch)
     rows = response_rows(torch.where(inside, batch.student_ids, batch.student_labels))
     return rows, batch.student_labels[rows.sample, rows.position] != IGNORE
+
+
+def in_groups(batch: AlignedBatch) -> tuple[Tensor, Tensor]:
+    """bool [B, Ts], [B, Tt]: tokens of either side that are in a group."""
+    groups, out = batch.groups, []
+    for ids, first in ((batch.student_ids, 1), (batch.teacher_ids, 3)):
+        width = ids.shape[1] + 1
+        edges = torch.zeros(len(ids) * width, dtype=torch.int64, device=ids.device)
+        one = torch.ones_like(groups[:, 0])
+        edges.index_add_(0, groups[:, 0] * width + groups[:, first], one)
+        edges.index_add_(0, groups[:, 0] * width + groups[:, first + 1], -one)
+        out.append(edges.view(len(ids), width).cumsum(dim=1)[:, :-1] > 0)
+    return out[0], out[1]
 
 
 def positions(sample: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:

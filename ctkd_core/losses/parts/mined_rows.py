@@ -18,6 +18,7 @@ from torch import Tensor
 from ctkd_core.errors import LossInputError, unknown
 from ctkd_core.losses.base import Rows
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.parts.group_rows import in_groups
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -96,18 +97,11 @@ def lowest_of_each(ids: Tensor, n: int) -> Tensor:
 
 def aligned_tokens(batch: AlignedBatch) -> tuple[Tensor, Tensor]:
     """bool [B, Ts], [B, Tt]: tokens of either side that are in a group or on the path."""
-    groups, out = batch.groups, []
-    for side, (ids, first) in enumerate(((batch.student_ids, 1), (batch.teacher_ids, 3))):
-        width = ids.shape[1] + 1
-        edges = torch.zeros(len(ids) * width, dtype=torch.int64, device=ids.device)
-        one = torch.ones_like(groups[:, 0])
-        edges.index_add_(0, groups[:, 0] * width + groups[:, first], one)
-        edges.index_add_(0, groups[:, 0] * width + groups[:, first + 1], -one)
-        inside = edges.view(len(ids), width).cumsum(dim=1)[:, :-1] > 0
-        if batch.pairs is not None:
-            inside[batch.pairs[:, 0], batch.pairs[:, 1 + side]] = True
-        out.append(inside)
-    return out[0], out[1]
+    inside = in_groups(batch)
+    if batch.pairs is not None:
+        for side, table in enumerate(inside):
+            table[batch.pairs[:, 0], batch.pairs[:, 1 + side]] = True
+    return inside
 
 
 def prompt_ends(batch: AlignedBatch) -> Tensor:
