@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ctkd_core.tokenizers import growth
+from ctkd_core.tokenizers.growth import steps
 from ctkd_core.tokenizers.token_bytes import SPACE_MARK, Marks
 
 if TYPE_CHECKING:
@@ -69,25 +70,17 @@ def _model(model: Any) -> dict[str, Any]:
     return found
 
 
-def parts(node: Any) -> list[dict[str, Any]]:
-    """Every component of a normalizer, pre-tokenizer or decoder, sequences flattened."""
-    if not isinstance(node, dict):
-        return []
-    inner = next((node[k] for k in ("normalizers", "pretokenizers", "decoders", "processors") if k in node), None)
-    return [node] if inner is None else [p for child in inner for p in parts(child)]
-
-
 def kind_of(spec: Mapping[str, Any]) -> str:
     """One of `token_bytes.KINDS`."""
     model = spec["model"].get("type")
-    decoders = {p["type"] for p in parts(spec.get("decoder"))}
-    before = {p["type"] for p in parts(spec.get("pre_tokenizer"))}
+    decoders = {p["type"] for p in steps(spec.get("decoder"))}
+    before = {p["type"] for p in steps(spec.get("pre_tokenizer"))}
     if model == "WordPiece":
         return "wordpiece"
     if (
         "ByteLevel" in decoders
         or "ByteLevel" in before
-        or "ByteLevel" in {p["type"] for p in parts(spec.get("normalizer"))}
+        or "ByteLevel" in {p["type"] for p in steps(spec.get("normalizer"))}
     ):
         return "byte-level"
     marked = SPACE_MARK in json.dumps([spec.get("normalizer"), spec.get("decoder")], ensure_ascii=False)
@@ -114,15 +107,15 @@ def space_mark(spec: Mapping[str, Any]) -> str:
 
 def _own_space_mark(spec: Mapping[str, Any]) -> str | None:
     """Metaspace's replacement, or what a normaliser writes for a space and what a decoder turns back into one."""
-    for part in (*parts(spec.get("pre_tokenizer")), *parts(spec.get("decoder"))):
+    for part in (*steps(spec.get("pre_tokenizer")), *steps(spec.get("decoder"))):
         if part["type"] == "Metaspace":
             return part.get("replacement") if isinstance(part.get("replacement"), str) else SPACE_MARK
-    for part in parts(spec.get("decoder")):
+    for part in steps(spec.get("decoder")):
         if part["type"] == "Replace" and part.get("content") == " ":
             mark = (part.get("pattern") or {}).get("String")
             if isinstance(mark, str) and len(mark) == 1:
                 return mark
-    for part in parts(spec.get("normalizer")):
+    for part in steps(spec.get("normalizer")):
         mark = part.get("content") or ""
         written = part["type"] == "Replace" and (part.get("pattern") or {}) == {"String": " "}
         if written and len(mark) == 1 and not mark.isspace():
@@ -255,7 +248,7 @@ def _normalisers(spec: Mapping[str, Any]) -> list[str]:
         "Precompiled": "SentencePiece normalisation",
     }
     named = []
-    for part in parts(spec.get("normalizer")):
+    for part in steps(spec.get("normalizer")):
         if part["type"] == "BertNormalizer":
             named += ["lower case"] * bool(part.get("lowercase"))
             named += ["accents removed"] * bool(part.get("strip_accents") or part.get("lowercase"))
