@@ -231,8 +231,8 @@ def _random_numbers(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-def without_data(row: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+def without_data(row: Method, options: Mapping[str, Any], variant: str = "clean") -> dict[str, Any]:
     """Loss options of a method for text that isn't data: no cross-entropy, and nothing scaled to it."""
-    known = {option.name for option in row.loss_options}
+    known = {option.name for option in row.loss_options_of(variant)}
     off = {"ce_weight": 0.0, "scaling": "fixed", "fallback_weight": 0.0}
     return dict(options) | {name: value for name, value in off.items() if name in known}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ctkd_core.distill.data import Example, Split, data_file, load_split, named
 from ctkd_core.distill.on_policy import TrainingExample
 from ctkd_core.distill.rendering import rendered, without_template
 from ctkd_core.errors import CtkdError, RunError
+from ctkd_core.files.sized_cache import MIB, SizedCache
 from ctkd_core.losses.batch import answer_of, end_of, prompt_ids
 from ctkd_core.markup.visible import one_line
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 20_000  # examples that are looked at before a run starts
 CONVERSATIONS_LOOKED_AT = 1_000  # of those, answers that chat templates have to write the prompts of
-KEPT_LOOKS, KEPT_BYTES = 4, 20_000_000  # what was seen is kept for as many data files, none larger than this
 TRAINING, HELD_OUT = "training samples", "held-out samples"
 BETWEEN = 256  # samples between two reports
 
@@ -48,7 +47,7 @@ _OF_THE_DATA = (
     *("data", "template", "chat_template", "learnt_turns", "skip_bad_records"),
     *("max_length", "truncation_side", "eval_samples"),
 )
-_looks: OrderedDict[Any, Look] = OrderedDict()
+_looks = SizedCache(64 * MIB)  # what was seen of data files
 
 
 def looked_at(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:
@@ -58,15 +57,8 @@ def looked_at(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:
     """
     file = data_file(config.data).stat()
     options = tuple(getattr(config, name) for name in _OF_THE_DATA)
-    key = (*options, file.st_size, file.st_mtime_ns, *tokenizers)
-    if (known := _looks.get(key)) is not None:
-        return known
-    look = _look(config, tokenizers)
-    if file.st_size <= KEPT_BYTES:
-        _looks[key] = look
-        while len(_looks) > KEPT_LOOKS:
-            _looks.popitem(last=False)
-    return look
+    key = (*options, file.st_size, file.st_mtime_ns, *(t.fingerprint for t in tokenizers))
+    return _looks.get(key, lambda: _look(config, tokenizers))
 
 
 def _look(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 ENDS_LOOKED_AT = 4  # answers behind which a model's end of text is looked at
-NO_CHANCE = -18.0  # log-probability (nats) from which on a token is never drawn: one text in 65 million
+NEVER_DRAWN = -18.0  # log-probability (nats) from which on a token is never drawn: one text in 65 million
 # SmolLM2-Instruct gives <|im_end|> -1.3 and <|endoftext|>, the end of its base model, -9.9.
 UNLIKELY, FAR = -7.0, 6.0  # from which on another end counts that is so much likelier
 
@@ -235,7 +235,7 @@ def _look_at_ends(session: Session) -> None:
         if found is None:
             continue
         elsewhere = found.given < UNLIKELY and found.other_given - found.given > FAR
-        if found.given >= NO_CHANCE and not elsewhere:
+        if found.given >= NEVER_DRAWN and not elsewhere:
             continue
         ends = evaluate.ends_of(tokenizer, [e.prompt_for(tokenizer) for e in examples])
         name = one_line(tokenizer.token(ends[0]))

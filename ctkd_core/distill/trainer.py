@@ -144,8 +144,7 @@ class DistillTrainer(Trainer):
                 "student_states": states if deep else None,
                 "teacher_states": teacher_states if deep else None,
             }
-            options = without_data(row, teacher.options) if own_words else dict(teacher.options)
-            options = row.read_of(options, teacher.variant)
+            options = without_data(row, teacher.options, teacher.variant) if own_words else dict(teacher.options)
             weighted.append(
                 WeightedTeacher(
                     teacher.method,
