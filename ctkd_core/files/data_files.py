@@ -23,6 +23,7 @@ MAX_WHOLE = 2_000_000_000  # bytes of a file that is read whole
 MAX_DEPTH = 100  # lists and tables in one another; the deepest records that people have are descriptions of tools
 MAX_DIGITS = 4300  # of a whole number; Python reads no longer ones
 _HEAD = 8192  # bytes looked at to tell text from binary data
+BINARY = "is binary or UTF-16, not UTF-8 text; convert it first."
 _BLANKS = " \t\r\n"
 
 
@@ -59,6 +60,22 @@ def place(number: int, line: int | None) -> str:
     return f"record {number}" if line in (None, number) else f"record {number} (line {line})"
 
 
+def read_head(path: Path, what: str, error: type[CtkdError]) -> bytes:
+    """The first bytes of a file. Raises `error` for a folder, and for a file that isn't there or can't be read."""
+    name = f"{what} {shown_name(path)!r}"
+    try:
+        if path.is_dir():
+            raise error(f"{name} is a folder; name its files one by one.")
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except FileNotFoundError:
+        raise error(f"no {what} file {one_line(str(path))!r}; check the path.") from None
+    except CtkdError:
+        raise
+    except (OSError, ValueError) as fault:  # ValueError: a NUL byte in the name
+        raise error(f"{name} can't be read: {getattr(fault, 'strerror', None) or fault}.") from None
+
+
 class RecordFile:
     """The records of one file. `what` it is ("corpus") and the class of its errors go into what is raised.
 
@@ -91,15 +108,7 @@ class RecordFile:
         return self._error(f"{self._name} {said}")
 
     def _check(self, what: str) -> None:
-        try:
-            if self._path.is_dir():
-                raise self._fault("is a folder; name its files one by one.")
-            with self._path.open("rb") as file:
-                head = file.read(_HEAD)
-        except FileNotFoundError:
-            raise self._error(f"no {what} file {one_line(str(self._path))!r}; check the path.") from None
-        except (OSError, ValueError) as fault:  # ValueError: a NUL byte in the name
-            raise self._fault(f"can't be read: {getattr(fault, 'strerror', None) or fault}.") from None
+        head = read_head(self._path, what, self._error)
         suffix = self._path.suffix.lower()
         if suffix not in RECORD_FILES:
             raise self._fault(f"ends in {suffix or 'nothing'!r}; use .jsonl or .parquet (or .ndjson, .json).")
@@ -109,7 +118,7 @@ class RecordFile:
             if not head or self._path.stat().st_size <= _HEAD:
                 raise self._fault("is empty; it holds no examples and no texts.")
         elif b"\0" in head:
-            raise self._fault("is binary or UTF-16, not UTF-8 text; convert it first.")
+            raise self._fault(BINARY)
 
     def _begins_with(self, sign: str) -> bool:
         with self._path.open("rb") as file:

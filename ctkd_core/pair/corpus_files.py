@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ctkd_core.errors import CtkdError, short
-from ctkd_core.files.data_files import RECORD_FILES, RecordFile, Unreadable, shown_name
+from ctkd_core.errors import CtkdError
+from ctkd_core.files.data_files import BINARY, MAX_RECORD, RECORD_FILES, RecordFile, Unreadable, read_head, shown_name
 from ctkd_core.files.data_shapes import Misfit, shape_of, text_of
 
 TEXT_FILES = (".txt", ".md")
 MAX_PARAGRAPH = 100_000  # characters; a longer one (a file without line breaks, say) is cut here
-MAX_RECORD = 16_000_000  # characters of one JSONL line
-_HEAD = 8192  # bytes looked at to tell text from binary data
 
 
 @dataclass(frozen=True)
@@ -42,22 +40,14 @@ def read_texts(source: str | Path) -> Iterator[str | Skipped]:
 
 def _check(path: Path) -> None:
     name = shown_name(path)
-    if path.is_dir():
-        raise CtkdError(f"corpus {name!r} is a folder; name its files one by one.")
-    if path.suffix.lower() not in TEXT_FILES:
+    if path.suffix.lower() not in TEXT_FILES and not path.is_dir():
         known = ", ".join(TEXT_FILES + RECORD_FILES)
         raise CtkdError(f"corpus {name!r} ends in {path.suffix or 'nothing'!r}; give a file that ends in {known}.")
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except FileNotFoundError:
-        raise CtkdError(f"no corpus file {short(str(path))}; check the path.") from None
-    except OSError as fault:
-        raise CtkdError(f"can't read corpus {name!r}: {fault.strerror}.") from None
+    head = read_head(path, "corpus", CtkdError)
     if not head:
         raise CtkdError(f"corpus {name!r} is empty; there is nothing to measure.")
     if b"\0" in head:
-        raise CtkdError(f"corpus {name!r} is binary or UTF-16, not UTF-8 text; convert it first.")
+        raise CtkdError(f"corpus {name!r} {BINARY}")
 
 
 def _texts(path: Path, read: Iterator[str | Skipped]) -> Iterator[str | Skipped]:
