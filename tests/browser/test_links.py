@@ -63,6 +63,8 @@ def check_arrival(page, label: str, said: dict[str, str]) -> None:
         page.locator(f".chip:has-text({json.dumps(words[0])}) >> nth=0").wait_for()
     if "tab" in said:
         page.get_by_role("tab", name=said["tab"], selected=True).wait_for()
+    if "run" in said:
+        page.get_by_text(said["run"]).first.wait_for()
     if "view" in said:
         page.get_by_role("button", name="Start run").wait_for()
     if "carry" in said:
@@ -85,7 +87,8 @@ def test_every_link_brings_what_it_promises(page, server):
             opened(page, server + origin + query)
             page.locator(LINKS).nth(nth).click()
             page.wait_for_url(lambda url, path=path: urlsplit(url).path.strip("/") == path)
-            page.wait_for_function("title => document.title.startsWith(title)", arg=TITLES[path])
+            # A run's page puts the run's name before its page's.
+            page.wait_for_function("title => ` · ${document.title}`.includes(` · ${title} · `)", arg=TITLES[path])
             page.locator(".st-key-student input").wait_for()
             settled(page)
             check_arrival(page, link["label"].split("\n")[-1], said)

@@ -222,7 +222,7 @@ def test_too_short_a_length_is_explained(pair, store):
 def test_an_end_that_the_model_never_writes_is_warned_about_before_the_first_step(pair, store, monkeypatch):
     run = ctkd_core.distill(pair.config(method="sft", steps=1), store)
     assert run.status().warnings == ()
-    monkeypatch.setattr(session_module, "NO_CHANCE", 0.0)
+    monkeypatch.setattr(session_module, "NEVER_DRAWN", 0.0)
     run = store.create(pair.config(method="sft", steps=1))
     assert worker.execute(run, lambda: False) == attempt.FINISHED
     (said,) = run.status().warnings
