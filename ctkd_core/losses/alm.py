@@ -164,7 +164,7 @@ def alm_objective(
     with torch.enable_grad():
         leaves = token.requires_grad_(), boundary.requires_grad_()
         own = _numbers(leaves, after, rows.number, chunks.sample, chunks.student)
-        units = join(theirs[1], chunks.sample, rule.gamma if rule.joins else 0.0)
+        units = join(theirs[1], chunks, rule.gamma if rule.joins else 0.0)
         values, norm = _values(own, theirs, units, chunks, rule)
         share = 1.0 - ce_weight
         total = share * (values * norm).sum()

@@ -58,7 +58,7 @@ def replay(case: dict[str, Any], groups: Any) -> dict[str, Any]:
         padded = torch.zeros(size, dtype=torch.float64)
         padded[: len(chunks)] = numbers[side][0]
         facts[f"naive_{side}_chunk_logp"] = padded.tolist()
-    units = join(numbers["teacher"][1], chunks.sample, rule.gamma if rule.joins else 0.0)
+    units = join(numbers["teacher"][1], chunks, rule.gamma if rule.joins else 0.0)
     counted = units[chunks.real].unique()
     values = _elements(numbers, units, chunks.real, rule)[counted]
     facts["loss_plain_mean_over_chunks"] = float(values.mean())

@@ -45,7 +45,12 @@ def bernoulli(kind, a, b, tau):
     }[kind]()
 
 
-def twin(s, t, batch, temperature=100.0, divergence="kl", debias="merge", gamma=0.1):
+def twin(s, t, batch, **options):
+    return twins.average(twin_units(s, t, batch, sorted(batch.groups.tolist()), **options))
+
+
+def twin_units(s, t, batch, groups, temperature=100.0, divergence="kl", debias="merge", gamma=0.1):
+    """The value of each unit that these groups, in order, are joined to."""
     masks = [
         boundary_mask(k, z.shape[-1], z.device, z.dtype).bool() for k, z in ((batch.student, s), (batch.teacher, t))
     ]
@@ -58,7 +63,7 @@ def twin(s, t, batch, temperature=100.0, divergence="kl", debias="merge", gamma=
         own = [x + (y if debias != "none" else 0.0) for x, y in unit]
         values.append(bernoulli(divergence, own[1].clamp(max=0), own[0].clamp(max=0), temperature))
 
-    for b, s0, s1, t0, t1 in sorted(batch.groups.tolist()):
+    for b, s0, s1, t0, t1 in groups:
         if s0 < 1 or t0 < 1:
             continue
         numbers = []
@@ -78,7 +83,7 @@ def twin(s, t, batch, temperature=100.0, divergence="kl", debias="merge", gamma=
             unit = numbers
         sample = b
     close()
-    return twins.average(values)
+    return values
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
