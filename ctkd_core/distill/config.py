@@ -19,6 +19,7 @@ from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, 
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files.data_files import deeper_than, shown_name
 from ctkd_core.markup.visible import one_line, shorten
+from ctkd_core.methods.options import only_read
 
 CONFIG_VERSION = 1  # of the file format: a reader refuses a newer one instead of misreading it
 STUDENT_MODELS = ("scratch", "transplant", "pretrained")
@@ -245,7 +246,7 @@ class RunConfig:
                 names = {o.name for o in options}
                 untouched = {o.name: o.default for o in (*old, *read(self.variant))}
                 kept = {k: v for k, v in getattr(self, key).items() if k in names and v != untouched[k]}
-                changes.setdefault(key, kept)
+                changes.setdefault(key, only_read(options, kept, variant))
         return type(self)(**{name: getattr(self, name) for name in fields_of(RunConfig)} | _with_path(changes))
 
     @classmethod

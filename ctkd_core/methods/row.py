@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ctkd_core.errors import CtkdError, unknown
-from ctkd_core.methods.options import Option, options_of, resolve
+from ctkd_core.methods.options import Option, only_read, options_of, resolve
 
 VARIANTS = ("clean", "released")
 # The order of `needs`, which sums up four fields of a row in one list.
@@ -127,6 +127,10 @@ class Method(BaseModel):
                 any(option.released is not None for option in options) and "released" not in self.variants,
                 "has an option with a default for the variant 'released', which the method doesn't have",
             ),
+            (
+                not all(_refers(group) for group in (self.align_options, self.loss_options)),
+                "has an option with a condition on one that isn't there, or on a value that it can't have",
+            ),
         ):
             if wrong:
                 raise ValueError(f"method {self.name!r} {sentence}.")
@@ -209,10 +213,11 @@ class Method(BaseModel):
     ) -> dict[str, Any]:
         """All alignment options that a variant reads, with given or default values, checked.
 
-        Raises `error` for unknown options, for options that the variant doesn't read, and for values out of range.
+        Raises `error` for unknown options, for options that the variant doesn't read or that another option leaves
+        without effect (`Option.read_if`), and for values out of range.
         """
         self._check_read(self.align_options, given, error, variant)
-        return resolve(self.align_options_of(variant), given, f"method {self.name!r} (alignment)", error)
+        return resolve(self.align_options_of(variant), given, f"method {self.name!r} (alignment)", error, variant)
 
     def resolve_groups(
         self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
@@ -236,7 +241,7 @@ class Method(BaseModel):
     ) -> dict[str, Any]:
         """All loss options that a variant reads, with given or default values, checked; errors as `resolve_align`."""
         self._check_read(self.loss_options, given, error, variant)
-        return resolve(self.loss_options_of(variant), given, f"method {self.name!r} (loss)", error)
+        return resolve(self.loss_options_of(variant), given, f"method {self.name!r} (loss)", error, variant)
 
     def loss_table(
         self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
@@ -318,6 +323,38 @@ class Method(BaseModel):
             "align_options": {o.name: o.schema() for o in self.align_options},
             "loss_options": {o.name: o.schema() for o in self.loss_options},
         }
+
+
+def without_data(
+    row: Method,
+    options: Mapping[str, Any],
+    variant: str = "clean",
+    off: Iterable[str] = ("ce_weight", "fallback_weight"),
+) -> dict[str, Any]:
+    """Loss options for text that isn't data: the weights `off` at 0, nothing scaled to cross-entropy.
+
+    What has no effect any more goes back to its default.
+    """
+    known = row.loss_options_of(variant)
+    names = {option.name for option in known}
+    changed = dict(options) | {name: 0.0 for name in off if name in names}
+    if "scaling" in names:
+        changed["scaling"] = "fixed"
+    read, defaults = only_read(known, changed, variant), {option.name: option.default for option in known}
+    return {name: value if name in read else defaults[name] for name, value in changed.items()}
+
+
+def _refers(options: tuple[Option, ...]) -> bool:
+    """Whether every condition is on another option of the table and on values that it can have."""
+    table = {option.name: option for option in options}
+    for option in options:
+        for condition in (c for one in option.conditions for c in one):
+            other = table.get(condition.option)
+            if other is None or other is option or not condition.values:
+                return False
+            if other.kind == "choice" and not set(condition.values) <= set(other.choices):
+                return False
+    return True
 
 
 def load(path: str) -> Callable[..., Any]:

@@ -121,6 +121,24 @@ def join(boundary: Tensor, chunks: Chunks, gamma: float) -> Tensor:
     return starts.long().cumsum(0) - 1
 
 
+def blocks_of(units: Tensor, chunks: Chunks, counts: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """int64 [U]: block of each unit, `size` units that follow each other in a sample without a chunk left out between.
+
+    And int64 [N]: the unit at the end of each block, the last one that counts (bool [U]), else the last.
+    """
+    first = torch.ones_like(units, dtype=torch.bool)
+    first[1:] = units[1:] != units[:-1]
+    begins = torch.ones_like(first)
+    begins[1:] = (chunks.sample[1:] != chunks.sample[:-1]) | ~chunks.follows[1:]
+    begins = begins[first]
+    index = torch.arange(len(begins), device=units.device)
+    place = index - torch.where(begins, index, 0).cummax(0).values
+    block = (place % size == 0).long().cumsum(0) - 1
+    rank = torch.where(counts, index + len(index), index)
+    end = torch.zeros_like(index[: int(block[-1]) + 1]).scatter_reduce_(0, block, rank, "amax")
+    return block, end % len(index)
+
+
 def last_of(units: Tensor, real: Tensor) -> Tensor:
     """int64 [U]: the chunk at the end of each unit: the first that counts (bool [C]) and that none such follows in it.
 
