@@ -259,6 +259,23 @@ class Method(BaseModel):
         options = () if self.groups_of else self.align_options
         return self._table(options, given, error, variant, self.resolve_groups)
 
+    def recorded(
+        self, align: bool, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
+    ) -> dict[str, Any]:
+        """The alignment or loss options that a run of an earlier version kept: all of them, checked one by one.
+
+        What has no effect stays as it was written: such a run was possible then. Raises `error` for unknown names and
+        values out of range.
+        """
+        options = self.align_options if align else self.loss_options
+        table = {option.name: option.of(variant) if option.read_by(variant) else option for option in options}
+        for name in given:
+            if name not in table:
+                raise unknown(f"option of method {self.name!r}", name, table, error)
+        parsed = {name: table[name].parse(value, error) for name, value in given.items()}
+        defaults = {} if align and self.groups_of else {name: option.default for name, option in table.items()}
+        return defaults | parsed
+
     def read_of(self, options: Mapping[str, Any], variant: str) -> dict[str, Any]:
         """Of a table of options, those that the variant reads."""
         known = {option.name: option for option in (*self.align_options, *self.loss_options)}

@@ -46,7 +46,7 @@ def replay(case: dict[str, Any], groups: Any) -> dict[str, Any]:
     rule = Rule(
         options.choice("alm_diff_fn", KINDS), options["binarization_temp"], MODES[frozenset(words - {"eos_as_space"})],
         options["tokenizer_pair_bias_threshold"], True, options.get("renyi_alpha", 0.5),
-        (options["numerator"], options["denominator"]), tuple(options.get("distill_chunk_sizes", [1])),
+        (options["numerator"], options["denominator"]), _sizes(options.get("distill_chunk_sizes", [1])),
     )  # fmt: skip
     chunks = chunks_of(batch, released=True)
     with torch.no_grad():
@@ -65,6 +65,12 @@ def replay(case: dict[str, Any], groups: Any) -> dict[str, Any]:
         facts["elementwise_loss_per_merged_chunk"] = values.tolist()
         facts["reference_denominator_chunks"] = round(float(values.sum() / out.loss) / len(rule.sizes))
     return facts
+
+
+def _sizes(sizes: Any) -> tuple[int, ...]:
+    if not isinstance(sizes, list) or not sizes or not all(type(size) is int and size >= 1 for size in sizes):
+        raise ValueError(f"distill_chunk_sizes are whole numbers from 1 on; the case asks for {sizes!r}.")
+    return tuple(sizes)
 
 
 def _batch(given: dict[str, Any], groups: Any) -> AlignedBatch:
