@@ -113,8 +113,11 @@ class ModelOutputs:
             save_file({"student": self.student.contiguous(), "teacher": self.teacher.contiguous()}, part)
 
     def _load_models(self) -> tuple[Any, Any]:
-        from ctkd_core.distill.models import students, teachers
+        from ctkd_core.distill.checks import NAME_ITS_OWN
+        from ctkd_core.distill.models import facts, students, teachers
 
+        if fault := facts.of_another_model(self.question.teacher, facts.BUNDLED):
+            raise CtkdError(f"{fault} {NAME_ITS_OWN.format(repr(facts.BUNDLED))}")
         folder = teachers.prepare(lambda share, words: self.report(0.1 + 0.2 * share, words))
         self.report(0.3, "Loading the teacher")
         teacher: Any = teachers.load_model(folder, role="teacher").eval()

@@ -44,6 +44,7 @@ class Method(BaseModel):
       uses             parts of the alignment and of the vocabulary map that the method works with
       same_tokenizer   whether both sides must have one tokenizer
       groups_of        the row on whose groups, at their defaults, the loss trains; "": on those of its own aligner
+      own_mean         variants whose public program keeps its mean, whatever the tokens of an accumulated batch are
 
     How it is shown
       view             function of (case: Case) -> targets, see `ctkd_core.losses.views`: what the teacher's prediction
@@ -80,6 +81,7 @@ class Method(BaseModel):
     uses: tuple[Literal["top_k", "projection", "pairs", "groups"], ...] = ()
     same_tokenizer: bool = False
     groups_of: str = ""
+    own_mean: tuple[Literal["clean", "released"], ...] = ()
 
     view: FunctionPath | Literal[""] = ""
     view_entries: str = ""

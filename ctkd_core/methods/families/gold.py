@@ -24,6 +24,7 @@ ROWS = (
         outputs=("logits",),
         uses=("groups",),
         aligner="ctkd_core.alignment.gold:gold",
+        own_mean=("released",),
         loss="ctkd_core.losses.gold:gold_loss",
         loss_options=(
             CE_WEIGHT,
