@@ -209,24 +209,23 @@ def _models(
     return checks
 
 
+NAME_ITS_OWN = "Name the tokenizer that lies with the weights, {}."
+
+
 def _belongs(who: str, tokenizer: Tokenizer, source: str, look: Look | None) -> Check:
     """Whether a tokenizer is the model's own, and whether the model has a row for every id that the data has."""
-    from ctkd_core.distill.models.facts import compared, facts_of, own_tokenizer
+    from ctkd_core.distill.models.facts import compared, facts_of, of_another_model, own_tokenizer
     from ctkd_core.distill.preparation import highest_id
 
     name = f"{who}'s tokenizer"
-    advice = f"Name the tokenizer that lies with the weights, {short(source)}."
+    advice = NAME_ITS_OWN.format(short(source))
     own, rows = own_tokenizer(source), facts_of(source).rows
     beyond = rows is not None and rows < tokenizer.n_ids
     wide = (
         f"the model has {rows} embedding rows but its tokenizer {tokenizer.name!r} has ids up to {tokenizer.n_ids - 1}"
     )
     found = None if own is None else compared(tokenizer, own)
-    if found is not None and found.other:
-        said = (
-            f"{tokenizer.name!r} isn't the tokenizer of {short(source)}: {found.share:.0%} of their ids have another "
-            f"meaning, for one id {found.first} ({short(found.given)} here, {short(found.own)} there)."
-        )
+    if found is not None and (said := of_another_model(tokenizer, source, found)):
         return Check(name, False, f"{said} Besides, {wide}." if beyond else said, advice)
     if beyond and look is not None and rows is not None:
         highest = highest_id(tokenizer, look.split.examples)

@@ -19,6 +19,7 @@ from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, 
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files.data_files import deeper_than, shown_name
 from ctkd_core.markup.visible import one_line, shorten
+from ctkd_core.methods.options import only_read
 
 CONFIG_VERSION = 1  # of the file format: a reader refuses a newer one instead of misreading it
 STUDENT_MODELS = ("scratch", "transplant", "pretrained")
@@ -228,6 +229,20 @@ class RunConfig:
         """SHA-256 of the config as canonical JSON."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
+    def problem(self) -> str:
+        """Why this config of an earlier version can't be run any more; "" where it can."""
+        try:
+            type(self)(**{name: getattr(self, name) for name in fields_of(RunConfig)})
+        except RunError as fault:
+            return str(fault)
+        return ""
+
+    def with_effect(self) -> RunConfig:
+        """The config without options that have no effect, which those of earlier versions may hold."""
+        changes: dict[str, Any] = {"teachers": tuple(_with_effect(dict(entry)) for entry in self.teachers)}
+        given = {name: getattr(self, name) for name in fields_of(RunConfig)}
+        return type(self)(**_with_effect(given | changes))
+
     def replace(self, **changes: Any) -> RunConfig:
         """A config with some fields changed. A new method or variant drops the options that only the old one has.
 
@@ -245,7 +260,7 @@ class RunConfig:
                 names = {o.name for o in options}
                 untouched = {o.name: o.default for o in (*old, *read(self.variant))}
                 kept = {k: v for k, v in getattr(self, key).items() if k in names and v != untouched[k]}
-                changes.setdefault(key, kept)
+                changes.setdefault(key, only_read(options, kept, variant))
         return type(self)(**{name: getattr(self, name) for name in fields_of(RunConfig)} | _with_path(changes))
 
     @classmethod
@@ -275,6 +290,17 @@ class RunConfig:
     def from_file(cls, path: str | Path, base: RunConfig | None = None) -> RunConfig:
         """The config in a .yaml, .yml or .json file; raises RunError when it can't be read."""
         return cls.from_dict(read_table(path), base)
+
+
+def _with_effect(entry: dict[str, Any]) -> dict[str, Any]:
+    """A run's fields, or a further teacher's, with the method's options that are read alone."""
+    row, variant = methods.get(entry["method"], RunError), entry["variant"]
+    align = () if row.groups_of else row.align_options_of(variant)
+    for key, options in (("method_options", row.loss_options_of(variant)), ("align_options", align)):
+        names = {option.name for option in options}
+        kept = {name: value for name, value in entry[key].items() if name in names}
+        entry[key] = only_read(options, kept, variant)
+    return entry
 
 
 # One for each setting, in the order of the fields: what flags and forms are drawn from.

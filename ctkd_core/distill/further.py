@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any
 
@@ -75,6 +77,19 @@ class FurtherTeacher:
 _OPTIONS = {option.name: option for option in options_of(FurtherTeacher)}
 
 
+_AS_RECORDED: ContextVar[bool] = ContextVar("as recorded", default=False)
+
+
+@contextmanager
+def as_recorded() -> Iterator[None]:
+    """Within it, configs may hold options without effect, as runs of earlier versions do; they still can't be run."""
+    token = _AS_RECORDED.set(True)
+    try:
+        yield
+    finally:
+        _AS_RECORDED.reset(token)
+
+
 def of_the_method(value: Any, field: ValidationInfo) -> dict[str, Any]:
     """The field `method_options` or `align_options` of a model that has a `method`, with all defaults, checked.
 
@@ -84,6 +99,9 @@ def of_the_method(value: Any, field: ValidationInfo) -> dict[str, Any]:
     if "method" not in field.data:  # refused already
         return given
     row = methods.get(field.data["method"], RunError)
+    if _AS_RECORDED.get():
+        align = field.field_name == "align_options"
+        return row.recorded(align, given, RunError, field.data.get("variant", "clean"))
     table = row.loss_table if field.field_name == "method_options" else row.groups_table
     return table(given, RunError, field.data.get("variant", "clean"))
 

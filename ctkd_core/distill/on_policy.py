@@ -10,7 +10,7 @@ writes what the whole one would have written. Source: Agarwal et al. 2024 (arXiv
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import numpy as np
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.errors import CtkdError
 from ctkd_core.losses.batch import AlignedSample, response_of_ids
-from ctkd_core.methods.row import Method
+from ctkd_core.methods.row import without_data as without_data  # what the trainer asks of an on-policy batch
 
 if TYPE_CHECKING:
     import torch
@@ -229,10 +229,3 @@ def _random_numbers(device: torch.device, seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=index):
         torch.manual_seed(seed)
         yield
-
-
-def without_data(row: Method, options: Mapping[str, Any], variant: str = "clean") -> dict[str, Any]:
-    """Loss options of a method for text that isn't data: no cross-entropy, and nothing scaled to it."""
-    known = {option.name for option in row.loss_options_of(variant)}
-    off = {"ce_weight": 0.0, "scaling": "fixed", "fallback_weight": 0.0}
-    return dict(options) | {name: value for name, value in off.items() if name in known}

@@ -31,6 +31,7 @@ from ctkd_core.background.processes import GRACE_SECONDS, process_alive
 from ctkd_core.background.status import damaged, elsewhere, process_of, read_status, reason, write_status
 from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
 from ctkd_core.distill.records import current_rows, metrics_frame, read_records, sound_rows
 from ctkd_core.distill.status import RunStatus
@@ -169,6 +170,11 @@ class Run:
         Raises RunError when the run hasn't ended, is finished, or can't be written.
         """
         config = self.config  # refuse a damaged folder here rather than in the worker
+        if problem := config.problem():
+            raise RunError(
+                f"run {self.id!r} can't go on with this version: {problem} Start a new run; a copy of this one leaves "
+                "out what has no effect."
+            )
         silent = self._silent_elsewhere()
         try:
             with self.work.lock():
@@ -283,7 +289,8 @@ def _config(content: bytes) -> RunConfig:
         raise RunError("config.json holds no table of options; the folder isn't a whole run.")
     expected = data.pop("fingerprint", None)
     try:
-        config = RunConfig.from_dict(data)
+        with as_recorded():  # earlier versions let options pass that have no effect
+            config = RunConfig.from_dict(data)
     except RunError as fault:
         raise RunError(f"config.json doesn't describe a run: {fault}") from None
     except Exception as fault:  # whatever a file may hold, it hides no other run

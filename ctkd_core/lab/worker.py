@@ -22,6 +22,7 @@ from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Choice, Order, Question
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene
 from ctkd_core.losses.views.target import Target
+from ctkd_core.methods.row import without_data
 
 if TYPE_CHECKING:
     from ctkd_core.losses.views.case import Case
@@ -112,8 +113,11 @@ class ModelOutputs:
             save_file({"student": self.student.contiguous(), "teacher": self.teacher.contiguous()}, part)
 
     def _load_models(self) -> tuple[Any, Any]:
-        from ctkd_core.distill.models import students, teachers
+        from ctkd_core.distill.checks import NAME_ITS_OWN
+        from ctkd_core.distill.models import facts, students, teachers
 
+        if fault := facts.of_another_model(self.question.teacher, facts.BUNDLED):
+            raise CtkdError(f"{fault} {NAME_ITS_OWN.format(repr(facts.BUNDLED))}")
         folder = teachers.prepare(lambda share, words: self.report(0.1 + 0.2 * share, words))
         self.report(0.3, "Loading the teacher")
         teacher: Any = teachers.load_model(folder, role="teacher").eval()
@@ -183,11 +187,13 @@ def _compute(outputs: ModelOutputs, scene: Scene, choice: Choice, view: LossView
     began = time.perf_counter()
     out, gradient, notes, given = _run(outputs, batch, choice, options)
     seconds = time.perf_counter() - began
-    apart = distillation_only(options)
+    row = methods.get(choice.method)
+    # without its cross-entropy on the text; a fallback on the text belongs to the distillation
+    apart = without_data(row, options, choice.variant, off=("ce_weight",)) if "ce_weight" in options else None
     distil, distil_gradient = (out, gradient) if apart is None else _run(outputs, batch, choice, apart)[:2]
-    taught = methods.get(choice.method).asks_teacher  # SFT asks no teacher: nothing is distilled
+    taught = row.asks_teacher  # SFT asks no teacher: nothing is distilled
     own = batch.groups.tolist()
-    table = methods.get(choice.method).loss_table(options, LossInputError, choice.variant)
+    table = row.loss_table(options, LossInputError, choice.variant)
     case = Case(batch, outputs.student, outputs.teacher, table, choice.variant, scene.groups, given)
     return replace(
         view,
@@ -204,13 +210,6 @@ def _compute(outputs: ModelOutputs, scene: Scene, choice: Choice, view: LossView
         notes=tuple(notes),
         seconds=round(seconds, 3),
     )
-
-
-def distillation_only(options: dict[str, Any]) -> dict[str, Any] | None:
-    """The options of the same loss without its cross-entropy on the text; None for a loss that mixes none in."""
-    if "ce_weight" not in options:
-        return None
-    return options | {"ce_weight": 0.0} | ({"scaling": "fixed"} if "scaling" in options else {})
 
 
 def _run(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
-from ctkd_core.errors import LossInputError
+from ctkd_core.errors import LossInputError, short
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,7 @@ def loss(
     teacher_states: States | None = None,
     projection: Any = None,
     chunk_rows: int | None = None,
+    num_items_in_batch: int | torch.Tensor | None = None,
     **options: Any,
 ) -> LossOutput:
     """The loss of method `name` for one batch.
@@ -44,11 +45,18 @@ def loss(
     the device); results don't depend on it. `student_states`, `teacher_states`: for methods that read hidden states
     (others don't look at them). `projection`: for methods that need one, a Projection or a scipy matrix [Vs, Vt]; by
     default the method's own map of the batch's tokenizers, kept on disk.
+    `num_items_in_batch`: learnt student tokens of all parts of an accumulated batch, as transformers' trainer counts
+    them (None, 0: of this batch). Means become sums over these tokens: loss and terms are multiplied by this batch's own
+    tokens and divided by that number, so that the parts add up to the loss of the whole. The released forms of "gold"
+    and "uld" keep their mean, as TRL's ULD loss does.
     Raises LossInputError for an unknown method, variant or option, for an option that the variant doesn't read, and for
     inputs that don't fit together.
     """
     row = _training(name)
     row.check_variant(variant, LossInputError)
+    items = _items(num_items_in_batch)
+    if items and any(option.name == "num_items_in_batch" for option in row.loss_options):
+        options, items = options | {"num_items_in_batch": items}, 0
     resolved = row.resolve_loss(options, LossInputError, variant)
     extras = {
         "state": state,
@@ -66,7 +74,28 @@ def loss(
             f"the released form of {name!r} gives {float(out.loss.detach())}: the logits of a model hold NaN or "
             "infinity, which it can't leave out. The clean form says where, or does without masked columns."
         )
-    return out
+    return _over_items(out, batch, items) if items and variant not in row.own_mean else out
+
+
+def _items(given: Any) -> int:
+    """The number of tokens as a plain number; 0 for none given. Raises LossInputError."""
+    number = given.item() if hasattr(given, "item") and getattr(given, "ndim", 0) == 0 else given
+    if number is None:
+        return 0
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number) or number < 0:
+        raise LossInputError(f"num_items_in_batch is a number of tokens; got {short(given, 100)}.")
+    return int(number)
+
+
+def _over_items(out: LossOutput, batch: AlignedBatch, items: int) -> LossOutput:
+    """The means over this batch as its share of a batch of `items` learnt tokens."""
+    from dataclasses import replace
+
+    from ctkd_core.losses.base import response_rows
+
+    share = len(response_rows(batch.student_labels)) / items
+    terms = {name: value if name == "kd_scale" else value * share for name, value in out.terms.items()}
+    return replace(out, loss=out.loss * share, terms=terms)
 
 
 def make_state(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ctkd_core.errors import LossInputError, unknown
+from ctkd_core.errors import LossInputError, short, unknown
 from ctkd_core.losses.base import (
     LossOutput,
     Rows,
@@ -30,7 +30,7 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Term, compute_dtype
 from ctkd_core.losses.parts.binarised import KINDS, compare
 from ctkd_core.losses.parts.boundary import ReadKernel, boundary_mask, read_rows
-from ctkd_core.losses.parts.chunks import Chunks, chunks_of, join, last_of, range_sums, released_counts
+from ctkd_core.losses.parts.chunks import Chunks, blocks_of, chunks_of, join, last_of, range_sums, released_counts
 from ctkd_core.losses.parts.merged import engine_rows, with_rows
 
 DEBIASING = ("none", "append", "merge", "merge_only")
@@ -77,6 +77,7 @@ def alm_loss(
     eos_as_space: bool = False,
     numerator: str = "chunk_count",
     denominator: str = "chunk_count",
+    chunk_sizes: str = "1",
     hidden_weight: float = 0.0,
     state: HiddenProjector | None = None,
     student_states: States | None = None,
@@ -99,6 +100,9 @@ def alm_loss(
     numerator   weight of a unit in the sum: 1 ("chunk_count"), n ("token_count") or log(1 + n) ("log1p_token_count"), n
                 the teacher's tokens in it
     denominator what the sum is divided by: the number of units, or of their tokens ("token_count")
+    chunk_sizes how many units that follow each other are compared as one, comma-separated: with "1,2" both each unit
+                alone and each two, and the mean over all is divided by the number of sizes (public code:
+                distill_chunk_sizes). The last units of a sample may be fewer
     variant     "released": a chunk counts when the teacher predicts one of its tokens, even where token 0 or a gap of
                 the labels makes both sides cover different text, and joined chunks are divided by the public code's
                 count
@@ -113,7 +117,10 @@ def alm_loss(
     dtype = compute_dtype(student_logits, teacher)
     chunks = chunks_of(batch, released=variant == "released")
     masks = _masks(batch, student_logits, teacher, dtype, eos_as_space) if debias != "none" else (None, None)
-    rule = Rule(divergence, temperature, debias, gamma, variant == "released", renyi_alpha, (numerator, denominator))
+    rule = Rule(
+        divergence, temperature, debias, gamma, variant == "released", renyi_alpha, (numerator, denominator),
+        _sizes(chunk_sizes),
+    )  # fmt: skip
     out = alm_objective(student_logits, teacher, batch, chunks, rule, masks, ce_weight, chunk_rows)
     if not hidden_weight:
         return out
@@ -133,6 +140,7 @@ class Rule:
     released: bool = False
     renyi_alpha: float = 0.5
     counts: tuple[str, str] = ("chunk_count", "chunk_count")  # numerator and denominator
+    sizes: tuple[int, ...] = (1,)  # units that are compared as one
 
     @property
     def joins(self) -> bool:
@@ -164,14 +172,14 @@ def alm_objective(
     with torch.enable_grad():
         leaves = token.requires_grad_(), boundary.requires_grad_()
         own = _numbers(leaves, after, rows.number, chunks.sample, chunks.student)
-        units = join(theirs[1], chunks.sample, rule.gamma if rule.joins else 0.0)
-        values, norm = _values(own, theirs, units, chunks, rule)
+        units = join(theirs[1], chunks, rule.gamma if rule.joins else 0.0)
+        values, norm, last = _values(own, theirs, units, chunks, rule)
         share = 1.0 - ce_weight
         total = share * (values * norm).sum()
         slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
     # a chunk's value is put at the row of its last token; the public code counts chunks that have no such row
     at = after if rule.released else rows.number[chunks.sample, chunks.student[:, 1] - 1]
-    place = _place(units, at, values.detach(), norm, chunks, len(rows))
+    place = _place(last, at, values.detach(), norm, chunks, len(rows))
     kernel = ReadKernel(place.values, target, slopes[0], slopes[1], boundary.detach(), masks[0])
     terms = [
         cross_entropy_term(rows, ce_weight, learnt),
@@ -263,23 +271,46 @@ def _teacher_numbers(
 
 def _values(
     own: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], units: Tensor, chunks: Chunks, rule: Rule
-) -> tuple[Tensor, Tensor]:
-    """Value [U] of each unit and its weight [U] in the mean."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Value [N] of each block of units, its weight [N] in the mean, and int64 [N] the chunk at its end.
+
+    Blocks of the first of `rule.sizes` come first, then those of the next.
+    """
     count = int(units[-1]) + 1 if len(units) else 0
     if not count:
-        return own[0].sum() * 0 + own[0].new_zeros(0), own[0].new_zeros(0)
+        return own[0].sum() * 0 + own[0].new_zeros(0), own[0].new_zeros(0), units[:0]
     last = last_of(units, chunks.real)
     sums = [x[0].new_zeros(count).index_add_(0, units, x[0] * chunks.real) for x in (own, theirs)]
     tokens = torch.zeros_like(units[:1]).expand(count).clone().index_add_(0, units, chunks.tokens)
-    if rule.appends:
-        sums = [total + x[1][last] for total, x in zip(sums, (own, theirs))]
-    student, teacher = (x.clamp(max=0.0) for x in sums)
-    values = compare(rule.divergence, teacher, student, rule.temperature, rule.renyi_alpha)
     divided = released_counts(units, tokens, chunks) if rule.released and rule.joins else tokens
+    found, weights, ends = [], [], []
+    whole = tokens.new_zeros(())
     numerator, denominator = rule.counts
-    whole = divided.sum() if denominator == "token_count" else (divided > 0).sum()
-    weight = _weights(tokens, numerator, values.dtype)
-    return torch.where(tokens > 0, values, 0.0), weight / whole.clamp(min=1)
+    for size in rule.sizes:
+        block, end = blocks_of(units, chunks, tokens > 0, size)
+        n = len(end)
+        both = [total.new_zeros(n).index_add_(0, block, total) for total in sums]
+        if rule.appends:
+            both = [total + x[1][last[end]] for total, x in zip(both, (own, theirs))]
+        counts, all_counts = (x.new_zeros(n).index_add_(0, block, x) for x in (tokens, divided))
+        student, teacher = (x.clamp(max=0.0) for x in both)
+        values = compare(rule.divergence, teacher, student, rule.temperature, rule.renyi_alpha)
+        found.append(torch.where(counts > 0, values, 0.0))
+        weights.append(_weights(counts, numerator, values.dtype))
+        ends.append(last[end])
+        whole = whole + (all_counts.sum() if denominator == "token_count" else (all_counts > 0).sum())
+    norm = torch.cat(weights) / (whole.clamp(min=1) * len(rule.sizes))
+    return torch.cat(found), norm, torch.cat(ends)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """ "1,2" as numbers. Raises LossInputError."""
+    words = [word.strip() for word in str(text).split(",")]
+    if not all(word.isascii() and word.isdigit() and 1 <= int(word[:9]) <= 4096 for word in words):
+        raise LossInputError(
+            f"chunk_sizes are whole numbers from 1 to 4,096, comma-separated, as in '1,2'; got {short(text, 100)}."
+        )
+    return tuple(map(int, words))
 
 
 def _weights(tokens: Tensor, numerator: str, dtype: torch.dtype) -> Tensor:
@@ -298,9 +329,10 @@ class _Places:
     owner: Tensor
 
 
-def _place(units: Tensor, rows: Tensor, values: Tensor, norm: Tensor, chunks: Chunks, n_rows: int) -> _Places:
+def _place(last: Tensor, rows: Tensor, values: Tensor, norm: Tensor, chunks: Chunks, n_rows: int) -> _Places:
+    """`last` int64 [N]: the chunk at whose row a value stands."""
     device, counted = rows.device, (norm > 0).nonzero().squeeze(1)
-    last = last_of(units, chunks.real)[counted]
+    last = last[counted]
     at, values, norm = rows[last], values[counted], norm[counted]
     total = torch.zeros(n_rows, dtype=torch.float64, device=device).index_add_(0, at, norm.double())
     # several units may end at one row (the public code's masked chunks): it carries their mean

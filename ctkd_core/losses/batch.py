@@ -122,8 +122,11 @@ class AlignedBatch:
         student, teacher  tokenizers, what `load_tokenizer` gives or fast ones of transformers
         method, variant, align_options  whose alignment joins the sides, as for `align_sample`
 
-        The learnt tokens of a sample are its response: one stretch, which must spell the same text on both sides
-        (special tokens apart). Where both end with EOS, these two form the last group.
+        The learnt tokens of a sample are its response, and must spell the same text on both sides (special tokens
+        apart). Labels may have gaps, as between the turns of a conversation: stretch k of the one side is aligned with
+        stretch k of the other. Where the gaps lie in different places of the text, everything from the first learnt
+        token to the last is aligned, and losses leave out what isn't learnt. Where both sides of a stretch end with
+        EOS, these two form its last group.
         Raises LossInputError for tensors that don't fit together and for responses that differ, AlignmentError for
         unknown methods and options, TokenizerError for slow tokenizers.
         """
@@ -346,41 +349,89 @@ def _groups_of_ids(
     options: dict[str, Any],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     """Groups [G, 5] and pairs [P, 3] of one sample from its ids and labels of both sides."""
-    encodings, starts, ends = [], [], []
-    for side, (ids, labels), tokenizer in zip(("student", "teacher"), (tensors[:2], tensors[2:]), tokenizers):
-        at = (labels != IGNORE).nonzero().flatten().tolist()
-        if at and at[-1] - at[0] + 1 != len(at):
-            gap = next(i for i in range(at[0], at[-1]) if i not in at)
-            raise LossInputError(
-                f"the {side}'s labels of sample {b} have a gap at position {gap}: the response must be one stretch; "
-                "make a sample of each turn of a conversation."
-            )
-        own = ids[at].tolist()
-        ended = bool(own) and own[-1] == tokenizer.eos_id
-        ends.append(at[-1] if ended else None)
-        starts.append(at[0] if at else 0)
-        encodings.append(_encoding_of_ids(own[:-1] if ended else own, tokenizer, side, b))
-    s, t = encodings
-    if s.text != t.text:
-        same = next((k for k, (x, y) in enumerate(zip(s.text, t.text)) if x != y), min(len(s.text), len(t.text)))
-        raise LossInputError(
-            f"the responses of sample {b} differ from character {same} on: the student's tokens spell "
-            f"{s.text[same : same + 40]!r}, the teacher's {t.text[same : same + 40]!r}. Both must hold the same text; "
-            "cut texts rather than tokens, or let align_sample(..., max_length=...) encode them."
-        )
-    groups, pairs = _response_groups(s, t, method, variant, options)
-    rows = [np.array(groups, dtype=np.int64) + np.array(starts).repeat(2)]
-    path = None if pairs is None else [np.array(pairs, dtype=np.int64) + np.array(starts)]
-    if ends[0] is not None and ends[1] is not None:
-        rows.append(np.array([[ends[0], ends[0] + 1, ends[1], ends[1] + 1]], dtype=np.int64))
-        if path is not None:
-            path.append(np.array([ends], dtype=np.int64))
+    sides = (
+        _Side("student", b, tensors[0].tolist(), _stretches(tensors[1]), tokenizers[0]),
+        _Side("teacher", b, tensors[2].tolist(), _stretches(tensors[3]), tokenizers[1]),
+    )
+    rows, path = [np.zeros((0, 4), dtype=np.int64)], [np.zeros((0, 2), dtype=np.int64)]
+    has_path = False
+    for (s, starts_s, end_s), (t, starts_t, end_t) in _facing_stretches(*sides):
+        starts = np.array([starts_s, starts_t], dtype=np.int64)
+        groups, pairs = _response_groups(s, t, method, variant, options)
+        has_path |= pairs is not None
+        rows.append(np.array(groups, dtype=np.int64) + starts.repeat(2))
+        if pairs is not None:
+            path.append(np.array(pairs, dtype=np.int64) + starts)
+        if end_s is not None and end_t is not None:
+            rows.append(np.array([[end_s, end_s + 1, end_t, end_t + 1]], dtype=np.int64))
+            if pairs is not None:
+                path.append(np.array([[end_s, end_t]], dtype=np.int64))
 
     def numbered(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
         whole = np.concatenate(parts)
         return np.concatenate([np.full((len(whole), 1), b, dtype=np.int64), whole], axis=1)
 
-    return numbered(rows), None if path is None else numbered(path)
+    return numbered(rows), numbered(path) if has_path else None
+
+
+Stretch = tuple[Encoding, int, "int | None"]  # its tokens without EOS, where they begin, where its EOS stands
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of a sample: ids, and the stretches [start, end) of its learnt tokens."""
+
+    name: str
+    sample: int
+    ids: list[int]
+    stretches: list[tuple[int, int]]
+    tokenizer: Tokenizer
+
+    def read(self, start: int, end: int) -> Stretch:
+        """The tokens of a stretch. Raises LossInputError where they spell no text."""
+        own = self.ids[start:end]
+        ended = bool(own) and own[-1] == self.tokenizer.eos_id
+        text = _encoding_of_ids(own[:-1] if ended else own, self.tokenizer, self.name, self.sample)
+        return text, start, end - 1 if ended else None
+
+
+def _stretches(labels: torch.Tensor) -> list[tuple[int, int]]:
+    """Runs [start, end) of learnt tokens in labels int64 [T]."""
+    learnt = np.concatenate([[False], (labels != IGNORE).cpu().numpy(), [False]])
+    edges = np.flatnonzero(learnt[1:] != learnt[:-1]).reshape(-1, 2)
+    return [(int(start), int(end)) for start, end in edges]
+
+
+def _facing_stretches(student: _Side, teacher: _Side) -> list[tuple[Stretch, Stretch]]:
+    """The stretches of both sides, which spell the same; where they don't, the whole from first to last learnt token.
+
+    Raises LossInputError where that differs, too.
+    """
+    sides = student, teacher
+    fault: LossInputError | None = None
+    if len(student.stretches) == len(teacher.stretches):
+        try:
+            pairs = [(student.read(*own), teacher.read(*other)) for own, other in zip(*(x.stretches for x in sides))]
+        except LossInputError as cut:  # inside a character
+            fault = cut
+        else:
+            if all(s[0].text == t[0].text for s, t in pairs):
+                return pairs
+    if fault is not None and all(len(x.stretches) == 1 for x in sides):
+        raise fault
+    own, other = (x.read(x.stretches[0][0], x.stretches[-1][1]) if x.stretches else x.read(0, 0) for x in sides)
+    s, t = own[0], other[0]
+    if s.text == t.text:
+        return [(own, other)]
+    same = next((k for k, (x, y) in enumerate(zip(s.text, t.text)) if x != y), min(len(s.text), len(t.text)))
+    gaps = " and ".join(f"{len(x.stretches)} of the {x.name}'s" for x in sides)
+    more = f" (learnt stretches: {gaps})" if any(len(x.stretches) > 1 for x in sides) else ""
+    raise LossInputError(
+        f"the responses of sample {student.sample} differ from character {same} on: the student's tokens spell "
+        f"{s.text[same : same + 40]!r}, the teacher's {t.text[same : same + 40]!r}{more}. Both must hold the same "
+        "text, stretch by stretch where labels have gaps; cut texts rather than tokens, or let align_sample(..., "
+        "max_length=...) encode them."
+    )
 
 
 def _encoding_of_ids(ids: list[int], tokenizer: Tokenizer, side: str, b: int) -> Encoding:

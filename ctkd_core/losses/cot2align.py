@@ -67,9 +67,9 @@ def cot2align_loss(
     ce_weight: float = 0.5,
     base: str = "uld",
     temperature: float = 2.0,
-    cost: str | None = None,
-    epsilon: float | None = None,
-    iterations: int | None = None,
+    cost: str = "cosine",
+    epsilon: float = 0.1,
+    iterations: int = 50,
     ot_weight: float = 0.25,
     layers: str = "first,last",
     pairs: str = DEFAULT_PAIRS,
@@ -94,8 +94,8 @@ def cot2align_loss(
     pairs     comma-separated student-teacher versions
     versions  further versions beside "std", which is `student_states` and `teacher_states`
     iterations  scalings of the plan
-    variant   "released": scalings of the plain kernel. Where they aren't given, cost, epsilon and iterations are those
-              of the variant: attention, 10 and 100, else cosine, 0.1 and 50
+    variant   "released": scalings of the plain kernel (the method's table has the program's own cost, epsilon and
+              iterations as defaults of this variant: attention, 10 and 100)
     Raises LossInputError.
     """
     teacher = need_teacher("cot2align", teacher_logits)
@@ -104,13 +104,7 @@ def cot2align_loss(
         raise LossInputError("loss 'cot2align' learns a projector: pass state=make_state('cot2align', ...).")
     known = {STANDARD: _standard(student_states, teacher_states, batch), **(versions or {})}
     plan = released_transport if variant == "released" else transport
-    defaults = ("attention", 10.0, 100) if variant == "released" else ("cosine", 0.1, 50)
-    rule = Rule(
-        _choice("cost", defaults[0] if cost is None else cost, COSTS),
-        defaults[1] if epsilon is None else epsilon,
-        defaults[2] if iterations is None else iterations,
-        plan,
-    )
+    rule = Rule(_choice("cost", cost, COSTS), epsilon, iterations, plan)
     out = _base(student_logits, teacher, batch, base, ce_weight, temperature, chunk_rows)
     terms = dict(out.terms)
     total = student_logits.new_zeros((), dtype=out.loss.dtype)

@@ -55,7 +55,7 @@ def mined_loss(
     many_to_one: str = "sum",
     top_k: int = 0,
     fallback_weight: float = 1.0,
-    max_align_num: int | None = None,
+    max_align_num: int = 0,
     projection: Any = None,
     variant: str = "clean",
     chunk_rows: int | None = None,
@@ -87,8 +87,7 @@ def mined_loss(
     if variant == "released":
         from ctkd_core.losses.released.mined import released_loss
 
-        number = 1 if max_align_num is None else max_align_num
-        return released_loss(student_logits, teacher, batch, ids, accept, ce_weight, temperature, top_k, number)
+        return released_loss(student_logits, teacher, batch, ids, accept, ce_weight, temperature, top_k, max_align_num)
     rows = response_rows(batch.student_labels)
     facing = facing_rows(rows, batch, accept, byte_exact, ids)
     if max_align_num:

@@ -50,9 +50,9 @@ def multilevel_ot_loss(
     sd_weight: float = 0.1,
     sd_temperature: float = 2.0,
     sinkhorn_epsilon: float = 0.1,
-    sinkhorn_iterations: int | None = None,
+    sinkhorn_iterations: int = 20,
     reduction: str = "mean",
-    skip_student_eos: bool | None = None,
+    skip_student_eos: bool = False,
     skip_teacher_eos: bool = False,
     variant: str = "clean",
     chunk_rows: int | None = None,
@@ -66,9 +66,8 @@ def multilevel_ot_loss(
     HAD and SL: mean over the rows, or their sum with reduction "sum" (the paper).
 
     temperature  of both sides in HAD and SL; of the teacher's: `teacher_temperature`, where it is given
-    sinkhorn_iterations  default: 20, released 10
-    skip_student_eos, skip_teacher_eos  leave out the last answer token of that side, whatever it is; default: no, but
-                                        the released program leaves out the student's
+    skip_student_eos, skip_teacher_eos  leave out the last answer token of that side, whatever it is (the released
+                                        program the student's: the method's table has its defaults)
     matching  "rank": the i-th largest column of either side; "greedy": for each teacher column the free student column
               of least L1 distance; "exact": the best permutation (vocabularies up to 4,096)
     variant   "released": the released program, plain torch, logits of the whole batch at once; it knows neither
@@ -78,14 +77,11 @@ def multilevel_ot_loss(
     teacher = need_teacher("multilevel_ot", teacher_logits)
     check_inputs(student_logits, teacher, batch)
     temperatures = temperature, teacher_temperature or temperature
-    released = variant == "released"
-    skipped = released if skip_student_eos is None else skip_student_eos, skip_teacher_eos
-    if sinkhorn_iterations is None:
-        sinkhorn_iterations = 10 if released else 20
+    skipped = skip_student_eos, skip_teacher_eos
     settings = MultiLevelOtSettings(
         sl_weight, sd_weight, sd_temperature, sinkhorn_epsilon, sinkhorn_iterations, reduction, temperatures, skipped
     )
-    if released:
+    if variant == "released":
         from ctkd_core.losses.released.multilevel_ot import released_loss
 
         return released_loss(student_logits, teacher, batch, settings, ce_weight, top_k, matching)

@@ -94,7 +94,8 @@ class GroupSide:
 class PlainGroups:
     """g groups of one chunk with all their rows on both sides; number int64 [g] of each in `batch.groups`.
 
-    The first token of a sequence has no row; a group without a row on one of the sides isn't among them.
+    The first token of a sequence has no row; a group without a row on one of the sides, or with another token that
+    isn't learnt, isn't among them.
     """
 
     student: GroupSide

@@ -106,7 +106,7 @@ def pkl_loss(
     entries, learnt = projected(student_logits, teacher, batch, projection, state if learn_projection else None, dtype)
     teacher = teacher[..., : entries.shape[1]]
     rows, learnt_rows = rows_of(batch, variant)
-    groups = compared_groups(rows, batch, exact_only)
+    groups = compared_groups(rows, batch, variant, exact_only)
     columns = top_columns(teacher, top_k, None if variant == "released" else batch)
     gradient = None if learnt is None else torch.zeros(len(entries.weight), dtype=dtype, device=teacher.device)
     kernel = _Kernel(teacher, groups, entries.columns(columns), columns, temperature, reverse, gradient)
@@ -138,12 +138,13 @@ def rows_of(batch: AlignedBatch, variant: str) -> tuple[Rows, Tensor | None]:
     return rows_with_groups(batch) if variant == "released" else (response_rows(batch.student_labels), None)
 
 
-def compared_groups(rows: Rows, batch: AlignedBatch, exact_only: bool) -> GroupRows:
+def compared_groups(rows: Rows, batch: AlignedBatch, variant: str, exact_only: bool = False) -> GroupRows:
     """The groups that are compared, numbered as in `batch.groups`; `exact_only`: those that spell the same bytes."""
+    learnt_only = variant != "released"
     if not exact_only:
-        return group_rows(rows, batch)
+        return group_rows(rows, batch, learnt_only)
     kept = spelled_alike(batch).nonzero().squeeze(1)
-    groups = group_rows(rows, replace(batch, groups=batch.groups[kept]))
+    groups = group_rows(rows, replace(batch, groups=batch.groups[kept]), learnt_only)
     return replace(groups, owner=kept[groups.owner])
 
 

@@ -25,10 +25,10 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term
-from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, segment_mean
+from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, segment_mean
 from ctkd_core.losses.parts.matched import Matched, best_pairs, matched_from_pairs, one_to_one
 from ctkd_core.losses.parts.unnormalised import l1_of_sorted
-from ctkd_core.losses.xtoken import MAX_SCALE, balance_of, default_projection, rows_of
+from ctkd_core.losses.xtoken import MAX_SCALE, balance_of, compared_groups, default_projection, rows_of
 
 
 def hkl_loss(
@@ -75,7 +75,7 @@ def hkl_loss(
     widths = (student_logits.shape[-1], teacher.shape[-1])
     matched = matched_from_pairs(pairs, widths, none=True).to(student_logits.device)
     rows, learnt = rows_of(batch, variant)
-    groups = group_rows(rows, batch)
+    groups = compared_groups(rows, batch, variant)
     kernel = _Kernel(teacher, groups, matched, temperature, tail_k, reverse)
     share = (1.0 if scaling == "dynamic" else 1.0 - ce_weight) * temperature**2
     term = Term(

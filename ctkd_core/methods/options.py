@@ -19,12 +19,37 @@ Kind = Literal["int", "float", "bool", "choice", "str"]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Is:
+    """A condition on another option of the same table: it has one of `values`, or with `but` any other value.
+
+    `variant`: asked of this variant alone; empty: of all.
+    """
+
+    option: str
+    values: tuple[Any, ...]
+    but: bool = False
+    variant: str = ""
+
+    def holds(self, values: Mapping[str, Any], variant: str) -> bool:
+        """Whether it is met by a table of options of this variant, or isn't asked of it."""
+        if self.variant not in ("", variant) or self.option not in values:
+            return True
+        return (values[self.option] in self.values) is not self.but
+
+    def text(self) -> str:
+        """The condition in words: "divergence is jsd"."""
+        return f"{self.option} is {'not ' if self.but else ''}{_either(self.values)}"
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Option:
     """One named setting of a method or of a run.
 
     `low` and `high` are inclusive; `source` says where the default comes from (paper section or released code).
     `variants`: which variants of the method read it; empty: all. `released`: the default of the variant "released",
     where that is another one. `later`: it came after runs were kept, so a run's config leaves it out at its default.
+    `read_if`: conditions on other options, all of which must hold for it to be read (of a tuple of them, one);
+    elsewhere it stays at its default, or is refused.
     Raises ValueError for fields of the wrong type and for a choice without choices.
     """
 
@@ -41,6 +66,7 @@ class Option:
     variants: tuple[str, ...] = ()
     released: Any = None
     later: bool = False
+    read_if: tuple[Is | tuple[Is, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if (self.kind == "choice") != bool(self.choices):
@@ -62,6 +88,15 @@ class Option:
         """Whether this variant of the method looks at the option."""
         return not self.variants or variant in self.variants
 
+    @property
+    def conditions(self) -> tuple[tuple[Is, ...], ...]:
+        """`read_if`, each condition as a tuple of alternatives."""
+        return tuple(one if isinstance(one, tuple) else (one,) for one in self.read_if)
+
+    def unmet(self, values: Mapping[str, Any], variant: str) -> tuple[Is, ...]:
+        """The first condition that a table of options of this variant doesn't meet; () where all hold."""
+        return next((one for one in self.conditions if not any(c.holds(values, variant) for c in one)), ())
+
     def of(self, variant: str) -> Option:
         """The option with the default that it has in this variant."""
         other = variant == "released" and self.released is not None
@@ -73,8 +108,17 @@ class Option:
         return shown if self.released is None else f"{shown} (released: {self.released})"
 
     def about(self) -> str:
-        """The help, and which variants read the option where not all do."""
-        return self.help + (f" Read by variant {' and '.join(self.variants)} alone." if self.variants else "")
+        """The help, which variants read the option where not all do, and where they do."""
+        variants = f" Read by variant {' and '.join(self.variants)} alone." if self.variants else ""
+        return self.help + variants + self.where()
+
+    def where(self) -> str:
+        """A sentence about the conditions; "" without any."""
+        found = [
+            " or ".join(c.text() for c in one) + (f" (variant {one[0].variant})" if one[0].variant else "")
+            for one in self.conditions
+        ]
+        return f" Read only where {' and '.join(found)}." if found else ""
 
     def expected(self) -> str:
         """What a valid value looks like, for error messages and help texts."""
@@ -103,6 +147,13 @@ class Option:
             "source": self.source,
             "variants": list(self.variants),
             "released": self.released,
+            "read_if": [
+                [
+                    {"option": c.option, "not" if c.but else "in": list(c.values)} | _named(variant=c.variant)
+                    for c in one
+                ]
+                for one in self.conditions
+            ],
         }
         return (
             {"default": self.default, "description": self.help}
@@ -121,18 +172,62 @@ def resolve(
     given: Mapping[str, Any],
     owner: str,
     error: type[CtkdError] = CtkdError,
+    variant: str = "clean",
 ) -> dict[str, Any]:
     """Every option with its given or default value; unknown names fail with the nearest ones.
 
-    `owner` names whose options these are, e.g. "method 'sedi'".
+    `owner` names whose options these are, e.g. "method 'sedi'". Raises `error` too for a value that another option
+    leaves without effect.
     """
     table = {option.name: option for option in options}
     for name in given:
         if name not in table:
             raise unknown(f"option of {owner}", name, table, error)
-    return {
+    values = {
         name: option.parse(given[name], error) if name in given else option.default for name, option in table.items()
     }
+    for name, option in table.items():
+        if values[name] != option.default and (unmet := option.unmet(values, variant)):
+            raise error(_without_effect(option, values, unmet, owner))
+    return values
+
+
+def only_read(options: Iterable[Option], given: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    """`given` without the values that other options of the table leave without effect."""
+    table = {option.name: option for option in options}
+    found = dict(given)
+    while True:  # what goes back to its default may take others with it
+        values = {name: found.get(name, option.default) for name, option in table.items()}
+        idle = [n for n in found if n in table and values[n] != table[n].default and table[n].unmet(values, variant)]
+        if not idle:
+            return found
+        for name in idle:
+            del found[name]
+
+
+def _without_effect(option: Option, values: Mapping[str, Any], unmet: tuple[Is, ...], owner: str) -> str:
+    others = list(dict.fromkeys(c.option for c in unmet))
+    here = " and ".join(f"{name!r} is {_word(values[name])}" for name in others)
+    return (
+        f"option {option.name!r} of {owner} is read only where {' or '.join(c.text() for c in unmet)}; here {here}, so "
+        f"{short(values[option.name], 100)} would have no effect. Leave out {option.name!r}, or change "
+        f"{' or '.join(map(repr, others))}."
+    )
+
+
+def _either(values: Iterable[Any]) -> str:
+    words = [_word(value) for value in values]
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)[:100]
+
+
+def _named(**facts: str) -> dict[str, str]:
+    return {name: value for name, value in facts.items() if value}
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ctkd_core.errors import CtkdError, unknown
-from ctkd_core.methods.options import Option, options_of, resolve
+from ctkd_core.methods.options import Option, only_read, options_of, resolve
 
 VARIANTS = ("clean", "released")
 # The order of `needs`, which sums up four fields of a row in one list.
@@ -44,6 +44,7 @@ class Method(BaseModel):
       uses             parts of the alignment and of the vocabulary map that the method works with
       same_tokenizer   whether both sides must have one tokenizer
       groups_of        the row on whose groups, at their defaults, the loss trains; "": on those of its own aligner
+      own_mean         variants whose public program keeps its mean, whatever the tokens of an accumulated batch are
 
     How it is shown
       view             function of (case: Case) -> targets, see `ctkd_core.losses.views`: what the teacher's prediction
@@ -80,6 +81,7 @@ class Method(BaseModel):
     uses: tuple[Literal["top_k", "projection", "pairs", "groups"], ...] = ()
     same_tokenizer: bool = False
     groups_of: str = ""
+    own_mean: tuple[Literal["clean", "released"], ...] = ()
 
     view: FunctionPath | Literal[""] = ""
     view_entries: str = ""
@@ -126,6 +128,10 @@ class Method(BaseModel):
             (
                 any(option.released is not None for option in options) and "released" not in self.variants,
                 "has an option with a default for the variant 'released', which the method doesn't have",
+            ),
+            (
+                not all(_refers(group) for group in (self.align_options, self.loss_options)),
+                "has an option with a condition on one that isn't there, or on a value that it can't have",
             ),
         ):
             if wrong:
@@ -209,10 +215,11 @@ class Method(BaseModel):
     ) -> dict[str, Any]:
         """All alignment options that a variant reads, with given or default values, checked.
 
-        Raises `error` for unknown options, for options that the variant doesn't read, and for values out of range.
+        Raises `error` for unknown options, for options that the variant doesn't read or that another option leaves
+        without effect (`Option.read_if`), and for values out of range.
         """
         self._check_read(self.align_options, given, error, variant)
-        return resolve(self.align_options_of(variant), given, f"method {self.name!r} (alignment)", error)
+        return resolve(self.align_options_of(variant), given, f"method {self.name!r} (alignment)", error, variant)
 
     def resolve_groups(
         self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
@@ -236,7 +243,7 @@ class Method(BaseModel):
     ) -> dict[str, Any]:
         """All loss options that a variant reads, with given or default values, checked; errors as `resolve_align`."""
         self._check_read(self.loss_options, given, error, variant)
-        return resolve(self.loss_options_of(variant), given, f"method {self.name!r} (loss)", error)
+        return resolve(self.loss_options_of(variant), given, f"method {self.name!r} (loss)", error, variant)
 
     def loss_table(
         self, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
@@ -253,6 +260,23 @@ class Method(BaseModel):
         """As `resolve_groups`, and with it the options that the variant doesn't read, as `loss_table`."""
         options = () if self.groups_of else self.align_options
         return self._table(options, given, error, variant, self.resolve_groups)
+
+    def recorded(
+        self, align: bool, given: Mapping[str, Any], error: type[CtkdError] = CtkdError, variant: str = "clean"
+    ) -> dict[str, Any]:
+        """The alignment or loss options that a run of an earlier version kept: all of them, checked one by one.
+
+        What has no effect stays as it was written: such a run was possible then. Raises `error` for unknown names and
+        values out of range.
+        """
+        options = self.align_options if align else self.loss_options
+        table = {option.name: option.of(variant) if option.read_by(variant) else option for option in options}
+        for name in given:
+            if name not in table:
+                raise unknown(f"option of method {self.name!r}", name, table, error)
+        parsed = {name: table[name].parse(value, error) for name, value in given.items()}
+        defaults = {} if align and self.groups_of else {name: option.default for name, option in table.items()}
+        return defaults | parsed
 
     def read_of(self, options: Mapping[str, Any], variant: str) -> dict[str, Any]:
         """Of a table of options, those that the variant reads."""
@@ -318,6 +342,38 @@ class Method(BaseModel):
             "align_options": {o.name: o.schema() for o in self.align_options},
             "loss_options": {o.name: o.schema() for o in self.loss_options},
         }
+
+
+def without_data(
+    row: Method,
+    options: Mapping[str, Any],
+    variant: str = "clean",
+    off: Iterable[str] = ("ce_weight", "fallback_weight"),
+) -> dict[str, Any]:
+    """Loss options for text that isn't data: the weights `off` at 0, nothing scaled to cross-entropy.
+
+    What has no effect any more goes back to its default.
+    """
+    known = row.loss_options_of(variant)
+    names = {option.name for option in known}
+    changed = dict(options) | {name: 0.0 for name in off if name in names}
+    if "scaling" in names:
+        changed["scaling"] = "fixed"
+    read, defaults = only_read(known, changed, variant), {option.name: option.default for option in known}
+    return {name: value if name in read else defaults[name] for name, value in changed.items()}
+
+
+def _refers(options: tuple[Option, ...]) -> bool:
+    """Whether every condition is on another option of the table and on values that it can have."""
+    table = {option.name: option for option in options}
+    for option in options:
+        for condition in (c for one in option.conditions for c in one):
+            other = table.get(condition.option)
+            if other is None or other is option or not condition.values:
+                return False
+            if other.kind == "choice" and not set(condition.values) <= set(other.choices):
+                return False
+    return True
 
 
 def load(path: str) -> Callable[..., Any]:

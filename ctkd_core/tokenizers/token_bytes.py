@@ -164,8 +164,16 @@ def byte_spans(
         marked = np.zeros(len(chars), dtype=np.bool_) if literal is None else literal
         followed = spans_of_rewritten(text, normalise, token_bytes, chars, marked)
         if followed is not None:
-            return followed
-    return widened(text, _spans_of_ranges(data, char_to_byte(text)[chars], lengths, token_bytes))
+            return _in_order(followed)
+    return _in_order(widened(text, _spans_of_ranges(data, char_to_byte(text)[chars], lengths, token_bytes)))
+
+
+def _in_order(spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Spans [n, 2] widened until starts and ends never decrease: some files make the library report wild ranges."""
+    if not len(spans) or not (spans[1:] < spans[:-1]).any():
+        return spans
+    starts = np.minimum.accumulate(spans[::-1, 0])[::-1]
+    return np.stack([starts, np.maximum.accumulate(spans[:, 1])], axis=1)
 
 
 def _spans_of_spelling(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core.background.progress import Progress, silent
 from ctkd_core.errors import ProjectionError, unknown
-from ctkd_core.methods.options import Option, resolve
+from ctkd_core.methods.options import Is, Option, resolve
 from ctkd_core.vocabulary.projection import REASONS, Projection
 
 if TYPE_CHECKING:
@@ -112,12 +112,13 @@ _PIECES_OPTIONS = (
         "prep_top_k",
         "int",
         32,
-        "Slots of a row before the scale slot and the final cut; only with scale_slot, similar or bfloat16.",
+        "Slots of a row before the scale slot and the final cut.",
         low=2,
         high=4096,
         unit="slots",
         source="released tools: 32",
         advanced=True,
+        read_if=((Is("scale_slot", (True,)), Is("similar", (True,)), Is("rounding", ("bfloat16",))),),
     ),
     Option(
         "rounding",
@@ -225,7 +226,7 @@ def map_options(method: str, options: Mapping[str, Any], variant: str = "clean")
     if variant not in row.variants:
         raise unknown(f"variant of vocabulary map {method!r}", variant, row.variants, ProjectionError)
     preset = row.released if variant == "released" else {}
-    return resolve(row.options, {**preset, **options}, f"vocabulary map {method!r}", ProjectionError)
+    return resolve(row.options, {**preset, **options}, f"vocabulary map {method!r}", ProjectionError, variant)
 
 
 def project(

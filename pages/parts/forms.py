@@ -11,22 +11,40 @@ from ctkd_core.methods.options import Option
 
 
 def option_fields(
-    options: Iterable[Option], values: Mapping[str, Any], prefix: str, columns: int = 3, in_url: bool = False
+    options: Iterable[Option],
+    values: Mapping[str, Any],
+    prefix: str,
+    columns: int = 3,
+    in_url: bool = False,
+    variant: str = "clean",
+    above: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Draw one widget for each option and return the values by name; `values` are what the widgets start with.
 
     `prefix` keeps the keys of several forms apart. `in_url`: the address bar holds what isn't at its default.
+    An option that others leave without effect (`Option.read_if`) can't be changed, and its value is its default;
+    `above` are the values of options of the same table that were drawn before.
     """
     cells = st.columns(columns)
-    found = {}
+    found: dict[str, Any] = {}
     for k, option in enumerate(options):
+        asked = [c.option for one in option.conditions for c in one]
+        now = {name: st.session_state[key] for name in asked if (key := f"{prefix}_{name}") in st.session_state}
+        idle = bool(option.unmet({**values, **now, **(above or {}), **found}, variant))
         with cells[k % columns]:
-            found[option.name] = option_field(option, values.get(option.name, option.default), prefix, in_url)
+            value = option_field(option, values.get(option.name, option.default), prefix, in_url, idle)
+            found[option.name] = option.default if idle else value
     return found
 
 
 def fields_of_variant(
-    options: Iterable[Option], values: Mapping[str, Any], key: str, variant: str, columns: int = 3, in_url: bool = False
+    options: Iterable[Option],
+    values: Mapping[str, Any],
+    key: str,
+    variant: str,
+    columns: int = 3,
+    in_url: bool = False,
+    above: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """`option_fields` for the options that a variant reads (`Method.loss_options_of`).
 
@@ -36,26 +54,31 @@ def fields_of_variant(
     chosen = list(options)
     own = [option for option in chosen if variant == "released" and option.released is not None]
     shared = [option for option in chosen if option not in own]
-    found = option_fields(shared, values, key, columns, in_url) if shared else {}
-    return found | (option_fields(own, values, f"{key}_{variant}", columns, in_url) if own else {})
+    found = option_fields(shared, values, key, columns, in_url, variant, above) if shared else {}
+    if own:
+        drawn = {**(above or {}), **found}
+        found |= option_fields(own, values, f"{key}_{variant}", columns, in_url, variant, drawn)
+    return found
 
 
 def variant_fields(options: Iterable[Option], key: str, variant: str, columns: int) -> dict[str, Any]:
     """`fields_of_variant`, bound to the address, the rarely changed ones last."""
     found: dict[str, Any] = {}
+    every = list(options)
+    defaults = {option.name: option.default for option in every}
     for rare in (False, True):
-        chosen = [option for option in options if option.advanced is rare]
+        chosen = [option for option in every if option.advanced is rare]
         if rare and chosen:
             st.caption("Rarely changed")
-        found |= fields_of_variant(chosen, {}, key, variant, columns, in_url=True)
+        found |= fields_of_variant(chosen, defaults, key, variant, columns, in_url=True, above=found)
     return found
 
 
-def option_field(option: Option, value: Any, prefix: str, in_url: bool = False) -> Any:
-    """One widget, by the option's kind; its help says where the default comes from."""
+def option_field(option: Option, value: Any, prefix: str, in_url: bool = False, idle: bool = False) -> Any:
+    """One widget, by the option's kind; its help says where the default comes from. `idle`: it can't be changed."""
     label = option.name.replace("_", " ") + (f" ({option.unit})" if option.unit else "")
-    hint = option.help + (f"  \nDefault from: {option.source}." if option.source else "")
-    shared: dict[str, Any] = {"key": f"{prefix}_{option.name}", "help": hint}
+    hint = option.help + option.where() + (f"  \nDefault from: {option.source}." if option.source else "")
+    shared: dict[str, Any] = {"key": f"{prefix}_{option.name}", "help": hint, "disabled": idle}
     if in_url:
         shared["bind"] = "query-params"
     match option.kind:

@@ -67,7 +67,7 @@ def _base(name: str) -> RunConfig:
     base, asked = PRESETS[name], st.query_params.get("method")
     if source := st.query_params.get("copy"):
         with state.errors_shown():
-            base = loaders.store().get(source).config
+            base = loaders.store().get(source).config.with_effect()
     elif word := st.query_params.get(carry.PARAMETER):
         with state.errors_shown():
             return carry.into(base, word)

@@ -81,7 +81,7 @@ def _options(row: Method, variant: str, before: dict[str, Any], own: str) -> dic
     same = (row.name, variant) == (before["method"], before["variant"])
     with st.popover(f"Options of {row.name}", icon=":material/tune:"):
         values = before["method_options"] if same else {}
-        return option_fields(row.loss_options_of(variant), values, f"{own}_{row.name}_{variant}", columns=2)
+        return option_fields(row.loss_options_of(variant), values, f"{own}_{row.name}_{variant}", 2, variant=variant)
 
 
 def _add(key: str) -> None:

@@ -75,7 +75,7 @@ def _fields(options: Any, preset: dict[str, Any], prefix: str) -> dict[str, Any]
     advanced = [o for o in options if o.advanced]
     if advanced:
         st.caption("Rarely changed")
-        values |= option_fields(advanced, preset, prefix, columns=2)
+        values |= option_fields(advanced, preset, prefix, columns=2, above=values)
     return values
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.records import RecordWriter
 from ctkd_core.distill.runs import RunStore, new_run_id
 from ctkd_core.distill.status import RunStatus
@@ -92,6 +93,55 @@ def test_finished_and_running_runs_are_not_resumed(store):
     write_status(run.dir, RunStatus(state="running", pid=os.getpid()))
     with pytest.raises(RunError, match="cancel it before resuming"):
         run.resume()
+
+
+# Options that have no effect, as earlier versions kept them: not read by the variant, or idle by another option.
+WITHOUT_EFFECT = [
+    ({"method": "uld", "variant": "released"}, {"pairing": "groups", "temperature": 1.5}, "pairing"),
+    ({"method": "cdm", "variant": "released"}, {"merge": "last"}, "merge"),
+    ({"method": "kd"}, {"skew": 0.3, "divergence": "forward_kl"}, "skew"),
+    ({"method": "xtoken-pkl"}, {"ce_weight": 0.25}, "ce_weight"),
+]
+
+
+def kept_before(store, config, options):
+    """A run as an earlier version wrote it."""
+    run = store.create(RunConfig(**config, steps=5))
+    with as_recorded():
+        older = run.config.replace(method_options=options)
+    path = run.dir / "config.json"
+    path.chmod(0o644)
+    path.write_text(json.dumps(older.to_dict() | {"fingerprint": older.fingerprint}))
+    return RunStore(store.root).get(run.id)
+
+
+@pytest.mark.parametrize(("config", "options", "idle"), WITHOUT_EFFECT, ids=lambda x: x if isinstance(x, str) else "")
+def test_a_run_with_options_without_effect_opens_and_says_why_it_cannot_go_on(store, config, options, idle):
+    run, other = kept_before(store, config, options), store.create(RunConfig(method="sft"))
+    write_status(run.dir, replace(run.status(), state="cancelled"))
+    assert run.config.method_options[idle] == options[idle]
+    row = next(one.summary() for one in store.list() if one.id == run.id)
+    assert (row["status"], row["method"], row["steps"]) == ("cancelled", config["method"], 5)
+    assert f"method_options.{idle}" in store.compare([run.id, other.id])["differences"]
+    with pytest.raises(RunError, match=rf"can't go on with this version: .*'{idle}'.* no effect"):
+        run.resume()
+    assert run.status().state == "cancelled"
+    copied = run.config.with_effect()
+    assert copied.problem() == ""
+    assert copied.method_options[idle] != options[idle]
+    assert all(copied.method_options[name] == value for name, value in options.items() if name != idle)
+    with pytest.raises(RunError, match="no effect"):
+        RunConfig.from_file(run.dir / "config.json")
+
+
+def test_a_further_teacher_with_options_without_effect_is_read_too(store):
+    entry = {"teacher": "qwen", "method": "uld", "variant": "released", "method_options": {"pairing": "groups"}}
+    with as_recorded():
+        config = RunConfig(method="sedi", teachers=[entry])
+    run = store.create(config)
+    assert run.config.teachers[0]["method_options"]["pairing"] == "groups"
+    assert "entry 1 of teachers" in run.config.problem()
+    assert run.config.with_effect().teachers[0]["method_options"]["pairing"] == "positional"
 
 
 def test_comparison_names_what_differs_and_by_how_much(store):

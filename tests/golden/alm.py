@@ -18,12 +18,17 @@ EPSILON = 1e-6
 def replay(case: dict[str, Any]) -> dict[str, Any]:
     """The results of one case, by the keys of the file."""
     given, options = case["inputs"], case["options"]
-    options.fixed(chunk_kind="unconstrained", distill_chunk_sizes=[1], epsilon=EPSILON)
+    options.fixed(epsilon=EPSILON)
+    by_space = options.choice("chunk_kind", {"unconstrained": False, "space": True})
     options.fixed(replacements_teacher={}, replacements_student={})
     options.fixed(boundary_mask="token starts with U+0120 or is <eos>")
     options.notes("note")
     lengths = {side: len(given[f"{side}_ids"]) for side in SIDES}
-    groups = lists_to_groups(byte_walk(*(_pieces(given, side) for side in SIDES)))
+    pieces = [_pieces(given, side) for side in SIDES]
+    groups = lists_to_groups(byte_walk(*pieces))
+    if by_space:  # a chunk ends where both next tokens begin with a blank
+        before = [np.array([piece[:1] == b" " for piece in side] + [False]) for side in pieces]
+        groups = merged_chunks(groups, before[0][groups[:, 1]] & before[1][groups[:, 3]])
     eos = "eos_as_space" in options["alm_mode"]
     boundary = {side: _boundary_log_probability(given, side, eos) for side in SIDES}
     n_chunks = min(lengths.values())  # the reference pads its chunks to this many

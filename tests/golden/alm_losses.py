@@ -10,7 +10,7 @@ from ctkd_core.losses.alm import Rule, alm_objective
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.parts.binarised import compare
 from ctkd_core.losses.parts.boundary import read_rows
-from ctkd_core.losses.parts.chunks import Chunks, chunks_of, join, last_of, range_sums
+from ctkd_core.losses.parts.chunks import Chunks, blocks_of, chunks_of, join, last_of, range_sums
 
 KINDS = {
     "abs": "tvd_limit",
@@ -46,7 +46,7 @@ def replay(case: dict[str, Any], groups: Any) -> dict[str, Any]:
     rule = Rule(
         options.choice("alm_diff_fn", KINDS), options["binarization_temp"], MODES[frozenset(words - {"eos_as_space"})],
         options["tokenizer_pair_bias_threshold"], True, options.get("renyi_alpha", 0.5),
-        (options["numerator"], options["denominator"]),
+        (options["numerator"], options["denominator"]), _sizes(options.get("distill_chunk_sizes", [1])),
     )  # fmt: skip
     chunks = chunks_of(batch, released=True)
     with torch.no_grad():
@@ -58,14 +58,19 @@ def replay(case: dict[str, Any], groups: Any) -> dict[str, Any]:
         padded = torch.zeros(size, dtype=torch.float64)
         padded[: len(chunks)] = numbers[side][0]
         facts[f"naive_{side}_chunk_logp"] = padded.tolist()
-    units = join(numbers["teacher"][1], chunks.sample, rule.gamma if rule.joins else 0.0)
-    counted = units[chunks.real].unique()
-    values = _elements(numbers, units, chunks.real, rule)[counted]
+    units = join(numbers["teacher"][1], chunks, rule.gamma if rule.joins else 0.0)
+    values = _elements(numbers, units, chunks, rule)
     facts["loss_plain_mean_over_chunks"] = float(values.mean())
     if rule.joins:
         facts["elementwise_loss_per_merged_chunk"] = values.tolist()
-        facts["reference_denominator_chunks"] = round(float(values.sum() / out.loss))
+        facts["reference_denominator_chunks"] = round(float(values.sum() / out.loss) / len(rule.sizes))
     return facts
+
+
+def _sizes(sizes: Any) -> tuple[int, ...]:
+    if not isinstance(sizes, list) or not sizes or not all(type(size) is int and size >= 1 for size in sizes):
+        raise ValueError(f"distill_chunk_sizes are whole numbers from 1 on; the case asks for {sizes!r}.")
+    return tuple(sizes)
 
 
 def _batch(given: dict[str, Any], groups: Any) -> AlignedBatch:
@@ -88,9 +93,19 @@ def _numbers(logits: torch.Tensor, batch: AlignedBatch, chunks: Chunks, side: st
     return range_sums(table, chunks.sample, getattr(chunks, side)), boundary
 
 
-def _elements(numbers: Any, units: torch.Tensor, real: torch.Tensor, rule: Rule) -> torch.Tensor:
-    sums = {}
-    for side in SIDES:
-        total = torch.zeros(int(units[-1]) + 1, dtype=torch.float64).index_add_(0, units, numbers[side][0] * real)
-        sums[side] = total + (numbers[side][1][last_of(units, real)] if rule.appends else 0.0)
-    return compare(rule.divergence, sums["teacher"], sums["student"], rule.temperature, rule.renyi_alpha)
+def _elements(numbers: Any, units: torch.Tensor, chunks: Chunks, rule: Rule) -> torch.Tensor:
+    """The values of all blocks of units that count, by size."""
+    n, real = int(units[-1]) + 1, chunks.real
+    tokens = torch.zeros(n, dtype=torch.int64).index_add_(0, units, chunks.tokens)
+    found = []
+    for size in rule.sizes:
+        block, end = blocks_of(units, chunks, tokens > 0, size)
+        sums = {}
+        for side in SIDES:
+            total = torch.zeros(n, dtype=torch.float64).index_add_(0, units, numbers[side][0] * real)
+            sums[side] = torch.zeros(len(end), dtype=torch.float64).index_add_(0, block, total)
+            if rule.appends:
+                sums[side] = sums[side] + numbers[side][1][last_of(units, real)[end]]
+        values = compare(rule.divergence, sums["teacher"], sums["student"], rule.temperature, rule.renyi_alpha)
+        found.append(values[torch.zeros_like(end).index_add_(0, block, tokens) > 0])
+    return torch.cat(found)

@@ -109,7 +109,8 @@ def test_an_option_that_nothing_reads_is_refused(family):
     ("family", "name", "value"),
     [
         ("alm", "alm_diff_fn", "hellinger"),
-        ("alm", "distill_chunk_sizes", [1, 2]),
+        ("alm", "distill_chunk_sizes", [1, 0]),
+        ("alm", "chunk_kind", "unbiased"),
         ("dskd", "label_smoothing", 0.1),
         ("multilevelot", "f", 3),
         ("cot2align", "marginals", "by entropy"),

@@ -131,12 +131,13 @@ def test_lost_and_kept_mass_add_up(monkeypatch):
 
 @pytest.mark.parametrize("name", ["gold", "xtoken-pkl", "xtoken-hkl", "sedi", "alm", "multilevel_ot"])
 def test_a_gradient_is_the_slope_of_the_distillation(name):
-    from ctkd_core.lab.worker import _run, compute, distillation_only
+    from ctkd_core.lab.worker import _run, compute
+    from ctkd_core.methods.row import without_data
 
     made, scene = outputs()
     choice = Choice(name)
     view = compute(made, scene, choice)
-    options = distillation_only(choice.resolved())
+    options = without_data(methods.get(name), choice.resolved(), off=("ce_weight",))
     batch = made.batch(name)
     gradient = max(view.gradients, key=lambda one: one.distil_norm)
     at = max(range(len(gradient.ids)), key=lambda k: abs(gradient.distil[k]))
@@ -364,3 +365,17 @@ def _loaded(name: str):
     from ctkd_core.tokenizers.load import load_tokenizer
 
     return load_tokenizer(name)
+
+
+def test_a_tokenizer_that_is_not_the_models_is_refused_as_a_run_refuses_it():
+    """Whatever a file calls itself: its tokens are compared with the model's own before models load."""
+    from ctkd_core.distill.models.facts import BUNDLED, of_another_model
+    from ctkd_core.errors import CtkdError
+    from ctkd_core.lab.worker import ModelOutputs
+
+    fault = of_another_model(TEACHER, BUNDLED)
+    assert "isn't the tokenizer of 'bundled'" in fault
+    made = ModelOutputs(question(), lambda share, words: None)
+    with pytest.raises(CtkdError) as caught:
+        made._load_models()
+    assert str(caught.value) == f"{fault} Name the tokenizer that lies with the weights, 'bundled'."

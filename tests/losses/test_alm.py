@@ -45,7 +45,12 @@ def bernoulli(kind, a, b, tau):
     }[kind]()
 
 
-def twin(s, t, batch, temperature=100.0, divergence="kl", debias="merge", gamma=0.1):
+def twin(s, t, batch, **options):
+    return twins.average(twin_units(s, t, batch, sorted(batch.groups.tolist()), **options))
+
+
+def twin_units(s, t, batch, groups, temperature=100.0, divergence="kl", debias="merge", gamma=0.1):
+    """The value of each unit that these groups, in order, are joined to."""
     masks = [
         boundary_mask(k, z.shape[-1], z.device, z.dtype).bool() for k, z in ((batch.student, s), (batch.teacher, t))
     ]
@@ -58,7 +63,7 @@ def twin(s, t, batch, temperature=100.0, divergence="kl", debias="merge", gamma=
         own = [x + (y if debias != "none" else 0.0) for x, y in unit]
         values.append(bernoulli(divergence, own[1].clamp(max=0), own[0].clamp(max=0), temperature))
 
-    for b, s0, s1, t0, t1 in sorted(batch.groups.tolist()):
+    for b, s0, s1, t0, t1 in groups:
         if s0 < 1 or t0 < 1:
             continue
         numbers = []
@@ -78,7 +83,7 @@ def twin(s, t, batch, temperature=100.0, divergence="kl", debias="merge", gamma=
             unit = numbers
         sample = b
     close()
-    return twins.average(values)
+    return values
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -214,6 +219,53 @@ def test_hidden_states_are_read_at_each_chunks_last_token(order, pad):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_hidden_states_of_any_precision(dtype):
     torch.testing.assert_close(hidden_term([0, 1], dtype=dtype)[0].double(), hidden_term([0, 1])[0], rtol=2e-2, atol=0)
+
+
+def blocks_by_hand(s, t, batch, sizes):
+    """tokenkit: sums over `size` chunks in a row, the boundary of the last one; all sizes in one mean, over their
+    number."""
+    total, count = 0.0, 0
+    by_sample = [sorted(g for g in batch.groups.tolist() if g[0] == b and g[1] >= 1) for b in range(len(batch))]
+    logs = s.log_softmax(-1), t.log_softmax(-1)
+    for size in sizes:
+        for groups in by_sample:
+            for start in range(0, len(groups), size):
+                block = groups[start : start + size]
+                sums = []
+                for log_p, ids, first, mask in (
+                    (logs[0], batch.student_ids, 1, boundary_mask(batch.student, s.shape[-1], s.device, s.dtype)),
+                    (logs[1], batch.teacher_ids, 3, boundary_mask(batch.teacher, t.shape[-1], t.device, t.dtype)),
+                ):
+                    text = sum(log_p[g[0], k - 1, ids[g[0], k]] for g in block for k in range(g[first], g[first + 1]))
+                    b, end = block[-1][0], block[-1][first + 1]
+                    follows = block[-1] is not groups[-1]
+                    sums.append(text + (log_p[b, end - 1][mask.bool()].logsumexp(0) if follows else 0.0))
+                total = total + bernoulli("kl", sums[1].clamp(max=0), sums[0].clamp(max=0), 100.0)
+                count += 1
+    return total / count / len(sizes)
+
+
+@pytest.mark.parametrize("sizes", ["2", "1,3", "100", "1"])
+def test_chunks_in_a_row_are_compared_as_one(sizes):
+    batch = batch_of(samples())
+    s, t = logits_for(batch, dtype=torch.float64)
+    out = alm_loss(s, t, batch, ce_weight=0.0, debias="append", chunk_sizes=sizes)
+    out.loss.backward()
+    z = s.detach().clone().requires_grad_()
+    expected = blocks_by_hand(z, t, batch, [int(x) for x in sizes.split(",")])
+    expected.backward()
+    torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(s.grad, z.grad, rtol=1e-6, atol=1e-11)
+    released = alm_loss(s, t, batch, ce_weight=0.0, debias="append", chunk_sizes=sizes, variant="released")
+    assert torch.isfinite(released.loss)
+
+
+@pytest.mark.parametrize("sizes", ["", "0", "1,", "two", "1.5", "99999", "-1"])
+def test_sizes_of_chunks_are_whole_numbers(sizes):
+    batch = batch_of(samples([" a"]))
+    s, t = logits_for(batch)
+    with pytest.raises(LossInputError, match="chunk_sizes are whole numbers"):
+        alm_loss(s, t, batch, chunk_sizes=sizes)
 
 
 def test_refusals():

@@ -218,6 +218,34 @@ def test_logits_that_are_not_contiguous(name):
     torch.testing.assert_close(wide.grad[..., : s.shape[-1]], gradient)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_parts_of_an_accumulated_batch_add_up_by_their_tokens(name):
+    """Of several parts each weighs as its learnt tokens do, in value, terms and gradient."""
+    batch = batch_of(samples([" 1234 cats", " é"]))
+    s, t = logits_for(batch, dtype=torch.float64)
+    alone, gradient = gradient_of(name, s, t, batch)
+    own = len(response_rows(batch.student_labels))
+    for items in (own, 3 * own, torch.tensor(3 * own)):
+        out, shared = gradient_of(name, s, t, batch, num_items_in_batch=items)
+        share = own / float(items)
+        torch.testing.assert_close(out.loss, alone.loss * share)
+        torch.testing.assert_close(shared, gradient * share)
+        torch.testing.assert_close(out.per_group, alone.per_group)  # not averaged in any case
+        torch.testing.assert_close(out.terms["ce"], alone.terms["ce"] * share)
+    same, _ = gradient_of(name, s, t, batch, num_items_in_batch=None)
+    torch.testing.assert_close(same.loss, alone.loss)
+    with pytest.raises(LossInputError, match="number of tokens"):
+        call(name, s, t, batch, num_items_in_batch=-1)
+
+
+@pytest.mark.parametrize("name", ["gold", "uld"])
+def test_the_released_loss_of_trl_keeps_its_mean(name):
+    batch = batch_of(samples([" 1234 cats", " é"]))
+    s, t = logits_for(batch, dtype=torch.float64)
+    losses_found = [call(name, s, t, batch, variant="released", num_items_in_batch=n).loss for n in (None, 1000)]
+    torch.testing.assert_close(*losses_found)
+
+
 def test_terms_mix_to_the_loss():
     batch = batch_of(samples())
     s, t = logits_for(batch)

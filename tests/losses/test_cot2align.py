@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ctkd_core import losses
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import StateContext, States
 from ctkd_core.losses.cot2align import (
@@ -136,6 +137,6 @@ def test_refusals():
 
 def test_released_form_is_the_flat_one():
     batch, s, t, given = case()
-    released = cot2align_loss(s, t, batch, base="none", variant="released", **given)
+    released = losses.loss("cot2align", s, t, batch, "released", base="none", **given)
     clean = cot2align_loss(s, t, batch, base="none", cost="attention", epsilon=10.0, iterations=100, **given)
     torch.testing.assert_close(released.loss, clean.loss, rtol=1e-6, atol=0)

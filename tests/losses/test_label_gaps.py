@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ctkd_core import losses, methods
 from ctkd_core.losses.alm import alm_loss
 from ctkd_core.losses.base import response_rows
-from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.batch import IGNORE, AlignedBatch, align_sample
 from ctkd_core.losses.gold import gold_loss
 from ctkd_core.losses.multilevel_ot import face
 from ctkd_core.losses.parts.mined_rows import facing_rows
@@ -22,8 +24,9 @@ from ctkd_core.losses.parts.slots import rows_after
 from ctkd_core.losses.sedi import sedi_loss
 from ctkd_core.losses.xtoken import pkl_loss
 from ctkd_core.losses.xtoken_hybrid import hkl_loss
-from tests.losses import twins
-from tests.losses.cases import METHODS, batch_of, call, logits_for, same_sides, samples
+from tests.losses import test_mined, twins
+from tests.losses.cases import METHODS, PROMPT, TEXTS, batch_of, call, extras, logits_for, pair, same_sides, samples
+from tests.losses.gap_oracles import ORACLES, Given
 from tests.losses.test_xtoken import random_map
 
 # How much of the labels is masked: some, most, all on one side.
@@ -38,6 +41,51 @@ def with_gaps(batch: AlignedBatch, seed: int, shares: tuple[float, float] = (0.4
         full = getattr(batch, f"{side}_labels")
         labels[f"{side}_labels"] = torch.where(torch.rand(full.shape, generator=generator) < share, IGNORE, full)
     return replace(batch, **labels)
+
+
+def gap_case(name: str, seed: int, variant: str) -> Given:
+    """The method's own alignment of four texts, labels with holes, both models' numbers and what the method takes."""
+    chosen = [align_sample(PROMPT, text, *pair(), name, variant=variant) for text in TEXTS]
+    batch = with_gaps(batch_of(chosen), seed, ((0.4, 0.4), (0.15, 0.0), (0.0, 0.15), (0.2, 0.2))[seed % 4])
+    s, t = logits_for(batch, seed=seed, dtype=torch.float64)
+    if name == "kd":
+        batch, t = same_sides(batch, t)
+    given = extras(name, batch, torch.float64)
+    for side in ("student", "teacher"):
+        if states := given.get(f"{side}_states"):
+            given[f"{side}_states"] = replace(states, hidden=tuple(h.requires_grad_() for h in states.hidden))
+    if name.startswith("xtoken"):
+        given["projection"] = random_map()
+    if name == "mined":
+        given["projection"] = test_mined.PROJECTION
+    return Given(s, t, batch, given)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("name", "variant"), ORACLES)
+def test_every_loss_is_what_its_rows_give_one_by_one(name, variant, seed, monkeypatch):
+    given = gap_case(name, seed, variant)
+    options = {"scaling": "fixed"} if name.startswith("xtoken") else {}
+    mixed = {} if name == "sft" else {"ce_weight": 0.3}
+    out = losses.loss(name, given.s, given.t, given.batch, variant, **given.extras, **mixed, **options)
+    states = given.extras.get("student_states")
+    leaves = [given.s, *([] if states is None else [states.hidden[-1]])]
+    found = torch.autograd.grad(out.loss, leaves, allow_unused=True)
+    oracle = ORACLES[name, variant]
+    part = oracle(given, monkeypatch) if "monkeypatch" in inspect.signature(oracle).parameters else oracle(given)
+    share = 1.0 if name == "sft" else 0.3
+    expected = share * twins.sft(given.s, given.batch) + (1.0 - share) * part
+    torch.testing.assert_close(out.loss, expected, rtol=1e-7, atol=1e-9)
+    wanted = torch.autograd.grad(expected, leaves, allow_unused=True)
+    for ours, theirs in zip(found, wanted):
+        if ours is None or theirs is None:
+            assert all(x is None or not bool(x.any()) for x in (ours, theirs))
+        else:
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-9)
+
+
+def test_every_loss_that_trains_has_an_oracle():
+    assert set(ORACLES) == {(row.name, variant) for row in methods.training() for variant in row.variants}
 
 
 def learnt_at(labels: torch.Tensor, b: int) -> list[int]:
@@ -247,8 +295,8 @@ def test_aligning_anew_skips_masked_tokens(seed):
     first = {}
     for b, i, j in again.pairs.tolist():
         first.setdefault(b, (i, j))
-    for b, pair in first.items():
-        assert pair == (learnt_at(batch.student_labels, b)[0], learnt_at(batch.teacher_labels, b)[0])
+    for b, found in first.items():
+        assert found == (learnt_at(batch.student_labels, b)[0], learnt_at(batch.teacher_labels, b)[0])
 
 
 def test_two_turns_both_have_an_end_of_their_prompt():

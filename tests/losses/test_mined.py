@@ -309,7 +309,7 @@ def test_dskds_form_is_the_clean_one_but_for_the_fallbacks_temperature():
     assert (facing[0] != facing[1]).sum() <= len(batch)  # the rows at the prompts' ends
     with torch.no_grad():
         plain = mined_loss(s, t, batch, many_to_one="first", byte_exact=False, **options)
-        theirs = mined_loss(s, t, batch, variant="released", **options)
+        theirs = mined_loss(s, t, batch, variant="released", max_align_num=1, **options)
     if torch.equal(*facing):
         torch.testing.assert_close(plain.loss, theirs.loss)
 

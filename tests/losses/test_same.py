@@ -46,7 +46,8 @@ def twin(s, t, batch, kind, ce_weight=0.5, temperature=1.0, top_k=0, **numbers):
 def test_twin(kind, top_k):
     batch = one_tokenizer(teacher_prompt="A longer prompt of the teacher's own:")
     s, t = logits_for(batch, dtype=torch.float64, widths=WIDTHS)
-    options = {"ce_weight": 0.3, "temperature": 1.7, "top_k": top_k, "beta": 0.3, "skew": 0.2, "tail_mass": 0.4}
+    own = {"jsd": "beta", "adaptive_kl": "tail_mass"}.get(kind, "skew" if kind.startswith("skewed") else "")
+    options = {"ce_weight": 0.3, "temperature": 1.7, "top_k": top_k} | ({own: 0.3} if own else {})
     z = s.detach().clone().requires_grad_()
     out = losses.loss("kd", s, t, batch, divergence=kind, chunk_rows=5, **options)
     expected = twin(z, t, batch, kind, **options)

@@ -37,7 +37,7 @@ def others(option: Option) -> list[Any]:
     if option.kind == "bool":
         return [not option.default]
     if option.kind == "str":
-        return {"layers": ["first"], "pairs": ["std-std"]}[option.name]
+        return {"layers": ["first"], "pairs": ["std-std"], "chunk_sizes": ["2", "1,3"]}[option.name]
     base = 1 if option.default is None else option.default
     low, high = (base if edge is None else edge for edge in (option.low, option.high))
     values = [min(max(x, low), high) for x in (2 * base, base / 4, base + 1, low, min(high, 10 * base + 3))]
@@ -260,6 +260,109 @@ def test_what_a_variant_does_not_read_is_refused(row: Method, variant: str) -> N
                         variant=variant,
                         **{option.name: option.default},
                     )
+
+
+def _unmet(options: tuple[Option, ...], option: Option, variant: str) -> Iterator[dict[str, Any]]:
+    """For each condition of an option, a setting of others that doesn't meet it."""
+    table = {o.name: o for o in options}
+    for condition in option.conditions:
+        asked = [c for c in condition if c.variant in ("", variant)]
+        found = {}
+        for c in asked if len(asked) == len(condition) else []:
+            other = table[c.option]
+            away = list(c.values) if c.but else [v for v in (other.default, *others(other)) if v not in c.values]
+            found[c.option] = away[0]
+        if found:
+            yield found
+
+
+CONDITIONED = [
+    (row, variant)
+    for row in methods.METHODS.values()
+    for variant in row.variants
+    if any(o.read_if for o in (*row.loss_options_of(variant), *row.align_options_of(variant)))
+]
+
+
+@pytest.mark.parametrize(("row", "variant"), CONDITIONED, **NAMES)
+def test_what_another_option_leaves_without_effect_is_refused(
+    row: Method, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it has an effect where it is read, `test_every_option_of_a_loss_makes_a_difference` shows: elsewhere it is
+    refused, so the setting that it found is one that meets the conditions."""
+    from ctkd_core.distill.config import RunConfig
+    from ctkd_core.errors import RunError
+
+    seen = 0
+    for key, options, resolve in (
+        ("method_options", row.loss_options_of(variant), row.resolve_loss),
+        ("align_options", row.align_options_of(variant), row.resolve_align),
+    ):
+        for option in options:
+            for unmet in _unmet(options, option, variant):
+                seen += 1
+                assert resolve(unmet | {option.name: option.default}, LossInputError, variant)
+                for value in others(option):
+                    first = next(iter(unmet))  # two options that need each other: either is named first
+                    words = rf"option '({option.name}|{first})' .* is read only where .* no effect"
+                    with pytest.raises(LossInputError, match=words):
+                        resolve(unmet | {option.name: value}, LossInputError, variant)
+                if row.can_train and not (key == "align_options" and row.groups_of):
+                    with pytest.raises(RunError, match=f"option '{option.name}' .* is read only where"):
+                        RunConfig(method=row.name, variant=variant, **{key: unmet | {option.name: others(option)[0]}})
+                    RunConfig(method=row.name, variant=variant, **{key: unmet | {option.name: option.default}})
+                if key == "method_options" and option.name not in OUT_OF_REACH:
+                    _has_no_effect(row, variant, option, unmet, monkeypatch)
+    assert seen or variant == "clean", "the conditions of another variant alone"
+
+
+def _has_no_effect(
+    row: Method, variant: str, option: Option, unmet: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = scenes(row)[0]
+    options = {o.name for o in row.loss_options_of(variant)}
+    whole = unmet | ({"hidden_weight": 0.5} if "hidden_weight" in options else {})
+    before = scene.result(variant, whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(Option, "unmet", lambda *_: ())
+        for value in others(option):
+            try:
+                assert close(before, scene.result(variant, whole | {option.name: value})), (option.name, value)
+            except LossInputError:
+                continue  # the released program refuses it itself
+
+
+def test_a_method_whose_condition_is_on_nothing_is_refused() -> None:
+    from ctkd_core.methods.options import Is
+
+    row = methods.get("kd")
+    for wrong in (Is("divergenze", ("jsd",)), Is("divergence", ("jsdd",)), Is("divergence", ()), Is("skew", (0.5,))):
+        with pytest.raises(ValueError, match="has an option with a condition on one that isn't there"):
+            Method(**row.model_dump() | {"loss_options": [
+                replace(o, read_if=(wrong,)) if o.name == "skew" else o for o in row.loss_options
+            ]})  # fmt: skip
+
+
+def test_what_became_idle_goes_back_to_its_default() -> None:
+    from ctkd_core.distill.config import RunConfig
+    from ctkd_core.methods.row import without_data
+
+    row = methods.get("xtoken-pkl")
+    options = without_data(row, row.resolve_loss({"max_scale": 3.0, "top_k": 7}))
+    assert (options["scaling"], options["ce_weight"], options["max_scale"], options["top_k"]) == ("fixed", 0.0, 10.0, 7)
+    assert row.resolve_loss(options) == options
+    config = RunConfig(method="mined", method_options={"accept": "map", "top_k": 5, "temperature": 1.5})
+    released = config.replace(variant="released").method_options
+    assert (released["accept"], released["top_k"], released["temperature"]) == ("map", 0, 1.5)
+
+
+def test_the_schema_tells_where_an_option_is_read() -> None:
+    beta = methods.get("gold").to_dict()["loss_options"]["matched_weight"]["read_if"]
+    assert beta == [[{"option": "hybrid", "in": [True]}], [{"option": "weights", "in": ["fixed"]}]]
+    assert (
+        "Read only where divergence is jsd."
+        in next(o for o in methods.get("kd").loss_options if o.name == "beta").about()
+    )
 
 
 def test_the_released_trainer_of_gold_sets_what_it_sets() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.errors import TokenizerError
+from ctkd_core.errors import TokenizerError, short
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -123,3 +123,19 @@ def compared(given: Tokenizer, own: Tokenizer) -> Comparison:
     if not differ:
         return Comparison(0.0)
     return Comparison(len(differ) / n, differ[0], given.token(differ[0]), own.token(differ[0]))
+
+
+def of_another_model(given: Tokenizer, source: str, found: Comparison | None = None) -> str:
+    """A sentence that says so where a tokenizer is another model's than that of `source`, else "".
+
+    found: what `compared` gave, where it is known.
+    """
+    if found is None:
+        own = own_tokenizer(source)
+        found = None if own is None else compared(given, own)
+    if found is None or not found.other:
+        return ""
+    return (
+        f"{given.name!r} isn't the tokenizer of {short(source)}: {found.share:.0%} of their ids have another meaning, "
+        f"for one id {found.first} ({short(found.given)} here, {short(found.own)} there)."
+    )

@@ -20,6 +20,7 @@ class Chunks:
     student_after, teacher_after  int64 [C] flat rows that predict what follows the chunk, -1 where nothing that is
                                   learnt follows on both sides
     tokens                        int64 [C] learnt teacher tokens of the chunk that a row predicts; 0: it doesn't count
+    follows                       bool [C] whether no chunk was left out between it and the one before it
     """
 
     owner: Tensor
@@ -29,6 +30,7 @@ class Chunks:
     student_after: Tensor
     teacher_after: Tensor
     tokens: Tensor
+    follows: Tensor
 
     @property
     def real(self) -> Tensor:
@@ -48,12 +50,14 @@ def chunks_of(batch: AlignedBatch, released: bool = False) -> Chunks:
     groups = batch.groups
     order = (groups[:, 0] * (batch.student_ids.shape[1] + 1) + groups[:, 1]).argsort(stable=True)
     learnt = [labels != IGNORE for labels in (batch.student_labels, batch.teacher_labels)]
+    place = torch.arange(len(order), device=order.device)
     if not released:
         whole = [
             range_sums((predicted(x)).long(), groups[:, 0], groups[:, k : k + 2]) == groups[:, k + 1] - groups[:, k]
             for x, k in zip(learnt, (1, 3))
         ]
-        order = order[(whole[0] & whole[1])[order]]
+        kept = (whole[0] & whole[1])[order]
+        order, place = order[kept], place[kept]
     sample, s0, s1, t0, t1 = groups[order].T
     student, teacher = torch.stack([s0, s1], dim=1), torch.stack([t0, t1], dim=1)
     if released:
@@ -70,6 +74,7 @@ def chunks_of(batch: AlignedBatch, released: bool = False) -> Chunks:
         torch.where(followed, sample * batch.student_ids.shape[1] + after[0], -1),
         torch.where(followed, sample * batch.teacher_ids.shape[1] + after[1], -1),
         range_sums(predicted(learnt[1]).long(), sample, teacher),
+        torch.nn.functional.pad(place[1:] == place[:-1] + 1, (min(1, len(place)), 0), value=False),
     )
 
 
@@ -103,16 +108,35 @@ def range_sums(table: Tensor, sample: Tensor, bounds: Tensor) -> Tensor:
     return (total[sample, bounds[:, 1]] - total[sample, bounds[:, 0]]).to(table.dtype)
 
 
-def join(boundary: Tensor, sample: Tensor, gamma: float) -> Tensor:
+def join(boundary: Tensor, chunks: Chunks, gamma: float) -> Tensor:
     """int64 [C]: unit of each chunk, 0..U-1.
 
-    A chunk ends a unit when the probability exp(boundary [C]) of a new word behind it exceeds `gamma`, or its sample
-    ends; gamma 0 joins nothing.
+    A chunk ends a unit when the probability exp(boundary [C]) of a new word behind it exceeds `gamma`, its sample ends,
+    or the chunk behind it was left out; gamma 0 joins nothing.
     """
+    sample = chunks.sample
     ends = boundary.exp() > gamma if gamma > 0.0 else torch.ones_like(sample, dtype=torch.bool)
     starts = torch.ones_like(ends)
-    starts[1:] = ends[:-1] | (sample[1:] != sample[:-1])
+    starts[1:] = ends[:-1] | (sample[1:] != sample[:-1]) | ~chunks.follows[1:]
     return starts.long().cumsum(0) - 1
+
+
+def blocks_of(units: Tensor, chunks: Chunks, counts: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """int64 [U]: block of each unit, `size` units that follow each other in a sample without a chunk left out between.
+
+    And int64 [N]: the unit at the end of each block, the last one that counts (bool [U]), else the last.
+    """
+    first = torch.ones_like(units, dtype=torch.bool)
+    first[1:] = units[1:] != units[:-1]
+    begins = torch.ones_like(first)
+    begins[1:] = (chunks.sample[1:] != chunks.sample[:-1]) | ~chunks.follows[1:]
+    begins = begins[first]
+    index = torch.arange(len(begins), device=units.device)
+    place = index - torch.where(begins, index, 0).cummax(0).values
+    block = (place % size == 0).long().cumsum(0) - 1
+    rank = torch.where(counts, index + len(index), index)
+    end = torch.zeros_like(index[: int(block[-1]) + 1]).scatter_reduce_(0, block, rank, "amax")
+    return block, end % len(index)
 
 
 def last_of(units: Tensor, real: Tensor) -> Tensor:

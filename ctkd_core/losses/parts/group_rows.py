@@ -90,10 +90,12 @@ class GroupsInChunk:
         return self.groups.stop - self.groups.start
 
 
-def group_rows(rows: Rows, batch: AlignedBatch) -> GroupRows:
+def group_rows(rows: Rows, batch: AlignedBatch, learnt_only: bool = True) -> GroupRows:
     """Rows that predict the tokens of each group of `batch`; a group needs one such row on both sides.
 
-    The first token of a sequence has no row; a student row outside the response isn't among `rows`.
+    The first token of a sequence has no row. A group with another token that isn't learnt, on either side, is left out:
+    a mean or a product over its rows would be made of different texts. `learnt_only` False: whatever the labels say;
+    `rows` must then have a row for each of its tokens.
     """
     groups = batch.groups
     order = (groups[:, 0] * (batch.student_ids.shape[1] + 1) + groups[:, 1]).argsort(stable=True)
@@ -103,9 +105,13 @@ def group_rows(rows: Rows, batch: AlignedBatch) -> GroupRows:
     t_sample, t_position, t_owner = positions(sample, t0, t1)
     s_kept, t_kept = numbers >= 0, t_position >= 1
     n = len(order)
+    whole = torch.ones(n, dtype=torch.bool, device=groups.device)
+    if learnt_only:
+        whole[s_owner[~s_kept & (s_position >= 1)]] = False
+        whole[t_owner[t_kept & (batch.teacher_labels[t_sample, t_position] == IGNORE)]] = False
     s_count = torch.bincount(s_owner[s_kept], minlength=n)
     t_count = torch.bincount(t_owner[t_kept], minlength=n)
-    used = (s_count > 0) & (t_count > 0)
+    used = whole & (s_count > 0) & (t_count > 0)
     index = used.long().cumsum(0) - 1
     s_kept &= used[s_owner]
     t_kept &= used[t_owner]

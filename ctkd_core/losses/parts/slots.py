@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import Rows
-from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, rows_per_chunk
 from ctkd_core.losses.engine.fused import HeadLogits
 from ctkd_core.losses.parts.group_rows import GroupRows, group_rows, segment_mean
@@ -46,19 +46,17 @@ class Slots:
 def rows_after(rows: Rows, batch: AlignedBatch) -> GroupRows:
     """The rows AT the tokens of each group, which predict what follows them, and those at the prompts' last tokens.
 
-    Both sides' last rows of a group have read the same text (where the alignment is right). A group counts if both
-    are learnt: at the end of an answer nothing follows.
+    Both sides' last rows of a group have read the same text (where the alignment is right). A group counts if all its
+    rows are learnt, on both sides: at the end of an answer nothing follows.
     """
     groups = batch.groups
     b, s, t = prompt_ends(batch).T
     groups = torch.cat([torch.stack([b, s, s + 1, t, t + 1], dim=1), groups])
-    sample, s1, t1 = groups[:, 0], groups[:, 2], groups[:, 4]
+    s1, t1 = groups[:, 2], groups[:, 4]
     inside = (s1 < batch.student_ids.shape[1]) & (t1 < batch.teacher_ids.shape[1])
-    s1, t1 = s1.clamp(max=batch.student_ids.shape[1] - 1), t1.clamp(max=batch.teacher_ids.shape[1] - 1)
-    followed = (rows.number[sample, s1] >= 0) & (batch.teacher_labels[sample, t1] != IGNORE)
     # The rows at tokens s0..s1 predict tokens s0 + 1..s1 + 1.
     shift = torch.tensor([0, 1, 1, 1, 1], device=groups.device)
-    return group_rows(rows, replace(batch, groups=groups[inside & followed] + shift))
+    return group_rows(rows, replace(batch, groups=groups[inside] + shift))
 
 
 def last_rows(group: Tensor, count: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def released_loss(
     """
     if accept == "map" and top_k:
         raise LossInputError("DSKD's form (accept 'map') compares whole rows; leave out top_k, which is FuseLLM's.")
-    if accept != "map" and max_align_num != 1:
+    if accept != "map" and max_align_num > 1:
         raise LossInputError(f"FuseLLM's form (accept {accept!r}) has no max_align_num, which is DSKD's; leave it out.")
     from ctkd_core.losses.sft import sft_loss
 

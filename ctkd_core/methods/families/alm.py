@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctkd_core.methods.families.shared import CE_WEIGHT
-from ctkd_core.methods.options import Option
+from ctkd_core.methods.options import Is, Option
 from ctkd_core.methods.row import Method
 
 ROWS = (
@@ -38,6 +38,7 @@ ROWS = (
                 low=0.1,
                 high=1e6,
                 source="paper: 100 for its tables, 5 was better",
+                read_if=(Is("divergence", ("kl_limit", "tvd_limit", "renyi"), but=True),),
             ),
             Option(
                 "divergence",
@@ -67,6 +68,7 @@ ROWS = (
                 low=0.0,
                 high=1.0,
                 source="paper: 0.1",
+                read_if=(Is("debias", ("merge", "merge_only")),),
             ),
             Option(
                 "renyi_alpha",
@@ -78,6 +80,7 @@ ROWS = (
                 source="ours; the released code names none",
                 advanced=True,
                 later=True,
+                read_if=(Is("divergence", ("renyi",)),),
             ),
             Option(
                 "eos_as_space",
@@ -87,6 +90,7 @@ ROWS = (
                 source="released code: off",
                 advanced=True,
                 later=True,
+                read_if=(Is("debias", ("none",), but=True),),
             ),
             Option(
                 "numerator",
@@ -105,6 +109,15 @@ ROWS = (
                 "What the sum is divided by: chunks, or their teacher tokens.",
                 choices=("chunk_count", "token_count"),
                 source="released code: chunk_count",
+                advanced=True,
+                later=True,
+            ),
+            Option(
+                "chunk_sizes",
+                "str",
+                "1",
+                "How many chunks in a row are compared as one, comma-separated: 1,2 compares each alone and each two.",
+                source="released code: 1 (distill_chunk_sizes)",
                 advanced=True,
                 later=True,
             ),
@@ -137,6 +150,7 @@ ROWS = (
                 low=0.0,
                 high=1.0,
                 source="paper: gamma = 0.1",
+                read_if=(Is("chunking", ("bias",)),),
             ),
         ),
         variants=("clean", "released"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctkd_core.methods.families.shared import CE_WEIGHT, TEACHER_TEMPERATURE, TEMPERATURE
-from ctkd_core.methods.options import Option
+from ctkd_core.methods.options import Is, Option
 from ctkd_core.methods.row import Method
 
 ROWS = (
@@ -57,6 +57,7 @@ ROWS = (
                 low=0.0,
                 high=1.0,
                 source="TRL's GKD trainer: 0.5",
+                read_if=(Is("divergence", ("jsd",)),),
             ),
             Option(
                 "skew",
@@ -66,6 +67,7 @@ ROWS = (
                 low=0.0,
                 high=1.0,
                 source="DistiLLM: 0.1",
+                read_if=(Is("divergence", ("skewed_forward_kl", "skewed_reverse_kl")),),
             ),
             Option(
                 "tail_mass",
@@ -76,6 +78,7 @@ ROWS = (
                 high=1.0,
                 source="public code of adaptive KL: 0.5",
                 advanced=True,
+                read_if=(Is("divergence", ("adaptive_kl",)),),
             ),
             Option(
                 "top_k",

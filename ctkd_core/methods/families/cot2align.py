@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctkd_core.methods.families.shared import CE_WEIGHT
-from ctkd_core.methods.options import Option
+from ctkd_core.methods.options import Is, Option
 from ctkd_core.methods.row import Method
 
 ROWS = (
@@ -33,6 +33,7 @@ ROWS = (
                 low=0.05,
                 high=20.0,
                 source="released script: 2",
+                read_if=(Is("base", ("uld",)),),
             ),
             Option(
                 "cost",
@@ -42,6 +43,7 @@ ROWS = (
                 choices=("cosine", "attention", "euclidean"),
                 source="released code: attention",
                 released="attention",
+                read_if=(Is("ot_weight", (0.0,), but=True),),
             ),
             Option(
                 "epsilon",
@@ -52,6 +54,7 @@ ROWS = (
                 high=100.0,
                 source="released code: 10 (as alpha = 0.1)",
                 released=10.0,
+                read_if=(Is("ot_weight", (0.0,), but=True),),
             ),
             Option(
                 "iterations",
@@ -63,6 +66,7 @@ ROWS = (
                 source="released code: 100",
                 advanced=True,
                 released=100,
+                read_if=(Is("ot_weight", (0.0,), but=True),),
             ),
             Option(
                 "ot_weight",
@@ -73,7 +77,14 @@ ROWS = (
                 high=100.0,
                 source="released code: a quarter",
             ),
-            Option("layers", "str", "first,last", "Layers that are compared, comma-separated.", advanced=True),
+            Option(
+                "layers",
+                "str",
+                "first,last",
+                "Layers that are compared, comma-separated.",
+                advanced=True,
+                read_if=(Is("ot_weight", (0.0,), but=True),),
+            ),
             Option(
                 "pairs",
                 "str",
@@ -81,6 +92,7 @@ ROWS = (
                 "Versions that face each other, student-teacher; without reasoning the plain answers do.",
                 source="released code",
                 advanced=True,
+                read_if=(Is("ot_weight", (0.0,), but=True),),
             ),
         ),
         variants=("clean", "released"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctkd_core.methods.families.shared import CE_WEIGHT, TEMPERATURE
-from ctkd_core.methods.options import Option
+from ctkd_core.methods.options import Is, Option
 from ctkd_core.methods.row import Method
 
 _DUAL_SPACE = (
@@ -38,6 +38,7 @@ _DUAL_SPACE = (
         high=1.0,
         source="released code: 0.1",
         advanced=True,
+        read_if=(Is("divergence", ("skewed_forward_kl", "skewed_reverse_kl")),),
     ),
     Option(
         "tail_mass",
@@ -49,6 +50,7 @@ _DUAL_SPACE = (
         source="released code: adaptive_kl_alpha 0.5",
         advanced=True,
         later=True,
+        read_if=(Is("divergence", ("adaptive_kl",)),),
     ),
 )
 

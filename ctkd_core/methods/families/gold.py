@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctkd_core.methods.families.shared import CE_WEIGHT, TEACHER_TEMPERATURE, TEMPERATURE
-from ctkd_core.methods.options import Option
+from ctkd_core.methods.options import Is, Option
 from ctkd_core.methods.row import Method
 
 ROWS = (
@@ -24,6 +24,7 @@ ROWS = (
         outputs=("logits",),
         uses=("groups",),
         aligner="ctkd_core.alignment.gold:gold",
+        own_mean=("released",),
         loss="ctkd_core.losses.gold:gold_loss",
         loss_options=(
             CE_WEIGHT,
@@ -48,6 +49,7 @@ ROWS = (
                 low=0.0,
                 high=1.0,
                 source="released trainer: 0.5",
+                read_if=(Is("hybrid", (True,)),),
             ),
             Option(
                 "weights",
@@ -57,12 +59,27 @@ ROWS = (
                 "rest one minus that; fixed: the two weights below.",
                 choices=("adaptive", "fixed"),
                 source="released trainer: adaptive unless both weights are given",
+                read_if=(Is("hybrid", (True,)),),
             ),
             Option(
-                "matched_weight", "float", 1.0, "Fixed weight of the matched part.", low=0.0, high=10.0, advanced=True
+                "matched_weight",
+                "float",
+                1.0,
+                "Fixed weight of the matched part.",
+                low=0.0,
+                high=10.0,
+                advanced=True,
+                read_if=(Is("hybrid", (True,)), Is("weights", ("fixed",))),
             ),
             Option(
-                "unmatched_weight", "float", 1.0, "Fixed weight of the sorted rest.", low=0.0, high=10.0, advanced=True
+                "unmatched_weight",
+                "float",
+                1.0,
+                "Fixed weight of the sorted rest.",
+                low=0.0,
+                high=10.0,
+                advanced=True,
+                read_if=(Is("hybrid", (True,)), Is("weights", ("fixed",))),
             ),
             Option("with_eos", "bool", False, "Compare the end of the answer too.", source="released trainer: masked"),
             Option(

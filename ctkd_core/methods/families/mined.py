@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ctkd_core.methods.families.shared import CE_WEIGHT, TEMPERATURE, WINDOW
-from ctkd_core.methods.options import Option
+from ctkd_core.methods.options import Is, Option
 from ctkd_core.methods.row import Method
 
 ROWS = (
@@ -75,6 +75,7 @@ ROWS = (
                 choices=("sum", "max", "first"),
                 source="ours: sum; released: first",
                 variants=("clean",),
+                read_if=(Is("max_align_num", (1,), but=True),),
             ),
             Option(
                 "top_k",
@@ -84,6 +85,7 @@ ROWS = (
                 low=0,
                 high=4096,
                 source="FuseLLM: 10; DSKD: all",
+                read_if=(Is("accept", ("soft", "hard"), variant="released"),),
             ),
             Option(
                 "fallback_weight",
@@ -106,6 +108,7 @@ ROWS = (
                 advanced=True,
                 released=1,
                 later=True,
+                read_if=(Is("accept", ("map",), variant="released"),),
             ),
         ),
         variants=("clean", "released"),

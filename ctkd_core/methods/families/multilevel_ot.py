@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctkd_core.methods.families.shared import CE_WEIGHT, TEACHER_TEMPERATURE, TEMPERATURE
-from ctkd_core.methods.options import Option
+from ctkd_core.methods.options import Is, Option
 from ctkd_core.methods.row import Method
 
 ROWS = (
@@ -48,6 +48,7 @@ ROWS = (
                 high=20.0,
                 source="paper",
                 advanced=True,
+                read_if=(Is("sd_weight", (0.0,), but=True),),
             ),
             Option(
                 "sinkhorn_epsilon",
@@ -58,6 +59,7 @@ ROWS = (
                 high=100.0,
                 source="paper: lambda = 0.1",
                 advanced=True,
+                read_if=(Is("sd_weight", (0.0,), but=True),),
             ),
             Option(
                 "sinkhorn_iterations",
@@ -69,6 +71,7 @@ ROWS = (
                 source="paper: 20; released code: 10",
                 advanced=True,
                 released=10,
+                read_if=(Is("sd_weight", (0.0,), but=True),),
             ),
             Option(
                 "reduction",

@@ -22,6 +22,7 @@ ROWS = (
         uses=("pairs",),
         groups_of="sedi",
         aligner="ctkd_core.alignment.positional:uld",
+        own_mean=("released",),
         loss="ctkd_core.losses.uld:uld_loss",
         loss_options=(
             CE_WEIGHT,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ctkd_core.methods.families.shared import CE_WEIGHT, TEMPERATURE
-from ctkd_core.methods.options import Option
+from ctkd_core.methods.options import Is, Option
 from ctkd_core.methods.row import Method
 
 _XTOKEN_ALIGN = (
@@ -42,6 +44,8 @@ _SCALING = Option(
     choices=("dynamic", "fixed"),
     source="released code: dynamic; ablation of the paper: 36.39 against 35.92 to 36.27",
 )
+# The scale makes the distillation as large as cross-entropy, which then has the weight 1.
+_CE_WEIGHT = replace(CE_WEIGHT, read_if=(Is("scaling", ("fixed",)),))
 _MAX_SCALE = Option(
     "max_scale",
     "float",
@@ -53,6 +57,7 @@ _MAX_SCALE = Option(
     advanced=True,
     variants=("clean",),
     later=True,
+    read_if=(Is("scaling", ("dynamic",)),),
 )
 
 ROWS = (
@@ -100,7 +105,7 @@ ROWS = (
         state="ctkd_core.losses.xtoken:make_state",
         loss_options=(
             _SCALING,
-            CE_WEIGHT,
+            _CE_WEIGHT,
             TEMPERATURE,
             Option(
                 "top_k",
@@ -172,7 +177,7 @@ ROWS = (
         loss="ctkd_core.losses.xtoken_hybrid:hkl_loss",
         loss_options=(
             _SCALING,
-            CE_WEIGHT,
+            _CE_WEIGHT,
             TEMPERATURE,
             Option(
                 "common",
@@ -190,6 +195,7 @@ ROWS = (
                 low=0.0,
                 high=1.0,
                 source="released code: 0.6; paper: above 0",
+                read_if=(Is("common", ("relaxed",)),),
             ),
             Option(
                 "tail_k",
@@ -200,8 +206,18 @@ ROWS = (
                 high=262144,
                 source="released code: 8192",
                 advanced=True,
+                read_if=(Is("tail_weight", (0.0,), but=True),),
             ),
-            Option("tail_weight", "float", 1.0, "Weight of the sorted rest.", low=0.0, high=10.0, advanced=True),
+            Option(
+                "tail_weight",
+                "float",
+                1.0,
+                "Weight of the sorted rest.",
+                low=0.0,
+                high=10.0,
+                advanced=True,
+                read_if=(Is("tail_k", (0,), but=True),),
+            ),
             Option(
                 "reverse",
                 "bool",
