@@ -17,8 +17,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
-# The first call of a compiled kernel takes a second, later ones microseconds.
-settings.register_profile("ctkd", deadline=None)
+# The first call of a compiled kernel takes a second, later ones microseconds. Every run draws other examples;
+# whoever changes a kernel or a parser draws many: `pytest --hypothesis-profile thorough tests/alignment`.
+settings.register_profile("ctkd", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("ctkd")
 
 
