@@ -162,8 +162,10 @@ def test_every_option_of_a_loss_makes_a_difference(row: Method, variant: str) ->
                 kept[key] = None
         return kept[key]
 
+    helped: list[dict[str, Any]] = []  # company that another option needed is tried first
+
     def differs(option: Option) -> bool:
-        for around in settings_around(options, option):
+        for around in chain((a for a in helped if option.name not in a), settings_around(options, option)):
             for place in range(len(places)):
                 before = value(place, around)
                 if before is None:
@@ -171,6 +173,8 @@ def test_every_option_of_a_loss_makes_a_difference(row: Method, variant: str) ->
                 for other in others(option):
                     after = value(place, around | {option.name: other})
                     if after is not None and not close(before, after):
+                        if around not in helped:
+                            helped.append(around)
                         return True
         return False
 
