@@ -48,6 +48,7 @@ def others(option: Option) -> list[Any]:
 def settings_around(options: tuple[Option, ...], option: Option) -> Iterator[dict[str, Any]]:
     """Nothing else changed, then one other option, then two choices or switches: an option may need company."""
     rest = [o for o in options if o.name != option.name]
+    rest.sort(key=lambda o: o.kind not in ("choice", "bool"))  # switches are the company that most need
     yield {}
     yield from ({o.name: value} for o in rest for value in others(o))
     switches = [(o.name, value) for o in rest if o.kind in ("choice", "bool") for value in others(o)]
