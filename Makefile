@@ -4,8 +4,9 @@ PORT ?= 8501
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
-# Tests share nothing but conversions, so they run side by side: a process a core, at most 8 (each may load a model).
-WORKERS ?= logical
+# Tests share nothing but conversions, so they run side by side, at most 8 (each may load a model). One process more than
+# there are cores: some wait for processes, servers and a browser.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal --durations 15
 
 .PHONY: help run setup setup-dev test test-fast check format bench clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -17,11 +18,31 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
-# The first call of a compiled kernel takes a second, later ones microseconds.
-settings.register_profile("ctkd", deadline=None)
+# The first call of a compiled kernel takes a second, later ones microseconds. Every run draws other examples;
+# whoever changes a kernel or a parser draws many: `pytest --hypothesis-profile thorough tests/alignment`.
+settings.register_profile("ctkd", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("ctkd")
 
 
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests and their modules stay to the end: the garbage collector needn't walk them."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first: started last, one of them would run alone while the other processes wait."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """What takes long first: started last, one such test would run alone while the other processes wait.
+
+    Each of several processes begins with a part of the list, as many tests each: slow ones head the first part, those
+    in the browser the second, so that mostly one process starts a server and a browser.
+    """
+
+    def is_slow(item: pytest.Item) -> bool:
+        return item.get_closest_marker("slow") is not None
+
+    browser = sorted((item for item in items if item.get_closest_marker("browser")), key=is_slow, reverse=True)
+    others = sorted((item for item in items if not item.get_closest_marker("browser")), key=is_slow, reverse=True)
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    second = len(items) // processes if processes > 1 else 0
+    items[:] = [*others[:second], *browser, *others[second:]]

@@ -31,7 +31,6 @@ def texts(alignment):
 
 @pytest.mark.parametrize("chunking", CHUNKINGS)
 @given(given=with_probabilities())
-@settings(max_examples=100)
 def test_every_token_is_in_one_chunk_in_order_and_both_sides_spell_it(chunking, given):
     s, t, p = given
     alignment = alm(s, t, chunking=chunking, teacher_space_probability=p)
@@ -43,7 +42,6 @@ def test_every_token_is_in_one_chunk_in_order_and_both_sides_spell_it(chunking, 
 
 
 @given(encoded_twice())
-@settings(max_examples=100)
 def test_plain_chunks_of_whole_texts_are_the_span_components_in_both_variants(pair):
     exact = sedi(*pair).groups.tolist()
     assert alm(*pair).groups.tolist() == exact
@@ -67,7 +65,6 @@ def test_one_tokenizer_on_both_sides_gives_1_1_chunks_only(pair):
 
 
 @given(encoded_twice())
-@settings(max_examples=100)
 def test_space_chunks_are_unions_of_plain_ones_and_begin_with_a_space(pair):
     plain, spaced = alm(*pair), alm(*pair, chunking="space")
     ends = {tuple(row) for row in plain.groups[:, [1, 3]].tolist()}
@@ -79,7 +76,6 @@ def test_space_chunks_are_unions_of_plain_ones_and_begin_with_a_space(pair):
 
 
 @given(with_probabilities(), st.floats(0, 1))
-@settings(max_examples=100)
 def test_biased_chunks_end_exactly_where_the_teacher_expects_a_boundary(given, threshold):
     s, t, p = given
     plain = alm(s, t)

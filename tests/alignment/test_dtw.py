@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctkd_core.alignment import cheapest_path, costs
@@ -33,7 +33,6 @@ def plain_matrix(weighted):
 
 
 @given(TOKENS, TOKENS, st.integers(0, 2**16), st.booleans())
-@settings(max_examples=200)
 def test_path_and_cost_equal_the_slow_twin(s, t, seed, integer):
     weighted = random_costs(s, t, seed, integer)
     blocks, pairs = cheapest_path.dtw(weighted)
@@ -45,7 +44,6 @@ def test_path_and_cost_equal_the_slow_twin(s, t, seed, integer):
 
 
 @given(TOKENS, TOKENS, st.integers(0, 2**16))
-@settings(max_examples=60)
 def test_cost_equals_tslearn_on_the_same_matrix(s, t, seed):
     tslearn = pytest.importorskip("tslearn.metrics")
     weighted = random_costs(s, t, seed, integer=False)
@@ -58,7 +56,6 @@ def test_cost_equals_tslearn_on_the_same_matrix(s, t, seed):
 
 
 @given(TOKENS, TOKENS, st.integers(0, 2**16))
-@settings(max_examples=100)
 def test_swapping_the_sides_keeps_the_cost(s, t, seed):
     """The cost is symmetric; the path need not be, as ties prefer a teacher step to a student step."""
     weighted = random_costs(s, t, seed)
@@ -76,7 +73,6 @@ def test_ties_go_to_the_diagonal_then_the_teacher_then_the_student():
 
 
 @given(encoded_twice())
-@settings(max_examples=150)
 def test_every_token_is_in_one_group_and_groups_are_the_components_of_the_path(pair):
     alignment = cdm(*pair)
     assert_partition(alignment.groups, len(pair[0]), len(pair[1]))
@@ -90,7 +86,6 @@ def test_every_token_is_in_one_group_and_groups_are_the_components_of_the_path(p
 
 
 @given(encoded_twice())
-@settings(max_examples=60)
 def test_identical_tokenizers_give_the_diagonal_at_no_cost(pair):
     one = pair[0]
     alignment = cdm(one, one)
@@ -194,7 +189,6 @@ def test_released_groups_may_overlap_where_clean_ones_cannot():
 
 
 @given(TOKENS, TOKENS)
-@settings(max_examples=80)
 def test_edit_distances_equal_the_textbook(s, t):
     expected = [[levenshtein(a, b) for b in t] for a in s]
     assert costs.edit_distances(s, t).tolist() == expected
@@ -250,7 +244,6 @@ def test_a_band_holds_a_connected_way(n, m):
 
 
 @given(st.integers(20, 60), st.integers(20, 60), st.integers(2, 60), st.integers(0, 1000))
-@settings(max_examples=60)
 def test_a_band_finds_what_the_slow_twin_finds_in_it(n, m, half, seed):
     rng = np.random.default_rng(seed)
     s, t = list(rng.choice(["a", "ab", "abc"], n)), list(rng.choice(["a", "ab", "abc"], m))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ctkd_core.alignment import cheapest_path, repair
@@ -38,7 +38,6 @@ def search(s, t, max_span=4, anchors=False):
 
 
 @given(STRINGS, STRINGS, st.integers(1, 5))
-@settings(max_examples=300)
 def test_path_equals_the_slow_twin(s, t, max_span):
     best, groups = span_alignment_plain(s, t, max_span)
     found = search(s, t, max_span)
@@ -47,7 +46,6 @@ def test_path_equals_the_slow_twin(s, t, max_span):
 
 
 @given(STRINGS, STRINGS)
-@settings(max_examples=100)
 def test_score_is_symmetric(s, t):
     """The path need not be: ties prefer a student token without partner to a teacher token."""
     assert score(search(s, t), s, t) == score(search(t, s), t, s)
@@ -60,7 +58,6 @@ def test_anchors_change_nothing_where_both_sides_are_equal(s):
 
 
 @given(STRINGS, STRINGS, STRINGS)
-@settings(max_examples=300)
 def test_anchors_change_nothing_where_the_whole_search_passes_them(left, middle, right):
     s, t = [*left, *middle, *right], [*left, *middle[::-1], b"xy", *right]
     pins = sp._anchors(*sp._codes(sp.Spellings.of(s), sp.Spellings.of(t)), None)
@@ -74,7 +71,6 @@ def test_anchors_change_nothing_where_the_whole_search_passes_them(left, middle,
 
 
 @given(encoded_twice(), st.booleans(), st.booleans(), st.integers(1, 5))
-@settings(max_examples=200)
 def test_every_token_is_in_one_group_and_flags_tell_whether_texts_agree(pair, anchors, mend, max_span):
     a = xtoken(*pair, anchors=anchors, repair=mend, max_span=max_span)
     assert_partition(a.groups, len(pair[0]), len(pair[1]))
@@ -90,7 +86,6 @@ def test_every_token_is_in_one_group_and_flags_tell_whether_texts_agree(pair, an
 
 
 @given(encoded_twice())
-@settings(max_examples=60)
 def test_identical_tokenizers_give_1_1_groups_that_are_correct(pair):
     a = xtoken(pair[0], pair[0])
     assert a.groups.tolist() == [[k, k + 1, k, k + 1] for k in range(len(pair[0]))]
@@ -98,7 +93,6 @@ def test_identical_tokenizers_give_1_1_groups_that_are_correct(pair):
 
 
 @given(encoded_twice())
-@settings(max_examples=150)
 def test_the_repair_loses_no_correct_group(pair):
     plain, mended = xtoken(*pair, repair=False), xtoken(*pair)
     correct = {tuple(g) for g in plain.groups[plain.flags].tolist()}
@@ -179,7 +173,6 @@ def test_a_text_without_anchors_is_cut_at_common_boundaries(monkeypatch):
 
 
 @given(encoded_twice())
-@settings(max_examples=60)
 def test_correct_groups_are_unions_of_span_groups_where_no_blank_is_involved(pair):
     assume(" " not in pair[0].text)
     ends = {tuple(x) for x in sedi(*pair).groups[:, [1, 3]].tolist()} | {(0, 0)}

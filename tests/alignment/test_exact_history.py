@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctkd_core.alignment import align
@@ -26,7 +26,6 @@ def by_definition(s, t):
 
 
 @given(encoded_twice())
-@settings(max_examples=200)
 def test_pairs_are_those_of_the_definition_on_bytes(pair):
     s, t = ([b.decode("latin-1") for b in side.token_bytes] for side in pair)
     a = exact_tokens(*pair)
@@ -38,7 +37,6 @@ def test_pairs_are_those_of_the_definition_on_bytes(pair):
 
 
 @given(st.lists(st.text(alphabet="ab", min_size=1, max_size=3), max_size=12), st.data())
-@settings(max_examples=200)
 def test_released_pointers_find_the_pairs_of_the_definition_where_no_token_is_empty(s, data):
     text = "".join(s)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))) | {0, len(text)})
@@ -47,7 +45,6 @@ def test_released_pointers_find_the_pairs_of_the_definition_where_no_token_is_em
 
 
 @given(STRINGS, STRINGS)
-@settings(max_examples=200)
 def test_released_pairs_always_meet_the_definition(s, t):
     pairs = equal_history(s, t).tolist()
     assert all(pair in by_definition(s, t) for pair in pairs)

@@ -42,7 +42,6 @@ def kinds(alignment):
 
 @pytest.mark.parametrize("aligner", ALIGNERS)
 @given(pair=encoded_twice())
-@settings(max_examples=100)
 def test_every_token_is_in_one_group_in_order_and_both_sides_spell_the_group(aligner, pair):
     alignment = aligner(*pair)
     assert_partition(alignment.groups, len(pair[0]), len(pair[1]))
@@ -55,7 +54,6 @@ def test_every_token_is_in_one_group_in_order_and_both_sides_spell_the_group(ali
 
 @pytest.mark.parametrize("aligner", ALIGNERS)
 @given(pair=encoded_twice())
-@settings(max_examples=100)
 def test_on_whole_texts_the_groups_are_the_span_components(aligner, pair):
     assert aligner(*pair).groups.tolist() == sedi(*pair).groups.tolist()
 
@@ -105,7 +103,6 @@ def test_text_that_one_side_reads_as_a_special_token_is_in_no_group_and_shifts_n
 
 
 @given(st.lists(st.sampled_from(["ab", "<x>", "c", "<y>"]), min_size=1), st.sets(st.integers(1, 40)))
-@settings(max_examples=100)
 def test_special_tokens_that_the_text_spells_are_in_no_group_and_every_other_token_is(words, marks):
     special = np.array([word.startswith("<") for word in words])
     s = replace(encoding(words), special=special)
@@ -128,7 +125,6 @@ def own_ends(spans):
 
 
 @given(sorted_spans(min_width=0).map(own_ends), sorted_spans(min_width=0).map(own_ends))
-@settings(max_examples=300)
 def test_the_compiled_walk_closes_the_groups_of_the_released_one(s, t):
     lists = released.end_boundary_walk(s, t)
     closed = [g for g in lists if g[0] and g[1] and s[g[0][-1]][1] == t[g[1][-1]][1]]
@@ -136,7 +132,6 @@ def test_the_compiled_walk_closes_the_groups_of_the_released_one(s, t):
 
 
 @given(sorted_spans(), sorted_spans())
-@settings(max_examples=300)
 def test_pieces_of_one_changed_character_close_together(s, t):
     for _, b, _, d in closed_groups(array(s), array(t)).tolist():
         assert s[b - 1][1] == t[d - 1][1]
@@ -145,7 +140,6 @@ def test_pieces_of_one_changed_character_close_together(s, t):
 
 
 @given(sorted_spans(min_width=0), sorted_spans(min_width=0))
-@settings(max_examples=300)
 def test_gaps_and_empty_spans_leave_every_token_in_one_group_and_flags_mean_equal_bytes(s, t):
     def new(spans, first, last):
         """Bytes that these tokens cover and none before them does."""
@@ -160,7 +154,6 @@ def test_gaps_and_empty_spans_leave_every_token_in_one_group_and_flags_mean_equa
 
 
 @given(encoded_twice())
-@settings(max_examples=100)
 def test_released_and_clean_agree_on_whole_texts(pair):
     assert gold(*pair, variant="released").groups.tolist() == gold(*pair).groups.tolist()
 
@@ -211,7 +204,6 @@ def test_the_released_variant_on_real_tokenizers_cuts_characters_by_the_bytes_of
 
 
 @given(encoded_twice())
-@settings(max_examples=100)
 def test_byte_buffers_are_those_of_the_plain_loop(pair):
     pieces = [[p.decode("latin-1") for p in e.token_bytes] for e in pair]
     groups, closed = buffer_groups(pair[0].token_bytes, pair[1].token_bytes)
@@ -220,7 +212,6 @@ def test_byte_buffers_are_those_of_the_plain_loop(pair):
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=3)), st.lists(st.text("ab", min_size=1, max_size=3)))
-@settings(max_examples=200)
 def test_byte_buffers_of_different_texts_end_in_one_group_like_the_plain_loop(s, t):
     groups, closed = buffer_groups([x.encode() for x in s], [x.encode() for x in t])
     lists = released.text_buffer_groups(s, t)
@@ -230,7 +221,6 @@ def test_byte_buffers_of_different_texts_end_in_one_group_like_the_plain_loop(s,
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "ab"])), st.lists(st.sampled_from(["", "a", "b", "ab"])))
-@settings(max_examples=400)
 def test_pieces_that_add_nothing_go_where_the_plain_loop_puts_them(s, t):
     groups, closed = buffer_groups(s, t)
     lists = released.text_buffer_groups(s, t)
@@ -239,7 +229,6 @@ def test_pieces_that_add_nothing_go_where_the_plain_loop_puts_them(s, t):
 
 
 @given(encoded_twice())
-@settings(max_examples=200)
 def test_pieces_in_one_pass_are_those_of_decoding_every_prefix(pair):
     tokens = pair[0].token_bytes
     prefixes = [b"".join(tokens[: k + 1]).decode("utf-8", "replace") for k in range(len(tokens))]
@@ -249,7 +238,6 @@ def test_pieces_in_one_pass_are_those_of_decoding_every_prefix(pair):
 @given(
     st.lists(st.sampled_from([b"a", b" b", "é".encode()[:1], "é".encode()[1:], "日".encode()[:1], b"\x97", b"\xa5"]))
 )
-@settings(max_examples=300)
 def test_runs_of_byte_tokens_are_text_only_as_a_whole(tokens):
     def decoded(tokens):
         text, run = "", b""

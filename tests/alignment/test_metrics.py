@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctkd_core.alignment import align
@@ -104,7 +104,6 @@ def test_empty_text_has_no_groups_and_no_division_by_zero():
 
 @pytest.mark.parametrize("aligner", [sedi, cdm, uld])
 @given(pair=encoded_twice())
-@settings(max_examples=60)
 def test_metrics_equal_plain_loops(aligner, pair):
     a = aligner(*pair)
     m = alignment_metrics(a)
@@ -124,7 +123,6 @@ def test_metrics_equal_plain_loops(aligner, pair):
 
 
 @given(encoded_twice())
-@settings(max_examples=100)
 def test_an_alignment_agrees_with_itself_and_agreement_is_symmetric(pair):
     a, b = sedi(*pair), uld(*pair)
     own = agreement(a, a)
@@ -136,7 +134,6 @@ def test_an_alignment_agrees_with_itself_and_agreement_is_symmetric(pair):
 
 
 @given(encoded_twice())
-@settings(max_examples=100)
 def test_outside_the_differing_stretches_the_groups_are_the_same(pair):
     a, b = sedi(*pair), cdm(*pair)
     found = agreement(a, b)
@@ -256,7 +253,6 @@ def level_by_loop(a):
 
 @pytest.mark.parametrize("aligner", [sedi, cdm, uld])
 @given(pair=encoded_twice(max_size=16), times=st.sampled_from([1, 2, 7]))
-@settings(max_examples=60)
 def test_one_rule_decides_on_every_length(aligner, pair, times):
     """Green, amber and red follow from the groups alone, in a text as in seven copies of it."""
     if not pair[0].n_bytes:

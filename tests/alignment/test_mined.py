@@ -34,7 +34,6 @@ def student_first(cost):
 
 
 @given(TOKENS, TOKENS)
-@settings(max_examples=200)
 def test_path_equals_the_slow_twin_under_both_tie_rules(s, t):
     blocks, pairs = cheapest_path.dtw(plain_costs(s, t))
     total, path = dtw_plain(matrix(s, t))
@@ -47,7 +46,6 @@ def test_path_equals_the_slow_twin_under_both_tie_rules(s, t):
 
 
 @given(TOKENS, TOKENS)
-@settings(max_examples=60)
 def test_cost_equals_tslearn_on_the_same_matrix(s, t):
     tslearn = pytest.importorskip("tslearn.metrics")
     _, cost = tslearn.dtw_path_from_metric(matrix(s, t), metric="precomputed")
@@ -67,7 +65,6 @@ def test_the_tie_rules_differ_where_costs_are_equal():
 
 
 @given(encoded_twice(), st.sampled_from(["teacher", "student"]), st.sampled_from(["clean", "released"]))
-@settings(max_examples=150)
 def test_groups_are_the_components_of_the_path_and_flags_are_usable_pairs(pair, ties, variant):
     a = mined(*pair, ties=ties, variant=variant)
     assert_partition(a.groups, len(pair[0]), len(pair[1]))
@@ -83,7 +80,6 @@ def test_groups_are_the_components_of_the_path_and_flags_are_usable_pairs(pair, 
 
 
 @given(encoded_twice())
-@settings(max_examples=60)
 def test_swapping_the_sides_keeps_the_cost_and_mirrors_the_ties(pair):
     there, back = mined(*pair), mined(pair[1], pair[0], ties="student")
     assert there.cost.total == back.cost.total

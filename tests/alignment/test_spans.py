@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctkd_core.alignment.components import component_ranges, components
@@ -35,7 +35,6 @@ def assert_partition(groups, n, m):
 
 
 @given(SPANS, SPANS)
-@settings(max_examples=400)
 def test_components_are_those_of_networkx_for_any_spans(s, t):
     found = components(array(s), array(t))
     assert {(frozenset(a), frozenset(b)) for a, b in found} == components_networkx(array(s), array(t))
@@ -43,7 +42,6 @@ def test_components_are_those_of_networkx_for_any_spans(s, t):
 
 
 @given(SPANS, SPANS)
-@settings(max_examples=400)
 def test_components_with_touching_empty_spans_are_those_of_networkx(s, t):
     found = components(array(s), array(t), empty_touch=True)
     assert {(frozenset(a), frozenset(b)) for a, b in found} == components_networkx(array(s), array(t), empty_touch=True)
@@ -51,7 +49,6 @@ def test_components_with_touching_empty_spans_are_those_of_networkx(s, t):
 
 
 @given(sorted_spans(min_width=0), sorted_spans(min_width=0))
-@settings(max_examples=200)
 def test_touching_empty_spans_make_the_groups_of_the_released_program(s, t):
     """Where both sides end together (else it refuses) and components are contiguous; it leaves out lone tokens."""
     s, t = [*s, (14, 20)], [*t, (14, 20)]
@@ -65,7 +62,6 @@ def test_touching_empty_spans_make_the_groups_of_the_released_program(s, t):
 
 
 @given(sorted_spans(), sorted_spans())
-@settings(max_examples=400)
 def test_ranges_are_the_components_when_spans_are_sorted_and_not_empty(s, t):
     groups = component_ranges(array(s), array(t))
     assert_partition(groups, len(s), len(t))
@@ -73,7 +69,6 @@ def test_ranges_are_the_components_when_spans_are_sorted_and_not_empty(s, t):
 
 
 @given(sorted_spans(min_width=0), sorted_spans(min_width=0))
-@settings(max_examples=200)
 def test_empty_spans_never_cut_or_join_components(s, t):
     groups = component_ranges(array(s), array(t))
     assert_partition(groups, len(s), len(t))
@@ -87,7 +82,6 @@ def test_empty_spans_never_cut_or_join_components(s, t):
 
 
 @given(SPANS, SPANS)
-@settings(max_examples=200)
 def test_ranges_are_a_monotone_partition_that_cuts_no_component_even_for_unsorted_spans(s, t):
     groups = component_ranges(array(s), array(t))
     assert_partition(groups, len(s), len(t))
@@ -97,7 +91,6 @@ def test_ranges_are_a_monotone_partition_that_cuts_no_component_even_for_unsorte
 
 
 @given(encoded_twice())
-@settings(max_examples=200)
 def test_the_one_pass_sweep_equals_the_general_one(pair):
     s, t = (e.spans for e in pair)
     out = np.empty((len(s) + len(t), 4), np.int32)
@@ -108,7 +101,6 @@ def test_the_one_pass_sweep_equals_the_general_one(pair):
 
 
 @given(SPANS, SPANS)
-@settings(max_examples=200)
 def test_the_one_pass_sweep_refuses_what_it_is_not_made_for(s, t):
     def is_tiling(spans):
         return all(a < b for a, b in spans) and all(x[1] <= y[0] for x, y in pairwise(spans))
@@ -118,7 +110,6 @@ def test_the_one_pass_sweep_refuses_what_it_is_not_made_for(s, t):
 
 
 @given(encoded_twice())
-@settings(max_examples=200)
 def test_every_byte_is_in_exactly_one_group_and_both_sides_spell_it(pair):
     alignment = sedi(*pair)
     assert_partition(alignment.groups, len(pair[0]), len(pair[1]))
@@ -129,14 +120,12 @@ def test_every_byte_is_in_exactly_one_group_and_both_sides_spell_it(pair):
 
 @pytest.mark.parametrize("unit", ["byte", "char"])
 @given(pair=encoded_twice())
-@settings(max_examples=100)
 def test_swapping_the_sides_swaps_the_groups(unit, pair):
     there, back = sedi(*pair, unit=unit), sedi(*pair[::-1], unit=unit)
     assert there.swap().groups.tolist() == back.groups.tolist()
 
 
 @given(encoded_twice())
-@settings(max_examples=100)
 def test_identical_tokenizers_give_only_1_1_by_bytes_and_whole_characters_by_characters(pair):
     one = pair[0]
     assert sedi(one, one).groups.tolist() == [[k, k + 1, k, k + 1] for k in range(len(one))]
@@ -147,7 +136,6 @@ def test_identical_tokenizers_give_only_1_1_by_bytes_and_whole_characters_by_cha
 
 
 @given(encoded_twice())
-@settings(max_examples=100)
 def test_byte_groups_are_finer_than_character_groups(pair):
     def cuts(unit):
         return {(int(a), int(b)) for a, b in sedi(*pair, unit=unit).groups[:, [1, 3]]}
@@ -217,7 +205,6 @@ def test_a_touching_empty_span_joins_the_token_that_holds_its_place():
 @pytest.mark.parametrize("unit", ["byte", "char"])
 @pytest.mark.parametrize("empty_spans", ["apart", "touch"])
 @given(s=sorted_spans(min_width=0), t=sorted_spans(min_width=0))
-@settings(max_examples=60)
 def test_gaps_overlaps_and_empty_spans_leave_every_token_in_one_group_in_order(unit, empty_spans, s, t):
     alignment = sedi(of_spans(s, 20), of_spans(t, 20), unit=unit, empty_spans=empty_spans)
     assert_partition(alignment.groups, len(s), len(t))
@@ -226,7 +213,6 @@ def test_gaps_overlaps_and_empty_spans_leave_every_token_in_one_group_in_order(u
 
 
 @given(s=sorted_spans(), t=sorted_spans())
-@settings(max_examples=100)
 def test_orphans_are_the_tokens_that_overlap_nothing(s, t):
     alignment = sedi(of_spans(s, 20), of_spans(t, 20))
     lonely = sum(all(max(x[0], y[0]) >= min(x[1], y[1]) for y in t) for x in s)

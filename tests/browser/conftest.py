@@ -75,30 +75,44 @@ def browser():
         found.close()
 
 
+def patient(browser, **settings: Any):
+    """A context that waits patiently and draws no animations: placeholders that pulse cost more than the pages."""
+    context = browser.new_context(**{"viewport": VIEWPORT, "reduced_motion": "reduce"} | settings)
+    context.set_default_timeout(PATIENCE_MS)
+    return context
+
+
 @pytest.fixture
 def new_context(browser):
-    """Makes contexts that wait patiently and draw no animations: placeholders that pulse cost more than the pages."""
+    """Makes contexts for tests that need one of their own: offline, dark."""
     made = []
 
     def make(**settings: Any):
-        context = browser.new_context(**{"viewport": VIEWPORT, "reduced_motion": "reduce"} | settings)
-        context.set_default_timeout(PATIENCE_MS)
-        made.append(context)
-        return context
+        made.append(patient(browser, **settings))
+        return made[-1]
 
     yield make
     for context in made:
         context.close()
 
 
+@pytest.fixture(scope="session")
+def context(browser):
+    """One context for the pages of all tests: the app's scripts, several megabytes, are fetched once."""
+    context = patient(browser)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(new_context):
-    """A page of a fresh context; its errors fail the test."""
-    page = new_context().new_page()
+def page(context):
+    """A fresh page, and so a session of its own on the server; its errors fail the test. It leaves nothing behind."""
+    page = context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda fault: faults.append(str(fault)))
     yield page
     page.close()
+    context.clear_cookies()
     assert faults == []
 
 

@@ -306,7 +306,7 @@ def test_markup_stays_text(ctkd: Ctkd) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_aligns(capsys: pytest.CaptureFixture[str], text: str) -> None:
     ctkd = Ctkd(capsys)
     words = [*ALIGN, f"--text={text}"]
@@ -339,7 +339,7 @@ def test_any_file_aligns_or_is_refused(capsys: pytest.CaptureFixture[str], tmp_p
 @given(
     st.lists(st.sampled_from(["align", "-s", "-t", "x", "", "--text", "-o", "=", "a=b", "--", "-", "--all", "runs"]))
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_words_end_in_an_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:

@@ -21,6 +21,7 @@ from ctkd_core.background import attempt
 from ctkd_core.background.status import read_launch, write_status
 from ctkd_core.distill import trainer, worker
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import RunError
 from tests.patience import wait_for
@@ -38,6 +39,22 @@ def workers_of(run) -> list[int]:
         if "ctkd_core.distill.worker" in words and str(run.dir) in words and process.info["status"] != "zombie":
             found.append(process.info["pid"])
     return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What a config's run ends with that nothing stops: weights and figures. Each is trained once."""
+    store = RunStore(tmp_path_factory.mktemp("undisturbed") / "runs")
+    found = {}
+
+    def trained(config):
+        key = repr(config)
+        if key not in found:
+            run = ctkd_core.distill(config, store)
+            found[key] = weights(run), run.status().headline.figures()
+        return found[key]
+
+    return trained
 
 
 @pytest.fixture
@@ -202,20 +219,20 @@ def same(a, b) -> bool:
     ],
 )
 def test_a_stopped_run_ends_at_its_steps_with_the_student_it_would_have_had(
-    pair, store, monkeypatch, method, steps, save_every, accumulation, died
+    pair, store, undisturbed, monkeypatch, method, steps, save_every, accumulation, died
 ):
     config = pair.config(
         method=method, steps=steps, save_every=save_every, accumulation=accumulation, eval_samples=2, sample_prompts=1
     )
-    whole = ctkd_core.distill(config, store)
+    whole, figures = undisturbed(config)
     parted = store.create(config)
     stopped_after(parted, died, monkeypatch)
     assert parted.checkpoints(), "there is something to go on from"
     gone_on(parted)
     assert (parted.status().state, parted.status().step) == ("finished", steps)
     assert [r["step"] for r in parted.metric_rows() if r["kind"] == "train"] == list(range(1, steps + 1))
-    assert same(weights(parted), weights(whole))
-    assert parted.status().headline.figures() == whole.status().headline.figures()
+    assert same(weights(parted), whole)
+    assert parted.status().headline.figures() == figures
 
 
 def damage_newest(run, name: str, how) -> None:
@@ -241,10 +258,10 @@ def flip(path: Path) -> None:
     ids=["weights", "optimizer", "no optimizer", "scheduler", "manifest"],
 )
 def test_a_damaged_newest_checkpoint_is_passed_over_with_a_line_in_the_log(
-    pair, store, monkeypatch, capsys, name, how, said
+    pair, store, undisturbed, monkeypatch, capsys, name, how, said
 ):
     config = pair.config(method="sft", steps=8, save_every=2, eval_samples=0, sample_prompts=0)
-    whole = ctkd_core.distill(config, store)
+    whole, _ = undisturbed(config)
     parted = store.create(config)
     stopped_after(parted, 7, monkeypatch)
     assert parted.checkpoints() == [4, 6], "two are kept by default"
@@ -254,25 +271,25 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_line_in_the_log(
     out = capsys.readouterr().out
     assert "Checkpoint 6 is passed over" in out and said in out
     assert "Going on from checkpoint 4" in out
-    assert same(weights(parted), weights(whole))
+    assert same(weights(parted), whole)
     assert [r["step"] for r in parted.metric_rows() if r["kind"] == "train"] == list(range(1, 9))
 
 
-def test_without_a_whole_checkpoint_it_begins_again(pair, store, monkeypatch, capsys):
+def test_without_a_whole_checkpoint_it_begins_again(pair, store, undisturbed, monkeypatch, capsys):
     config = pair.config(method="sft", steps=4, save_every=3, eval_samples=0, sample_prompts=0)
-    whole = ctkd_core.distill(config, store)
+    whole, _ = undisturbed(config)
     parted = store.create(config)
     stopped_after(parted, 3, monkeypatch)
     damage_newest(parted, "optimizer.pt", Path.unlink)
     assert parted.checkpoints() == []
     gone_on(parted)
     assert "Checkpoint 3 is passed over" in capsys.readouterr().out
-    assert same(weights(parted), weights(whole))
+    assert same(weights(parted), whole)
 
 
-def test_checkpoints_of_older_versions_still_serve(pair, store, monkeypatch, capsys):
+def test_checkpoints_of_older_versions_still_serve(pair, store, undisturbed, monkeypatch, capsys):
     config = pair.config(method="sft", steps=8, save_every=2, eval_samples=0, sample_prompts=0)
-    whole = ctkd_core.distill(config, store)
+    whole, _ = undisturbed(config)
     parted = store.create(config)
     stopped_after(parted, 7, monkeypatch)
     for step in (4, 6):
@@ -281,7 +298,7 @@ def test_checkpoints_of_older_versions_still_serve(pair, store, monkeypatch, cap
     flip(parted.dir / "checkpoints" / "checkpoint-6" / "optimizer.pt")
     gone_on(parted)
     assert "Checkpoint 6 is passed over: optimizer.pt is damaged" in capsys.readouterr().out
-    assert same(weights(parted), weights(whole))
+    assert same(weights(parted), whole)
 
 
 def test_a_checkpoint_that_broke_off_while_it_was_written_leaves_the_one_before(pair, store, monkeypatch):

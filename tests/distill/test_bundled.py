@@ -45,18 +45,18 @@ def catalog_tokenizer():
 
 
 def test_the_quick_preset_learns(tmp_path, monkeypatch):
-    """What it learns; benchmarks/quick_preset.py measures how long it takes."""
+    """The preset with fewer steps, texts and samples; benchmarks/quick_preset.py measures the whole and its time."""
     teacher.prepare()
     own_home(tmp_path / "home", monkeypatch)
     store = RunStore(tmp_path / "runs")
-    config = PRESETS["quick"]
+    config = PRESETS["quick"].replace(steps=14, eval_samples=8, sample_prompts=1, sample_tokens=8)
     run = store.launch(store.create(config))
     status = wait_for(lambda: run.status().ended_already and run.status(), seconds=LONG, what="the quick run")
     assert (status.state, status.step) == ("finished", config.steps), run.log_tail()
     train = run.metrics().query("kind == 'train'")
-    assert train.loss.tail(8).mean() < 0.9 * train.loss.head(8).mean()
+    assert train.loss.tail(4).mean() < 0.95 * train.loss.head(4).mean()
     figures = run.summary()["metrics"]
-    assert figures["bits_per_byte_after"] < 0.85 * figures["bits_per_byte_before"]
+    assert figures["bits_per_byte_after"] < 0.95 * figures["bits_per_byte_before"]
     assert 1.0 < figures["teacher_bits_per_byte"] < 3.0
     assert {s["step"] for s in run.samples()} == {0, config.steps}
     assert all(s["teacher"] is not None for s in run.samples())

@@ -188,7 +188,6 @@ DOCUMENTS = st.recursive(
 
 
 @given(document=DOCUMENTS | st.dictionaries(KEYS, DOCUMENTS, max_size=3))
-@settings(max_examples=300, deadline=None)
 def test_any_document_is_a_config_or_a_clear_error(document):
     try:
         config = RunConfig.from_dict(document)
@@ -201,7 +200,6 @@ def test_any_document_is_a_config_or_a_clear_error(document):
 
 
 @given(entry=DOCUMENTS | st.dictionaries(st.sampled_from(list(fields_of(FurtherTeacher))), DOCUMENTS, max_size=4))
-@settings(max_examples=150, deadline=None)
 def test_any_further_teacher_is_one_or_a_clear_error(entry):
     for teachers in (entry, [entry], [{"teacher": "qwen"}, entry]):
         try:
@@ -213,7 +211,7 @@ def test_any_further_teacher_is_one_or_a_clear_error(entry):
 
 
 @given(text=st.text(max_size=60) | DOCUMENTS.map(json.dumps) | st.binary(max_size=30))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_file_is_a_config_or_a_clear_error(tmp_path, text):
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     for name in ("c.json", "c.yaml"):

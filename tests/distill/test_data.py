@@ -54,7 +54,7 @@ MESSAGES = st.lists(st.fixed_dictionaries({"role": DOCUMENTS, "content": DOCUMEN
 
 
 @given(record=DOCUMENTS | st.dictionaries(NAMES, DOCUMENTS) | st.fixed_dictionaries({"messages": MESSAGES}))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_record_is_an_example_or_a_clear_error(tmp_path, record):
     path = write(tmp_path / "d.jsonl", record)
     try:
@@ -67,7 +67,7 @@ def test_any_record_is_an_example_or_a_clear_error(tmp_path, record):
 
 
 @given(data=st.binary(max_size=40) | DOCUMENTS.map(json.dumps) | st.text(alphabet='[]{}",:1ae\\ud8\n ', max_size=40))
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_examples_or_a_clear_error(tmp_path, data):
     path = tmp_path / "d.jsonl"
     path.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass"))

@@ -221,12 +221,12 @@ def test_the_students_own_words_are_no_data():
 def test_a_run_learns_from_its_own_words(pair, store, method):
     same = {"student": str(pair.teacher)} if method == "kd" else {}
     config = pair.config(
-        method=method, steps=10, on_policy_share=0.5, on_policy_max_new_tokens=5, accumulation=2, **same
+        method=method, steps=6, on_policy_share=0.5, on_policy_max_new_tokens=5, accumulation=2, **same
     )
     run = ctkd_core.distill(config, store)
     shares = [r["diagnostics"]["on_policy"] for r in run.metric_rows() if r["kind"] == "train"]
     assert {0.0, 0.5, 1.0} >= set(shares)
-    assert 0 < sum(shares) < 10
+    assert 0 < sum(shares) < 6
     again = ctkd_core.distill(config, store)
     assert again.metrics().loss.dropna().tolist() == run.metrics().loss.dropna().tolist()
 

@@ -96,7 +96,7 @@ ROWS = st.fixed_dictionaries(
 
 
 @given(rows=st.lists(ROWS | VALUES | st.dictionaries(NAMES, VALUES), max_size=8), junk=st.binary(max_size=20))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_file_of_rows_stops_a_reader(tmp_path, rows, junk):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes("".join(json.dumps(row) + "\n" for row in rows).encode() + junk + b"\n")

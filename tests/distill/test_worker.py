@@ -72,21 +72,21 @@ def test_a_whole_life_in_a_process_of_its_own(pair, launched, store):
 
 
 def test_cancelling_keeps_a_checkpoint_and_resuming_reaches_the_end(pair, launched):
-    run = launched(pair.config(method="sft", steps=400))
+    run = launched(pair.config(method="sft", steps=200))
     wait_for(lambda: began_to_train(run), what="the first steps")
     status = run.cancel()
     assert status.state == "cancelled", run.log_tail()
-    assert 0 < status.step < 400
+    assert 0 < status.step < 200
     assert run.checkpoints() == [status.step]
     assert not process_alive(status.pid, status.pid_start)
     run.resume()
     status = wait_for(lambda: ended(run), what="the end of the second attempt")
-    assert (status.state, status.step, status.attempt) == ("finished", 400, 2), run.log_tail()
-    assert run.metrics().query("kind == 'train'").step.tolist() == list(range(1, 401))
+    assert (status.state, status.step, status.attempt) == ("finished", 200, 2), run.log_tail()
+    assert run.metrics().query("kind == 'train'").step.tolist() == list(range(1, 201))
 
 
 def test_a_killed_worker_is_lost_and_resumed_from_its_checkpoint(pair, launched):
-    run = launched(pair.config(method="sft", steps=300, save_every=20))
+    run = launched(pair.config(method="sft", steps=160, save_every=20))
     wait_for(lambda: len(run.checkpoints()) > 0 and began_to_train(run), what="a checkpoint")
     pid = run.status().pid
     os.kill(pid, signal.SIGKILL)
@@ -98,8 +98,8 @@ def test_a_killed_worker_is_lost_and_resumed_from_its_checkpoint(pair, launched)
     last = run.checkpoints()[-1]
     run.resume()
     status = wait_for(lambda: ended(run), what="the end of the second attempt")
-    assert (status.state, status.step) == ("finished", 300), run.log_tail()
-    assert run.metrics().query("kind == 'train'").step.tolist() == list(range(1, 301))
+    assert (status.state, status.step) == ("finished", 160), run.log_tail()
+    assert run.metrics().query("kind == 'train'").step.tolist() == list(range(1, 161))
     resumed = [r for r in read_records(path)[0] if r["kind"] == "resume"]
     assert [r["step"] for r in resumed] == [last]
 

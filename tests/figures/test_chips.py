@@ -10,14 +10,8 @@ from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.metrics import agreement
 from ctkd_core.figures import card, chips, dtw, groups, tables
-from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
-
-STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
-TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
-
-
-def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
-    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
+from tests.figures.samples import STUDENT, TEXT, made
+from tests.tiny import CORPUS, tiny_metaspace
 
 
 def test_pages_of_chips_hold_whole_groups_once():

@@ -6,12 +6,9 @@ import numpy as np
 import pandas as pd
 
 from ctkd_core.figures import curves, theme
+from tests.figures.samples import trace
 
 LIMIT = 2 * 2**20
-
-
-def trace(fig, name: str):
-    return next(t for t in fig.data if t.name == name)
 
 
 def test_curves_show_train_and_eval_rows_apart():

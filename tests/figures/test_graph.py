@@ -8,23 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures import graph, theme
-from tests.tiny import CORPUS, tiny_byte_level
+from tests.figures.samples import made, trace
+from tests.tiny import CORPUS
 
-STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
-TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
 LIMIT = 2 * 2**20
-
-
-def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
-    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
-
-
-def trace(fig, name: str):
-    return next(t for t in fig.data if t.name == name)
 
 
 def overlaps(a: Alignment, student: int, teacher: int) -> int:

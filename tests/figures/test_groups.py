@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctkd_core.alignment import align
-from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
 from ctkd_core.figures import groups, theme
-from tests.tiny import CORPUS, tiny_byte_level
+from tests.figures.samples import made, trace
+from tests.tiny import CORPUS
 
-STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
-TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
 LIMIT = 2 * 2**20
-
-
-def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
-    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
-
-
-def trace(fig, name: str):
-    return next(t for t in fig.data if t.name == name)
 
 
 def test_staircase_is_on_the_diagonal_exactly_for_byte_groups():

@@ -5,18 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.metrics import alignment_metrics, health
 from ctkd_core.figures import metrics, tables
-from tests.tiny import CORPUS, tiny_byte_level
-
-STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
-TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
-
-
-def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
-    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
+from tests.figures.samples import made
+from tests.tiny import CORPUS
 
 
 def test_health_lists_the_figures_of_both_methods():

@@ -10,23 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctkd_core.alignment import align
-from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.kinds import KIND_STYLES
 from ctkd_core.alignment.metrics import agreement, kind_counts
 from ctkd_core.figures import chips, groups, tables
-from tests.tiny import tiny_byte_level
-
-STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
-TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
-
-
-def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
-    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
-
-
-def trace(fig, name: str):
-    return next(t for t in fig.data if t.name == name)
+from tests.figures.samples import made, trace
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from ctkd_core.alignment import align
-from ctkd_core.alignment.base import Alignment
 from ctkd_core.figures import metrics, theme
-from tests.tiny import tiny_byte_level
-
-STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
-TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
-
-
-def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
-    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
+from tests.figures.samples import made
 
 
 def test_twelve_methods_have_a_row_each():

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ctkd_core.alignment import align
-from ctkd_core.alignment.base import Alignment
 from ctkd_core.figures.words import ago, between, change, duration, remaining
-from tests.tiny import tiny_byte_level
-
-STUDENT, TEACHER = tiny_byte_level(), tiny_byte_level(700, digits=1)
-TEXT = "The student reads <b>bold</b> & 2024 façade 👩‍🚀 units; the teacher reads 1234567 of them."
-
-
-def made(method: str = "sedi", text: str = TEXT, **options: object) -> Alignment:
-    return align(text, student=STUDENT, teacher=TEACHER, method=method, **options)
+from tests.figures.samples import made
 
 
 def test_names_tell_variants_and_options_apart():

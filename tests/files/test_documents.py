@@ -85,7 +85,7 @@ def test_files_that_are_no_json(tmp_path, content, words):
 
 
 @given(document=VALUES | st.fixed_dictionaries({"name": VALUES, "parts": VALUES, "rate": VALUES}))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_document_fits_or_is_refused(tmp_path, document):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(document))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ctkd_core import losses, methods
-from ctkd_core.losses.base import LossOutput, StateContext, States
+from ctkd_core.losses.base import LossOutput, StateContext, States, response_rows
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, collate
 from tests.tiny import tiny_byte_level
 
@@ -115,3 +116,61 @@ def same_sides(batch: AlignedBatch, t: Tensor) -> tuple[AlignedBatch, Tensor]:
     # sixteenths: every dtype of the tests holds them exactly
     table = (torch.randn(403, 403, generator=generator) * 32).round() / 16
     return replace(batch, **own, groups=groups, teacher=batch.student), table.to(t.dtype)[batch.student_ids]
+
+
+def check_against_twin(
+    name: str, twin: Callable[[Tensor], Tensor], batch: AlignedBatch, s: Tensor, t: Tensor, **options: Any
+) -> LossOutput:
+    """Value and gradient of a method are those of its slow twin, a function of the student's logits."""
+    s = s.detach().clone().requires_grad_()
+    z = s.detach().clone().requires_grad_()
+    out = losses.loss(name, s, t, batch, **options)
+    expected = twin(z)
+    torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=1e-12)
+    out.loss.backward()
+    expected.backward()
+    torch.testing.assert_close(s.grad, z.grad, rtol=1e-7, atol=1e-12)
+    return out
+
+
+def check_gradient(loss: Callable[[Tensor], Tensor], s: Tensor, batch: AlignedBatch) -> None:
+    """The gradient of a loss is what finite differences give.
+
+    Some entries of every row that is learnt are moved, along random directions: one entry after another would take
+    two losses each.
+    """
+    base, rows, few = s.detach(), response_rows(batch.student_labels), torch.tensor([0, 5, 17, 40, 111, 402])
+
+    def moved(delta: Tensor) -> Tensor:
+        z = base.clone()
+        z[rows.sample[:, None], rows.position[:, None] - 1, few] += delta
+        return loss(z)
+
+    delta = torch.zeros(len(rows), len(few), dtype=torch.float64, requires_grad=True)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        assert torch.autograd.gradcheck(moved, (delta,), atol=1e-6, fast_mode=True)
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """Samples in two batches: as they came, and in another order with padding on one side."""
+
+    first: AlignedBatch
+    logits: tuple[Tensor, Tensor]
+    second: AlignedBatch
+    moved: tuple[Tensor, Tensor]
+    order: tuple[int, ...] = (2, 0, 3, 1)
+
+    def back(self, per_group: Tensor) -> Tensor:
+        """Values of the second batch's groups in the order of the first's."""
+        places = (self.order.index(b) for b in range(len(self.order)))
+        return torch.cat([per_group[self.second.groups[:, 0] == place] for place in places])
+
+
+def reordered(chosen: list[AlignedSample], pad: str) -> Reordered:
+    """Four samples and logits of both models in both batches, float64."""
+    order = Reordered.order
+    first, second = batch_of(chosen), batch_of([chosen[i] for i in order], pad=pad)
+    s, t = logits_for(first, dtype=torch.float64)
+    return Reordered(first, (s, t), second, move_logits(first, second, list(order), s, t))

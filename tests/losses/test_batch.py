@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
@@ -33,7 +33,6 @@ def spelled(tokenizer, ids) -> bytes:
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@settings(max_examples=60, deadline=None)
 @given(text=st.one_of(st.text(max_size=30), st.sampled_from(TEXTS), st.text(alphabet="12 aé🦙\n", max_size=20)))
 def test_both_sides_spell_the_completion(name, text):
     student, teacher = PAIRS[name]
@@ -115,7 +114,6 @@ def test_a_completion_is_cut_as_the_tokenizer_cuts_it(token, completion, cut):
     assert at and all(any(g[0] <= k < g[1] for g in sample.groups.tolist()) for k in at)
 
 
-@settings(max_examples=60, deadline=None)
 @given(text=st.text(alphabet="ab <>tc\n", max_size=20).flatmap(lambda t: st.sampled_from([t, t + "<t>", t + " <t> x"])))
 def test_a_completion_is_the_rest_of_prompt_and_completion(text):
     tokenizer = with_added({"content": "<t>"}, {"content": "cab", "single_word": True})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -24,7 +25,7 @@ from ctkd_core.losses.parts.slots import rows_after, top_of_groups
 from ctkd_core.losses.released import cdm as released
 from ctkd_core.vocabulary.released import contextual as released_contextual
 from tests.losses import twins
-from tests.losses.cases import PROMPT, TEXTS, batch_of, logits_for, move_logits, pair, plain_sample
+from tests.losses.cases import PROMPT, TEXTS, batch_of, check_gradient, logits_for, pair, plain_sample, reordered
 
 OPTIONS = [
     {},
@@ -63,6 +64,7 @@ def groups_of(batch):
     return out
 
 
+@functools.cache
 def levenshtein(a, b):
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
@@ -154,30 +156,17 @@ def test_value_and_gradient_equal_the_twin(options, projection):
 def test_gradcheck(options):
     batch = make_batch([" 1234", " é"])
     s, t = logits_for(batch, dtype=torch.float64)
-    base, rows, few = s.detach(), response_rows(batch.student_labels), torch.tensor([0, 5, 17, 111, 402])
-
-    def moved(delta):
-        z = base.clone()
-        z[rows.sample[:, None], rows.position[:, None] - 1, few] += delta
-        return cdm_loss(z, t, batch, **options).loss
-
-    delta = torch.zeros(len(rows), len(few), dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(moved, (delta,), atol=1e-6)
+    check_gradient(lambda z: cdm_loss(z, t, batch, **options).loss, s, batch)
 
 
 @pytest.mark.parametrize("pad", ["right", "left"])
 @pytest.mark.parametrize("chunk_rows", [1, 3])
 def test_chunks_padding_and_order_change_nothing_with_groups_of_a_path(pad, chunk_rows):
-    chosen = cdm_samples()
-    first = batch_of(chosen)
-    s, t = logits_for(first, dtype=torch.float64)
-    whole = cdm_loss(s, t, first)
-    order = [2, 0, 3, 1]
-    second = batch_of([chosen[i] for i in order], pad=pad)
-    again = cdm_loss(*move_logits(first, second, order, s, t), second, chunk_rows=chunk_rows)
+    case = reordered(cdm_samples(), pad)
+    whole = cdm_loss(*case.logits, case.first)
+    again = cdm_loss(*case.moved, case.second, chunk_rows=chunk_rows)
     torch.testing.assert_close(again.loss, whole.loss)
-    mine = torch.cat([again.per_group[second.groups[:, 0] == order.index(b)] for b in range(4)])
-    torch.testing.assert_close(mine, whole.per_group)
+    torch.testing.assert_close(case.back(again.per_group), whole.per_group)
 
 
 def test_groups_are_read_at_their_tokens_and_the_prompts_end_is_one():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctkd_core import losses, methods
@@ -110,7 +110,6 @@ def test_only_learnt_rows_learn_and_cross_entropy_is_their_mean(name, seed):
     torch.testing.assert_close(out.terms["ce"].double(), twins.sft(s.detach(), batch))
 
 
-@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), student=st.sampled_from(SHARES), teacher=st.sampled_from((0.0, *SHARES)))
 def test_the_kth_learnt_token_faces_the_kth(seed, student, teacher):
     batch = with_gaps(batch_of(samples()), seed, (student, teacher))

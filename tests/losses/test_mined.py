@@ -21,7 +21,7 @@ from ctkd_core.losses.mined import heaviest_rows, mined_loss
 from ctkd_core.losses.parts.mined_rows import facing_rows
 from ctkd_core.losses.released import mined as released
 from tests.losses import twins
-from tests.losses.cases import PROMPT, TEXTS, batch_of, logits_for, move_logits, pair, plain_sample
+from tests.losses.cases import PROMPT, TEXTS, batch_of, check_gradient, logits_for, pair, plain_sample, reordered
 from tests.losses.cases import samples as span_samples
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "mined.json").read_text())["cases"]
@@ -135,32 +135,18 @@ def test_value_and_gradient_equal_the_twin(options):
 def test_gradcheck(options):
     batch = make_batch([" 1234", " é"])
     s, t = logits_for(batch, dtype=torch.float64)
-    base, rows, few = s.detach(), response_rows(batch.student_labels), torch.tensor([0, 5, 17, 111, 402])
-
-    def moved(delta):
-        z = base.clone()
-        z[rows.sample[:, None], rows.position[:, None] - 1, few] += delta
-        return mined_loss(z, t, batch, projection=PROJECTION, **options).loss
-
-    delta = torch.zeros(len(rows), len(few), dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(moved, (delta,), atol=1e-6)
+    check_gradient(lambda z: mined_loss(z, t, batch, projection=PROJECTION, **options).loss, s, batch)
 
 
 @pytest.mark.parametrize("pad", ["right", "left"])
 @pytest.mark.parametrize("chunk_rows", [1, 3])
 def test_chunks_padding_and_order_change_nothing_with_pairs(pad, chunk_rows):
-    chosen = mined_samples()
-    first = batch_of(chosen)
-    s, t = logits_for(first, dtype=torch.float64)
-    whole = mined_loss(s, t, first)
-    order = [2, 0, 3, 1]
-    second = batch_of([chosen[i] for i in order], pad=pad)
-    moved = move_logits(first, second, order, s, t)
-    again = mined_loss(*moved, second, chunk_rows=chunk_rows)
+    case = reordered(mined_samples(), pad)
+    whole = mined_loss(*case.logits, case.first)
+    again = mined_loss(*case.moved, case.second, chunk_rows=chunk_rows)
     torch.testing.assert_close(again.loss, whole.loss)
     assert again.diagnostics["usable_rows"] == whole.diagnostics["usable_rows"]
-    mine = torch.cat([again.per_group[second.groups[:, 0] == order.index(b)] for b in range(4)])
-    torch.testing.assert_close(mine, whole.per_group)
+    torch.testing.assert_close(case.back(again.per_group), whole.per_group)
 
 
 @pytest.mark.parametrize("accept", ["hard", "soft", "map"])

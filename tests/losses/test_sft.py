@@ -9,19 +9,7 @@ import torch
 
 from ctkd_core import losses
 from tests.losses import twins
-from tests.losses.cases import batch_of, logits_for, samples
-
-
-def check_against_twin(name, twin, batch, s, t, **options):
-    s = s.detach().clone().requires_grad_()
-    z = s.detach().clone().requires_grad_()
-    out = losses.loss(name, s, t, batch, **options)
-    expected = twin(z)
-    torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=1e-12)
-    out.loss.backward()
-    expected.backward()
-    torch.testing.assert_close(s.grad, z.grad, rtol=1e-7, atol=1e-12)
-    return out
+from tests.losses.cases import batch_of, check_against_twin, logits_for, samples
 
 
 class TestSft:

@@ -48,6 +48,7 @@ def others(option: Option) -> list[Any]:
 def settings_around(options: tuple[Option, ...], option: Option) -> Iterator[dict[str, Any]]:
     """Nothing else changed, then one other option, then two choices or switches: an option may need company."""
     rest = [o for o in options if o.name != option.name]
+    rest.sort(key=lambda o: o.kind not in ("choice", "bool"))  # switches are the company that most need
     yield {}
     yield from ({o.name: value} for o in rest for value in others(o))
     switches = [(o.name, value) for o in rest if o.kind in ("choice", "bool") for value in others(o)]
@@ -162,8 +163,10 @@ def test_every_option_of_a_loss_makes_a_difference(row: Method, variant: str) ->
                 kept[key] = None
         return kept[key]
 
+    helped: list[dict[str, Any]] = []  # company that another option needed is tried first
+
     def differs(option: Option) -> bool:
-        for around in settings_around(options, option):
+        for around in chain((a for a in helped if option.name not in a), settings_around(options, option)):
             for place in range(len(places)):
                 before = value(place, around)
                 if before is None:
@@ -171,6 +174,8 @@ def test_every_option_of_a_loss_makes_a_difference(row: Method, variant: str) ->
                 for other in others(option):
                     after = value(place, around | {option.name: other})
                     if after is not None and not close(before, after):
+                        if around not in helped:
+                            helped.append(around)
                         return True
         return False
 

@@ -72,7 +72,7 @@ DOCUMENTS = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_report_of_another_shape_is_refused_with_field_and_file(report, tmp_path, data) -> None:
     whole = json.loads(to_json(report.to_dict()))
     places = [(whole, key) for key in whole]

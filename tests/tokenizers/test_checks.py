@@ -344,7 +344,7 @@ def load_here(document: Document, config: Any) -> Tokenizer:
     return sources._build(data, "it", config, name="it")
 
 
-@settings(max_examples=1000, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=300, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(mutated(), st.none() | st.dictionaries(st.sampled_from([*_CONFIG, "pad_token"]), values))
 def test_changed_files_are_refused_or_work(document: Document, config: Document | None) -> None:
     try:
@@ -366,7 +366,6 @@ texts = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=1000)
 @given(st.sampled_from(TINY), texts, st.booleans())
 def test_spans_of_any_text(make: Callable[[], Tokenizer], text: str, special: bool) -> None:
     tokenizer = _LOADED.setdefault(make, make())

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import Regex, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
@@ -132,7 +132,6 @@ some_steps = st.one_of(
 )
 
 
-@settings(max_examples=500)
 @given(st.lists(some_steps, max_size=5), st.text(LETTERS, min_size=1, max_size=8))
 def test_the_bound_holds_for_what_the_library_does(steps: list[dict[str, Any]], text: str) -> None:
     """Whatever the steps, a text becomes at most the bound times as long."""

@@ -248,7 +248,7 @@ def test_only_the_process_that_was_meant_is_stopped():
     try:
         assert stop_process(child.pid, start + "0", grace=0.1), "an earlier process of that id is gone"
         assert child.poll() is None
-        assert stop_process(child.pid, start, grace=30)
+        assert stop_process(child.pid, start, grace=3.0)
         assert child.wait(timeout=PATIENCE) == -signal.SIGTERM
     finally:
         child.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
@@ -61,7 +61,6 @@ def problems(draw):
     return top(v_s), top(v_t), side(v_s, v_t), side(v_t, v_s), rule
 
 
-@settings(max_examples=300)
 @given(problems())
 def test_equal_to_a_plain_loop(problem):
     student_top, teacher_top, student, teacher, rule = problem

@@ -60,7 +60,6 @@ def random_vocabulary(seed: int, size: int) -> Tokenizer:
 VOCABULARIES = st.builds(random_vocabulary, st.integers(0, 200), st.integers(0, 25))
 
 
-@settings(max_examples=60, deadline=None)
 @given(VOCABULARIES, VOCABULARIES, st.sampled_from(sorted(MAPS)), st.booleans())
 def test_rows_sum_to_one_or_are_empty_and_reported(s: Tokenizer, t: Tokenizer, method: str, released: bool) -> None:
     released = released and bool(MAPS[method].released)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 from tokenizers import Tokenizer as Backend
@@ -50,7 +50,6 @@ def brute(query, targets, ties):
     return min(tied, key=scan.index), least
 
 
-@settings(max_examples=150)
 @given(
     st.lists(BYTES, max_size=12) | st.lists(CHARS, max_size=12),
     st.data(),
@@ -64,7 +63,6 @@ def test_equal_to_comparing_every_pair(queries, data, ties):
         assert (found.target[k], found.distance[k]) == brute(query, targets, ties), (query, targets)
 
 
-@settings(max_examples=150)
 @given(st.lists(st.integers(0, 2), max_size=260), st.lists(st.integers(0, 2), max_size=260))
 def test_strings_of_several_machine_words(a, b):
     assert nearest([bytes(a)], [bytes(b)]).distance[0] == Levenshtein.distance(a, b)

@@ -6,7 +6,7 @@ import difflib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ctkd_core.errors import ProjectionError
@@ -177,7 +177,6 @@ def test_weigh_sums_to_one_per_token(pieces: list[list[int]], most: int) -> None
 CELLS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.floats(0.01, 1)), max_size=25)
 
 
-@settings(deadline=None)
 @given(CELLS, st.integers(0, 4))
 def test_heaviest_and_sums_against_plain_twins(cells: list[tuple[int, int, float]], k: int) -> None:
     rows, columns, weights = (np.array([c[i] for c in cells]) for i in range(3))

@@ -297,7 +297,7 @@ FIELDS = st.sampled_from([*store.Manifest.model_fields, *store.Side.model_fields
 
 
 @given(data=st.data())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_manifest_is_read_or_refused_with_a_reason(
     pair: tuple[Tokenizer, Tokenizer], saved: Path, data: st.DataObject
 ) -> None:
