@@ -98,6 +98,6 @@ ROWS = (
         view="ctkd_core.losses.views.bytes:next_byte",
         view_entries="the next byte, where a group's sides differ most",
         view_lost="which token it was",
-        picture="groups",
+        picture="target",
     ),
 )
