@@ -56,6 +56,12 @@ class Lab:
             return f"#{token}"
         return shorten(visible_bytes(tokenizer.token_bytes(token)) or "∅", TOKEN)
 
+    def outcome(self, space: str, entry: int) -> str:
+        """What an entry of a target stands for: a token, or a next byte."""
+        if space != "byte":
+            return self.text(space, entry)
+        return {-1: ELSE, 256: "the answer ends"}.get(entry) or visible_bytes(bytes([entry]))
+
     def title(self, group: int) -> str:
         """The text of a group, as the student spells it."""
         s0, s1, _, _ = self.scene.groups[group]
@@ -238,7 +244,7 @@ def target_rows(lab: Lab, target: Target) -> list[tuple[str, float, float | None
     rows: list[tuple[str, float, float | None]] = []
     events = ("this text", "any other text")
     for k, (token, teacher, student) in enumerate(zip(target.ids, target.teacher, target.student)):
-        label = {"rank": f"rank {k + 1}", "event": events[k % 2]}.get(target.space) or lab.text(target.space, token)
+        label = {"rank": f"rank {k + 1}", "event": events[k % 2]}.get(target.space) or lab.outcome(target.space, token)
         if target.space == "teacher" and k < len(target.source_counts):
             label += f" ← {_sources(lab, target, k)}"
         rows.append((label, teacher, student))

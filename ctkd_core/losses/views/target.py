@@ -45,7 +45,8 @@ class Target:
     """The entries of a group that a method compares, largest first.
 
     space            "student" or "teacher": the entries are ids of that vocabulary; "rank": the k-th largest, whatever
-                     token; "event": the text itself against everything else
+                     token; "event": the text itself against everything else; "byte": the next byte, 256 the answer's
+                     end, -1 everything else
     ids              of the entries, -1 where an entry is no token
     teacher          probability that the method takes from the teacher there; student: what the student has there
     lost             (what, probability of the teacher's) that doesn't reach any entry by identity

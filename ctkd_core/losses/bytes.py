@@ -1,0 +1,462 @@
+"""Bytes: at every byte of the text, each model's prediction of the next byte, read off the logits it has anyway.
+
+Bytes are what two tokenizers share. A token's row says how probable each next byte is: all tokens that begin with the
+bytes so far and this one. So no map between the vocabularies, no partition of them and no ranks are needed. Our own
+method; related are byte-level distillation with a byte head (arXiv 2604.07466) and the exact byte probabilities of
+token models (Phan et al. 2024; Vieira et al. 2024). X-Token's first-piece rule is the first byte of this, ALM's event
+"this text or not" its coarsest form.
+
+With M(u) the probability of all tokens that begin with bytes u and E(u) that of the tokens that are u, a side says
+about the next byte c, behind the first k of a token's m bytes w:
+
+    k = 0, nothing learnt before   M(c) / M()
+    0 < k < m, u = w_1..w_k        M(u + c) / M(u); the rest, E(u) / M(u), is "a token ends here", which another
+                                   row knows more about
+    k = 0, behind a learnt token u [M'(u + c) + E'(u) M(c) / M()] / M'(u), M' and E' from the row that predicted u: a
+                                   longer token would have gone on, or u has ended and the next one begins
+The bytes of which both sides speak are outcomes of their own, everything else is one more outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctkd_core.errors import LossInputError
+from ctkd_core.losses.base import LossOutput, Rows, check_inputs, cross_entropy_term, finish, mean, need_teacher
+from ctkd_core.losses.base import response_rows as learnt_rows
+from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, rows_per_chunk, softmax
+from ctkd_core.losses.engine.fused import HeadLogits
+from ctkd_core.losses.parts.byte_masses import Masses, Nodes, add_gradient, add_masses
+from ctkd_core.losses.parts.byte_tree import SYMBOLS, ByteTree, byte_tree
+from ctkd_core.losses.parts.divergences import LOWEST, Rule, divergence_rule
+
+TINY, TINY_REST = 1e-12, 1e-9  # a share of a byte, or of all else, under a logarithm where a side gives it nothing
+FLOOR = 1e-300  # of what is divided by
+
+
+def bytes_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor | None,
+    batch: AlignedBatch,
+    *,
+    ce_weight: float = 0.5,
+    temperature: float = 1.0,
+    teacher_temperature: float | None = None,
+    divergence: str = "forward_kl",
+    beta: float = 0.5,
+    skew: float = 0.1,
+    boundary: str = "mixture",
+    positions: str = "all",
+    byte_weights: str = "equal",
+    lump: str = "outcome",
+    variant: str = "clean",  # noqa: ARG001
+    chunk_rows: int | None = None,
+) -> LossOutput:
+    """ce_weight * CE + (1 - ce_weight) * (sum over byte positions of D(teacher, student)) / (learnt student tokens).
+
+    divergence, beta, skew  as in `divergences.divergence`, over the next byte instead of the next token
+    boundary      where a token begins behind a learnt one: "mixture", with what would have gone on with the token
+                  before; "next": the token's own row alone
+    positions     "all" bytes, or "common": those at which both sides begin a token
+    byte_weights  "equal", or "tokens": one over the bytes of the student's token, so that each token weighs the same
+    lump          everything that isn't a byte of which both sides speak: one more "outcome", or "left_out", both sides
+                  scaled to sum to 1 without it
+
+    Compared are the groups of the batch whose two sides spell the same bytes, and their ends of answers, byte by byte
+    wherever both tokens are learnt and predicted by a row. A byte at which a side gives its own prefix no probability
+    that float32 can hold is left out.
+    student_logits [B, Ts, Vs], teacher_logits [B, Tt, Vt]. Raises LossInputError, also where a batch has no tokenizers.
+    """
+    teacher = need_teacher("bytes", teacher_logits)
+    check_inputs(student_logits, teacher, batch)
+    both = placed(batch, (student_logits.shape[-1], teacher.shape[-1]), boundary, positions)
+    rows, faced = both.rows[0], both.faced
+    dtype = compute_dtype(student_logits, teacher)
+    said = says_of(teacher, both, 1, teacher_temperature or temperature, dtype)
+    weight = torch.ones(len(faced), dtype=torch.float64, device=rows.flat.device)
+    if byte_weights == "tokens":
+        weight /= faced.length
+    norm = _norm(len(rows), faced.row[:, 0])
+    how = Comparison(temperature, divergence_rule(divergence, beta, skew), lump == "outcome")
+    weights = weight, (1.0 - ce_weight) / max(1, len(rows))
+    kernel = _Kernel(student_logits.detach(), both, said, how, weights)
+    distil = Term(("bytes",), (1.0 - ce_weight,), norm, kernel)
+    terms = [cross_entropy_term(rows, ce_weight), distil]
+    out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
+    facts = {
+        "bytes": float(len(faced)),
+        "bytes_left_out": float(kernel.unseen),
+        "compared_rows": float((norm > 0).sum()),
+        "lump_mass": mean(torch.cat(kernel.lump)) if kernel.lump else 0.0,
+        "groups_of_other_bytes": float(faced.unequal_groups),
+    }
+    return LossOutput(out.loss, out.terms, out.per_group, facts)
+
+
+def both_say(
+    student: Tensor, teacher: Tensor, batch: AlignedBatch, options: Mapping[str, Any]
+) -> tuple[FacingBytes, Said, Said]:
+    """The bytes that `bytes_loss` compares with these options, and what student and teacher say there."""
+    both = placed(batch, (student.shape[-1], teacher.shape[-1]), options["boundary"], options["positions"])
+    temperatures = (options["temperature"], options["teacher_temperature"] or options["temperature"])
+    own, other = (
+        says_of(logits.detach(), both, k, temperatures[k], compute_dtype(logits))
+        for k, logits in enumerate((student, teacher))
+    )
+    return both.faced, own, other
+
+
+def compared(options: Mapping[str, Any]) -> Comparison:
+    """How two sides are compared with these options."""
+    rule = divergence_rule(options["divergence"], options["beta"], options["skew"])
+    return Comparison(options["temperature"], rule, options["lump"] == "outcome")
+
+
+def _norm(n_rows: int, used: Tensor) -> Tensor:
+    """float64 [R]: one over all learnt rows, for rows that have a byte to compare."""
+    norm = torch.zeros(n_rows, dtype=torch.float64, device=used.device)
+    return norm.index_fill_(0, used, 1.0 / max(1, n_rows))
+
+
+def _trees(batch: AlignedBatch, widths: tuple[int, int]) -> tuple[ByteTree, ByteTree]:
+    """Both vocabularies by bytes; what ends answers is EOS, and the special tokens that face one another as a group.
+
+    Raises LossInputError where a batch has no tokenizers.
+    """
+    student, teacher = batch.student, batch.teacher
+    if student is None or teacher is None:
+        raise LossInputError(
+            "loss 'bytes' reads the bytes of tokens: pass both tokenizers to collate(samples, student, teacher)."
+        )
+    sample, s0, s1, t0, t1 = batch.groups.T
+    single = (s1 - s0 == 1) & (t1 - t0 == 1)
+    pairs = zip(
+        batch.student_ids[sample[single], s0[single]].tolist(), batch.teacher_ids[sample[single], t0[single]].tolist()
+    )
+    faced = [(s, t) for s, t in set(pairs) if s in student.special_ids and t in teacher.special_ids]
+    ends = []
+    for tokenizer, side in ((student, 0), (teacher, 1)):
+        own = set() if tokenizer.eos_id is None else {tokenizer.eos_id}
+        ends.append(frozenset(own | {pair[side] for pair in faced}))
+    return byte_tree(student, widths[0], ends[0]), byte_tree(teacher, widths[1], ends[1])
+
+
+@dataclass(frozen=True)
+class FacingBytes:
+    """P bytes of the text at which both sides have a token that is learnt, by student row.
+
+    row, offset     int64 [P, 2]: number among the learnt rows of student and teacher, bytes of that token before this
+    length          int64 [P]: symbols of the student's token
+    unequal_groups  how many groups were passed over, since their sides spell different bytes
+    """
+
+    row: Tensor
+    offset: Tensor
+    length: Tensor
+    unequal_groups: int
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def chosen(self, which: Tensor) -> FacingBytes:
+        """Those of bool [P]."""
+        return FacingBytes(self.row[which], self.offset[which], self.length[which], self.unequal_groups)
+
+
+def facing_bytes(batch: AlignedBatch, rows: tuple[Rows, Rows], trees: tuple[ByteTree, ByteTree]) -> FacingBytes:
+    """The bytes of the batch's groups, where the two sides of a group spell the same."""
+    s_ids, t_ids = batch.student_ids.cpu().numpy(), batch.teacher_ids.cpu().numpy()
+    s_number, t_number = (r.number.cpu().numpy() for r in rows)
+    found: list[tuple[int, int, int, int, int]] = []
+    unequal = 0
+    for sample, s0, s1, t0, t1 in batch.groups.tolist():
+        own = [trees[0].symbols(i) for i in s_ids[sample, s0:s1].tolist()]
+        other = [trees[1].symbols(i) for i in t_ids[sample, t0:t1].tolist()]
+        if [c for key in own for c in key] != [c for key in other for c in key]:
+            unequal += 1
+            continue
+        mine = [(int(s_number[sample, s0 + n]), k, len(key)) for n, key in enumerate(own) for k in range(len(key))]
+        theirs = [(int(t_number[sample, t0 + n]), k) for n, key in enumerate(other) for k in range(len(key))]
+        found += [
+            (row, t_row, k, t_k, length) for (row, k, length), (t_row, t_k) in zip(mine, theirs) if min(row, t_row) >= 0
+        ]
+    table = torch.tensor(sorted(found, key=lambda one: (one[0], one[2])), dtype=torch.int64).reshape(-1, 5)
+    table = table.to(batch.student_ids.device)
+    return FacingBytes(table[:, :2], table[:, 2:4], table[:, 4], unequal)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Where one side's masses are read, for P bytes of the text.
+
+    nodes  of all rows that have a byte or stand before one, by row
+    row    int64 [P]: the row whose token holds the byte; its node is nodes[node], int64 [P]
+    before int64 [P]: the node behind the token before, where the byte begins a token and its row is mixed with that
+           token's; -1 elsewhere
+    """
+
+    nodes: Nodes
+    row: Tensor
+    node: Tensor
+    before: Tensor
+
+
+def readings(rows: Rows, tree: ByteTree, row: Tensor, offset: Tensor, mixed: bool) -> Readings:
+    """The nodes that P bytes read, at row int64 [P] and offset int64 [P] in its token.
+
+    mixed: a byte that begins a token reads the node behind the token before, too, where that is learnt.
+    """
+    device = row.device
+    number, target = rows.number.cpu(), rows.target.tolist()
+    sample, position = rows.sample.cpu(), rows.position.cpu()
+    previous = torch.where(position > 0, number[sample, (position - 1).clamp(min=0)], -1).tolist() if len(rows) else []
+    wanted: dict[tuple[int, int], int] = {}  # (row, depth) -> node
+    before: list[tuple[int, int] | None] = []
+    pairs = list(zip(row.tolist(), offset.tolist()))
+    for r, k in pairs:
+        wanted[r, k] = 0
+        last = previous[r] if mixed and k == 0 else -1
+        depth = len(tree.symbols(target[last])) if last >= 0 else 0
+        if depth and target[last] not in tree.ends:
+            before.append((last, depth))
+            wanted[last, depth] = 0
+        else:
+            before.append(None)
+    for place, key in enumerate(sorted(wanted)):
+        wanted[key] = place
+    paths = {token: tree.path(token) for token in {target[r] for r, _ in wanted}}
+    chosen = [paths[target[r]][k] for r, k in sorted(wanted)]
+    keys = torch.tensor(sorted(wanted), dtype=torch.int64).reshape(-1, 2)
+    edges = np.stack([node.edges for node in chosen]) if chosen else np.zeros((0, SYMBOLS + 1), dtype=np.int64)
+    nodes = Nodes(
+        keys[:, 0].contiguous().to(device),
+        (keys[:, 1] == 0).to(device),
+        torch.tensor([node.low for node in chosen], dtype=torch.int64, device=device),
+        torch.from_numpy(edges).to(device),
+    )
+    return Readings(
+        nodes,
+        row,
+        torch.tensor([wanted[pair] for pair in pairs], dtype=torch.int64, device=device),
+        torch.tensor([-1 if key is None else wanted[key] for key in before], dtype=torch.int64, device=device),
+    )
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The bytes that are compared, and of student and teacher the learnt rows, the vocabulary and where it is read."""
+
+    faced: FacingBytes
+    rows: tuple[Rows, Rows]
+    trees: tuple[ByteTree, ByteTree]
+    reads: tuple[Readings, Readings]
+
+
+def placed(batch: AlignedBatch, widths: tuple[int, int], boundary: str, positions: str) -> Placed:
+    """All that doesn't depend on logits; `widths` are theirs. Raises LossInputError where a batch has no tokenizers."""
+    trees = _trees(batch, widths)
+    rows = learnt_rows(batch.student_labels), learnt_rows(batch.teacher_labels)
+    faced = facing_bytes(batch, rows, trees)
+    if positions == "common":
+        faced = faced.chosen((faced.offset == 0).all(dim=1))
+    mixed = boundary == "mixture"
+    own, other = (readings(rows[k], trees[k], faced.row[:, k].contiguous(), faced.offset[:, k], mixed) for k in (0, 1))
+    return Placed(faced, rows, trees, (own, other))
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one side says of the next byte at P bytes, float64.
+
+    share  [P, SYMBOLS] of each symbol; speaks bool [P, SYMBOLS]: those with which some token goes on; seen bool [P]:
+           whether float32 could hold the prefix's probability
+    rest   [P]: that a token ends here instead, where nothing at hand says what follows; may_end bool [P]: some could
+    alone  [P, SYMBOLS]: the share by the own row alone, without the token before
+    """
+
+    share: Tensor
+    speaks: Tensor
+    rest: Tensor
+    may_end: Tensor
+    seen: Tensor
+    alone: Tensor
+
+    def cut(self, part: slice) -> Said:
+        """What is said at some of the bytes."""
+        names = ("share", "speaks", "rest", "may_end", "seen", "alone")
+        return Said(*(getattr(self, name)[part] for name in names))
+
+
+def says(masses: Masses, nodes: Nodes, node: Tensor, before: Tensor) -> Said:
+    """From the masses at `nodes` what is said at the bytes that read them (int64 [P] each, `before` -1 for none)."""
+    total = masses.total
+    seen = total[node] > 0
+    alone = masses.goes_on[node] / total[node].clamp(min=FLOOR)[:, None]
+    rest = masses.equal[node] / total[node].clamp(min=FLOOR)
+    speaks = nodes.goes_on[node]
+    share = alone
+    mixed = (before >= 0).nonzero().squeeze(1)
+    if len(mixed):
+        share, last = alone.clone(), before[mixed]
+        whole = total[last]
+        seen[mixed] &= whole > 0
+        ahead = masses.goes_on[last] + masses.equal[last, None] * alone[mixed]
+        share[mixed] = ahead / whole.clamp(min=FLOOR)[:, None]
+        speaks[mixed] |= nodes.goes_on[last]
+    return Said(share, speaks, rest, nodes.low[node] < nodes.edges[node, 0], seen, alone)
+
+
+def says_of(logits: Tensor | HeadLogits, both: Placed, side: int, temperature: float, dtype: torch.dtype) -> Said:
+    """What a side (0 student, 1 teacher) says at P bytes; its logits [B, T, V] are read once, in chunks."""
+    rows, tree, reads = both.rows[side], both.trees[side], both.reads[side]
+    nodes, device = reads.nodes, logits.device
+    found = Masses.zeros(len(nodes), device)
+    buffers, used = Buffers(device, dtype), nodes.row.unique_consecutive()
+    step = rows_per_chunk(logits.shape[-1], device)
+    for start in range(0, len(used), step):
+        chosen = used[start : start + step]
+        low, high = _range(nodes.row, int(chosen[0]), int(chosen[-1]) + 1)
+        p, _ = softmax(buffers.read("logits", logits, rows.flat[chosen]), temperature, buffers, "softmax")
+        local = nodes.cut(low, high)
+        local = Nodes(torch.searchsorted(chosen, local.row), local.root, local.low, local.edges)
+        add_masses(p, local, tree, found.cut(low, high))
+    return says(found, nodes, reads.node, reads.before)
+
+
+def _range(values: Tensor, first: int, behind: int) -> tuple[int, int]:
+    """Where `values`, ascending, hold first..behind."""
+    edges = torch.tensor([first, behind], device=values.device, dtype=values.dtype)
+    low, high = torch.searchsorted(values.contiguous(), edges).tolist()
+    return low, high
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the two sides are compared: temperature of the student, divergence, with everything else as one outcome."""
+
+    temperature: float
+    rule: Rule
+    lump: bool
+
+    def values(self, own: Said, teacher: Said) -> tuple[Tensor, Tensor, Tensor]:
+        """Value [n], d value / d own.share [n, SYMBOLS] up to a common multiple of the shares, and the teacher's
+        probability of everything else [n]; a byte that a side can't see has the value 0."""
+        both = own.speaks & teacher.speaks
+        seen = (own.seen & teacher.seen)[:, None]
+        p, q = (torch.where(both & seen, side.share, 0.0) for side in (own, teacher))
+        p_rest, q_rest = ((~both * side.share).sum(dim=1) + side.rest for side in (own, teacher))
+        factor = torch.ones_like(q_rest)
+        if self.lump:
+            # Something else that no logits of the student could say: the teacher's chance of what it can say weighs it.
+            able = own.may_end | (own.speaks & ~teacher.speaks).any(dim=1)
+            factor = torch.where(able, 1.0, 1.0 - q_rest)
+            q, q_left = q / factor.clamp(min=TINY)[:, None], torch.where(able, q_rest, 0.0)
+            p, q = (torch.cat([x, torch.where(seen, y[:, None], 0.0)], dim=1) for x, y in ((p, p_rest), (q, q_left)))
+            scale = torch.ones_like(p_rest)
+        else:
+            scale = p.sum(dim=1).clamp(min=TINY)
+            p, q = p / scale[:, None], q / q.sum(dim=1, keepdim=True).clamp(min=TINY)
+        floor = torch.full_like(p[0], TINY)
+        floor[SYMBOLS:] = TINY_REST
+        any_of_both = (p > 0) | (q > 0)
+        log_p, log_q = (torch.where(any_of_both, torch.maximum(x, floor).log(), LOWEST) for x in (p, q))
+        value, slope = self.rule.divergence(log_p, log_q, p, q.clone(), self.rule.weight)
+        each = torch.where(p > floor, slope / torch.maximum(p, floor), 0.0) * factor[:, None]
+        if self.lump:
+            each = each[:, :-1] - each[:, -1:]
+        else:
+            each = (each - (each * p).sum(dim=1, keepdim=True)) / scale[:, None]
+        return value * factor, torch.where(both & seen, each, 0.0), q_rest
+
+
+def slopes(d_share: Tensor, own: Said, masses: Masses, node: Tensor, before: Tensor) -> Masses:
+    """d loss / d masses from d loss / d share [n, SYMBOLS]; every node is read by one byte in each of the two ways."""
+    out = Masses.zeros(len(masses.equal), d_share.device)
+    total = masses.total.clamp(min=FLOOR)
+    d_alone = d_share
+    mixed = (before >= 0).nonzero().squeeze(1)
+    if len(mixed):
+        last = before[mixed]
+        d, whole = d_share[mixed], total[last, None]
+        level = (d * own.share[mixed]).sum(dim=1)  # all masses of the row before, taken together
+        out.goes_on[last] = (d - level[:, None]) / whole
+        out.equal[last] = ((d * own.alone[mixed]).sum(dim=1) - level) / whole[:, 0]
+        d_alone = d_share.clone()
+        d_alone[mixed] = d * (masses.equal[last, None] / whole)
+    level = (d_alone * own.alone).sum(dim=1)
+    out.goes_on[node] = (d_alone - level[:, None]) / total[node, None]
+    out.equal[node] = -level / total[node]
+    return out
+
+
+class _Kernel:
+    """Value of each student row: that of the bytes of its token.
+
+    A byte that begins a token reads two rows, so the rows beside a chunk are read again: the one before it for its
+    values, the one behind it for the gradient of its last row.
+
+    weight  float64 [P]: of each byte in its row's value; factor: of every row's value in the loss
+    """
+
+    def __init__(
+        self,
+        logits: Tensor | HeadLogits,
+        both: Placed,
+        teacher: Said,
+        how: Comparison,
+        weights: tuple[Tensor, float],
+    ):
+        self.logits, self.teacher = logits, teacher
+        self.rows, self.tree, self.reads = both.rows[0], both.trees[0], both.reads[0]
+        self.how, (self.weight, self.factor) = how, weights
+        self.unseen = 0
+        self.lump: list[Tensor] = []
+
+    def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
+        """Values [c, 1]."""
+        reads, start, stop = self.reads, chunk.rows.start, chunk.rows.stop
+        values = torch.zeros(len(chunk), dtype=torch.float64, device=weight.device)
+        first, last = _range(reads.row, start, stop)
+        behind = int(last < len(reads.row) and int(reads.row[last]) == stop and int(reads.before[last]) >= 0)
+        low, high = _range(reads.nodes.row, start, stop)
+        if low == high:
+            return values[:, None].to(weight.dtype)
+        ahead = int(first < last and 0 <= int(reads.before[first]) < low)
+        own = reads.nodes.cut(low, high, start)
+        low, high = low - ahead, high + behind
+        nodes = reads.nodes.cut(low, high)
+        inner = slice(ahead, len(nodes) - behind)
+        found = Masses.zeros(len(nodes), weight.device)
+        p, _ = chunk.softmax(self.how.temperature)
+        add_masses(p, own, self.tree, found.cut(inner.start, inner.stop))
+        self._add_masses_beside(nodes, [0] * ahead + [len(nodes) - 1] * behind, found, chunk)
+        here = slice(first, last + behind)
+        node, before = reads.node[here] - low, reads.before[here]
+        before = torch.where(before >= 0, before - low, -1)
+        said = says(found, nodes, node, before)
+        value, d_share, rest = self.how.values(said, self.teacher.cut(here))
+        count = last - first
+        values.index_add_(0, reads.row[first:last] - start, (value * self.weight[here])[:count])
+        self.unseen += int((~(said.seen & self.teacher.seen[here]))[:count].sum())
+        self.lump.append(rest[:count])
+        if chunk.gradient is not None:
+            d_share = d_share * (self.weight[here] * self.factor / self.how.temperature)[:, None]
+            slope = slopes(d_share, said, found, node, before)
+            add_gradient(p, own, self.tree, slope.cut(inner.start, inner.stop), chunk.gradient)
+        return values[:, None].to(weight.dtype)
+
+    def _add_masses_beside(self, nodes: Nodes, places: list[int], found: Masses, chunk: Chunk) -> None:
+        """The masses of single nodes, the first or the last one, whose rows lie outside the chunk."""
+        for place in places:
+            row = self.rows.flat[nodes.row[place : place + 1]]
+            z = chunk.buffers.gather("beside", self.logits, row)
+            p, _ = softmax(z, self.how.temperature, chunk.buffers, "beside softmax")
+            one = nodes.cut(place, place + 1, int(nodes.row[place]))
+            add_masses(p, one, self.tree, found.cut(place, place + 1))

@@ -1,0 +1,282 @@
+"""Bytes: against an oracle that loops over the vocabulary, and what must hold for any two models."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ctkd_core.errors import LossInputError
+from ctkd_core.losses import bytes as bytes_module
+from ctkd_core.losses import loss
+from ctkd_core.losses.batch import align_sample, collate
+from ctkd_core.losses.bytes import bytes_loss, placed
+from ctkd_core.losses.kernels import byte_sums
+from ctkd_core.losses.parts import byte_masses
+from ctkd_core.losses.parts.byte_masses import Masses, add_gradient, add_masses
+from ctkd_core.losses.parts.byte_tree import END, byte_tree
+from tests.losses.cases import batch_of, logits_for, pair, same_sides, samples
+from tests.tiny import tiny_byte_level
+
+ELSE = -1
+
+
+def symbols(tokenizer, token: int) -> tuple[int, ...]:
+    if token == tokenizer.eos_id:
+        return (END,)
+    return () if token in tokenizer.special_ids else tuple(tokenizer.token_bytes(token))
+
+
+def oracle(logits, ids, labels, tokenizer, boundary="mixture"):
+    """Of each learnt byte, in order: (row, its symbol shares as {symbol: value}, what else) by loops over all tokens."""
+    keys = [symbols(tokenizer, i) if i < tokenizer.n_ids else () for i in range(logits.shape[-1])]
+    found = []
+
+    def mass(p, wanted):
+        return sum(p[i] for i, key in enumerate(keys) if wanted(key))
+
+    def next_symbols(p, u):
+        all_of_them = mass(p, lambda key: key and key[: len(u)] == u)
+        children = sorted({key[len(u)] for key in keys if len(key) > len(u) and key[: len(u)] == u})
+        shares = {
+            c: mass(p, lambda key, c=c: key[: len(u) + 1] == (*u, c)) / all_of_them for c in children
+        }
+        return shares, mass(p, lambda key: key and key == u) / all_of_them
+
+    for place in range(1, len(ids)):
+        if labels[place] == -100 or not symbols(tokenizer, ids[place]):
+            continue
+        p = logits[place - 1].softmax(-1)
+        key = symbols(tokenizer, ids[place])
+        for k in range(len(key)):
+            shares, ends = next_symbols(p, key[:k])
+            before = symbols(tokenizer, ids[place - 1])
+            if boundary == "mixture" and k == 0 and place > 1 and labels[place - 1] != -100 and before:
+                longer, ended = next_symbols(logits[place - 2].softmax(-1), before)
+                shares = {c: longer.get(c, 0.0) + ended * shares.get(c, 0.0) for c in {*longer, *shares}}
+                ends = 0.0
+            found.append((place, shares, ends))
+    return found
+
+
+def oracle_loss(s, t, batch, boundary="mixture"):
+    """The mean of forward KL over bytes, one sample; differentiable."""
+    own = oracle(s[0], batch.student_ids[0].tolist(), batch.student_labels[0].tolist(), batch.student, boundary)
+    other = oracle(t[0], batch.teacher_ids[0].tolist(), batch.teacher_labels[0].tolist(), batch.teacher, boundary)
+    assert len(own) == len(other)
+    total = s.sum() * 0.0
+    for (_, p, p_ends), (_, q, q_ends) in zip(own, other):
+        both = sorted(p.keys() & q.keys())
+        q_rest = sum(q[c] for c in q if c not in p) + q_ends
+        able = bool(p.keys() - q.keys()) or float(torch.as_tensor(p_ends).detach()) > 0
+        value = sum(q[c] * (torch.log(q[c]) - torch.log(p[c])) for c in both)
+        if able and float(q_rest) > 0:
+            p_rest = sum(p[c] for c in p if c not in q) + p_ends
+            value = value + q_rest * (torch.log(q_rest) - torch.log(p_rest))
+        elif float(q_rest) > 0:  # (1 - rest) * KL of what is left
+            value = value - (1 - q_rest) * torch.log(1 - q_rest)
+        total = total + value
+    return total / int((batch.student_labels != -100).sum())
+
+
+def double(seed: int, batch, scale: float = 2.0):
+    return logits_for(batch, seed=seed, dtype=torch.float64, scale=scale)
+
+
+@pytest.mark.parametrize(("text", "boundary"), [(" é🦙", "mixture"), (" 201", "mixture"), (" 12", "next")])
+def test_the_oracle_agrees_with_value_and_gradient(text, boundary):
+    batch = batch_of(samples([text]))
+    s, t = double(3, batch)
+    out = bytes_loss(s, t, batch, ce_weight=0.0, boundary=boundary)
+    out.loss.backward()
+    z = s.detach().clone().requires_grad_()
+    expected = oracle_loss(z, t, batch, boundary)
+    expected.backward()
+    torch.testing.assert_close(out.loss, expected)
+    torch.testing.assert_close(s.grad, z.grad, rtol=1e-8, atol=1e-12)
+    assert out.diagnostics["bytes"] == len(text.encode()) + 1  # and the end
+
+
+def test_equal_models_with_one_tokenizer_have_nothing_to_learn():
+    batch, _ = same_sides(batch_of(samples()), torch.zeros(4, 1, 305))
+    s, _ = double(0, batch)
+    out = bytes_loss(s, s.detach(), batch, ce_weight=0.0)
+    out.loss.backward()
+    assert abs(float(out.loss.detach())) < 1e-12
+    assert s.grad.abs().max() < 1e-12
+
+
+def test_the_order_of_ids_and_doubles_mean_nothing():
+    batch = batch_of(samples([" 12 cats"]))
+    s, t = double(1, batch)
+    base = bytes_loss(s, t, batch, ce_weight=0.0).loss
+    # A token's probability split between it and an id with the same bytes: of the padding, which has none, take none.
+    tree = byte_tree(batch.student, s.shape[-1], frozenset({batch.student.eos_id}))
+    assert sorted(tree.order.tolist()) == [i for i in range(403) if i < 400 and symbols(batch.student, i)]
+    moved = s.detach().clone()
+    moved[..., 400:] += 3.0  # ids beyond the tokenizer have no text
+    torch.testing.assert_close(bytes_loss(moved, t, batch, ce_weight=0.0).loss, base.detach())
+
+
+def one_byte_tokenizer():
+    return tiny_byte_level(258, 1)
+
+
+def test_the_expectation_is_the_divergence_of_tokens_where_tokens_are_bytes():
+    """With one-byte tokens nothing is lost: over all next tokens the mean value is the token-level forward KL."""
+    tokenizer = one_byte_tokenizer()
+    singles = [i for i in range(tokenizer.n_ids) if len(tokenizer.token_bytes(i)) == 1][:6]
+    generator = torch.Generator().manual_seed(2)
+    width = tokenizer.n_ids
+    p, q = (torch.full((width,), -math.inf, dtype=torch.float64) for _ in range(2))
+    p[singles], q[singles] = torch.randn(2, 6, generator=generator, dtype=torch.float64)
+    expected = (q.softmax(0)[singles] * (q.log_softmax(0) - p.log_softmax(0))[singles]).sum()
+    values = [_first_value(tokenizer, token, p, q) for token in singles]
+    mean = sum(float(q.softmax(0)[token]) * value for token, value in zip(singles, values))
+    assert mean == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_the_expectation_never_exceeds_the_divergence_of_tokens():
+    tokenizer = tiny_byte_level(400, 3)
+    chosen = [i for i in range(tokenizer.n_ids) if i not in tokenizer.special_ids and tokenizer.token_bytes(i)]
+    chosen = sorted(chosen, key=tokenizer.token_bytes)[40:80]
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        p, q = (torch.full((tokenizer.n_ids,), -math.inf, dtype=torch.float64) for _ in range(2))
+        p[chosen], q[chosen] = 3 * torch.randn(2, len(chosen), generator=generator, dtype=torch.float64)
+        divergence = float((q.softmax(0)[chosen] * (q.log_softmax(0) - p.log_softmax(0))[chosen]).sum())
+        values = [_first_value(tokenizer, token, p, q) for token in chosen]
+        mean = sum(float(q.softmax(0)[token]) * value for token, value in zip(chosen, values))
+        assert -1e-9 <= mean <= divergence + 1e-9
+
+
+def _first_value(tokenizer, token: int, p, q) -> float:
+    """The sum over the bytes of one learnt token, predicted by p and q [V]."""
+    ids = torch.tensor([[tokenizer.bos_id or 0, token]])
+    labels = torch.tensor([[-100, token]])
+    groups = torch.tensor([[0, 1, 2, 1, 2]])
+    ones = torch.ones_like(ids)
+    from ctkd_core.losses.batch import AlignedBatch
+
+    batch = AlignedBatch(ids, ids, labels, labels, ones, ones, groups, tokenizer, tokenizer)
+    rows = [row.expand(1, 2, -1).clone() for row in (p, q)]
+    return float(bytes_loss(*rows, batch, ce_weight=0.0).loss)
+
+
+def test_a_number_that_one_side_writes_as_one_token_rises_most():
+    student, teacher = pair()
+    batch = collate([align_sample("In", "201", student, teacher)], student, teacher)
+    whole = next(i for i in range(400) if student.token_bytes(i) == b"201")
+    assert whole in batch.student_ids[0].tolist()
+    s = torch.zeros(*batch.student_ids.shape, 400, dtype=torch.float64, requires_grad=True)
+    t = torch.zeros(*batch.teacher_ids.shape, 300, dtype=torch.float64)
+    for place in range(batch.teacher_ids.shape[1] - 1):
+        t[0, place, batch.teacher_ids[0, place + 1]] = 8.0  # about nine in ten
+    bytes_loss(s, t, batch, ce_weight=0.0).loss.backward()
+    step = -s.grad[0, batch.student_ids[0].tolist().index(whole) - 1]
+    assert step.argmax() == whole
+    assert step[[i for i in range(400) if student.token_bytes(i) == b"2"]] > 0
+    others = [i for i in range(400) if student.token_bytes(i)[:1] != b"2"]
+    assert step[others].max() <= 0
+
+
+def test_the_end_of_an_answer_is_a_symbol():
+    batch = batch_of(samples([" cats"]))
+    s, t = double(0, batch)
+    sure = t.clone()
+    end = int((batch.teacher_ids[0] == batch.teacher.eos_id).nonzero()[-1, 0])
+    sure[0, end - 1, batch.teacher.eos_id] = 60.0
+    bytes_loss(s, sure, batch, ce_weight=0.0).loss.backward()
+    own_end = int((batch.student_ids[0] == batch.student.eos_id).nonzero()[-1, 0])
+    gradient = s.grad[0, own_end - 1]
+    assert gradient.argmin() == batch.student.eos_id
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 2, 5])
+@pytest.mark.parametrize("options", [{}, {"boundary": "next"}, {"lump": "left_out", "byte_weights": "tokens"}], ids=str)
+def test_rows_that_are_read_beside_a_chunk_change_nothing(chunk_rows, options):
+    batch = batch_of(samples())
+    s, t = double(5, batch)
+    whole = bytes_loss(s, t, batch, ce_weight=0.0, **options)
+    whole.loss.backward()
+    expected, s.grad = s.grad, None
+    bytes_loss(s, t, batch, ce_weight=0.0, chunk_rows=chunk_rows, **options).loss.backward()
+    torch.testing.assert_close(s.grad, expected, rtol=1e-9, atol=1e-14)
+
+
+def test_sums_on_a_cpu_are_those_of_running_sums(monkeypatch):
+    batch = batch_of(samples())
+    s, _ = double(7, batch)
+    both = placed(batch, (403, 305), "mixture", "all")
+    nodes, tree = both.reads[0].nodes, both.trees[0]
+    p = s.detach().reshape(-1, 403)[both.rows[0].flat].softmax(-1)
+    slope = Masses(torch.randn(len(nodes), 257, dtype=torch.float64), torch.randn(len(nodes), dtype=torch.float64))
+    results = []
+    for small in (byte_masses.SMALL, 1, None):  # one thread, several, and the form of other devices
+        if small is None:
+            monkeypatch.setattr(byte_masses, "_on_cpu", lambda _: False)
+        else:
+            monkeypatch.setattr(byte_masses, "SMALL", small)
+        found, gradient = Masses.zeros(len(nodes), "cpu"), torch.zeros_like(p)
+        add_masses(p, nodes, tree, found)
+        add_gradient(p, nodes, tree, slope, gradient)
+        results.append((found.goes_on, found.equal, gradient))
+    for other in results[1:]:
+        for one, same in zip(results[0], other):
+            torch.testing.assert_close(one, same, rtol=1e-9, atol=1e-12)
+
+
+def test_loops_and_plain_python_agree():
+    """The compiled loops are obvious enough to run as they stand."""
+    batch = batch_of(samples([" 12"]))
+    both = placed(batch, (403, 305), "mixture", "all")
+    nodes, tree = both.reads[0].nodes, both.trees[0]
+    p = torch.rand(len(both.rows[0]), 403, dtype=torch.float64).numpy()
+    given = (p, tree.first, tree.order, nodes.row.numpy(), nodes.root.numpy(), nodes.low.numpy(), nodes.edges.numpy())
+    results = []
+    for loop in (byte_sums.node_sums, byte_sums.node_sums.py_func):
+        goes_on, equal = np.zeros((len(nodes), 257)), np.zeros(len(nodes))
+        loop(*given, goes_on, equal, 0, len(nodes))
+        results.append((goes_on, equal))
+    np.testing.assert_allclose(results[0][0], results[1][0])
+    np.testing.assert_allclose(results[0][1], results[1][1])
+
+
+def test_groups_that_spell_other_bytes_are_passed_over():
+    batch = batch_of(samples([" cats"]))
+    s, t = double(0, batch)
+    batch.groups[0, 4] += 1  # one more teacher token: other bytes
+    out = bytes_loss(s, t, batch)
+    assert out.diagnostics["groups_of_other_bytes"] == 1.0
+    assert math.isfinite(float(out.loss))
+
+
+def test_it_needs_tokenizers():
+    from dataclasses import replace
+
+    batch = batch_of(samples())
+    with pytest.raises(LossInputError, match="pass both tokenizers to collate"):
+        bytes_loss(*logits_for(batch), replace(batch, student=None))
+
+
+def test_options_change_the_value():
+    batch = batch_of(samples())
+    s, t = logits_for(batch)
+    variants = [{}, {"boundary": "next"}, {"positions": "common"}, {"byte_weights": "tokens"}, {"lump": "left_out"}]
+    values = [float(loss("bytes", s, t, batch, **given).loss) for given in variants]
+    for one, other in itertools.combinations(values, 2):
+        assert abs(one - other) > 1e-4
+
+
+def test_a_prefix_without_probability_is_left_out():
+    batch = batch_of(samples([" cats"]))
+    s, t = logits_for(batch)
+    t = t.clone()
+    t[0, :, : batch.teacher.n_ids] -= 200.0  # all mass on ids without text: float32 holds nothing else
+    out = bytes_loss(s, t, batch)
+    assert math.isfinite(float(out.loss))
+    assert out.diagnostics["bytes_left_out"] == out.diagnostics["bytes"]
+    assert bytes_module.TINY > 0
