@@ -207,11 +207,18 @@ def _in_words(kept: Kept) -> str:
 
 def _sound(folder: Path, manifest: Manifest, report: Progress) -> Manifest:
     """The manifest without parts that aren't what was written; their files go."""
+    listed = {name for part in manifest.parts.values() for name in part.files}
+    for path in (*folder.glob("part-*.npy"), *folder.glob(".part-*.part")):  # what a killed attempt left
+        if path.name not in listed:
+            path.unlink(missing_ok=True)
     bad = {name: why for name, part in manifest.parts.items() if (why := problem(folder, part, thorough=True))}
     if not bad:
         return manifest
     for name, why in bad.items():
         report(0.0, f"Part {name!r} is made anew: {why}.")
+        for entry in manifest.parts[name].files:
+            if Path(entry).name == entry:
+                (folder / entry).unlink(missing_ok=True)
     sound = replace(manifest, parts={n: p for n, p in manifest.parts.items() if n not in bad}, complete=False)
     write_manifest(folder, sound)
     return sound

@@ -8,12 +8,14 @@ mass of the tail as a whole, which is spread evenly.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctkd_core.distill.teachers.client import Server
 from ctkd_core.distill.teachers.kept import KeptTeacher
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 PROBE = "The teacher reads 1,234 words: naïve café, 東京!\n"
 OTHER_SHARE = 0.02  # of compared tokens with another spelling, from which on the tokenizer is another one
 SLACK = 1e-3  # nats by which a server's log-probability may be above 0
+NAMELESS = -1  # stands for the tokens of a row that a server names by a text that isn't theirs alone
 Top = dict[int, float]  # log-probability by id
 
 
@@ -184,7 +187,8 @@ class ServedReader:
             table = tables[at]
             if not isinstance(table, dict):
                 raise self._unreadable()
-            top = {i: self._value(v) for token, v in table.items() if (i := self._id_of(token)) is not None}
+            placed = ((self._id_of(token), self._value(value)) for token, value in table.items())
+            top = {NAMELESS if i is None else i: value for i, value in placed}
             top[int(ids[at])] = self._value(own[at])
             tops.append(top)
         self._same_tokens(tops, [])
@@ -251,8 +255,9 @@ class ServedReader:
         begins = self._vocabulary.begins.numpy()
         for at, top in enumerate(tops[first:]):
             following = int(ids[first + at + 1])
+            nameless = top.pop(NAMELESS, None) is not None
             best = sorted(top, key=top.__getitem__, reverse=True)[: layout.k]
-            if len(best) < layout.k:
+            if len(best) < layout.k and not nameless:
                 raise RunError(
                     f"the server {short(self.server.address)} tells {len(best)} of the {layout.k} most probable tokens "
                     "that are wanted; want fewer (--k, teacher_server_k), or let it tell more (vLLM: --max-logprobs)."
@@ -262,7 +267,6 @@ class ServedReader:
                     f"the server {short(self.server.address)} doesn't tell the text's own token {following}."
                 )
             record = found[at]
-            record["ids"], record["log_probs"] = best, [top[i] for i in best]
             record["next"] = top[following]
             known = {*best, following}
             if self._vocabulary.end is not None and self._vocabulary.end in top:
@@ -274,11 +278,25 @@ class ServedReader:
             if rest > 0.0 and left.sum() > 0:
                 with np.errstate(divide="ignore"):
                     record["tail"] = np.maximum(np.log(rest * left / left.sum()), NO_CHANCE)
+            # Where names are missing, tokens of the tail fill the places, each with its share of it.
+            spare = itertools.islice((i for i in range(self.width) if i not in known), layout.k - len(best))
+            share = math.log(max(rest, 1e-30) / max(1.0, left.sum()))
+            filled = [(i, top[i]) for i in best] + [(i, share) for i in spare]
+            record["ids"], record["log_probs"] = [i for i, _ in filled], [p for _, p in filled]
+            record["tail"] += _taken(filled[len(best) :], begins, left)
         last = found[-1:]  # behind the text: nothing is known, and no method that may be here reads it
         if len(last):
             last["ids"] = np.arange(layout.k)
             last["log_probs"] = -math.log(self.width)
         return found
+
+
+def _taken(filled: Sequence[tuple[int, float]], begins: NDArray[np.float32], left: NDArray[np.float64]) -> Any:
+    """[2] what these tokens take away from the logarithm of the tail's mass, which is spread evenly over `left`."""
+    starts = sum(begins[i] > 0 for i, _ in filled)
+    kept = np.maximum(left - np.array([starts, len(filled) - starts]), 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.maximum(np.nan_to_num(np.log(kept / left), nan=0.0, neginf=NO_CHANCE), NO_CHANCE)
 
 
 def _counted(texts: Sequence[str]) -> dict[str, int]:

@@ -49,14 +49,15 @@ def live_logits(config: RunConfig, batch: AlignedBatch) -> torch.Tensor:
     return widened(out.logits, batch.teacher.n_ids)
 
 
-def loss_of(config: RunConfig, batch: AlignedBatch, teacher_logits: torch.Tensor) -> float:
+def loss_of(config: RunConfig, batch: AlignedBatch, teacher_logits: torch.Tensor, **options: object) -> float:
     """The method's loss of a student with fixed random logits."""
     assert batch.student is not None
+    if any(option.name == "scaling" for option in methods.get(config.method).loss_options):
+        options["scaling"] = "fixed"  # scaled to the cross-entropy, the rest would say nothing
     width = batch.student.n_ids
     generator = torch.Generator().manual_seed(3)
     student = 2 * torch.randn(*batch.student_ids.shape, width, generator=generator)
     context = StateContext(width, student=batch.student, teacher=batch.teacher)
     state = make_state(config.method, width, context=context, variant=config.variant)
-    out = loss(config.method, student, teacher_logits, batch, config.variant, state=state)
+    out = loss(config.method, student, teacher_logits, batch, config.variant, state=state, **options)
     return float(out.loss.detach())
-

@@ -128,7 +128,7 @@ def test_other_weights_are_refused(pair, few, tmp_path):
     from tests.tiny import tiny_byte_level
 
     save_tokenizer(tiny_byte_level(340, 1), tmp_path)
-    llama(343, seed=9).save_pretrained(tmp_path)
+    llama(340, seed=9).save_pretrained(tmp_path)
     config = pair.config(teacher_cache=str(few), teacher_path=str(tmp_path))
     with pytest.raises(RunError, match="the teacher's weights changed"):
         check_cache(config, teacher_of(config))
@@ -201,3 +201,57 @@ def test_rows_go_with_their_samples_in_any_order(pair, few):
         teacher_labels=batch.teacher_labels[order],
     )
     assert (kept.logits(turned) == kept.logits(batch)[order]).all()
+
+
+def test_preflight_and_estimates_know_of_the_cache(pair, few, whole):
+    from ctkd_core.distill.checks import preflight
+    from ctkd_core.distill.estimate import estimate, estimate_bytes
+
+    plain, cached = pair.config(method="gold"), pair.config(method="gold", teacher_cache=str(few))
+    checks = {c.name: c for c in preflight(cached)}
+    assert checks["teacher's cache"].ok
+    assert "8 of 340 tokens" in checks["teacher's cache"].detail
+    assert "teacher" not in checks
+    other = {c.name: c for c in preflight(cached.replace(max_length=40))}
+    assert not other["teacher's cache"].ok
+    assert estimate_bytes(cached)["teacher"] == 0 < estimate_bytes(plain)["teacher"]
+    assert estimate(cached).training < estimate(plain).training
+
+
+@pytest.mark.parametrize(
+    ("row", "variant"),
+    [
+        (row, variant)
+        for row in methods.training()
+        if row.asks_teacher and (row.hidden_states_if or "hidden_states" not in row.outputs)
+        for variant in row.variants
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_loss_reads_no_more_than_its_row_says(pair, row, variant):
+    """Rows of the prompt, of padding and behind the answer, and shifts of logits change nothing that is undeclared."""
+    import torch
+
+    own = {"method_options": {"top_k": 20}} if row.name == "xtoken-pkl" else {}
+    config = told(pair, row.name, variant)
+    batch = batch_of(config)
+    logits = 3 * torch.randn(*batch.teacher_ids.shape, 340, generator=torch.Generator().manual_seed(1))
+    place = torch.arange(batch.teacher_ids.shape[1])[None]
+    first = torch.where(batch.teacher_labels >= 0, place, 10**6).amin(dim=1, keepdim=True) - 1
+    masks = {
+        "prompt_rows": (place < first) & (batch.teacher_attention > 0),
+        "padding_rows": batch.teacher_attention == 0,
+        "last_row": place == batch.teacher_attention.sum(dim=1, keepdim=True) - 1,
+    }
+    changed = {name: torch.where(mask[..., None], 7 * logits.flip(-1), logits) for name, mask in masks.items()}
+    shifts = torch.linspace(-3, 3, logits[..., 0].numel()).reshape(*logits.shape[:2], 1)
+    changed["raw_logits"] = logits + shifts
+    before = loss_of(config, batch, logits, **own.get("method_options", {}))
+    reads = {
+        name
+        for name, other in changed.items()
+        if loss_of(config, batch, other, **own.get("method_options", {})) != pytest.approx(before, rel=1e-5, abs=1e-6)
+    }
+    assert reads <= set(row.reads_besides(variant))
+    if row.name == "xtoken-pkl":
+        assert {"prompt_rows", "raw_logits"} <= reads
