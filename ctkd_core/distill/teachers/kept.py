@@ -50,6 +50,8 @@ class KeptTeacher:
         out = torch.zeros(*ids.shape, self.width, device=device)
         for b, (records, (read, start)) in enumerate(zip(self.fetch(readings), readings)):
             first = first_row(start, self.rows)
+            if len(records) != len(read) - first or int(records["ids"].max(initial=0)) >= self.width:
+                raise RunError("the cache has rows that don't fit their sample; delete its folder and fill it again.")
             following = torch.full((len(read) - first,), -1, device=device)
             following[:-1] = batch.teacher_ids[b, places[b][first + 1 :].to(device)]
             out[b, places[b][first:].to(device)] = dense(records, following, self._vocabulary)

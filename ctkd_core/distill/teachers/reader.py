@@ -12,6 +12,7 @@ import numpy as np
 from ctkd_core.distill.teachers.manifest import Figures
 from ctkd_core.distill.teachers.rows import Layout, Records, Vocabulary, shorten
 from ctkd_core.distill.teachers.store import Reading, first_row
+from ctkd_core.errors import RunError
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
@@ -78,6 +79,11 @@ class ModelReader:
             following[:-1] = inputs[b, first + 1 : len(own)]
             logits = widened(out.logits[b, first : len(own)], self.width)
             found.append(shorten(logits.to(self.device), following, layout, self._vocabulary))
+        if not all(np.isfinite(records["normaliser"]).all() for records in found):
+            raise RunError(
+                "the teacher's logits hold NaN or infinity, so nothing can be learnt of them; compute in bf16 or fp32 "
+                "(teacher_precision)."
+            )
         return found
 
     def answers(self, prompts: Prompts, tokens: int) -> list[str]:

@@ -117,6 +117,12 @@ class Cache:
             index = np.load(kinds["index"], allow_pickle=False)
             if found.dtype != record or index.dtype != INDEX or len(found) != part.rows or len(index) != part.samples:
                 raise RunError(f"part {name!r} of the cache {short(str(folder))} isn't what its manifest says.")
+            if (
+                (index["first"] < 0).any()
+                or (index["count"] < 0).any()
+                or (index["first"] + index["count"] > len(found)).any()
+            ):
+                raise RunError(f"part {name!r} of the cache {short(str(folder))} names rows that it doesn't have.")
             rows.append(found)
             indices.append(index)
         number = np.repeat(np.arange(len(rows), dtype=np.int32), [len(index) for index in indices[1:]])

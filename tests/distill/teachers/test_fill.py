@@ -144,3 +144,21 @@ def test_halved_numbers_are_off_by_what_is_promised(pair, tmp_path):
     half, full = (rows["log_probs"].astype(np.float64) for rows in kept)
     assert (np.abs(half - full) <= np.abs(full) / 2048).all()
     np.testing.assert_array_equal(kept[0]["next"], kept[1]["next"])
+
+
+def test_a_teacher_that_gives_no_numbers_is_refused(pair, tmp_path, monkeypatch):
+    import torch
+
+    from ctkd_core.distill.models import teachers
+
+    load = teachers.load_model
+
+    def broken(*given, **named):
+        model = load(*given, **named)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[5:] = torch.nan
+        return model
+
+    monkeypatch.setattr(teachers, "load_model", broken)
+    with pytest.raises(RunError, match="hold NaN or infinity"):
+        cache_teacher(pair.config(), tmp_path / "cache", k=8)
