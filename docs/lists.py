@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE.parent))
 from ctkd_core import methods  # noqa: E402
 from ctkd_core.methods import METHODS, Method  # noqa: E402
 
-FILES = (HERE / "index.md", HERE / "losses.md", HERE.parent / "mkdocs.yml")
+FILES = (HERE / "index.md", HERE / "losses.md", HERE / "teachers.md", HERE.parent / "mkdocs.yml")
 
 
 def overview() -> list[str]:
@@ -31,12 +31,32 @@ def views() -> list[str]:
     return table(("method", "entries of a target", "lost"), rows)
 
 
+def cached() -> list[str]:
+    """What a cached teacher gives to each method that asks one."""
+    words = {"no": "no", "exact": "exact at any k", "approximate": "near; exact with k = V"}
+    rows = []
+    for row in methods.training():
+        if row.asks_teacher:
+            besides = [f"{v}: {', '.join(row.reads_besides(v)).replace('_', ' ')}" for v in row.also_reads]
+            if row.hidden_states_if:
+                besides.append(f"hidden states where `{row.hidden_states_if}` is above 0")
+            elif "hidden_states" in row.outputs:
+                besides.append("hidden states")
+            rows.append((link(row), words[row.cached_teacher], "; ".join(besides) or "-"))
+    return table(("method", "cached teacher", "reads besides the rows of the answer"), rows)
+
+
 def navigation() -> list[str]:
     """The pages of the methods, for MkDocs."""
     return [f"      - {row.label}: methods/{row.name}.md" for row in METHODS.values()]
 
 
-LISTS: dict[str, Callable[[], list[str]]] = {"overview": overview, "views": views, "navigation": navigation}
+LISTS: dict[str, Callable[[], list[str]]] = {
+    "overview": overview,
+    "views": views,
+    "cached": cached,
+    "navigation": navigation,
+}
 
 
 def link(row: Method) -> str:

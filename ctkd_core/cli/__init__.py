@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "methods": "list the methods with paper, formula and options",
     "losses": "list the losses with their options",
     "distill": "run one distillation experiment",
+    "cache-teacher": "keep a teacher's predictions on disk, so that runs needn't load it",
     "runs": "list, show, watch, cancel, resume, compare, export or remove runs",
     "doctor": "check this machine and what works offline",
     "prepare": "convert and cache the bundled teacher and tokenizers once",

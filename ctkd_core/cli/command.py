@@ -142,7 +142,7 @@ def plain_run(run: Callable[..., Output]) -> Callable[..., Output]:
 
 def load(name: str) -> Any:
     """The command of that name, its module loaded; the docs and tests read it too."""
-    module = importlib.import_module(f"ctkd_core.cli.{name}")
+    module = importlib.import_module(f"ctkd_core.cli.{name.replace('-', '_')}")
     actions = getattr(module, "ACTIONS", None)
     text = sentence(COMMANDS[name])
     app = typer.Typer(add_completion=False)

@@ -34,7 +34,7 @@ _FLAGS = {
 }
 
 
-def _run_options(run: Callable[..., Output]) -> Callable[..., Output]:
+def run_options(run: Callable[..., Output]) -> Callable[..., Output]:
     """`run` with one flag per run option, made from its record; typer reads them from the signature."""
     signature = inspect.signature(run, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -64,7 +64,7 @@ def _values(option: Option) -> Callable[[], Any]:
     return names_of(option.choices or (("true", "false") if option.kind == "bool" else ()))
 
 
-@_run_options
+@run_options
 def run(
     config: Annotated[str | None, typer.Argument(metavar="CONFIG", help="A run config, YAML or JSON.")] = None,
     preset: Annotated[

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import guess_device
+from ctkd_core.distill.teachers.access import Access
+from ctkd_core.distill.teachers.loading import missing_for
 from ctkd_core.errors import CtkdError, PreflightError, short
 from ctkd_core.markup.visible import one_line
 
@@ -46,7 +48,7 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
     found: list[Look] = []
     checks.append(_data(config, tokenizers, found))
     checks += [check for look in found for check in _lengths(config, look)]
-    checks.append(_teacher(config))
+    checks += _teachers(config)
     if config.student_model == "pretrained":
         checks.append(_student(config))
     checks += _models(config, pair, others, found[0] if found else None)
@@ -125,7 +127,6 @@ def _vocabularies(method: str, who: str, student: Tokenizer, teacher: Tokenizer)
 def _further(config: RunConfig, student: Tokenizer | None) -> tuple[list[Check], dict[str, Tokenizer]]:
     """The tokenizers and weights of further teachers, and the tokenizers by who they belong to."""
     from ctkd_core.distill.further import further_teachers
-    from ctkd_core.distill.models import teachers as teacher
 
     checks: list[Check] = []
     found: dict[str, Tokenizer] = {}
@@ -134,8 +135,6 @@ def _further(config: RunConfig, student: Tokenizer | None) -> tuple[list[Check],
         checks.append(_tokenizer(who, entry.teacher, found))
         if student is not None and who in found:
             checks += _vocabularies(entry.method, who, student, found[who])
-        source = teacher.weights_source(entry.teacher, entry.teacher_path)
-        checks.append(_weights(who, source) if source != "bundled" else _bundled(who))
     return checks, found
 
 
@@ -256,11 +255,40 @@ def _positions(config: RunConfig, who: str, source: str) -> list[Check]:
     return [Check(f"{who}'s positions", False, said, f"Set max_length to {most} or less.")]
 
 
-def _teacher(config: RunConfig) -> Check:
-    from ctkd_core.distill.models import teachers as teacher
+def _teachers(config: RunConfig) -> list[Check]:
+    """The weights, caches and servers of all teachers."""
+    from ctkd_core.distill.further import further_teachers
+    from ctkd_core.distill.models.teachers import weights_source
 
-    source = teacher.teacher_source(config)
-    return _weights("teacher", source) if source != "bundled" else _bundled("teacher")
+    checks = []
+    for number, entry in enumerate([config, *further_teachers(config.teachers)], start=1):
+        who = "teacher" if number == 1 else f"teacher {number}"
+        access, source = Access.of(entry), weights_source(entry.teacher, entry.teacher_path)
+        if access.cache:
+            checks.append(_cache(config, number, who))
+        elif access.server:  # nobody is asked from here: a page looks at this list with every change
+            checks.append(Check(f"{who}'s server", True, f"{short(access.server)} will be asked when the run starts."))
+        elif said := missing_for(access.precision, access.loading):
+            checks.append(Check(f"{who}'s precision", False, said))
+        copied = number == 1 and config.student_model == "transplant"
+        if not access.elsewhere or copied:
+            checks.append(_weights(who, source) if source != "bundled" else _bundled(who))
+    return checks
+
+
+def _cache(config: RunConfig, number: int, who: str) -> Check:
+    def look() -> str:
+        from ctkd_core.distill.models.teachers import planned_teachers
+        from ctkd_core.distill.teachers.kept import check_cache
+        from ctkd_core.tokenizers.load import load_tokenizer
+
+        manifest = check_cache(config, planned_teachers(config, load_tokenizer(config.teacher))[number - 1])
+        return (
+            f"{manifest.samples:,} samples, {manifest.kept.k:,} of {manifest.kept.width:,} tokens of each row; the "
+            "teacher's model isn't needed in training."
+        )
+
+    return _guarded(f"{who}'s cache", "", look)
 
 
 def _bundled(who: str) -> Check:

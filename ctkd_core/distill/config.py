@@ -14,8 +14,16 @@ from pydantic import field_validator as validated
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
-from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, older_form, parse_teachers
+from ctkd_core.distill.further import (
+    CONFIG,
+    FurtherTeacher,
+    further_teachers,
+    of_the_method,
+    older_form,
+    parse_teachers,
+)
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
+from ctkd_core.distill.teachers import access
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files.data_files import deeper_than, shown_name
 from ctkd_core.markup.visible import one_line, shorten
@@ -29,6 +37,7 @@ _LATER = (
     *("on_policy_share", "on_policy_temperature", "on_policy_top_p", "on_policy_max_new_tokens"),
     *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
     *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side"),
+    *access.FIELDS,
 )
 MAX_DEPTH = 20  # tables and lists in one another; a config has four
 
@@ -134,6 +143,12 @@ class RunConfig:
         source="ours; TRL: 128",
         advanced=True,
     )
+    teacher_cache: str = access.cache_setting()
+    teacher_precision: str = access.precision_setting()
+    teacher_loading: str = access.loading_setting()
+    teacher_server: str = access.server_setting()
+    teacher_server_model: str = access.server_model_setting()
+    teacher_server_k: int = access.server_k_setting()
     teacher_weight: float = setting(
         1.0, "With further teachers: weight of this teacher's loss.", low=0.0, high=1000.0, advanced=True
     )
@@ -209,6 +224,12 @@ class RunConfig:
         _check_device(self.device)
         _check_asking(self)
         _check_weights(self)
+        access.check_access(self, self.method, self.variant, self.method_options, self.on_policy_share)
+        for number, entry in enumerate(further_teachers(self.teachers), start=1):
+            try:
+                access.check_access(entry, entry.method, entry.variant, entry.method_options, self.on_policy_share)
+            except RunError as fault:
+                raise RunError(f"entry {number} of teachers: {fault}") from None
         return self
 
     @property

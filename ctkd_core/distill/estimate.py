@@ -16,6 +16,7 @@ from pathlib import Path
 from ctkd_core.distill.checkpoints import KEPT
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, guess_device
+from ctkd_core.distill.teachers.access import Access
 
 FORWARD_SHARE = 0.70  # of the matrix speed that a forward pass of some 200 tokens reaches
 BACKWARD_SHARE = 0.60
@@ -28,6 +29,7 @@ BUNDLED_BYTES = 150_000  # of the bundled samples
 LEAST, MOST = 0.7, 1.6  # of the likeliest duration
 SHORT_TOKENS = 30  # a bundled sample: prompt and answer
 BUNDLED_TEACHER = (106_000_000, 28_311_552)  # body, embeddings
+_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}  # of a weight
 CUDA_SPEED = 2.0e13  # operations a second, a cautious figure for any recent GPU
 
 
@@ -65,14 +67,26 @@ def further_sizes(config: RunConfig) -> list[ModelSize]:
     ]
 
 
-def _loaded_besides(config: RunConfig) -> list[ModelSize]:
-    """The further teachers' models that aren't loaded already: one source is loaded once."""
+def _weight_bytes(config: RunConfig, teacher: ModelSize) -> int:
+    """Of the teacher's weights, which are in memory where a run asks it, measures it or copies its body."""
+    access = Access.of(config)
+    if access.elsewhere:  # a student is made of it, and then it goes
+        return 4 * teacher.total if config.student_model == "transplant" else 0
+    return _BYTES[access.precision] * teacher.total if config.needs_teacher or config.eval_samples else 0
+
+
+def _loaded_besides(config: RunConfig) -> list[int]:
+    """Bytes of the further teachers' models that aren't loaded already: one source in one precision is loaded once."""
     from ctkd_core.distill.models.teachers import teacher_source, weights_source
 
-    sizes: dict[str, ModelSize] = {}
+    sizes: dict[tuple[str, str], int] = {}
     for entry, size in zip(config.teachers, further_sizes(config)):
-        sizes.setdefault(weights_source(entry["teacher"], entry["teacher_path"]), size)
-    sizes.pop(teacher_source(config), None)
+        access = Access.of(entry)
+        if not access.elsewhere:
+            key = weights_source(entry["teacher"], entry["teacher_path"]), access.precision
+            sizes.setdefault(key, _BYTES[access.precision] * size.total)
+    if not Access.of(config).elsewhere:
+        sizes.pop((teacher_source(config), config.teacher_precision), None)
     return list(sizes.values())
 
 
@@ -126,7 +140,8 @@ def estimate(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int
     tokens = config.batch_size * _tokens(config)
     step = 2 * student.total * tokens / (FORWARD_SHARE * speed) + 4 * student.total * tokens / (BACKWARD_SHARE * speed)
     if config.needs_teacher:
-        asked = [teacher, *further_sizes(config)]
+        read = [config, *config.teachers]
+        asked = [size for size, entry in zip([teacher, *further_sizes(config)], read) if not Access.of(entry).elsewhere]
         step += sum(2 * size.total * tokens * 1.2 / (FORWARD_SHARE * speed) for size in asked)
     # One token at a time, the weights are read anew for each: about three times the operations' own time.
     drawn = config.on_policy_share * config.batch_size * config.on_policy_max_new_tokens * 3
@@ -136,7 +151,9 @@ def estimate(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int
     written = config.sample_prompts * config.sample_tokens * 3
     look = 2 * (scored + written) * student.total / (FORWARD_SHARE * speed)
     looks = 2 + (config.steps // config.eval_every if config.eval_every else 0)
-    teacher_look = 2 * (scored + written) * teacher.total / (FORWARD_SHARE * speed)
+    teacher_look = (
+        0.0 if Access.of(config).elsewhere else 2 * (scored + written) * teacher.total / (FORWARD_SHARE * speed)
+    )
     preparation = LOADING_SECONDS + _converting(config) + _aligning(config)
     return Duration(preparation, config.steps * step + looks * look + teacher_look)
 
@@ -147,8 +164,7 @@ def estimate_bytes(config: RunConfig, student_vocab: int = 129_280, teacher_voca
     positions = config.batch_size * config.max_length
     parts = {
         "student": 16 * student.total,
-        "teacher": (4 * teacher.total if config.needs_teacher or config.eval_samples else 0)
-        + sum(4 * size.total for size in _loaded_besides(config)),
+        "teacher": _weight_bytes(config, teacher) + sum(_loaded_besides(config)),
         # The logits, their gradient, and one more copy inside the head's backward pass.
         "logits": 4
         * positions

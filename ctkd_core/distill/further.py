@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, setting
+from ctkd_core.distill.teachers import access
 from ctkd_core.errors import RunError, short, unknown
 
 CONFIG = ConfigDict(extra="forbid", validate_default=True)
@@ -35,6 +36,12 @@ class FurtherTeacher:
     variant: str = setting("clean", "Clean reading or the released program.")
     weight: float = setting(1.0, "Weight of this teacher's loss.", low=0.0, high=1000.0)
     name: str = setting("", "Its name in metrics; empty: its tokenizer's.")
+    teacher_cache: str = access.cache_setting()
+    teacher_precision: str = access.precision_setting()
+    teacher_loading: str = access.loading_setting()
+    teacher_server: str = access.server_setting()
+    teacher_server_model: str = access.server_model_setting()
+    teacher_server_k: int = access.server_k_setting()
     method_options: dict[str, Any] = Field(default_factory=dict, description="Loss options of the method.")
     align_options: dict[str, Any] = Field(default_factory=dict, description="Alignment options of the method.")
 
@@ -47,14 +54,14 @@ class FurtherTeacher:
             raise RunError(f"method {short(value)} can't ask a further teacher; choose one of {able}.")
         return row.name
 
-    @validated("teacher", "teacher_path", "name", "variant", mode="before")
+    @validated(*("teacher", "teacher_path", "name", "variant"), *access.TEXTS, mode="before")
     @classmethod
     def _a_text(cls, value: Any, field: ValidationInfo) -> Any:
         if not isinstance(value, str):
             raise RunError(f"{field.field_name} must be a text; got {short(value)}.")
         return value
 
-    @validated("weight", mode="before")
+    @validated("weight", *access.CHOSEN, mode="before")
     @classmethod
     def _as_its_option(cls, value: Any, field: ValidationInfo) -> Any:
         return parsed(_OPTIONS, field.field_name, value)
@@ -112,6 +119,9 @@ def older_form(data: Mapping[str, Any]) -> dict[str, Any]:
     So a config of before an option existed keeps its content and its fingerprint.
     """
     row, found = methods.get(data["method"]), dict(data)
+    for name in access.FIELDS:  # of a further teacher; a run leaves out its own by their defaults, too
+        if name in found and found[name] == fields_of(FurtherTeacher)[name].default:
+            del found[name]
     for key, options in (("method_options", row.loss_options), ("align_options", row.align_options)):
         later = {option.name: option.of(data["variant"]).default for option in options if option.later}
         found[key] = {k: v for k, v in data[key].items() if k not in later or v != later[k]}

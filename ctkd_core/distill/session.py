@@ -18,6 +18,7 @@ from ctkd_core.distill.preparation import Prepared, prepared
 from ctkd_core.distill.records import RecordWriter, current_rows, read_records, sound_rows
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
+from ctkd_core.distill.teachers.access import Access
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -140,9 +141,9 @@ def measure(session: Session, step: int) -> None:
         "bits_per_byte": _bits(session, model, session.student, held_out),
         "held_out": len(held_out),
     }
-    if session.teacher_model is not None:
-        if session.teacher_bits is None:
-            session.teacher_bits = _bits(session, session.teacher_model, session.teacher, held_out)
+    if session.teacher_model is not None and session.teacher_bits is None:
+        session.teacher_bits = _bits(session, session.teacher_model, session.teacher, held_out)
+    if session.teacher_bits is not None:
         row["teacher_bits_per_byte"] = session.teacher_bits
     if texts:
         row["repetition"] = evaluate.repetition(texts)
@@ -198,9 +199,11 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     attempt.update(message=attempt.status.doing(_loading_message(config)))
     # SFT doesn't ask the teacher while it trains, but its bits per byte are what the student is compared with.
     teacher_model = load_teacher(config, device) if _wants_teacher(config) else None
-    student_model = build_student(config, student, teacher, teacher_model)
+    # Weights in 8 bits, or parted, can't be copied: the student's body then comes from a model that isn't kept.
+    copied = teacher_model if Access.of(config).plain else None
+    student_model = build_student(config, student, teacher, copied)
     student_model.to(device)  # type: ignore[arg-type]
-    teachers = with_models(planned, config, teacher_model, device)
+    teachers = with_models(planned, config, teacher_model, device, data.examples)
     check_width(student_model, student, data.highest[student.fingerprint], "student")
     for model, tokenizer in ((teacher_model, teacher), *((t.model, t.tokenizer) for t in teachers)):
         check_width(model, tokenizer, data.highest[tokenizer.fingerprint])
@@ -219,8 +222,38 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     )
     for sentence in data.warnings:
         session.warn(sentence)
+    _take_figures(session)
     _look_at_ends(session)
     return session
+
+
+def _take_figures(session: Session) -> None:
+    """What a teacher that isn't loaded tells of itself: its bits per byte, its completions."""
+    from ctkd_core.distill.teachers.reader import measured
+
+    config, kept = session.config, session.teachers[0].kept
+    if kept is None or session.teacher_model is not None:
+        return
+    if kept.reader is not None:  # a server can be asked
+        session.report("Measuring the teacher behind its server.")
+        kept.figures = measured(
+            kept.reader, config, session.teacher, session.data.split.held_out, session.attempt.check
+        )
+    held_out = min(config.eval_samples, len(session.data.split.held_out))
+    session.teacher_bits = kept.figures.bits_per_byte(held_out) if held_out else None
+    wanted = min(config.sample_prompts, sum(bool(e.prompt) for e in session.data.split.held_out))
+    if wanted and kept.figures.answer_tokens == config.sample_tokens and len(kept.figures.answers) >= wanted:
+        session.teacher_texts = list(kept.figures.answers[:wanted])
+    lacking = [
+        *(["bits per byte"] if held_out and session.teacher_bits is None else []),
+        *(["completions"] if wanted and session.teacher_texts is None else []),
+    ]
+    if lacking:
+        session.warn(
+            f"the teacher isn't loaded, and its cache or server has no {' and no '.join(lacking)} of it for "
+            f"eval_samples {config.eval_samples}, sample_prompts {config.sample_prompts} and sample_tokens "
+            f"{config.sample_tokens}, so they aren't shown; a cache that is filled with these options has them."
+        )
 
 
 def _look_at_ends(session: Session) -> None:
@@ -256,6 +289,8 @@ def _loading_message(config: RunConfig) -> str:
 
 
 def _wants_teacher(config: RunConfig) -> bool:
+    if Access.of(config).elsewhere:
+        return False
     return config.needs_teacher or config.student_model == "transplant" or config.eval_samples > 0
 
 

@@ -169,6 +169,8 @@ class DistillTrainer(Trainer):
         return self._ask(self._teachers[0], self._deep[0], batch)
 
     def _ask(self, teacher: LiveTeacher, deep: bool, batch: AlignedBatch) -> tuple[Any, States | None]:
+        if teacher.kept is not None and methods.get(teacher.method).asks_teacher:
+            return teacher.kept.logits(batch), None
         if teacher.model is None:
             return None, None
         with torch.no_grad(), self.accelerator.autocast():

@@ -17,6 +17,12 @@ _NEEDS = (
     *("logits", "entropy", "space_probability", "top_k", "hidden_states", "projection", "pairs", "groups"),
     "same_tokenizer",
 )
+_CACHED = {
+    "no": "no: it reads hidden states",
+    "exact": "exact",
+    "approximate": "close, and exact where the cache keeps every token",
+}
+AlsoRead = Literal["prompt_rows", "last_row", "padding_rows", "raw_logits"]
 # "package.module:function", loaded on first use, so that reading the table imports nothing heavy.
 FunctionPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
@@ -40,6 +46,10 @@ class Method(BaseModel):
     What these read
       outputs          what the trainer fetches of both models for the loss; empty: the teacher isn't asked
       hidden_states_if the loss option that must be above 0 for hidden states to be read; "": they always are
+      compares         what of a row of the teacher's logits the loss compares: "text" is the probability of the text's
+                       own tokens, of its end and of a new word, which a cache of top tokens keeps exactly
+      also_reads       by variant, what it reads of the teacher besides the rows that predict the answer's tokens: other
+                       rows (the last row is the one behind the answer), or logits that no shift may change
       aligner_inputs   what the aligner takes of the models besides both encodings, where it is given
       uses             parts of the alignment and of the vocabulary map that the method works with
       same_tokenizer   whether both sides must have one tokenizer
@@ -77,6 +87,8 @@ class Method(BaseModel):
 
     outputs: tuple[Literal["logits", "hidden_states"], ...] = ()
     hidden_states_if: str = ""
+    compares: Literal["distribution", "text"] = "distribution"
+    also_reads: Mapping[Literal["clean", "released"], tuple[AlsoRead, ...]] = Field(default_factory=dict)
     aligner_inputs: tuple[Literal["entropy", "space_probability"], ...] = ()
     uses: tuple[Literal["top_k", "projection", "pairs", "groups"], ...] = ()
     same_tokenizer: bool = False
@@ -116,6 +128,11 @@ class Method(BaseModel):
                 ),
                 "reads hidden states by an option that it doesn't have, or not at all",
             ),
+            (
+                not self.outputs and bool(self.also_reads or self.compares == "text"),
+                "asks no teacher, so it reads nothing of one",
+            ),
+            (not set(self.also_reads) <= set(self.variants), "says what a variant reads that it doesn't have"),
             (bool(self.aligner_inputs) and not self.aligner, "has no aligner that takes anything"),
             (
                 not bool(self.view) == bool(self.view_entries) == bool(self.view_lost),
@@ -183,6 +200,26 @@ class Method(BaseModel):
         owner = f"method {self.name!r} (loss)"
         return bool(resolve(self.loss_options, options, owner, error)[self.hidden_states_if])
 
+    def not_from_cache(self, options: Mapping[str, Any], variant: str) -> str:
+        """Why a teacher's rows, kept as their most probable tokens, can't train this method; "" where they can."""
+        if self.reads_hidden_states(options):
+            by = f" ({self.hidden_states_if} is above 0)" if self.hidden_states_if else ""
+            return f"method {self.name!r} reads the teacher's hidden states{by}, of which nothing is kept"
+        if "padding_rows" in self.reads_besides(variant):
+            return f"variant {variant!r} of method {self.name!r} reads the teacher's rows of padding, too"
+        return ""
+
+    def reads_besides(self, variant: str) -> tuple[AlsoRead, ...]:
+        """`also_reads` of one variant."""
+        return self.also_reads.get(variant, ())  # type: ignore[call-overload, no-any-return]
+
+    @property
+    def cached_teacher(self) -> str:
+        """What a cache of the teacher's top tokens gives: "no", "exact" or "approximate" (exact with all tokens)."""
+        if not self.asks_teacher or ("hidden_states" in self.outputs and not self.hidden_states_if):
+            return "no"
+        return "exact" if self.compares == "text" else "approximate"
+
     def requirements(self) -> dict[str, str]:
         """What the method asks for and works on, in words, for a reader: {"teacher": "asked for logits", ...}."""
         words = {"hidden_states": "hidden states", "space_probability": "probability of a space", "top_k": "top K"}
@@ -192,6 +229,8 @@ class Method(BaseModel):
             if self.hidden_states_if:
                 asked += f" (these with {self.hidden_states_if} above 0)"
             found["teacher"] = f"asked for {asked}" if asked else "not asked"
+        if self.asks_teacher:
+            found["cached teacher"] = _CACHED[self.cached_teacher]
         if self.same_tokenizer:
             found["tokenizers"] = "the same on both sides"
         if self.aligner_inputs:
@@ -331,6 +370,7 @@ class Method(BaseModel):
             "needs": list(self.needs),
             "asks_teacher": self.asks_teacher,
             "outputs": list(self.outputs),
+            "cached_teacher": self.cached_teacher,
             "aligner_inputs": list(self.aligner_inputs),
             "uses": list(self.uses),
             "same_tokenizer": self.same_tokenizer,

@@ -9,12 +9,14 @@ import streamlit as st
 from ctkd_core import methods
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.further import FurtherTeacher
+from ctkd_core.distill.teachers.access import FIELDS
 from ctkd_core.methods.row import Method
 from pages.parts import state
 from pages.parts.forms import option_fields
 
 MOST = 8
 TEACHER_FIELDS = ("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha")
+_ACCESS = [option for option in RUN_OPTIONS if option.name in FIELDS]
 _MIX = [option for option in RUN_OPTIONS if option.name in TEACHER_FIELDS]
 
 
@@ -70,8 +72,11 @@ def _entry(nth: int, place: int, given: list[dict[str, Any]], prefix: str, key: 
             weight = st.number_input("weight", 0.0, 1000.0, float(before["weight"]), key=f"{own}_weight")
             name = st.text_input("name in metrics", before["name"], key=f"{own}_name", help="Empty: its tokenizer's.")
         options = _options(row, variant, before, own)
+        with st.popover("Cache, precision, server", icon=":material/storage:"):
+            reached = option_fields(_ACCESS, before, own, columns=2)
     entry = {"teacher": teacher, "teacher_path": path, "method": row.name, "variant": variant, "weight": weight}
     kept = before["align_options"] if row.name == before["method"] else {}
+    entry |= reached
     return entry | {"name": name, "method_options": options, "align_options": kept}
 
 

@@ -37,7 +37,7 @@ def facts_of(source: str) -> ModelFacts:
     """Of "bundled", a folder, or a hub id whose config is in the local cache; nothing is downloaded."""
     if source == BUNDLED:
         return ModelFacts(BUNDLED_ROWS, BUNDLED_POSITIONS)
-    path = _config_file(source)
+    path = config_file(source)
     if path is None:
         return ModelFacts()
     try:
@@ -61,7 +61,8 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _config_file(source: str) -> Path | None:
+def config_file(source: str) -> Path | None:
+    """The config.json in a folder, or of a hub id in the local cache; a folder may lack it."""
     try:
         folder = Path(source).expanduser()
         if folder.is_dir():

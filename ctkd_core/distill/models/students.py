@@ -37,9 +37,9 @@ def build_student(
     if config.student_model == "scratch":
         return scratch(student, config.hidden_size, config.layers, config.max_length, config.seed)
     if teacher_model is None:
-        from ctkd_core.distill.models.teachers import load_teacher
+        from ctkd_core.distill.models.teachers import load_frozen, teacher_source
 
-        teacher_model = load_teacher(config)
+        teacher_model = load_frozen(teacher_source(config))
     return transplant(teacher_model, student, teacher)
 
 

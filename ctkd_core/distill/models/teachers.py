@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
 from ctkd_core.background.progress import Progress, silent
+from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import CtkdError, RunError
 
 if TYPE_CHECKING:
@@ -23,16 +24,22 @@ if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.data import Example
     from ctkd_core.distill.further import FurtherTeacher
+    from ctkd_core.distill.on_policy import TrainingExample
+    from ctkd_core.distill.teachers.kept import KeptTeacher
     from ctkd_core.losses.batch import AlignedSample
     from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 BUNDLED = "smollm2"
+PLAIN = Access()  # a model in float32 on one device
 
 
 @dataclass(frozen=True, eq=False)
 class LiveTeacher:
-    """A teacher while a run trains: its tokenizer, its frozen model (None: it isn't asked), and how it is asked."""
+    """A teacher while a run trains: its tokenizer, its frozen model, and how it is asked.
+
+    A teacher without a model isn't asked, or it is `kept`: a cache or a server has its rows.
+    """
 
     tokenizer: Tokenizer
     model: PreTrainedModel | None
@@ -43,6 +50,8 @@ class LiveTeacher:
     weight: float = 1.0
     name: str = ""
     source: str = ""  # "bundled", or where its weights come from
+    access: Access = PLAIN
+    kept: KeptTeacher | None = None
 
 
 def align_all(
@@ -103,6 +112,7 @@ def planned_teachers(config: RunConfig, tokenizer: Tokenizer) -> list[LiveTeache
             config.teacher_weight,
             config.teacher,
             teacher_source(config),
+            Access.of(config),
         )
     ]
     for entry in further_teachers(config.teachers):
@@ -119,26 +129,50 @@ def planned_teachers(config: RunConfig, tokenizer: Tokenizer) -> list[LiveTeache
                 entry.weight,
                 name,
                 weights_source(entry.teacher, entry.teacher_path),
+                Access.of(entry),
             )
         )
     return found
 
 
 def with_models(
-    planned: Sequence[LiveTeacher], config: RunConfig, model: PreTrainedModel | None, device: str = "cpu"
+    planned: Sequence[LiveTeacher],
+    config: RunConfig,
+    model: PreTrainedModel | None,
+    device: str = "cpu",
+    examples: Sequence[TrainingExample] = (),
 ) -> list[LiveTeacher]:
     """The teachers with their models: the first one's is loaded already; those from one source are loaded once.
 
-    Raises RunError where one can't be loaded.
+    Those in a cache or behind a server get no model; a cache must have all `examples`.
+    Raises RunError where one can't be had.
     """
     first, *others = planned
-    loaded = {first.source: model}
-    found = [replace(first, model=model if config.needs_teacher else None)]
+    loaded = {_weights_of(first): model}
+    found = [replace(first, model=model if config.needs_teacher and not first.access.elsewhere else None)]
     for teacher in others:
-        if loaded.get(teacher.source) is None:
-            loaded[teacher.source] = load_frozen(teacher.source, device)
-        found.append(replace(teacher, model=loaded[teacher.source]))
-    return found
+        key = _weights_of(teacher)
+        if loaded.get(key) is None and not teacher.access.elsewhere:
+            loaded[key] = load_frozen(teacher.source, device, access=teacher.access)
+        found.append(teacher if teacher.access.elsewhere else replace(teacher, model=loaded[key]))
+    return [
+        replace(teacher, kept=_kept(config, teacher, [example.samples[number] for example in examples]))
+        if teacher.access.elsewhere
+        else teacher
+        for number, teacher in enumerate(found)
+    ]
+
+
+def _kept(config: RunConfig, teacher: LiveTeacher, samples: Sequence[AlignedSample]) -> KeptTeacher:
+    from ctkd_core.distill.teachers.kept import open_cache
+    from ctkd_core.distill.teachers.served import open_server
+
+    readings = [(sample.teacher_ids, sample.teacher_response_start) for sample in samples]
+    return open_cache(config, teacher, readings) if teacher.access.cache else open_server(teacher)
+
+
+def _weights_of(teacher: LiveTeacher) -> tuple[str, str, str]:
+    return teacher.source, teacher.access.precision, teacher.access.loading
 
 
 def check_width(model: PreTrainedModel | None, tokenizer: Tokenizer, highest: int, role: str = "teacher") -> None:
@@ -207,25 +241,27 @@ def weights_source(tokenizer: str, path: str) -> str:
     return "bundled" if tokenizer == BUNDLED else tokenizer
 
 
-def load_teacher(config: RunConfig, device: str = "cpu", dtype: Any = None) -> PreTrainedModel:
-    """The frozen teacher of a run, in evaluation mode on `device`.
-
-    `dtype`: torch dtype of its weights, default float32. Raises RunError when there's no such model.
-    """
-    return load_frozen(teacher_source(config), device, dtype)
+def load_teacher(config: RunConfig, device: str = "cpu") -> PreTrainedModel:
+    """The frozen teacher of a run as it says, in evaluation mode on `device`. Raises RunError without such a model."""
+    return load_frozen(teacher_source(config), device, Access.of(config))
 
 
-def load_frozen(source: str, device: str = "cpu", dtype: Any = None) -> PreTrainedModel:
-    """The frozen model behind "bundled", a folder or hub id."""
-    model = load_model(prepare() if source == "bundled" else source, dtype, role="teacher")
+def load_frozen(source: str, device: str = "cpu", access: Access | None = None) -> PreTrainedModel:
+    """The frozen model behind "bundled", a folder or hub id, in the precision and place of `access`."""
+    from ctkd_core.distill.teachers.loading import from_pretrained_options
+
+    access = access or PLAIN
+    options = from_pretrained_options(access.precision, access.loading, device)
+    model = load_model(prepare() if source == "bundled" else source, role="teacher", **options)
     model.requires_grad_(False)
-    return model.eval().to(device)
+    model.eval()
+    return model if "device_map" in options else model.to(device)  # type: ignore[arg-type]
 
 
-def load_model(source: str | Path, dtype: Any = None, role: str = "model") -> PreTrainedModel:
+def load_model(source: str | Path, dtype: Any = None, role: str = "model", **options: Any) -> PreTrainedModel:
     """A causal language model from a folder or hub id; safetensors only, no code from the source.
 
-    Raises RunError that names the source and what to do.
+    `options`: what else `from_pretrained` takes. Raises RunError that names the source and what to do.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -233,6 +269,7 @@ def load_model(source: str | Path, dtype: Any = None, role: str = "model") -> Pr
     try:
         return AutoModelForCausalLM.from_pretrained(
             str(source),
+            **options,
             dtype=dtype or torch.float32,
             use_safetensors=True,
             trust_remote_code=False,

@@ -23,6 +23,8 @@ ROWS = (
         ),
         outputs=("logits", "hidden_states"),
         hidden_states_if="hidden_weight",
+        compares="text",
+        also_reads={"released": ("last_row",)},
         aligner_inputs=("space_probability",),
         uses=("groups",),
         aligner="ctkd_core.alignment.alm:alm",

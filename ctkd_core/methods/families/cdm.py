@@ -27,6 +27,7 @@ ROWS = (
             "its pieces is often cut in the wrong place. And what probability lies outside the mapped candidates."
         ),
         outputs=("logits",),
+        also_reads={"released": ("last_row", "raw_logits")},
         aligner_inputs=("entropy",),
         uses=("top_k", "projection", "pairs", "groups"),
         aligner="ctkd_core.alignment.dtw:cdm",

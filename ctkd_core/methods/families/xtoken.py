@@ -97,6 +97,11 @@ ROWS = (
             "outside the chosen teacher columns."
         ),
         outputs=("logits",),
+        # The compared columns are those with the largest logits anywhere in the batch.
+        also_reads={
+            "clean": ("prompt_rows", "raw_logits"),
+            "released": ("prompt_rows", "padding_rows", "raw_logits"),
+        },
         uses=("projection", "groups"),
         aligner="ctkd_core.alignment.dynamic:xtoken",
         alignment_of="xtoken",

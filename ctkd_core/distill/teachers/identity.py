@@ -1,0 +1,37 @@
+"""Which weights a teacher has: one hash of its configuration and its safetensors, without loading them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from ctkd_core import files
+from ctkd_core.distill.models.facts import config_file
+
+_OF_THE_PROGRAM = ("transformers_version", "_name_or_path")  # what says nothing about the model
+
+
+def weights_fingerprint(source: str) -> str | None:
+    """SHA-256 over "bundled", a folder, or a hub id whose files are in the local cache; None where they aren't here."""
+    path = _config(source)
+    if path is None:
+        return None
+    whole = hashlib.sha256()
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        told = {key: value for key, value in settings.items() if key not in _OF_THE_PROGRAM}
+        whole.update(json.dumps(told, sort_keys=True).encode())
+        found = sorted(path.parent.glob("*.safetensors"))
+        for file in found:
+            whole.update(f"{file.name} {files.file_sha256(file)}\n".encode())
+    except (OSError, ValueError, AttributeError):
+        return None
+    return whole.hexdigest() if found else None
+
+
+def _config(source: str) -> Path | None:
+    from ctkd_core.distill.models.teachers import prepared_folder
+
+    path = prepared_folder() / "config.json" if source == "bundled" else config_file(source)
+    return path if path is not None and path.is_file() else None

@@ -1,0 +1,175 @@
+"""What a cache of a teacher's rows says of itself: whose rows, of which data, how much of each, every file's hash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ctkd_core import files
+from ctkd_core.background.status import RECORD
+from ctkd_core.errors import RunError, short
+from ctkd_core.files import file_sha256
+from ctkd_core.markup.visible import one_line
+
+MANIFEST = "manifest.json"
+VERSION = 1
+MOST_BYTES = 100_000_000
+
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=RECORD)
+class Whose:
+    """The teacher: hash of its weights ("" behind a server), what it was called, how it was computed, its tokenizer."""
+
+    weights: str
+    name: str
+    precision: str
+    tokenizer: str
+    tokenizer_name: str
+
+
+@dataclass(frozen=True, config=RECORD)
+class Text:
+    """The data and how it is read: hash of the file, and the options of a run by their names."""
+
+    sha256: str
+    template: str
+    chat_template: str
+    learnt_turns: str
+    skip_bad_records: bool
+    max_length: int
+    truncation_side: str
+
+
+@dataclass(frozen=True, config=RECORD)
+class Kept:
+    """How much is kept of a row, and of which rows.
+
+    k, width, dtype  as in `rows.Layout`
+    rows    "answer": those that predict the answer's tokens and the one behind them; "all": the prompt's, too
+    logits  whether the logits before the soft-max can be had again; a server doesn't tell them
+    """
+
+    k: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    dtype: Literal["float16", "float32"]
+    rows: Literal["answer", "all"]
+    logits: bool
+
+
+@dataclass(frozen=True, config=RECORD)
+class Entry:
+    """One file of a part."""
+
+    bytes: Count
+    sha256: str
+
+
+@dataclass(frozen=True, config=RECORD)
+class Part:
+    """Some samples with their rows, in two files: an index and the rows."""
+
+    samples: Count
+    rows: Count
+    files: dict[str, Entry]
+
+
+@dataclass(frozen=True, config=RECORD)
+class Figures:
+    """What a run tells of its teacher besides the loss, so that it needn't be loaded for that.
+
+    scored   of each held-out example, in their order: bits of its answer, and the bytes that these are about
+    answers  completions of the first held-out prompts, of up to `answer_tokens` tokens
+    """
+
+    scored: tuple[tuple[float, int], ...] = ()
+    answers: tuple[str, ...] = ()
+    answer_tokens: int = 0
+
+    def bits_per_byte(self, examples: int) -> float | None:
+        """Over the first so many held-out examples; None where not all of them were scored."""
+        chosen = self.scored[:examples]
+        total = sum(n_bytes for _, n_bytes in chosen)
+        return sum(bits for bits, _ in chosen) / total if len(chosen) == examples and total else None
+
+
+@dataclass(frozen=True, config=RECORD)
+class Manifest:
+    """The whole of it; `wanted` samples when it is complete."""
+
+    version: int
+    whose: Whose
+    text: Text
+    kept: Kept
+    parts: dict[str, Part] = Field(default_factory=dict)
+    complete: bool = False
+    figures: Figures = Figures()
+
+    @property
+    def samples(self) -> int:
+        """Samples in all parts."""
+        return sum(part.samples for part in self.parts.values())
+
+    @property
+    def rows(self) -> int:
+        """Rows in all parts."""
+        return sum(part.rows for part in self.parts.values())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all parts on the disk."""
+        return sum(entry.bytes for part in self.parts.values() for entry in part.files.values())
+
+
+_ADAPTER = TypeAdapter(Manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a cache. Raises RunError that says what is wrong with the folder."""
+    name = short(str(folder))
+    try:
+        found = _ADAPTER.validate_json(files.read_regular(folder / MANIFEST, MOST_BYTES))
+    except FileNotFoundError:
+        raise RunError(
+            f"there's no cache of a teacher at {name}; `ctkd cache-teacher CONFIG --to ...` makes one."
+        ) from None
+    except (OSError, RuntimeError) as fault:
+        raise RunError(f"the cache {name} can't be read: {one_line(str(fault))}.") from None
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(
+            f"the manifest of the cache {name} isn't one ({one_line(where)}: {one_line(first['msg'])}); fill it anew."
+        ) from None
+    if found.version != VERSION:
+        raise RunError(f"the cache {name} has format version {found.version}; this program reads {VERSION}.")
+    return found
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Put the manifest on the disk in one move. Raises OSError."""
+    files.write_atomic(folder / MANIFEST, _ADAPTER.dump_json(manifest, indent=1), sync=True)
+
+
+def text_of(config: object, data: Path) -> Text:
+    """How a run reads its data file."""
+    names = ("template", "chat_template", "learnt_turns", "skip_bad_records", "max_length", "truncation_side")
+    return Text(file_sha256(data), **{name: getattr(config, name) for name in names})
+
+
+def difference(made: Whose | Text, wanted: Whose | Text) -> str:
+    """What tells two of a kind apart, in words; "" where nothing does. Names and unknown weights tell nothing."""
+    words = {"weights": "the teacher's weights", "sha256": "the data file", "tokenizer": "the teacher's tokenizer"}
+    for key in made.__dataclass_fields__:
+        one, other = getattr(made, key), getattr(wanted, key)
+        if one == other or key in ("name", "tokenizer_name") or (key == "weights" and not (one and other)):
+            continue
+        if key in words:
+            return f"{words[key]} changed (SHA-256 {one[:12]} there, {other[:12]} here)"
+        named = "teacher_precision" if key == "precision" else key
+        return f"{named} was {one!r} and is {other!r} now"
+    return ""

@@ -1,0 +1,143 @@
+"""A cache of a teacher's rows on the disk: parts that count when they are whole, read through memory maps.
+
+A part is two NumPy files of plain numbers: the rows, and an index that says which rows belong to which sample. A sample
+is found by what the teacher read (a hash of its ids and of the place where the answer begins), so one cache serves runs
+of any method, seed and order. Every file is compared with its SHA-256 before anything is read of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core import files
+from ctkd_core.distill.teachers.manifest import Entry, Manifest, Part, read_manifest, write_manifest
+from ctkd_core.errors import RunError, short
+from ctkd_core.markup.visible import one_line
+
+INDEX = np.dtype([("high", "<u8"), ("low", "<u8"), ("first", "<i8"), ("count", "<i8")])
+HEADER = 256  # bytes at most before the numbers of a NumPy file
+Reading = tuple[NDArray[np.int32], int]  # what the teacher reads: ids [n], and the first position of the answer
+
+
+def digest(reading: Reading) -> tuple[int, int]:
+    """A sample's key: two halves of a hash of 128 bits."""
+    ids, start = reading
+    whole = hashlib.blake2b(ids.astype("<i4").tobytes() + int(start).to_bytes(8, "little"), digest_size=16).digest()
+    return int.from_bytes(whole[:8], "little"), int.from_bytes(whole[8:], "little")
+
+
+def first_row(start: int, rows: str) -> int:
+    """The first row that is kept of a sample: the one that predicts its answer's first token, or the very first."""
+    return max(0, start - 1) if rows == "answer" else 0
+
+
+def bytes_needed(readings: Iterable[Reading], rows: str, record: int) -> tuple[int, int]:
+    """Rows and bytes of a cache of these samples, `record` bytes a row; files' headers aside."""
+    n_rows = n_bytes = 0
+    for ids, start in readings:
+        count = len(ids) - first_row(start, rows)
+        n_rows += count
+        n_bytes += count * record + INDEX.itemsize
+    return n_rows, n_bytes
+
+
+def write_part(folder: Path, manifest: Manifest, items: Sequence[tuple[Reading, NDArray[Any]]]) -> Manifest:
+    """Add a part with the rows of some samples; returns the manifest that lists it, which is on the disk by then."""
+    last = max((int(name.removeprefix("part-")) for name in manifest.parts if name[5:].isdecimal()), default=-1)
+    name = f"part-{last + 1:05d}"
+    index = np.zeros(len(items), dtype=INDEX)
+    counts = [len(records) for _, records in items]
+    keys = [digest(reading) for reading, _ in items]
+    index["high"], index["low"] = [key[0] for key in keys], [key[1] for key in keys]
+    index["count"], index["first"] = counts, np.concatenate([[0], np.cumsum(counts)[:-1]])
+    entries = {}
+    for kind, array in (("index", index), ("rows", np.concatenate([records for _, records in items]))):
+        path = folder / f"{name}.{kind}.npy"
+        with files.replacing(path, sync=True) as part, part.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        entries[path.name] = Entry(path.stat().st_size, _sha256(path))
+    grown = replace(manifest, parts={**manifest.parts, name: Part(len(items), sum(counts), entries)})
+    write_manifest(folder, grown)
+    return grown
+
+
+def problem(folder: Path, part: Part, thorough: bool) -> str:
+    """Why a part doesn't count, "" when it does; `thorough` compares hashes, too."""
+    for name, noted in part.files.items():
+        path = folder / name
+        if Path(name).name != name:
+            return f"its manifest names {short(name)}"
+        try:
+            size = path.stat().st_size
+            if size != noted.bytes:
+                return f"{name} has {size:,} bytes instead of {noted.bytes:,}"
+            if thorough and _sha256(path) != noted.sha256:
+                return f"{name} isn't the file that was written: its SHA-256 differs"
+        except OSError as fault:
+            return f"{name} can't be read ({one_line(str(fault))})"
+    return ""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """An opened cache: its manifest, the rows of each part as memory maps, and one sorted index of all samples."""
+
+    folder: Path
+    manifest: Manifest
+    parts: tuple[NDArray[Any], ...]
+    index: NDArray[Any]  # INDEX, by "high"
+    part_of: NDArray[np.int32]
+
+    @classmethod
+    def open(cls, folder: Path, record: np.dtype[Any], manifest: Manifest | None = None) -> Cache:
+        """Map every file. Raises RunError that names a damaged part: without `manifest`, hashes are compared first."""
+        thorough = manifest is None
+        manifest = manifest or read_manifest(folder)
+        rows, indices = [], [np.zeros(0, dtype=INDEX)]
+        for name, part in manifest.parts.items():
+            if why := problem(folder, part, thorough):
+                raise RunError(
+                    f"part {name!r} of the cache {short(str(folder))} is damaged: {why}. Run the same `ctkd "
+                    "cache-teacher` again: it replaces damaged parts and keeps the others."
+                )
+            kinds = {path.split(".")[1]: folder / path for path in part.files}
+            found = np.load(kinds["rows"], mmap_mode="r", allow_pickle=False)
+            index = np.load(kinds["index"], allow_pickle=False)
+            if found.dtype != record or index.dtype != INDEX or len(found) != part.rows or len(index) != part.samples:
+                raise RunError(f"part {name!r} of the cache {short(str(folder))} isn't what its manifest says.")
+            if (
+                (index["first"] < 0).any()
+                or (index["count"] < 0).any()
+                or (index["first"] + index["count"] > len(found)).any()
+            ):
+                raise RunError(f"part {name!r} of the cache {short(str(folder))} names rows that it doesn't have.")
+            rows.append(found)
+            indices.append(index)
+        number = np.repeat(np.arange(len(rows), dtype=np.int32), [len(index) for index in indices[1:]])
+        whole = np.concatenate(indices)
+        order = np.argsort(whole["high"], kind="stable")
+        return cls(folder, manifest, tuple(rows), whole[order], number[order])
+
+    def find(self, reading: Reading) -> NDArray[Any] | None:
+        """The rows of a sample, as a view of the file; None where it isn't kept."""
+        high, low = digest(reading)
+        at = int(np.searchsorted(self.index["high"], np.uint64(high)))
+        while at < len(self.index) and int(self.index["high"][at]) == high:
+            if int(self.index["low"][at]) == low:
+                entry = self.index[at]
+                first = int(entry["first"])
+                return self.parts[int(self.part_of[at])][first : first + int(entry["count"])]
+            at += 1
+        return None

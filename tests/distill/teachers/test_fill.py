@@ -1,0 +1,164 @@
+"""Filling a cache: size told before, parts that stay when it is stopped, folders of something else, no room."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ctkd_core.background.progress import Cancelled
+from ctkd_core.distill.teachers import fill as filling
+from ctkd_core.distill.teachers.fill import cache_teacher, fill, plan
+from ctkd_core.distill.teachers.manifest import read_manifest
+from ctkd_core.errors import RunError
+
+
+def content(folder: Path) -> set[bytes]:
+    """Every row of the cache, wherever it lies."""
+    import numpy as np
+
+    return {row.tobytes() for path in folder.glob("*.rows.npy") for row in np.load(path, allow_pickle=False)}
+
+
+@pytest.mark.parametrize(("dtype", "k"), [("float16", 8), ("float32", 0)])
+def test_the_size_is_told_beforehand(pair, tmp_path, dtype, k):
+    planned = plan(pair.config(), k=k, dtype=dtype)
+    manifest = fill(planned, tmp_path / "cache")
+    assert (manifest.samples, manifest.rows) == (len(planned.readings), planned.rows)
+    headers = 256 * 2 * len(manifest.parts)
+    assert planned.bytes <= manifest.bytes <= planned.bytes + headers
+    assert manifest.kept.k == (k or manifest.kept.width)
+
+
+def test_what_was_stopped_goes_on_and_gives_the_same(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(filling, "PART_SECONDS", 0.0)  # a part a batch
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    cache_teacher(pair.config(), whole, k=8)
+    calls = []
+
+    def stop(share, sentence):
+        calls.append(share)
+        if sentence.startswith("Reading 16"):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        cache_teacher(pair.config(), parted, k=8, progress=stop)
+    left = read_manifest(parted)
+    assert not left.complete
+    assert left.samples == 16
+    cache_teacher(pair.config(), parted, k=8)
+    assert read_manifest(parted).complete
+    assert content(parted) == content(whole)
+    assert calls == sorted(calls)
+
+
+def test_a_damaged_part_alone_is_made_anew(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(filling, "PART_SECONDS", 0.0)
+    folder = tmp_path / "cache"
+    before = cache_teacher(pair.config(), folder, k=8)
+    rows = content(folder)
+    damaged = folder / "part-00002.rows.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    after = cache_teacher(pair.config(), folder, k=8)
+    assert content(folder) == rows
+    assert set(before.parts) - set(after.parts) == {"part-00002"}
+    assert after.parts["part-00001"] == before.parts["part-00001"]
+
+
+def test_a_second_call_asks_no_teacher(pair, tmp_path, monkeypatch):
+    first = cache_teacher(pair.config(), tmp_path / "cache", k=8)
+    monkeypatch.setattr(filling, "_reader", lambda planned: pytest.fail("asked"))
+    assert cache_teacher(pair.config(), tmp_path / "cache", k=8) == first
+
+
+def test_figures_grow_with_what_a_run_wants(pair, tmp_path):
+    cache_teacher(pair.config(eval_samples=1), tmp_path / "cache", k=8)
+    more = cache_teacher(pair.config(eval_samples=3, sample_tokens=6), tmp_path / "cache", k=8).figures
+    assert len(more.scored) == 3
+    assert more.answer_tokens == 6
+    assert more.bits_per_byte(3) > 0
+    assert more.bits_per_byte(9) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "words"),
+    [
+        ({}, {"k": 9}, "it keeps 8 of 340 tokens as float16, rows 'answer', and 9 of 340"),
+        ({"max_length": 40}, {}, "max_length was 48 and is 40 now"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused(pair, tmp_path, changes, more, words):
+    cache_teacher(pair.config(), tmp_path / "cache", k=8)
+    with pytest.raises(RunError, match=words):
+        cache_teacher(pair.config(**changes), tmp_path / "cache", **{"k": 8} | more)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="isn't empty and holds no cache"):
+        cache_teacher(pair.config(), tmp_path / "mine")
+
+
+def test_a_cache_that_does_not_fit_is_refused_before_anything_is_read(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(filling, "SPARE", 10**18)
+    monkeypatch.setattr(filling, "_reader", lambda planned: pytest.fail("asked"))
+    with pytest.raises(RunError, match=r"no room for the cache: it takes .* kB and"):
+        cache_teacher(pair.config(), tmp_path / "cache", k=8)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"k": 341}, "k is 1 to 340"),
+        ({"k": -1}, "k is 1 to"),
+        ({"dtype": "int4"}, "float16 or float32"),
+        ({"number": 2}, "has 1 teachers; there is no teacher 2"),
+    ],
+)
+def test_impossible_wishes_are_refused(pair, options, words):
+    with pytest.raises(RunError, match=words):
+        plan(pair.config(), **options)
+
+
+def test_a_manifest_that_is_none_is_refused(pair, tmp_path):
+    cache_teacher(pair.config(), tmp_path / "cache", k=8)
+    path = tmp_path / "cache" / "manifest.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {"version": 9}))
+    with pytest.raises(RunError, match="format version 9"):
+        read_manifest(tmp_path / "cache")
+    path.write_text("{")
+    with pytest.raises(RunError, match="isn't one"):
+        read_manifest(tmp_path / "cache")
+    with pytest.raises(RunError, match="there's no cache of a teacher"):
+        read_manifest(tmp_path)
+
+
+def test_halved_numbers_are_off_by_what_is_promised(pair, tmp_path):
+    import numpy as np
+
+    kept = []
+    for dtype in ("float16", "float32"):
+        cache_teacher(pair.config(), tmp_path / dtype, k=8, dtype=dtype)
+        (path,) = (tmp_path / dtype).glob("*.rows.npy")
+        kept.append(np.load(path, allow_pickle=False))
+    half, full = (rows["log_probs"].astype(np.float64) for rows in kept)
+    assert (np.abs(half - full) <= np.abs(full) / 2048).all()
+    np.testing.assert_array_equal(kept[0]["next"], kept[1]["next"])
+
+
+def test_a_teacher_that_gives_no_numbers_is_refused(pair, tmp_path, monkeypatch):
+    import torch
+
+    from ctkd_core.distill.models import teachers
+
+    load = teachers.load_model
+
+    def broken(*given, **named):
+        model = load(*given, **named)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[5:] = torch.nan
+        return model
+
+    monkeypatch.setattr(teachers, "load_model", broken)
+    with pytest.raises(RunError, match="hold NaN or infinity"):
+        cache_teacher(pair.config(), tmp_path / "cache", k=8)
