@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from ctkd_core import methods
 from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, older_form, parse_teachers
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
+from ctkd_core.distill.training.table import parse_table
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files.data_files import deeper_than, shown_name
 from ctkd_core.markup.visible import one_line, shorten
@@ -28,6 +29,7 @@ _LATER = (
     *("on_policy_share", "on_policy_temperature", "on_policy_top_p", "on_policy_max_new_tokens"),
     *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
     *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side"),
+    *("warmup_from_zero", "state_learning_rate", "trainer"),
 )
 MAX_DEPTH = 20  # tables and lists in one another; a config has four
 
@@ -84,6 +86,17 @@ class RunConfig:
     accumulation: int = setting(1, "Forward passes in one optimiser step.", low=1, high=1024, advanced=True)
     learning_rate: float = setting(2e-4, "Highest learning rate.", low=0.0, high=1.0)
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.", low=0.0, high=1.0)
+    warmup_from_zero: bool = setting(
+        False, "Begin the warm-up at 0, so that the first step learns nothing; else at its first share.", advanced=True
+    )
+    state_learning_rate: float = setting(
+        0.0,
+        "Learning rate of what a loss learns itself (projectors, X-Token's map, SeDi's omega); 0: that of the student.",
+        low=0.0,
+        high=1.0,
+        source="X-Token: 0.01; DSKD, CoT2Align: 0.001",
+        advanced=True,
+    )
     weight_decay: float = setting(0.0, "Decoupled weight decay.", low=0.0, high=1.0, advanced=True)
     max_length: int = setting(64, "Longer samples are cut.", low=8, high=131_072, unit="tokens on either side")
     truncation_side: str = setting(
@@ -162,7 +175,7 @@ class RunConfig:
     precision: str = setting(
         "auto",
         "Arithmetic; auto: bfloat16 on CUDA that has it, else float32.",
-        choices=("auto", "fp32", "bf16"),
+        choices=("auto", "fp32", "bf16", "fp16"),
         advanced=True,
     )
     threads: int = setting(0, "CPU threads; 0: all cores.", low=0, high=1024, advanced=True)
@@ -173,6 +186,10 @@ class RunConfig:
         tuple[dict[str, Any], ...],
         WithJsonSchema({"type": "array", "items": schema_of(FurtherTeacher)}),
     ] = Field(default=(), description="Further teachers, one table each.")
+    trainer: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further TrainingArguments of transformers: schedules, gradient checkpointing, report_to, ...",
+    )
 
     @validated("method", mode="before")
     @classmethod
@@ -201,11 +218,17 @@ class RunConfig:
     def _with_defaults(cls, value: Any) -> tuple[dict[str, Any], ...]:
         return parse_teachers(value)
 
+    @validated("trainer", mode="before")
+    @classmethod
+    def _of_the_trainer(cls, value: Any) -> dict[str, Any]:
+        return parse_table(value)
+
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
         methods.get(self.method, RunError).check_variant(self.variant, RunError)
         _check_student(self)
         _check_device(self.device)
+        _check_precision(self)
         _check_asking(self)
         _check_weights(self)
         return self
@@ -398,7 +421,16 @@ def _check_weights(config: RunConfig) -> None:
 
 
 def _later_default(name: str) -> Any:
-    return fields_of(RunConfig)[name].default
+    return fields_of(RunConfig)[name].get_default(call_default_factory=True)
+
+
+def _check_precision(config: RunConfig) -> None:
+    for name in ("bf16", "fp16"):
+        if name in config.trainer and config.precision != "auto":
+            raise RunError(
+                f"precision is {config.precision!r} and trainer sets {name}: leave one of them out (precision takes "
+                "fp32, bf16 and fp16)."
+            )
 
 
 def _check_device(device: str) -> None:

@@ -27,6 +27,7 @@ from ctkd_core.losses.base import (
     response_rows,
 )  # fmt: skip
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units as step
 from ctkd_core.losses.engine.engine import Term, compute_dtype
 from ctkd_core.losses.parts.binarised import KINDS, compare
 from ctkd_core.losses.parts.boundary import ReadKernel, boundary_mask, read_rows
@@ -157,6 +158,8 @@ def alm_objective(
 ) -> LossOutput:
     """ALM and cross-entropy with the boundary masks [Vs], [Vt] in hand (None without debiasing)."""
     dtype = compute_dtype(student_logits, teacher)
+    if rule.joins:
+        step.needs_logits()
     rows, learnt, after = _rows(batch.student_labels, batch.student_ids, chunks.student_after)
     target = torch.where(learnt, rows.target, 0)
     token, boundary = read_rows(student_logits.detach(), rows.flat, target, masks[0], dtype, chunk_rows)
@@ -279,7 +282,7 @@ def _values(
     numerator, denominator = rule.counts
     whole = divided.sum() if denominator == "token_count" else (divided > 0).sum()
     weight = _weights(tokens, numerator, values.dtype)
-    return torch.where(tokens > 0, values, 0.0), weight / whole.clamp(min=1)
+    return torch.where(tokens > 0, values, 0.0), weight / step.divisor(denominator, whole)
 
 
 def _weights(tokens: Tensor, numerator: str, dtype: torch.dtype) -> Tensor:
@@ -327,5 +330,6 @@ def _hidden(
     x = own[chunks.sample, chunks.student[:, 1] - 1].to(dtype)
     projected = nn.functional.linear(x, layer.weight.to(dtype), layer.bias.to(dtype))
     target = other[chunks.sample, chunks.teacher[:, 1] - 1].detach().to(dtype)
-    scale = target.square().mean(dim=0, keepdim=True).clamp(min=1e-12)
-    return ((projected - target).square() / scale).mean()
+    count = step.divisor("chunks", len(target))
+    scale = (step.whole("squares", target.square().sum(dim=0, keepdim=True)) / count).clamp(min=1e-12)
+    return ((projected - target).square() / scale).sum() / (count * target.shape[1])
