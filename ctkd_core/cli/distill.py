@@ -16,6 +16,7 @@ from ctkd_core.cli.common import CANCELLED, Options, Output, RunsDir, inform, na
 from ctkd_core.cli.display import cell, facts, styled
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig, read_table
 from ctkd_core.distill.config import preset as preset_of
+from ctkd_core.distill.training.table import parse_assignments as trainer_table
 from ctkd_core.errors import RunError, unknown
 
 if TYPE_CHECKING:
@@ -81,10 +82,18 @@ def run(
     ] = False,
     runs_dir: RunsDir = None,
     option: Options = None,
+    trainer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trainer",
+            metavar="NAME=VALUE",
+            help="One of transformers' TrainingArguments, such as lr_scheduler_type=linear; may be repeated.",
+        ),
+    ] = None,
     **flags: str | None,
 ) -> Output:
     """Create and start the run; without --detach, follow it to its end (Ctrl-C cancels it)."""
-    chosen = build_config(config, preset, option, flags)
+    chosen = build_config(config, preset, option, flags, trainer)
     from ctkd_core.distill.checks import require
     from ctkd_core.distill.runs import RunStore
 
@@ -124,7 +133,11 @@ def finish(run: Run) -> Output:
 
 
 def build_config(
-    config: str | None, preset: str | None, options: list[str] | None, flags: Mapping[str, str | None]
+    config: str | None,
+    preset: str | None,
+    options: list[str] | None,
+    flags: Mapping[str, str | None],
+    trainer: list[str] | None = None,
 ) -> RunConfig:
     """The config that preset, file and flags (`run_steps` and so on) describe, each overriding the one before.
 
@@ -145,7 +158,12 @@ def build_config(
     for name, value in parse_assignments(options).items():
         kind = _option_kind(row, name)
         tables[kind] = {**tables.get(kind, getattr(changed, kind)), name: value}
-    return changed.replace(**tables)
+    chosen = changed.replace(**tables, trainer={**changed.trainer, **trainer_table(trainer or ())})
+    if chosen.trainer:
+        from ctkd_core.distill.training.arguments import check_table
+
+        check_table(chosen.trainer)
+    return chosen
 
 
 def _option_kind(row: methods.Method, name: str) -> str:

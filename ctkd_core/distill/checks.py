@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import guess_device
-from ctkd_core.errors import CtkdError, PreflightError, short
+from ctkd_core.errors import CtkdError, PreflightError, RunError, short
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
     checks += further
     if config.on_policy_share:
         checks.append(_on_policy(config, pair.get("student")))
+    if config.trainer:
+        checks.append(_trainer(config))
     checks.append(_device(config))
     return checks
 
@@ -147,6 +149,20 @@ def _on_policy(config: RunConfig, student: Tokenizer | None) -> Check:
         detail = f"{share}, but from random weights it writes noise at first."
         return Check("on-policy", False, detail, "Train without on_policy_share first.", fatal=False)
     return Check("on-policy", True, f"{share}, up to {config.on_policy_max_new_tokens} tokens each.")
+
+
+def _trainer(config: RunConfig) -> Check:
+    """Whether transformers takes the `trainer` table (this alone loads it), and whether what it names is there."""
+
+    def look() -> str:
+        from ctkd_core.distill.training.arguments import check_table, missing_reporters
+
+        if lacking := missing_reporters(config.trainer):
+            raise RunError(f"report_to names {', '.join(lacking)}, and no such package is installed here; install it.")
+        check_table(config.trainer)
+        return f"transformers takes {', '.join(sorted(config.trainer))}."
+
+    return _guarded("trainer", "", look)
 
 
 def _data(config: RunConfig, tokenizers: list[Tokenizer], found: list[Look]) -> Check:

@@ -262,6 +262,7 @@ def _wants_teacher(config: RunConfig) -> bool:
 def _fit(session: Session, resume_from: Path | None) -> int:
     from ctkd_core.distill.callback import RunCallback
     from ctkd_core.distill.trainer import DistillTrainer
+    from ctkd_core.distill.training.arguments import reports_into
 
     config = session.config
     callback = RunCallback(
@@ -271,15 +272,16 @@ def _fit(session: Session, resume_from: Path | None) -> int:
         evaluate=lambda step: measure(session, step),
         eval_every=config.eval_every,
     )
-    trainer = DistillTrainer(
-        session.student_model,
-        config,
-        session.data.examples,
-        session.student,
-        session.teachers,
-        session.run.dir / "checkpoints",
-        [callback],
-    )
+    with reports_into(session.run.dir):
+        trainer = DistillTrainer(
+            session.student_model,
+            config,
+            session.data.examples,
+            session.student,
+            session.teachers,
+            session.run.dir / "checkpoints",
+            [callback],
+        )
     callback.trainer = trainer
     session.report("Training.", state="running", total_steps=config.steps)
     if resume_from is not None and session.attempt.status.step >= config.steps:
