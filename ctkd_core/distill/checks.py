@@ -47,8 +47,9 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
     checks.append(_data(config, tokenizers, found))
     checks += [check for look in found for check in _lengths(config, look)]
     checks.append(_teacher(config))
-    if config.student_model == "pretrained":
+    if config.student_path:
         checks.append(_student(config))
+    checks += _made_student(config)
     checks += _models(config, pair, others, found[0] if found else None)
     if len(pair) == 2:
         checks.append(_special_tokens(pair["student"], pair["teacher"]))
@@ -212,7 +213,7 @@ def _models(
     from ctkd_core.distill.models import teachers as teacher
 
     sources = {"teacher": (pair.get("teacher"), teacher.teacher_source(config))}
-    if config.student_model == "pretrained":
+    if config.student_path:
         sources["student"] = (pair.get("student"), config.student_path)
     for number, entry in enumerate(further_teachers(config.teachers), start=2):
         who = f"teacher {number}"
@@ -297,6 +298,30 @@ def _bundled(who: str) -> Check:
 
 def _student(config: RunConfig) -> Check:
     return _weights("student", config.student_path)
+
+
+def _made_student(config: RunConfig) -> list[Check]:
+    """What of the student's making can be seen early: its layers, and LoRA's package."""
+    from importlib.util import find_spec
+
+    checks = []
+    if config.student_model == "prune":
+        from ctkd_core.distill.models.facts import layers_of
+        from ctkd_core.distill.models.pruning import kept_layers
+
+        total = layers_of(config.begins_with)
+        wanted = config.student_layers
+        if total is not None and wanted > total:
+            said = f"student_layers is {wanted}, but {short(config.begins_with)} has {total} layers."
+            checks.append(Check("layers", False, said, f"Give at most {total}."))
+        elif total is not None:
+            said = ", ".join(map(str, kept_layers(total, wanted)))
+            checks.append(Check("layers", True, f"The student keeps the layers {said} of {total} (from 0)."))
+    if config.lora_rank:
+        there = find_spec("peft") is not None
+        said = f"LoRA of rank {config.lora_rank}" + ("." if there else " needs the package peft.")
+        checks.append(Check("LoRA", there, said, "" if there else "Install ctkd-lab[lora], or set lora_rank to 0."))
+    return checks
 
 
 def _weights(role: str, source: str) -> Check:

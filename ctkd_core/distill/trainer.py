@@ -7,7 +7,6 @@ units of its means are counted before (`losses.engine.units`), and the parts are
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback
 
-from ctkd_core import files, methods
+from ctkd_core import methods
 from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
@@ -28,6 +27,7 @@ from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
 from ctkd_core.distill.training import processes, rates
 from ctkd_core.distill.training.arguments import training_arguments, use_one_device
+from ctkd_core.distill.training.export import STATE
 from ctkd_core.errors import LossInputError, RunError
 from ctkd_core.losses import loss as method_loss
 from ctkd_core.losses import make_state
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 FREE_BYTES = 500_000_000  # what a checkpoint must leave on the disk
 NO_CHANCE = -1e4  # a logit whose probability is 0 in every precision, and finite, so that 0 times its logarithm is 0
-STATE = "loss_state"  # name of the submodule that holds what a loss learns
 _FACTORS = ("kd_scale",)  # among the terms of a loss: a factor, no part of the sum
 
 
@@ -359,6 +358,7 @@ class DistillTrainer(Trainer):
         require_room(root, 3 * 4 * self._parameters)
         if self.args.should_save:
             checkpoints.discard_part(root)
+        self.accelerator.wait_for_everyone()
         self._saving = True
         try:
             super()._save_checkpoint(model, trial)
@@ -429,28 +429,6 @@ def require_room(folder: Path, needed: int) -> None:
             f"no room for a checkpoint: it takes about {needed / 1e6:.0f} MB and {FREE_BYTES / 1e6:.0f} MB should stay "
             f"free, but {free / 1e6:.0f} MB are; free some space and resume the run."
         )
-
-
-def save_student(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
-    """Keep the trained student as a folder that AutoModelForCausalLM and AutoTokenizer open."""
-    # what losses learn isn't part of the student
-    states = {name: model._modules.pop(name) for name in list(model._modules) if name.startswith(STATE)}
-    try:
-        with files.replacing(folder, sync=True) as part:
-            model.save_pretrained(part)
-            tokenizer.backend.save(str(part / "tokenizer.json"))
-            settings = json.dumps(_tokenizer_config(tokenizer), indent=1, ensure_ascii=False)
-            (part / "tokenizer_config.json").write_text(settings)
-    finally:
-        for name, state in states.items():
-            model.add_module(name, state)
-
-
-def _tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
-    roles = {role: getattr(tokenizer, f"{role}_id") for role in ("bos", "eos", "pad", "unk")}
-    tokens = {f"{role}_token": tokenizer.token(index) for role, index in roles.items() if index is not None}
-    template = {"chat_template": tokenizer.chat_template} if tokenizer.chat_template else {}
-    return {"tokenizer_class": "PreTrainedTokenizerFast"} | tokens | template
 
 
 def _by_kind(per_group: Tensor, groups: Tensor) -> dict[str, float]:

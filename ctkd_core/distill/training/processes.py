@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 def world_size() -> int:
     """Processes of this launch; 1 without torchrun or accelerate."""
-    return max(1, _number("WORLD_SIZE", 1))
+    named = all(name in os.environ for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR"))
+    return max(1, _number("WORLD_SIZE", 1)) if named else 1
 
 
 def rank() -> int:
