@@ -49,7 +49,7 @@ def test_what_a_loss_learns_has_a_rate_of_its_own(pair, store):
 
 
 def test_the_trainer_table_reaches_transformers(pair, store):
-    table = {"lr_scheduler_type": "linear", "max_grad_norm": 1e-9, "activation_checkpointing": True}
+    table = {"lr_scheduler_type": "linear", "max_grad_norm": 1e-9, "gradient_checkpointing": True}
     config = pair.config(**CHEAP, method="sft", warmup=0.0, trainer=table | {"report_to": "tensorboard"})
     run = ctkd_core.distill(config, store)
     assert run.config.trainer == config.trainer
