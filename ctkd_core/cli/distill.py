@@ -12,10 +12,21 @@ import typer
 from ctkd_core import methods
 from ctkd_core.cli import complete, progress
 from ctkd_core.cli.align import option_help
-from ctkd_core.cli.common import CANCELLED, Options, Output, RunsDir, inform, names_of, parse_assignments
+from ctkd_core.cli.common import (
+    CANCELLED,
+    Options,
+    Output,
+    RunsDir,
+    UsageError,
+    inform,
+    names_of,
+    parse_assignments,
+)
 from ctkd_core.cli.display import cell, facts, styled
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig, read_table
 from ctkd_core.distill.config import preset as preset_of
+from ctkd_core.distill.training.processes import rank, world_size
+from ctkd_core.distill.training.table import parse_assignments as trainer_table
 from ctkd_core.errors import RunError, unknown
 
 if TYPE_CHECKING:
@@ -81,23 +92,49 @@ def run(
     ] = False,
     runs_dir: RunsDir = None,
     option: Options = None,
+    trainer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trainer",
+            metavar="NAME=VALUE",
+            help="One of transformers' TrainingArguments, such as lr_scheduler_type=linear; may be repeated.",
+        ),
+    ] = None,
     **flags: str | None,
 ) -> Output:
     """Create and start the run; without --detach, follow it to its end (Ctrl-C cancels it)."""
-    chosen = build_config(config, preset, option, flags)
+    chosen = build_config(config, preset, option, flags, trainer)
     from ctkd_core.distill.checks import require
     from ctkd_core.distill.runs import RunStore
 
     store = RunStore(runs_dir)
-    for check in require(chosen, store.root):
-        if not check.ok:
-            inform(f"warning: {check.name}: {check.detail} {check.fix}".rstrip())
-    new = store.create(chosen)
+
+    def create() -> Run:
+        for check in require(chosen, store.root):
+            if not check.ok:
+                inform(f"warning: {check.name}: {check.detail} {check.fix}".rstrip())
+        return store.create(chosen)
+
+    if world_size() > 1:
+        return together(chosen, create, detach)
+    new = create()
     store.launch(new)
     inform(f"run {new.id} in {new.dir}")
     if detach:
         return Output(new.summary, lambda: [f"{new.id}\n{new.dir}"])
     return finish(new)
+
+
+def together(config: RunConfig, first: Callable[[], Run], detach: bool) -> Output:
+    """One run in all processes that torchrun or accelerate started; the first of them tells how it ended."""
+    if detach:
+        raise UsageError("--detach doesn't go with torchrun or accelerate launch, whose processes are the run's own.")
+    from ctkd_core.distill.training.launch import run_together
+
+    run, code = run_together(config, first)
+    if rank() > 0:
+        raise typer.Exit(code)
+    return Output(run.summary, lambda: [describe(run)], code)
 
 
 def after_help() -> list[RenderableType]:
@@ -124,7 +161,11 @@ def finish(run: Run) -> Output:
 
 
 def build_config(
-    config: str | None, preset: str | None, options: list[str] | None, flags: Mapping[str, str | None]
+    config: str | None,
+    preset: str | None,
+    options: list[str] | None,
+    flags: Mapping[str, str | None],
+    trainer: list[str] | None = None,
 ) -> RunConfig:
     """The config that preset, file and flags (`run_steps` and so on) describe, each overriding the one before.
 
@@ -145,7 +186,12 @@ def build_config(
     for name, value in parse_assignments(options).items():
         kind = _option_kind(row, name)
         tables[kind] = {**tables.get(kind, getattr(changed, kind)), name: value}
-    return changed.replace(**tables)
+    chosen = changed.replace(**tables, trainer={**changed.trainer, **trainer_table(trainer or ())})
+    if chosen.trainer:
+        from ctkd_core.distill.training.arguments import check_table
+
+        check_table(chosen.trainer)
+    return chosen
 
 
 def _option_kind(row: methods.Method, name: str) -> str:

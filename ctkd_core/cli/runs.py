@@ -10,7 +10,8 @@ import typer
 from ctkd_core.cli import complete, progress
 from ctkd_core.cli.common import Output, RunsDir, UsageError, names_of, one_of, whole
 from ctkd_core.cli.display import facts, styled, table
-from ctkd_core.cli.distill import describe, finish, state_of
+from ctkd_core.cli.distill import describe, finish, state_of, together
+from ctkd_core.distill.training.processes import world_size
 from ctkd_core.errors import CtkdError
 
 if TYPE_CHECKING:
@@ -130,6 +131,13 @@ def resume(
 ) -> Output:
     """Continue a run that was cancelled, failed or lost, from its last checkpoint."""
     run = _get(_store(runs_dir), name)
+    if world_size() > 1:
+
+        def again() -> Run:
+            run.queue_again()
+            return run
+
+        return together(run.config, again, detach)
     run.resume()
     if detach:
         return Output(run.summary, lambda: [f"{run.id}\n{run.dir}"])

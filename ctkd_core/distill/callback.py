@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from ctkd_core.distill.training import processes
+
 if TYPE_CHECKING:
     from ctkd_core.distill.trainer import DistillTrainer
 
@@ -62,7 +64,7 @@ class RunCallback(TrainerCallback):
         """Note the step; stop, with a checkpoint, when somebody asked for it; evaluate where that is due."""
         self._seconds = time.perf_counter() - self._since
         self._note(step=state.global_step, message=f"Step {state.global_step} of {state.max_steps}.")
-        if self._cancelled():
+        if any(processes.gathered(self._cancelled())):  # all processes stop behind the same step
             self.stopped = control.should_training_stop = control.should_save = True
         elif self._eval_every and state.global_step % self._eval_every == 0 and state.global_step < state.max_steps:
             self._evaluate(state.global_step)

@@ -13,7 +13,7 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import guess_device
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
-from ctkd_core.errors import CtkdError, PreflightError, short
+from ctkd_core.errors import CtkdError, PreflightError, RunError, short
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
     checks.append(_data(config, tokenizers, found))
     checks += [check for look in found for check in _lengths(config, look)]
     checks += _teachers(config)
-    if config.student_model == "pretrained":
+    if config.student_path:
         checks.append(_student(config))
+    checks += _made_student(config)
     checks += _models(config, pair, others, found[0] if found else None)
     if len(pair) == 2:
         checks.append(_special_tokens(pair["student"], pair["teacher"]))
@@ -60,6 +61,8 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
     checks += further
     if config.on_policy_share:
         checks.append(_on_policy(config, pair.get("student")))
+    if config.trainer:
+        checks.append(_trainer(config))
     checks.append(_device(config))
     return checks
 
@@ -148,6 +151,20 @@ def _on_policy(config: RunConfig, student: Tokenizer | None) -> Check:
     return Check("on-policy", True, f"{share}, up to {config.on_policy_max_new_tokens} tokens each.")
 
 
+def _trainer(config: RunConfig) -> Check:
+    """Whether transformers takes the `trainer` table (this alone loads it), and whether what it names is there."""
+
+    def look() -> str:
+        from ctkd_core.distill.training.arguments import check_table, missing_reporters
+
+        if lacking := missing_reporters(config.trainer):
+            raise RunError(f"report_to names {', '.join(lacking)}, and no such package is installed here; install it.")
+        check_table(config.trainer)
+        return f"transformers takes {', '.join(sorted(config.trainer))}."
+
+    return _guarded("trainer", "", look)
+
+
 def _data(config: RunConfig, tokenizers: list[Tokenizer], found: list[Look]) -> Check:
     """Whether every record can be used; what is known of the data is put into `found`."""
 
@@ -195,7 +212,7 @@ def _models(
     from ctkd_core.distill.models import teachers as teacher
 
     sources = {"teacher": (pair.get("teacher"), teacher.teacher_source(config))}
-    if config.student_model == "pretrained":
+    if config.student_path:
         sources["student"] = (pair.get("student"), config.student_path)
     for number, entry in enumerate(further_teachers(config.teachers), start=2):
         who = f"teacher {number}"
@@ -308,6 +325,30 @@ def _bundled(who: str) -> Check:
 
 def _student(config: RunConfig) -> Check:
     return _weights("student", config.student_path)
+
+
+def _made_student(config: RunConfig) -> list[Check]:
+    """What of the student's making can be seen early: its layers, and LoRA's package."""
+    from importlib.util import find_spec
+
+    checks = []
+    if config.student_model == "prune":
+        from ctkd_core.distill.models.facts import layers_of
+        from ctkd_core.distill.models.pruning import kept_layers
+
+        total = layers_of(config.begins_with)
+        wanted = config.student_layers
+        if total is not None and wanted > total:
+            said = f"student_layers is {wanted}, but {short(config.begins_with)} has {total} layers."
+            checks.append(Check("layers", False, said, f"Give at most {total}."))
+        elif total is not None:
+            said = ", ".join(map(str, kept_layers(total, wanted)))
+            checks.append(Check("layers", True, f"The student keeps the layers {said} of {total} (from 0)."))
+    if config.lora_rank:
+        there = find_spec("peft") is not None
+        said = f"LoRA of rank {config.lora_rank}" + ("." if there else " needs the package peft.")
+        checks.append(Check("LoRA", there, said, "" if there else "Install ctkd-lab[lora], or set lora_rank to 0."))
+    return checks
 
 
 def _weights(role: str, source: str) -> Check:

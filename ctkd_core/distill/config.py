@@ -24,13 +24,14 @@ from ctkd_core.distill.further import (
 )
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
 from ctkd_core.distill.teachers import access
+from ctkd_core.distill.training.table import parse_table
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files.data_files import deeper_than, shown_name
 from ctkd_core.markup.visible import one_line, shorten
 from ctkd_core.methods.options import only_read
 
 CONFIG_VERSION = 1  # of the file format: a reader refuses a newer one instead of misreading it
-STUDENT_MODELS = ("scratch", "transplant", "pretrained")
+STUDENT_MODELS = ("scratch", "transplant", "pretrained", "prune")
 
 # Fields that came after the first runs were kept.
 _LATER = (
@@ -38,6 +39,9 @@ _LATER = (
     *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
     *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side"),
     *access.FIELDS,
+    *("warmup_from_zero", "state_learning_rate", "trainer"),
+    *("student_layers", "embedding_rows", "tie_embeddings", "save_dtype"),
+    *("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"),
 )
 MAX_DEPTH = 20  # tables and lists in one another; a config has four
 
@@ -61,10 +65,41 @@ class RunConfig:
     student_model: str = setting(
         "transplant",
         "scratch: a small new model; transplant: the teacher's body with embeddings moved to the student's "
-        "tokenizer; pretrained: the model at student_path.",
+        "tokenizer; pretrained: the model at student_path; prune: some layers of the model at student_path, or of the "
+        "teacher (with embeddings moved where the tokenizers differ).",
         choices=STUDENT_MODELS,
     )
-    student_path: str = setting("", "Folder or hub id of a pretrained student.", advanced=True)
+    student_path: str = setting("", "Folder or hub id of a pretrained student, or of one to prune.", advanced=True)
+    student_layers: int = setting(
+        6, "Layers of a pruned student: the first, the last, and others evenly spread.", low=1, high=1024, advanced=True
+    )
+    embedding_rows: str = setting(
+        "pieces",
+        "Where embeddings are moved, a token that the teacher lacks gets: the mean of the pieces that spell it, the "
+        "row of the nearest token by its spelling, or (exact) the mean of all rows.",
+        choices=("pieces", "nearest", "exact"),
+        advanced=True,
+    )
+    tie_embeddings: str = setting(
+        "source",
+        "Where embeddings are moved: one matrix for input and output (tied), two, or as the source has it.",
+        choices=("source", "tied", "untied"),
+        advanced=True,
+    )
+    lora_rank: int = setting(
+        0,
+        "Learn matrices of this rank (LoRA) beside the student's frozen weights; 0: learn all.",
+        low=0,
+        high=4096,
+        advanced=True,
+    )
+    lora_alpha: float = setting(
+        16.0, "What LoRA's matrices add is multiplied by lora_alpha / lora_rank.", low=0.0, high=65_536.0, advanced=True
+    )
+    lora_dropout: float = setting(0.0, "Dropout before LoRA's matrices.", low=0.0, high=0.9, advanced=True)
+    lora_targets: str = setting(
+        "all-linear", "Modules that LoRA adapts: all-linear, or names such as q_proj,v_proj.", advanced=True
+    )
     teacher_path: str = setting(
         "",
         "Folder or hub id of the teacher's weights; empty: the bundled model for smollm2, else the teacher's source.",
@@ -94,6 +129,17 @@ class RunConfig:
     accumulation: int = setting(1, "Forward passes in one optimiser step.", low=1, high=1024, advanced=True)
     learning_rate: float = setting(2e-4, "Highest learning rate.", low=0.0, high=1.0)
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.", low=0.0, high=1.0)
+    warmup_from_zero: bool = setting(
+        False, "Begin the warm-up at 0, so that the first step learns nothing; else at its first share.", advanced=True
+    )
+    state_learning_rate: float = setting(
+        0.0,
+        "Learning rate of what a loss learns itself (projectors, X-Token's map, SeDi's omega); 0: that of the student.",
+        low=0.0,
+        high=1.0,
+        source="X-Token: 0.01; DSKD, CoT2Align: 0.001",
+        advanced=True,
+    )
     weight_decay: float = setting(0.0, "Decoupled weight decay.", low=0.0, high=1.0, advanced=True)
     max_length: int = setting(64, "Longer samples are cut.", low=8, high=131_072, unit="tokens on either side")
     truncation_side: str = setting(
@@ -116,6 +162,12 @@ class RunConfig:
         advanced=True,
     )
     save_student: bool = setting(True, "Keep the trained student as a folder of its own.", advanced=True)
+    save_dtype: str = setting(
+        "source",
+        "Type of the kept student's weights; source: as those that it began with lie at their source.",
+        choices=("source", "float32", "bfloat16", "float16"),
+        advanced=True,
+    )
     on_policy_share: float = setting(
         0.0,
         "Share of the batches whose completions the student writes itself; the teacher then reads the student's text.",
@@ -178,7 +230,7 @@ class RunConfig:
     precision: str = setting(
         "auto",
         "Arithmetic; auto: bfloat16 on CUDA that has it, else float32.",
-        choices=("auto", "fp32", "bf16"),
+        choices=("auto", "fp32", "bf16", "fp16"),
         advanced=True,
     )
     threads: int = setting(0, "CPU threads; 0: all cores.", low=0, high=1024, advanced=True)
@@ -189,6 +241,10 @@ class RunConfig:
         tuple[dict[str, Any], ...],
         WithJsonSchema({"type": "array", "items": schema_of(FurtherTeacher)}),
     ] = Field(default=(), description="Further teachers, one table each.")
+    trainer: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further TrainingArguments of transformers: schedules, gradient checkpointing, report_to, ...",
+    )
 
     @validated("method", mode="before")
     @classmethod
@@ -217,11 +273,17 @@ class RunConfig:
     def _with_defaults(cls, value: Any) -> tuple[dict[str, Any], ...]:
         return parse_teachers(value)
 
+    @validated("trainer", mode="before")
+    @classmethod
+    def _of_the_trainer(cls, value: Any) -> dict[str, Any]:
+        return parse_table(value)
+
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
         methods.get(self.method, RunError).check_variant(self.variant, RunError)
         _check_student(self)
         _check_device(self.device)
+        _check_precision(self)
         _check_asking(self)
         _check_weights(self)
         access.check_access(self, self.method, self.variant, self.method_options, self.on_policy_share)
@@ -244,6 +306,15 @@ class RunConfig:
         untouched = [name for name in _LATER if data[name] == _later_default(name)]
         data["teachers"] = tuple(older_form(entry) for entry in data["teachers"])
         return {key: value for key, value in older_form(data).items() if key not in untouched}
+
+    @property
+    def begins_with(self) -> str:
+        """ "scratch", or where the weights come from that the student begins with: "bundled", a folder or hub id."""
+        if self.student_model == "scratch":
+            return "scratch"
+        if self.student_path:
+            return self.student_path
+        return self.teacher_path or ("bundled" if self.teacher == "smollm2" else self.teacher)
 
     @property
     def fingerprint(self) -> str:
@@ -407,9 +478,9 @@ def _is_folder(name: str) -> bool:
 def _check_student(config: RunConfig) -> None:
     if config.student_model == "pretrained" and not config.student_path:
         raise RunError("student_model 'pretrained' needs student_path: a folder or hub id of a causal language model.")
-    if config.student_model != "pretrained" and config.student_path:
+    if config.student_model not in ("pretrained", "prune") and config.student_path:
         raise RunError(
-            f"student_path {short(config.student_path)} is only read with student_model 'pretrained'; "
+            f"student_path {short(config.student_path)} is only read with student_model 'pretrained' or 'prune'; "
             f"student_model is {config.student_model!r}."
         )
     heads = scratch_heads(config.hidden_size)
@@ -445,7 +516,16 @@ def _check_weights(config: RunConfig) -> None:
 
 
 def _later_default(name: str) -> Any:
-    return fields_of(RunConfig)[name].default
+    return fields_of(RunConfig)[name].get_default(call_default_factory=True)
+
+
+def _check_precision(config: RunConfig) -> None:
+    for name in ("bf16", "fp16"):
+        if name in config.trainer and config.precision != "auto":
+            raise RunError(
+                f"precision is {config.precision!r} and trainer sets {name}: leave one of them out (precision takes "
+                "fp32, bf16 and fp16)."
+            )
 
 
 def _check_device(device: str) -> None:

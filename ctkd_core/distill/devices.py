@@ -7,6 +7,8 @@ import platform
 from contextlib import suppress
 from pathlib import Path
 
+from ctkd_core.distill.training import processes
+
 
 def guess_device(wanted: str) -> str:
     """ "cpu", "mps" or "cuda:N" for a config's device. "auto" is a guess until torch has been asked."""
@@ -21,12 +23,24 @@ def guess_device(wanted: str) -> str:
     return "cpu"
 
 
+def slots(wanted: str) -> list[str]:
+    """The devices of this computer that a run takes, one slot each, in the order in which they are taken."""
+    device = guess_device(wanted)
+    if not device.startswith("cuda") or processes.local_size() == 1:
+        return [device]
+    return [f"cuda:{number}" for number in range(processes.local_size())]
+
+
 def torch_device(wanted: str) -> str:
     """The device torch will really use. Raises RunError when the wanted one isn't there."""
     import torch
 
     from ctkd_core.errors import RunError
 
+    if processes.world_size() > 1 and wanted in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{processes.local_rank()}"
+    if processes.world_size() > 1 and wanted.startswith("cuda:"):
+        raise RunError(f"device {wanted!r} is one device, and this run has several processes; use cuda or auto.")
     if wanted == "auto":
         if torch.cuda.is_available():
             return "cuda:0"

@@ -16,6 +16,7 @@ from pathlib import Path
 from ctkd_core.distill.checkpoints import KEPT
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, guess_device
+from ctkd_core.distill.models.facts import layers_of
 from ctkd_core.distill.teachers.access import Access
 
 FORWARD_SHARE = 0.70  # of the matrix speed that a forward pass of some 200 tokens reaches
@@ -55,8 +56,11 @@ def model_sizes(config: RunConfig, student_vocab: int, teacher_vocab: int) -> tu
         return ModelSize(body, student_vocab * config.hidden_size, student_vocab), teacher
     if config.student_model == "pretrained" and (known := _folder_size(config.student_path)):
         return known, teacher
-    width = teacher.embedding // teacher.vocabulary
-    return ModelSize(teacher.body, student_vocab * width, student_vocab), teacher
+    begins = (_folder_size(config.student_path) if config.student_path else None) or teacher
+    width, body = begins.embedding // begins.vocabulary, begins.body
+    if config.student_model == "prune" and (layers := layers_of(config.begins_with)):
+        body = body * min(config.student_layers, layers) // layers
+    return ModelSize(body, student_vocab * width, student_vocab), teacher
 
 
 def further_sizes(config: RunConfig) -> list[ModelSize]:

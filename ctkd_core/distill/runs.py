@@ -18,7 +18,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -28,7 +28,16 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core import files
 from ctkd_core.background.lifecycle import Work, log_tail, next_attempt
 from ctkd_core.background.processes import GRACE_SECONDS, process_alive
-from ctkd_core.background.status import damaged, elsewhere, process_of, read_status, reason, write_status
+from ctkd_core.background.status import (
+    CANCEL,
+    LAUNCH,
+    damaged,
+    elsewhere,
+    process_of,
+    read_status,
+    reason,
+    write_status,
+)
 from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.further import as_recorded
@@ -169,6 +178,19 @@ class Run:
 
         Raises RunError when the run hasn't ended, is finished, or can't be written.
         """
+        return self._again(lambda status: self.work.launch(WORKER, status, _worker_environment(environment)))
+
+    def queue_again(self) -> Run:
+        """As `resume`, but whoever calls this trains it; no process is started."""
+
+        def queue(status: RunStatus) -> None:
+            (self.dir / CANCEL).unlink(missing_ok=True)
+            (self.dir / LAUNCH).unlink(missing_ok=True)
+            write_status(self.dir, status)
+
+        return self._again(queue)
+
+    def _again(self, start: Callable[[RunStatus], object]) -> Run:
         config = self.config  # refuse a damaged folder here rather than in the worker
         if problem := config.problem():
             raise RunError(
@@ -186,16 +208,17 @@ class Run:
                         f"run {self.id!r} is finished after {status.step} steps; start a new run with more steps."
                     )
                 saved = self.checkpoints()
-                again = RunStatus(
-                    step=saved[-1] if saved else 0,
-                    total_steps=config.steps,
-                    message=f"Waiting to go on from step {saved[-1]}." if saved else "Waiting to begin again.",
-                    attempt=next_attempt(self.dir, status),
-                    created=status.created,
-                    last_checkpoint=saved[-1] if saved else None,
-                    headline=status.headline,
+                start(
+                    RunStatus(
+                        step=saved[-1] if saved else 0,
+                        total_steps=config.steps,
+                        message=f"Waiting to go on from step {saved[-1]}." if saved else "Waiting to begin again.",
+                        attempt=next_attempt(self.dir, status),
+                        created=status.created,
+                        last_checkpoint=saved[-1] if saved else None,
+                        headline=status.headline,
+                    )
                 )
-                self.work.launch(WORKER, again, _worker_environment(environment))
         except OSError as fault:
             raise self._unwritable("resumed", fault) from fault
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ from ctkd_core.distill.records import RecordWriter, current_rows, read_records, 
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.teachers.access import Access
+from ctkd_core.distill.training import processes
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from ctkd_core.distill.models.adapters import Adapters
     from ctkd_core.distill.models.teachers import LiveTeacher
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -69,8 +72,14 @@ class Session:
     student_model: PreTrainedModel
     teacher_model: PreTrainedModel | None
     teachers: list[LiveTeacher]
+    adapters: Adapters | None = None
     teacher_texts: list[str] | None = None
     teacher_bits: float | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the run's only one, or the first of several, which writes and measures."""
+        return processes.rank() == 0
 
     def report(self, message: str, **changes: Any) -> None:
         """Put a sentence into log and status, and stop here when somebody asked for it."""
@@ -90,7 +99,8 @@ def _report(attempt: Attempt[RunStatus], message: str, **changes: Any) -> None:
 
 def log(message: str) -> None:
     """One line for log.txt, with the time; what data and tokenizers say in it can't do anything to a terminal."""
-    print(f"{time.strftime('%H:%M:%S')} {one_line(message)}", flush=True)
+    if processes.rank() == 0:
+        print(f"{time.strftime('%H:%M:%S')} {one_line(message)}", flush=True)
 
 
 def train(run: Run, attempt: Attempt[RunStatus]) -> int:
@@ -104,12 +114,15 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
     torch.set_num_threads(config.threads or cpu_count())
     device = torch_device(config.device)
     session = _load(run, config, attempt, device)
-    environment.write(run.dir, config, device, session.student, session.teacher)
-    found = checkpoints.newest_whole(run.dir / "checkpoints", log)
-    checkpoints.discard_part(run.dir / "checkpoints")
+    found = None
+    if session.leads:
+        environment.write(run.dir, config, device, session.student, session.teacher)
+        found = checkpoints.newest_whole(run.dir / "checkpoints", log)
+        checkpoints.discard_part(run.dir / "checkpoints")
+    found = processes.gathered(found)[0]
     number = attempt.status.attempt
     step, resume_from = found or (-1, None)
-    if found or number > 1:
+    if session.leads and (found or number > 1):
         session.metrics.write({"kind": "resume", "step": step, "attempt": number, "time": time.time()})
         session.samples.write({"kind": "resume", "step": step})
     if resume_from is None:
@@ -129,6 +142,8 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
 
 def measure(session: Session, step: int) -> None:
     """Bits per byte of the held-out examples and completions of some; the teacher's once, at the first call."""
+    if not session.leads:
+        return
     config, model = session.config, session.student_model
     texts = _sample_texts(session, step)
     if not config.eval_samples:
@@ -187,6 +202,7 @@ def _bits(session: Session, model: PreTrainedModel, tokenizer: Tokenizer, exampl
 
 
 def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str) -> Session:
+    from ctkd_core.distill.models.adapters import add_adapters
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
     from ctkd_core.tokenizers.load import load_tokenizer
@@ -202,6 +218,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     # Weights in 8 bits, or parted, can't be copied: the student's body then comes from a model that isn't kept.
     copied = teacher_model if Access.of(config).plain else None
     student_model = build_student(config, student, teacher, copied)
+    adapters = add_adapters(student_model, config)
     student_model.to(device)  # type: ignore[arg-type]
     teachers = with_models(planned, config, teacher_model, device, data.examples)
     check_width(student_model, student, data.highest[student.fingerprint], "student")
@@ -211,20 +228,27 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         run=run,
         config=config,
         attempt=attempt,
-        metrics=Metrics(run.dir / "metrics.jsonl", attempt),
-        samples=RecordWriter(run.dir / "samples.jsonl"),
+        metrics=Metrics(_file(run, "metrics.jsonl"), attempt),
+        samples=RecordWriter(_file(run, "samples.jsonl")),
         student=student,
         teacher=teacher,
         data=data,
         student_model=student_model,
         teacher_model=teacher_model,
         teachers=teachers,
+        adapters=adapters,
     )
     for sentence in data.warnings:
         session.warn(sentence)
     _take_figures(session)
-    _look_at_ends(session)
+    if session.leads:
+        _look_at_ends(session)
     return session
+
+
+def _file(run: Run, name: str) -> Path:
+    """A file of the run; of several processes only the first one writes."""
+    return run.dir / name if processes.rank() == 0 else Path(os.devnull)
 
 
 def _take_figures(session: Session) -> None:
@@ -260,7 +284,7 @@ def _look_at_ends(session: Session) -> None:
     """Warn where a model gives no chance to the token that ends answers: it would never stop by itself."""
     config = session.config
     sides = [("teacher", session.teacher_model, session.teacher)]
-    if config.student_model == "pretrained":
+    if config.student_path:
         sides.append(("student", session.student_model, session.student))
     examples = session.data.split.train[:ENDS_LOOKED_AT]
     for role, model, tokenizer in sides:
@@ -281,6 +305,8 @@ def _look_at_ends(session: Session) -> None:
 
 
 def _loading_message(config: RunConfig) -> str:
+    if kept := _kept_layers(config):
+        return f"Loading the models; the student keeps the layers {kept['kept layers']}."
     from ctkd_core.distill.models.teachers import is_prepared, teacher_source
 
     if _wants_teacher(config) and teacher_source(config) == "bundled" and not is_prepared():
@@ -291,12 +317,14 @@ def _loading_message(config: RunConfig) -> str:
 def _wants_teacher(config: RunConfig) -> bool:
     if Access.of(config).elsewhere:
         return False
-    return config.needs_teacher or config.student_model == "transplant" or config.eval_samples > 0
+    made_of_it = config.student_model != "scratch" and not config.student_path
+    return config.needs_teacher or made_of_it or config.eval_samples > 0
 
 
 def _fit(session: Session, resume_from: Path | None) -> int:
     from ctkd_core.distill.callback import RunCallback
     from ctkd_core.distill.trainer import DistillTrainer
+    from ctkd_core.distill.training.arguments import reports_into
 
     config = session.config
     callback = RunCallback(
@@ -306,15 +334,16 @@ def _fit(session: Session, resume_from: Path | None) -> int:
         evaluate=lambda step: measure(session, step),
         eval_every=config.eval_every,
     )
-    trainer = DistillTrainer(
-        session.student_model,
-        config,
-        session.data.examples,
-        session.student,
-        session.teachers,
-        session.run.dir / "checkpoints",
-        [callback],
-    )
+    with reports_into(session.run.dir):
+        trainer = DistillTrainer(
+            session.student_model,
+            config,
+            session.data.examples,
+            session.student,
+            session.teachers,
+            session.run.dir / "checkpoints",
+            [callback],
+        )
     callback.trainer = trainer
     session.report("Training.", state="running", total_steps=config.steps)
     if resume_from is not None and session.attempt.status.step >= config.steps:
@@ -328,11 +357,36 @@ def _fit(session: Session, resume_from: Path | None) -> int:
 
 
 def _keep_student(session: Session) -> None:
-    from ctkd_core.distill.trainer import require_room, save_student
+    from ctkd_core.distill.trainer import require_room
+    from ctkd_core.distill.training.card import card
+    from ctkd_core.distill.training.export import save_student, stored_dtype
 
-    if not session.config.save_student:
+    if not session.config.save_student or not session.leads:
         return
     session.report("Saving the student.")
     folder = session.run.dir / "checkpoints" / "student"
     require_room(folder.parent, 4 * sum(p.numel() for p in session.student_model.parameters()))
-    save_student(session.student_model, session.student, folder)
+    config = session.config
+    dtype = stored_dtype(config.begins_with) if config.save_dtype == "source" else config.save_dtype
+    ends = tuple(dict.fromkeys(end for example in session.data.examples for end in example.ends))
+    headline = session.attempt.status.headline
+    facts = {"run": session.run.id, "weights": dtype, "seed": config.seed} | _kept_layers(config)
+    text = card(
+        config,
+        {"student": session.student, "teacher": session.teacher},
+        headline.figures() if headline else {},
+        facts,
+    )
+    model = session.adapters.merged() if session.adapters else session.student_model
+    save_student(model, session.student, folder, text, ends, dtype)
+
+
+def _kept_layers(config: RunConfig) -> dict[str, str]:
+    """Which layers a pruned student has, for people; {} for others."""
+    from ctkd_core.distill.models.facts import layers_of
+    from ctkd_core.distill.models.pruning import kept_layers
+
+    total = layers_of(config.begins_with) if config.student_model == "prune" else None
+    if total is None or config.student_layers > total:
+        return {}
+    return {"kept layers": ", ".join(map(str, kept_layers(total, config.student_layers))) + f" of {total} (from 0)"}

@@ -1,32 +1,39 @@
 """The training loop is transformers.Trainer's; this file tells it the loss, and the run what happens.
 
 Checkpoints, resuming, accumulation, mixed precision and several devices through `accelerate launch` come from there.
+Where a step has several batches (accumulation, several processes), the loss is the one of all of them together: the
+units of its means are counted before (`losses.engine.units`), and the parts are added up.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback
 
-from ctkd_core import files, methods
+from ctkd_core import methods
 from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
+from ctkd_core.distill.training import processes, rates
+from ctkd_core.distill.training.arguments import training_arguments, use_one_device
+from ctkd_core.distill.training.export import STATE
 from ctkd_core.errors import LossInputError, RunError
 from ctkd_core.losses import loss as method_loss
 from ctkd_core.losses import make_state
 from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, collate
+from ctkd_core.losses.engine.units import NeedsLogitsError, StepUnits, zero_logits
 from ctkd_core.losses.teachers import WeightedTeacher, several
 
 if TYPE_CHECKING:
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
 
 FREE_BYTES = 500_000_000  # what a checkpoint must leave on the disk
 NO_CHANCE = -1e4  # a logit whose probability is 0 in every precision, and finite, so that 0 times its logarithm is 0
-STATE = "loss_state"  # name of the submodule that holds what a loss learns
+_FACTORS = ("kd_scale",)  # among the terms of a loss: a factor, no part of the sum
 
 
 class DistillTrainer(Trainer):
@@ -66,21 +73,27 @@ class DistillTrainer(Trainer):
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
         self._saving = False
+        self._units: StepUnits | None = None  # of the step under way, where it has several batches
+        # Whether its units can only be counted with the models' answers; found out at the first such step.
+        self._asks_to_count = any(self._deep) or (len(teachers) > 1 and config.teacher_mix != "static")
         width = max(model.get_output_embeddings().weight.shape[0], student.n_ids)
+        self._width = width
         for number, teacher in enumerate(teachers):
             context = _context(model, teacher.model, (student, teacher.tokenizer))
             state = make_state(teacher.method, width, context=context, variant=teacher.variant, **teacher.options)
             if state is not None:
                 model.add_module(_state_name(number), state)
         self._parameters = sum(int(p.numel()) for p in model.parameters())
+        arguments = training_arguments(config, output_dir, str(model.device))
+        use_one_device(arguments)
         super().__init__(
             model=model,
-            args=training_arguments(config, output_dir, str(model.device)),
+            args=arguments,
             train_dataset=_Examples(examples),
             data_collator=lambda chosen: {"examples": chosen},
             callbacks=list(callbacks),
         )
-        self.loss_is_scaled_for_ga = False  # a mean over one batch
+        self.loss_is_scaled_for_ga = True  # the losses of a step's batches add up
         self.can_return_loss = True
 
     def compute_loss(
@@ -88,30 +101,107 @@ class DistillTrainer(Trainer):
         model: Any,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002 - losses average over response rows themselves
+        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002 - each loss counts its own units
     ) -> Any:
-        """The loss of one batch: logits [B, Ts, Vs] against each frozen teacher's [B, Tt, Vt]."""
+        """The loss of one batch: logits [B, Ts, Vs] against each frozen teacher's [B, Tt, Vt].
+
+        Where the step has several batches, it is this batch's part of the step's loss.
+        """
         plain = self.accelerator.unwrap_model(model)
-        examples, facts = self._written(plain, inputs["examples"])
-        batches = self._collate(examples)
-        first, deep = batches[0], any(self._deep)
-        n_ids = self._student.n_ids
-        logits, states = self._forward(model, plain, first.student_ids, first.student_attention, deep, n_ids)
+        facts = inputs.get("facts", {})
+        batches = self._collate(inputs["examples"])
+        logits, states = self._student_reads(model, plain, batches)
+        applied = nullcontext() if self._units is None else self._units.applied()
         try:
-            out = self._loss(plain, logits, states, batches, bool(facts.get("on_policy")))
+            with applied:
+                out = self._loss(plain, logits, states, batches, bool(facts.get("on_policy")))
         except LossInputError as fault:
             raise self._broken(batches[0], str(fault)) from fault
-        value = float(out.loss.detach())
+        share = self._share(inputs["examples"])
+        value = float(out.loss.detach()) * share
         if not math.isfinite(value):
             raise self._broken(batches[0], f"the loss became {value}.")
-        self._note(value, out, batches, facts)
-        return (out.loss, {"logits": logits}) if return_outputs else out.loss
+        self._note(value, share, out, batches, facts)
+        loss = out.loss if share == 1.0 else out.loss * share
+        if (world := processes.world_size()) > 1:
+            # Gradients are averaged over processes, and each waits for one of every parameter.
+            loss = loss * world + sum((0.0 * p.sum() for p in self._learnt_by_losses(plain)), start=0.0)
+        return (loss, {"logits": logits}) if return_outputs else loss
 
-    def _written(self, plain: Any, examples: list[TrainingExample]) -> tuple[list[TrainingExample], dict[str, float]]:
-        """The examples, with the student's own completions where this batch is one that it writes."""
+    def get_batch_samples(
+        self,
+        epoch_iterator: Iterator[Any],
+        num_batches: int,
+        device: Any,  # noqa: ARG002
+    ) -> tuple[list[Any], None]:
+        """The batches of one step, with what the student writes itself; their units are counted."""
+        plain = self.accelerator.unwrap_model(self.model_wrapped)
+        batches = []
+        for part, batch in enumerate(islice(epoch_iterator, num_batches)):
+            examples, facts = self._written(plain, batch["examples"], part)
+            batches.append({"examples": examples, "facts": facts})
+        several_batches = len(batches) > 1 or processes.world_size() > 1
+        self._units = self._count(plain, batches) if several_batches and batches else None
+        return batches, None
+
+    def _count(self, plain: Any, batches: Sequence[dict[str, Any]]) -> StepUnits:
+        """The units that the losses of these batches average over, in all processes."""
+        if not self._asks_to_count:
+            try:
+                units = self._count_in(plain, batches, alone=True)
+            except NeedsLogitsError:
+                self._asks_to_count = True
+        if self._asks_to_count:
+            units = self._count_in(plain, batches, alone=False)
+        learnt = sum(int(example.samples[0].n_learnt) for batch in batches for example in batch["examples"])
+        whole = StepUnits()
+        for totals, tokens in processes.gathered((units.totals, learnt)):
+            whole.add(totals)
+            whole.tokens += tokens
+        return whole
+
+    def _count_in(self, plain: Any, batches: Sequence[dict[str, Any]], alone: bool) -> StepUnits:
+        units = StepUnits()
+        for batch in batches:
+            collated = self._collate(batch["examples"])
+            own_words = bool(batch["facts"].get("on_policy"))
+            with torch.no_grad(), torch.random.fork_rng(self._devices()), units.recording(alone):
+                try:
+                    if alone:
+                        logits = zero_logits(collated[0].student_ids, self._width)
+                        self._loss(plain, logits, None, collated, own_words, asked=False)
+                    else:
+                        with self.compute_loss_context_manager():
+                            logits, states = self._student_reads(self.model_wrapped, plain, collated)
+                            self._loss(plain, logits, states, collated, own_words)
+                except LossInputError as fault:
+                    raise self._broken(collated[0], str(fault)) from fault
+        return units
+
+    def _share(self, examples: Sequence[TrainingExample]) -> float:
+        """Factor of a loss that counts no units of its own: its part of the step's learnt tokens; 1 for all others."""
+        if self._units is None or self._units.totals or not self._units.tokens:
+            return 1.0
+        return sum(int(example.samples[0].n_learnt) for example in examples) / self._units.tokens
+
+    def _student_reads(self, model: Any, plain: Any, batches: Sequence[AlignedBatch]) -> tuple[Tensor, States | None]:
+        first, deep = batches[0], any(self._deep)
+        return self._forward(model, plain, first.student_ids, first.student_attention, deep, self._student.n_ids)
+
+    def _learnt_by_losses(self, plain: Any) -> list[torch.nn.Parameter]:
+        states = (getattr(plain, _state_name(n), None) for n in range(len(self._teachers)))
+        return [p for state in states if state is not None for p in state.parameters()]
+
+    def _devices(self) -> list[Any]:
+        return [self.args.device] if self.args.device.type == "cuda" else []
+
+    def _written(
+        self, plain: Any, examples: list[TrainingExample], part: int
+    ) -> tuple[list[TrainingExample], dict[str, float]]:
+        """The examples, with the student's own completions where batch number `part` is one that it writes."""
         if not self._sampling.share:
             return examples, {}
-        step, part = self.state.global_step, len(self._parts)
+        step = self.state.global_step
         if not self._sampling.chosen(step, part):
             return examples, {"on_policy": 0.0}
         own_ids = not any(row.same_tokenizer for row in self._rows)
@@ -133,12 +223,24 @@ class DistillTrainer(Trainer):
         ]
 
     def _loss(
-        self, plain: Any, logits: Tensor, states: States | None, batches: Sequence[AlignedBatch], own_words: bool
+        self,
+        plain: Any,
+        logits: Tensor,
+        states: States | None,
+        batches: Sequence[AlignedBatch],
+        own_words: bool,
+        asked: bool = True,
     ) -> LossOutput:
+        """The loss of the batch under every teacher; without `asked` their logits mean nothing."""
         weighted = []
         for number, (teacher, row, batch) in enumerate(zip(self._teachers, self._rows, batches)):
             deep = self._deep[number]
-            teacher_logits, teacher_states = self._ask_teacher(batch) if not number else self._ask(teacher, deep, batch)
+            if not asked:
+                teacher_logits, teacher_states = self._zeros_of(teacher, batch), None
+            else:
+                teacher_logits, teacher_states = (
+                    self._ask_teacher(batch) if not number else self._ask(teacher, deep, batch)
+                )
             extras = {
                 "state": getattr(plain, _state_name(number), None),
                 "student_states": states if deep else None,
@@ -164,6 +266,13 @@ class DistillTrainer(Trainer):
             )
         (one,) = weighted
         return method_loss(one.method, logits, one.logits, one.batch, variant=one.variant, **one.extras, **one.options)
+
+    def _zeros_of(self, teacher: LiveTeacher, batch: AlignedBatch) -> Tensor | None:
+        if teacher.model is None:
+            return None
+        rows = int(teacher.model.get_output_embeddings().weight.shape[0])
+        width = max(rows, teacher.tokenizer.n_ids)
+        return zero_logits(batch.teacher_ids, width)
 
     def _ask_teacher(self, batch: AlignedBatch) -> tuple[Tensor | None, States | None]:
         return self._ask(self._teachers[0], self._deep[0], batch)
@@ -198,18 +307,45 @@ class DistillTrainer(Trainer):
         tokens = sum(len(example.samples[0].student_ids) for example in inputs["examples"])
         return 6 * tokens * self._parameters
 
-    def _note(self, value: float, out: Any, batches: Sequence[AlignedBatch], facts: dict[str, float]) -> None:
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Transformers' own; what losses learn has its own rate where the run says so."""
+        made = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if made and self._config.state_learning_rate:
+            plain = self.model if model is None else model
+            states = [getattr(plain, _state_name(n), None) for n in range(len(self._teachers))]
+            rates.give_own_rate(optimizer, [s for s in states if s is not None], self._config.state_learning_rate)
+        return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Transformers' own, whose first step learns."""
+        made = self.lr_scheduler is None
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if made and not self._config.warmup_from_zero:
+            rates.warm_from_the_first_step(scheduler, self.args.get_warmup_steps(num_training_steps))
+        return scheduler
+
+    def log(self, logs: dict[str, float], *args: Any, **more: Any) -> None:
+        """With the terms of the loss, for whoever else is told (`report_to`)."""
+        if self.args.report_to and "loss" in logs and self.recorded:
+            logs = logs | {"loss": self.recorded["loss"]} | {f"term_{k}": v for k, v in self.recorded["terms"].items()}
+        super().log(logs, *args, **more)
+
+    def _note(
+        self, value: float, share: float, out: Any, batches: Sequence[AlignedBatch], facts: dict[str, float]
+    ) -> None:
         self._parts.append(
             {
                 "loss": value,
-                "terms": {k: float(v) for k, v in out.terms.items()},
+                "terms": {k: float(v) * (1.0 if k in _FACTORS else share) for k, v in out.terms.items()},
                 "diagnostics": out.diagnostics | facts,
                 "by_kind": _by_kind(out.per_group, torch.cat([batch.groups for batch in batches])),
                 "tokens": int(batches[0].student_attention.sum()),
             }
         )
         if self.accelerator.sync_gradients:  # the last step of an epoch may have fewer micro-batches
-            self.recorded, self._parts = _mean_parts(self._parts), []
+            parts = [part for own in processes.gathered(self._parts) for part in own]
+            self.recorded, self._parts = _added(parts), []
 
     def _broken(self, batch: AlignedBatch, reason: str) -> RunError:
         text = batch.student.decode(batch.student_ids[0].tolist())[:200] if batch.student else ""
@@ -224,6 +360,7 @@ class DistillTrainer(Trainer):
         require_room(root, 3 * 4 * self._parameters)
         if self.args.should_save:
             checkpoints.discard_part(root)
+        self.accelerator.wait_for_everyone()
         self._saving = True
         try:
             super()._save_checkpoint(model, trial)
@@ -240,39 +377,6 @@ class DistillTrainer(Trainer):
         # A checkpoint is written beside its place and moved there when it's whole.
         root = super()._get_output_dir(trial)
         return str(Path(root) / checkpoints.PART) if self._saving else root
-
-
-def training_arguments(config: RunConfig, output_dir: Path, device: str) -> TrainingArguments:
-    """What the Trainer is told."""
-    bf16 = config.precision == "bf16" or (
-        config.precision == "auto" and device.startswith("cuda") and torch.cuda.is_bf16_supported()
-    )
-    return TrainingArguments(
-        output_dir=str(output_dir),
-        max_steps=config.steps,
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulation,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, round(config.warmup * config.steps)) if config.warmup else 0,
-        weight_decay=config.weight_decay,
-        max_grad_norm=1.0,
-        seed=config.seed,
-        data_seed=config.seed,
-        bf16=bf16,
-        use_cpu=device == "cpu",
-        logging_strategy="steps",
-        logging_steps=1,
-        save_strategy="steps" if config.save_every else "no",
-        save_steps=config.save_every or config.steps,
-        save_total_limit=None,  # `_save_checkpoint` removes older ones, once the new one is whole
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        label_names=[],
-        dataloader_pin_memory=False,
-        dataloader_num_workers=0,  # samples are aligned already, collating takes a millisecond
-    )
 
 
 def widened(logits: Tensor, n_ids: int) -> Tensor:
@@ -329,28 +433,6 @@ def require_room(folder: Path, needed: int) -> None:
         )
 
 
-def save_student(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
-    """Keep the trained student as a folder that AutoModelForCausalLM and AutoTokenizer open."""
-    # what losses learn isn't part of the student
-    states = {name: model._modules.pop(name) for name in list(model._modules) if name.startswith(STATE)}
-    try:
-        with files.replacing(folder, sync=True) as part:
-            model.save_pretrained(part)
-            tokenizer.backend.save(str(part / "tokenizer.json"))
-            settings = json.dumps(_tokenizer_config(tokenizer), indent=1, ensure_ascii=False)
-            (part / "tokenizer_config.json").write_text(settings)
-    finally:
-        for name, state in states.items():
-            model.add_module(name, state)
-
-
-def _tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
-    roles = {role: getattr(tokenizer, f"{role}_id") for role in ("bos", "eos", "pad", "unk")}
-    tokens = {f"{role}_token": tokenizer.token(index) for role, index in roles.items() if index is not None}
-    template = {"chat_template": tokenizer.chat_template} if tokenizer.chat_template else {}
-    return {"tokenizer_class": "PreTrainedTokenizerFast"} | tokens | template
-
-
 def _by_kind(per_group: Tensor, groups: Tensor) -> dict[str, float]:
     """Sum of the loss in the groups of each kind; groups int64 [G, 5]."""
     student, teacher = groups[:, 2] - groups[:, 1], groups[:, 4] - groups[:, 3]
@@ -361,15 +443,14 @@ def _by_kind(per_group: Tensor, groups: Tensor) -> dict[str, float]:
     return {KINDS[k]: float(sums[k]) for k in range(4) if counts[k]}
 
 
-def _mean_parts(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean of several micro-batches; tokens are added up."""
+def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One record of a step's batches: losses, terms and tokens are added up, of the rest the mean is kept."""
     if len(parts) == 1:
         return parts[0]
-    merged: dict[str, Any] = {
-        "loss": sum(p["loss"] for p in parts) / len(parts),
-        "tokens": sum(p["tokens"] for p in parts),
-    }
+    merged: dict[str, Any] = {key: sum(p[key] for p in parts) for key in ("loss", "tokens")}
     for key in ("terms", "diagnostics", "by_kind"):
         names = {name for p in parts for name in p[key]}
-        merged[key] = {n: sum(p[key].get(n, 0.0) for p in parts) / len(parts) for n in sorted(names)}
+        sums = {n: sum(p[key].get(n, 0.0) for p in parts) for n in sorted(names)}
+        added = key == "terms"
+        merged[key] = {n: s if added and n.split(".")[-1] not in _FACTORS else s / len(parts) for n, s in sums.items()}
     return merged

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from ctkd_core.background.attempt import (
@@ -25,12 +25,13 @@ from ctkd_core.background.attempt import (
     lower_priority,
 )
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.devices import cpu_count, guess_device
+from ctkd_core.distill.devices import cpu_count, guess_device, slots
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError, RunError
 
 POLL_SECONDS = 0.5
+_PEERS = ("Connection closed by peer", "Connection reset by peer", "NCCL", "ProcessGroup")
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "a file got too big"}
 
 
@@ -86,6 +87,8 @@ def explain(fault: BaseException, run: Run) -> str:
                     "free some space and resume the run."
                 )
         cause = cause.__cause__ or cause.__context__
+    if not isinstance(fault, CtkdError) and any(word in str(fault) for word in _PEERS):
+        return "another process of this run ended or can't be reached; see what it printed, then resume the run."
     if not isinstance(fault, CtkdError) and (isinstance(fault, MemoryError) or "out of memory" in str(fault).lower()):
         config = run.config
         return (
@@ -97,44 +100,40 @@ def explain(fault: BaseException, run: Run) -> str:
 
 @contextmanager
 def _slot(run: Run, attempt: Attempt[RunStatus]) -> Iterator[None]:
-    """Hold the device alone. A dead holder frees it: the operating system drops the lock with the process."""
+    """Hold the devices alone. A dead holder frees it: the operating system drops the lock with the process."""
     from filelock import FileLock, Timeout
 
     from ctkd_core import files
 
-    device = guess_device(run.config.device)
+    devices = slots(run.config.device)
     folder = files.home() / "slots"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{device.replace(':', '-')}.lock")
-    attempt.update(message=attempt.status.doing(f"Waiting for {device}: one run trains on it at a time."))
-    while True:
-        attempt.check()
-        try:
-            if not _older_waits(run):
-                lock.acquire(timeout=POLL_SECONDS)
-                break
-        except Timeout:
-            continue
-        time.sleep(POLL_SECONDS)
-    try:
+    with ExitStack() as held:
+        for device in devices:
+            lock = FileLock(folder / f"{device.replace(':', '-')}.lock")
+            attempt.update(message=attempt.status.doing(f"Waiting for {device}: one run trains on it at a time."))
+            while True:
+                attempt.check()
+                try:
+                    if not _older_waits(run, devices):
+                        lock.acquire(timeout=POLL_SECONDS)
+                        break
+                except Timeout:
+                    continue
+                time.sleep(POLL_SECONDS)
+            held.callback(lock.release)
         yield
-    finally:
-        lock.release()
 
 
-def _older_waits(run: Run) -> bool:
-    """Whether a run beside this one that wants the same device was queued earlier and is still waiting."""
+def _older_waits(run: Run, devices: list[str]) -> bool:
+    """Whether a run beside this one that wants one of the same devices was queued earlier and is still waiting."""
     for path in run.dir.parent.iterdir():
         if path.name >= run.id or not (path / "status.json").is_file():
             continue
         other = Run(path)
         status = other.status()
         with suppress(CtkdError):
-            if (
-                status.state == "queued"
-                and status.pid is not None
-                and guess_device(other.config.device) == guess_device(run.config.device)
-            ):
+            if status.state == "queued" and status.pid is not None and guess_device(other.config.device) in devices:
                 return True
     return False
 

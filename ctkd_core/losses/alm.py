@@ -27,6 +27,7 @@ from ctkd_core.losses.base import (
     response_rows,
 )  # fmt: skip
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units as step
 from ctkd_core.losses.engine.engine import Term, compute_dtype
 from ctkd_core.losses.parts.binarised import KINDS, compare
 from ctkd_core.losses.parts.boundary import ReadKernel, boundary_mask, read_rows
@@ -165,6 +166,8 @@ def alm_objective(
 ) -> LossOutput:
     """ALM and cross-entropy with the boundary masks [Vs], [Vt] in hand (None without debiasing)."""
     dtype = compute_dtype(student_logits, teacher)
+    if rule.joins:
+        step.needs_logits()
     rows, learnt, after = _rows(batch.student_labels, batch.student_ids, chunks.student_after)
     target = torch.where(learnt, rows.target, 0)
     token, boundary = read_rows(student_logits.detach(), rows.flat, target, masks[0], dtype, chunk_rows)
@@ -299,7 +302,7 @@ def _values(
         weights.append(_weights(counts, numerator, values.dtype))
         ends.append(last[end])
         whole = whole + (all_counts.sum() if denominator == "token_count" else (all_counts > 0).sum())
-    norm = torch.cat(weights) / (whole.clamp(min=1) * len(rule.sizes))
+    norm = torch.cat(weights) / (step.divisor(denominator, whole) * len(rule.sizes))
     return torch.cat(found), norm, torch.cat(ends)
 
 
@@ -359,5 +362,6 @@ def _hidden(
     x = own[chunks.sample, chunks.student[:, 1] - 1].to(dtype)
     projected = nn.functional.linear(x, layer.weight.to(dtype), layer.bias.to(dtype))
     target = other[chunks.sample, chunks.teacher[:, 1] - 1].detach().to(dtype)
-    scale = target.square().mean(dim=0, keepdim=True).clamp(min=1e-12)
-    return ((projected - target).square() / scale).mean()
+    count = step.divisor("chunks", len(target))
+    scale = (step.whole("squares", target.square().sum(dim=0, keepdim=True)) / count).clamp(min=1e-12)
+    return ((projected - target).square() / scale).sum() / (count * target.shape[1])

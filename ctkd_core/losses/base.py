@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Balance, Chunk, RowSums, Term, compute_dtype, evaluate
 from ctkd_core.losses.engine.fused import HeadLogits
 
@@ -215,7 +216,7 @@ def uniform(rows: Rows, used: Tensor | None = None) -> Tensor:
     """float64 [R]: one over the number of used rows (bool [R], default all) for used rows, else 0."""
     if used is None:
         used = torch.ones_like(rows.flat, dtype=torch.bool)
-    return used.double() / used.sum().clamp(min=1)
+    return used.double() / units.divisor("rows", used.sum())
 
 
 def finish(

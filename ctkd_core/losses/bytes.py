@@ -31,6 +31,7 @@ from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import LossOutput, Rows, check_inputs, cross_entropy_term, finish, mean, need_teacher
 from ctkd_core.losses.base import response_rows as learnt_rows
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, rows_per_chunk, softmax
 from ctkd_core.losses.engine.fused import HeadLogits
 from ctkd_core.losses.parts.byte_masses import Masses, Nodes, add_gradient, add_masses
@@ -83,9 +84,11 @@ def bytes_loss(
     weight = torch.ones(len(faced), dtype=torch.float64, device=rows.flat.device)
     if byte_weights == "tokens":
         weight /= faced.length
-    norm = _norm(len(rows), faced.row[:, 0])
+    number = units.divisor("rows of bytes", len(rows))
+    norm = torch.zeros(len(rows), dtype=torch.float64, device=weight.device)
+    norm.index_fill_(0, faced.row[:, 0], 1.0 / number)  # rows that have a byte to compare
     how = Comparison(temperature, divergence_rule(divergence, beta, skew), lump == "outcome")
-    weights = weight, (1.0 - ce_weight) / max(1, len(rows))
+    weights = weight, (1.0 - ce_weight) / number
     kernel = _Kernel(student_logits.detach(), both, said, how, weights)
     distil = Term(("bytes",), (1.0 - ce_weight,), norm, kernel)
     terms = [cross_entropy_term(rows, ce_weight), distil]
@@ -117,12 +120,6 @@ def compared(options: Mapping[str, Any]) -> Comparison:
     """How two sides are compared with these options."""
     rule = divergence_rule(options["divergence"], options["beta"], options["skew"])
     return Comparison(options["temperature"], rule, options["lump"] == "outcome")
-
-
-def _norm(n_rows: int, used: Tensor) -> Tensor:
-    """float64 [R]: one over all learnt rows, for rows that have a byte to compare."""
-    norm = torch.zeros(n_rows, dtype=torch.float64, device=used.device)
-    return norm.index_fill_(0, used, 1.0 / max(1, n_rows))
 
 
 def _trees(batch: AlignedBatch, widths: tuple[int, int]) -> tuple[ByteTree, ByteTree]:
@@ -320,7 +317,7 @@ def says_of(logits: Tensor | HeadLogits, both: Placed, side: int, temperature: f
     found = Masses.zeros(len(nodes), device)
     buffers, used = Buffers(device, dtype), nodes.row.unique_consecutive()
     step = rows_per_chunk(logits.shape[-1], device)
-    for start in range(0, len(used), step):
+    for start in range(0, 0 if units.nothing_computed() else len(used), step):
         chosen = used[start : start + step]
         low, high = _range(nodes.row, int(chosen[0]), int(chosen[-1]) + 1)
         p, _ = softmax(buffers.read("logits", logits, rows.flat[chosen]), temperature, buffers, "softmax")

@@ -27,6 +27,7 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.group_rows import GroupRows
 from ctkd_core.losses.parts.settings import CdmSettings
@@ -72,6 +73,7 @@ def cdm_loss(
         if value not in known:
             raise unknown(f"value of {name!r}", value, known, LossInputError)
     settings = CdmSettings(ce_weight, temperature, top_k, threshold, merge, normaliser)
+    units.needs_logits()
     given = batch.groups
     if realign:
         from ctkd_core.losses.parts.realign import realigned
@@ -153,7 +155,8 @@ def _terms(
     """The two passes as terms; the first carries the gradient of both."""
     flat_rows, group, count = side
     device = flat_rows.device
-    norm = parts.used.double() / parts.used.sum(dim=0).clamp(min=1)
+    counts = [units.divisor(f"{name} slots", n) for name, n in zip(("teacher", "student"), parts.used.sum(dim=0))]
+    norm = parts.used.double() / torch.tensor([float(n) for n in counts], dtype=torch.float64, device=device)
     factor = (scale * norm).repeat_interleave(slots.student.shape[1] // 2, dim=1)
     slope = (parts.slopes * factor).to(parts.slopes.dtype) / count[:, None]
     at = groups.student_row if len(flat_rows) == len(groups.student_row) else groups.at

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ctkd_core.errors import LossInputError, unknown
 from ctkd_core.losses.base import LossOutput, StateContext, States, need_teacher, states_of
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.parts.transport import sinkhorn_plan, transport_cost
 
 STANDARD = "std"
@@ -200,7 +201,7 @@ def ot_term(mine: Version, other: Version, layer: int, projector: nn.Module, rul
             places[b, mine.student_mask[b]] = (plan * matrix).sum(dim=1).detach().double() * len(x)
     if not values:
         return mine.student.hidden[layer].sum() * 0, places
-    return torch.stack(values).mean(), places
+    return torch.stack(values).sum() / units.divisor("compared samples", len(values)), places
 
 
 def sample_cost(x: Tensor, y: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,6 +28,7 @@ from ctkd_core.losses.base import (
     states_of,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import compute_dtype
 from ctkd_core.losses.parts.divergences import TAIL_MASS, divergence_rule
 from ctkd_core.losses.parts.dual_space import DualRule, StudentInTeacher, TeacherInStudent, dual_space
@@ -109,7 +110,7 @@ def dskd_loss(
         temperature,
         teacher_temperature,
         agreement=-1.0 if one_vocabulary else 1.0,
-        divisor=float(max(1, len(rows))) if variant == "released" else None,
+        divisor=float(units.divisor("student rows", len(rows))) if variant == "released" else None,
     )
     if one_vocabulary:
         common_width(batch, *widths, "dskd")
@@ -171,7 +172,7 @@ class Side:
     def scaled(self, values: Tensor) -> Tensor:
         """`values` [B, n, w] over their standard deviation, one (unbiased) number for all."""
         measured = values if self.whole else values[self.mask]
-        spread = measured.std() if measured.numel() > 1 else measured.new_zeros(())
+        spread = units.spread("scale", measured)
         return torch.where(spread > SMALLEST_SCALE, values / spread.clamp(min=SMALLEST_SCALE), values)
 
 

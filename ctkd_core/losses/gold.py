@@ -26,6 +26,7 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype, softmax
 from ctkd_core.losses.parts.matched import Matched, matched_ids
 from ctkd_core.losses.parts.merged import (
@@ -181,7 +182,7 @@ def usable_groups(batch: AlignedBatch, merge: str, with_eos: bool, learnt_only: 
 def _norm(n_rows: int, at: Tensor, sample: Tensor, n_samples: int, empty_samples: str) -> Tensor:
     """float64 [R]: at each merged row, one over the sample's groups and over the samples."""
     counts = torch.bincount(sample, minlength=n_samples).double()
-    samples = n_samples if empty_samples == "count" else int((counts > 0).sum().clamp(min=1))
+    samples = units.divisor("samples", n_samples if empty_samples == "count" else int((counts > 0).sum()))
     norm = torch.zeros(n_rows, dtype=torch.float64, device=at.device)
     return norm.index_copy_(0, at, 1.0 / (counts.clamp(min=1.0)[sample] * samples))
 

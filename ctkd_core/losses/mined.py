@@ -32,6 +32,7 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, softmax
 from ctkd_core.losses.parts.matched import SameObject, without_doubles
 from ctkd_core.losses.parts.mined_rows import facing_rows, lowest_of_each
@@ -129,7 +130,7 @@ def mined_objective(
     usable = torch.zeros(len(rows), dtype=torch.float64, device=rows.flat.device)
     for source in sources:
         usable += torch.where(source.facing >= 0, source.share.double(), 0.0)
-    total = (usable + fallback_weight * (1.0 - usable)).sum()
+    total = units.whole("compared rows", (usable + fallback_weight * (1.0 - usable)).sum())
     scale = 1.0 / total if total > 0 else total
     kernel = _Kernel(tuple(sources), target, usable)
     share = 1.0 - ce_weight

@@ -28,6 +28,7 @@ from ctkd_core.losses.base import (
     response_rows,
 )  # fmt: skip
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, rows_per_chunk, softmax
 from ctkd_core.losses.parts.pairing import kth_learnt
 from ctkd_core.losses.parts.settings import MultiLevelOtSettings
@@ -244,11 +245,12 @@ def _distances(
     with torch.enable_grad():
         leaves = own.requires_grad_(), own_sd.requires_grad_()
         total = torch.zeros((), dtype=dtype, device=student.device)
+        n_samples = units.divisor("samples", len(samples))
         for part in _slices(counts):
             value = _row_values(own[part], other[part], own_sd[part], other_sd[part], settings)
             length = part.stop - part.start if settings.reduction == "mean" else 1
-            factors.append(torch.full((len(value),), 1.0 / (len(samples) * length), dtype=torch.float64))
-            total = total + (value * weights).sum() / (len(samples) * length)
+            factors.append(torch.full((len(value),), 1.0 / (n_samples * length), dtype=torch.float64))
+            total = total + (value * weights).sum() / (n_samples * length)
             values.append(value.detach())
         slopes = torch.autograd.grad(total, leaves)
 

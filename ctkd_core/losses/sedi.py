@@ -27,6 +27,7 @@ from ctkd_core.losses.base import (
     uniform,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.migrate import Target, migrate
 
@@ -82,6 +83,7 @@ def sedi_loss(
         raise LossInputError(
             "loss 'sedi' re-encodes tokens: pass both tokenizers to collate(samples, student, teacher)."
         )
+    units.needs_logits()
     dtype = compute_dtype(student_logits, teacher)
     rows = response_rows(batch.student_labels)
     target = migrate(teacher, rows, batch, width, top_k, strict_prefix, dtype)

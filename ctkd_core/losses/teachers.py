@@ -22,6 +22,7 @@ from ctkd_core.errors import LossInputError, unknown
 from ctkd_core.losses import loss as method_loss
 from ctkd_core.losses.base import LossOutput, check_inputs, response_rows
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Buffers, compute_dtype, rows_per_chunk, softmax
 from ctkd_core.losses.engine.sinks import Collector, collecting
 
@@ -232,10 +233,11 @@ def _call(teacher: WeightedTeacher, logits: Tensor, collector: Collector | None,
             **teacher.options,
         )
 
-    if collector is None:
-        return run()
-    with collecting(collector):
-        return run()
+    with units.scope(teacher.name or teacher.method):
+        if collector is None:
+            return run()
+        with collecting(collector):
+            return run()
 
 
 def _gradient(

@@ -28,6 +28,7 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Balance, Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.columns import ColumnEntries, Entries, entries_of
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, rows_with_groups, segment_mean
@@ -152,6 +153,7 @@ def balance_of(scaling: str, max_scale: float, variant: str) -> Balance | None:
     """How the distillation is scaled to cross-entropy."""
     if scaling != "dynamic":
         return None
+    units.needs_logits()
     return Balance(negative_too=True) if variant == "released" else Balance(max_scale)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import streamlit as st
@@ -105,7 +106,21 @@ def _fields(name: str, base: RunConfig) -> dict[str, Any]:
         values |= option_fields([o for o in rest if not o.advanced], start, prefix)
         st.caption("Rarely changed")
         values |= option_fields([o for o in rest if o.advanced], start, prefix)
+        values["trainer"] = _trainer_field(base, prefix)
     return values
+
+
+def _trainer_field(base: RunConfig, prefix: str) -> str:
+    """Further TrainingArguments, as lines of text; which there are is transformers' to say."""
+    lines = [f"{name}: {json.dumps(value)}" for name, value in base.trainer.items()]
+    return st.text_area(
+        "trainer",
+        "\n".join(lines),
+        key=f"{prefix}_trainer",
+        placeholder="lr_scheduler_type: linear\nreport_to: tensorboard",
+        help="Further TrainingArguments of transformers, one `name: value` a line; the list of checks says what it "
+        "takes. TensorBoard files land in the folder of the run.",
+    )
 
 
 def _config(base: RunConfig, values: dict[str, Any]) -> RunConfig | None:

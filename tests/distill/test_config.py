@@ -30,7 +30,12 @@ RECORDED = json.loads((Path(__file__).parent / "recorded_configs.json").read_tex
 
 
 def test_every_field_is_described_by_an_option():
-    fields = {f.name for f in dataclasses.fields(RunConfig)} - {"method_options", "align_options", "teachers"}
+    fields = {f.name for f in dataclasses.fields(RunConfig)} - {
+        "method_options",
+        "align_options",
+        "teachers",
+        "trainer",
+    }
     assert fields == {o.name for o in RUN_OPTIONS}
     assert all(getattr(RunConfig(), o.name) == o.default for o in RUN_OPTIONS)
     assert all(o.help for o in RUN_OPTIONS)

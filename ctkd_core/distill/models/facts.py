@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 10_000_000  # of a config.json
 BUNDLED = "bundled"
-BUNDLED_ROWS, BUNDLED_POSITIONS = 49_152, 8_192  # of SmolLM2-135M-Instruct
+BUNDLED_ROWS, BUNDLED_POSITIONS, BUNDLED_LAYERS = 49_152, 8_192, 30  # of SmolLM2-135M-Instruct
 OTHER_SHARE = 0.01  # of ids with another meaning, from which on a tokenizer is another model's
 
 # How the families of models call the longest text that they read.
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,20 @@ def facts_of(source: str) -> ModelFacts:
     """Of "bundled", a folder, or a hub id whose config is in the local cache; nothing is downloaded."""
     if source == BUNDLED:
         return ModelFacts(BUNDLED_ROWS, BUNDLED_POSITIONS)
+    return facts_in(raw_config(source))
+
+
+def raw_config(source: str) -> dict[str, Any]:
+    """The config.json of a folder, or of a hub id where it is in the local cache; {} where it can't be read."""
     path = config_file(source)
     if path is None:
-        return ModelFacts()
+        return {}
     try:
         with path.open("rb") as file:
             document = json.loads(file.read(MOST_BYTES))
     except (OSError, ValueError, RecursionError):
-        return ModelFacts()
-    return facts_in(document) if isinstance(document, dict) else ModelFacts()
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def facts_in(config: dict[str, Any]) -> ModelFacts:
@@ -55,6 +61,16 @@ def facts_in(config: dict[str, Any]) -> ModelFacts:
     rows = [n for table in tables if (n := _count(table.get("vocab_size"))) is not None]
     positions = [n for table in tables for key in _POSITIONS if (n := _count(table.get(key))) is not None]
     return ModelFacts(rows[0] if rows else None, positions[0] if positions else None)
+
+
+def layers_of(source: str) -> int | None:
+    """Layers of the body of a model, named as for `facts_of`; None where its config doesn't say."""
+    if source == BUNDLED:
+        return BUNDLED_LAYERS
+    config = raw_config(source)
+    inner = config.get("text_config")
+    tables = [config, *([inner] if isinstance(inner, dict) else [])]
+    return next((n for table in tables for key in _LAYERS if (n := _count(table.get(key))) is not None), None)
 
 
 def _count(value: Any) -> int | None:

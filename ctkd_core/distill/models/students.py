@@ -8,6 +8,7 @@ import numpy as np
 
 from ctkd_core.distill.config import RunConfig, scratch_heads
 from ctkd_core.distill.models.embeddings import embedding_rows, lacks_rows
+from ctkd_core.distill.models.pruning import prune
 from ctkd_core.errors import RunError
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 ROLES = ("bos_id", "eos_id", "pad_id", "unk_id")
+# Maps of embedding rows. Means of all pieces, unlike the defaults, which serve the projection of probabilities.
+WAYS: dict[str, dict[str, Any]] = {
+    "pieces": {"method": "pieces", "weights": "mean", "match": "bytes", "top_k": 0},
+    "nearest": {"method": "nearest"},
+    "exact": {"method": "exact"},
+}
 
 
 def build_student(
@@ -36,11 +43,21 @@ def build_student(
         return model
     if config.student_model == "scratch":
         return scratch(student, config.hidden_size, config.layers, config.max_length, config.seed)
+    if config.student_model == "prune" and config.student_path:
+        from ctkd_core.distill.models.teachers import load_model
+
+        model = load_model(config.student_path, role="student")
+        _check_rows(model, student, config.student_path)
+        return prune(model, config.student_layers)[0]
     if teacher_model is None:
         from ctkd_core.distill.models.teachers import load_frozen, teacher_source
 
         teacher_model = load_frozen(teacher_source(config))
-    return transplant(teacher_model, student, teacher)
+    if config.student_model == "prune":
+        teacher_model = prune(teacher_model, config.student_layers)[0]
+        if student.fingerprint == teacher.fingerprint:
+            return teacher_model
+    return transplant(teacher_model, student, teacher, config.embedding_rows, config.tie_embeddings)
 
 
 def scratch(tokenizer: Tokenizer, hidden_size: int, layers: int, max_length: int, seed: int) -> PreTrainedModel:
@@ -67,12 +84,18 @@ def scratch(tokenizer: Tokenizer, hidden_size: int, layers: int, max_length: int
     )
 
 
-def transplant(model: PreTrainedModel, student: Tokenizer, teacher: Tokenizer) -> PreTrainedModel:
+def transplant(
+    model: PreTrainedModel, student: Tokenizer, teacher: Tokenizer, by: str = "pieces", tie: str = "source"
+) -> PreTrainedModel:
     """The teacher's body with embeddings for the student's tokenizer.
 
-    Row of a student token = mean of the teacher's embeddings of the pieces that spell it (an exact match is one
-    piece, so a copy); a token that nothing spells gets the mean of all; BOS, EOS, PAD and UNK take the row of their
-    role. Untied output embeddings move in the same way. Taking the first piece only starts twice as far away.
+    by   "pieces": row of a student token = mean of the teacher's embeddings of the pieces that spell it (an exact match
+         is one piece, so a copy); taking the first piece only starts twice as far away. "nearest": the row of the
+         nearest token by its spelling. "exact": rows of equal tokens alone
+    tie  "source", "tied" or "untied": whether input and output are one matrix; tying keeps the input's
+
+    A token without a row gets the mean of all; BOS, EOS, PAD and UNK take the row of their role. Untied output
+    embeddings move in the same way. Raises RunError where the tokenizer isn't that of the model.
     """
     import copy
 
@@ -80,8 +103,7 @@ def transplant(model: PreTrainedModel, student: Tokenizer, teacher: Tokenizer) -
 
     from ctkd_core.vocabulary import project
 
-    # Means of all pieces, unlike the defaults, which serve the projection of probabilities.
-    matrix = project(student, teacher, method="pieces", weights="mean", match="bytes", top_k=0).matrix
+    matrix = project(student, teacher, **WAYS[by]).matrix
     moved: Any = copy.deepcopy(model).float()  # type: ignore[operator]
     moved.requires_grad_(True)
     inputs: Any = model.get_input_embeddings()
@@ -95,12 +117,26 @@ def transplant(model: PreTrainedModel, student: Tokenizer, teacher: Tokenizer) -
         if not tied:
             rows = _move_rows(head.weight.detach().float().cpu(), matrix, student, teacher)
             moved.get_output_embeddings().weight.copy_(rows)
+    _tie(moved, tied, {"source": tied, "tied": True, "untied": False}[tie])
     for role in ("bos", "eos", "pad"):
         setattr(moved.config, f"{role}_token_id", getattr(student, f"{role}_id"))
     moved.generation_config.bos_token_id = student.bos_id
     moved.generation_config.eos_token_id = student.eos_id
     moved.generation_config.pad_token_id = student.pad_id
     return moved
+
+
+def _tie(model: Any, tied: bool, wanted: bool) -> None:
+    """Make one matrix of input and output embeddings, or two."""
+    import torch
+
+    if tied == wanted:
+        return
+    table = model.get_input_embeddings().weight
+    model.config.tie_word_embeddings = wanted
+    model.get_output_embeddings().weight = table if wanted else torch.nn.Parameter(table.detach().clone())
+    if hasattr(model, "all_tied_weights_keys"):  # what saving leaves out
+        model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
 
 
 def _move_rows(source: torch.Tensor, matrix: csr_matrix, student: Tokenizer, teacher: Tokenizer) -> torch.Tensor:

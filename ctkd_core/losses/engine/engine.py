@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.fused import ROWS_FACTOR, HeadGradient, HeadLogits
 from ctkd_core.losses.engine.sinks import Collector, DenseGradient, SharedGradient, current_collector
 
@@ -133,11 +134,13 @@ class Balance:
 
     The scale is the size of the first sum over that of the others, at most `most`: what is nearly 0 would get a scale
     without limit. Where the others are negative their size says nothing, and scaling them would leave a loss of exactly
-    0; their scale is 1 then, unless `negative_too` (NeMo-RL).
+    0; their scale is 1 then, unless `negative_too` (NeMo-RL). `units`: what the first term and the others divide by
+    (`engine.units`).
     """
 
     most: float = math.inf
     negative_too: bool = False
+    units: tuple[str, str] = ("rows", "groups")
 
     def scale(self, first: float, others: float) -> float:
         """The scale for these sums; 1 where there is nothing to scale."""
@@ -202,6 +205,9 @@ def evaluate(
     balance: how the terms after the first are scaled to it; `RowSums.scale` tells by how much.
     The loss is a scalar of the compute dtype, once differentiable with respect to `logits` and every parameter.
     """
+    if units.nothing_computed():
+        empty = [t.norm.new_zeros(len(rows), len(t.names), dtype=dtype) for t in terms]
+        return RowSums(torch.zeros((), dtype=dtype, device=rows.device), empty)
     parameters = [p for term in terms for p in term.parameters]
     wanted = torch.is_grad_enabled() and (logits.requires_grad or any(p.requires_grad for p in parameters))
     plan = Plan(rows, terms, dtype, chunk_rows, wanted, cuts, balance)
@@ -267,7 +273,8 @@ class Plan:
         sums = torch.stack([_total(*parts) for parts in zip(self.terms, weights, values)])
         extra = [g.clone() for term in self.terms for g in term.gradients]
         if self.balance is not None:
-            self.scale[0] = self.balance.scale(float(sums[0]), float(sums[1:].sum()))
+            means = units.balanced(float(sums[0]), float(sums[1:].sum()), self.balance.units)
+            self.scale[0] = self.balance.scale(*means)
             sums[1:] *= self.scale[0]
             extra = [g * self.scale[0] for g in extra]
             if rescale and isinstance(sink, DenseGradient):

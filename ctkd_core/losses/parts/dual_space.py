@@ -24,6 +24,7 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Chunk, RowSums, Term, compute_dtype, evaluate
 from ctkd_core.losses.engine.fused import HeadLogits
 from ctkd_core.losses.parts.divergences import FacingRows, Rule
@@ -128,7 +129,7 @@ def _predictions(
     """The t2s cross-entropy, and the likeliest student token [N] of each projected row."""
     kernel = _Predict(t2s.target, torch.full_like(t2s.target, -1))
     known = (t2s.target >= 0).double()
-    term = Term(("t2s_ce",), (1.0,), known / (rule.divisor or known.sum().clamp(min=1)), kernel)
+    term = Term(("t2s_ce",), (1.0,), known / (rule.divisor or units.divisor("t2s targets", known.sum())), kernel)
     sums = _evaluate(t2s.hidden, t2s.head, term, dtype, chunk_rows)
     check_finite(sums, [term], _some(rows, t2s.number))
     return sums, kernel.best
@@ -136,12 +137,14 @@ def _predictions(
 
 def _facing(t2s: TeacherInStudent, agree: Tensor, rule: DualRule, n_rows: int) -> tuple[Tensor, Tensor]:
     """The projected row int64 [R] that each student row learns from, -1 for none, and its factor float64 [R]."""
-    count, known = max(1, len(agree)), t2s.target >= 0
-    chosen = agree if float(agree.sum()) / max(1, int(known.sum())) <= rule.agreement else known
+    known = t2s.target >= 0
+    may_agree = units.divisor("rows that may agree", int(known.sum()))
+    agreeing = units.whole("agreeing rows", int(agree.sum())) / may_agree
+    chosen = agree if agreeing <= rule.agreement else known
     number = t2s.number[chosen]
     facing = torch.full((n_rows,), -1, device=number.device)
     facing[number] = torch.arange(len(agree), device=number.device)[chosen]
-    divisor = rule.divisor or (max(1, len(number)) if rule.mean_over_agreeing else count)
+    divisor = rule.divisor or units.divisor("t2s rows", len(number) if rule.mean_over_agreeing else len(agree))
     return facing, (facing >= 0).double() / divisor
 
 
@@ -151,7 +154,9 @@ def _answers(
     """The s2t divergence from the teacher's own rows."""
     flat = s2t.rows.flat[s2t.number]
     kernel = FacingRows(rule.s2t, teacher, flat, (rule.temperature, rule.temperature), teacher.shape[-1])
-    norm = torch.ones(len(flat), dtype=torch.float64, device=flat.device) / (rule.divisor or max(1, len(flat)))
+    norm = torch.ones(len(flat), dtype=torch.float64, device=flat.device) / (
+        rule.divisor or units.divisor("s2t rows", len(flat))
+    )
     term = Term(("s2t_kd",), (1.0,), norm, kernel)
     sums = _evaluate(s2t.hidden, s2t.head, term, dtype, chunk_rows)
     check_finite(sums, [term], _some(s2t.rows, s2t.number))

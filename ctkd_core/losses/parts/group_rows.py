@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ctkd_core.losses.base import Rows, response_rows
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.engine import units
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class GroupRows:
     def group_mean(self, n_rows: int) -> Tensor:
         """float64 [R]: factors of a mean over all groups of the batch, at the rows that carry the values."""
         out = torch.zeros(n_rows, dtype=torch.float64, device=self.at.device)
-        return out.index_fill_(0, self.at, 1.0 / max(1, len(self)))
+        return out.index_fill_(0, self.at, 1.0 / units.divisor("groups", len(self)))
 
     def within(self, span: slice) -> GroupsInChunk:
         """The groups whose rows lie in a chunk."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ctkd_core.losses.base import Rows
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.engine import units
 
 
 def positional(rows: Rows, batch: AlignedBatch) -> Tensor:
@@ -47,4 +48,4 @@ def sample_mean(rows: Rows, used: Tensor, n_samples: int) -> Tensor:
     counts = torch.zeros(n_samples, dtype=torch.float64, device=used.device)
     counts.index_add_(0, rows.sample, used.double())
     factor = used.double() / counts.clamp(min=1.0)[rows.sample]
-    return factor / (counts > 0).sum().clamp(min=1)
+    return factor / units.divisor("samples", (counts > 0).sum())

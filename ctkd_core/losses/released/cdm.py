@@ -23,6 +23,7 @@ from ctkd_core.alignment.released.cdm import alignment_lists, merge_groups
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import LossOutput
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.parts.settings import CdmSettings
 from ctkd_core.vocabulary.released import contextual
 
@@ -120,7 +121,8 @@ def released_loss(
         shares.append(mapped)
     if terms:
         everything = torch.cat(terms)
-        value = everything.mean() if settings.normaliser == "slots" else everything.sum(dim=1).mean()
+        count = units.divisor("groups", len(everything))
+        value = everything.sum() / (count * everything.shape[1] if settings.normaliser == "slots" else count)
     else:
         value = student_logits.reshape(-1)[:0].sum().to(dtype)
     share = settings.ce_weight

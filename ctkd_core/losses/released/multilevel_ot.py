@@ -16,6 +16,7 @@ from torch import Tensor
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import LossOutput
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
+from ctkd_core.losses.engine import units
 from ctkd_core.losses.parts.settings import MultiLevelOtSettings
 from ctkd_core.losses.parts.transport import sinkhorn_plan
 
@@ -140,7 +141,7 @@ def released_loss(
         student_logits.float() if student_logits.dtype != torch.float64 else student_logits, teacher.to(student_logits),
         batch.student_labels, batch.teacher_labels, settings, top_k, matching,
     )  # fmt: skip
-    distillation = found.distillation(settings.sl_weight, settings.sd_weight)
+    distillation = found.distillation(settings.sl_weight, settings.sd_weight) * units.share("samples", len(batch))
     terms = {"ce": ce.terms["ce"], "had": found.had.mean().detach(), "sl": found.sl.detach(), "sd": found.sd.detach()}
     loss = ce_weight * ce.loss + (1.0 - ce_weight) * distillation
     return LossOutput(loss, terms, ce_weight * ce.per_group, {"rows": ce.diagnostics.get("rows", 0.0)})

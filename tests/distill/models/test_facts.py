@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from ctkd_core.distill import checks
-from ctkd_core.distill.models.facts import ModelFacts, compared, facts_in, facts_of, own_tokenizer
+from ctkd_core.distill.models.facts import ModelFacts, compared, facts_in, facts_of, layers_of, own_tokenizer
 from ctkd_core.errors import PreflightError
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.distill.kit import llama, save_tokenizer
@@ -32,6 +32,8 @@ def test_what_configs_say(config, found):
 
 def test_facts_of_folders_and_of_the_bundled_model(pair, tmp_path):
     assert facts_of(str(pair.teacher)) == ModelFacts(340, 256)
+    assert layers_of(str(pair.teacher)) == 1
+    assert layers_of(str(tmp_path)) is None
     assert facts_of("bundled") == ModelFacts(49_152, 8_192)
     assert facts_of(str(tmp_path)) == facts_of("x" * 5000) == facts_of("a\0b") == facts_of("no/model") == ModelFacts()
     (tmp_path / "config.json").write_text("[" * 200_000)

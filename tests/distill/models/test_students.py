@@ -87,3 +87,38 @@ def test_pretrained_students_must_have_a_row_for_each_token(pair, tokenizers):
         students.build_student(config, student, source)
     fitting = replace(config, student=str(pair.teacher))
     assert students.build_student(fitting, source, source).num_parameters() > 0
+
+
+def test_transplant_by_equal_or_nearest_tokens_alone(tokenizers):
+    student, source = tokenizers
+    model = llama(source.n_ids, seed=3)
+    table = model.get_input_embeddings().weight
+    by_bytes = {b: i for i, b in enumerate(source.all_token_bytes()) if i not in source.special_ids}
+    exact, nearest = (
+        students.transplant(model, student, source, way).get_input_embeddings().weight for way in ("exact", "nearest")
+    )
+    lacking = 0
+    for index, spelling in enumerate(student.all_token_bytes()):
+        if index in student.special_ids or not spelling:
+            continue
+        if spelling in by_bytes:
+            torch.testing.assert_close(exact[index], table[by_bytes[spelling]])
+            torch.testing.assert_close(nearest[index], table[by_bytes[spelling]])
+            continue
+        lacking += 1
+        torch.testing.assert_close(exact[index], table.mean(dim=0))
+        assert (nearest[index] == table).all(dim=1).any()
+    assert lacking > 20
+
+
+@pytest.mark.parametrize(("before", "wanted"), [(True, "untied"), (False, "tied"), (True, "tied"), (False, "untied")])
+def test_transplanted_embeddings_are_tied_or_not(tokenizers, tmp_path, before, wanted):
+    student, source = tokenizers
+    moved = students.transplant(llama(source.n_ids, tied=before), student, source, tie=wanted)
+    moved.save_pretrained(tmp_path)
+    again = type(moved).from_pretrained(tmp_path)
+    ids = torch.tensor([[5, 9, 30]])
+    torch.testing.assert_close(again(ids).logits, moved(ids).logits)
+    for model in (moved, again):
+        head, table = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+        assert (head.data_ptr() == table.data_ptr()) == (wanted == "tied")

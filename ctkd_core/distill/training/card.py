@@ -1,0 +1,119 @@
+"""The card of a trained student (README.md): what it was made of, with which figures, and under which licences."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.markup.visible import one_line
+
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+FIGURES = {
+    "bits_per_byte_before": "bits per byte of held-out text before",
+    "bits_per_byte_after": "bits per byte of held-out text after",
+    "teacher_bits_per_byte": "the teacher's bits per byte",
+    "loss_first": "loss of the first step",
+    "loss_last": "loss of the last step",
+}
+
+
+def card(
+    config: RunConfig,
+    tokenizers: Mapping[str, Tokenizer],
+    figures: Mapping[str, float | None],
+    facts: Mapping[str, Any],
+) -> str:
+    """Markdown with the metadata that model hubs read.
+
+    tokenizers: of "student" and "teacher"; figures: the headline of the run; facts: name and value of what else is to
+    be said (run, dtype, kept layers, ...). Folders of this machine are named by their last part alone.
+    """
+    from huggingface_hub import ModelCardData
+
+    from ctkd_core import __version__
+
+    data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=_tags(config))
+    name = _plain(config.name) or "Distilled student"
+    lines = ["---", data.to_yaml(), "---", "", f"# {name}", "", _sentence(config), "", "## Figures", ""]
+    lines += ["| | |", "|---|---|"]
+    lines += [f"| {text} | {figures[key]:.4f} |" for key, text in FIGURES.items() if figures.get(key) is not None]
+    lines += [f"| {_plain(key)} | {_plain(str(value))} |" for key, value in facts.items()]
+    lines += ["", "## Licences", "", *_licences(config, tokenizers), "", "## Configuration", ""]
+    lines += [f"Made with CTKD Lab {__version__}. The same run again: `ctkd distill` with this table as a file.", ""]
+    return "\n".join([*lines, *_fenced(_shown(config))]) + "\n"
+
+
+def _tags(config: RunConfig) -> list[str]:
+    return ["knowledge-distillation", "cross-tokenizer", f"ctkd-{config.method}"]
+
+
+def _sentence(config: RunConfig) -> str:
+    teacher = f"from {_last(config.teacher_path or config.teacher)} " if config.needs_teacher else ""
+    return (
+        f"A student ({config.student_model}) trained {teacher}with the method `{config.method}` ({config.variant}), "
+        f"{config.steps:,} steps of {config.batch_size * config.accumulation} samples of {_last(config.data)}; its "
+        f"tokenizer is that of {_last(config.student)}."
+    )
+
+
+def _licences(config: RunConfig, tokenizers: Mapping[str, Tokenizer]) -> list[str]:
+    """What is known of the licences of everything that the student was made of."""
+    sources = {
+        "student tokenizer": (config.student, tokenizers["student"].licence),
+        "teacher": (
+            config.teacher_path or config.teacher,
+            "" if config.teacher_path else tokenizers["teacher"].licence,
+        ),
+    }
+    if config.student_path:
+        sources["student's weights"] = (config.student_path, "")
+    for number, entry in enumerate(config.teachers, start=2):
+        sources[f"teacher {number}"] = (entry["teacher_path"] or entry["teacher"], "")
+    lines = [
+        f"- {who}: {_last(source)}, {_plain(licence) if licence else 'its licence is told where it comes from'}"
+        for who, (source, licence) in sources.items()
+    ]
+    if config.data == "bundled":
+        lines.append("- data: bundled, CC0-1.0")
+    else:
+        lines.append(f"- data: {_last(config.data)}, its licence is told where it comes from")
+    lines.append("")
+    lines.append(
+        "A student takes over the terms of the weights it began with, and a teacher's may cover what it taught."
+    )
+    return lines
+
+
+def _shown(config: RunConfig) -> str:
+    table = config.to_dict()
+    for key in ("student", "teacher", "student_path", "teacher_path", "data"):
+        if key in table:
+            table[key] = _last(table[key])
+    table["teachers"] = [
+        entry | {key: _last(entry[key]) for key in ("teacher", "teacher_path") if key in entry}
+        for entry in table.get("teachers", ())
+    ]
+    return json.dumps(table if table["teachers"] else {k: v for k, v in table.items() if k != "teachers"}, indent=1)
+
+
+def _last(source: str) -> str:
+    """A source without the folders of this machine."""
+    return _plain(Path(source).name if Path(source).is_absolute() or source.startswith((".", "~")) else source)
+
+
+def _plain(text: str) -> str:
+    """One line that is no markup."""
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", one_line(text)).strip()
+
+
+def _fenced(text: str) -> list[str]:
+    """A block of code that what is in it can't end."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}json", text, fence]

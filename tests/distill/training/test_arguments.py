@@ -1,0 +1,45 @@
+"""What transformers says of a `trainer` table."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctkd_core.distill import checks
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.training.arguments import check_table, checked, training_arguments
+from ctkd_core.errors import RunError
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"warmup_step": 5}, "did you mean 'warmup_steps'"),
+        ({"max_grad_norm": "much"}, "max_grad_norm.*invalid float value: 'much'"),
+        ({"optim": "adamm"}, "adamm"),
+        ({"lr_scheduler_type": "cosy"}, "cosy"),
+    ],
+)
+def test_unknown_names_and_values(table, said):
+    with pytest.raises(RunError, match=said):
+        check_table(table)
+
+
+def test_values_get_the_type_that_transformers_gives_them():
+    found = checked({"max_grad_norm": "0.5", "adam_beta1": "8e-1", "torch_compile": "false", "use_cache": True})
+    assert found == {"max_grad_norm": 0.5, "adam_beta1": 0.8, "torch_compile": False, "use_cache": True}
+
+
+def test_the_table_lies_over_what_the_run_says(tmp_path):
+    config = RunConfig(steps=10, trainer={"warmup_steps": 3, "bf16": True, "lr_scheduler_kwargs": {"num_cycles": 1}})
+    found = training_arguments(config, tmp_path, "cpu")
+    assert (found.max_steps, found.get_warmup_steps(10), found.bf16) == (10, 3, True)
+    assert found.lr_scheduler_kwargs == {"num_cycles": 1}
+    assert training_arguments(RunConfig(precision="fp16"), tmp_path, "cpu").fp16
+
+
+def test_the_list_of_checks_names_a_package_that_is_missing():
+    good = checks._trainer(RunConfig(trainer={"optim": "adafactor"}))
+    assert good.ok, good.detail
+    bad = checks._trainer(RunConfig(trainer={"report_to": "swanlab"}))
+    assert not bad.ok
+    assert "swanlab" in bad.detail

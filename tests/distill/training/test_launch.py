@@ -1,0 +1,102 @@
+"""One run in two real processes (gloo, on the CPU), and what each of several processes does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+import ctkd_core
+from ctkd_core.background import attempt
+from ctkd_core.distill import devices, worker
+from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.training import launch, processes
+from ctkd_core.errors import RunError
+from tests import patience
+
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ctkd_core"]
+
+
+def together(store, *words: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")}
+    done = subprocess.run(
+        [*TWO, *words, "--runs-dir", str(store.root)],
+        env=environment | {"CTKD_HOME": os.environ["CTKD_HOME"], "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=patience.LONG,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run_with_the_loss_of_one(pair, store, tmp_path):
+    given = {"method": "sedi", "steps": 3, "save_every": 2, "eval_samples": 2, "sample_prompts": 1}
+    whole = ctkd_core.distill(pair.config(**given, batch_size=4), store)
+    config = {k: v for k, v in pair.config(**given, batch_size=2).to_dict().items() if k != "version"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    apart = RunStore(tmp_path / "apart")
+    together(apart, "distill", str(tmp_path / "config.json"))
+    (run,) = apart.list()
+    assert run.status().state == "finished"
+    curves = [[r["loss"] for r in x.metric_rows() if r["kind"] == "train"] for x in (whole, run)]
+    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+    assert (run.dir / "checkpoints" / "student" / "model.safetensors").is_file()
+    # as if it had been stopped behind step 2
+    with_two = replace(run.status(), state="cancelled", step=2, last_checkpoint=2)
+    (run.dir / "status.json").write_text(json.dumps(with_two.to_dict()))
+    together(apart, "runs", "resume", run.id)
+    assert (run.status().state, run.status().attempt) == ("finished", 2)
+    again = [r["loss"] for r in run.metric_rows() if r["kind"] == "train"]
+    assert again == pytest.approx(curves[0], rel=1e-5)
+    assert len(apart.list()) == 1
+
+
+@pytest.fixture
+def second_of_two(monkeypatch):
+    for name, value in {"WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+
+
+def test_a_world_is_one_that_a_launcher_made(monkeypatch, second_of_two):
+    assert (processes.world_size(), processes.rank(), processes.local_size()) == (2, 1, 2)
+    monkeypatch.delenv("MASTER_ADDR")  # other tools set WORLD_SIZE, too
+    assert (processes.world_size(), processes.rank(), processes.local_size()) == (1, 0, 1)
+    assert processes.gathered("x") == ["x"]
+
+
+def test_each_gpu_is_a_slot(second_of_two):
+    assert devices.slots("cuda") == ["cuda:0", "cuda:1"]
+    assert devices.slots("cpu") == ["cpu"]
+    with pytest.raises(RunError, match="several processes"):
+        devices.torch_device("cuda:1")
+
+
+@pytest.mark.parametrize(("state", "code"), [("failed", attempt.FAILED), ("cancelled", attempt.CANCELLED)])
+def test_who_follows_a_run_that_ended_while_waiting_ends(pair, store, second_of_two, state, code):
+    run = store.create(pair.config())
+    (run.dir / "status.json").write_text(json.dumps(replace(run.status(), state=state).to_dict()))
+    assert launch.follow(run) == code
+
+
+def test_who_follows_writes_nothing(pair, store):
+    run = store.create(pair.config())
+    before = (run.dir / "status.json").read_bytes()
+    follower = launch.Follower(run.dir, run.status())
+    follower.begin(state="running")
+    follower.update(message="Here.")
+    follower.check()
+    follower.close(state="finished")
+    assert (run.dir / "status.json").read_bytes() == before
+    assert follower.status.message == "Here."
+
+
+def test_a_lost_process_is_named(pair, store):
+    fault = RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1234")
+    assert "another process of this run ended" in worker.explain(fault, store.create(pair.config()))
