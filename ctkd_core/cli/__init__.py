@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "losses": "list the losses with their options",
     "distill": "run one distillation experiment",
     "runs": "list, show, watch, cancel, resume, compare, export or remove runs",
+    "evaluate": "measure what the student of a finished run has learnt",
     "doctor": "check this machine and what works offline",
     "prepare": "convert and cache the bundled teacher and tokenizers once",
     "app": "open the browser app on 127.0.0.1",

@@ -11,8 +11,8 @@ from ctkd_core.background.attempt import Attempt
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill import checkpoints, environment, evaluate
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.data import Example
 from ctkd_core.distill.devices import cpu_count, torch_device
+from ctkd_core.distill.evaluation.evaluator import Evaluator
 from ctkd_core.distill.headline import HeadlineKeeper
 from ctkd_core.distill.preparation import Prepared, prepared
 from ctkd_core.distill.records import RecordWriter, current_rows, read_records, sound_rows
@@ -68,8 +68,8 @@ class Session:
     student_model: PreTrainedModel
     teacher_model: PreTrainedModel | None
     teachers: list[LiveTeacher]
+    evaluator: Evaluator
     teacher_texts: list[str] | None = None
-    teacher_bits: float | None = None
 
     def report(self, message: str, **changes: Any) -> None:
         """Put a sentence into log and status, and stop here when somebody asked for it."""
@@ -127,23 +127,12 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
 
 
 def measure(session: Session, step: int) -> None:
-    """Bits per byte of the held-out examples and completions of some; the teacher's once, at the first call."""
-    config, model = session.config, session.student_model
+    """The evaluations of the held-out examples and completions of some; the teacher's once, at the first call."""
     texts = _sample_texts(session, step)
-    if not config.eval_samples:
+    if not session.config.eval_samples:
         return
     session.report(f"Measuring bits per byte at step {step}.")
-    held_out = session.data.split.held_out[: config.eval_samples]
-    row: dict[str, Any] = {
-        "kind": "eval",
-        "step": step,
-        "bits_per_byte": _bits(session, model, session.student, held_out),
-        "held_out": len(held_out),
-    }
-    if session.teacher_model is not None:
-        if session.teacher_bits is None:
-            session.teacher_bits = _bits(session, session.teacher_model, session.teacher, held_out)
-        row["teacher_bits_per_byte"] = session.teacher_bits
+    row: dict[str, Any] = {"kind": "eval", "step": step} | session.evaluator.figures(session.student_model)
     if texts:
         row["repetition"] = evaluate.repetition(texts)
     session.metrics.write(row | {"time": time.time()})
@@ -179,12 +168,6 @@ def _sample_texts(session: Session, step: int) -> list[str]:
     return texts
 
 
-def _bits(session: Session, model: PreTrainedModel, tokenizer: Tokenizer, examples: tuple[Example, ...]) -> float:
-    config = session.config
-    items = [evaluate.encode_scored(e, tokenizer, config.max_length, config.truncation_side) for e in examples]
-    return evaluate.bits_per_byte(model, items, max(8, config.batch_size), between=session.attempt.check)
-
-
 def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str) -> Session:
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
@@ -216,6 +199,9 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         student_model=student_model,
         teacher_model=teacher_model,
         teachers=teachers,
+        evaluator=Evaluator(
+            config, student, teacher, teacher_model, data.split.held_out[: config.eval_samples], attempt.check
+        ),
     )
     for sentence in data.warnings:
         session.warn(sentence)

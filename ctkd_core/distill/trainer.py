@@ -20,6 +20,7 @@ from ctkd_core import files, methods
 from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.evaluation.group_classes import classes_of_groups, codes_of
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
 from ctkd_core.errors import LossInputError, RunError
@@ -28,6 +29,7 @@ from ctkd_core.losses import make_state
 from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, collate
 from ctkd_core.losses.teachers import WeightedTeacher, several
+from ctkd_core.vocabulary.classes import CLASSES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,6 +65,7 @@ class DistillTrainer(Trainer):
         self._rows = [methods.get(t.method) for t in teachers]
         self._deep = [row.reads_hidden_states(t.options) for row, t in zip(self._rows, teachers)]
         self._sampling = Sampling.of(config)
+        self._codes = codes_of(student)
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
         self._saving = False
@@ -203,11 +206,20 @@ class DistillTrainer(Trainer):
                 "terms": {k: float(v) for k, v in out.terms.items()},
                 "diagnostics": out.diagnostics | facts,
                 "by_kind": _by_kind(out.per_group, torch.cat([batch.groups for batch in batches])),
+                "by_class": self._by_class(out.per_group, batches),
                 "tokens": int(batches[0].student_attention.sum()),
             }
         )
         if self.accelerator.sync_gradients:  # the last step of an epoch may have fewer micro-batches
             self.recorded, self._parts = _mean_parts(self._parts), []
+
+    def _by_class(self, per_group: Tensor, batches: Sequence[AlignedBatch]) -> dict[str, float]:
+        """Sum of the loss in the groups of each class of token, those of the student's side."""
+        ids, groups = batches[0].student_ids, torch.cat([batch.groups for batch in batches])
+        self._codes, start = self._codes.to(ids.device), groups[:, 0] * ids.shape[1]
+        classes = classes_of_groups(self._codes, ids.flatten(), start + groups[:, 1], start + groups[:, 2])
+        sums = torch.zeros(len(CLASSES), dtype=torch.float64).index_add_(0, classes.cpu(), _on_cpu(per_group))
+        return {CLASSES[k]: float(sums[k]) for k in classes.unique().tolist()}
 
     def _broken(self, batch: AlignedBatch, reason: str) -> RunError:
         text = batch.student.decode(batch.student_ids[0].tolist())[:200] if batch.student else ""
@@ -359,6 +371,10 @@ def _by_kind(per_group: Tensor, groups: Tensor) -> dict[str, float]:
     return {KINDS[k]: float(sums[k]) for k in range(4) if counts[k]}
 
 
+def _on_cpu(values: Tensor) -> Tensor:
+    return values.detach().cpu().double()
+
+
 def _mean_parts(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean of several micro-batches; tokens are added up."""
     if len(parts) == 1:
@@ -367,7 +383,7 @@ def _mean_parts(parts: list[dict[str, Any]]) -> dict[str, Any]:
         "loss": sum(p["loss"] for p in parts) / len(parts),
         "tokens": sum(p["tokens"] for p in parts),
     }
-    for key in ("terms", "diagnostics", "by_kind"):
+    for key in ("terms", "diagnostics", "by_kind", "by_class"):
         names = {name for p in parts for name in p[key]}
         merged[key] = {n: sum(p[key].get(n, 0.0) for p in parts) / len(parts) for n in sorted(names)}
     return merged
