@@ -64,10 +64,10 @@ def run(
     chosen = [_get(store, each) for each in (name, against) if each is not None]
     for each in chosen:  # all that can be wrong is told before anything is loaded
         student_folder(each)
-        costs = evaluation_costs(asked_config(each, ask))
-        if costs:
-            parts = ", ".join(f"{key} {cost.each + cost.once:.0f} s" for key, cost in costs.items())
-            inform(f"{each.id}: about {parts}, beside bits per byte.")
+        costs = evaluation_costs(asked_config(each, ask)).items()
+        parts = [f"{key} {total:.0f} s" for key, cost in costs if (total := cost.each + cost.once) >= 1]
+        if parts:
+            inform(f"{each.id}: besides bits per byte, this takes about {', '.join(parts)}.")
     found = [evaluate_run(each, ask, _say) for each in chosen]
     if against is not None:
         found[0]["gap_closed"] = closed(found[0], found[1]) | {"against": chosen[1].id}

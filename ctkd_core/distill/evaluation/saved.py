@@ -143,14 +143,16 @@ def keep(run: Run, found: Mapping[str, Any]) -> None:
 
 
 def kept(run: Run) -> dict[str, Any]:
-    """The figures of the last `evaluate_run`, {} where there are none; what isn't a figure is left out."""
+    """The figures of the last `evaluate_run` and its `data`, {} where there are none; what is no figure is left out."""
     try:
         found = json.loads(files.read_regular(run.dir / FILE, MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
         return {}
-    return {str(key): clean for key, value in found.items() if (clean := _clean(value)) is not None}
+    data = found.pop("data", None)
+    figures = {str(key): clean for key, value in found.items() if (clean := _clean(value)) is not None}
+    return figures | {"data": data} if isinstance(data, str) else figures
 
 
 def _clean(value: Any) -> Any:
