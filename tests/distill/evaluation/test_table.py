@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ctkd_core.distill.config import RunConfig
@@ -63,3 +65,10 @@ def test_the_estimate_of_a_run_counts_its_evaluations():
     assert more == pytest.approx(2 * each + once)  # before and after
     unmeasured = RunConfig(evaluations="all", eval_samples=0)
     assert estimate(unmeasured).training == pytest.approx(estimate(unmeasured.replace(evaluations="none")).training)
+
+
+def test_the_table_in_the_docs_is_that_of_the_rows():
+    page = (Path(__file__).resolve().parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- The table of evaluations")[2].partition("-->")[2].partition("<!-- End")[0]
+    rows = [f"| `{row.name}` | {row.question} | {row.cost} |" for row in EVALUATIONS.values()]
+    assert table.split("|---|---|---|\n")[1].strip().splitlines() == rows
