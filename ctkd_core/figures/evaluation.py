@@ -75,16 +75,17 @@ def part_dots(found: Moments, title: str, unit: str = "bits per byte") -> go.Fig
     )
     traces: list[Any] = [_ways(found, parts, labels)] if found.before else []
     for name, table, colour, symbol in marks:
-        shown = [(table[p], label) for p, label in zip(parts, labels) if table.get(p) is not None]
+        shown = [(table[p], label, _size(found, p)) for p, label in zip(parts, labels) if table.get(p) is not None]
         if shown:
             traces.append(
                 go.Scatter(
-                    x=[value for value, _ in shown],
-                    y=[label for _, label in shown],
+                    x=[value for value, _, _ in shown],
+                    y=[label for _, label, _ in shown],
+                    customdata=[size for _, _, size in shown],
                     mode="markers",
                     name=name,
                     marker={"color": colour, "size": 10, "symbol": symbol},
-                    hovertemplate="%{y}: %{x:.3f} " + unit + f"<extra>{name}</extra>",
+                    hovertemplate="%{y}: %{x:.3f} " + unit + f"%{{customdata}}<extra>{name}</extra>",
                 )
             )
     left = len(found.now) - len(parts)
@@ -92,6 +93,12 @@ def part_dots(found: Moments, title: str, unit: str = "bits per byte") -> go.Fig
     fig = figure(traces, title, height=130 + ROW_HEIGHT * max(3, len(parts)))
     fig.update_yaxes(autorange="reversed", type="category", categoryorder="array", categoryarray=labels)
     return fig.update_xaxes(title_text=unit, rangemode="tozero")
+
+
+def _size(found: Moments, part: str) -> str:
+    """How much text a part has, for the pointer."""
+    size = found.sizes.get(part)
+    return "" if size is None else f", {size:,.0f} bytes"
 
 
 def _ways(found: Moments, parts: Sequence[str], labels: Sequence[str]) -> go.Scatter:
@@ -171,7 +178,7 @@ def kl_curve(rows: Rows, height: int = 300) -> go.Figure:
         marker={"size": 9},
         hovertemplate="step %{x}: %{y:.3f} bits<extra></extra>",
     )
-    fig = figure([line], "KL of next bytes from the teacher, in bits (lower is better)", height=height)
+    fig = figure([line], "KL of next bytes, in bits (lower is better)", height=height)
     fig.update_xaxes(title_text="step", rangemode="tozero")
     return fig.update_yaxes(rangemode="tozero")
 
@@ -211,7 +218,8 @@ def length_figure(found: Moments, title: str, axis: str, share: bool = True, hei
                 )
             )
     fig = figure(traces, title, height=height)
-    fig.update_xaxes(title_text=axis)
+    ticks = sorted({x for trace in traces for x in trace.x})
+    fig.update_xaxes(title_text=axis, tickvals=ticks, type="linear" if share else "log")
     return fig.update_yaxes(range=[0, 1.02], tickformat=".0%") if share else fig.update_yaxes(ticksuffix=" %")
 
 

@@ -41,6 +41,7 @@ def test_dots_and_their_table():
     marks = {t.name: dict(zip(t.y, t.x)) for t in fig.data if t.name}
     assert marks["student"] == {"de": 2.0, "&lt;b&gt;ru": 2.0}
     assert marks["at the start"]["&lt;b&gt;ru"] == 3.0
+    assert list(fig.data[-1].customdata) == [", 20 bytes", ", 10 bytes"]
     table = evaluation.part_table(domains(), "domain")
     assert list(table.columns) == ["domain", "at the start", "student", "teacher", "bytes"]
     assert table["student"].tolist() == [2.0, 2.0] and table["domain"].tolist() == ["de", "<b>ru"]
@@ -64,6 +65,7 @@ def test_lengths_are_numbers_in_order():
     found = evaluation.moments(ROWS, "arithmetic", "", "arithmetic_counts")
     fig = evaluation.length_figure(found, "Right results", "digits")
     assert list(fig.data[0].x) == [2, 10] and list(fig.data[0].y) == [1.0, 0.5]
+    assert list(fig.layout.xaxis.tickvals) == [2, 10]
     table = evaluation.length_table(found, "digits")
     assert table["digits"].tolist() == [2, 10] and table["exercises"].tolist() == [6, 4]
     excess = evaluation.length_figure(evaluation.Moments({"4": 12.5}), "Excess error", "boundaries", share=False)

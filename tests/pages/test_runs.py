@@ -155,7 +155,7 @@ def test_detail_shows_what_was_learnt_by_domain_and_class_with_tables():
         "Bits per byte by class of token (lower is better)",
         "Share of the loss by class of token",
         "Agreement with the teacher (higher is better)",
-        "KL of next bytes from the teacher, in bits (lower is<br>better)",
+        "KL of next bytes, in bits (lower is better)",
         "Right results by digits of the longer operand",
         "Excess error behind its own words (0: none)",
     } <= set(figures(at))
