@@ -26,10 +26,10 @@ STUDENT_MODELS = ("scratch", "transplant", "pretrained")
 
 # Fields that came after the first runs were kept.
 _LATER = (
+    *("evaluations", "eval_completions"),
     *("on_policy_share", "on_policy_temperature", "on_policy_top_p", "on_policy_max_new_tokens"),
     *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
     *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side"),
-    *("evaluations", "eval_completions"),
 )
 MAX_DEPTH = 20  # tables and lists in one another; a config has four
 

@@ -65,10 +65,10 @@ class Session:
     student: Tokenizer
     teacher: Tokenizer
     data: Prepared
+    evaluator: Evaluator
     student_model: PreTrainedModel
     teacher_model: PreTrainedModel | None
     teachers: list[LiveTeacher]
-    evaluator: Evaluator
     teacher_texts: list[str] | None = None
 
     def report(self, message: str, **changes: Any) -> None:
@@ -127,7 +127,7 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
 
 
 def measure(session: Session, step: int) -> None:
-    """The evaluations of the held-out examples and completions of some; the teacher's once, at the first call."""
+    """Bits per byte of the held-out examples and completions of some; the teacher's once, at the first call."""
     texts = _sample_texts(session, step)
     if not session.config.eval_samples:
         return
@@ -196,12 +196,12 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         student=student,
         teacher=teacher,
         data=data,
-        student_model=student_model,
-        teacher_model=teacher_model,
-        teachers=teachers,
         evaluator=Evaluator(
             config, student, teacher, teacher_model, data.split.held_out[: config.eval_samples], attempt.check
         ),
+        student_model=student_model,
+        teacher_model=teacher_model,
+        teachers=teachers,
     )
     for sentence in data.warnings:
         session.warn(sentence)

@@ -218,7 +218,8 @@ class DistillTrainer(Trainer):
         ids, groups = batches[0].student_ids, torch.cat([batch.groups for batch in batches])
         self._codes, start = self._codes.to(ids.device), groups[:, 0] * ids.shape[1]
         classes = classes_of_groups(self._codes, ids.flatten(), start + groups[:, 1], start + groups[:, 2])
-        sums = torch.zeros(len(CLASSES), dtype=torch.float64).index_add_(0, classes.cpu(), _on_cpu(per_group))
+        values = per_group.detach().cpu().double()
+        sums = torch.zeros(len(CLASSES), dtype=torch.float64).index_add_(0, classes.cpu(), values)
         return {CLASSES[k]: float(sums[k]) for k in classes.unique().tolist()}
 
     def _broken(self, batch: AlignedBatch, reason: str) -> RunError:
@@ -369,10 +370,6 @@ def _by_kind(per_group: Tensor, groups: Tensor) -> dict[str, float]:
     sums = torch.zeros(4, dtype=torch.float64, device=groups.device).index_add_(0, codes, per_group.detach().double())
     counts = torch.bincount(codes, minlength=4)
     return {KINDS[k]: float(sums[k]) for k in range(4) if counts[k]}
-
-
-def _on_cpu(values: Tensor) -> Tensor:
-    return values.detach().cpu().double()
 
 
 def _mean_parts(parts: list[dict[str, Any]]) -> dict[str, Any]:
