@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "distill": "run one distillation experiment",
     "cache-teacher": "keep a teacher's predictions on disk, so that runs needn't load it",
     "runs": "list, show, watch, cancel, resume, compare, export or remove runs",
+    "evaluate": "measure what the student of a finished run has learnt",
     "doctor": "check this machine and what works offline",
     "prepare": "convert and cache the bundled teacher and tokenizers once",
     "app": "open the browser app on 127.0.0.1",

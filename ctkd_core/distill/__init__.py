@@ -1,7 +1,7 @@
 """Distillation runs: `ctkd_core.distill(RunConfig(...))` trains in this process; `RunStore.launch` in one of its own.
 
 The package is callable. Importing it loads neither torch nor transformers: only `teacher`, `students`, `trainer`,
-`evaluate` and `worker` do, and they belong to the process that trains.
+`evaluate`, `evaluation.evaluator` and `worker` do, and they belong to the process that trains.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _EXPORTS = {
     "RunStatus": "ctkd_core.distill.status",
     "RunStore": "ctkd_core.distill.runs",
     "estimate_seconds": "ctkd_core.distill.estimate",
+    "evaluate_run": "ctkd_core.distill.evaluation.saved",
+    "gaps_closed": "ctkd_core.distill.evaluation.gap",
     "preflight": "ctkd_core.distill.checks",
 }
 __all__ = sorted(_EXPORTS)

@@ -14,6 +14,7 @@ from pydantic import field_validator as validated
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
+from ctkd_core.distill.evaluation import table as evaluation
 from ctkd_core.distill.further import (
     CONFIG,
     FurtherTeacher,
@@ -35,6 +36,7 @@ STUDENT_MODELS = ("scratch", "transplant", "pretrained", "prune")
 
 # Fields that came after the first runs were kept.
 _LATER = (
+    *("evaluations", "eval_completions"),
     *("on_policy_share", "on_policy_temperature", "on_policy_top_p", "on_policy_max_new_tokens"),
     *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
     *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side"),
@@ -151,6 +153,15 @@ class RunConfig:
     seed: int = setting(0, "Seed of weights, order and dropout.", low=0, high=2**31 - 1)
     eval_samples: int = setting(48, "Held-out samples for bits per byte; 0: none.", low=0, high=100_000)
     eval_every: int = setting(0, "Evaluate every so many steps; 0: before and after only.", low=0, high=1_000_000)
+    evaluations: str = setting(
+        evaluation.DEFAULT,
+        f"What is measured beside bits per byte: {', '.join(evaluation.EVALUATIONS)}, separated by commas (or a list); "
+        "all; none.",
+        advanced=True,
+    )
+    eval_completions: int = setting(
+        32, "Held-out prompts that evaluations write answers to.", low=1, high=10_000, advanced=True
+    )
     sample_prompts: int = setting(4, "Held-out prompts that both models complete.", low=0, high=64)
     sample_tokens: int = setting(16, "Longest completion.", low=1, high=512, unit="tokens", advanced=True)
     save_every: int = setting(0, "Checkpoint every so many steps; 0: at the end only.", low=0, high=1_000_000)
@@ -260,6 +271,8 @@ class RunConfig:
     @validated("*", mode="before")
     @classmethod
     def _as_its_option(cls, value: Any, field: ValidationInfo) -> Any:
+        if field.field_name == "evaluations":  # a list of names, too
+            return evaluation.spelt(evaluation.chosen(value))
         # The method's own error names what it lacks.
         return value if field.field_name == "method" else parsed(_OPTIONS, field.field_name, value)
 

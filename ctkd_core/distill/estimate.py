@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from ctkd_core.distill.checkpoints import KEPT
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, guess_device
+from ctkd_core.distill.evaluation.table import chosen, tokens_of
 from ctkd_core.distill.models.facts import layers_of
 from ctkd_core.distill.teachers.access import Access
 
@@ -155,11 +157,42 @@ def estimate(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int
     written = config.sample_prompts * config.sample_tokens * 3
     look = 2 * (scored + written) * student.total / (FORWARD_SHARE * speed)
     looks = 2 + (config.steps // config.eval_every if config.eval_every else 0)
-    teacher_look = (
-        0.0 if Access.of(config).elsewhere else 2 * (scored + written) * teacher.total / (FORWARD_SHARE * speed)
-    )
+    elsewhere = Access.of(config).elsewhere
+    teacher_look = 0.0 if elsewhere else 2 * (scored + written) * teacher.total / (FORWARD_SHARE * speed)
+    if config.eval_samples:
+        look += sum(cost.each for cost in _costs(config, student, teacher).values())
+        teacher_look += 0.0 if elsewhere else sum(cost.once for cost in _costs(config, student, teacher).values())
     preparation = LOADING_SECONDS + _converting(config) + _aligning(config)
     return Duration(preparation, config.steps * step + looks * look + teacher_look)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds that an evaluation takes each time, and those that its first time takes besides."""
+
+    each: float
+    once: float
+
+
+def evaluation_costs(
+    config: RunConfig, names: Iterable[str] | None = None, student_vocab: int = 129_280, teacher_vocab: int = 49_152
+) -> dict[str, Cost]:
+    """What evaluations (default: the config's) take on this machine, bits per byte aside."""
+    return _costs(config, *model_sizes(config, student_vocab, teacher_vocab), names)
+
+
+def _costs(
+    config: RunConfig, student: ModelSize, teacher: ModelSize, names: Iterable[str] | None = None
+) -> dict[str, Cost]:
+    speed = FORWARD_SHARE * _speed(config)
+    tokens = tokens_of(config, chosen(config.evaluations) if names is None else names, _tokens(config))
+    return {
+        name: Cost(
+            2 * (read.student * student.total + read.teacher * teacher.total) / speed,
+            2 * read.teacher_once * teacher.total / speed,
+        )
+        for name, read in tokens.items()
+    }
 
 
 def estimate_bytes(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int = 49_152) -> dict[str, int]:

@@ -11,7 +11,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,11 +31,18 @@ Heartbeat = Callable[[], None]  # called between batches; raises to stop
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One example as one model reads it: ids int32 [n] without EOS, where the response begins, its bytes."""
+    """One example as one model reads it: ids int32 [n] without EOS, where the scored response begins, its bytes.
+
+    spans  int64 [k, 2]: the bytes of the response that each scored token, ids[start:], covers
+    exact  bool [k]: whether that is all that the token stands for; not so where a blank before the answer belongs to
+           the prompt, or the tokenizer rewrote the text
+    """
 
     ids: NDArray[np.int32]
     start: int
     n_bytes: int
+    spans: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    exact: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
 
 def encode_scored(example: Example, tokenizer: Tokenizer, max_length: int, truncation_side: str = "right") -> Scored:
@@ -47,8 +54,13 @@ def encode_scored(example: Example, tokenizer: Tokenizer, max_length: int, trunc
     ids = np.array([*before, *response.ids.tolist()], dtype=np.int32)[:max_length]
     start = max(1, len(before))  # nothing predicts the very first token
     first = start - len(before)
-    covered = response.spans[first : max(first, len(ids) - len(before))]
-    return Scored(ids, min(start, len(ids)), int(covered[:, 1].max() - covered[:, 0].min()) if len(covered) else 0)
+    scored = slice(first, max(first, len(ids) - len(before)))
+    covered = response.spans[scored].astype(np.int64)
+    n_bytes = int(covered[:, 1].max() - covered[:, 0].min()) if len(covered) else 0
+    table = tokenizer.all_token_bytes()
+    spelt = zip(response.token_bytes[scored], response.ids[scored].tolist())
+    exact = np.array([data == table[index] for data, index in spelt], dtype=np.bool_)
+    return Scored(ids, min(start, len(ids)), n_bytes, covered, exact)
 
 
 @dataclass(frozen=True)
@@ -102,25 +114,67 @@ def bits_per_byte(
     between: Heartbeat | None = None,
 ) -> float:
     """Bits per byte over all items together (long responses weigh more); NaN when nothing can be scored."""
-    import torch
-
-    usable = sorted((x for x in items if x.n_bytes and len(x.ids) > x.start), key=lambda x: (x.start, len(x.ids)))
-    bits, total = 0.0, 0
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        for i in range(0, len(usable), batch_size):
-            batch = usable[i : i + batch_size]
-            bits += _response_bits(model, batch, pad_id)
-            total += sum(x.n_bytes for x in batch)
-            if between:
-                between()
-    model.train(was_training)
+    total = sum(x.n_bytes for x in items)
+    bits = sum(float(each.sum()) for each in token_bits(model, items, batch_size, pad_id, between))
     return bits / total if total else math.nan
 
 
-def _response_bits(model: PreTrainedModel, batch: Sequence[Scored], pad_id: int) -> float:
-    """Sum of -log2 p over the response tokens of a batch."""
+def token_bits(
+    model: PreTrainedModel,
+    items: Sequence[Scored],
+    batch_size: int,
+    pad_id: int = 0,
+    between: Heartbeat | None = None,
+) -> list[NDArray[np.float64]]:
+    """-log2 p of each scored token, float64 [k] for each item; empty where nothing can be scored."""
+    import torch
+
+    found = [np.zeros(0) for _ in items]
+
+    def keep(number: int, rows: Any, targets: Any) -> None:
+        nats = torch.nn.functional.cross_entropy(rows, targets, reduction="none")
+        found[number] = nats.cpu().double().numpy() / math.log(2)
+
+    read_rows(model, items, keep, batch_size, pad_id, between)
+    return found
+
+
+def read_rows(
+    model: PreTrainedModel,
+    items: Sequence[Scored],
+    use: Callable[[int, Any, Any], None],
+    batch_size: int,
+    pad_id: int = 0,
+    between: Heartbeat | None = None,
+) -> None:
+    """Have a model read all items and call `use(number of the item, rows, targets)` for each.
+
+    rows float32 [k, V] predict the item's scored tokens, targets int64 [k]. Items without scored bytes are left out.
+    No gradient is kept, and rows don't outlive the call.
+    """
+    import torch
+
+    able = [n for n, x in enumerate(items) if x.n_bytes and len(x.ids) > x.start]
+    able.sort(key=lambda n: (items[n].start, len(items[n].ids)))
+    was_training = model.training
+    model.eval()
+    try:
+        for i in range(0, len(able), batch_size):
+            numbers = able[i : i + batch_size]
+            with torch.inference_mode():
+                rows, targets = _rows_of_batch(model, [items[n] for n in numbers], pad_id)
+                sizes = [len(items[n].ids) - items[n].start for n in numbers]
+                for n, own, tokens in zip(numbers, rows.split(sizes), targets.split(sizes)):
+                    use(n, own, tokens)
+            del rows, own
+            if between:
+                between()
+    finally:
+        model.train(was_training)
+
+
+def _rows_of_batch(model: PreTrainedModel, batch: Sequence[Scored], pad_id: int) -> tuple[Any, Any]:
+    """Logits float32 [K, V] of the response tokens of a batch, and the tokens int64 [K]."""
     import torch
 
     longest = max(len(x.ids) for x in batch)
@@ -135,9 +189,7 @@ def _response_bits(model: PreTrainedModel, batch: Sequence[Scored], pad_id: int)
     ids, mask, learnt = (x.to(model.device) for x in (ids, mask, learnt))
     logits = _logits_from(model, ids, mask, first)[:, :-1]
     chosen = learnt[:, first + 1 :]
-    rows, targets = logits[chosen].float(), ids[:, first + 1 :][chosen]
-    nats = torch.nn.functional.cross_entropy(rows, targets, reduction="none")
-    return float(nats.double().sum()) / math.log(2)
+    return logits[chosen].float(), ids[:, first + 1 :][chosen]
 
 
 def _logits_from(model: PreTrainedModel, ids: Any, mask: Any, first: int) -> Any:

@@ -50,7 +50,7 @@ class Row(_Any):
 
 
 class TrainRow(_Any):
-    """One logged step. `terms` of the loss, `by_kind`: the loss by shape of group."""
+    """One logged step. `terms` of the loss; `by_kind`, `by_class`: the loss by shape of group and class of token."""
 
     kind: Literal["train"]
     step: Step
@@ -61,11 +61,12 @@ class TrainRow(_Any):
     seconds: NotRequired[Number]
     terms: NotRequired[Figures]
     by_kind: NotRequired[Figures]
+    by_class: NotRequired[Figures]
     diagnostics: NotRequired[dict[str, Any]]
 
 
 class EvalRow(_Any):
-    """One look at the held-out examples."""
+    """One look at the held-out examples; each table is the figures of one evaluation (`evaluation.evaluator`)."""
 
     kind: Literal["eval"]
     step: Step
@@ -73,6 +74,19 @@ class EvalRow(_Any):
     teacher_bits_per_byte: NotRequired[Number]
     repetition: NotRequired[Number]
     held_out: NotRequired[int]
+    bits_by_domain: NotRequired[Figures]
+    teacher_bits_by_domain: NotRequired[Figures]
+    bytes_by_domain: NotRequired[Figures]
+    bits_by_class: NotRequired[Figures]
+    teacher_bits_by_class: NotRequired[Figures]
+    bytes_by_class: NotRequired[Figures]
+    agreement: NotRequired[Figures]
+    completions: NotRequired[Figures]
+    teacher_completions: NotRequired[Figures]
+    arithmetic: NotRequired[Figures]
+    teacher_arithmetic: NotRequired[Figures]
+    arithmetic_counts: NotRequired[Figures]
+    exposure: NotRequired[Figures]
 
 
 class ResumeRow(_Any):
@@ -97,7 +111,7 @@ class RecordWriter:
         """Append one row; returns the size of the file. Numbers that JSON doesn't have (NaN, infinity) become null."""
         if self._file is None:
             self._file = self._open()
-        line = json.dumps(_finite(row), ensure_ascii=False, default=str, allow_nan=False) + "\n"
+        line = json.dumps(finite(row), ensure_ascii=False, default=str, allow_nan=False) + "\n"
         self._file.write(line.encode("utf-8", errors="backslashreplace"))
         self._file.flush()
         return self._file.tell()
@@ -193,11 +207,12 @@ def metrics_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.reindex(columns=first + rest)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A document with null where a number isn't finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value

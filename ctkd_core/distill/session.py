@@ -12,8 +12,8 @@ from ctkd_core.background.attempt import Attempt
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill import checkpoints, environment, evaluate
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.data import Example
 from ctkd_core.distill.devices import cpu_count, torch_device
+from ctkd_core.distill.evaluation.evaluator import Evaluator
 from ctkd_core.distill.headline import HeadlineKeeper
 from ctkd_core.distill.preparation import Prepared, prepared
 from ctkd_core.distill.records import RecordWriter, current_rows, read_records, sound_rows
@@ -69,12 +69,12 @@ class Session:
     student: Tokenizer
     teacher: Tokenizer
     data: Prepared
+    evaluator: Evaluator
     student_model: PreTrainedModel
     teacher_model: PreTrainedModel | None
     teachers: list[LiveTeacher]
     adapters: Adapters | None = None
     teacher_texts: list[str] | None = None
-    teacher_bits: float | None = None
 
     @property
     def leads(self) -> bool:
@@ -144,22 +144,11 @@ def measure(session: Session, step: int) -> None:
     """Bits per byte of the held-out examples and completions of some; the teacher's once, at the first call."""
     if not session.leads:
         return
-    config, model = session.config, session.student_model
     texts = _sample_texts(session, step)
-    if not config.eval_samples:
+    if not session.config.eval_samples:
         return
     session.report(f"Measuring bits per byte at step {step}.")
-    held_out = session.data.split.held_out[: config.eval_samples]
-    row: dict[str, Any] = {
-        "kind": "eval",
-        "step": step,
-        "bits_per_byte": _bits(session, model, session.student, held_out),
-        "held_out": len(held_out),
-    }
-    if session.teacher_model is not None and session.teacher_bits is None:
-        session.teacher_bits = _bits(session, session.teacher_model, session.teacher, held_out)
-    if session.teacher_bits is not None:
-        row["teacher_bits_per_byte"] = session.teacher_bits
+    row: dict[str, Any] = {"kind": "eval", "step": step} | session.evaluator.figures(session.student_model)
     if texts:
         row["repetition"] = evaluate.repetition(texts)
     session.metrics.write(row | {"time": time.time()})
@@ -195,12 +184,6 @@ def _sample_texts(session: Session, step: int) -> list[str]:
     return texts
 
 
-def _bits(session: Session, model: PreTrainedModel, tokenizer: Tokenizer, examples: tuple[Example, ...]) -> float:
-    config = session.config
-    items = [evaluate.encode_scored(e, tokenizer, config.max_length, config.truncation_side) for e in examples]
-    return evaluate.bits_per_byte(model, items, max(8, config.batch_size), between=session.attempt.check)
-
-
 def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str) -> Session:
     from ctkd_core.distill.models.adapters import add_adapters
     from ctkd_core.distill.models.students import build_student
@@ -233,6 +216,9 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         student=student,
         teacher=teacher,
         data=data,
+        evaluator=Evaluator(
+            config, student, teacher, teacher_model, data.split.held_out[: config.eval_samples], attempt.check
+        ),
         student_model=student_model,
         teacher_model=teacher_model,
         teachers=teachers,
@@ -264,12 +250,12 @@ def _take_figures(session: Session) -> None:
             kept.reader, config, session.teacher, session.data.split.held_out, session.attempt.check
         )
     held_out = min(config.eval_samples, len(session.data.split.held_out))
-    session.teacher_bits = kept.figures.bits_per_byte(held_out) if held_out else None
+    session.evaluator.teacher_bits = kept.figures.bits_per_byte(held_out) if held_out else None
     wanted = min(config.sample_prompts, sum(bool(e.prompt) for e in session.data.split.held_out))
     if wanted and kept.figures.answer_tokens == config.sample_tokens and len(kept.figures.answers) >= wanted:
         session.teacher_texts = list(kept.figures.answers[:wanted])
     lacking = [
-        *(["bits per byte"] if held_out and session.teacher_bits is None else []),
+        *(["bits per byte"] if held_out and session.evaluator.teacher_bits is None else []),
         *(["completions"] if wanted and session.teacher_texts is None else []),
     ]
     if lacking:

@@ -23,6 +23,7 @@ from ctkd_core import methods
 from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.evaluation.group_classes import classes_of_groups, codes_of
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
 from ctkd_core.distill.training import processes, rates
@@ -35,6 +36,7 @@ from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, collate
 from ctkd_core.losses.engine.units import NeedsLogitsError, StepUnits, zero_logits
 from ctkd_core.losses.teachers import WeightedTeacher, several
+from ctkd_core.vocabulary.classes import CLASSES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -70,6 +72,7 @@ class DistillTrainer(Trainer):
         self._rows = [methods.get(t.method) for t in teachers]
         self._deep = [row.reads_hidden_states(t.options) for row, t in zip(self._rows, teachers)]
         self._sampling = Sampling.of(config)
+        self._codes = codes_of(student)
         self.recorded: dict[str, Any] = {}  # what the last optimiser step's losses were made of
         self._parts: list[dict[str, Any]] = []
         self._saving = False
@@ -340,12 +343,22 @@ class DistillTrainer(Trainer):
                 "terms": {k: float(v) * (1.0 if k in _FACTORS else share) for k, v in out.terms.items()},
                 "diagnostics": out.diagnostics | facts,
                 "by_kind": _by_kind(out.per_group, torch.cat([batch.groups for batch in batches])),
+                "by_class": self._by_class(out.per_group, batches),
                 "tokens": int(batches[0].student_attention.sum()),
             }
         )
         if self.accelerator.sync_gradients:  # the last step of an epoch may have fewer micro-batches
             parts = [part for own in processes.gathered(self._parts) for part in own]
             self.recorded, self._parts = _added(parts), []
+
+    def _by_class(self, per_group: Tensor, batches: Sequence[AlignedBatch]) -> dict[str, float]:
+        """Sum of the loss in the groups of each class of token, those of the student's side."""
+        ids, groups = batches[0].student_ids, torch.cat([batch.groups for batch in batches])
+        self._codes, start = self._codes.to(ids.device), groups[:, 0] * ids.shape[1]
+        classes = classes_of_groups(self._codes, ids.flatten(), start + groups[:, 1], start + groups[:, 2])
+        values = per_group.detach().cpu().double()
+        sums = torch.zeros(len(CLASSES), dtype=torch.float64).index_add_(0, classes.cpu(), values)
+        return {CLASSES[k]: float(sums[k]) for k in classes.unique().tolist()}
 
     def _broken(self, batch: AlignedBatch, reason: str) -> RunError:
         text = batch.student.decode(batch.student_ids[0].tolist())[:200] if batch.student else ""
@@ -448,7 +461,7 @@ def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
     if len(parts) == 1:
         return parts[0]
     merged: dict[str, Any] = {key: sum(p[key] for p in parts) for key in ("loss", "tokens")}
-    for key in ("terms", "diagnostics", "by_kind"):
+    for key in ("terms", "diagnostics", "by_kind", "by_class"):
         names = {name for p in parts for name in p[key]}
         sums = {n: sum(p[key].get(n, 0.0) for p in parts) for n in sorted(names)}
         added = key == "terms"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
 from ctkd_core.figures.theme import DASHES, escape, figure
 from ctkd_core.markup.colours import CATEGORICAL, GREY
 from ctkd_core.markup.curves import downsample
+from ctkd_core.vocabulary.classes import CLASSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,29 +97,56 @@ def kind_curves(rows: pd.DataFrame, height: int = 320) -> go.Figure:
 
     Lines take the colours of the kinds and their dashes the borders'. Steps without any group count as 0.
     """
+    dashes = {"solid": "solid", "dotted": "dot", "dashed": "dash", "double": "longdash"}
+    lines = {
+        f"by_kind.{kind}": Line(KIND_STYLES[kind].name, KIND_STYLES[kind].colour, dashes[KIND_STYLES[kind].border])
+        for kind in KINDS
+        if f"by_kind.{kind}" in rows
+    }
+    return _share_curves(rows, lines, "Share of the loss by kind of group", height)
+
+
+def class_curves(rows: pd.DataFrame, height: int = 320) -> go.Figure:
+    """Where the loss comes from: the share of each class of token over steps (columns `by_class.<class>`)."""
+    lines = {
+        f"by_class.{name}": Line(name, CATEGORICAL[k % len(CATEGORICAL)], DASHES[k % len(DASHES)])
+        for k, name in enumerate(CLASSES)
+        if f"by_class.{name}" in rows
+    }
+    return _share_curves(rows, lines, "Share of the loss by class of token", height)
+
+
+@dataclass(frozen=True)
+class Line:
+    """How one line of a figure looks: its name, colour and dash."""
+
+    name: str
+    colour: str
+    dash: str
+
+
+def _share_curves(rows: pd.DataFrame, lines: Mapping[str, Line], title: str, height: int) -> go.Figure:
+    """Each column's share of the sum of all these columns over steps; `lines`: column -> its line."""
     import plotly.graph_objects as go
 
-    names = [kind for kind in KINDS if f"by_kind.{kind}" in rows]
     table = rows[rows["kind"] == "train"] if len(rows) else rows
-    parts = table[[f"by_kind.{kind}" for kind in names]].fillna(0.0).to_numpy(dtype=np.float64)
+    parts = table[list(lines)].fillna(0.0).to_numpy(dtype=np.float64)
     total = parts.sum(axis=1, keepdims=True)
     shares = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
-    dashes = {"solid": "solid", "dotted": "dot", "dashed": "dash", "double": "longdash"}
     traces: list[Any] = []
-    for k, name in enumerate(names):
+    for k, line in enumerate(lines.values()):
         x, y = downsample(table["step"].to_numpy(dtype=np.float64), shares[:, k], MAX_POINTS)
-        style = KIND_STYLES[name]
         traces.append(
             go.Scatter(
                 x=x,
                 y=y,
                 mode="lines",
-                name=style.name,
-                line={"color": style.colour, "width": 2, "dash": dashes[style.border]},
-                hovertemplate="step %{x}: %{y:.1%}<extra>" + style.name + "</extra>",
+                name=line.name,
+                line={"color": line.colour, "width": 2, "dash": line.dash},
+                hovertemplate="step %{x}: %{y:.1%}<extra>" + line.name + "</extra>",
             )
         )
-    fig = _finish(traces, "Share of the loss by kind of group", height, False)
+    fig = _finish(traces, title, height, False)
     return fig.update_yaxes(range=[0, 1.02], tickformat=".0%")
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core.distill.estimate import spread
+from ctkd_core.distill.evaluation.saved import kept
 from ctkd_core.distill.headline import headline
+from ctkd_core.distill.records import metrics_frame
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError
@@ -16,6 +18,7 @@ from ctkd_core.figures.words import between, change, duration, number, progress,
 from pages.parts import job as jobs
 from pages.parts import loaders, state
 from pages.parts.launching import change_button
+from pages.parts.run_evaluation import evaluation
 from pages.parts.run_views import FORM, LIST, show_view
 from pages.parts.runs_list import dot
 
@@ -60,8 +63,10 @@ def _live(run_id: str, was_ended: bool) -> None:
     _status(run, status, rows)
     _numbers(status, rows)
     _curves(rows)
+    evaluation(rows, metrics_frame(rows))
     with state.errors_shown():
         _samples(run)
+    _afterwards(run)
     _more(run)
 
 
@@ -121,8 +126,6 @@ def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:
 
 
 def _curves(rows: list[dict[str, Any]]) -> None:
-    from ctkd_core.distill.records import metrics_frame
-
     frame = metrics_frame(rows)
     kinds = any(column.startswith("by_kind.") for column in frame.columns)
     left, right, *third = st.columns(3 if kinds else 2)
@@ -173,6 +176,21 @@ def _samples(run: Run) -> None:
         hide_index=True,
         alt="Completions of held-out prompts by teacher and student",
     )
+
+
+def _afterwards(run: Run) -> None:
+    """The figures of the last `ctkd evaluate`, where there was one."""
+    found = kept(run)
+    if "bits_per_byte" not in found:
+        return
+    with st.expander("Evaluated afterwards", icon=":material/fact_check:"):
+        teacher = found.get("teacher_bits_per_byte")
+        st.caption(
+            f"`ctkd evaluate` on {found.get('held_out', 0):.0f} samples of {state.plain(str(found.get('data', '')))}: "
+            f"{number(found['bits_per_byte'])} bits per byte" + (f", teacher {number(teacher)}." if teacher else ".")
+        )
+        row = found | {"kind": "eval", "step": int(found.get("step", 0))}
+        evaluation([row], metrics_frame([row]), key="later")
 
 
 def _more(run: Run) -> None:

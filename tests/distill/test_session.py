@@ -54,9 +54,12 @@ def test_rows_of_the_metrics_file_have_the_promised_keys(pair, store):
     assert {"kind", "step", "time", "loss", "terms", "learning_rate", "tokens_per_second"} <= set(train[0])
     assert train[0]["terms"]["ce"] > 0
     assert sum(train[0]["by_kind"].values()) > 0
+    assert sum(train[0]["by_class"].values()) == pytest.approx(sum(train[0]["by_kind"].values()))
+    assert {"letters", "special"} <= set(train[0]["by_class"])
     assert [r["step"] for r in rows if r["kind"] == "eval"] == [0, 2, 3]
     first = next(r for r in rows if r["kind"] == "eval")
     assert {"bits_per_byte", "teacher_bits_per_byte", "held_out", "repetition"} <= set(first)
+    assert set(first["bits_by_class"]) == set(first["teacher_bits_by_class"]) == set(first["bytes_by_class"])
 
 
 @pytest.mark.parametrize("batch_size", [4, 16])

@@ -133,6 +133,38 @@ def test_detail_shows_the_number_the_curves_and_the_samples():
     assert "resume" not in {b.key for b in at.button}
 
 
+def test_detail_shows_what_was_learnt_by_domain_and_class_with_tables():
+    run = made(name="mine")
+    rows = [json.loads(line) for line in (run.dir / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["kind"] == "train":
+            row["by_class"] = {"letters": 2.0, "digits_1": 2.0}
+            continue
+        for part, name in (("domain", "<i>ru"), ("class", "letters")):
+            row[f"bits_by_{part}"] = {name: row["bits_per_byte"]}
+            row[f"teacher_bits_by_{part}"] = {name: 0.9}
+        row["agreement"] = {"top1": 0.5, "byte_kl": 0.25, "byte_top1": 0.75}
+        row |= {"arithmetic": {"2": 0.5}, "exposure": {"4": 12.0}, "completions": {"rouge_l": 0.5}}
+    (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    later = {"bits_per_byte": 1.5, "held_out": 9, "data": "other *file*", "bits_by_class": {"letters": 1.25}}
+    (run.dir / "evaluation.json").write_text(json.dumps(later))
+    at = opened("runs", run=run.id)
+    assert not at.exception
+    assert {
+        "Bits per byte by domain (lower is better)",
+        "Bits per byte by class of token (lower is better)",
+        "Share of the loss by class of token",
+        "Agreement with the teacher (higher is better)",
+        "KL of next bytes, in bits (lower is better)",
+        "Right results by digits of the longer operand",
+        "Excess error behind its own words (0: none)",
+    } <= set(figures(at))
+    tables = [table.value for table in at.dataframe]
+    by_domain = next(table for table in tables if "domain" in table)
+    assert by_domain.to_dict("records") == [{"domain": "<i>ru", "at the start": 2.5, "student": 1.75, "teacher": 0.9}]
+    assert "on 9 samples of other" in texts(at) and "*file*" not in texts(at).replace("\\*", "")
+
+
 def test_a_unique_end_of_an_id_is_enough():
     run = made()
     assert "finished" in texts(opened("runs", run=run.id[-5:]))

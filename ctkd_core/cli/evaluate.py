@@ -1,0 +1,119 @@
+"""`ctkd evaluate`: what the student of a finished run has learnt, beside its teacher and, if asked, beside SFT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ctkd_core.cli import complete
+from ctkd_core.cli.common import Output, RunsDir, inform, names_of, whole
+from ctkd_core.cli.display import facts, table
+from ctkd_core.distill.evaluation.table import ALL, EVALUATIONS, NONE
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ctkd_core.distill.runs import Run, RunStore
+
+_NAMES = ", ".join(EVALUATIONS)
+
+
+def run(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="Id, unique beginning of an id, or 'latest'.", autocompletion=complete.runs),
+    ],
+    evaluations: Annotated[
+        str | None,
+        typer.Option(
+            "-e",
+            "--evaluations",
+            metavar="NAMES",
+            help=f"{_NAMES}, separated by commas; all; none (default: those of the run).",
+            autocompletion=names_of([*EVALUATIONS, ALL, NONE]),
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="RUN",
+            help="A run of method sft, evaluated alike: how much of its gap to the teacher is closed.",
+            autocompletion=complete.runs,
+        ),
+    ] = None,
+    data: Annotated[
+        str, typer.Option("--data", metavar="F", help="Measure all samples of this file, not the run's held-out ones.")
+    ] = "",
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="N", parser=whole, help="At most so many samples.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", metavar="D", help="auto, cpu, mps, cuda (default: the run's).")
+    ] = "",
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Measure the saved student; the figures are kept in the run's folder, where the page of the run shows them."""
+    from ctkd_core.distill.estimate import evaluation_costs
+    from ctkd_core.distill.evaluation.saved import Ask, asked_config, closed, evaluate_run, student_folder
+    from ctkd_core.distill.runs import RunStore
+
+    store, ask = RunStore(runs_dir), Ask(evaluations, data, samples, device)
+    chosen = [_get(store, each) for each in (name, against) if each is not None]
+    for each in chosen:  # all that can be wrong is told before anything is loaded
+        student_folder(each)
+        costs = evaluation_costs(asked_config(each, ask)).items()
+        parts = [f"{key} {total:.0f} s" for key, cost in costs if (total := cost.each + cost.once) >= 1]
+        if parts:
+            inform(f"{each.id}: besides bits per byte, this takes about {', '.join(parts)}.")
+    found = [evaluate_run(each, ask, _say) for each in chosen]
+    if against is not None:
+        found[0]["gap_closed"] = closed(found[0], found[1]) | {"against": chosen[1].id}
+    return Output(lambda: found[0], lambda: _view(found[0]))
+
+
+def after_help() -> list[RenderableType]:
+    """The evaluations and what each of them costs."""
+    rows = [(row.name, f"{row.question} Cost: {row.cost}.") for row in EVALUATIONS.values()]
+    return ["evaluations:", facts(rows, indent=2)]
+
+
+def _get(store: RunStore, name: str) -> Run:
+    runs = store.list() if name == "latest" else []
+    return runs[0] if runs else store.get(name)
+
+
+def _say(sentence: str) -> None:
+    if sentence:
+        inform(sentence)
+
+
+def _view(found: Mapping[str, Any]) -> list[RenderableType]:
+    head = [
+        ("run", f"{found['run_id']}, step {found['step']}"),
+        ("samples", f"{found['held_out']} of {found['data']}"),
+    ]
+    closed = found.get("gap_closed") or {}
+    overall = [["bits per byte", found["bits_per_byte"], found.get("teacher_bits_per_byte"), closed.get("overall")]]
+    headers = ["", "student", "teacher", *(["gap closed"] if closed else [])]
+    parts: list[RenderableType] = [facts(head), table(headers, [row[: len(headers)] for row in overall])]
+    for part in ("domain", "class"):
+        own, other = found.get(f"bits_by_{part}"), found.get(f"teacher_bits_by_{part}", {})
+        if own:
+            sizes, shares = found[f"bytes_by_{part}"], closed.get(f"by_{part}", {})
+            rows = [[key, own[key], other.get(key), shares.get(key), int(sizes[key])] for key in own]
+            columns = [f"bits per byte by {part}", "student", "teacher", "gap closed", "bytes"]
+            kept = [k for k, title in enumerate(columns) if closed or title != "gap closed"]
+            parts.append(table([columns[k] for k in kept], [[row[k] for k in kept] for row in rows]))
+    if "agreement" in found:
+        parts.append(table(["agreement with the teacher", "value"], list(map(list, found["agreement"].items()))))
+    for key, title in (("completions", "completions"), ("arithmetic", "right results by digits of an operand")):
+        if key in found:
+            other = found.get(f"teacher_{key}", {})
+            parts.append(table([title, "student", "teacher"], [[k, v, other.get(k)] for k, v in found[key].items()]))
+    if "exposure" in found:
+        rows = [[int(length), value] for length, value in found["exposure"].items()]
+        parts.append(table(["boundaries of the text", "excess error behind own words in %"], rows))
+    return parts

@@ -1,0 +1,58 @@
+"""Exact match of results by the digits of the longer operand.
+
+An example is arithmetic if its record names an `operand_length`, or if its question has exactly two whole numbers and
+its answer is their sum, difference, product or quotient: however the question is worded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ctkd_core.distill.data import Example
+
+_WHOLE = re.compile(r"(?<![\w.,])\d+(?![\w]|[.,]\d)")
+_RESULT = re.compile(r"-?\d+")
+MOST_DIGITS = 400  # longer ones are no exercise, and Python refuses to read them
+
+
+def operand_length(example: Example) -> int | None:
+    """Digits of the longer operand of an example, None where it is no arithmetic."""
+    named = getattr(example, "operand_length", None)
+    if isinstance(named, int) and not isinstance(named, bool) and named > 0:
+        return named
+    question, answer = example.question or example.prompt, example.completion.strip()
+    if not _RESULT.fullmatch(answer) or len(answer) > 2 * MOST_DIGITS:
+        return None
+    operands = _WHOLE.findall(question)
+    if len(operands) != 2 or max(map(len, operands)) > MOST_DIGITS:
+        return None
+    a, b = map(int, operands)
+    results = {a + b, a - b, b - a, a * b}
+    results |= {x // y for x, y in ((a, b), (b, a)) if y and x % y == 0}
+    return max(len(str(a)), len(str(b))) if int(answer) in results else None
+
+
+def result_of(text: str) -> str | None:
+    """The first whole number of a text, without leading zeros; None without one."""
+    found = _RESULT.search(text)
+    if found is None:
+        return None
+    sign, digits = ("-", found[0][1:]) if found[0].startswith("-") else ("", found[0])
+    return sign + (digits.lstrip("0") or "0")
+
+
+def arithmetic_figures(
+    lengths: Sequence[int], references: Sequence[str], written: Sequence[str]
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Share of right results by operand length ("1", "2", ...), and how many exercises each has."""
+    right: dict[int, int] = defaultdict(int)
+    counts: dict[int, int] = defaultdict(int)
+    for length, reference, text in zip(lengths, references, written, strict=True):
+        counts[length] += 1
+        right[length] += result_of(text) == result_of(reference)
+    order = sorted(counts)
+    return {str(n): right[n] / counts[n] for n in order}, {str(n): counts[n] for n in order}

@@ -1,0 +1,239 @@
+"""All evaluations of one student at one moment; what the teacher says of the held-out text is asked once.
+
+The figures come as one flat table of numbers and of tables of numbers, the keys of an `eval` row of metrics.jsonl.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core.distill import evaluate
+from ctkd_core.distill.evaluate import Scored
+from ctkd_core.distill.evaluation.agreement import agreement, regrets, said
+from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_length
+from ctkd_core.distill.evaluation.completions import completion_figures
+from ctkd_core.distill.evaluation.exposure import excess_errors
+from ctkd_core.distill.evaluation.table import chosen
+from ctkd_core.distill.evaluation.text_bits import bits_by_class, bits_by_domain, domains_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.data import Example
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+Figures = dict[str, Any]  # numbers, and tables of numbers
+WRITTEN_AT_ONCE = 16  # prompts of one call of generate
+
+
+def nothing() -> None:
+    """Nobody wants to stop."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A model with its tokenizer, and the held-out examples as it reads them."""
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    items: list[Scored]
+
+
+@dataclass(eq=False)
+class Evaluator:
+    """The held-out examples of a run, its tokenizers, and its teacher (None: its figures are left out).
+
+    examples      those that bits per byte are measured on
+    teacher_bits  bits per byte of a teacher that isn't loaded, where they are known
+    between   called often; may raise to stop
+    """
+
+    config: RunConfig
+    student: Tokenizer
+    teacher: Tokenizer
+    teacher_model: PreTrainedModel | None
+    examples: Sequence[Example]
+    between: Callable[[], None] = nothing
+    teacher_bits: float | None = None
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def figures(self, model: PreTrainedModel, names: str | Sequence[str] | None = None) -> Figures:
+        """What the named evaluations (default: the config's) find of a student; figures without a value are NaN."""
+        asked = chosen(self.config.evaluations if names is None else names)
+        found: Figures = {"held_out": len(self.examples)}
+        reader = Reader(model, self.student, self._items("student", self.student))
+        bits = self._bits(reader)
+        found["bits_per_byte"] = _per_byte(reader.items, bits)
+        teacher = self._teacher()
+        if teacher is not None:
+            found["teacher_bits_per_byte"] = _per_byte(teacher.items, self._teacher_bits(teacher))
+        elif self.teacher_bits is not None:
+            found["teacher_bits_per_byte"] = self.teacher_bits
+        for name in asked:
+            found |= _PARTS[name](self, reader, bits)
+        return found
+
+    def _classes(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:
+        domains, teacher = domains_of(self.examples), self._teacher()
+        others = [] if teacher is None else [(teacher.items, self._teacher_bits(teacher))]
+        found: Figures = {}
+        by_domain, n_bytes = bits_by_domain(domains, reader.items, bits)
+        if by_domain:
+            found |= {"bits_by_domain": by_domain, "bytes_by_domain": n_bytes}
+        tables, n_bytes = bits_by_class(self.student, reader.items, bits, others)
+        if n_bytes:
+            found |= {"bits_by_class": tables[0], "bytes_by_class": n_bytes}
+        if teacher is not None and n_bytes:
+            found["teacher_bits_by_class"] = tables[1]
+        if teacher is not None and by_domain:
+            found["teacher_bits_by_domain"] = bits_by_domain(domains, teacher.items, self._teacher_bits(teacher))[0]
+        return found
+
+    def _agreement(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
+        teacher = self._teacher()
+        if teacher is None:
+            return {}
+        sides = list(zip(reader.items, teacher.items))
+        mine, theirs = self._said(reader), self._said(teacher)
+        return {"agreement": agreement(mine, theirs, sides, (self.student, self.teacher))}
+
+    def _completions(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
+        examples = self._asking()
+        if not examples:
+            return {}
+        references = [e.completion for e in examples]
+        found = {"completions": completion_figures(references, self._written(reader, examples, "asking"))}
+        teacher = self._teacher()
+        if teacher is not None:
+            written = self._written(teacher, examples, "asking")
+            found["teacher_completions"] = completion_figures(references, written)
+        return found
+
+    def _arithmetic(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
+        pairs = [(e, n) for e in self.examples if e.prompt and (n := operand_length(e)) is not None]
+        pairs = pairs[: self.config.eval_completions]
+        if not pairs:
+            return {}
+        examples, lengths = [e for e, _ in pairs], [n for _, n in pairs]
+        references = [e.completion for e in examples]
+        right, counts = arithmetic_figures(lengths, references, self._written(reader, examples, "arithmetic"))
+        found: Figures = {"arithmetic": right, "arithmetic_counts": counts}
+        teacher = self._teacher()
+        if teacher is not None:
+            written = self._written(teacher, examples, "arithmetic")
+            found["teacher_arithmetic"] = arithmetic_figures(lengths, references, written)[0]
+        return found
+
+    def _exposure(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
+        teacher, examples = self._teacher(), self._asking()
+        if teacher is None or not examples:
+            return {}
+        if "sampled" not in self._kept:
+            self._kept["sampled"] = self._sampled(teacher, examples)
+        own, forced = (
+            self._regrets(reader, teacher, _answered(examples, texts))
+            for texts in (self._sampled(reader, examples), self._kept["sampled"])
+        )
+        found = excess_errors(own, forced)
+        return {"exposure": found} if found else {}
+
+    def _regrets(self, student: Reader, teacher: Reader, examples: Sequence[Example]) -> list[NDArray[np.float64]]:
+        """KL on next bytes at the places of these texts."""
+        sides = [
+            Reader(reader.model, reader.tokenizer, self._scored(reader.tokenizer, examples))
+            for reader in (student, teacher)
+        ]
+        mine, theirs = (self._said(side) for side in sides)
+        return regrets(mine, theirs, list(zip(sides[0].items, sides[1].items)))
+
+    def _sampled(self, reader: Reader, examples: Sequence[Example]) -> list[str]:
+        """Answers drawn from a model at temperature 1, always with the same random numbers."""
+        from ctkd_core.distill.on_policy import Sampling, generate, readable
+        from ctkd_core.losses.batch import prompt_ids
+
+        config = self.config
+        sampling = Sampling(1.0, 1.0, 1.0, config.sample_tokens, config.max_length, config.seed)
+        texts: list[str] = []
+        for start in range(0, len(examples), WRITTEN_AT_ONCE):
+            batch = examples[start : start + WRITTEN_AT_ONCE]
+            prompts = [e.prompt_for(reader.tokenizer) for e in batch]
+            ends = evaluate.ends_of(reader.tokenizer, prompts)
+            ids = [prompt_ids(prompt, reader.tokenizer) for prompt in prompts]
+            seed = sampling.seed_of(0, start)
+            drawn = generate(reader.model, reader.tokenizer, ids, sampling, seed, ends)
+            texts += [readable(own, reader.tokenizer, ends).text for own in drawn]
+            self.between()
+        return texts
+
+    def _written(self, reader: Reader, examples: Sequence[Example], which: str) -> list[str]:
+        """Greedy answers; the teacher's are kept."""
+        key = f"written {which}"
+        if reader.model is self.teacher_model and key in self._kept:
+            return list(self._kept[key])
+        texts: list[str] = []
+        for start in range(0, len(examples), WRITTEN_AT_ONCE):
+            prompts = [e.prompt_for(reader.tokenizer) for e in examples[start : start + WRITTEN_AT_ONCE]]
+            texts += evaluate.complete(reader.model, reader.tokenizer, prompts, self.config.sample_tokens)
+            self.between()
+        if reader.model is self.teacher_model:
+            self._kept[key] = texts
+        return texts
+
+    def _asking(self) -> list[Example]:
+        """The examples with a prompt that answers are written to."""
+        return [e for e in self.examples if e.prompt.strip()][: self.config.eval_completions]
+
+    def _teacher(self) -> Reader | None:
+        if self.teacher_model is None:
+            return None
+        return Reader(self.teacher_model, self.teacher, self._items("teacher", self.teacher))
+
+    def _items(self, side: str, tokenizer: Tokenizer) -> list[Scored]:
+        if side not in self._kept:
+            self._kept[side] = self._scored(tokenizer, self.examples)
+        return list(self._kept[side])
+
+    def _scored(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Scored]:
+        config = self.config
+        return [evaluate.encode_scored(e, tokenizer, config.max_length, config.truncation_side) for e in examples]
+
+    def _teacher_bits(self, teacher: Reader) -> list[NDArray[np.float64]]:
+        if "teacher bits" not in self._kept:
+            self._kept["teacher bits"] = self._bits(teacher)
+        return list(self._kept["teacher bits"])
+
+    def _bits(self, reader: Reader) -> list[NDArray[np.float64]]:
+        return evaluate.token_bits(reader.model, reader.items, self._batch, between=self.between)
+
+    def _said(self, reader: Reader) -> list[Any]:
+        return said(reader.model, reader.tokenizer, reader.items, self._batch, between=self.between)
+
+    @property
+    def _batch(self) -> int:
+        return max(8, self.config.batch_size)
+
+
+def _answered(examples: Sequence[Example], texts: Sequence[str]) -> list[Example]:
+    """The prompts of the examples with other answers, which bring their own blank along."""
+    return [replace(e.without_leads, completion=text) for e, text in zip(examples, texts, strict=True) if text]
+
+
+def _per_byte(items: Sequence[Scored], bits: Sequence[NDArray[np.float64]]) -> float:
+    total = sum(item.n_bytes for item in items)
+    return sum(float(own.sum()) for own in bits) / total if total else math.nan
+
+
+_PARTS: dict[str, Callable[[Evaluator, Reader, list[NDArray[np.float64]]], Figures]] = {
+    "classes": Evaluator._classes,
+    "agreement": Evaluator._agreement,
+    "completions": Evaluator._completions,
+    "arithmetic": Evaluator._arithmetic,
+    "exposure": Evaluator._exposure,
+}

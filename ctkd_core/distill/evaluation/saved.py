@@ -1,0 +1,179 @@
+"""Evaluation of the student that a finished run kept, and where its figures lie afterwards: evaluation.json of the run.
+
+Everything is read as the run itself would read it: its config, its held-out examples, its teacher.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ctkd_core import files
+from ctkd_core.distill.evaluation.gap import share_closed, shares_closed
+from ctkd_core.distill.evaluation.table import chosen
+from ctkd_core.distill.headline import number
+from ctkd_core.errors import RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.data import Example
+    from ctkd_core.distill.runs import Run
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+FILE = "evaluation.json"
+MOST_BYTES = 10_000_000
+MOST_SAMPLES, SAMPLES = 100_000, 48
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a finished run; None and "" mean what the run itself was told.
+
+    evaluations  names of `table.EVALUATIONS`
+    data         a file whose examples are all measured, instead of the run's held-out ones
+    samples      at most so many examples; of another file all, if nothing is said
+    device       where the models go
+    """
+
+    evaluations: str | Sequence[str] | None = None
+    data: str = ""
+    samples: int | None = None
+    device: str = ""
+
+
+def evaluate_run(run: Run, ask: Ask | None = None, say: Say = print) -> dict[str, Any]:
+    """The figures of a finished run's saved student, as an `eval` row has them, kept in the run's folder.
+
+    The keys besides: `run_id`, `step`, `evaluations`, `data`, `seconds`. `say` gets a sentence now and then and may
+    raise to stop. Raises RunError when the run kept no student, or its data or teacher can't be had.
+    """
+    ask = ask or Ask()
+    config = asked_config(run, ask)
+    folder = student_folder(run)
+    began = time.perf_counter()
+    figures = _figures(config, ask, folder, say)
+    found = {
+        "run_id": run.id,
+        "step": run.status().step,
+        "evaluations": list(chosen(config.evaluations)),
+        "data": config.data,
+        **figures,
+        "seconds": time.perf_counter() - began,
+        "time": time.time(),
+    }
+    keep(run, found)
+    return found
+
+
+def asked_config(run: Run, ask: Ask) -> RunConfig:
+    """The run's config with what is asked laid over it. Raises RunError."""
+    changes: dict[str, Any] = {}
+    if ask.evaluations is not None:
+        changes["evaluations"] = ask.evaluations
+    if ask.data:
+        changes["data"] = ask.data
+    if ask.device:
+        changes["device"] = ask.device
+    if ask.samples is not None:
+        changes["eval_samples"] = ask.samples
+    elif ask.data:
+        changes["eval_samples"] = MOST_SAMPLES
+    elif not run.config.eval_samples:  # the run itself measured nothing
+        changes["eval_samples"] = SAMPLES
+    return run.config.replace(**changes)
+
+
+def student_folder(run: Run) -> Path:
+    """The saved student of a run. Raises RunError when there is none."""
+    folder = run.dir / "checkpoints" / "student"
+    if (folder / "config.json").is_file():
+        return folder
+    status = run.status()
+    if not status.ended_already:
+        raise RunError(f"run {run.id!r} is {status.state}; its student can be evaluated when it has finished.")
+    why = "it ended before" if status.state != "finished" else "save_student was false"
+    raise RunError(
+        f"run {run.id!r} kept no student ({why}), so there's nothing to evaluate; run it again with save_student=true."
+    )
+
+
+def _figures(config: RunConfig, ask: Ask, folder: Path, say: Say) -> dict[str, Any]:
+    import torch
+
+    from ctkd_core.distill.devices import cpu_count, torch_device
+    from ctkd_core.distill.evaluation.evaluator import Evaluator
+    from ctkd_core.distill.models.teachers import load_model, load_teacher
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    torch.set_num_threads(config.threads or cpu_count())
+    student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
+    examples = _examples(config, bool(ask.data), (student, teacher))
+    say("Loading the student and the teacher.")
+    device = torch_device(config.device)
+    teacher_model = load_teacher(config, device)
+    model = load_model(folder, role="student").to(device)  # type: ignore[arg-type]
+    say(f"Measuring {len(examples)} held-out samples.")
+    return Evaluator(config, student, teacher, teacher_model, examples, lambda: say("")).figures(model)
+
+
+def _examples(config: RunConfig, whole: bool, tokenizers: Sequence[Tokenizer]) -> tuple[Example, ...]:
+    from ctkd_core.distill.data import load_split
+    from ctkd_core.distill.rendering import rendered
+
+    split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+    split = rendered(config, split, tokenizers)
+    examples = split.examples if whole else split.held_out
+    return examples[: config.eval_samples]
+
+
+def keep(run: Run, found: Mapping[str, Any]) -> None:
+    """Write figures into the run's folder. Raises RunError when it can't be written."""
+    from ctkd_core.distill.records import finite
+
+    try:
+        files.write_atomic(run.dir / FILE, json.dumps(finite(dict(found)), indent=1, ensure_ascii=False))
+    except OSError as fault:
+        raise RunError(f"the figures can't be kept in {str(run.dir)!r}: {fault}; free some space.") from fault
+
+
+def kept(run: Run) -> dict[str, Any]:
+    """The figures of the last `evaluate_run` and its `data`, {} where there are none; what is no figure is left out."""
+    try:
+        found = json.loads(files.read_regular(run.dir / FILE, MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    data = found.pop("data", None)
+    figures = {str(key): clean for key, value in found.items() if (clean := _clean(value)) is not None}
+    return figures | {"data": data} if isinstance(data, str) else figures
+
+
+def _clean(value: Any) -> Any:
+    """A figure, or a table of figures; None for anything else."""
+    if isinstance(value, dict):
+        return {str(name): shown for name, each in value.items() if (shown := number(each)) is not None}
+    return number(value)
+
+
+def closed(found: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, Any]:
+    """How much of the gap between `baseline` (SFT) and the teacher the student closed: overall, by domain, by class.
+
+    found, baseline: figures as `evaluate_run` gives them.
+    """
+    parts: dict[str, Any] = {
+        "overall": share_closed(
+            baseline.get("bits_per_byte"), found.get("bits_per_byte"), found.get("teacher_bits_per_byte")
+        )
+    }
+    for name in ("domain", "class"):
+        keys = f"bits_by_{name}", f"teacher_bits_by_{name}"
+        if keys[0] in baseline and keys[0] in found and keys[1] in found:
+            parts[f"by_{name}"] = shares_closed(baseline[keys[0]], found[keys[0]], found[keys[1]])
+    return parts

@@ -1,0 +1,119 @@
+"""What a run's student has learnt: by domain and class of token, agreement with its teacher, and what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.figures.curves import class_curves
+from ctkd_core.figures.evaluation import (
+    Moments,
+    agreement_curves,
+    agreement_table,
+    kl_curve,
+    length_figure,
+    length_table,
+    measure_table,
+    moments,
+    part_dots,
+    part_table,
+)
+from ctkd_core.figures.words import number
+
+PLOT = {"displaylogo": False}
+Rows = Sequence[Mapping[str, Any]]
+
+
+def evaluation(rows: Rows, frame: Any, key: str = "eval") -> None:
+    """Everything that the evaluations of a run found, each figure with its table; nothing where there was none.
+
+    rows: of metrics.jsonl; frame: the same as a table; key: begins the keys of the elements
+    """
+    classes = any(str(column).startswith("by_class.") for column in frame.columns)
+    by_domain = moments(rows, "bits_by_domain", "teacher_bits_by_domain", "bytes_by_domain")
+    by_class = moments(rows, "bits_by_class", "teacher_bits_by_class", "bytes_by_class")
+    if classes or by_domain.now or by_class.now:
+        st.subheader("Where it has learnt", anchor=False)
+        _parts(frame if classes else None, by_domain, by_class, key)
+    if moments(rows, "agreement").now:
+        st.subheader("Does it say what the teacher says", anchor=False)
+        _agreement(rows, key)
+    _written(rows, key)
+
+
+def _parts(frame: Any, by_domain: Moments, by_class: Moments, key: str) -> None:
+    shown = [
+        (found, f"Bits per byte by {name} (lower is better)", name)
+        for found, name in ((by_class, "class of token"), (by_domain, "domain"))
+        if found.now
+    ]
+    columns = iter(st.columns(max(1, len(shown) + (frame is not None))))
+    for found, title, name in shown:
+        with next(columns):
+            fig = part_dots(found, title)
+            st.plotly_chart(fig, key=f"{key}_{name}", alt=f"{title}: {_furthest(found)}", config=PLOT)
+    if frame is not None:
+        with next(columns):
+            alt = "Share of the loss by class of token over steps"
+            st.plotly_chart(class_curves(frame), key=f"{key}_loss_class", alt=alt, config=PLOT)
+    if not shown:
+        return
+    st.caption(
+        "By class: the student's tokens in the smallest stretches of text that both tokenizers cut out, so that both "
+        "models are measured on the same bytes; stretches of several classes are “other”."
+    )
+    with st.expander("As tables", icon=":material/table:"):
+        for found, _, name in shown:
+            table = part_table(found, name)
+            st.dataframe(table, key=f"{key}_{name}_table", hide_index=True, alt=f"Bits per byte by {name}")
+
+
+def _furthest(found: Moments) -> str:
+    """The part that is furthest behind, in words."""
+    part = found.parts[0]
+    text = f"furthest behind is {part}, {number(found.now[part])}"
+    teacher = found.teacher.get(part)
+    return text if teacher is None else f"{text} against the teacher's {number(teacher)}"
+
+
+def _agreement(rows: Rows, key: str) -> None:
+    left, right = st.columns(2)
+    with left:
+        fig = agreement_curves(rows)
+        st.plotly_chart(fig, key=f"{key}_agreement", alt="Agreement with the teacher over steps", config=PLOT)
+    with right:
+        st.plotly_chart(kl_curve(rows), key=f"{key}_kl", alt="KL of next bytes over steps", config=PLOT)
+    st.caption(
+        "Measured where both models begin a token at the same byte of an answer: the most probable token where both "
+        "have one token there, and the probabilities of the next byte, summed over the tokens that begin with it."
+    )
+    with st.expander("As a table", icon=":material/table:"):
+        alt = "Agreement with the teacher by step"
+        st.dataframe(agreement_table(rows), key=f"{key}_agreement_table", hide_index=True, alt=alt)
+
+
+def _written(rows: Rows, key: str) -> None:
+    """Completions, results by operand length, exposure bias."""
+    completions = moments(rows, "completions", "teacher_completions")
+    lengths = [
+        (
+            moments(rows, "arithmetic", "teacher_arithmetic", "arithmetic_counts"),
+            ("Right results by digits of the longer operand", "digits", True),
+        ),
+        (moments(rows, "exposure"), ("Excess error behind its own words (0: none)", "boundaries of the text", False)),
+    ]
+    lengths = [(found, told) for found, told in lengths if found.now]
+    if not completions.now and not lengths:
+        return
+    st.subheader("What it writes", anchor=False)
+    if completions.now:
+        alt = "Completions against their references"
+        st.dataframe(measure_table(completions), key=f"{key}_completions", hide_index=True, alt=alt)
+    for column, (found, (title, axis, share)) in zip(st.columns(max(1, len(lengths))), lengths):
+        with column:
+            fig = length_figure(found, title, axis, share)
+            st.plotly_chart(fig, key=f"{key}_{axis}", alt=title, config=PLOT)
+            with st.expander("As a table", icon=":material/table:"):
+                st.dataframe(length_table(found, axis), key=f"{key}_{axis}_table", hide_index=True, alt=title)

@@ -1,0 +1,46 @@
+"""Arithmetic: which examples are, by how many digits, and what counts as right."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctkd_core.distill.data import Example
+from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_length, result_of
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("What is 58600 - 30478?", "28122", 5),
+        ("Subtract 6 from 905.", "899", 3),
+        ("12+7=", " 19", 2),
+        ("What is 12 times 12?", "144", 2),
+        ("Divide 84 by 7.", "12", 2),
+        ("3 minus 10?", "-7", 2),
+        ("What is 007 + 1?", "8", 1),
+        ("Which country has the capital Bern?", "Switzerland", None),
+        ("Sort 3, 1 and 2.", "1", None),
+        ("What is 2 + 2?", "five", None),
+        ("What is 2 + 2?", "5", None),
+        ("What is 1.5 + 2?", "3", None),
+        ("Add " + "9" * 5000 + " and 1.", "1" + "0" * 5000, None),
+    ],
+)
+def test_arithmetic_is_known_by_its_numbers(question, answer, expected):
+    assert operand_length(Example("rendered", answer, question=question)) == expected
+
+
+def test_what_the_record_says_counts():
+    class Marked(Example):
+        operand_length = 7
+
+    assert operand_length(Marked("p", "x")) == 7
+
+
+def test_shares_by_length():
+    right, counts = arithmetic_figures([2, 10, 2], ["4", "-12", "7"], ["4.", "It is -012", "8"])
+    assert right == {"2": 0.5, "10": 1.0}
+    assert list(right) == ["2", "10"]
+    assert counts == {"2": 2, "10": 1}
+    assert result_of("no number") is None
+    assert result_of("000") == "0"

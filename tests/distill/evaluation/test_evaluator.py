@@ -1,0 +1,93 @@
+"""All evaluations of one student: what each adds to the row, the teacher asked once, and nothing without a teacher."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ctkd_core.distill import evaluate
+from ctkd_core.distill.data import Example
+from ctkd_core.distill.evaluation.evaluator import Evaluator
+from ctkd_core.distill.records import _sound
+from ctkd_core.tokenizers.load import load_tokenizer
+from tests.distill.kit import llama
+
+EXAMPLES = [Example(f"{a}+7=", f" {a + 7}", kind="sums", question=f"{a}+7=") for a in range(2, 16)]
+
+
+@pytest.fixture(scope="module")
+def sides(pair):
+    student, teacher = load_tokenizer(str(pair.student)), load_tokenizer(str(pair.teacher))
+    return student, teacher, llama(student.n_ids, 4), llama(teacher.n_ids, 5)
+
+
+def test_every_evaluation_gives_figures_that_the_file_takes(pair, sides):
+    student, teacher, model, teacher_model = sides
+    config = pair.config(evaluations="all", sample_tokens=6)
+    asked: list[int] = []
+    evaluator = Evaluator(config, student, teacher, teacher_model, EXAMPLES, lambda: asked.append(1))
+    found = evaluator.figures(model)
+    items = [evaluate.encode_scored(e, student, config.max_length) for e in EXAMPLES]
+    assert found["bits_per_byte"] == pytest.approx(evaluate.bits_per_byte(model, items, 8))
+    assert found["bits_by_domain"] == {"sums": pytest.approx(found["bits_per_byte"])}
+    assert found["teacher_bits_by_domain"]["sums"] == pytest.approx(found["teacher_bits_per_byte"])
+    weights = found["bytes_by_class"]
+    whole = sum(found["bits_by_class"][name] * weights[name] for name in weights) / sum(weights.values())
+    assert whole == pytest.approx(found["bits_per_byte"])
+    assert 0 <= found["agreement"]["top1"] <= 1 and found["agreement"]["byte_kl"] > 0
+    assert found["completions"]["texts"] == found["held_out"] == len(EXAMPLES)
+    assert found["arithmetic_counts"] == {"1": 8, "2": 6} and set(found["teacher_arithmetic"]) == {"1", "2"}
+    assert found["exposure"]["1"] > -100
+    assert _sound(found | {"kind": "eval", "step": 3})
+    assert asked, "somebody may want to stop"
+    assert evaluator.figures(model) == found
+
+
+def test_the_teacher_is_asked_for_fixed_texts_once(pair, sides, monkeypatch):
+    student, teacher, model, teacher_model = sides
+    seen: list[str] = []
+    real_bits, real_complete = evaluate.token_bits, evaluate.complete
+
+    def bits(model, *rest, **more):
+        seen.append("teacher" if model is teacher_model else "student")
+        return real_bits(model, *rest, **more)
+
+    def complete(model, *rest):
+        seen.append("teacher writes" if model is teacher_model else "student writes")
+        return real_complete(model, *rest)
+
+    monkeypatch.setattr(evaluate, "token_bits", bits)
+    monkeypatch.setattr(evaluate, "complete", complete)
+    evaluator = Evaluator(pair.config(sample_tokens=2), student, teacher, teacher_model, EXAMPLES)
+    for _ in range(2):
+        evaluator.figures(model, "classes,completions")
+    assert {name: seen.count(name) for name in seen} == {
+        "student": 2, "teacher": 1, "student writes": 2, "teacher writes": 1,
+    }  # fmt: skip
+
+
+def test_without_a_teacher_only_the_students_figures_are_there(pair, sides):
+    student, teacher, model, _ = sides
+    found = Evaluator(pair.config(evaluations="all", sample_tokens=2), student, teacher, None, EXAMPLES).figures(model)
+    assert {"bits_per_byte", "bits_by_class", "completions", "arithmetic"} <= set(found)
+    assert not [key for key in found if key.startswith("teacher") or key in ("agreement", "exposure")]
+
+
+def test_a_student_that_is_the_teacher_agrees_and_has_no_excess_error(pair, sides):
+    _, teacher, _, teacher_model = sides
+    same = llama(teacher.n_ids, 5)
+    evaluator = Evaluator(pair.config(sample_tokens=6), teacher, teacher, teacher_model, EXAMPLES)
+    found = evaluator.figures(same, "agreement,exposure")
+    assert found["agreement"]["top1"] == 1.0
+    assert found["agreement"]["byte_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert "exposure" not in found, "there is no error that could be in excess"
+
+
+def test_texts_without_prompts_are_not_written_to(pair, sides):
+    student, teacher, model, teacher_model = sides
+    texts = [Example("", "the flag carrier 2024")]
+    found = Evaluator(pair.config(evaluations="all"), student, teacher, teacher_model, texts).figures(model)
+    assert "bits_by_domain" not in found and "completions" not in found and "exposure" not in found
+    nothing = Evaluator(pair.config(evaluations="all"), student, teacher, teacher_model, []).figures(model)
+    assert math.isnan(nothing["bits_per_byte"]) and nothing["held_out"] == 0

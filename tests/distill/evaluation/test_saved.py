@@ -1,0 +1,77 @@
+"""A finished run's student, evaluated afterwards: by the function and by the command; what is kept in the folder."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import ctkd_core
+from ctkd_core.distill.evaluation.saved import FILE, Ask, closed, evaluate_run, kept
+from ctkd_core.distill.runs import RunStore
+from ctkd_core.errors import RunError
+from tests.cli.test_main import Ctkd
+
+
+@pytest.fixture(scope="module")
+def runs(pair, tmp_path_factory):
+    """A finished run of SFT and one of ULD from the same start."""
+    store = RunStore(tmp_path_factory.mktemp("evaluated"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CTKD_HOME", str(store.root / "home"))
+        made = {m: ctkd_core.distill(pair.config(method=m, steps=3), store) for m in ("sft", "uld")}
+    return store, made["sft"], made["uld"]
+
+
+def test_the_saved_student_has_the_figures_of_the_last_evaluation(runs, pair):
+    _, _, run = runs
+    said: list[str] = []
+    found = evaluate_run(run, Ask("classes,agreement"), said.append)
+    last = [row for row in run.metric_rows() if row["kind"] == "eval"][-1]
+    for key in ("bits_per_byte", "teacher_bits_per_byte", "held_out"):
+        assert found[key] == pytest.approx(last[key], rel=1e-5)
+    assert found["bits_by_class"] == pytest.approx(last["bits_by_class"], rel=1e-5)
+    assert found["evaluations"] == ["classes", "agreement"] and found["step"] == 3 and found["seconds"] > 0
+    assert any("3 held-out samples" in sentence for sentence in said)
+    again = kept(run)
+    assert again["agreement"] == pytest.approx(found["agreement"])
+    assert again["data"] == str(pair.data)
+    more = evaluate_run(run, Ask("none", data=str(pair.data)), said.append)
+    assert more["held_out"] == 48 and "bits_by_class" not in more
+    assert evaluate_run(run, Ask("none", samples=2), said.append)["held_out"] == 2
+
+
+def test_what_was_kept_is_read_with_care(runs):
+    _, run, _ = runs
+    assert kept(run) == {}
+    for content in ("[1]", "{", '{"bits_per_byte": "<b>", "agreement": {"top1": "x", "byte_kl": 1}, "data": 3}'):
+        (run.dir / FILE).write_text(content)
+        assert kept(run) in ({}, {"agreement": {"byte_kl": 1.0}})
+    (run.dir / FILE).unlink()
+
+
+def test_a_run_without_a_student_says_why(pair, store):
+    run = ctkd_core.distill(pair.config(method="sft", steps=1, save_student=False), store)
+    with pytest.raises(RunError, match="save_student"):
+        evaluate_run(run)
+    queued = store.create(pair.config())
+    with pytest.raises(RunError, match="is queued"):
+        evaluate_run(queued)
+
+
+def test_the_gap_that_is_closed_by_parts():
+    found = {"bits_per_byte": 1.5, "teacher_bits_per_byte": 1.0, "bits_by_class": {"letters": 2.0}}
+    found |= {"teacher_bits_by_class": {"letters": 1.0}}
+    sft = {"bits_per_byte": 2.0, "bits_by_class": {"letters": 2.5}}
+    assert closed(found, sft) == {"overall": 0.5, "by_class": {"letters": pytest.approx(1 / 3)}}
+
+
+def test_the_command_prints_figures_and_the_gap(runs, capsys):
+    store, sft, run = runs
+    ctkd = Ctkd(capsys)
+    words = ["evaluate", run.id, "-e", "classes", "--against", sft.id, "--runs-dir", str(store.root)]
+    code, out, _ = ctkd(*words, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["run_id"] == run.id
+    assert set(found["gap_closed"]) == {"overall", "by_class", "against"} and found["gap_closed"]["against"] == sft.id
+    assert "did you mean 'agreement'" in ctkd.error(*words[:3], "agrement", *words[4:])
