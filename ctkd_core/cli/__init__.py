@@ -1,7 +1,7 @@
 """The commands of `ctkd`, one module each.
 
 A command module has `run`, a function whose parameters are the command's flags (typer reads them from the signature)
-and which returns an `Output`; or `ACTIONS`, such functions by name. It may have `after_help`, which returns what
+and which returns an `Output`; or `ACTIONS`, such functions by name, of which `DEFAULT_ACTION` may be left out. It may have `after_help`, which returns what
 `--help` shows below the flags. Modules load only when their command is called, so that `ctkd methods` doesn't pay for
 `ctkd align`.
 """
@@ -17,7 +17,9 @@ COMMANDS: dict[str, str] = {
     "methods": "list the methods with paper, formula and options",
     "losses": "list the losses with their options",
     "distill": "run one distillation experiment",
-    "runs": "list, show, watch, cancel, resume, compare, export or remove runs",
+    "sweep": "queue runs of several methods, seeds and options; show, resume, move or cancel them",
+    "runs": "list, show, watch, queue, cancel, resume, compare, report, export or remove runs",
+    "export": "write a run's config for another trainer: a TRL script or a NeMo-RL config",
     "doctor": "check this machine and what works offline",
     "prepare": "convert and cache the bundled teacher and tokenizers once",
     "app": "open the browser app on 127.0.0.1",

@@ -3,6 +3,7 @@
     config.json  what was asked, never changed    env.json       versions, device, fingerprints of that moment
     status.json  where it stands (status.py)      metrics.jsonl, samples.jsonl  append-only (records.py)
     log.txt      what the worker printed          checkpoints/  control/cancel
+    sweep.json   the sweep that made it, if one did               control/place  in the queue, if it has one
 
 There is no index to go stale: listing reads two small files a run, status and config, and looks whether the others are
 there. A run whose files hold something else than they should is "damaged"; it hides no other run.
@@ -34,6 +35,7 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
 from ctkd_core.distill.records import current_rows, metrics_frame, read_records, sound_rows
 from ctkd_core.distill.status import RunStatus
+from ctkd_core.distill.sweeps import membership
 from ctkd_core.errors import CtkdError, RunError, unknown
 
 if TYPE_CHECKING:
@@ -168,7 +170,7 @@ class Run:
 
         Raises RunError when the run hasn't ended, is finished, or can't be written.
         """
-        config = self.config  # refuse a damaged folder here rather than in the worker
+        self.config  # noqa: B018 - refuse a damaged folder here rather than in the worker
         silent = self._silent_elsewhere()
         try:
             with self.work.lock():
@@ -179,20 +181,24 @@ class Run:
                     raise RunError(
                         f"run {self.id!r} is finished after {status.step} steps; start a new run with more steps."
                     )
-                saved = self.checkpoints()
-                again = RunStatus(
-                    step=saved[-1] if saved else 0,
-                    total_steps=config.steps,
-                    message=f"Waiting to go on from step {saved[-1]}." if saved else "Waiting to begin again.",
-                    attempt=next_attempt(self.dir, status),
-                    created=status.created,
-                    last_checkpoint=saved[-1] if saved else None,
-                    headline=status.headline,
-                )
+                again = self.next_status(status)
                 self.work.launch(WORKER, again, _worker_environment(environment))
         except OSError as fault:
             raise self._unwritable("resumed", fault) from fault
         return self
+
+    def next_status(self, status: RunStatus) -> RunStatus:
+        """The first status of the attempt after one that stood so: it goes on from the last checkpoint."""
+        saved = self.checkpoints()
+        return RunStatus(
+            step=saved[-1] if saved else 0,
+            total_steps=self.config.steps,
+            message=f"Waiting to go on from step {saved[-1]}." if saved else "Waiting to begin again.",
+            attempt=next_attempt(self.dir, status),
+            created=status.created,
+            last_checkpoint=saved[-1] if saved else None,
+            headline=status.headline,
+        )
 
     def summary(self, curve: bool = False) -> dict[str, Any]:
         """One row of `ctkd runs ls --json`; with `curve`, also `losses`, some points of the training loss.
@@ -221,6 +227,7 @@ class Run:
             "seconds": status.seconds,
             "attempt": status.attempt,
             "archived": self.archived,
+            "sweep": membership.sweep_of(self.dir),
             "metrics": found.figures(),
         }
         return row | {"losses": list(found.curve)} if curve else row
