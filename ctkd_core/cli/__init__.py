@@ -1,9 +1,9 @@
 """The commands of `ctkd`, one module each.
 
 A command module has `run`, a function whose parameters are the command's flags (typer reads them from the signature)
-and which returns an `Output`; or `ACTIONS`, such functions by name, of which `DEFAULT_ACTION` may be left out. It may have `after_help`, which returns what
-`--help` shows below the flags. Modules load only when their command is called, so that `ctkd methods` doesn't pay for
-`ctkd align`.
+and which returns an `Output`; or `ACTIONS`, such functions by name, of which `DEFAULT_ACTION` needn't be named. It may
+have `after_help`, which returns what `--help` shows below the flags. Modules load only when their command is called, so
+that `ctkd methods` doesn't pay for `ctkd align`.
 """
 
 from __future__ import annotations

@@ -165,7 +165,8 @@ def compare(
 ) -> Output:
     """Compare several runs: figures over seeds with intervals, differences to the baseline, ranks, options."""
     from ctkd_core.distill.comparison.table import compare as compared
-    from ctkd_core.distill.comparison.table import run_frame, write_frame
+    from ctkd_core.distill.comparison.table import run_frame
+    from ctkd_core.figures.comparison import table_bytes
 
     store = _store(runs_dir)
     runs, base = _chosen(store, names, sweep)
@@ -178,7 +179,7 @@ def compare(
     data["statistics"] = found.to_dict()
     if out is not None:
         path = _new_file(out, force)
-        write_frame(run_frame(runs) if per_run else found.frame(), path)
+        path.write_bytes(table_bytes(run_frame(runs) if per_run else found.frame(), path.name))
         data["path"] = str(path.absolute())
     return Output(lambda: data, lambda: _comparison(data))
 

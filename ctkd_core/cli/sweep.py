@@ -11,6 +11,7 @@ from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of
 from ctkd_core.cli.display import facts, table
 from ctkd_core.cli.distill import state_of
 from ctkd_core.distill.config import PRESETS, read_table
+from ctkd_core.distill.sweeps.definition import values_in
 from ctkd_core.errors import short
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ctkd_core.distill.sweeps.sweep import Sweep
 
 DEFAULT_ACTION = "start"
-MOST_SEEDS = 1000  # in a range "0-4"
 
 One = Annotated[
     str,
@@ -103,7 +103,7 @@ def _definition(
     reuse: bool,
 ) -> SweepDefinition:
     """The definition in the file with the flags laid over it."""
-    from ctkd_core.distill.sweeps.definition import SweepDefinition
+    from ctkd_core.distill.sweeps.definition import SweepDefinition, seeds_in
 
     given: dict[str, Any] = {} if file is None else SweepDefinition.from_file(file).to_dict()
     if file is None and not (methods or seeds or values):
@@ -113,39 +113,22 @@ def _definition(
     if preset is not None or (file is None and base is None):
         given["base"] = given.get("base", {}) | {"preset": preset or "quick"}
     if methods is not None:
-        given["methods"] = _parts(methods)
+        given["methods"] = values_in(methods)
     if seeds is not None:
-        given["seeds"] = _numbers(seeds)
+        given["seeds"] = seeds_in(seeds)
     if values:
         given["grid"] = {**given.get("grid", {}), **dict(map(_assignment, values))}
     given |= {key: value for key, value in (("name", name), ("baseline", baseline)) if value is not None}
     return SweepDefinition(**given | ({"reuse": True} if reuse else {}))
 
 
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _assignment(text: str) -> tuple[str, list[str]]:
     key, equals, values = text.partition("=")
-    if not equals or not key.strip() or not _parts(values):
+    if not equals or not key.strip() or not values_in(values):
         raise UsageError(
             f"--set takes NAME=VALUE,VALUE; got {short(text)}. For example: --set learning_rate=1e-4,2e-4."
         )
-    return key.strip().replace("-", "_"), _parts(values)
-
-
-def _numbers(text: str) -> list[int]:
-    found: list[int] = []
-    for part in _parts(text):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 24:
-            raise UsageError(f"--seeds takes numbers and ranges, 0,1,2 or 0-4; got {short(text)}.")
-        end = int(last or first)
-        if not int(first) <= end < int(first) + MOST_SEEDS:
-            raise UsageError(f"--seeds {short(part)} is no range of 1 to {MOST_SEEDS:,} numbers.")
-        found += range(int(first), end + 1)
-    return found
+    return key.strip().replace("-", "_"), values_in(values)
 
 
 def _check(configs: list[RunConfig], store: RunStore) -> None:

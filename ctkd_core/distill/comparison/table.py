@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_of, higher_is_better
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASELINE = "sft"
-FORMATS = (".csv", ".parquet")
 SAYS = (
     "Intervals are Student's, over seeds. The probability is that of a two-sided sign-flip test of the differences at "
     "equal seeds; with n seeds it can't fall below 2 / 2^n."
@@ -140,24 +138,6 @@ def run_frame(runs: Sequence[Run]) -> pd.DataFrame:
         options = {f"config.{key}": _plain(value) for key, value in options_of(run.config).items()}
         rows.append(head | figures_of(run) | options)
     return pd.DataFrame(rows)
-
-
-def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV or Parquet, by the file's ending. Raises RunError for another ending, OSError."""
-    if path.suffix.lower() not in FORMATS:
-        raise RunError(f"a table is written to a file that ends in {' or '.join(FORMATS)}; got {path.name!r}.")
-    path.write_bytes(frame_bytes(frame, path.suffix.lower()))
-
-
-def frame_bytes(frame: pd.DataFrame, ending: str) -> bytes:
-    """The content of a file with that ending, ".csv" or ".parquet"."""
-    if ending == ".csv":
-        return frame.to_csv(index=False).encode("utf-8", "replace")
-    import io
-
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return buffer.getvalue()
 
 
 def _plain(value: Any) -> Any:

@@ -138,6 +138,25 @@ def duration(configs: Sequence[RunConfig]) -> tuple[float, float]:
     return low, high
 
 
+def values_in(text: str) -> list[str]:
+    """The values in a text with commas between them; each option parses its own."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def seeds_in(text: str) -> list[int]:
+    """The seeds in "0,1,2" or "0-4". Raises RunError for anything else."""
+    found: list[int] = []
+    for part in values_in(text):
+        first, dash, last = part.partition("-")
+        if len(part) > 24 or not first.isdecimal() or (dash and not last.isdecimal()):
+            raise RunError(f"seeds are numbers and ranges, 0,1,2 or 0-4; got {short(text)}.")
+        end = int(last or first)
+        if not int(first) <= end < int(first) + MOST_RUNS:
+            raise RunError(f"seeds {short(part)} are no range of 1 to {MOST_RUNS:,} numbers.")
+        found += range(int(first), end + 1)
+    return found
+
+
 def _changes(definition: SweepDefinition) -> Iterator[dict[str, Any]]:
     for listed in definition.runs or ({},):
         keys = list(definition.grid)
