@@ -1,4 +1,4 @@
-"""The folder that goes to another trainer: its script or config, the training data, the student before its first step."""
+"""The folder that goes to another trainer: script or config, training data, tokenizers, the untrained student."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import Example, load_split
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 DATA, STUDENT = "train.jsonl", "student"
+TOKENIZERS = ("student-tokenizer", "teacher-tokenizer")
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,15 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
             write_atomic(folder / name, text)
         write_atomic(folder / DATA, training_data(config))
         written = [*contents, DATA]
+        pair = _pair(config)
+        for name, tokenizer in zip(TOKENIZERS, pair):
+            _write_tokenizer(tokenizer, folder / name)
+            written.append(name)
         if own and student:
-            _write_student(config, folder / STUDENT)
+            _write_student(config, pair, folder / STUDENT)
             written.append(STUDENT)
         if target == "nemo-rl":
-            written.append(_write_map(config, folder))
+            written.append(_write_map(pair, folder))
         notes = [*notes, *([] if student or not own else [_MISSING])]
         write_atomic(folder / "README.md", _readme(config, target, contents, notes))
     except OSError as fault:
@@ -115,11 +120,6 @@ def _record(example: Example) -> dict[str, str]:
     }
 
 
-def python_literal(value: Any) -> str:
-    """A value as Python source; text of a config can't become code."""
-    return repr(value)
-
-
 Contents = Callable[[RunConfig, str], tuple[Mapping[str, str], list[str]]]
 
 
@@ -138,22 +138,31 @@ def _pair(config: RunConfig) -> tuple[Tokenizer, Tokenizer]:
     return load_tokenizer(config.student), load_tokenizer(config.teacher)
 
 
-def _write_student(config: RunConfig, folder: Path) -> None:
+def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """A folder that AutoTokenizer opens."""
+    folder.mkdir()
+    tokenizer.backend.save(str(folder / "tokenizer.json"))
+    roles = {role: getattr(tokenizer, f"{role}_id") for role in ("bos", "eos", "pad", "unk")}
+    named = {f"{role}_token": tokenizer.token(index) for role, index in roles.items() if index is not None}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | named
+    write_atomic(folder / "tokenizer_config.json", json.dumps(settings, indent=1, ensure_ascii=False))
+
+
+def _write_student(config: RunConfig, pair: tuple[Tokenizer, Tokenizer], folder: Path) -> None:
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import load_teacher
     from ctkd_core.distill.trainer import save_student
 
-    student, teacher = _pair(config)
     model = load_teacher(config) if config.student_model == "transplant" else None
-    save_student(build_student(config, student, teacher, model), student, folder)
+    save_student(build_student(config, *pair, model), pair[0], folder)
 
 
-def _write_map(config: RunConfig, folder: Path) -> str:
+def _write_map(pair: tuple[Tokenizer, Tokenizer], folder: Path) -> str:
     from ctkd_core.distill.exports.nemo_rl import MAP
     from ctkd_core.vocabulary.export import export
     from ctkd_core.vocabulary.store import cached_project
 
-    export(cached_project(*_pair(config), method="pieces"), folder / MAP)
+    export(cached_project(*pair, method="pieces"), folder / MAP)
     return MAP
 
 

@@ -24,8 +24,8 @@ def contents(config: RunConfig, student: str) -> tuple[Mapping[str, str], list[s
 
     table, notes = settings(config, student)
     head = (
-        f"# NeMo-RL {REVISION}: method {config.method}, written by CTKD Lab. Put it beside {DEFAULTS} (examples/configs),\n"
-        "# or give that file's path as `defaults`; paths are relative to where NeMo-RL is started.\n"
+        f"# NeMo-RL {REVISION}: method {config.method}, written by CTKD Lab. Put it beside {DEFAULTS}\n"
+        "# (examples/configs), or give that file's path as `defaults`. Paths are relative to where NeMo-RL starts.\n"
     )
     return {CONFIG: head + yaml.safe_dump(table, sort_keys=False, allow_unicode=True)}, notes
 
@@ -63,7 +63,7 @@ def settings(config: RunConfig, student: str) -> tuple[dict[str, Any], list[str]
         "loss_fn": loss_settings(config),
         "policy": {
             "model_name": student,
-            "tokenizer": {"name": student},
+            "tokenizer": {"name": "student-tokenizer"},
             **size,
             "max_grad_norm": 1.0,
             "optimizer": optimizer,
@@ -82,7 +82,7 @@ def settings(config: RunConfig, student: str) -> tuple[dict[str, Any], list[str]
         "teachers": [
             {
                 "model_name": teacher,
-                "tokenizer": {"name": teacher},
+                "tokenizer": {"name": "teacher-tokenizer"},
                 "aligner": {
                     "projection_matrix_path": MAP,
                     "use_sparse_format": False,

@@ -30,7 +30,6 @@ def contents(config: RunConfig, student: str) -> tuple[Mapping[str, str], list[s
         student=student,
         teacher=teacher,
         options=lines,
-        teacher_tokenizer=config.teacher_path or teacher,
     )
     return {SCRIPT: script}, notes
 
@@ -153,15 +152,15 @@ def local(name):
 def trainer(**changes):
     """The trainer before its first step; `changes` override options."""
     student, teacher = local(STUDENT), local(TEACHER)
-    tokenizer = AutoTokenizer.from_pretrained(student)
+    tokenizer = AutoTokenizer.from_pretrained(str(HERE / "student-tokenizer"))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    options = dict(output_dir=str(HERE / "out"), teacher_tokenizer_name_or_path=teacher) | CONFIG | changes
+    own = dict(output_dir=str(HERE / "out"), teacher_tokenizer_name_or_path=str(HERE / "teacher-tokenizer"))
     data = load_dataset("json", data_files=str(HERE / "train.jsonl"), split="train")
     return GOLDTrainer(
         model=AutoModelForCausalLM.from_pretrained(student),
         teacher_model=AutoModelForCausalLM.from_pretrained(teacher),
-        args=GOLDConfig(**options),
+        args=GOLDConfig(**own | CONFIG | changes),
         train_dataset=data.remove_columns("text"),
         processing_class=tokenizer,
     )
