@@ -25,7 +25,7 @@ from ctkd_core.figures.words import duration
 from ctkd_core.markup.blocks import STYLE, facts, note, table, text
 from ctkd_core.markup.colours import BLUE, CATEGORICAL, GREY, VERMILLION
 from ctkd_core.markup.curves import Curve, curves_svg
-from ctkd_core.markup.visible import shorten
+from ctkd_core.markup.visible import one_line, shorten
 
 MOST_SAMPLES = 40  # prompts
 MOST_TEXT = 2_000  # characters of one answer
@@ -119,7 +119,7 @@ def page(title: str, parts: Iterable[str]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<title>{escape(shorten(title, 120))}</title><style>{STYLE}{_STYLE}</style></head>"
+        f"<title>{escape(shorten(one_line(title), 120))}</title><style>{STYLE}{_STYLE}</style></head>"
         f'\n<body class="ctkd">\n{body}\n{note(f"Made by CTKD Lab {__version__} on {made}.")}\n</body></html>\n'
     )
 

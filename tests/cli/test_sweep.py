@@ -7,11 +7,13 @@ import json
 import pandas as pd
 import pytest
 
+from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.sweeps import queue
 from tests.cli.test_main import Ctkd
 from tests.distill.comparison.make import made
-from tests.distill.kit import make_pair
+from tests.distill.kit import save_tokenizer
+from tests.tiny import tiny_byte_level
 
 
 @pytest.fixture
@@ -123,7 +125,12 @@ def test_reports_of_one_run_and_of_several(ctkd, store, where, tmp_path):
 
 
 def test_a_run_is_exported(ctkd, store, where, tmp_path):
-    run = store.create(make_pair(tmp_path).config(method="uld"))
+    for side, seed in (("student", 3), ("teacher", 1)):
+        save_tokenizer(tiny_byte_level(300, seed), tmp_path / side)
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "c", "completion": "d"}\n')
+    sides = {side: str(tmp_path / side) for side in ("student", "teacher")}
+    run = store.create(RunConfig(method="uld", student_model="scratch", data=str(data), **sides))
     out = tmp_path / "out"
     code, text, _ = ctkd("export", run.id, "--to", "trl", "-o", str(out), "--no-student", *where)
     assert (code, json.loads(text)["target"]) == (0, "trl")
