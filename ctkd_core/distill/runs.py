@@ -390,7 +390,14 @@ class RunStore:
 
         Raises RunError for none or several.
         """
+        return self.get_all([name])[0]
+
+    def get_all(self, names: Iterable[str]) -> list[Run]:
+        """As `get`, for several names: the folder of all runs is read once."""
         runs = {run.id: run for run in self.list(archived=True)}
+        return [self._named(name, runs) for name in names]
+
+    def _named(self, name: str, runs: Mapping[str, Run]) -> Run:
         if name in runs:
             return runs[name]
         near = [run for key, run in runs.items() if name and (key.startswith(name) or key.endswith(name))]
@@ -445,7 +452,7 @@ class RunStore:
         {"runs": [summary, ...], "differences": {option: [value per run]}, "deltas": {run_id: bits per byte minus the
         first run's, None when either is missing}}. Raises RunError for fewer than two runs.
         """
-        runs = [self.get(name) for name in names]
+        runs = self.get_all(names)
         if len(runs) < 2:
             raise RunError(f"comparing takes at least two runs; got {len(runs)}.")
         flat = [_flat(run.config.to_dict()) for run in runs]

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, line_of, smoothed
-from ctkd_core.distill.comparison.figures import DEFAULT
+from ctkd_core.distill.comparison.figures import DEFAULT, figures_in
 from ctkd_core.distill.comparison.kinds import Kind, options_of
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import SAYS, Comparison, compare, run_frame
@@ -29,8 +29,7 @@ def run_compare(names: list[str]) -> None:
     st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
     try:
         found = loaders.store().compare(names)
-        runs = [loaders.store().get(row["run_id"]) for row in found["runs"]]
-        runs = _filtered(runs)
+        runs = _filtered(loaders.store().get_all(row["run_id"] for row in found["runs"]))
         kept = {run.id for run in runs}
         shown = [row for row in found["runs"] if row["run_id"] in kept]
         if sentence := better_sentence(shown):
@@ -67,13 +66,15 @@ def _filtered(runs: list[Run]) -> list[Run]:
 
 
 def _ranking(runs: list[Run]) -> Comparison:
-    first = compare(runs)
+    figures = {run.id: figures_in(loaders.metric_rows(run)) for run in runs}
+    first = compare(runs, figures=lambda run: figures[run.id])
     figure_cell, baseline_cell = st.columns(2)
     figure = figure_cell.selectbox("Compare by", first.names or (DEFAULT,), key="compare_figure")
     labels = [row.kind.label for row in first.rows]
     options = [*([first.baseline] if first.baseline else [NO_BASELINE]), *(x for x in labels if x != first.baseline)]
     baseline = baseline_cell.selectbox("Differences to", options, key="compare_baseline")
-    comparison = compare(runs, figure, None if baseline == NO_BASELINE else baseline)
+    chosen = None if baseline == NO_BASELINE else baseline
+    comparison = compare(runs, figure, chosen, lambda run: figures[run.id])
     st.table([{k: state.plain(v) for k, v in row.items()} for row in ranking(comparison)])
     st.caption(SAYS)
     for note in comparison.notes:

@@ -69,12 +69,12 @@ def runs_list() -> None:
         st.button("New run", key="first_run", on_click=show_view, args=(FORM,))
         return
     alive = any(row["status"] in ALIVE for row in rows)
-    sweeps_list()
     st.fragment(_table, run_every="3s" if alive else None)(alive)
 
 
 def _table(was_alive: bool) -> None:
     every = loaders.run_summaries(archived=True)
+    sweeps_list(every)
     hidden = sum(row["archived"] for row in every)
     shown = hidden > 0 and st.toggle(f"Archived runs too ({hidden})", key="show_archived")
     rows = [row for row in every if shown or not row["archived"]]

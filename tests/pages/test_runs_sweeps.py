@@ -43,10 +43,11 @@ def test_a_sweep_is_told_and_queued(store):
 
 
 def test_nothing_is_queued_where_pages_may_change_nothing(store, monkeypatch):
-    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
     at = opened("runs", view="New sweep")
-    assert at.button(key="start_sweep").disabled
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
     at.button(key="start_sweep").click().run()  # a click can be forged
+    assert "can be reached from other machines" in at.error[0].value
+    assert at.button(key="start_sweep").disabled
     assert store.list() == []
 
 

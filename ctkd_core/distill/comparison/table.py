@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,13 +90,21 @@ class Comparison:
         return pd.DataFrame(rows)
 
 
-def compare(runs: Iterable[Run], figure: str = DEFAULT, baseline: str | None = None) -> Comparison:
+def compare(
+    runs: Iterable[Run],
+    figure: str = DEFAULT,
+    baseline: str | None = None,
+    figures: Callable[[Run], dict[str, float]] = figures_of,
+) -> Comparison:
     """Compare runs by a figure of theirs; those that differ in the seed alone are one row.
 
-    `baseline`: a method or a label; None: SFT where it is there. Raises RunError for an unknown figure or baseline.
+    baseline  a method or a label; None: SFT where it is there
+    figures   gives the figures of a run; by default they are read from its files
+
+    Raises RunError for an unknown figure or baseline.
     """
     kinds = kinds_of(runs)
-    values = {kind.label: {seed: figures_of(run) for seed, run in kind.by_seed.items()} for kind in kinds}
+    values = {kind.label: {seed: figures(run) for seed, run in kind.by_seed.items()} for kind in kinds}
     names = list(dict.fromkeys(key for table in values.values() for found in table.values() for key in found))
     names.sort(key=lambda name: name != DEFAULT)
     if figure not in names and names and figure != DEFAULT:

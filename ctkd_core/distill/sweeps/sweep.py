@@ -68,9 +68,14 @@ class Sweep:
         except (CtkdError, ValidationError, TypeError) as fault:
             raise RunError(f"sweep {self.id!r}: its file holds no definition ({fault}).") from None
 
+    @property
+    def reused(self) -> tuple[str, ...]:
+        """Ids of finished runs of before that it takes over. Raises RunError."""
+        return self._file.reused
+
     def runs(self) -> list[Run]:
         """Its runs, oldest first: those that it made, and those of before that it takes over."""
-        reused = set(self._file.reused)
+        reused = set(self.reused)
         store = RunStore(self.root).list(archived=True)
         return [run for run in reversed(store) if run.id in reused or membership.sweep_of(run.dir) == self.id]
 
@@ -94,7 +99,7 @@ class Sweep:
             "created": self._file.created,
             "baseline": self.definition.baseline,
             "runs": [run.id for run in runs],
-            "reused": list(self._file.reused),
+            "reused": list(self.reused),
             "states": {state: counts[state] for state in STATES if counts[state]},
             "finished": counts["finished"],
             "total": len(runs),
@@ -114,7 +119,7 @@ class Sweep:
 
     def cancel(self) -> list[Run]:
         """Cancel every run of it that waits or trains, those that wait first; returns them."""
-        found = [run for run in self.runs() if not run.status().ended_already and run.id not in self._file.reused]
+        found = [run for run in self.runs() if not run.status().ended_already and run.id not in self.reused]
         found.sort(key=lambda run: (run.status().state != "queued", queue.has_process(run)))
         for run in found:
             try:
