@@ -53,14 +53,32 @@ def ls(
     show_all: Annotated[bool, typer.Option("--all", help="Archived runs too.")] = False, runs_dir: RunsDir = None
 ) -> Output:
     """List all runs, newest first."""
-    rows = [_summary(run) for run in _store(runs_dir).list(archived=show_all)]
+    store = _store(runs_dir)
+    rows = [_summary(run) for run in store.list(archived=show_all)]
+    if any(row["status"] == "queued" for row in rows):
+        from ctkd_core.distill.sweeps.queue import waiting
+
+        places = {run.id: k for k, run in enumerate(waiting(store.root), start=1)}
+        rows = [row | {"queue_place": places.get(row["run_id"])} for row in rows]
     return Output(lambda: rows, lambda: _list(rows))
 
 
 def _list(rows: list[dict[str, Any]]) -> list[RenderableType]:
     if not rows:
         return ["No runs yet. Start one: ctkd distill --preset quick"]
-    headers = ["run", "status", "step", "method", "student", "teacher", "loss", "bits/byte before", "after", "sweep"]
+    headers = [
+        "run",
+        "status",
+        "step",
+        "method",
+        "student",
+        "teacher",
+        "loss",
+        "bits/byte before",
+        "after",
+        "sweep",
+        "in line",
+    ]
     damaged = [(row.get("run_id"), row.get("message")) for row in rows if row.get("status") == "damaged"]
     parts: list[RenderableType] = [table(headers, [_row(row) for row in rows])]
     return [*parts, facts((styled(name, "bold red"), what) for name, what in damaged)] if damaged else parts
@@ -84,6 +102,7 @@ def _row(row: dict[str, Any]) -> list[Any]:
         *(row.get(key) for key in ("step", "method", "student", "teacher")),
         *(metrics.get(key) for key in ("loss_last", "bits_per_byte_before", "bits_per_byte_after")),
         (row.get("sweep") or "")[-5:],
+        row.get("queue_place") or "",
     ]
 
 

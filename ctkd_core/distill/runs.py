@@ -392,10 +392,10 @@ class RunStore:
         """
         return self.get_all([name])[0]
 
-    def get_all(self, names: Iterable[str]) -> list[Run]:
+    def get_all(self, names: Iterable[str]) -> tuple[Run, ...]:
         """As `get`, for several names: the folder of all runs is read once."""
         runs = {run.id: run for run in self.list(archived=True)}
-        return [self._named(name, runs) for name in names]
+        return tuple(self._named(name, runs) for name in names)
 
     def _named(self, name: str, runs: Mapping[str, Run]) -> Run:
         if name in runs:

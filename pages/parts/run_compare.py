@@ -29,7 +29,7 @@ def run_compare(names: list[str]) -> None:
     st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
     try:
         found = loaders.store().compare(names)
-        runs = _filtered(loaders.store().get_all(row["run_id"] for row in found["runs"]))
+        runs = _filtered(list(loaders.store().get_all(row["run_id"] for row in found["runs"])))
         kept = {run.id for run in runs}
         shown = [row for row in found["runs"] if row["run_id"] in kept]
         if sentence := better_sentence(shown):
@@ -75,7 +75,7 @@ def _ranking(runs: list[Run]) -> Comparison:
     baseline = baseline_cell.selectbox("Differences to", options, key="compare_baseline")
     chosen = None if baseline == NO_BASELINE else baseline
     comparison = compare(runs, figure, chosen, lambda run: figures[run.id])
-    st.table([{k: state.plain(v) for k, v in row.items()} for row in ranking(comparison)])
+    st.table([{state.plain(k): state.plain(v) for k, v in row.items()} for row in ranking(comparison)])
     st.caption(SAYS)
     for note in comparison.notes:
         st.caption(state.plain(note))

@@ -14,6 +14,7 @@ from ctkd_core.distill.exports.folder import TARGETS, check, write
 from ctkd_core.distill.runs import Run
 from ctkd_core.errors import CtkdError
 from pages.parts import loaders, state
+from pages.parts.launching import check_may_change, may_change
 
 
 def take_away(run: Run) -> None:
@@ -26,7 +27,8 @@ def take_away(run: Run) -> None:
                 "Report as HTML", lambda: _report(run.id), f"{run.id}.html", "text/html", key="run_html", **shared
             )
             refused = []
-            for target, row in TARGETS.items():
+            # The training data goes along, and may be a file that only this machine's user should see.
+            for target, row in TARGETS.items() if may_change() else ():
                 try:
                     check(config, target)
                 except CtkdError as fault:
@@ -42,7 +44,7 @@ def take_away(run: Run) -> None:
                 )
         if len(refused) == len(TARGETS):
             st.caption(state.plain(" ".join(refused)))
-        else:
+        elif may_change():
             st.caption(f"Without the student's weights: `ctkd export {run.id}` writes these too.")
 
 
@@ -53,6 +55,7 @@ def _report(run_id: str) -> str:
 
 
 def _zipped(run_id: str, target: str) -> bytes:
+    check_may_change()
     run = loaders.store().get(run_id)
     buffer = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="ctkd-export-") as folder:
