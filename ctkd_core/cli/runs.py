@@ -16,6 +16,7 @@ from ctkd_core.errors import CtkdError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ctkd_core.distill.comparison.table import Comparison
     from ctkd_core.distill.runs import Run, RunStore
 
 FORMATS = ("csv", "json")
@@ -200,7 +201,7 @@ def compare(
         path = _new_file(out, force)
         path.write_bytes(table_bytes(run_frame(runs) if per_run else found.frame(), path.name))
         data["path"] = str(path.absolute())
-    return Output(lambda: data, lambda: _comparison(data))
+    return Output(lambda: data, lambda: _comparison(data, found))
 
 
 def _chosen(store: RunStore, names: list[str] | None, sweep: str | None) -> tuple[list[Run], str | None]:
@@ -216,24 +217,15 @@ def _chosen(store: RunStore, names: list[str] | None, sweep: str | None) -> tupl
     return list({run.id: run for run in runs}.values()), base
 
 
-def _comparison(data: dict[str, Any]) -> list[RenderableType]:
+def _comparison(data: dict[str, Any], comparison: Comparison) -> list[RenderableType]:
+    from ctkd_core.figures.comparison import ranking
+
     found = data["statistics"]
-    name = found["figure"]
-    rows = [
-        [
-            kind["rank"],
-            kind["label"],
-            len(kind["seeds"]),
-            _interval(kind["figures"].get(name)),
-            _interval(kind["difference"]),
-            *((kind["difference"] or {}).get(key) for key in ("probability", "adjusted")),
-            (kind["against_next"] or {}).get("probability"),
-        ]
-        for kind in found["kinds"]
+    ranks = ranking(comparison)
+    parts: list[RenderableType] = [
+        table(list(ranks[0]), [list(row.values()) for row in ranks]),
+        *(f"note: {note}" for note in found["notes"]),
     ]
-    against = f"minus {found['baseline']}" if found["baseline"] else "minus the baseline (none)"
-    headers = ["rank", "kind", "seeds", name, against, "chance", "chance (Holm)", "chance of the order"]
-    parts: list[RenderableType] = [table(headers, rows), *(f"note: {note}" for note in found["notes"])]
     ids = [row["run_id"] for row in data["runs"]]
     if len(ids) > MOST_BESIDE:
         return parts
@@ -243,14 +235,6 @@ def _comparison(data: dict[str, Any]) -> list[RenderableType]:
     differing = [[key, *map(str, values)] for key, values in data["differences"].items()]
     options = table(["option that differs", *ids], differing) if differing else "The configs are equal."
     return [*parts, table(["metric", *ids], rows), options]
-
-
-def _interval(found: dict[str, Any] | None) -> str | None:
-    if found is None:
-        return None
-    if found["low"] is None:
-        return f"{found['mean']:.4f}"
-    return f"{found['mean']:.4f} ({found['low']:.4f} to {found['high']:.4f})"
 
 
 def report(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from ctkd_core.distill.comparison.table import Comparison
+    from ctkd_core.distill.comparison.table import Comparison, Row
 
 FORMATS = (".csv", ".parquet")
 
@@ -88,7 +88,7 @@ def ranking(found: Comparison) -> list[dict[str, str]]:
         {
             "rank": "–" if row.rank is None else str(row.rank),
             "kind": row.kind.label,
-            "seeds": str(len(row.kind.by_seed)),
+            "seeds": measured(row, found.figure),
             f"{found.figure}, mean (95 %)": interval(row.figures.get(found.figure)),
             against: interval(row.difference),
             "chance": chance(row.difference),
@@ -97,6 +97,12 @@ def ranking(found: Comparison) -> list[dict[str, str]]:
         }
         for row in found.rows
     ]
+
+
+def measured(row: Row, figure: str) -> str:
+    """How many of a kind's seeds have the figure: "3", or "2 of 3" while some have not."""
+    every, found = len(row.kind.by_seed), row.figures.get(figure)
+    return str(every) if found is not None and found.n == every else f"{found.n if found else 0} of {every}"
 
 
 def interval(found: Estimate | Difference | None, digits: int = 4) -> str:
