@@ -286,7 +286,7 @@ def queue(
     if name is not None and to is not None:
         waiting.move(store.root, [name], to)
     rows = [
-        run.summary() | {"queue_place": k, "device": waiting.device_of(run)}
+        run.summary() | {"queue_place": k, "devices": sorted(waiting.devices_of(run))}
         for k, run in enumerate(waiting.waiting(store.root), start=1)
     ]
     return Output(lambda: rows, lambda: _queue(rows))
@@ -295,8 +295,9 @@ def queue(
 def _queue(rows: list[dict[str, Any]]) -> list[RenderableType]:
     if not rows:
         return ["No run waits."]
-    cells = [[row[key] for key in ("queue_place", "run_id", "name", "device", "sweep", "message")] for row in rows]
-    return [table(["", "run", "name", "device", "sweep", ""], cells)]
+    keys = ("queue_place", "run_id", "name", "sweep", "message")
+    cells = [[*(row[key] for key in keys), ", ".join(row["devices"])] for row in rows]
+    return [table(["", "run", "name", "sweep", "", "devices"], cells)]
 
 
 def _new_file(name: str, force: bool) -> Path:

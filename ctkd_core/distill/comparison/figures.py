@@ -13,12 +13,13 @@ from ctkd_core.distill.runs import Run
 DEFAULT = "bits_per_byte"
 _BOOKKEEPING = ("step", "time", "kind", "held_out", "index")
 # Of figures whose name says that more is better; all others are errors, losses or costs.
-_HIGHER = re.compile(r"exact|accuracy|rouge|agreement|match|gap_closed|closed|top_?1|tokens_per_second")
+_HIGHER = re.compile(r"exact|accuracy|arithmetic|rouge|agreement|match|closed|top_?1|tokens_per_second")
+_LOWER = re.compile(r"kl|loss|error|distance|divergence")  # also where the table of such a figure has a name of those
 
 
 def higher_is_better(name: str) -> bool:
     """Whether a larger value of this figure is the better one."""
-    return bool(_HIGHER.search(name))
+    return bool(_HIGHER.search(name)) and not _LOWER.search(name.rpartition(".")[2])
 
 
 def figures_of(run: Run) -> dict[str, float]:

@@ -11,7 +11,7 @@ The order is that of places (`membership`), by default the time at which a run w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +26,13 @@ from ctkd_core.errors import CtkdError, RunError
 WAITING = "Waiting for its turn."
 
 
-def device_of(run: Run) -> str:
-    """The device that the run asks for. Raises RunError for a damaged config."""
-    return guess_device(run.config.device)
+def devices_of(run: Run) -> frozenset[str]:
+    """The devices that the run takes. Raises RunError for a damaged config."""
+    return frozenset({guess_device(run.config.device)})
 
 
-def waiting(root: Path, device: str | None = None) -> list[Run]:
-    """The runs under a folder that wait, first the one that comes next; those of one device, or all."""
+def waiting(root: Path, devices: Collection[str] | None = None) -> list[Run]:
+    """The runs under a folder that wait, first the one that comes next; those that want one of `devices`, or all."""
     found = []
     for run in RunStore(root).list():
         status = run.status()
@@ -40,7 +40,7 @@ def waiting(root: Path, device: str | None = None) -> list[Run]:
         if status.state != "queued" or (place is None and process_of(run.dir, status) is None):
             continue
         with suppress(CtkdError):
-            if device is None or device_of(run) == device:
+            if devices is None or not devices_of(run).isdisjoint(devices):
                 found.append((status.created if place is None else place, run.id, run))
     return [run for _, _, run in sorted(found, key=lambda entry: entry[:2])]
 
@@ -78,25 +78,20 @@ def start_waiting(root: Path, besides: Run | None = None) -> list[Run]:
     `besides`: a run that has its device already, though its status doesn't say so yet. A run that can't be started is
     passed over.
     """
+    queue = [run for run in waiting(root) if besides is None or run.id != besides.id]
+    taken = {device for run in queue if has_process(run) for device in devices_of(run)}
     started = []
-    by_device: dict[str, list[Run]] = {}
-    for run in waiting(root):
-        if besides is not None and run.id == besides.id:
-            continue
-        by_device.setdefault(device_of(run), []).append(run)
-    for runs in by_device.values():
-        if any(map(has_process, runs)):
-            continue
-        for run in runs:
-            if _start(run):
-                started.append(run)
-                break
+    for run in queue:
+        devices = devices_of(run)
+        if devices.isdisjoint(taken) and _start(run):
+            started.append(run)
+            taken |= devices
     return started
 
 
 def others_first(run: Run) -> bool:
-    """Whether another run comes before this one on its device; such a run's process is started where it has none."""
-    for other in waiting(run.dir.parent, device_of(run)):
+    """Whether another run comes before this one on one of its devices; its process is started where it has none."""
+    for other in waiting(run.dir.parent, devices_of(run)):
         if other.id == run.id:
             return False
         if has_process(other) or _start(other):

@@ -70,7 +70,7 @@ def test_who_has_the_device_starts_the_next_one(store, started):
 
 def test_devices_have_queues_of_their_own(store, started):
     cpu, gpu = made(store, 1)[0], queue.enqueue(store.create(RunConfig(device="cuda:1")), 0.5)
-    assert queue.waiting(store.root, "cuda:1") == [gpu]
+    assert queue.waiting(store.root, {"cuda:1"}) == [gpu]
     assert set(ids(queue.start_waiting(store.root))) == {cpu.id, gpu.id}
     assert not queue.others_first(gpu)
 
