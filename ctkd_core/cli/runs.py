@@ -263,8 +263,9 @@ def report(
     text = run_html(runs[0]) if len(runs) == 1 else comparison_html(runs, figure, baseline or base)
     path = _new_file(out, force)
     path.write_text(text, encoding="utf-8", errors="replace")
-    data = {"path": str(path.absolute()), "bytes": path.stat().st_size, "runs": [run.id for run in runs]}
-    return Output(lambda: data, lambda: [f"{data['bytes'] / 1e3:.0f} kB in {path}"])
+    size = path.stat().st_size
+    data = {"path": str(path.absolute()), "bytes": size, "runs": [run.id for run in runs]}
+    return Output(lambda: data, lambda: [f"{size / 1e3:.0f} kB in {path}"])
 
 
 def queue(
