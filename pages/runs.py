@@ -1,4 +1,4 @@
-"""Runs: list, new, one run, several compared. Run ids live in the URL, the state of a run in its folder."""
+"""Runs: list, new, many at once, one run, several compared. Ids live in the URL, the state of a run in its folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pages.parts.frame import framed
 from pages.parts.run_compare import run_compare
 from pages.parts.run_detail import run_detail
 from pages.parts.run_form import run_form
-from pages.parts.run_views import FORM, LIST, VIEWS
+from pages.parts.run_sweep import run_sweep
+from pages.parts.run_views import FORM, LIST, SWEEP, VIEWS
 from pages.parts.runs_list import runs_list
 
 
@@ -26,6 +27,8 @@ def main() -> None:
     with state.errors_shown():
         if view == FORM:
             run_form()
+        elif view == SWEEP:
+            run_sweep()
         else:
             runs_list()
 

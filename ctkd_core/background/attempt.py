@@ -341,9 +341,9 @@ def folder_and_number(arguments: list[str]) -> tuple[Path, int | None] | None:
 
 
 def lower_priority() -> None:
-    """Let what people wait for go first."""
+    """Let what people wait for go first; a process that another one of ours started has that already."""
     with suppress(OSError, AttributeError):
-        os.nice(NICENESS)
+        os.nice(max(0, NICENESS - os.nice(0)))
 
 
 def explain_fault(fault: BaseException) -> str:

@@ -1,9 +1,9 @@
 """The commands of `ctkd`, one module each.
 
 A command module has `run`, a function whose parameters are the command's flags (typer reads them from the signature)
-and which returns an `Output`; or `ACTIONS`, such functions by name. It may have `after_help`, which returns what
-`--help` shows below the flags. Modules load only when their command is called, so that `ctkd methods` doesn't pay for
-`ctkd align`.
+and which returns an `Output`; or `ACTIONS`, such functions by name, of which `DEFAULT_ACTION` needn't be named. It may
+have `after_help`, which returns what `--help` shows below the flags. Modules load only when their command is called, so
+that `ctkd methods` doesn't pay for `ctkd align`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ COMMANDS: dict[str, str] = {
     "losses": "list the losses with their options",
     "distill": "run one distillation experiment",
     "cache-teacher": "keep a teacher's predictions on disk, so that runs needn't load it",
-    "runs": "list, show, watch, cancel, resume, compare, export or remove runs",
+    "sweep": "queue runs of several methods, seeds and options; show, resume, move or cancel them",
+    "runs": "list, show, watch, queue, cancel, resume, compare, report, export or remove runs",
     "evaluate": "measure what the student of a finished run has learnt",
+    "export": "write a run's config for another trainer: a TRL script or a NeMo-RL config",
     "doctor": "check this machine and what works offline",
     "prepare": "convert and cache the bundled teacher and tokenizers once",
     "app": "open the browser app on 127.0.0.1",

@@ -111,6 +111,15 @@ class Group(WithHelp, TyperGroup):
     """Several commands under one name."""
 
     noun = "ACTION"
+    default = ""  # the action that is meant where none is named
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """typer's, with the default action put in where the first word names none."""
+        names = [*self.list_commands(ctx), *CONTEXT["help_option_names"], "--json"]
+        first = next((word for word in args if word != "--json"), "")
+        if self.default and first and first not in names and not ctx.resilient_parsing:
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
         """typer's; an unknown name fails with the nearest ones."""
@@ -156,6 +165,7 @@ def load(name: str) -> Any:
             app.command(action, cls=Command, context_settings=CONTEXT)(plain_run(run))
     command: Any = typer.main.get_command(app)
     command.name = name
+    command.default = getattr(module, "DEFAULT_ACTION", "")
     command.after_help = getattr(module, "after_help", command.after_help)
     return command
 

@@ -42,3 +42,20 @@ def runs(ctx: typer.Context) -> list[str]:
     with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
         return ["latest", *(run.id for run in RunStore(ctx.params.get("runs_dir")).list())]
     return ["latest"]
+
+
+def training_methods() -> list[tuple[str, str]]:
+    """Methods that train."""
+    from ctkd_core import methods
+
+    return [(row.name, row.title) for row in methods.training()]
+
+
+def sweeps(ctx: typer.Context) -> list[str]:
+    """Sweeps of the store that the command line names, newest first, and `latest`."""
+    from ctkd_core.distill.runs import RunStore
+    from ctkd_core.distill.sweeps.sweep import sweeps as every
+
+    with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
+        return ["latest", *(sweep.id for sweep in every(RunStore(ctx.params.get("runs_dir"))))]
+    return ["latest"]

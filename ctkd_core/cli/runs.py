@@ -1,4 +1,4 @@
-"""`ctkd runs`: list, show, watch, cancel, resume, compare, export, archive and remove runs."""
+"""`ctkd runs`: list, show, watch, queue, cancel, resume, compare, report, export, archive and remove runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ctkd_core.errors import CtkdError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ctkd_core.distill.comparison.table import Comparison
     from ctkd_core.distill.runs import Run, RunStore
 
 FORMATS = ("csv", "json")
@@ -28,6 +29,11 @@ One = Annotated[
 Many = Annotated[
     list[str], typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs)
 ]
+Some = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs),
+]
+MOST_BESIDE = 8  # runs whose figures and options are printed side by side
 
 
 def _store(folder: str | None) -> RunStore:
@@ -49,14 +55,32 @@ def ls(
     show_all: Annotated[bool, typer.Option("--all", help="Archived runs too.")] = False, runs_dir: RunsDir = None
 ) -> Output:
     """List all runs, newest first."""
-    rows = [_summary(run) for run in _store(runs_dir).list(archived=show_all)]
+    store = _store(runs_dir)
+    rows = [_summary(run) for run in store.list(archived=show_all)]
+    if any(row["status"] == "queued" for row in rows):
+        from ctkd_core.distill.sweeps.queue import waiting
+
+        places = {run.id: k for k, run in enumerate(waiting(store.root), start=1)}
+        rows = [row | {"queue_place": places.get(row["run_id"])} for row in rows]
     return Output(lambda: rows, lambda: _list(rows))
 
 
 def _list(rows: list[dict[str, Any]]) -> list[RenderableType]:
     if not rows:
         return ["No runs yet. Start one: ctkd distill --preset quick"]
-    headers = ["run", "status", "step", "method", "student", "teacher", "loss", "bits/byte before", "after"]
+    headers = [
+        "run",
+        "status",
+        "step",
+        "method",
+        "student",
+        "teacher",
+        "loss",
+        "bits/byte before",
+        "after",
+        "sweep",
+        "in line",
+    ]
     damaged = [(row.get("run_id"), row.get("message")) for row in rows if row.get("status") == "damaged"]
     parts: list[RenderableType] = [table(headers, [_row(row) for row in rows])]
     return [*parts, facts((styled(name, "bold red"), what) for name, what in damaged)] if damaged else parts
@@ -79,6 +103,8 @@ def _row(row: dict[str, Any]) -> list[Any]:
         state_of(row),
         *(row.get(key) for key in ("step", "method", "student", "teacher")),
         *(metrics.get(key) for key in ("loss_last", "bits_per_byte_before", "bits_per_byte_after")),
+        (row.get("sweep") or "")[-5:],
+        row.get("queue_place") or "",
     ]
 
 
@@ -144,24 +170,150 @@ def resume(
     return finish(run)
 
 
-def compare(names: Many, runs_dir: RunsDir = None) -> Output:
-    """Compare configs and metrics of several runs."""
-    if len(set(names)) < 2:
-        raise UsageError(f"compare takes at least two different runs; got {', '.join(names)}.")
+def compare(
+    names: Some = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps),
+    ] = None,
+    figure: Annotated[
+        str, typer.Option("--figure", metavar="NAME", help="What is compared (--json lists the figures).")
+    ] = "bits_per_byte",
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="METHOD", help="What differences are to (default: sft).")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Write the table to a .csv or .parquet file.")
+    ] = None,
+    per_run: Annotated[
+        bool, typer.Option("--per-run", help="With --out: one row a run with all its options, not one a kind.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Compare several runs: figures over seeds with intervals, differences to the baseline, ranks, options."""
+    from ctkd_core.distill.comparison.table import compare as compared
+    from ctkd_core.distill.comparison.table import run_frame
+    from ctkd_core.figures.comparison import table_bytes
+
     store = _store(runs_dir)
-    runs = [_get(store, name) for name in names]
+    runs, base = _chosen(store, names, sweep)
+    if len({run.id for run in runs}) < 2:
+        raise UsageError(
+            f"compare takes at least two different runs; got {', '.join(run.id for run in runs) or 'none'}."
+        )
     data = store.compare([run.id for run in runs])
-    return Output(lambda: data, lambda: _comparison(data))
+    found = compared(runs, figure, baseline or base)
+    data["statistics"] = found.to_dict()
+    if out is not None:
+        path = _new_file(out, force)
+        path.write_bytes(table_bytes(run_frame(runs) if per_run else found.frame(), path.name))
+        data["path"] = str(path.absolute())
+    return Output(lambda: data, lambda: _comparison(data, found))
 
 
-def _comparison(data: dict[str, Any]) -> list[RenderableType]:
+def _chosen(store: RunStore, names: list[str] | None, sweep: str | None) -> tuple[list[Run], str | None]:
+    """The runs that are named, each once, and those of a sweep with its baseline."""
+    runs, base = [_get(store, name) for name in names or ()], None
+    if sweep is not None:
+        from ctkd_core.distill.sweeps.sweep import get
+
+        found = get(store, sweep)
+        runs, base = [*runs, *found.runs()], found.definition.baseline
+        if base not in {run.config.method for run in runs}:
+            base = None
+    return list({run.id: run for run in runs}.values()), base
+
+
+def _comparison(data: dict[str, Any], comparison: Comparison) -> list[RenderableType]:
+    from ctkd_core.figures.comparison import ranking
+
+    found = data["statistics"]
+    ranks = ranking(comparison)
+    parts: list[RenderableType] = [
+        table(list(ranks[0]), [list(row.values()) for row in ranks]),
+        *(f"note: {note}" for note in found["notes"]),
+    ]
     ids = [row["run_id"] for row in data["runs"]]
+    if len(ids) > MOST_BESIDE:
+        return parts
     metrics = list(dict.fromkeys(key for row in data["runs"] for key in row["metrics"]))
     rows = [[metric, *(row["metrics"].get(metric) for row in data["runs"])] for metric in metrics]
     rows.append(["bits per byte minus the first run's", *(data["deltas"][run_id] for run_id in ids)])
     differing = [[key, *map(str, values)] for key, values in data["differences"].items()]
     options = table(["option that differs", *ids], differing) if differing else "The configs are equal."
-    return [table(["metric", *ids], rows), options]
+    return [*parts, table(["metric", *ids], rows), options]
+
+
+def report(
+    names: Some = None,
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE", help="The HTML file.")] = "report.html",
+    sweep: Annotated[
+        str | None,
+        typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps),
+    ] = None,
+    figure: Annotated[
+        str, typer.Option("--figure", metavar="NAME", help="What several runs are compared by.")
+    ] = "bits_per_byte",
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="METHOD", help="What differences are to (default: sft).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Write one HTML file about a run, or about several compared, that opens offline."""
+    from ctkd_core.figures.report_runs import comparison_html, run_html
+
+    store = _store(runs_dir)
+    runs, base = _chosen(store, names, sweep)
+    if not runs:
+        raise UsageError("report takes at least one run, or --sweep ID.")
+    text = run_html(runs[0]) if len(runs) == 1 else comparison_html(runs, figure, baseline or base)
+    path = _new_file(out, force)
+    path.write_text(text, encoding="utf-8", errors="replace")
+    size = path.stat().st_size
+    data = {"path": str(path.absolute()), "bytes": size, "runs": [run.id for run in runs]}
+    return Output(lambda: data, lambda: [f"{size / 1e3:.0f} kB in {path}"])
+
+
+def queue(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="A waiting run to move.", autocompletion=complete.runs),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Argument(metavar="WHERE", help="first, last, or the id of a run to go before.")
+    ] = None,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Show the runs that wait, in their order; with ID and WHERE, move one first."""
+    from ctkd_core.distill.sweeps import queue as waiting
+
+    store = _store(runs_dir)
+    if (name is None) != (to is None):
+        raise UsageError("to move a run, name it and where it goes: first, last, or the id of a run to go before.")
+    if name is not None and to is not None:
+        waiting.move(store.root, [name], to)
+    rows = [
+        run.summary() | {"queue_place": k, "devices": sorted(waiting.devices_of(run))}
+        for k, run in enumerate(waiting.waiting(store.root), start=1)
+    ]
+    return Output(lambda: rows, lambda: _queue(rows))
+
+
+def _queue(rows: list[dict[str, Any]]) -> list[RenderableType]:
+    if not rows:
+        return ["No run waits."]
+    keys = ("queue_place", "run_id", "name", "sweep", "message")
+    cells = [[*(row[key] for key in keys), ", ".join(row["devices"])] for row in rows]
+    return [table(["", "run", "name", "sweep", "", "devices"], cells)]
+
+
+def _new_file(name: str, force: bool) -> Path:
+    path = Path(name)
+    if path.exists() and not force:
+        raise UsageError(f"{str(path)!r} exists already; choose another name, or add --force.")
+    return path
 
 
 def export(
@@ -231,7 +383,9 @@ ACTIONS = {
     "watch": watch,
     "cancel": cancel,
     "resume": resume,
+    "queue": queue,
     "compare": compare,
+    "report": report,
     "export": export,
     "archive": archive,
     "unarchive": unarchive,

@@ -3,6 +3,7 @@
     config.json  what was asked, never changed    env.json       versions, device, fingerprints of that moment
     status.json  where it stands (status.py)      metrics.jsonl, samples.jsonl  append-only (records.py)
     log.txt      what the worker printed          checkpoints/  control/cancel
+    sweep.json   the sweep that made it, if one did               control/place  in the queue, if it has one
 
 There is no index to go stale: listing reads two small files a run, status and config, and looks whether the others are
 there. A run whose files hold something else than they should is "damaged"; it hides no other run.
@@ -44,6 +45,7 @@ from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
 from ctkd_core.distill.records import current_rows, metrics_frame, read_records, sound_rows
 from ctkd_core.distill.status import RunStatus
+from ctkd_core.distill.sweeps import membership
 from ctkd_core.errors import CtkdError, RunError, unknown
 
 if TYPE_CHECKING:
@@ -207,21 +209,23 @@ class Run:
                     raise RunError(
                         f"run {self.id!r} is finished after {status.step} steps; start a new run with more steps."
                     )
-                saved = self.checkpoints()
-                start(
-                    RunStatus(
-                        step=saved[-1] if saved else 0,
-                        total_steps=config.steps,
-                        message=f"Waiting to go on from step {saved[-1]}." if saved else "Waiting to begin again.",
-                        attempt=next_attempt(self.dir, status),
-                        created=status.created,
-                        last_checkpoint=saved[-1] if saved else None,
-                        headline=status.headline,
-                    )
-                )
+                start(self.next_status(status))
         except OSError as fault:
             raise self._unwritable("resumed", fault) from fault
         return self
+
+    def next_status(self, status: RunStatus) -> RunStatus:
+        """The first status of the attempt after one that stood so: it goes on from the last checkpoint."""
+        saved = self.checkpoints()
+        return RunStatus(
+            step=saved[-1] if saved else 0,
+            total_steps=self.config.steps,
+            message=f"Waiting to go on from step {saved[-1]}." if saved else "Waiting to begin again.",
+            attempt=next_attempt(self.dir, status),
+            created=status.created,
+            last_checkpoint=saved[-1] if saved else None,
+            headline=status.headline,
+        )
 
     def summary(self, curve: bool = False) -> dict[str, Any]:
         """One row of `ctkd runs ls --json`; with `curve`, also `losses`, some points of the training loss.
@@ -250,6 +254,7 @@ class Run:
             "seconds": status.seconds,
             "attempt": status.attempt,
             "archived": self.archived,
+            "sweep": membership.sweep_of(self.dir),
             "metrics": found.figures(),
         }
         return row | {"losses": list(found.curve)} if curve else row
@@ -413,7 +418,14 @@ class RunStore:
 
         Raises RunError for none or several.
         """
+        return self.get_all([name])[0]
+
+    def get_all(self, names: Iterable[str]) -> tuple[Run, ...]:
+        """As `get`, for several names: the folder of all runs is read once."""
         runs = {run.id: run for run in self.list(archived=True)}
+        return tuple(self._named(name, runs) for name in names)
+
+    def _named(self, name: str, runs: Mapping[str, Run]) -> Run:
         if name in runs:
             return runs[name]
         near = [run for key, run in runs.items() if name and (key.startswith(name) or key.endswith(name))]
@@ -468,7 +480,7 @@ class RunStore:
         {"runs": [summary, ...], "differences": {option: [value per run]}, "deltas": {run_id: bits per byte minus the
         first run's, None when either is missing}}. Raises RunError for fewer than two runs.
         """
-        runs = [self.get(name) for name in names]
+        runs = self.get_all(names)
         if len(runs) < 2:
             raise RunError(f"comparing takes at least two runs; got {len(runs)}.")
         flat = [_flat(run.config.to_dict()) for run in runs]

@@ -28,10 +28,13 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, guess_device, slots
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
+from ctkd_core.distill.sweeps import queue
 from ctkd_core.errors import CtkdError, RunError
 
 POLL_SECONDS = 0.5
 _PEERS = ("Connection closed by peer", "Connection reset by peer", "NCCL", "ProcessGroup")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_OURS = "CTKD_THREADS_SET"  # in the environment: those of them that a run's process set
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "a file got too big"}
 
 
@@ -109,39 +112,38 @@ def _slot(run: Run, attempt: Attempt[RunStatus]) -> Iterator[None]:
     folder = files.home() / "slots"
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
+        held.callback(_call_next, run)  # last, when the devices are free
         for device in devices:
             lock = FileLock(folder / f"{device.replace(':', '-')}.lock")
             attempt.update(message=attempt.status.doing(f"Waiting for {device}: one run trains on it at a time."))
             while True:
                 attempt.check()
                 try:
-                    if not _older_waits(run, devices):
+                    if not queue.others_first(run):
                         lock.acquire(timeout=POLL_SECONDS)
                         break
                 except Timeout:
                     continue
                 time.sleep(POLL_SECONDS)
             held.callback(lock.release)
+        _call_next(run)
         yield
 
 
-def _older_waits(run: Run, devices: list[str]) -> bool:
-    """Whether a run beside this one that wants one of the same devices was queued earlier and is still waiting."""
-    for path in run.dir.parent.iterdir():
-        if path.name >= run.id or not (path / "status.json").is_file():
-            continue
-        other = Run(path)
-        status = other.status()
-        with suppress(CtkdError):
-            if status.state == "queued" and status.pid is not None and guess_device(other.config.device) in devices:
-                return True
-    return False
+def _call_next(run: Run) -> None:
+    """Start the process of the next run of the queue, where none waits; that it fails is no fault of this run."""
+    with suppress(CtkdError, OSError):
+        queue.start_waiting(run.dir.parent, besides=run)
 
 
 def _limit_threads(config: RunConfig) -> None:
+    """Threads of libraries that read them when they are loaded. What a user set stays; what another run's process set,
+    whose environment this one has inherited, doesn't."""
     threads = config.threads or cpu_count()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
+    ours = os.environ.get(_OURS, "").split()
+    names = [name for name in _THREADS if name not in os.environ or name in ours]
+    os.environ.update(dict.fromkeys(names, str(threads)))
+    os.environ[_OURS] = " ".join(names)
 
 
 def _log(text: str) -> None:

@@ -1,10 +1,129 @@
-"""Which of several runs is better, in one sentence that doesn't claim more than the seeds support."""
+"""Several runs compared: curves with bands, the ranking as a table for people, files, and one careful sentence."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ctkd_core.distill.comparison.curves import Band
+from ctkd_core.distill.comparison.statistics import Difference, Estimate
+from ctkd_core.errors import RunError
+from ctkd_core.figures.curves import MAX_POINTS
+from ctkd_core.figures.tables import safe_csv
+from ctkd_core.figures.theme import DASHES, escape, figure
+from ctkd_core.markup.colours import CATEGORICAL
+from ctkd_core.markup.curves import downsample
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from ctkd_core.distill.comparison.table import Comparison, Row
+
+FORMATS = (".csv", ".parquet")
+
+
+def band_curves(
+    bands: Mapping[str, Band | None], title: str, axis: str = "step", log: bool = False, height: int = 340
+) -> go.Figure:
+    """One line a kind with a band of its 95 % interval over seeds; kinds differ in colour and dash.
+
+    `axis`: what x is, for its title. A kind of one run has no band, one without points no line.
+    """
+    import plotly.graph_objects as go
+
+    traces: list[Any] = []
+    found = [(label, each) for label, each in bands.items() if each is not None and len(each.x)]
+    for k, (label, each) in enumerate(found):
+        colour, group = CATEGORICAL[k % len(CATEGORICAL)], f"kind{k}"
+        if each.runs > 1:
+            low_x, low = downsample(each.x, each.low, MAX_POINTS // 2)
+            high_x, high = downsample(each.x, each.high, MAX_POINTS // 2)
+            traces.append(
+                go.Scatter(
+                    x=np.concatenate([high_x, low_x[::-1]]),
+                    y=np.concatenate([high, low[::-1]]),
+                    mode="lines",
+                    fill="toself",
+                    line={"width": 0, "color": colour},
+                    opacity=0.18,
+                    hoverinfo="skip",
+                    showlegend=False,
+                    legendgroup=group,
+                )
+            )
+        x, y = downsample(each.x, each.mean, MAX_POINTS)
+        runs = f" (mean of {each.runs})" if each.runs > 1 else ""
+        traces.append(
+            go.Scatter(
+                x=x,
+                y=y,
+                mode="lines+markers" if len(x) < 60 else "lines",
+                name=escape(label) + runs,
+                line={"color": colour, "width": 2, "dash": DASHES[k % len(DASHES)]},
+                marker={"size": 5},
+                legendgroup=group,
+                hovertemplate=axis + " %{x:.4g}: %{y:.4g}<extra>" + escape(label) + "</extra>",
+            )
+        )
+    fig = figure(traces, title, height=height, showlegend=len(found) > 1)
+    fig.update_xaxes(title_text=axis, rangemode="tozero")
+    return fig.update_yaxes(type="log" if log else "linear")
+
+
+def ranking(found: Comparison) -> list[dict[str, str]]:
+    """The comparison as rows for people: means with intervals in words, probabilities with three digits."""
+    against = f"minus {found.baseline}" if found.baseline else "minus the baseline"
+
+    def chance(gap: Difference | None, name: str = "probability") -> str:
+        value = None if gap is None else getattr(gap, name)
+        return "–" if value is None else f"{value:.3g}"
+
+    return [
+        {
+            "rank": "–" if row.rank is None else str(row.rank),
+            "kind": row.kind.label,
+            "seeds": measured(row, found.figure),
+            f"{found.figure}, mean (95 %)": interval(row.figures.get(found.figure)),
+            against: interval(row.difference),
+            "chance": chance(row.difference),
+            "chance (Holm)": chance(row.difference, "adjusted"),
+            "chance of the order": chance(row.against_next),
+        }
+        for row in found.rows
+    ]
+
+
+def measured(row: Row, figure: str) -> str:
+    """How many of a kind's seeds have the figure: "3", or "2 of 3" while some have not."""
+    every, found = len(row.kind.by_seed), row.figures.get(figure)
+    return str(every) if found is not None and found.n == every else f"{found.n if found else 0} of {every}"
+
+
+def interval(found: Estimate | Difference | None, digits: int = 4) -> str:
+    """A mean with its interval in words: "1.2345 (1.2 to 1.3)"; "–" for None."""
+    if found is None:
+        return "–"
+    if found.low is None or found.high is None:
+        return f"{found.mean:.{digits}g}"
+    return f"{found.mean:.{digits}g} ({found.low:.{digits}g} to {found.high:.{digits}g})"
+
+
+def table_bytes(frame: pd.DataFrame, name: str) -> bytes:
+    """The content of a CSV (safe in a spreadsheet) or Parquet file of that name. Raises RunError for other endings."""
+    ending = Path(name).suffix.lower()
+    if ending not in FORMATS:
+        raise RunError(f"a table is written to a file that ends in {' or '.join(FORMATS)}; got {name!r}.")
+    if ending == ".csv":
+        return safe_csv(frame).encode("utf-8", "replace")
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
 
 
 def better_sentence(summaries: Iterable[Mapping[str, Any]]) -> str:

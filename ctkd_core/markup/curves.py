@@ -21,13 +21,18 @@ MARKED = 40  # up to so many points are marked each
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One line: x and y float [n] (NaN and infinities of y are left out), a label, a colour and an SVG dash pattern."""
+    """One line: x and y float [n] (NaN and infinities of y are left out), a label, a colour and an SVG dash pattern.
+
+    low, high  float [n]: the edges of a band around the line, or None
+    """
 
     label: str
     x: NDArray[Any]
     y: NDArray[Any]
     colour: str
     dash: str = ""
+    low: NDArray[Any] | None = None
+    high: NDArray[Any] | None = None
 
 
 def downsample(x: NDArray[Any], y: NDArray[Any], most: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -48,15 +53,19 @@ def downsample(x: NDArray[Any], y: NDArray[Any], most: int) -> tuple[NDArray[Any
     return x[at], y[at]
 
 
-def curves_svg(title: str, curves: Sequence[Curve]) -> str:
-    """Curves over steps with their lowest and highest value beside the axes; "" when no point can be drawn."""
+def curves_svg(title: str, curves: Sequence[Curve], unit: str = "step") -> str:
+    """Curves over `unit` with their lowest and highest value beside the axes; "" when no point can be drawn.
+
+    Bands reach as far as the lines do: what of them lies above or below is cut off.
+    """
     drawn = [(curve, *_finite(curve)) for curve in curves]
     drawn = [(curve, x, y) for curve, x, y in drawn if len(x)]
     if not drawn:
         return ""
     low, high = min(float(y.min()) for _, _, y in drawn), max(float(y.max()) for _, _, y in drawn)
     first, last = min(float(x.min()) for _, x, _ in drawn), max(float(x.max()) for _, x, _ in drawn)
-    parts = [f'<text x="0" y="13" font-weight="600">{_safe(title)}</text>', *_axes(low, high, first, last)]
+    parts = [f'<text x="0" y="13" font-weight="600">{_safe(title)}</text>', *_axes(low, high, first, last, unit)]
+    parts += [_band(curve, (low, high), (first, last)) for curve, _, _ in drawn]
     for curve, x, y in drawn:
         at_x = LEFT + (WIDTH - LEFT - RIGHT) * (x - first) / ((last - first) or 1.0)
         at_y = TOP + (HEIGHT - TOP - BOTTOM) * (0.5 if high == low else (high - y) / (high - low))
@@ -78,14 +87,27 @@ def _finite(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return downsample(x[kept], y[kept], MAX_POINTS)
 
 
-def _axes(low: float, high: float, first: float, last: float) -> list[str]:
+def _band(curve: Curve, values: tuple[float, float], span: tuple[float, float]) -> str:
+    if curve.low is None or curve.high is None or values[0] == values[1]:
+        return ""
+    edges = []
+    for side in (curve.low, curve.high):
+        x, y = _finite(Curve("", curve.x, side, ""))
+        at_x = LEFT + (WIDTH - LEFT - RIGHT) * (x - span[0]) / ((span[1] - span[0]) or 1.0)
+        at_y = TOP + (HEIGHT - TOP - BOTTOM) * (values[1] - np.clip(y, *values)) / (values[1] - values[0])
+        edges.append([f"{a:.1f},{b:.1f}" for a, b in zip(at_x.tolist(), at_y.tolist())])
+    points = " ".join([*edges[0], *reversed(edges[1])])
+    return f'<polygon points="{points}" fill="{escape(curve.colour)}" fill-opacity="0.15" stroke="none"/>'
+
+
+def _axes(low: float, high: float, first: float, last: float, unit: str) -> list[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     return [
         f'<path d="M{LEFT} {TOP}V{bottom}H{right}" fill="none" stroke="currentColor" stroke-opacity="0.5"/>',
         f'<text x="{LEFT - 5}" y="{TOP + 8}" text-anchor="end">{high:.4g}</text>',
         *([f'<text x="{LEFT - 5}" y="{bottom}" text-anchor="end">{low:.4g}</text>'] if low < high else []),
         f'<text x="{LEFT}" y="{HEIGHT - 8}">{first:g}</text>',
-        f'<text x="{right}" y="{HEIGHT - 8}" text-anchor="end">step {last:g}</text>',
+        f'<text x="{right}" y="{HEIGHT - 8}" text-anchor="end">{_safe(unit)} {last:g}</text>',
     ]
 
 

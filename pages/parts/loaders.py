@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.estimate import Duration
     from ctkd_core.distill.runs import Run, RunStore
+    from ctkd_core.distill.sweeps.definition import SweepDefinition
+    from ctkd_core.distill.sweeps.sweep import Sweep
 
 SPARKLINE_POINTS = 40
 
@@ -190,6 +192,19 @@ def start(config: RunConfig) -> Run:
     runs = store()
     with folders_unlisted():
         return runs.launch(runs.create(config))
+
+
+def start_sweep(definition: SweepDefinition) -> Sweep:
+    """Make the runs of a sweep and queue them, once each kind of them has passed the pre-flight. Raises CtkdError."""
+    from ctkd_core.distill.checks import require
+    from ctkd_core.distill.sweeps.definition import plan, result_fingerprint
+    from ctkd_core.distill.sweeps.sweep import start as begin
+
+    runs = store()
+    with folders_unlisted():
+        for config in {result_fingerprint(c.replace(seed=0)): c for c in plan(definition)}.values():
+            require(config, runs.root)
+        return begin(runs, definition)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pages.parts import job as jobs
 from pages.parts import loaders, state
 from pages.parts.launching import change_button
 from pages.parts.run_evaluation import evaluation
+from pages.parts.run_files import take_away
 from pages.parts.run_views import FORM, LIST, show_view
 from pages.parts.runs_list import dot
 
@@ -68,6 +69,8 @@ def _live(run_id: str, was_ended: bool) -> None:
         _samples(run)
     _afterwards(run)
     _more(run)
+    with state.errors_shown():
+        take_away(run)
 
 
 def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Which view of page Runs an address asks for: the list, the form of a new run, one run, several compared."""
+"""Which view of page Runs an address asks for: the list, a form (run, sweep), one run, several compared."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pages.parts import address, carry, loaders, state
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
 
-LIST, FORM = "All runs", "New run"
-VIEWS = (LIST, FORM)
+LIST, FORM, SWEEP = "All runs", "New run", "New sweep"
+VIEWS = (LIST, FORM, SWEEP)
 # What an address says besides the pair; another view begins without them.
 _OF_A_VIEW = ("run", "compare", "copy", carry.PARAMETER, "method", "against")
 

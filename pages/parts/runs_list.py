@@ -7,10 +7,13 @@ from typing import Any
 
 import streamlit as st
 
+from ctkd_core.distill.sweeps import queue
 from ctkd_core.figures.words import ago, duration, number
+from pages.parts import job as jobs
 from pages.parts import loaders, state
 from pages.parts.launching import change_button, check_may_change
 from pages.parts.run_views import FORM, show_view
+from pages.parts.sweeps_list import sweeps_list
 
 # Marks that every font has, for table cells; with colour where Markdown is read.
 DOTS = {
@@ -71,17 +74,20 @@ def runs_list() -> None:
 
 def _table(was_alive: bool) -> None:
     every = loaders.run_summaries(archived=True)
+    sweeps_list(every)
     hidden = sum(row["archived"] for row in every)
     shown = hidden > 0 and st.toggle(f"Archived runs too ({hidden})", key="show_archived")
     rows = [row for row in every if shown or not row["archived"]]
     if was_alive and not any(row["status"] in ALIVE for row in rows):
         st.rerun()  # mount it again without the timer
+    places = queue_places() if was_alive else {}
     # Ticks are row numbers: when the rows change, another run must not inherit them, nor an open "Delete".
     those = hashlib.sha256(" ".join(row["run_id"] for row in rows).encode()).hexdigest()[:12]
     event = st.dataframe(
         [
             {
-                "status": f"{DOTS[row['status']]} {row['status']}{', archived' if row['archived'] else ''}",
+                "status": f"{DOTS[row['status']]} {row['status']}{', archived' if row['archived'] else ''}"
+                + (f", {places[row['run_id']]}. in line" if row["run_id"] in places else ""),
                 "run": row["name"] or row["run_id"],
                 "method": row["method"],
                 "teacher → student": f"{row['teacher']} → {row['student']}" if row["method"] else "",
@@ -92,6 +98,7 @@ def _table(was_alive: bool) -> None:
                 "bits/byte now": row["metrics"]["bits_per_byte_after"],
                 "time": duration(row["seconds"]),
                 "made": when(row),
+                "sweep": (row["sweep"] or "")[-5:],
                 "id": row["run_id"],
             }
             for row in rows
@@ -121,6 +128,12 @@ def _table(was_alive: bool) -> None:
         if st.button(label, key="compare_button", icon=":material/stacked_line_chart:", disabled=len(chosen) < 2):
             st.query_params["compare"] = ",".join(chosen)
             st.rerun()
+        if places:
+            waiting = bool(chosen) and all(name in places for name in chosen)
+            for label, key in (("To the front", "first"), ("To the end", "last")):
+                change_button(
+                    label, key=f"queue_{key}", disabled=not waiting, on_click=_move, args=(tuple(chosen), key)
+                )
         back = bool(ticked) and all(row["archived"] for row in ticked)
         label, icon = ("Bring back", ":material/unarchive:") if back else ("Archive", ":material/archive:")
         if change_button(
@@ -140,5 +153,16 @@ def _table(was_alive: bool) -> None:
                     for name in chosen:
                         loaders.store().remove(name)
                     st.rerun()
+    if problem := st.session_state.pop("queue_problem", None):
+        st.error(state.plain(problem), icon=":material/error:")
     if not chosen:
         st.caption("Tick one run to open it, two or more to compare them.")
+
+
+def queue_places() -> dict[str, int]:
+    """The place in the queue of each run that waits, counted from 1."""
+    return {run.id: k for k, run in enumerate(queue.waiting(loaders.store().root), start=1)}
+
+
+def _move(names: tuple[str, ...], to: str) -> None:
+    jobs.attempt("queue", lambda: queue.move(loaders.store().root, names, to))

@@ -1,0 +1,257 @@
+"""`ctkd sweep`: many runs from one definition, in the queue of their device; list, show, go on with, move, cancel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ctkd_core.cli import complete
+from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of
+from ctkd_core.cli.display import facts, table
+from ctkd_core.cli.distill import state_of
+from ctkd_core.distill.config import PRESETS, read_table
+from ctkd_core.distill.sweeps.definition import values_in
+from ctkd_core.errors import short
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.runs import RunStore
+    from ctkd_core.distill.sweeps.definition import SweepDefinition
+    from ctkd_core.distill.sweeps.sweep import Sweep
+
+DEFAULT_ACTION = "start"
+
+One = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Id of a sweep, unique part of it, or 'latest'.", autocompletion=complete.sweeps),
+]
+
+
+def start(
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="A sweep's definition, YAML or JSON (flags override it).")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "-m", "--methods", metavar="M,M", help="Methods, with commas.", autocompletion=complete.training_methods
+        ),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", metavar="N,N", help="Seeds: 0,1,2 or 0-4.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=V,V...",
+            help="Values of a run option, method_options.NAME or METHOD.NAME; all combinations are run.",
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="CONFIG", help="A run config that all runs share.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help=f"The preset that all runs share: {', '.join(PRESETS)} (default: quick).",
+            autocompletion=names_of(PRESETS),
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="A name for people.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="METHOD", help="What the others are compared with (sft).")
+    ] = None,
+    reuse: Annotated[bool, typer.Option("--reuse", help="Take finished runs with the same config over.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long, start nothing.")] = False,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Make the runs of a sweep and queue them; they train one after another in the background."""
+    from ctkd_core.distill.sweeps import sweep as sweeps
+    from ctkd_core.distill.sweeps.definition import duration, plan
+
+    definition = _definition(file, methods, seeds, values, base, preset, name, baseline, reuse)
+    configs = plan(definition)
+    store = _store(runs_dir)
+    taken = sweeps.finished(store, configs) if definition.reuse else {}
+    low, high = duration([c for c in configs if sweeps.result_fingerprint(c) not in taken])
+    planned = {
+        "runs_planned": [config.name for config in configs],
+        "seconds": [low, high],
+        "reused": [run.id for run in taken.values()],
+    }
+    if dry_run:
+        return Output(lambda: planned, lambda: _planned(planned))
+    _check(configs, store)
+    made = sweeps.start(store, definition)
+    inform(f"{len(configs)} runs, {_hours(low, high)}; `ctkd sweep show {made.id[-5:]}` says where they stand.")
+    return Output(lambda: made.summary() | planned, lambda: _sweep(made))
+
+
+def _definition(
+    file: str | None,
+    methods: str | None,
+    seeds: str | None,
+    values: list[str] | None,
+    base: str | None,
+    preset: str | None,
+    name: str | None,
+    baseline: str | None,
+    reuse: bool,
+) -> SweepDefinition:
+    """The definition in the file with the flags laid over it."""
+    from ctkd_core.distill.sweeps.definition import SweepDefinition, seeds_in
+
+    given: dict[str, Any] = {} if file is None else SweepDefinition.from_file(file).to_dict()
+    if file is None and not (methods or seeds or values):
+        raise UsageError("a sweep needs a FILE, or at least one of --methods, --seeds and --set.")
+    if base is not None:
+        given["base"] = {key: value for key, value in read_table(base).items() if key != "fingerprint"}
+    if preset is not None or (file is None and base is None):
+        given["base"] = given.get("base", {}) | {"preset": preset or "quick"}
+    if methods is not None:
+        given["methods"] = values_in(methods)
+    if seeds is not None:
+        given["seeds"] = seeds_in(seeds)
+    if values:
+        given["grid"] = {**given.get("grid", {}), **dict(map(_assignment, values))}
+    given |= {key: value for key, value in (("name", name), ("baseline", baseline)) if value is not None}
+    return SweepDefinition(**given | ({"reuse": True} if reuse else {}))
+
+
+def _assignment(text: str) -> tuple[str, list[str]]:
+    key, equals, values = text.partition("=")
+    if not equals or not key.strip() or not values_in(values):
+        raise UsageError(
+            f"--set takes NAME=VALUE,VALUE; got {short(text)}. For example: --set learning_rate=1e-4,2e-4."
+        )
+    return key.strip().replace("-", "_"), values_in(values)
+
+
+def _check(configs: list[RunConfig], store: RunStore) -> None:
+    """Pre-flight of every kind of runs once, whatever its seed. Raises PreflightError."""
+    from ctkd_core.distill.checks import require
+    from ctkd_core.distill.sweeps.definition import result_fingerprint
+
+    kinds = {result_fingerprint(config.replace(seed=0)): config for config in configs}
+    told: set[str] = set()
+    for config in kinds.values():
+        for check in require(config, store.root):
+            sentence = f"warning: {check.name}: {check.detail} {check.fix}".rstrip()
+            if not check.ok and sentence not in told:
+                inform(sentence)
+                told.add(sentence)
+
+
+def ls(runs_dir: RunsDir = None) -> Output:
+    """List all sweeps, newest first."""
+    from ctkd_core.distill.sweeps.sweep import sweeps
+
+    rows = [found.summary() for found in sweeps(_store(runs_dir))]
+    return Output(lambda: rows, lambda: _list(rows))
+
+
+def show(name: One, runs_dir: RunsDir = None) -> Output:
+    """Show one sweep: its runs, and where each stands in the queue."""
+    found = _get(name, runs_dir)
+    return Output(lambda: found.summary() | {"rows": _rows(found)}, lambda: _sweep(found))
+
+
+def resume(
+    name: One,
+    failed: Annotated[bool, typer.Option("--failed", help="Runs that failed, too.")] = False,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Go on with runs that were lost or cancelled, make missing ones, and start the queue."""
+    found = _get(name, runs_dir)
+    queued = [run.id for run in found.resume(failed)]
+    return Output(lambda: found.summary() | {"queued": queued}, lambda: [f"{len(queued)} runs queued.", *_sweep(found)])
+
+
+def cancel(name: One, runs_dir: RunsDir = None) -> Output:
+    """Cancel every run of a sweep that waits or trains."""
+    found = _get(name, runs_dir)
+    stopped = [run.id for run in found.cancel()]
+    return Output(
+        lambda: found.summary() | {"cancelled": stopped}, lambda: [f"{len(stopped)} runs cancelled.", *_sweep(found)]
+    )
+
+
+def move(
+    name: One,
+    to: Annotated[str, typer.Argument(metavar="WHERE", help="first, last, or the id of a run to go before.")] = "first",
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Put the waiting runs of a sweep first or last in the queue, or before another run."""
+    order = _get(name, runs_dir).move(to)
+    return Output(lambda: {"queue": order}, lambda: ["\n".join(order)])
+
+
+ACTIONS = {"start": start, "ls": ls, "show": show, "resume": resume, "cancel": cancel, "move": move}
+
+
+def _store(folder: str | None) -> RunStore:
+    from ctkd_core.distill.runs import RunStore
+
+    return RunStore(folder)
+
+
+def _get(name: str, folder: str | None) -> Sweep:
+    from ctkd_core.distill.sweeps.sweep import get
+
+    return get(_store(folder), name)
+
+
+def _rows(sweep: Sweep) -> list[dict[str, Any]]:
+    from ctkd_core.distill.sweeps import queue
+
+    places = {run.id: k for k, run in enumerate(queue.waiting(sweep.root), start=1)}
+    return [run.summary() | {"queue_place": places.get(run.id)} for run in sweep.runs()]
+
+
+def _sweep(sweep: Sweep) -> list[RenderableType]:
+    found = sweep.summary()
+    states = ", ".join(f"{count} {state}" for state, count in found["states"].items())
+    rows = [
+        [
+            row["run_id"],
+            row["name"],
+            state_of(row),
+            row["queue_place"],
+            row["step"],
+            row["metrics"].get("loss_last"),
+            row["metrics"].get("bits_per_byte_after"),
+        ]
+        for row in _rows(sweep)
+    ]
+    return [
+        facts([("sweep", f"{found['sweep_id']} {found['name']}".rstrip()), ("runs", f"{found['total']}: {states}")]),
+        table(["run", "name", "status", "in the queue", "step", "loss", "bits/byte after"], rows),
+    ]
+
+
+def _list(rows: list[dict[str, Any]]) -> list[RenderableType]:
+    if not rows:
+        return ["No sweeps yet. Start one: ctkd sweep --methods sft,uld --seeds 0,1,2"]
+    states = [", ".join(f"{count} {state}" for state, count in row["states"].items()) for row in rows]
+    return [
+        table(
+            ["sweep", "name", "runs", "states"],
+            [[row["sweep_id"], row["name"], row["total"], text] for row, text in zip(rows, states)],
+        )
+    ]
+
+
+def _planned(planned: dict[str, Any]) -> list[RenderableType]:
+    low, high = planned["seconds"]
+    reused = f", {len(planned['reused'])} of them finished already" if planned["reused"] else ""
+    return ["\n".join(planned["runs_planned"]), f"{len(planned['runs_planned'])} runs{reused}: {_hours(low, high)}."]
+
+
+def _hours(low: float, high: float) -> str:
+    from ctkd_core.figures.words import between
+
+    return f"{between(low, high)} on this machine"

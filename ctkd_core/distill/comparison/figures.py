@@ -1,0 +1,49 @@
+"""The figures of one run that are compared: what its last look at held-out text found, its last loss, its cost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ctkd_core.distill.comparison.kinds import flat
+from ctkd_core.distill.headline import number
+from ctkd_core.distill.runs import Run
+
+DEFAULT = "bits_per_byte"
+_BOOKKEEPING = ("step", "time", "kind", "held_out", "index")
+# Of figures whose name says that more is better; all others are errors, losses or costs.
+_HIGHER = re.compile(r"exact|accuracy|arithmetic|rouge|agreement|match|closed|top_?1|tokens_per_second")
+_LOWER = re.compile(r"kl|loss|error|distance|divergence")  # also where the table of such a figure has a name of those
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether a larger value of this figure is the better one."""
+    return bool(_HIGHER.search(name)) and not _LOWER.search(name.rpartition(".")[2])
+
+
+def figures_of(run: Run) -> dict[str, float]:
+    """The figures of a run by name. Raises RunError for a damaged run."""
+    return figures_in(run.metric_rows())
+
+
+def figures_in(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The figures in rows that count: the last look after a step, the last loss, seconds and tokens of all steps."""
+    found: dict[str, float] = {}
+    last: Mapping[str, Any] = {}
+    seconds = tokens = joules = 0.0
+    for row in rows:
+        if row.get("kind") == "eval" and (number(row.get("step")) or 0) > 0:
+            last = row
+        elif row.get("kind") == "train":
+            spent = number(row.get("seconds")) or 0.0
+            seconds += spent
+            tokens += spent * (number(row.get("tokens_per_second")) or 0.0)
+            joules += number(row.get("joules")) or 0.0
+            if (loss := number(row.get("loss"))) is not None:
+                found["loss"] = loss
+    for key, value in flat(dict(last)).items():
+        if key not in _BOOKKEEPING and (figure := number(value)) is not None:
+            found[key] = figure
+    spent_on = (("training_seconds", seconds), ("training_tokens", tokens), ("training_joules", joules))
+    return found | {key: value for key, value in spent_on if value}

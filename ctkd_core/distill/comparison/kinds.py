@@ -1,0 +1,89 @@
+"""Runs that differ in the seed alone are of one kind: one experiment, done several times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ctkd_core import methods
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.runs import Run
+
+# What changes no result, or where a run was done; and the seed.
+ASIDE = ("seed", "name", "version", "threads", "device", "keep_checkpoints", "save_every", "save_student")
+MOST_LABEL = 90  # characters
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Runs of one kind. `by_seed`: one run a seed; `repeated`: older runs of a seed that has a newer one."""
+
+    label: str
+    config: RunConfig
+    by_seed: dict[int, Run] = field(default_factory=dict)
+    repeated: tuple[Run, ...] = ()
+
+    @property
+    def runs(self) -> list[Run]:
+        """Its runs by seed."""
+        return [self.by_seed[seed] for seed in sorted(self.by_seed)]
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A table of tables as one, with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def kinds_of(runs: Iterable[Run]) -> list[Kind]:
+    """The kinds of runs in the order of their first one. Raises RunError for a damaged run.
+
+    Of two runs with one seed the finished one counts, of two finished ones the newer.
+    """
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(_key(run.config), []).append(run)
+    found = list(grouped.values())
+    labels = labels_of([group[0].config for group in found])
+    kinds = []
+    for label, group in zip(labels, found):
+        by_seed: dict[int, Run] = {}
+        for run in sorted(group, key=lambda run: (run.status().state == "finished", run.id)):
+            by_seed[run.config.seed] = run
+        kept = {run.id for run in by_seed.values()}
+        kinds.append(Kind(label, group[0].config, by_seed, tuple(run for run in group if run.id not in kept)))
+    return kinds
+
+
+def labels_of(configs: Sequence[RunConfig]) -> list[str]:
+    """A name for each config: its method, and the options in which it differs from the others that have them."""
+    tables = [options_of(config) for config in configs]
+    labels = []
+    for config, mine in zip(configs, tables):
+        # Options of a method are compared within the method: others have options of their own.
+        alike = [table for table in tables if table["method"] == config.method]
+        differing = [
+            key
+            for key, value in mine.items()
+            if any(key in table and table[key] != value for table in (alike if "." in key else tables))
+        ]
+        parts = [f"{key.rpartition('.')[2]} {_shown(mine[key])}" for key in differing if key != "method"]
+        labels.append(", ".join([methods.get(config.method).label, *parts])[:MOST_LABEL])
+    return [label if labels.count(label) == 1 else f"{label} ({k})" for k, label in enumerate(labels, start=1)]
+
+
+def options_of(config: RunConfig) -> dict[str, Any]:
+    """The options of a config that make its kind, as one table with dotted names."""
+    return {key: value for key, value in flat(config.to_dict()).items() if key not in ASIDE}
+
+
+def _key(config: RunConfig) -> str:
+    return json.dumps(options_of(config), sort_keys=True, default=str)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value) if value != "" else "empty"

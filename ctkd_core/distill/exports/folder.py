@@ -1,0 +1,177 @@
+"""The folder that goes to another trainer: script or config, training data, tokenizers, the untrained student."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.data import Example, load_split
+from ctkd_core.errors import RunError, unknown
+from ctkd_core.files import write_atomic
+
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+DATA, STUDENT = "train.jsonl", "student"
+TOKENIZERS = ("student-tokenizer", "teacher-tokenizer")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Another trainer. `methods`: those that exist there; `settings` and `files` are in the module of its name."""
+
+    title: str
+    methods: tuple[str, ...]
+
+
+TARGETS = {
+    "trl": Target("TRL's GOLDTrainer", ("gold", "uld")),
+    "nemo-rl": Target("NeMo-RL's cross-tokenizer distillation", ("xtoken-pkl", "xtoken-hkl")),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the folder, its files, and sentences about what is different there."""
+
+    folder: Path
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def write(config: RunConfig, target: str, folder: Path | str, *, student: bool = True) -> Exported:
+    """Write everything for a target into a folder, which is made.
+
+    student  also write the student before its first step, where the run makes one (scratch, transplant)
+
+    Raises RunError for an unknown target, a method or an option that doesn't exist there, and what can't be written.
+    """
+    make = _maker(target)
+    check(config, target)
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{str(folder)!r} exists already and isn't an empty folder; choose another one.")
+    own = config.student_model != "pretrained"
+    contents, notes = make(config, STUDENT if own else config.student_path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            write_atomic(folder / name, text)
+        write_atomic(folder / DATA, training_data(config))
+        written = [*contents, DATA]
+        pair = _pair(config)
+        for name, tokenizer in zip(TOKENIZERS, pair):
+            _write_tokenizer(tokenizer, folder / name)
+            written.append(name)
+        if own and student:
+            _write_student(config, pair, folder / STUDENT)
+            written.append(STUDENT)
+        if target == "nemo-rl":
+            written.append(_write_map(pair, folder))
+        notes = [*notes, *([] if student or not own else [_MISSING])]
+        write_atomic(folder / "README.md", _readme(config, target, contents, notes))
+    except OSError as fault:
+        raise RunError(f"{str(folder)!r} can't be written ({fault}); choose another folder.") from fault
+    return Exported(folder, (*written, "README.md"), tuple(notes))
+
+
+_MISSING = f"The student isn't here: `ctkd export` writes it as {STUDENT!r}."
+
+
+def check(config: RunConfig, target: str) -> None:
+    """Raise RunError where the target hasn't the run's method, or the run does what no target can do."""
+    if target not in TARGETS:
+        raise unknown("target", target, TARGETS, RunError)
+    known = TARGETS[target]
+    if config.method not in known.methods:
+        others = [name for name, other in TARGETS.items() if config.method in other.methods]
+        where = f" {TARGETS[others[0]].title} has it (--to {others[0]})." if others else ""
+        raise RunError(
+            f"{known.title} has no method {config.method!r}, only {' and '.join(known.methods)}; "
+            f"train it here, or choose one of these.{where}"
+        )
+    if config.teachers:
+        raise RunError(f"the run has {len(config.teachers)} further teachers; only one teacher can be written.")
+
+
+def training_data(config: RunConfig) -> str:
+    """The examples that the run learns from, as JSON lines: prompt, completion, and both as text.
+
+    Raises RunError for data that can't be used, and for conversations that each side's template writes otherwise.
+    """
+    split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+    if config.chat_template == "own" and any(example.turn for example in split.train):
+        raise RunError(
+            "the data has conversations, which each tokenizer's own chat template writes; export a run with "
+            "chat_template=shared, whose texts are the same for both."
+        )
+    return "".join(json.dumps(_record(example), ensure_ascii=False) + "\n" for example in split.train)
+
+
+def _record(example: Example) -> dict[str, str]:
+    return {
+        "prompt": example.prompt,
+        "completion": example.completion,
+        "text": example.prompt + example.completion,
+    }
+
+
+Contents = Callable[[RunConfig, str], tuple[Mapping[str, str], list[str]]]
+
+
+def _maker(target: str) -> Contents:
+    from ctkd_core.distill.exports import nemo_rl, trl
+
+    found: dict[str, Contents] = {"trl": trl.contents, "nemo-rl": nemo_rl.contents}
+    if target not in found:
+        raise unknown("target", target, TARGETS, RunError)
+    return found[target]
+
+
+def _pair(config: RunConfig) -> tuple[Tokenizer, Tokenizer]:
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    return load_tokenizer(config.student), load_tokenizer(config.teacher)
+
+
+def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """A folder that AutoTokenizer opens."""
+    folder.mkdir()
+    tokenizer.backend.save(str(folder / "tokenizer.json"))
+    roles = {role: getattr(tokenizer, f"{role}_id") for role in ("bos", "eos", "pad", "unk")}
+    named = {f"{role}_token": tokenizer.token(index) for role, index in roles.items() if index is not None}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | named
+    write_atomic(folder / "tokenizer_config.json", json.dumps(settings, indent=1, ensure_ascii=False))
+
+
+def _write_student(config: RunConfig, pair: tuple[Tokenizer, Tokenizer], folder: Path) -> None:
+    from ctkd_core.distill.models.students import build_student
+    from ctkd_core.distill.models.teachers import load_teacher
+    from ctkd_core.distill.trainer import save_student
+
+    model = load_teacher(config) if config.student_model == "transplant" else None
+    save_student(build_student(config, *pair, model), pair[0], folder)
+
+
+def _write_map(pair: tuple[Tokenizer, Tokenizer], folder: Path) -> str:
+    from ctkd_core.distill.exports.nemo_rl import MAP
+    from ctkd_core.vocabulary.export import export
+    from ctkd_core.vocabulary.store import cached_project
+
+    export(cached_project(*pair, method="pieces"), folder / MAP)
+    return MAP
+
+
+def _readme(config: RunConfig, target: str, contents: Mapping[str, str], notes: list[str]) -> str:
+    from ctkd_core import __version__
+
+    files = "\n".join(f"- `{name}`" for name in (*contents, DATA))
+    points = "\n".join(f"- {' '.join(note.split())}" for note in notes) or "- nothing that is known"
+    return (
+        f"# {TARGETS[target].title}: method {config.method}\n\nWritten by CTKD Lab {__version__}.\n\n{files}\n\n"
+        f"## What is different there\n\n{points}\n"
+    )

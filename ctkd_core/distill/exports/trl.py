@@ -1,0 +1,173 @@
+"""A run as a script for TRL's GOLDTrainer, with the names that TRL 1.16 gives to its options.
+
+Both compute the same loss for the same tokens: GOLD with `use_extended_uld`, ULD without. The differences that stay are
+in how texts become tokens, and are told. Source: `trl.experimental.gold` of TRL 1.16.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.models.teachers import prepared_folder, teacher_source
+from ctkd_core.errors import RunError
+
+SCRIPT, VERSION = "train_trl.py", "1.16.0"
+
+
+def contents(config: RunConfig, student: str) -> tuple[Mapping[str, str], list[str]]:
+    """The script by its name, and notes. `student`: folder or hub id of the student. Raises RunError."""
+    options, notes = settings(config)
+    teacher = teacher_source(config)
+    if teacher == "bundled":
+        teacher = str(prepared_folder())
+        notes.append("The teacher is the folder that `ctkd prepare` made on this machine.")
+    lines = "\n".join(f"    {name}={value!r}," for name, value in options.items())
+    script = _SCRIPT.format(
+        version=VERSION,
+        method=config.method,
+        student=student,
+        teacher=teacher,
+        options=lines,
+    )
+    return {SCRIPT: script}, notes
+
+
+def settings(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
+    """Options of GOLDConfig by name, and sentences about what is different there.
+
+    Raises RunError for an option that GOLDTrainer hasn't.
+    """
+    o = config.method_options
+    loss, notes = (_gold if config.method == "gold" else _uld)(o, config.variant)
+    temperature = float(o["temperature"])
+    common = {
+        "uld_crossentropy_weight": float(o["ce_weight"]),
+        "uld_distillation_weight": 1.0 - float(o["ce_weight"]),
+        "uld_student_temperature": temperature,
+        "uld_teacher_temperature": float(o["teacher_temperature"] or temperature),
+    }
+    if config.on_policy_share and config.max_length <= config.on_policy_max_new_tokens:
+        raise RunError(
+            f"TRL wants on_policy_max_new_tokens ({config.on_policy_max_new_tokens}) below max_length "
+            f"({config.max_length})."
+        )
+    run = {
+        "max_steps": config.steps,
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.accumulation,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": max(1, round(config.warmup * config.steps)) if config.warmup else 0,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": 1.0,
+        "max_length": config.max_length,
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "bf16": config.precision == "bf16",
+        "use_cpu": config.device == "cpu",
+        "lmbda": config.on_policy_share,
+        "temperature": config.on_policy_temperature,
+        "top_p": config.on_policy_top_p,
+        # It must be smaller than max_length, also where nothing is drawn.
+        "max_completion_length": min(config.on_policy_max_new_tokens, config.max_length - 1),
+        "gradient_checkpointing": False,
+        "logging_steps": 1,
+        "report_to": "none",
+        "save_strategy": "no",
+    }
+    notes += [
+        "TRL reads a prompt and its completion as one text on the student's side, and puts the teacher's own special "
+        "tokens before its prompt; here each is encoded by itself, without them.",
+        "TRL cuts long samples at their beginning, here at their end unless truncation_side is left.",
+        "The order of the samples is another one, so only the first step of one whole batch is the same.",
+    ]
+    return {"use_uld_loss": True} | loss | common | run, notes
+
+
+def _gold(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]]:
+    fixed = o["weights"] == "fixed"
+    loss = {
+        "use_extended_uld": True,
+        "uld_token_merge_strategy": o["merge"],
+        "uld_use_hybrid_loss": o["hybrid"],
+        "uld_hybrid_matched_weight": float(o["matched_weight"]) if fixed else None,
+        "uld_hybrid_unmatched_weight": float(o["unmatched_weight"]) if fixed else None,
+        "beta": float(o["beta"]),
+        "uld_skip_student_eos": not o["with_eos"],
+        "uld_skip_teacher_eos": not o["with_eos"],
+    }
+    notes = ["TRL aligns byte-level tokenizers only."]
+    if variant == "clean":
+        notes.append("TRL matches tokens by their vocabulary strings, here by the bytes that they spell.")
+    if o["empty_samples"] == "skip":
+        notes.append("Samples without an answer count as 0 there; here the mean runs over the others.")
+    return loss, notes
+
+
+def _uld(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]]:
+    if o.get("pairing", "positional") != "positional":
+        raise RunError(f"TRL's ULD pairs positions by index; pairing is {o['pairing']!r} here. Export with positional.")
+    if o.get("top_k", 0):
+        raise RunError(f"TRL's ULD compares whole vocabularies; top_k is {o['top_k']} here. Export with top_k=0.")
+    loss = {
+        "use_extended_uld": False,
+        # "bayesian" only moves the rows here: they predict the answer's tokens. "observed" takes those after them.
+        "uld_token_merge_strategy": "observed" if variant == "released" else "bayesian",
+        "uld_use_hybrid_loss": False,
+        # the released variant leaves out the last token, as TRL does
+        "uld_skip_student_eos": variant == "released",
+        "uld_skip_teacher_eos": variant == "released",
+    }
+    return loss, []
+
+
+_SCRIPT = '''"""Cross-tokenizer distillation with TRL {version}: method {method}, written by CTKD Lab.
+
+    pip install trl=={version}
+    python train_trl.py
+"""
+
+from pathlib import Path
+
+from datasets import load_dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl.experimental.gold import GOLDConfig, GOLDTrainer
+
+HERE = Path(__file__).resolve().parent
+STUDENT = {student!r}
+TEACHER = {teacher!r}
+
+CONFIG = dict(
+{options}
+)
+
+
+def local(name):
+    """A folder beside this script, or a folder or hub id."""
+    return str(HERE / name) if (HERE / name).is_dir() else name
+
+
+def trainer(**changes):
+    """The trainer before its first step; `changes` override options."""
+    student, teacher = local(STUDENT), local(TEACHER)
+    tokenizer = AutoTokenizer.from_pretrained(str(HERE / "student-tokenizer"))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    own = dict(output_dir=str(HERE / "out"), teacher_tokenizer_name_or_path=str(HERE / "teacher-tokenizer"))
+    data = load_dataset("json", data_files=str(HERE / "train.jsonl"), split="train")
+    return GOLDTrainer(
+        model=AutoModelForCausalLM.from_pretrained(student),
+        teacher_model=AutoModelForCausalLM.from_pretrained(teacher),
+        args=GOLDConfig(**own | CONFIG | changes),
+        train_dataset=data.remove_columns("text"),
+        processing_class=tokenizer,
+    )
+
+
+if __name__ == "__main__":
+    made = trainer()
+    made.train()
+    made.save_model(str(HERE / "trained"))
+'''

@@ -1,0 +1,206 @@
+"""What a sweep is told (a table in YAML or JSON, or flags), and the runs that it comes to.
+
+    name: learning rates
+    base: {preset: quick, steps: 60}
+    methods: [sft, gold, alm]
+    seeds: [0, 1, 2]
+    grid:
+      learning_rate: [1e-4, 2e-4]
+      gold.temperature: [1, 2]        # an option of one method; the others don't have it
+
+Every combination of method, values of the grid and seed is a run; `runs` lists changes one by one instead of a grid.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic import field_validator as validated
+from pydantic.dataclasses import dataclass
+
+from ctkd_core import methods
+from ctkd_core.distill.config import RUN_OPTIONS, RunConfig, read_table
+from ctkd_core.distill.estimate import estimate
+from ctkd_core.distill.further import CONFIG
+from ctkd_core.distill.settings import fields_of, refusing, schema_of
+from ctkd_core.errors import RunError, short, unknown
+
+MOST_RUNS = 2000  # of one sweep; more is a slip in a grid
+MOST_NAME = 80  # characters of a run's name
+_OPTIONS = tuple(option.name for option in RUN_OPTIONS)
+_TABLES = ("method_options", "align_options")
+
+
+@refusing("key of a sweep")
+@dataclass(frozen=True, config=CONFIG)
+class SweepDefinition:
+    """What a sweep runs. Raises RunError for unknown keys, and values that don't fit."""
+
+    name: str = Field(default="", description="A name for people.")
+    base: dict[str, Any] = Field(
+        default_factory=dict, description="A run config (see `ctkd distill`), `preset` included: what all runs share."
+    )
+    methods: tuple[str, ...] = Field(default=(), description="Methods; none: that of the base.")
+    seeds: tuple[int, ...] = Field(default=(), description="Seeds; none: that of the base.")
+    grid: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict,
+        description="Values by run option, method_options.NAME, align_options.NAME or METHOD.NAME: all combinations.",
+    )
+    runs: tuple[dict[str, Any], ...] = Field(
+        default=(), description="Tables of such changes, one by one, each with every method and seed."
+    )
+    baseline: str = Field(default="sft", description="The method that the others are compared with.")
+    reuse: bool = Field(
+        default=False, description="Take finished runs with the same config instead of training them again."
+    )
+
+    @validated("methods", "seeds", "runs", mode="before")
+    @classmethod
+    def _a_list(cls, value: Any) -> Any:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+            raise RunError(f"methods, seeds and runs of a sweep are lists; got {short(value)}.")
+        return tuple(value)
+
+    @validated("grid", mode="before")
+    @classmethod
+    def _lists_of_values(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise RunError(f"grid of a sweep is a table of lists; got {short(value)}.")
+        for key, values in value.items():
+            if not isinstance(values, (list, tuple)) or not values:
+                raise RunError(f"grid {short(key)} must be a list of values; got {short(values)}.")
+        return {key: tuple(values) for key, values in value.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as in a sweep's file."""
+        return asdict(self)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> SweepDefinition:
+        """The definition in a .yaml, .yml or .json file. Raises RunError."""
+        table = read_table(path)
+        for key in table:
+            if key not in fields_of(cls):
+                raise unknown("key of a sweep", key, fields_of(cls), RunError)
+        return cls(**table)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a sweep's definition."""
+    return schema_of(SweepDefinition) | {"description": "A sweep of CTKD Lab: runs that differ in what it lists."}
+
+
+def plan(definition: SweepDefinition) -> list[RunConfig]:
+    """The runs of a sweep, each once: all kinds with the first seed, then with the next, so that results come early.
+
+    Raises RunError for what no run could be told, and for more than 2,000 runs.
+    """
+    base = RunConfig.from_dict(definition.base)
+    # Most of these are checked anew for each run; a number that is far too large is told before.
+    combinations = len(definition.methods or (1,)) * len(definition.seeds or (1,))
+    for values in definition.grid.values():
+        combinations *= len(values)
+    if combinations * max(1, len(definition.runs)) > MOST_RUNS:
+        raise RunError(f"the sweep has {combinations * max(1, len(definition.runs)):,} runs; at most {MOST_RUNS:,}.")
+    kinds = [
+        (_label(method or base.method, changes), _changed(base, method, changes))
+        for changes in _changes(definition)
+        for method in (definition.methods or ("",))
+    ]
+    found: dict[str, RunConfig] = {}
+    for seed in definition.seeds or (base.seed,):
+        for label, kind in kinds:
+            name = f"{label}, seed {seed}"
+            config = kind.replace(seed=seed, name=name[:MOST_NAME])
+            found.setdefault(result_fingerprint(config), config)
+    return list(found.values())
+
+
+def result_fingerprint(config: RunConfig) -> str:
+    """The fingerprint of a config without its name, on which no result depends."""
+    return config.replace(name="").fingerprint
+
+
+def duration(configs: Sequence[RunConfig]) -> tuple[float, float]:
+    """Shortest and longest time to expect for all runs one after another, in seconds."""
+    kinds: dict[str, tuple[float, float]] = {}
+    low = high = 0.0
+    for config in configs:
+        key = result_fingerprint(config.replace(seed=0))
+        if key not in kinds:
+            kinds[key] = estimate(config).between
+        low, high = low + kinds[key][0], high + kinds[key][1]
+    return low, high
+
+
+def values_in(text: str) -> list[str]:
+    """The values in a text with commas between them; each option parses its own."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def seeds_in(text: str) -> list[int]:
+    """The seeds in "0,1,2" or "0-4". Raises RunError for anything else."""
+    found: list[int] = []
+    for part in values_in(text):
+        first, dash, last = part.partition("-")
+        if len(part) > 24 or not first.isdecimal() or (dash and not last.isdecimal()):
+            raise RunError(f"seeds are numbers and ranges, 0,1,2 or 0-4; got {short(text)}.")
+        end = int(last or first)
+        if not int(first) <= end < int(first) + MOST_RUNS:
+            raise RunError(f"seeds {short(part)} are no range of 1 to {MOST_RUNS:,} numbers.")
+        found += range(int(first), end + 1)
+    return found
+
+
+def _changes(definition: SweepDefinition) -> Iterator[dict[str, Any]]:
+    for listed in definition.runs or ({},):
+        keys = list(definition.grid)
+        for values in itertools.product(*definition.grid.values()):
+            yield {**listed, **dict(zip(keys, values))}
+
+
+def _changed(base: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:
+    config = base.replace(method=method) if method else base
+    first = [key for key in ("method", "variant") if key in changes]  # what options there are depends on them
+    for key in (*first, *(key for key in changes if key not in first)):
+        config = _one_change(config, key, changes[key])
+    return config
+
+
+def _one_change(config: RunConfig, key: str, value: Any) -> RunConfig:
+    if key in _OPTIONS:
+        return config.replace(**{key: value})
+    if key in _TABLES:  # a whole table, in a list of runs
+        return config.replace(**{key: {**getattr(config, key), **value}})
+    head, _, name = str(key).partition(".")
+    if head in _TABLES and name:
+        return config.replace(**{head: {**getattr(config, head), name: value}})
+    if head in methods.METHODS and name:
+        table = _table_of(head, name)
+        return config if config.method != head else config.replace(**{table: {**getattr(config, table), name: value}})
+    raise unknown("option of a sweep", key, (*_OPTIONS, "method_options.NAME", "METHOD.NAME"), RunError)
+
+
+def _table_of(method: str, name: str) -> str:
+    """Which table of a config an option of a method belongs to."""
+    row = methods.get(method, RunError)
+    for table, options in (("method_options", row.loss_options), ("align_options", row.align_options)):
+        if name in {option.name for option in options}:
+            return table
+    known = [option.name for option in (*row.loss_options, *row.align_options)]
+    raise unknown(f"option of method {method!r}", name, known, RunError)
+
+
+def _label(method: str, changes: Mapping[str, Any]) -> str:
+    mine = {
+        key.rpartition(".")[2]: value
+        for key, value in changes.items()
+        if key.partition(".")[0] not in methods.METHODS or key.partition(".")[0] == changes.get("method", method)
+    }
+    named = [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in mine.items()]
+    return ", ".join([str(changes.get("method", method)), *(text for text in named if not text.startswith("method "))])

@@ -1,0 +1,54 @@
+"""What a run's folder says of others: the sweep that made it (sweep.json) and its place in the queue (control/place).
+
+Both files are optional: a run without them was started alone and waits by the time at which it was made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic.dataclasses import dataclass
+
+from ctkd_core.background.status import RECORD, read_record, write_record
+
+SWEEP, PLACE = Path("sweep.json"), Path("control") / "place"
+
+
+@dataclass(frozen=True, config=RECORD)
+class Membership:
+    """The sweep that made the run."""
+
+    sweep: str
+
+
+@dataclass(frozen=True, config=RECORD)
+class Place:
+    """Where the run stands in the queue: lower comes first. By default the time at which it was queued, in seconds."""
+
+    place: float
+
+
+def sweep_of(run_dir: Path) -> str | None:
+    """The id of the sweep that made the run; None for a run of its own, or a file that can't be read."""
+    try:
+        return read_record(run_dir / SWEEP, Membership).sweep
+    except (OSError, ValueError):
+        return None
+
+
+def join(run_dir: Path, sweep: str) -> None:
+    """Note that the run belongs to a sweep. Raises OSError."""
+    write_record(run_dir / SWEEP, Membership(sweep))
+
+
+def place_of(run_dir: Path) -> float | None:
+    """The place that somebody gave the run in the queue; None where nobody did."""
+    try:
+        return read_record(run_dir / PLACE, Place).place
+    except (OSError, ValueError):
+        return None
+
+
+def put(run_dir: Path, place: float) -> None:
+    """Give the run a place in the queue. Raises OSError."""
+    write_record(run_dir / PLACE, Place(place))

@@ -1,0 +1,217 @@
+"""A sweep that was made: its file beside the runs says what was asked, and the runs themselves say where it stands.
+
+    RUNS/sweeps/<id>.json    the definition, and finished runs of before that it takes over (`reuse`)
+    RUNS/<run>/sweep.json    the sweep that made the run
+
+There is nothing else to keep up to date. So a sweep survives whatever becomes of the program that started it: `resume`
+makes the runs that are still missing, queues those that were lost, and starts the queue again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass as record
+
+from ctkd_core.background.status import RECORD, STATES, read_record, reason, write_record
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.runs import Run, RunStore, new_run_id
+from ctkd_core.distill.sweeps import membership, queue
+from ctkd_core.distill.sweeps.definition import SweepDefinition, plan, result_fingerprint
+from ctkd_core.errors import CtkdError, RunError, unknown
+
+FOLDER = "sweeps"
+VERSION = 1
+
+
+@record(frozen=True, config=RECORD)
+class SweepFile:
+    """The content of a sweep's file. `reused`: ids of finished runs of before that belong to its results."""
+
+    version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
+    created: float = 0.0
+    definition: dict[str, Any] = Field(default_factory=dict)
+    reused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A handle for one sweep; reading never changes anything."""
+
+    root: Path
+    id: str
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.root / FOLDER / f"{self.id}.json"
+
+    @cached_property
+    def _file(self) -> SweepFile:
+        try:
+            return read_record(self.path, SweepFile)
+        except (OSError, ValueError) as fault:
+            raise RunError(f"sweep {self.id!r}: {str(self.path)!r} can't be read ({reason(fault)}).") from None
+
+    @property
+    def definition(self) -> SweepDefinition:
+        """What was asked. Raises RunError when the file is missing or holds something else."""
+        try:
+            return SweepDefinition(**self._file.definition)
+        except (CtkdError, ValidationError, TypeError) as fault:
+            raise RunError(f"sweep {self.id!r}: its file holds no definition ({fault}).") from None
+
+    @property
+    def reused(self) -> tuple[str, ...]:
+        """Ids of finished runs of before that it takes over. Raises RunError."""
+        return self._file.reused
+
+    def runs(self) -> list[Run]:
+        """Its runs, oldest first: those that it made, and those of before that it takes over."""
+        reused = set(self.reused)
+        store = RunStore(self.root).list(archived=True)
+        return [run for run in reversed(store) if run.id in reused or membership.sweep_of(run.dir) == self.id]
+
+    def missing(self) -> list[RunConfig]:
+        """Runs that were asked for and have no folder: the program ended while it made them, or they were removed."""
+        there = set()
+        for run in self.runs():
+            try:
+                there.add(result_fingerprint(run.config))
+            except CtkdError:
+                continue
+        return [config for config in plan(self.definition) if result_fingerprint(config) not in there]
+
+    def summary(self) -> dict[str, Any]:
+        """One row of `ctkd sweep ls --json`: what it is, how many runs are in which state, and their ids."""
+        runs = self.runs()
+        counts = Counter(run.status().state for run in runs)
+        return {
+            "sweep_id": self.id,
+            "name": self.definition.name,
+            "created": self._file.created,
+            "baseline": self.definition.baseline,
+            "runs": [run.id for run in runs],
+            "reused": list(self.reused),
+            "states": {state: counts[state] for state in STATES if counts[state]},
+            "finished": counts["finished"],
+            "total": len(runs),
+        }
+
+    def resume(self, failed: bool = False) -> list[Run]:
+        """Go on: make missing runs, queue those that were lost or cancelled (and `failed` ones), start the queue.
+
+        Returns the runs that were queued. Raises RunError when something can't be written.
+        """
+        again = {"lost", "cancelled", *(["failed"] if failed else [])}
+        store = RunStore(self.root)
+        queued = [queue.enqueue(run) for run in self.runs() if run.status().state in again]
+        queued += [_make(store, self.id, config) for config in self.missing()]
+        queue.start_waiting(self.root)
+        return queued
+
+    def cancel(self) -> list[Run]:
+        """Cancel every run of it that waits or trains, those that wait first; returns them."""
+        found = [run for run in self.runs() if not run.status().ended_already and run.id not in self.reused]
+        found.sort(key=lambda run: (run.status().state != "queued", queue.has_process(run)))
+        for run in found:
+            try:
+                run.cancel(wait=False)
+            except RunError:
+                if not run.status().ended_already:  # it may have ended in this moment
+                    raise
+        return found
+
+    def move(self, to: str) -> list[str]:
+        """Put its waiting runs first, last, or before another run; see `queue.move`."""
+        mine = {run.id for run in self.runs()}
+        waiting = [run.id for run in queue.waiting(self.root) if run.id in mine]
+        if not waiting:
+            raise RunError(f"no run of sweep {self.id!r} waits; there's no order to change.")
+        return queue.move(self.root, waiting, to)
+
+
+def start(store: RunStore, definition: SweepDefinition) -> Sweep:
+    """Make the runs of a definition, queue them and start the queue.
+
+    With `reuse`, a finished run with the same config (its name aside) is taken over. Raises RunError.
+    """
+    configs = plan(definition)
+    found = finished(store, configs) if definition.reuse else {}
+    sweep = Sweep(store.root, new_run_id())
+    document = SweepFile(
+        created=time.time(), definition=definition.to_dict(), reused=tuple(run.id for run in found.values())
+    )
+    try:
+        sweep.path.parent.mkdir(parents=True, exist_ok=True)
+        write_record(sweep.path, document)
+    except OSError as fault:
+        raise RunError(f"can't write {str(sweep.path)!r} ({reason(fault)}); choose another --runs-dir.") from fault
+    for config in configs:
+        if result_fingerprint(config) not in found:
+            _make(store, sweep.id, config)
+    queue.start_waiting(store.root)
+    return sweep
+
+
+def finished(store: RunStore, configs: Sequence[RunConfig]) -> dict[str, Run]:
+    """The newest finished run of each config, by `result_fingerprint`; its name may be another."""
+    wanted = {result_fingerprint(config) for config in configs}
+    found: dict[str, Run] = {}
+    for run in store.list(archived=True):
+        if run.status().state != "finished":
+            continue
+        try:
+            key = result_fingerprint(run.config)
+        except CtkdError:
+            continue
+        if key in wanted:
+            found.setdefault(key, run)
+    return found
+
+
+def sweeps(store: RunStore) -> list[Sweep]:
+    """All sweeps whose file can be read, newest first."""
+    found = [Sweep(store.root, path.stem) for path in (store.root / FOLDER).glob("*.json")]
+    return sorted((sweep for sweep in found if _readable(sweep)), key=lambda sweep: sweep.id, reverse=True)
+
+
+def get(store: RunStore, name: str) -> Sweep:
+    """The sweep with this id, a unique beginning or end of one, or "latest". Raises RunError for none or several."""
+    every = {sweep.id: sweep for sweep in sweeps(store)}
+    if not every:
+        raise RunError("there are no sweeps yet; start one with `ctkd sweep`.")
+    if name == "latest":
+        return next(iter(every.values()))
+    if name in every:
+        return every[name]
+    near = [sweep for key, sweep in every.items() if name and (key.startswith(name) or key.endswith(name))]
+    if len(near) > 1:
+        raise RunError(f"{name!r} fits {len(near)} sweeps ({', '.join(s.id for s in near[:4])}); write more of the id.")
+    if not near:
+        raise unknown("sweep", name, every, RunError)
+    return near[0]
+
+
+def _readable(sweep: Sweep) -> bool:
+    try:
+        sweep.definition  # noqa: B018
+    except CtkdError:
+        return False
+    return True
+
+
+def _make(store: RunStore, sweep: str, config: RunConfig) -> Run:
+    run = store.create(config)
+    try:
+        membership.join(run.dir, sweep)
+    except OSError as fault:
+        raise run._unwritable("made", fault) from fault
+    return queue.enqueue(run)

@@ -1,0 +1,247 @@
+"""A run, or several compared, as one HTML file that opens offline: curves as SVG, figures, samples, config, sources.
+
+There is no script in it, its own policy lets nothing be loaded from elsewhere, and every text of a run is escaped:
+names, samples and messages are strangers' words.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ctkd_core import __version__, methods
+from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, line_of
+from ctkd_core.distill.comparison.figures import DEFAULT, figures_of
+from ctkd_core.distill.comparison.kinds import flat
+from ctkd_core.distill.comparison.samples import side_by_side
+from ctkd_core.distill.comparison.table import SAYS, Comparison, compare
+from ctkd_core.distill.runs import Run
+from ctkd_core.figures.comparison import interval, ranking
+from ctkd_core.figures.words import duration
+from ctkd_core.markup.blocks import STYLE, facts, note, table, text
+from ctkd_core.markup.colours import BLUE, CATEGORICAL, GREY, VERMILLION
+from ctkd_core.markup.curves import Curve, curves_svg
+from ctkd_core.markup.visible import one_line, shorten
+
+MOST_SAMPLES = 40  # prompts
+MOST_TEXT = 2_000  # characters of one answer
+MOST_KINDS = 40  # curves of one picture
+DASHES = ("", "6 3", "2 3", "8 3 2 3")
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}.wide{overflow-x:auto}
+.ctkd svg{max-width:100%;height:auto;margin:8px 16px 8px 0}
+.ctkd td pre{margin:0;max-width:30em}
+"""
+
+
+def run_html(run: Run) -> str:
+    """One run. Raises RunError for a damaged one."""
+    config, rows, status = run.config, run.metric_rows(), run.status()
+    parts = [
+        f"<h1>{text(config.name or run.id)}</h1>",
+        facts(
+            {
+                "run": run.id,
+                "state": f"{status.state}, step {status.step:,} of {config.steps:,}",
+                "method": f"{config.method} ({config.variant})",
+                "teacher → student": f"{config.teacher} → {config.student}, {config.student_model} student",
+                "time": duration(status.seconds),
+                "message": status.message,
+            }
+        ),
+        *(note(sentence) for sentence in status.warnings),
+        "<h2>Figures</h2>",
+        table(("figure", "value"), figures_of(run).items()),
+        "<h2>Curves</h2>",
+        _run_curves(rows),
+        _samples({"student": run}),
+        "<h2>Config</h2>",
+        _options(config.to_dict()),
+        _environments([run]),
+        _sources([config.method]),
+    ]
+    return page(config.name or run.id, parts)
+
+
+def comparison_html(runs: Sequence[Run], figure: str = DEFAULT, baseline: str | None = None) -> str:
+    """Several runs compared by a figure. Raises RunError for a damaged run, an unknown figure or baseline."""
+    found = compare(runs, figure, baseline)
+    shown = [row.kind for row in found.rows[:MOST_KINDS]]
+    parts = [
+        f"<h1>{len(runs)} runs of {len(found.rows)} kinds</h1>",
+        f"<h2>{text(figure)}</h2>",
+        '<div class="wide">',
+        _ranking(found),
+        "</div>",
+        note(SAYS),
+        *map(note, found.notes),
+        "<h2>All figures</h2>",
+        '<div class="wide">',
+        _all_figures(found),
+        "</div>",
+        "<h2>Curves</h2>",
+        note("Means over seeds; the bands are 95 % intervals (Student's) of the mean at each point."),
+        _band_curves({kind.label: [run.metric_rows() for run in kind.runs] for kind in shown}),
+        _samples({kind.label: kind.runs[0] for kind in shown}, "of each kind's first seed"),
+        "<h2>What differs</h2>",
+        '<div class="wide">',
+        _differing(found),
+        "</div>",
+        "<h2>Runs</h2>",
+        table(
+            ("kind", "seed", "run", "state", "steps"),
+            [
+                (row.kind.label, seed, run.id, run.status().state, run.status().step)
+                for row in found.rows
+                for seed, run in sorted(row.kind.by_seed.items())
+            ],
+        ),
+        "<h2>Config of the first kind</h2>",
+        _options(found.rows[0].kind.config.to_dict()),
+        _environments(runs),
+        _sources([row.kind.config.method for row in found.rows]),
+    ]
+    return page(f"{len(runs)} runs compared", parts)
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """A whole document; `parts` are HTML made by this module. Its policy allows styles of its own and nothing else."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    body = "\n".join(part for part in parts if part)
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f"<title>{escape(shorten(one_line(title), 120))}</title><style>{STYLE}{_STYLE}</style></head>"
+        f'\n<body class="ctkd">\n{body}\n{note(f"Made by CTKD Lab {__version__} on {made}.")}\n</body></html>\n'
+    )
+
+
+def _run_curves(rows: list[dict[str, Any]]) -> str:
+    losses = [("loss", "loss")] + [
+        (key, key.removeprefix("terms."))
+        for key in dict.fromkeys(key for row in rows for key in flat(row))
+        if key.startswith("terms.")
+    ]
+    curves = [
+        Curve(label, *line_of(rows, key), CATEGORICAL[k % len(CATEGORICAL)], DASHES[k % len(DASHES)])
+        for k, (key, label) in enumerate(losses)
+    ]
+    x, bits = line_of(rows, "bits_per_byte", kind="eval")
+    _, teacher = line_of(rows, "teacher_bits_per_byte", kind="eval")
+    level = np.full(len(x), teacher[0] if len(teacher) else np.nan)
+    drawn = [
+        curves_svg("Training loss and its terms", curves),
+        curves_svg(
+            "Bits per byte on held-out text",
+            [Curve("student", x, bits, VERMILLION), Curve("teacher", x, level, GREY, "4 3")],
+        ),
+        curves_svg("Learning rate", [Curve("learning rate", *line_of(rows, "learning_rate"), BLUE)]),
+        curves_svg("Gradient norm", [Curve("gradient norm", *line_of(rows, "gradient_norm"), BLUE)]),
+    ]
+    return "".join(drawn) or note("No step was trained.")
+
+
+def _band_curves(kinds: Mapping[str, list[list[dict[str, Any]]]]) -> str:
+    every = [rows for runs in kinds.values() for rows in runs]
+    drawn = []
+    for axis in known_axes(every) if every else []:
+        for column, kind, title in (("loss", "train", "Training loss"), (DEFAULT, "eval", "Bits per byte, held out")):
+            found = {label: band([line_of(rows, column, axis, kind) for rows in runs]) for label, runs in kinds.items()}
+            drawn.append(curves_svg(f"{title} over {AXES[axis]}", _as_curves(found), AXES[axis]))
+    legend = "".join(
+        f'<span style="color:{escape(_colour(k))}">■</span> {text(label)}&ensp;' for k, label in enumerate(kinds)
+    )
+    return f"<p>{legend}</p>" + "".join(drawn)
+
+
+def _as_curves(bands: Mapping[str, Band | None]) -> list[Curve]:
+    # The legend stands above all pictures: labels in each would lie over one another.
+    return [
+        Curve("", found.x, found.mean, _colour(k), DASHES[k // len(CATEGORICAL) % len(DASHES)], found.low, found.high)
+        for k, found in enumerate(bands.values())
+        if found is not None
+    ]
+
+
+def _colour(k: int) -> str:
+    return CATEGORICAL[k % len(CATEGORICAL)]
+
+
+def _ranking(found: Comparison) -> str:
+    rows = ranking(found)
+    return table(tuple(rows[0]), [tuple(row.values()) for row in rows]) if rows else ""
+
+
+def _all_figures(found: Comparison) -> str:
+    labels = [row.kind.label for row in found.rows]
+    rows = [(name, *(interval(row.figures.get(name)) for row in found.rows)) for name in found.names]
+    return table(("figure", *labels), rows)
+
+
+def _differing(found: Comparison) -> str:
+    tables = [flat(row.kind.config.to_dict()) for row in found.rows]
+    keys = dict.fromkeys(key for options in tables for key in options if key not in ("seed", "name"))
+    rows = [
+        (key, *(str(options.get(key, "–")) for options in tables))
+        for key in keys
+        if len({repr(options.get(key)) for options in tables}) > 1
+    ]
+    return table(("option", *(row.kind.label for row in found.rows)), rows) if rows else note("Nothing but the seed.")
+
+
+def _samples(runs: Mapping[str, Run], which: str = "") -> str:
+    rows = side_by_side(runs)[:MOST_SAMPLES]
+    if not rows:
+        return ""
+    head = ("prompt", "reference", "teacher", *runs)
+    cells = "".join(
+        "<tr>" + "".join(f"<td><pre>{_answer(row.get(key))}</pre></td>" for key in head) + "</tr>" for row in rows
+    )
+    names = "".join(f"<th>{text(key)}</th>" for key in head)
+    said = note(f"Completions of held-out prompts at the last step{f', {which}' if which else ''}.")
+    return (
+        f'<h2>Samples</h2>{said}<div class="wide"><table><thead><tr>{names}</tr></thead>'
+        f"<tbody>{cells}</tbody></table></div>"
+    )
+
+
+def _answer(value: Any) -> str:
+    if not isinstance(value, str):
+        return "–"
+    # Lines stay lines; `text` spells out what can't be printed and keeps bidirectional text inside.
+    return "\n".join(text(line) for line in shorten(value, MOST_TEXT).split("\n"))
+
+
+def _options(config: dict[str, Any]) -> str:
+    return table(("option", "value"), [(key, str(value)) for key, value in flat(config).items()], code=("value",))
+
+
+def _environments(runs: Iterable[Run]) -> str:
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        plain = {
+            key: str(value)
+            for key, value in flat(run.environment).items()
+            if key.rpartition(".")[2] not in ("time", "executable", "config_fingerprint")
+        }
+        found.setdefault(repr(sorted(plain.items())), plain)
+    blocks = [table(("environment", "value"), plain.items(), code=("value",)) for plain in found.values() if plain]
+    if not blocks:
+        return ""
+    more = note(f"{len(blocks)} environments, in the order of the runs.") if len(blocks) > 1 else ""
+    return "<h2>Environment</h2>" + more + "".join(blocks)
+
+
+def _sources(names: Iterable[str]) -> str:
+    rows = [methods.get(name) for name in dict.fromkeys(names)]
+    return "<h2>Sources of the methods</h2>" + table(
+        ("method", "source", "address"), [(row.title, row.paper, row.url) for row in rows]
+    )

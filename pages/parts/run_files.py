@@ -1,0 +1,73 @@
+"""Files about one run to take away: its report, and its config for other trainers."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.distill.exports.folder import TARGETS, check, write
+from ctkd_core.distill.runs import Run
+from ctkd_core.errors import CtkdError
+from pages.parts import loaders, state
+from pages.parts.launching import check_may_change, may_change
+
+
+def take_away(run: Run) -> None:
+    """The report as HTML, and a folder for each trainer that has the run's method, without the student's weights."""
+    shared: dict[str, Any] = {"on_click": "ignore", "icon": ":material/download:"}
+    config = run.config
+    with st.expander("Take it away", icon=":material/download:"):
+        with st.container(horizontal=True):
+            st.download_button(
+                "Report as HTML", lambda: _report(run.id), f"{run.id}.html", "text/html", key="run_html", **shared
+            )
+            refused = []
+            # The training data goes along, and may be a file that only this machine's user should see.
+            for target, row in TARGETS.items() if may_change() else ():
+                try:
+                    check(config, target)
+                except CtkdError as fault:
+                    refused.append(str(fault))
+                    continue
+                st.download_button(
+                    f"For {row.title}",
+                    lambda target=target: _zipped(run.id, target),
+                    f"{run.id}-{target}.zip",
+                    "application/zip",
+                    key=f"export_{target}",
+                    **shared,
+                )
+        if len(refused) == len(TARGETS):
+            st.caption(state.plain(" ".join(refused)))
+        elif may_change():
+            st.caption(f"Without the student's weights: `ctkd export {run.id}` writes these too.")
+
+
+def _report(run_id: str) -> str:
+    from ctkd_core.figures.report_runs import run_html
+
+    return run_html(loaders.store().get(run_id))
+
+
+def _zipped(run_id: str, target: str) -> bytes:
+    check_may_change()
+    run = loaders.store().get(run_id)
+    buffer = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix="ctkd-export-") as folder:
+        try:
+            found = write(run.config, target, Path(folder) / target, student=False)
+            notes = ""
+        except CtkdError as fault:  # the file says it: a download has no other place to tell
+            found, notes = None, str(fault)
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            if found is None:
+                archive.writestr("NOT-WRITTEN.txt", notes)
+            else:
+                for path in sorted(p for p in found.folder.rglob("*") if p.is_file()):
+                    archive.write(path, path.relative_to(found.folder))
+    return buffer.getvalue()

@@ -1,0 +1,87 @@
+"""New sweep: methods, seeds and values; how many runs that makes and how long they take; then they are queued."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core import methods
+from ctkd_core.distill.config import PRESETS, RUN_OPTIONS
+from ctkd_core.distill.sweeps.definition import SweepDefinition, duration, plan, seeds_in, values_in
+from ctkd_core.distill.sweeps.sweep import finished, result_fingerprint
+from ctkd_core.errors import CtkdError
+from ctkd_core.figures.words import between
+from pages.parts import consent, loaders, state
+from pages.parts.launching import change_button, check_may_change
+from pages.parts.run_views import LIST, show_view
+
+ASIDE = ("student", "teacher", "method", "seed", "name", "device")  # chosen otherwise
+
+
+def run_sweep() -> None:
+    """The form; the pair comes from the bar above."""
+    if unasked := consent.missing(state.pair()):
+        consent.ask(unasked)
+        return
+    definition = _fields()
+    try:
+        configs = plan(definition)
+        taken = finished(loaders.store(), configs) if definition.reuse else {}
+        low, high = duration([config for config in configs if result_fingerprint(config) not in taken])
+    except CtkdError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        return
+    reused = f", {len(taken)} of them finished already" if taken else ""
+    left = f"{between(low, high)} on this machine" if high else "nothing left to train"
+    st.markdown(f"**{len(configs)} runs**{reused}: {left}. They train one after another, in the background.")
+    with st.expander("The runs", icon=":material/list:"):
+        st.dataframe([{"run": config.name} for config in configs], key="sweep_runs", hide_index=True, alt="The runs")
+    change_button(
+        f"Queue {len(configs)} runs", key="start_sweep", icon=":material/queue:", on_click=_start, args=(definition,)
+    )
+    if problem := st.session_state.pop("sweep_problem", None):
+        st.error(state.plain(problem), icon=":material/error:")
+
+
+def _fields() -> SweepDefinition:
+    student, teacher = state.pair()
+    left, middle, right = st.columns(3)
+    preset = left.selectbox("What all runs share", list(PRESETS), key="sweep_preset", help="A preset of a run.")
+    seeds = middle.text_input("Seeds", "0-2", key="sweep_seeds", help="Numbers and ranges: 0,1,2 or 0-4.")
+    name = right.text_input("Name", "", key="sweep_name", placeholder="for people", max_chars=60)
+    names = [row.name for row in methods.training()]
+    chosen = st.multiselect("Methods", names, default=["sft", "sedi"], key="sweep_methods")
+    offered = [option.name for option in RUN_OPTIONS if option.name not in ASIDE]
+    offered += [f"{m}.{option.name}" for m in chosen for option in methods.get(m).loss_options]
+    varied = st.multiselect("Options to vary", offered, key="sweep_options", placeholder="none")
+    grid: dict[str, Any] = {}
+    for key in varied:
+        values = st.text_input(f"Values of {key}", "", key=f"sweep_values_{key}", placeholder="with commas between")
+        if found := values_in(values):
+            grid[key] = found
+    reuse = st.toggle("Take finished runs with the same config over", key="sweep_reuse")
+    baseline = "sft" if "sft" in chosen or not chosen else chosen[0]
+    given: dict[str, Any] = {
+        "name": name,
+        "base": {"preset": preset, "student": student, "teacher": teacher},
+        "methods": chosen,
+        "grid": grid,
+        "baseline": baseline,
+        "reuse": reuse,
+    }
+    try:
+        return SweepDefinition(**given, seeds=seeds_in(seeds))
+    except CtkdError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        return SweepDefinition(**given)
+
+
+def _start(definition: SweepDefinition) -> None:
+    try:
+        check_may_change()
+        loaders.start_sweep(definition)
+    except (CtkdError, OSError) as fault:
+        st.session_state["sweep_problem"] = str(fault)
+        return
+    show_view(LIST)

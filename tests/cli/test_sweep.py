@@ -1,0 +1,139 @@
+"""`ctkd sweep`, `ctkd runs queue/compare/report`, `ctkd export`: words in, folders and JSON out; nothing is trained."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.sweeps import queue
+from tests.cli.test_main import Ctkd
+from tests.distill.comparison.make import made
+from tests.distill.kit import save_tokenizer
+from tests.tiny import tiny_byte_level
+
+
+@pytest.fixture
+def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
+    return Ctkd(capsys)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> RunStore:
+    monkeypatch.setattr(queue, "start_waiting", lambda root, besides=None: [])
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda config, root: [])
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.fixture
+def where(store) -> list[str]:
+    return ["--runs-dir", str(store.root), "--json"]
+
+
+def test_a_sweep_by_flags(ctkd, store, where):
+    words = ["--methods", "sft,uld", "--seeds", "0-1", "--set", "learning_rate=1e-4,2e-4", "steps=3", "--name", "mine"]
+    code, out, _ = ctkd("sweep", *words, *where)
+    found = json.loads(out)
+    assert (code, found["total"], found["name"]) == (0, 8, "mine")
+    assert found["states"] == {"queued": 8}
+    assert found["seconds"][0] < found["seconds"][1]
+    configs = [run.config for run in queue.waiting(store.root)]
+    assert {c.learning_rate for c in configs} == {1e-4, 2e-4}
+    assert {(c.steps, c.batch_size) for c in configs} == {(3, 6)}  # the quick preset
+
+
+def test_a_sweep_by_file_with_flags_over_it(ctkd, store, where, tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("base: {preset: quick, steps: 7}\nmethods: [sft]\nseeds: [0, 1]\n")
+    _, out, _ = ctkd("sweep", str(file), "--seeds", "5", "--dry-run", *where)
+    assert json.loads(out)["runs_planned"] == ["sft, seed 5"]
+    assert store.list() == []
+    _, out, _ = ctkd("sweep", str(file), *where)
+    assert json.loads(out)["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "needs a FILE"),
+        (["--seeds", "a"], "numbers and ranges"),
+        (["--set", "steps"], "NAME=VALUE"),
+        (["--methods", "sftt"], "sftt"),
+        (["missing.yaml"], "no config file"),
+    ],
+)
+def test_words_that_make_no_sweep(ctkd, where, words, sentence):
+    code, out, _ = ctkd("sweep", *words, *where)
+    assert code == 2
+    assert sentence in json.loads(out)["error"]["message"]
+
+
+def test_a_sweep_is_listed_shown_moved_cancelled_and_gone_on_with(ctkd, store, where):
+    ctkd("sweep", "--methods", "sft", "--seeds", "0,1", *where)
+    ctkd("sweep", "--methods", "uld", *where)
+    rows = json.loads(ctkd("sweep", "ls", *where)[1])
+    assert [row["total"] for row in rows] == [1, 2]
+    assert json.loads(ctkd("sweep", "move", rows[0]["sweep_id"], "first", *where)[1])["queue"][0] == rows[0]["runs"][0]
+    shown = json.loads(ctkd("sweep", "show", rows[0]["sweep_id"], *where)[1])
+    assert [row["queue_place"] for row in shown["rows"]] == [1]
+    cancelled = json.loads(ctkd("sweep", "cancel", "latest", *where)[1])
+    assert cancelled["states"] == {"cancelled": 1}
+    assert json.loads(ctkd("sweep", "resume", "latest", *where)[1])["queued"] == rows[0]["runs"]
+
+
+def test_the_queue_is_shown_and_changed(ctkd, store, where):
+    ctkd("sweep", "--methods", "sft", "--seeds", "0,1,2", *where)
+    before = [row["run_id"] for row in json.loads(ctkd("runs", "queue", *where)[1])]
+    after = [row["run_id"] for row in json.loads(ctkd("runs", "queue", before[2], "first", *where)[1])]
+    assert after == [before[2], before[0], before[1]]
+    assert ctkd("runs", "queue", before[2], *where)[0] == 2
+
+
+def test_runs_are_compared_with_statistics(ctkd, store, where, tmp_path):
+    runs = [made(store, 2.0 - (m == "uld") + k, method=m, seed=k) for k in range(2) for m in ("sft", "uld")]
+    file = tmp_path / "table.parquet"
+    code, out, _ = ctkd("runs", "compare", *(r.id for r in runs), "--out", str(file), "--per-run", *where)
+    found = json.loads(out)
+    assert code == 0
+    assert {"runs", "differences", "deltas"} <= set(found)  # as before
+    best = found["statistics"]["kinds"][0]
+    assert (best["label"], best["rank"], best["difference"]["mean"]) == ("ULD", 1, -1.0)
+    assert pd.read_parquet(file)["run_id"].tolist() == [run.id for run in runs]
+    code, out, _ = ctkd("runs", "compare", *(r.id for r in runs), "--out", str(file), *where)
+    assert (code, "exists already" in out) == (2, True)
+    _, text, _ = ctkd("runs", "compare", *(r.id for r in runs), "--runs-dir", str(store.root))
+    assert "minus SFT" in text
+
+
+def test_a_table_for_a_spreadsheet_has_no_formula(ctkd, store, where, tmp_path):
+    runs = [made(store, name="=1+1", seed=k) for k in range(2)]
+    file = tmp_path / "runs.csv"
+    ctkd("runs", "compare", *(r.id for r in runs), "--out", str(file), "--per-run", *where)
+    assert '"\'=1+1"' in file.read_text()
+
+
+def test_reports_of_one_run_and_of_several(ctkd, store, where, tmp_path):
+    runs = [made(store, method=m) for m in ("sft", "uld")]
+    one, both = tmp_path / "one.html", tmp_path / "both.html"
+    assert json.loads(ctkd("runs", "report", runs[0].id, "-o", str(one), *where)[1])["path"] == str(one)
+    ctkd("runs", "report", *(r.id for r in runs), "-o", str(both), *where)
+    assert "2 runs of 2 kinds" in both.read_text()
+    assert ctkd("runs", "report", "-o", str(one), *where)[0] == 2
+
+
+def test_a_run_is_exported(ctkd, store, where, tmp_path):
+    for side, seed in (("student", 3), ("teacher", 1)):
+        save_tokenizer(tiny_byte_level(300, seed), tmp_path / side)
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "c", "completion": "d"}\n')
+    sides = {side: str(tmp_path / side) for side in ("student", "teacher")}
+    run = store.create(RunConfig(method="uld", student_model="scratch", data=str(data), **sides))
+    out = tmp_path / "out"
+    code, text, _ = ctkd("export", run.id, "--to", "trl", "-o", str(out), "--no-student", *where)
+    assert (code, json.loads(text)["target"]) == (0, "trl")
+    assert (out / "train_trl.py").is_file()
+    code, text, _ = ctkd("export", run.id, "--to", "nemo-rl", "-o", str(tmp_path / "b"), *where)
+    assert (code, "no method 'uld'" in text) == (2, True)

@@ -1,0 +1,110 @@
+"""Kinds of runs, their ranks and differences, frames for files."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctkd_core.distill.comparison.kinds import kinds_of
+from ctkd_core.distill.comparison.table import compare, run_frame
+from ctkd_core.errors import RunError
+from tests.distill.comparison.make import made
+
+
+@pytest.fixture
+def runs(store):
+    """SFT, a better ULD and a worse one at three seeds; seeds differ more than methods."""
+    found = []
+    for seed, base in enumerate((2.0, 4.0, 3.0)):
+        found.append(made(store, base, method="sft", seed=seed))
+        found.append(made(store, base - 0.1 * (seed + 1), method="uld", seed=seed))
+        found.append(made(store, base + 0.1, method="uld", seed=seed, learning_rate=0.1))
+    return found
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_kind(runs):
+    kinds = kinds_of(runs)
+    assert [kind.label for kind in kinds] == [
+        "SFT, learning_rate 0.0002",
+        "ULD, learning_rate 0.0002",
+        "ULD, learning_rate 0.1",
+    ]
+    assert [sorted(kind.by_seed) for kind in kinds] == [[0, 1, 2]] * 3
+
+
+def test_names_places_and_checkpoints_make_no_other_kind(store):
+    runs = [made(store, seed=k, name=str(k), threads=k, save_every=k) for k in range(3)]
+    (kind,) = kinds_of(runs)
+    assert kind.label == "SeDi"
+    assert kind.runs == runs
+
+
+def test_options_of_a_method_are_named_within_the_method(store):
+    runs = [
+        made(store, method="sft"),
+        made(store, method="uld"),
+        made(store, method="uld", method_options={"temperature": 2.0}),
+    ]
+    assert [kind.label for kind in kinds_of(runs)] == ["SFT", "ULD, temperature 1", "ULD, temperature 2"]
+
+
+def test_the_newest_finished_run_of_a_seed_counts(store):
+    old, new = made(store, 9.0, seed=1), made(store, 1.0, seed=1)
+    found = compare([new, old])
+    assert found.rows[0].figures["bits_per_byte"].mean == 1.0
+    assert found.rows[0].kind.repeated == (old,)
+    assert "1 older runs" in found.notes[0]
+
+
+def test_ranks_differences_and_their_chance(runs):
+    found = compare(runs)
+    assert found.baseline == "SFT, learning_rate 0.0002"
+    best, middle, last = found.rows
+    assert [row.rank for row in found.rows] == [1, 2, 3]
+    assert (best.kind.label, last.kind.label) == ("ULD, learning_rate 0.0002", "ULD, learning_rate 0.1")
+    assert best.difference.mean == pytest.approx(-0.2)
+    assert best.difference.probability == pytest.approx(0.25)
+    assert best.difference.adjusted == pytest.approx(0.5)
+    assert last.difference.mean == pytest.approx(0.1)
+    assert middle.difference is None
+    assert best.against_next.mean == pytest.approx(-0.2)
+    assert last.against_next is None
+    # paired: the spread over seeds is 1, that of the differences 0.1
+    assert best.difference.high - best.difference.low < 0.6
+    assert best.figures["bits_per_byte"].high - best.figures["bits_per_byte"].low > 4.0
+
+
+def test_another_figure_another_baseline(runs):
+    found = compare(runs, "loss", "uld")
+    assert found.baseline == "ULD, learning_rate 0.0002"
+    assert found.to_dict()["higher_is_better"] is False
+    assert [row.figures["loss"].mean for row in found.rows] == [1.0] * 3
+    with pytest.raises(RunError, match="figure"):
+        compare(runs, "bits")
+    with pytest.raises(RunError, match="baseline"):
+        compare(runs, baseline="gold")
+
+
+def test_without_sft_there_is_no_baseline_and_without_figures_no_rank(store):
+    found = compare([made(store, None, method="uld"), made(store, 2.0, method="sedi")])
+    assert found.baseline is None
+    assert [(row.kind.label, row.rank) for row in found.rows] == [("SeDi", 1), ("ULD", None)]
+    assert all(row.difference is None for row in found.rows)
+
+
+def test_more_is_better_for_some_figures(store):
+    from ctkd_core.distill.comparison.figures import figures_in, higher_is_better
+
+    assert [higher_is_better(x) for x in ("exact_match", "rouge_l", "teacher_top1_agreement")] == [True] * 3
+    assert [higher_is_better(x) for x in ("bits_per_byte", "loss", "repetition", "agreement.kl")] == [False] * 4
+    rows = [{"kind": "eval", "step": 4, "by_language": {"de": 1.5}, "held_out": 3}]
+    assert figures_in(rows) == {"by_language.de": 1.5}
+
+
+def test_frames_have_every_run_and_kind(runs):
+    frame = compare(runs).frame()
+    assert frame["kind"].tolist()[0] == "ULD, learning_rate 0.0002"
+    assert {"bits_per_byte", "bits_per_byte.low", "difference.probability"} <= set(frame.columns)
+    every = run_frame(runs)
+    assert every["run_id"].tolist() == [run.id for run in runs]
+    assert every["config.learning_rate"].tolist()[2] == 0.1
+    assert every["training_tokens"].tolist() == [200.0] * 9

@@ -1,0 +1,137 @@
+"""Configs as TRL scripts: their names in TRL, and one step of theirs on the CPU beside our loss."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from ctkd_core.distill.exports import trl
+from ctkd_core.distill.exports.folder import write
+from ctkd_core.errors import RunError
+
+CASES = {
+    "gold": {"method": "gold", "method_options": {"merge": "observed", "empty_samples": "count"}},
+    "gold-bayesian": {"method": "gold", "method_options": {"beta": 0.2, "temperature": 2.0}},
+    "gold-plain": {"method": "gold", "method_options": {"hybrid": False, "ce_weight": 0.0, "with_eos": True}},
+    "gold-fixed": {"method": "gold", "method_options": {"weights": "fixed", "matched_weight": 0.3}},
+    "uld": {"method": "uld", "method_options": {"ce_weight": 0.25}},
+    "uld-released": {"method": "uld", "variant": "released"},
+}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_every_option_is_one_of_trls(pair, name):
+    gold = pytest.importorskip("trl.experimental.gold")
+    options, notes = trl.settings(pair.config(**CASES[name]))
+    made = gold.GOLDConfig(output_dir="unused", **options)
+    # transformers turns "none" into no integrations
+    assert {key: getattr(made, key) for key in options} == options | {"report_to": []}
+    assert notes
+
+
+def test_options_carry_their_values(pair):
+    options, _ = trl.settings(pair.config(**CASES["gold-fixed"], on_policy_share=0.5, accumulation=2, warmup=0.25))
+    expected = {
+        "uld_hybrid_matched_weight": 0.3,
+        "uld_hybrid_unmatched_weight": 1.0,
+        "uld_crossentropy_weight": 0.5,
+        "uld_token_merge_strategy": "bayesian",
+        "lmbda": 0.5,
+        "gradient_accumulation_steps": 2,
+        "warmup_steps": 3,
+        "max_steps": 12,
+    }
+    assert {key: options[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"method": "uld", "method_options": {"top_k": 5}}, "top_k is 5"),
+        ({"method": "uld", "method_options": {"pairing": "groups"}}, "pairing is 'groups'"),
+        ({"method": "sedi"}, "has no method 'sedi'"),
+        ({"method": "xtoken-pkl"}, "--to nemo-rl"),
+    ],
+)
+def test_what_trl_has_not_is_refused(pair, tmp_path, given, sentence):
+    with pytest.raises(RunError, match=sentence):
+        write(pair.config(**given), "trl", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_folder_is_left_alone(pair, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="isn't an empty folder"):
+        write(pair.config(method="uld"), "trl", tmp_path)
+
+
+def test_text_of_a_config_becomes_no_code(pair, tmp_path):
+    name = 'a"""\nraise SystemExit("code")\n"""'
+    (tmp_path / "x").mkdir()
+    config = pair.config(method="uld", name=name, student_model="pretrained", student_path=name)
+    files, _ = trl.contents(config, config.student_path)
+    compiled = compile(files[trl.SCRIPT], "script", "exec")
+    assert name in compiled.co_consts
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_one_step_of_trl_has_our_loss(pair, tmp_path, name):
+    pytest.importorskip("trl.experimental.gold")
+    import torch
+
+    import ctkd_core
+    from ctkd_core import methods
+    from ctkd_core.losses.batch import AlignedBatch
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    config = pair.config(**CASES[name], max_length=64)
+    found = write(config, "trl", tmp_path / "out")
+    assert {"train_trl.py", "train.jsonl", "student", "README.md"} <= set(found.files)
+    trainer = runpy.run_path(str(tmp_path / "out" / "train_trl.py"))["trainer"](disable_tqdm=True)
+    batch = next(iter(trainer.get_train_dataloader()))
+    inputs = trainer._prepare_inputs(batch)
+    heard: dict[str, dict] = {}
+    loss_of = trainer.uld_loss_fn
+
+    class Listening:
+        use_extended_uld = loss_of.use_extended_uld
+
+        def __call__(self, **given):
+            heard.update(given)
+            return loss_of(**given)
+
+    trainer.uld_loss_fn = Listening()
+    with torch.no_grad():
+        theirs = trainer.compute_loss(trainer.model, inputs)
+    ours = ctkd_core.loss(
+        config.method,
+        heard["student_logits"].float(),
+        heard["teacher_logits"].float(),
+        AlignedBatch.from_ids(
+            student=load_tokenizer(str(pair.student)),
+            teacher=load_tokenizer(str(pair.teacher)),
+            student_ids=heard["student_input_ids"],
+            teacher_ids=heard["teacher_input_ids"],
+            student_labels=heard["student_labels"],
+            teacher_labels=heard["teacher_labels"],
+            student_attention=inputs["attention_mask"],
+            teacher_attention=up_to_the_last(heard["teacher_labels"] != -100),
+            method=config.method,
+        ),
+        variant=config.variant,
+        **{o.name: config.method_options[o.name] for o in methods.get(config.method).loss_options_of(config.variant)},
+    )
+    assert float(ours.loss) == pytest.approx(float(theirs), abs=1e-4)
+    assert float(theirs) > 0.1
+    if name == "gold":  # and the script trains
+        trainer.uld_loss_fn = loss_of
+        trainer.args.max_steps = 1
+        assert trainer.train().training_loss > 0.0
+        assert Path(trainer.args.output_dir) == tmp_path / "out" / "out"
+
+
+def up_to_the_last(learnt):
+    """Masks [B, T] of everything up to the last learnt token: what TRL pads stands behind it."""
+    return learnt.flip(1).cumsum(1).flip(1).bool()

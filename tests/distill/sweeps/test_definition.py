@@ -1,0 +1,87 @@
+"""A sweep's definition: what it comes to, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.sweeps.definition import SweepDefinition, duration, json_schema, plan, result_fingerprint
+from ctkd_core.errors import RunError
+
+
+def test_every_combination_is_a_run_and_seeds_change_slowest():
+    found = plan(SweepDefinition(methods=["sft", "uld"], seeds=[3, 4], grid={"learning_rate": [1e-4, 2e-4]}))
+    keys = [(c.seed, c.learning_rate, c.method) for c in found]
+    assert keys == [(s, lr, m) for s in (3, 4) for lr in (1e-4, 2e-4) for m in ("sft", "uld")]
+    assert found[0].name == "sft, learning_rate 0.0001, seed 3"
+
+
+def test_an_option_of_one_method_leaves_the_others_alone():
+    found = plan(SweepDefinition(methods=["sft", "uld"], seeds=[0], grid={"uld.temperature": ["1.0", "2.0"]}))
+    assert [(c.method, c.method_options.get("temperature")) for c in found] == [
+        ("sft", None),
+        ("uld", 1.0),
+        ("uld", 2.0),
+    ]
+
+
+def test_listed_changes_and_whole_tables():
+    runs = [{"method": "uld", "method_options": {"temperature": 3.0}}, {"method": "sedi", "align_options.unit": "char"}]
+    first, second = plan(SweepDefinition(base={"steps": 5}, runs=runs))
+    assert (first.method, first.method_options["temperature"], first.steps) == ("uld", 3.0, 5)
+    assert (second.method, second.align_options["unit"]) == ("sedi", "char")
+    assert first.name == "uld, method_options {'temperature': 3.0}, seed 0"
+
+
+def test_equal_runs_are_one():
+    assert len(plan(SweepDefinition(methods=["sft"], seeds=[1, 1], runs=[{"steps": 3}, {"steps": 3}]))) == 1
+
+
+def test_an_empty_sweep_is_the_base():
+    assert [c.replace(name="") for c in plan(SweepDefinition())] == [RunConfig()]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"metods": ["sft"]}, "metods"),
+        ({"methods": "sft"}, "lists"),
+        ({"methods": ["sftt"]}, "sftt"),
+        ({"grid": {"learning_rate": 1e-4}}, "must be a list of values"),
+        ({"grid": {"learning_rat": [1e-4]}}, "learning_rat"),
+        ({"grid": {"uld.temperatur": [1.0]}}, "temperatur"),
+        ({"grid": {"learning_rate": [7.0]}}, "learning_rate"),
+        ({"seeds": [0.5]}, "seeds"),
+        ({"base": {"steps": "many"}}, "steps"),
+        ({"seeds": list(range(50)), "grid": {"learning_rate": [0.1] * 50}}, "2,500 runs"),
+    ],
+)
+def test_what_no_run_could_be_told_is_refused(given, sentence):
+    with pytest.raises(RunError, match=sentence):
+        plan(SweepDefinition(**given))
+
+
+def test_a_file_in_yaml(tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: two\nbase: {preset: quick, steps: 7}\nmethods: [sft]\nseeds: [0, 1]\n")
+    found = SweepDefinition.from_file(file)
+    assert SweepDefinition(**found.to_dict()) == found
+    assert [(c.steps, c.batch_size, c.seed) for c in plan(found)] == [(7, 6, 0), (7, 6, 1)]
+    file.write_text("steps: 7\n")
+    with pytest.raises(RunError, match="steps"):
+        SweepDefinition.from_file(file)
+
+
+def test_the_name_alone_is_no_other_run():
+    assert result_fingerprint(RunConfig(name="a")) == result_fingerprint(RunConfig(name="b"))
+    assert result_fingerprint(RunConfig(seed=1)) != result_fingerprint(RunConfig(seed=2))
+
+
+def test_the_time_is_that_of_all_runs():
+    one, two = (duration(plan(SweepDefinition(methods=["sft"], seeds=list(range(n))))) for n in (1, 2))
+    assert 0 < one[0] < one[1]
+    assert two == pytest.approx((2 * one[0], 2 * one[1]))
+
+
+def test_the_schema_names_every_key():
+    assert set(json_schema()["properties"]) == {"name", "base", "methods", "seeds", "grid", "runs", "baseline", "reuse"}

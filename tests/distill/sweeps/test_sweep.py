@@ -1,0 +1,140 @@
+"""Sweeps: made, listed, gone on with, cancelled; and one that trains, with the process that starts the next one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from ctkd_core.background.status import write_status
+from ctkd_core.distill import runs
+from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.sweeps import queue
+from ctkd_core.distill.sweeps import sweep as sweeps
+from ctkd_core.distill.sweeps.definition import SweepDefinition
+from ctkd_core.errors import RunError
+from ctkd_core.files import home
+from tests.patience import wait_for
+
+DEFINITION = SweepDefinition(name="two", methods=["sft", "uld"], seeds=[0, 1], base={"device": "cpu", "steps": 5})
+
+
+@pytest.fixture
+def still(monkeypatch) -> None:
+    """No process is started."""
+    monkeypatch.setattr(queue, "start_waiting", lambda root, besides=None: [])
+
+
+def ended(run, state: str) -> None:
+    write_status(run.dir, replace(run.status(), state=state))
+
+
+def test_a_sweep_makes_queues_and_tags_its_runs(store, still):
+    sweep = sweeps.start(store, DEFINITION)
+    made = sweep.runs()
+    assert [run.config.name for run in queue.waiting(store.root)] == [
+        *("sft, seed 0", "uld, seed 0", "sft, seed 1", "uld, seed 1")
+    ]
+    assert {run.summary()["sweep"] for run in made} == {sweep.id}
+    assert store.create(made[0].config).summary()["sweep"] is None
+    assert [s.id for s in sweeps.sweeps(store)] == [sweep.id]
+    assert sweeps.get(store, "latest").definition == DEFINITION
+    summary = sweep.summary()
+    assert (summary["total"], summary["finished"], summary["states"]) == (4, 0, {"queued": 4})
+
+
+def test_the_folder_of_sweeps_is_no_run(store, still):
+    sweeps.start(store, DEFINITION)
+    assert len(store.list()) == 4
+
+
+def test_going_on_queues_what_was_lost_and_makes_what_is_missing(store, still):
+    sweep = sweeps.start(store, DEFINITION)
+    lost, cancelled, gone, failed = sweep.runs()
+    names = {run.config.name for run in (lost, cancelled, gone)}
+    write_status(lost.dir, replace(lost.status(), state="running", pid=2**30, pid_start="boot x 1"))
+    cancelled.cancel()
+    store.remove(gone.id)
+    ended(failed, "failed")
+    assert lost.status().state == "lost"
+    again = sweep.resume()
+    assert {run.config.name for run in again} == names
+    assert sweep.summary()["states"] == {"queued": 3, "failed": 1}
+    assert sweep.resume(failed=True)[0].id == failed.id
+
+
+def test_finished_runs_with_the_same_config_are_taken_over_when_asked(store, still):
+    first = sweeps.start(store, DEFINITION)
+    done = first.runs()[0]
+    ended(done, "finished")
+    assert len(sweeps.start(store, DEFINITION).summary()["reused"]) == 0
+    second = sweeps.start(store, replace(DEFINITION, name="more", reuse=True))
+    assert second.summary()["reused"] == [done.id]
+    assert len(second.runs()) == 4
+    assert second.missing() == []
+    second.cancel()
+    assert done.status().state == "finished"
+
+
+def test_a_sweep_is_cancelled_as_a_whole(store, still):
+    sweep = sweeps.start(store, DEFINITION)
+    assert len(sweep.cancel()) == 4
+    assert sweep.summary()["states"] == {"cancelled": 4}
+    assert queue.waiting(store.root) == []
+    with pytest.raises(RunError, match="no run of sweep"):
+        sweep.move("first")
+
+
+def test_a_sweep_is_put_before_another(store, still):
+    first, second = sweeps.start(store, DEFINITION), sweeps.start(store, DEFINITION)
+    second.move("first")
+    order = [run.summary()["sweep"] for run in queue.waiting(store.root)]
+    assert order == [second.id] * 4 + [first.id] * 4
+
+
+def test_names_of_sweeps(store, still):
+    with pytest.raises(RunError, match="no sweeps yet"):
+        sweeps.get(store, "latest")
+    found = sweeps.start(store, DEFINITION)
+    assert sweeps.get(store, found.id[-5:]).id == found.id
+    with pytest.raises(RunError, match="unknown sweep"):
+        sweeps.get(store, "nothing")
+
+
+def test_a_damaged_file_hides_no_other_sweep(store, still):
+    good = sweeps.start(store, DEFINITION)
+    (store.root / "sweeps" / "broken.json").write_text("{")
+    (store.root / "sweeps" / "other.json").write_text(json.dumps({"definition": {"methods": 7}}))
+    assert [s.id for s in sweeps.sweeps(store)] == [good.id]
+
+
+def test_runs_of_a_sweep_follow_each_other_by_themselves(store: RunStore, monkeypatch):
+    monkeypatch.setattr(runs, "WORKER", "tests.distill.sweeps.short_worker")
+    sweep = sweeps.start(store, replace(DEFINITION, methods=("sft",), seeds=(0, 1, 2)))
+    # Only the first one's process was started here.
+    wait_for(lambda: all(run.status().ended_already for run in sweep.runs()), what="the end of the sweep")
+    assert sweep.summary()["states"] == {"finished": 3}, [run.log_tail() for run in sweep.runs()]
+    spans = [(run.status().started, run.status().ended) for run in sweep.runs()]
+    assert spans == sorted(spans)
+    assert all(ended <= begun for (_, ended), (begun, _) in itertools.pairwise(spans))
+
+
+def test_a_killed_run_does_not_stop_those_behind_it(store: RunStore, monkeypatch):
+    monkeypatch.setattr(runs, "WORKER", "tests.distill.sweeps.short_worker")
+    from filelock import FileLock
+
+    (home() / "slots").mkdir(parents=True)
+    with FileLock(home() / "slots" / "cpu.lock"):  # the device is busy, so the first run's process waits
+        sweep = sweeps.start(store, replace(DEFINITION, methods=("sft",), seeds=(0, 1)))
+        first = sweep.runs()[0]
+        waiting = wait_for(lambda: first.status().pid and first.status(), what="the waiting process")
+        os.kill(waiting.pid, signal.SIGKILL)
+        wait_for(lambda: first.status().state == "lost", what="the loss")
+    assert [run.id for run in sweep.resume()] == [first.id]
+    wait_for(lambda: all(run.status().ended_already for run in sweep.runs()), what="the end of the sweep")
+    assert sweep.summary()["states"] == {"finished": 2}
+    assert first.status().attempt == 2

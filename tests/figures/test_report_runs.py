@@ -1,0 +1,77 @@
+"""Reports about runs: whole, small, closed to everything outside, and safe whatever a run says."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from ctkd_core.distill.runs import RunStore
+from ctkd_core.figures.report_runs import comparison_html, run_html
+from tests.distill.comparison.make import made
+
+EVIL = "</td><script>alert(1)</script><img src=x onerror=alert(1)>\u202e"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs")
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.names.append(tag)
+        self.attributes += attrs
+
+
+def looked_at(text: str) -> Tags:
+    found = Tags(text)
+    assert "script" not in found.names
+    assert "img" not in found.names
+    assert not {name for name, _ in found.attributes} & {"src", "href", "onerror", "action", "srcset"}
+    assert "default-src 'none'" in text
+    assert not re.search(r"url\(|@import", text)
+    assert len(text.encode()) < 10_000_000
+    return found
+
+
+def test_a_run_has_figures_curves_samples_config_and_source(store):
+    run = made(store, 1.75, method="gold", name="mine")
+    text = run_html(run)
+    found = looked_at(text)
+    assert found.names.count("svg") == 2  # loss and bits; no learning rate was noted
+    for part in ("mine", "1.75", "2 + 2?", "learning_rate", "TRL", "Sources of the methods"):
+        assert part in text
+
+
+def test_whatever_a_run_says_is_only_text(store):
+    runs = [made(store, answer=EVIL, name=EVIL, seed=k, method=m) for k in range(2) for m in ("sft", "uld")]
+    for text in (run_html(runs[0]), comparison_html(runs)):
+        looked_at(text)
+        assert "&lt;script&gt;alert(1)" in text
+        assert "\u202e" not in text
+
+
+def test_a_comparison_has_ranks_bands_and_every_run(store):
+    runs = [made(store, 2.0 + k + (m == "uld"), seed=k, method=m) for k in range(3) for m in ("sft", "uld")]
+    text = comparison_html(runs)
+    found = looked_at(text)
+    assert found.names.count("svg") == 6  # loss and bits over steps, tokens, seconds
+    assert found.names.count("polygon") == 12
+    assert "Boizard" in text
+    for run in runs:
+        assert run.id in text
+    assert "0.25" in text
+
+
+def test_a_run_without_steps_has_a_report_too(store):
+    from ctkd_core.distill.config import RunConfig
+
+    assert "No step was trained" in run_html(store.create(RunConfig()))

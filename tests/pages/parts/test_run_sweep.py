@@ -1,0 +1,88 @@
+"""Page Runs with sweeps: the form, the list, the queue's order, and the comparison over seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.sweeps import queue
+from ctkd_core.distill.sweeps import sweep as sweeps
+from ctkd_core.distill.sweeps.definition import SweepDefinition
+from tests.distill.comparison.make import made
+from tests.pages.app import figures, opened, texts
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch) -> RunStore:
+    """Runs of this test only; no process is started."""
+    init = RunStore.__init__
+    monkeypatch.setattr(RunStore, "__init__", lambda self, root=None: init(self, root or tmp_path))
+    monkeypatch.setattr(queue, "start_waiting", lambda root, besides=None: [])
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda config, root: [])
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "1")
+    return RunStore()
+
+
+def test_a_sweep_is_told_and_queued(store):
+    at = opened("runs", view="New sweep")
+    assert not at.exception
+    assert "6 runs" in texts(at)  # sft and sedi at three seeds
+    at.multiselect(key="sweep_options").set_value(["learning_rate", "sedi.temperature"]).run()
+    at.text_input(key="sweep_values_learning_rate").set_value("1e-4, 2e-4").run()
+    at.text_input(key="sweep_values_sedi.temperature").set_value("1, 2").run()
+    assert "18 runs" in texts(at)  # (1 + 2) kinds x 2 rates x 3 seeds
+    at.text_input(key="sweep_seeds").set_value("x").run()
+    assert "numbers and ranges" in at.error[0].value
+    at.text_input(key="sweep_seeds").set_value("7").run()
+    at.button(key="start_sweep").click().run()
+    assert not at.exception
+    assert [run.config.seed for run in queue.waiting(store.root)] == [7] * 6
+    assert "1. in line" in at.dataframe[0].value["status"].str.cat(sep=" ")
+
+
+def test_nothing_is_queued_where_pages_may_change_nothing(store, monkeypatch):
+    at = opened("runs", view="New sweep")
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
+    at.button(key="start_sweep").click().run()  # a click can be forged
+    assert "can be reached from other machines" in at.error[0].value
+    assert at.button(key="start_sweep").disabled
+    assert store.list() == []
+
+
+def test_a_sweep_is_moved_and_cancelled_as_a_whole(store):
+    first, second = (sweeps.start(store, SweepDefinition(name=n, seeds=[0, 1])) for n in ("one", "two"))
+    at = opened("runs")
+    at.button(key=f"first_{second.id}").click().run()
+    assert [run.summary()["sweep"] for run in queue.waiting(store.root)] == [second.id] * 2 + [first.id] * 2
+    at.button(key=f"cancel_{second.id}").click().run()
+    assert second.summary()["states"] == {"cancelled": 2}
+    at.button(key=f"resume_{second.id}").click().run()
+    assert second.summary()["states"] == {"queued": 2}
+    assert not at.exception
+
+
+def test_a_comparison_over_seeds(store):
+    runs = [made(store, 2.0 + k - (m == "uld"), method=m, seed=k) for k in range(3) for m in ("sft", "uld")]
+    at = opened("runs", compare=",".join(run.id for run in runs))
+    assert not at.exception
+    table = at.table[0].value
+    assert table["kind"].tolist() == ["ULD", "SFT"]
+    assert table["chance"].tolist() == ["0.25", "–"]
+    assert len(figures(at)["Training loss"]["data"]) == 4  # two lines, two bands
+    at.segmented_control(key="compare_axis").set_value("tokens").run()
+    assert figures(at)["Training loss"]["layout"]["xaxis"]["title"]["text"] == "learnt tokens"
+    at.toggle(key="compare_mean").set_value(False).run()
+    assert len(figures(at)["Training loss"]["data"]) == 6
+    at.multiselect(key="filter_method").set_value(["uld"]).run()
+    assert at.table[0].value["kind"].tolist() == ["ULD"]
+    assert not at.exception
+    assert at.dataframe[-1].value["prompt"].tolist() == ["2 + 2?"]
+
+
+def test_a_run_can_be_taken_away(store):
+    at = opened("runs", run=made(store, method="gold").id)
+    assert not at.exception
+    keys = [button.key for button in at.get("download_button")]
+    assert {"run_html", "export_trl"} <= {key for key in keys if key} or len(keys) == 2
