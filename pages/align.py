@@ -17,6 +17,7 @@ from pages.parts.align_panels import View, card, health_panel, picture
 from pages.parts.align_tabs import details
 from pages.parts.chosen_pair import chosen_pair
 from pages.parts.frame import framed
+from pages.parts.plots import figures_last
 from pages.parts.text_input import reset_text, text_input
 
 LONG_CHARACTERS = 100_000
@@ -33,6 +34,7 @@ def main() -> None:
 
 
 @st.fragment
+@figures_last()
 def body(student: Tokenizer, teacher: Tokenizer) -> None:
     """Text and panels; an edit or a click reruns only this."""
     first = st.container()  # the verdict, which stands above what it is about

@@ -19,6 +19,7 @@ from pages.parts.frame import framed
 from pages.parts.losses_group import group_panel
 from pages.parts.losses_job import job_panel
 from pages.parts.losses_tabs import details
+from pages.parts.plots import figures_last
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -34,6 +35,7 @@ def main() -> None:
 
 
 @st.fragment
+@figures_last()
 def body(student: Tokenizer, teacher: Tokenizer) -> None:
     """Everything on the page; a click or an edit reruns only this."""
     choosing.redraw_bar()

@@ -9,6 +9,7 @@ from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.chosen_pair import chosen_pair
 from pages.parts.frame import framed
+from pages.parts.plots import figures_last
 from pages.parts.vocabulary_build import build_panel, choose
 from pages.parts.vocabulary_map import View, audit_bars, density_map, verdict
 from pages.parts.vocabulary_tabs import details
@@ -33,6 +34,7 @@ def main() -> None:
 
 
 @st.fragment
+@figures_last()
 def body(projection: data.Held, student: Tokenizer, teacher: Tokenizer) -> None:
     """What there is to see of a map; a click or a look-up reruns only this."""
     view = View(projection.map, student, teacher)

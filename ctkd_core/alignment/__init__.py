@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
@@ -10,9 +11,10 @@ from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.errors import AlignmentError
 
 if TYPE_CHECKING:
+    from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["KINDS", "Alignment", "CostSurface", "align"]
+__all__ = ["KINDS", "Alignment", "CostSurface", "align", "align_encodings"]
 
 
 def align(
@@ -42,16 +44,47 @@ def align(
     if not isinstance(text, str):
         raise AlignmentError(f"the text must be a str; got {type(text).__name__}. Decode bytes first.")
     student, teacher = as_pair(student, teacher)
+    _chosen(method, variant, options)  # before the text is encoded, which takes longer
+    return align_encodings(
+        student.encode(text, special_tokens=special_tokens),
+        teacher.encode(text, special_tokens=special_tokens),
+        method=method,
+        variant=variant,
+        student_entropy=student_entropy,
+        teacher_entropy=teacher_entropy,
+        teacher_space_probability=teacher_space_probability,
+        **options,
+    )
+
+
+def align_encodings(
+    student: Encoding,
+    teacher: Encoding,
+    *,
+    method: str = "sedi",
+    variant: str = "clean",
+    student_entropy: Any = None,
+    teacher_entropy: Any = None,
+    teacher_space_probability: Any = None,
+    **options: Any,
+) -> Alignment:
+    """`align` of a text that both tokenizers have encoded already: several methods on one text encode it once.
+
+    Raises AlignmentError for an unknown method, variant or option, and for encodings of two texts.
+    """
+    aligner, inputs, resolved = _chosen(method, variant, options)
+    if "entropy" in inputs:
+        resolved |= {"student_entropy": student_entropy, "teacher_entropy": teacher_entropy}
+    if "space_probability" in inputs:
+        resolved |= {"teacher_space_probability": teacher_space_probability}
+    return methods.load(aligner)(student, teacher, variant=variant, **resolved)
+
+
+def _chosen(method: str, variant: str, options: dict[str, Any]) -> tuple[str, Collection[str], dict[str, Any]]:
+    """Where the aligner is, what it can weigh by, and its options with their defaults."""
     row = methods.get(method, AlignmentError)
     if row.aligner is None:
         able = ", ".join(m.name for m in methods.aligning())
         raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
     row.check_variant(variant, AlignmentError)
-    resolved = row.resolve_align(options, AlignmentError, variant)
-    if "entropy" in row.aligner_inputs:
-        resolved |= {"student_entropy": student_entropy, "teacher_entropy": teacher_entropy}
-    if "space_probability" in row.aligner_inputs:
-        resolved |= {"teacher_space_probability": teacher_space_probability}
-    s = student.encode(text, special_tokens=special_tokens)
-    t = teacher.encode(text, special_tokens=special_tokens)
-    return methods.load(row.aligner)(s, t, variant=variant, **resolved)
+    return row.aligner, row.aligner_inputs, dict(row.resolve_align(options, AlignmentError, variant))

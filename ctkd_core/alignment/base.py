@@ -140,6 +140,20 @@ class Alignment:
         return places(self)
 
     @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """What its rates are made of, as whole numbers: `ctkd_core.alignment.metrics.alignment_counts`."""
+        from ctkd_core.alignment.metrics import alignment_counts
+
+        return alignment_counts(self)
+
+    @cached_property
+    def equal_texts(self) -> NDArray[np.bool_]:
+        """bool [G]: two-sided groups whose sides spell the same bytes, wherever they stand."""
+        from ctkd_core.alignment.metrics import texts_equal
+
+        return texts_equal(self)
+
+    @cached_property
     def unequal(self) -> NDArray[np.bool_]:
         """bool [G]: two-sided groups whose sides don't spell the same bytes of the text; marked with a ≠."""
         from ctkd_core.alignment.metrics import faces_other

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.components import check_same_text, span_groups
+from ctkd_core.alignment.components import check_same_text, smallest_groups
 from ctkd_core.alignment.kinds import KINDS, kinds_of
 from ctkd_core.errors import AlignmentError
 from ctkd_core.markup.numbers import decimals, percent
@@ -73,20 +73,20 @@ def alignment_metrics(alignment: Alignment) -> dict[str, float]:
     student_text_match_rate       share of student tokens inside such groups
     boundary_f1                   agreement of group boundaries with the span components on bytes (the ground truth)
     """
-    return rates(alignment_counts(alignment))
+    return rates(alignment.counts)
 
 
 def alignment_counts(alignment: Alignment) -> dict[str, int]:
-    """What the rates of `alignment_metrics` are made of, as whole numbers.
+    """What the rates of `alignment_metrics` are made of, as whole numbers; `Alignment.counts` keeps them.
 
     All but `largest_group` may be added over several texts; `rates` of the sums are the rates of the texts together.
     """
     sizes = content_sizes(alignment)
     both = _two_sided(alignment)
     kinds = np.bincount(kinds_of(sizes[both]), minlength=len(KINDS)).tolist()
-    equal = texts_equal(alignment)
+    equal = alignment.equal_texts
     cuts = _boundaries(alignment, alignment.groups)
-    truth = _boundaries(alignment, span_groups(alignment.student, alignment.teacher, "byte"))
+    truth = _boundaries(alignment, smallest_groups(alignment.student, alignment.teacher))
     return {
         "texts": 1,
         "bytes": alignment.student.n_bytes,
@@ -135,13 +135,14 @@ def content_sizes(alignment: Alignment) -> NDArray[np.int64]:
 
 
 def texts_equal(alignment: Alignment) -> NDArray[np.bool_]:
-    """bool [G]: two-sided groups whose student tokens spell the same bytes as their teacher tokens.
+    """bool [G]: two-sided groups whose student tokens spell the same bytes as their teacher tokens, anew.
 
-    Special tokens spell nothing, nor does a blank that a tokenizer puts before a text.
+    `Alignment.equal_texts` keeps it. Special tokens spell nothing, nor does a blank that a tokenizer puts before a
+    text.
     """
     groups = alignment.groups
-    s_text, s_at = _joined(alignment.student)
-    t_text, t_at = _joined(alignment.teacher)
+    s_text, s_at = alignment.student.content_bytes
+    t_text, t_at = alignment.teacher.content_bytes
     s_start, t_start = s_at[groups[:, 0]], t_at[groups[:, 2]]
     length = s_at[groups[:, 1]] - s_start
     equal = _two_sided(alignment) & (length == t_at[groups[:, 3]] - t_start)
@@ -163,7 +164,7 @@ def faces_equal(alignment: Alignment) -> NDArray[np.bool_]:
 
     By chance a token may face the same word a few places on; that is no match.
     """
-    return texts_equal(alignment) & alignment.places.shared
+    return alignment.equal_texts & alignment.places.shared
 
 
 def faces_other(alignment: Alignment) -> NDArray[np.bool_]:
@@ -221,12 +222,12 @@ def group_table(alignment: Alignment) -> pd.DataFrame:
             "kind": [KINDS[code] for code in alignment.kind_codes],
             "student_text": [alignment.student_bytes(g).decode("utf-8", "replace") for g in range(len(groups))],
             "teacher_text": [alignment.teacher_bytes(g).decode("utf-8", "replace") for g in range(len(groups))],
-            "bytes": _hull_bytes(alignment),
+            "bytes": hull_bytes(alignment),
             "s0": groups[:, 0],
             "s1": groups[:, 1],
             "t0": groups[:, 2],
             "t1": groups[:, 3],
-            "text_equal": texts_equal(alignment),
+            "text_equal": alignment.equal_texts,
         }
     )
 
@@ -239,18 +240,15 @@ def health(alignment: Alignment) -> Health:
           bytes or tokens face nothing, or a normaliser spells a side differently
     bad   wrong: a byte faces another place of the text, or nothing faces anything
     """
-    sizes, both = content_sizes(alignment), _two_sided(alignment)
-    found, equal = alignment.places, texts_equal(alignment)
-    largest = int(sizes[both].max(initial=0))
-    orphans, uncovered = int(sizes[~both].sum()), _uncovered(alignment)
-    share = _share(_covered(alignment, equal & found.shared), alignment.student.n_bytes)
-    cuts = _boundaries(alignment, alignment.groups)
-    f1 = _f1(cuts, _boundaries(alignment, span_groups(alignment.student, alignment.teacher, "byte")))
-    other = int((both & ~(equal & found.shared)).sum())
+    counts, found, uncovered = alignment.counts, alignment.places, _uncovered(alignment)
+    rate = rates(counts)
+    share, f1, largest = rate["byte_match_rate"], rate["boundary_f1"], counts["largest_group"]
+    orphans = counts["orphan_student"] + counts["orphan_teacher"]
+    other = int(alignment.unequal.sum())
     level, verdict = next(
         (level, word)
         for level, word, holds in (
-            ("bad", "nothing faces anything", alignment.student.n_bytes > 0 and not both.any()),
+            ("bad", "nothing faces anything", counts["bytes"] > 0 and not counts["groups"]),
             ("bad", "wrong", found.misplaced > 0),
             ("warn", "exact but coarse", found.divisible > 0 or largest > LARGE_GROUP),
             ("warn", "exact, with gaps", uncovered + orphans > 0),
@@ -266,7 +264,7 @@ def health(alignment: Alignment) -> Health:
         counted(uncovered, "uncovered byte") if uncovered else "no uncovered bytes",
     ]
     if other:
-        parts.append(f"{percent(_share(other, both.sum()))} of groups spell different bytes")
+        parts.append(f"{percent(_share(other, counts['groups']))} of groups spell different bytes")
     if orphans:
         parts.append(f"{counted(orphans, 'token')} without a partner")
     return Health("; ".join(parts), level, verdict, share, f1, largest, uncovered, orphans)
@@ -284,13 +282,6 @@ def _content_count(encoding: Encoding) -> int:
     return int((~encoding.special).sum())
 
 
-def _joined(encoding: Encoding) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Bytes of all content tokens in a row, and where each token starts (one entry more)."""
-    pieces = [b"" if special else piece for piece, special in zip(encoding.bytes_in_text, encoding.special)]
-    lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
-    return np.frombuffer(b"".join(pieces), dtype=np.uint8), np.concatenate([[0], np.cumsum(lengths)])
-
-
 def _covered(alignment: Alignment, chosen: NDArray[np.bool_]) -> int:
     """Bytes of the text under student tokens of the chosen groups, each counted once."""
     groups, n = alignment.groups[chosen], len(alignment.student)
@@ -303,7 +294,7 @@ def _covered(alignment: Alignment, chosen: NDArray[np.bool_]) -> int:
     return int(np.maximum(spans[:, 1] - np.maximum(spans[:, 0], reached), 0).sum())
 
 
-def _hull_bytes(alignment: Alignment) -> NDArray[np.int64]:
+def hull_bytes(alignment: Alignment) -> NDArray[np.int64]:
     """int64 [G]: bytes from the first to the last one that either side of a group covers."""
     low = np.full(len(alignment.groups), np.iinfo(np.int64).max)
     high = np.zeros(len(alignment.groups), dtype=np.int64)
@@ -331,7 +322,13 @@ def _boundaries(alignment: Alignment, groups: NDArray[np.int32]) -> NDArray[np.i
     s_before, t_before = _content_before(alignment.student), _content_before(alignment.teacher)
     n, m = int(s_before[-1]), int(t_before[-1])
     cuts = s_before[groups[:-1, 1]] * (m + 1) + t_before[groups[:-1, 3]]
-    return np.unique(cuts[(cuts > 0) & (cuts < n * (m + 1) + m)])  # groups of special tokens divide nothing
+    return _distinct(cuts[(cuts > 0) & (cuts < n * (m + 1) + m)])  # groups of special tokens divide nothing
+
+
+def _distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each number once, increasing; groups in the order of the text need no sorting."""
+    steps = np.diff(numbers)
+    return np.unique(numbers) if (steps < 0).any() else numbers[np.concatenate([[True], steps > 0])[: len(numbers)]]
 
 
 def _content_before(encoding: Encoding) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.components import span_groups
+from ctkd_core.alignment.components import smallest_groups
 from ctkd_core.tokenizers.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def places(alignment: Alignment) -> Places:
     misplaced = int((two_sided[student[apart]] | two_sided[teacher[apart]]).sum())
     shared = np.logical_not(_covering(student, count) & _covering(teacher, count))
     shared[student[own]] = True
-    smallest = span_groups(alignment.student, alignment.teacher, "byte")
+    smallest = smallest_groups(alignment.student, alignment.teacher)
     parts = _owners(alignment.student, smallest[:, :2], length)
     return Places(shared, misplaced, _divisible(student[own], parts[own]))
 

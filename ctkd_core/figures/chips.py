@@ -5,6 +5,7 @@ Texts arrive as they will be shown (`visible_bytes`); the component puts them in
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -99,15 +100,14 @@ def chip_page(
 
 def _tokens(encoding: Encoding, start: int, end: int) -> list[list[Any]]:
     shown = min(end, start + MAX_TOKENS_OF_A_GROUP)
-    return [
-        [
-            i,
-            int(encoding.ids[i]),
-            shorten(visible_bytes(encoding.token_bytes[i]), MAX_CHARACTERS),
-            hex_bytes(encoding.token_bytes[i]),
-        ]
-        for i in range(start, shown)
-    ]
+    ids, texts = encoding.ids[start:shown].tolist(), encoding.token_bytes[start:shown]
+    return [[start + k, ids[k], *_shown(data)] for k, data in enumerate(texts)]
+
+
+@lru_cache(maxsize=2**14)
+def _shown(data: bytes) -> tuple[str, str]:
+    """A token's bytes as they are drawn, and in hex; a text repeats its tokens, and so does the next edit of it."""
+    return shorten(visible_bytes(data), MAX_CHARACTERS), hex_bytes(data)
 
 
 def _differences(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
-from ctkd_core.alignment.kinds import KIND_STYLES, UNEQUAL
-from ctkd_core.alignment.metrics import health
+from ctkd_core.alignment.kinds import KIND_STYLES, KINDS, UNEQUAL
+from ctkd_core.alignment.metrics import health, hull_bytes
 from ctkd_core.figures.card import group_at
 from ctkd_core.figures.chips import differing_groups
 from ctkd_core.markup.numbers import decimals, percent
@@ -35,37 +35,52 @@ HEALTH = (
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
-def shown_groups(alignment: Alignment, other: Alignment | None = None) -> pd.DataFrame:
+def shown_groups(
+    alignment: Alignment, other: Alignment | None = None, rows: NDArray[np.int64] | None = None
+) -> pd.DataFrame:
     """`metrics.group_table` for people: texts with visible whitespace, and whether `other` groups differently.
 
     Columns: group, kind, mark (≠ where the two sides don't spell the same bytes of the text), student, teacher,
-    student_tokens, teacher_tokens, bytes, same_text and, with `other`, differs.
+    student_tokens, teacher_tokens, bytes, same_text and, with `other`, differs. `rows`: the groups to show, all for
+    None; a page of a long table costs no more than a short one.
     """
-    shown = _group_rows(alignment, other)
-    shown["kind"] = [KIND_STYLES[kind].name for kind in shown["kind"]]
-    return shown
+    return _group_rows(alignment, other, [KIND_STYLES[kind].name for kind in KINDS], rows)
 
 
-def _group_rows(alignment: Alignment, other: Alignment | None) -> pd.DataFrame:
-    """`shown_groups` with the kinds as files name them."""
-    from ctkd_core.alignment.metrics import group_table
+def groups_of_kinds(alignment: Alignment, kinds: Collection[str]) -> NDArray[np.int64]:
+    """Groups of these kinds, UNEQUAL among them for those whose sides spell different bytes; all without any."""
+    if not kinds:
+        return np.arange(len(alignment))
+    chosen = np.isin(alignment.kind_codes, [code for code, kind in enumerate(KINDS) if kind in kinds])
+    return np.flatnonzero(chosen | alignment.unequal if UNEQUAL in kinds else chosen)
 
-    table = group_table(alignment)
-    shown = table[["group", "kind"]].copy()
-    shown["mark"] = np.where(alignment.unequal, UNEQUAL, "")
-    shown["student"] = [_text(alignment.student_bytes(g)) for g in range(len(alignment))]
-    shown["teacher"] = [_text(alignment.teacher_bytes(g)) for g in range(len(alignment))]
-    shown["student_tokens"], shown["teacher_tokens"] = alignment.sizes.T
-    shown["bytes"] = table["bytes"]
-    shown["same_text"] = table["text_equal"] & ~alignment.unequal
+
+def _group_rows(
+    alignment: Alignment, other: Alignment | None, kinds: Sequence[str], rows: NDArray[np.int64] | None = None
+) -> pd.DataFrame:
+    """`shown_groups` with the kinds called so."""
+    import pandas as pd
+
+    at = np.arange(len(alignment)) if rows is None else rows
+    shown = {
+        "group": at,
+        "kind": [kinds[code] for code in alignment.kind_codes[at].tolist()],
+        "mark": np.where(alignment.unequal[at], UNEQUAL, ""),
+        "student": [_text(alignment.student_bytes(g)) for g in at.tolist()],
+        "teacher": [_text(alignment.teacher_bytes(g)) for g in at.tolist()],
+        "student_tokens": alignment.sizes[at, 0],
+        "teacher_tokens": alignment.sizes[at, 1],
+        "bytes": hull_bytes(alignment)[at],
+        "same_text": (alignment.equal_texts & ~alignment.unequal)[at],
+    }
     if other is not None:
-        shown["differs"] = differing_groups(alignment, other)
-    return shown
+        shown["differs"] = differing_groups(alignment, other)[at]
+    return pd.DataFrame(shown)
 
 
 def groups_csv(alignment: Alignment, other: Alignment | None = None) -> str:
     """`shown_groups` with the kinds' short names and the token ranges s0, s1, t0, t1 as CSV, safe in a spreadsheet."""
-    table = _group_rows(alignment, other)
+    table = _group_rows(alignment, other, KINDS)
     for column, values in zip(("s0", "s1", "t0", "t1"), alignment.groups.T):
         table[column] = values
     return safe_csv(table)

@@ -21,8 +21,10 @@ T = TypeVar("T")
 
 MIB = 2**20
 _FULL = 0.875  # of the bound is what is left when room was made: entries may grow until the next one comes
-_TURNS = 32  # additions after which every entry was measured again
+_TURNS = 32  # additions after which every entry of a small cache was measured again
+_OTHERS = 16  # entries that nobody asked for are measured at an addition, at most
 _SAMPLE = 64  # elements of a long list that are measured
+_FLAT = frozenset({str, bytes, int, float, bool})
 _OPAQUE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
 
@@ -135,8 +137,9 @@ class SizedCache:
 
     def _measure(self) -> None:
         self._turn += 1
+        turns = max(_TURNS, len(self._entries) // _OTHERS)
         for place, (key, entry) in enumerate(self._entries.items()):
-            if entry.asked or (place - self._turn) % _TURNS == 0:
+            if entry.asked or (place - self._turn) % turns == 0:
                 entry.size, entry.asked = self._size((key, entry.value)), max(0, entry.asked - 1)
 
     def _total(self) -> int:
@@ -183,14 +186,15 @@ def _bytes_of(value: Any, seen: dict[int, Any]) -> int:
     seen[id(value)] = value  # kept, for another object would get the number of one that is gone
     if isinstance(value, (str, bytes, bytearray, int, float, complex)):
         return sys.getsizeof(value)
-    if isinstance(value, Mapping):
-        return sys.getsizeof(value) + _elements(list(value.items()), seen)
     if isinstance(value, (list, tuple, set, frozenset, deque)):
         return sys.getsizeof(value) + _elements(list(value), seen)
     if isinstance(getattr(value, "nbytes", None), int):  # arrays and tensors; a view keeps what it is a view of
         owner = getattr(value, "base", None)
         held = max(value.nbytes, getattr(owner, "nbytes", 0))
-        return held + (_elements(value.ravel().tolist(), seen) if str(getattr(value, "dtype", "")) == "object" else 0)
+        objects = getattr(getattr(value, "dtype", None), "kind", "") == "O"
+        return held + (_elements(value.ravel().tolist(), seen) if objects else 0)
+    if isinstance(value, Mapping):
+        return sys.getsizeof(value) + _elements(list(value.items()), seen)
     if hasattr(value, "memory_usage") and hasattr(value, "columns"):  # a table
         return sum(_bytes_of(value[name].to_numpy(), seen) for name in value.columns)
     inner = getattr(value, "__dict__", None)
@@ -201,4 +205,6 @@ def _bytes_of(value: Any, seen: dict[int, Any]) -> int:
 def _elements(parts: list[Any], seen: dict[int, Any]) -> int:
     step = max(1, len(parts) // _SAMPLE)
     sample = parts[::step]
+    if _FLAT.issuperset(map(type, sample)):  # most lists are long ones of texts
+        return sum(map(sys.getsizeof, sample)) * len(parts) // max(1, len(sample))
     return sum(_bytes_of(part, seen) for part in sample) * len(parts) // max(1, len(sample))

@@ -77,6 +77,15 @@ class Encoding:
                 out[k] = out[k][1:]
         return out
 
+    @cached_property
+    def content_bytes(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """`bytes_in_text` of all tokens that aren't special in a row, and where each token starts (one entry more)."""
+        pieces = self.bytes_in_text
+        if self.special.any():
+            pieces = [b"" if special else piece for piece, special in zip(pieces, self.special.tolist())]
+        lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
+        return np.frombuffer(b"".join(pieces), dtype=np.uint8), np.concatenate([[0], np.cumsum(lengths)])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data: name, ids, tokens, spans."""
         return {

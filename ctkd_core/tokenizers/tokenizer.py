@@ -196,6 +196,18 @@ class Tokenizer:
             raw = self.backend.encode(text, add_special_tokens=special_tokens)
         return self._encoding(text, raw.ids, raw.offsets, self._special_table)
 
+    def encode_among_threads(self, text: str) -> Encoding:
+        """`encode` without special tokens, for a process whose other threads go on meanwhile.
+
+        The library's `encode` of one text holds the interpreter until it is through: seconds for a megabyte. Its batch
+        lets it go, and starts threads of its own for that.
+        """
+        encode_text(text)
+        self._check_growth((text,))
+        with library_faults(f"{self.name} can't encode this text"):
+            raw = self.backend.encode_batch([text], add_special_tokens=False)[0]
+        return self._encoding(text, raw.ids, raw.offsets, self._special_table)
+
     def encode_continuation(self, text: str) -> Encoding:
         """`text` as it stands behind a prompt: no blank before it; special tokens in it are text, added ones tokens.
 

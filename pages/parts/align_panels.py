@@ -103,7 +103,7 @@ def health_panel(view: View) -> None:
     """The figures behind the verdict, of both methods."""
     with st.container(border=True, key="health"):
         st.markdown("**Health of the alignment**")
-        table = health_table(view.shown, [loaders.rates(one) for one in view.shown])
+        table = health_table(view.shown, [one.metrics() for one in view.shown])
         st.table(table, hide_index=True, border="horizontal", alt="Health of each method's alignment")
 
 

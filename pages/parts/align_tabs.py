@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -12,15 +13,15 @@ from ctkd_core.figures.dtw import TITLES, dtw_figure, dtw_table
 from ctkd_core.figures.graph import component, component_figure, component_table
 from ctkd_core.figures.groups import size_histogram, staircase, staircase_table
 from ctkd_core.figures.metrics import logit_table, metric_heat, metric_table
-from ctkd_core.figures.tables import disagreements, page_of_row
+from ctkd_core.figures.tables import disagreements, groups_of_kinds, page_of_row, shown_groups
 from pages.parts import loaders, state
 from pages.parts.align_export import export
 from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
+from pages.parts.plots import plot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PLOT = {"displaylogo": False}
 ROWS = 12  # of a page of the table of groups
 ROW_PIXELS = 35
 # Groups come first because a table is quick: loading plotly holds the browser up by 0.9 s, the chips with it.
@@ -44,16 +45,22 @@ def _path(view: View) -> None:
             "see one."
         )
         others = () if b is None else (b,)
-        fig = staircase(a, group, others)
-        _selectable(fig, "staircase", f"Byte position of group ends on both sides, method {a.method}")
+        _selectable(
+            lambda: staircase(a, group, others),
+            "staircase",
+            f"Byte position of group ends on both sides, method {a.method}",
+        )
         with st.expander("As a table", icon=":material/table:"):
             _table(staircase_table(a, others), "staircase_table", "Byte where each group ends, on both sides")
         return
     kind = st.segmented_control(
         "Cost", list(TITLES), default="local", key="cost", required=True, help="  \n".join(TITLES.values())
     )
-    fig = dtw_figure(a, group, kind or "local")
-    _selectable(fig, f"dtw_{kind}", f"{TITLES[kind or 'local']}, with the path of {a.label}")
+    _selectable(
+        lambda: dtw_figure(a, group, kind or "local"),
+        f"dtw_{kind}",
+        f"{TITLES[kind or 'local']}, with the path of {a.label}",
+    )
     weights = "" if a.cost.student_entropy is not None or a.method != "cdm" else " All entropy weights are constant."
     st.caption(
         "Click a cell or the path to pin its group; the window follows it. Orange: the pinned group. At the right the "
@@ -72,14 +79,14 @@ def _graph(view: View) -> None:
         st.caption("No group is pinned; this is the beginning of the text.")
     found = component(view.a, group or 0)
     alt = f"Tokens of groups {found.first} to {found.last - 1} of {view.a.label} and what joins them"
-    _selectable(component_figure(view.a, found), "graph", alt)
+    _selectable(lambda: component_figure(view.a, found), "graph", alt)
     hidden = f" {found.hidden:,} tokens had no room." if found.hidden else ""
     st.caption(f"Squares: teacher tokens; circles: student tokens; an orange rim: the pinned group.{hidden}")
     with st.expander("As a table", icon=":material/table:"):
         _table(component_table(view.a, found), "graph_table", "What joins these tokens")
 
 
-def _selectable(fig: object, key: str, alt: str) -> None:
+def _selectable(make: Callable[[], Any], key: str, alt: str) -> None:
     def selected() -> None:
         points = st.session_state[key]["selection"]["points"]
         data = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
@@ -87,7 +94,7 @@ def _selectable(fig: object, key: str, alt: str) -> None:
             first = data[0] if isinstance(data, list) else next(iter(data.values())) if isinstance(data, dict) else data
             _jump(int(first))
 
-    st.plotly_chart(fig, key=key, on_select=selected, selection_mode="points", alt=alt, config=PLOT)
+    plot(make, key=key, on_select=selected, selection_mode="points", alt=alt)
 
 
 def _groups(view: View) -> None:
@@ -106,9 +113,7 @@ def _groups(view: View) -> None:
             help=f"{UNEQUAL}: {UNEQUAL_MEANING}",
         )
         whole = st.toggle("one long table", key="whole_table", help="To sort or search all rows; else pages that turn")
-    table = loaders.group_rows(view.a, view.b)
-    chosen = [names[kind] for kind in kinds if kind in names]
-    shown = table[table["kind"].isin(chosen) | table["mark"].isin(chosen)] if chosen else table
+    groups = groups_of_kinds(view.a, [kind for kind in kinds if kind in names])
     settings: dict[str, Any] = {
         "column_config": {
             "mark": st.column_config.TextColumn(UNEQUAL, help=UNEQUAL_MEANING, width="small"),
@@ -118,10 +123,11 @@ def _groups(view: View) -> None:
         }
     }
     alt = f"Groups of {view.a.label}: kind, texts, tokens and bytes"
-    if whole or len(shown) <= ROWS:
-        _table(shown, "group_table", alt, **settings)
+    if whole or len(groups) <= ROWS:
+        table = loaders.group_rows(view.a, view.b).iloc[groups] if whole else shown_groups(view.a, view.b, groups)
+        _table(table, "group_table", alt, **settings)
         return
-    pages, now = page_of_row(shown["group"].tolist(), view.pinned, ROWS)
+    pages, now = page_of_row(groups.tolist(), view.pinned, ROWS)
     if st.session_state.get("table_follows") != (view.pinned, tuple(kinds)):
         st.session_state["table_follows"] = (view.pinned, tuple(kinds))
         if view.pinned is not None or kinds:
@@ -129,12 +135,13 @@ def _groups(view: View) -> None:
     st.session_state["group_page"] = min(st.session_state.get("group_page") or 1, pages)
     place = st.empty()
     page = st.pagination(pages, key="group_page") - 1
-    part = shown.iloc[page * ROWS : (page + 1) * ROWS]
-    rows = part["group"].tolist()
+    part = groups[page * ROWS : (page + 1) * ROWS]
+    rows = part.tolist()
     if view.pinned in rows:
         settings["selection_default"] = {"selection": {"rows": [rows.index(view.pinned)]}}
+    key = f"group_table_{page}_{view.pinned if view.pinned in rows else ''}"
     with place:
-        _table(part, f"group_table_{page}_{view.pinned if view.pinned in rows else ''}", alt, **settings)
+        _table(shown_groups(view.a, view.b, part), key, alt, **settings)
 
 
 def _table(table: pd.DataFrame, key: str, alt: str, **settings: Any) -> None:
@@ -160,16 +167,15 @@ def _table(table: pd.DataFrame, key: str, alt: str, **settings: Any) -> None:
 
 def _metrics(view: View) -> None:
     found = view.every_method()
-    rates = {name: loaders.rates(one) for name, one in found.items()}
-    truth = loaders.rates(loaders.truth(view.student, view.teacher, view.a.student.text))
+    rates = {name: one.metrics() for name, one in found.items()}
+    truth = loaders.truth(view.student, view.teacher, view.a.student.text).metrics()
     if len(view.a.student.text) > EVERY_METHOD_CHARACTERS:
         st.caption("The text is long, so only the two chosen methods are measured.")
     left, right = st.columns([5, 4], gap="medium")
     with left:
-        st.plotly_chart(metric_heat(rates, truth), key="bars", alt="Main rates of every method", config=PLOT)
+        plot(lambda: metric_heat(rates, truth), key="bars", alt="Main rates of every method")
     with right:
-        sizes = size_histogram(view.a)
-        st.plotly_chart(sizes, key="sizes", alt="Number of groups by size and kind", config=PLOT)
+        plot(lambda: size_histogram(view.a), key="sizes", alt="Number of groups by size and kind")
     alt = "All metrics of every method"
     st.dataframe(metric_table(rates, truth), key="rates", hide_index=True, alt=alt)
     _logit_metrics(view)

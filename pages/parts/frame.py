@@ -8,16 +8,19 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from pages.parts.plots import figures_last
+
 APP = Path(__file__).resolve().parents[2] / "app.py"
 _here = threading.local()
 
 
 @contextlib.contextmanager
 def frame() -> Iterator[None]:
-    """Around `page.run()`: the bar is drawn, the page may follow."""
+    """Around `page.run()`: the bar is drawn, the page may follow, its figures behind the rest."""
     _here.drawn = True
     try:
-        yield
+        with figures_last():
+            yield
     finally:
         _here.drawn = False
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from ctkd_core import methods
-from ctkd_core.alignment import Alignment, align
+from ctkd_core.alignment import Alignment, align_encodings
 from ctkd_core.distill import checkup as doctor
 from ctkd_core.distill.checkup import Problem
 from ctkd_core.errors import TokenizerError, short
@@ -19,6 +19,7 @@ from ctkd_core.figures.tables import shown_groups
 from ctkd_core.figures.words import gib
 from ctkd_core.lab import evidence as models
 from ctkd_core.lab.evidence import Evidence
+from ctkd_core.tokenizers.encoding import Encoding
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.sources import folders_unlisted
 from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -76,10 +77,9 @@ def aligned(
 
 @keeps
 def _aligned(student: Tokenizer, teacher: Tokenizer, chosen: Chosen, text: str, evidence: Evidence | None) -> Alignment:
-    return align(
-        text,
-        student=student,
-        teacher=teacher,
+    return align_encodings(
+        encoded(student, text),
+        encoded(teacher, text),
         method=chosen.method,
         variant=chosen.variant,
         student_entropy=evidence and evidence.student_entropy,
@@ -87,6 +87,12 @@ def _aligned(student: Tokenizer, teacher: Tokenizer, chosen: Chosen, text: str, 
         teacher_space_probability=evidence and evidence.teacher_space_probability,
         **dict(chosen.options),
     )
+
+
+@keeps
+def encoded(tokenizer: Tokenizer, text: str) -> Encoding:
+    """The text under one tokenizer, once for all methods."""
+    return tokenizer.encode_among_threads(text)
 
 
 def evidence(text: str, student: Tokenizer, teacher: Tokenizer) -> Evidence | None:
@@ -110,12 +116,6 @@ def _evidence(file: str, stamp: int) -> Evidence | None:
 def truth(student: Tokenizer, teacher: Tokenizer, text: str) -> Alignment:
     """The components of span overlap on bytes, which every method is measured against."""
     return aligned(student, teacher, Chosen("sedi"), text)  # its default compares bytes
-
-
-@keeps
-def rates(alignment: Alignment) -> dict[str, float]:
-    """`Alignment.metrics()`, kept."""
-    return alignment.metrics()
 
 
 @keeps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -10,6 +11,7 @@ from ctkd_core.figures.losses import Lab, gradient_figure, gradient_tokens, pred
 from ctkd_core.figures.losses import name as view_name
 from ctkd_core.figures.losses_tables import direction_words, gradient_table, prediction_table, target_table
 from pages.parts import state
+from pages.parts.plots import plot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,16 +33,16 @@ def group_panel(lab: Lab, group: int, named: tuple[int, ...]) -> None:
         _direction_lines(lab, position, named)
         left, right = st.columns([4, 5], gap="medium")
         with left:
-            _chart(prediction_figure(lab, position, row), "lab_predictions", _predictions_alt(lab, group))
+            _chart(lambda: prediction_figure(lab, position, row), "lab_predictions", _predictions_alt(lab, group))
             _twin(prediction_table(lab, position, row), "lab_predictions_table", "Both predictions")
         with right:
             tokens = gradient_tokens(lab, position, named)
             alt = "Which way each method moves the likeliest tokens: bars up raise a logit, bars down lower it"
-            _chart(gradient_figure(lab, position, tokens, named), "lab_gradients", alt)
+            _chart(lambda: gradient_figure(lab, position, tokens, named), "lab_gradients", alt)
             _twin(gradient_table(lab, position, tokens), "lab_gradients_table", "Minus the gradient on each token")
             st.caption("A blank place: the gradient on that token wasn't kept; name it under “Tokens to look at”.")
         alt = f"What each method compares in group {group}: its target, from the teacher, and the student"
-        _chart(target_figure(lab, group), "lab_targets", alt)
+        _chart(lambda: target_figure(lab, group), "lab_targets", alt)
         _twin(target_table(lab, group), "lab_targets_table", "The target of each method")
         _notes(lab, group)
 
@@ -78,8 +80,8 @@ def _predictions_alt(lab: Lab, group: int) -> str:
     return f"Top candidates of teacher and student in group {group}, {lab.title(group)}"
 
 
-def _chart(figure: Any, key: str, alt: str) -> None:
-    st.plotly_chart(figure, key=key, alt=alt, config=PLOT)
+def _chart(make: Callable[[], Any], key: str, alt: str) -> None:
+    plot(make, key=key, alt=alt, config=PLOT)
 
 
 def _twin(table: pd.DataFrame, key: str, alt: str) -> None:

@@ -12,7 +12,8 @@ from pages.parts import pair_data as data
 from pages.parts import state
 from pages.parts.launching import may_change
 from pages.parts.pair_corpus import own_corpus
-from pages.parts.pair_verdict import PLOT, View, twin
+from pages.parts.pair_verdict import View, twin
+from pages.parts.plots import plot
 
 EXCERPT = 280  # characters of a sample that are shown
 
@@ -53,13 +54,12 @@ def _figure(rows: dict[str, dict[str, Any]], measure: str, method: str, chosen: 
         if name is not None:
             st.session_state["domain"] = str(name[0] if isinstance(name, list) else name)
 
-    st.plotly_chart(
-        domain_figure(rows, measure, method, chosen),
+    plot(
+        lambda: domain_figure(rows, measure, method, chosen),
         key="domain_bars",
         on_select=selected,
         selection_mode="points",
         alt=f"{measure} by domain. {domain_sentence(chosen, rows[chosen])}",
-        config=PLOT,
     )
     st.caption(MEASURES[measure].meaning)
 

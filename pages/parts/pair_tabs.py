@@ -14,7 +14,8 @@ from pages.parts import pair_data as data
 from pages.parts import state
 from pages.parts.pair_chat import chat
 from pages.parts.pair_domains import domains
-from pages.parts.pair_verdict import PLOT, View, twin
+from pages.parts.pair_verdict import View, twin
+from pages.parts.plots import figures_last, plot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ WAYS = {"canonical": "canonical forms", "bytes": "bytes", "raw": "raw strings"}
 
 
 @st.fragment
+@figures_last()
 def details(view: View) -> None:
     """The tabs; the address holds the open one. A click in them reruns only this."""
     tabs = st.tabs(TABS, key="look", on_change="rerun", bind="query-params")
@@ -50,7 +52,7 @@ def _special(view: View) -> None:
 
 def _lengths(view: View) -> None:
     said = length_sentence(view.student, view.teacher)
-    st.plotly_chart(length_figure(view.student, view.teacher), key="lengths", alt=f"Token lengths. {said}", config=PLOT)
+    plot(lambda: length_figure(view.student, view.teacher), key="lengths", alt=f"Token lengths. {said}")
     st.caption(said)
     twin(
         length_table(view.student, view.teacher),
@@ -86,14 +88,13 @@ def _matrix(view: View) -> None:  # noqa: ARG001 - like the other tabs
     left, right = st.columns([6, 5], gap="medium")
     with left:
         best = matrix_table(names, found)
-        st.plotly_chart(
-            matrix_figure(names, found, way or "canonical", state.pair()),
+        plot(
+            lambda: matrix_figure(names, found, way or "canonical", state.pair()),
             key="pair_matrix",
             on_select=chosen,
             selection_mode="points",
             alt=f"Share of shared tokens for {len(pairs)} pairs; the most shared is student {best['student'][0]}, "
             f"teacher {best['teacher'][0]}",
-            config=PLOT,
         )
     with right:
         st.caption("Click a cell to make it the pair, or a row of the table.")

@@ -22,8 +22,8 @@ from ctkd_core.pair.report import PairReport, doubles_notes
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import carry, run_views, state
 from pages.parts import pair_data as data
+from pages.parts.plots import plot
 
-PLOT = {"displaylogo": False}
 SHARES = ("share of student", "share of teacher", "share of the smaller")
 MEANING = {
     "P-KL": "project every student token into the teacher's vocabulary",
@@ -96,12 +96,11 @@ def overview(view: View) -> None:
     with left:
         shared = data.shared(view.student, view.teacher)
         facts = report.vocabulary
-        st.plotly_chart(
-            overlap_figure(shared),
+        plot(
+            lambda: overlap_figure(shared),
             key="pair_overlap",
             alt=f"Shared tokens: {facts['exact']} raw strings, {facts['canonical']} canonical forms, {facts['bytes']} "
             f"byte strings, of {facts['student_size']} student and {facts['teacher_size']} teacher tokens",
-            config=PLOT,
         )
         st.caption(
             f"Student {state.plain(report.student)}: {facts['student_size']:,} tokens. "
@@ -110,11 +109,10 @@ def overview(view: View) -> None:
         )
         twin(overlap_table(shared), "overlap_table", "Shared tokens counted three ways", shares=SHARES)
     with right:
-        st.plotly_chart(
-            class_figure(report),
+        plot(
+            lambda: class_figure(report),
             key="pair_classes",
             alt=f"Student tokens that the teacher has, by class: {class_sentence(report)}",
-            config=PLOT,
         )
         classes = class_table(report)
         lost = classes["class"][classes["critical gap"]].tolist()

@@ -129,7 +129,8 @@ def _remember(name: str) -> None:
 
 
 def _show(text: str) -> None:
-    st.session_state["typed"] = text
+    if st.session_state.get("typed") != text:  # what the field itself sent isn't sent back to it
+        st.session_state["typed"] = text
     state.pin(None)
     st.session_state["chip_page"] = 1
     st.session_state.pop("text_part", None)

@@ -14,9 +14,9 @@ from ctkd_core.vocabulary import Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Order, Window, around, order_of, window_of_box
 from pages.parts import state
 from pages.parts import vocabulary_data as data
+from pages.parts.plots import plot
 
 MOUSE = ("click", "box")  # not both: plotly takes no clicks while it draws boxes
-PLOT = {"displaylogo": False}
 MEANING = {
     "P-KL": "project every student token into the teacher's vocabulary",
     "H-KL": "match the common tokens, compare the rest by rank",
@@ -73,7 +73,7 @@ def audit_bars(view: View) -> None:
     """Matched and total of each class, as bars and as a table."""
     audit = view.map.audit()
     said = ", ".join(f"{name} {counts['matched']} of {counts['total']}" for name, counts in audit.items())
-    st.plotly_chart(audit_figure(audit), key="audit", alt=f"Student tokens matched by class: {said}", config=PLOT)
+    plot(lambda: audit_figure(audit), key="audit", alt=f"Student tokens matched by class: {said}")
     with st.expander("As a table", icon=":material/table:"):
         st.dataframe(
             audit_table(audit),
@@ -108,8 +108,7 @@ def density_map(view: View, token: int | None) -> None:
     rows, columns = view.orders
     found = data.binned(view.map, view.order, weight)
     names = (view.student.name, view.teacher.name)
-    fig = density_figure(found, rows, columns, view.window(token), names, boxes=mouse == "box")
-
+    window = view.window(token)
     key = f"density_{mouse}"  # another mode, another element: no old box lies over it
 
     def selected() -> None:
@@ -119,14 +118,13 @@ def density_map(view: View, token: int | None) -> None:
             data.set_window(window_of_box(found, *picked))
             data.open_panel("Window")
 
-    st.plotly_chart(
-        fig,
+    plot(
+        lambda: density_figure(found, rows, columns, window, names, boxes=mouse == "box"),
         key=key,
         on_select=selected,
         selection_mode="box" if mouse == "box" else "points",
         alt=f"Density of the map, {view.map.shape[0]} student ids by {view.map.shape[1]} teacher ids, "
         f"{view.map.matrix.nnz} entries; the frame is the window below",
-        config=PLOT,
     )
     st.caption("Click a bin or draw a box: the tab Window shows its tokens. By keyboard: the numbers in that tab.")
     with st.expander("The fullest bins as a table", icon=":material/table:"):

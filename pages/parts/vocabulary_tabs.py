@@ -24,7 +24,8 @@ from ctkd_core.figures.vocabulary_graph import MAX_NODES, graph_figure, graph_ta
 from ctkd_core.vocabulary.density import MAX_WINDOW, Window, cells
 from pages.parts import state
 from pages.parts import vocabulary_data as data
-from pages.parts.vocabulary_map import PLOT, View
+from pages.parts.plots import plot
+from pages.parts.vocabulary_map import View
 from pages.parts.vocabulary_token import COLUMNS, show_token
 
 if TYPE_CHECKING:
@@ -96,13 +97,12 @@ def _window(view: View, token: int | None) -> None:
             show_token(view, int(ids))
             data.set_window(kept)
 
-    st.plotly_chart(
-        window_figure(found, view.student, view.teacher, token),
+    plot(
+        lambda: window_figure(found, view.student, view.teacher, token),
         key="cells_figure",
         on_select=selected,
         selection_mode="points",
         alt=f"Weights of {n} student tokens on {m} teacher tokens",
-        config=PLOT,
     )
     with st.expander("As a table", icon=":material/table:"):
         _table(view, window_table(found, view.map), "cells_table", "Entries of the map in this window")
@@ -147,13 +147,12 @@ def _neighbours(view: View, token: int | None) -> None:
         if chosen is not None:
             show_token(view, chosen)
 
-    st.plotly_chart(
-        graph_figure(found, view.map),
+    plot(
+        lambda: graph_figure(found, view.map),
         key="graph",
         on_select=selected,
         selection_mode="points",
         alt=f"Student token {token}, its teacher tokens, and other student tokens that point at them",
-        config=PLOT,
     )
     more = f" {found.hidden:,} more had no room (at most {MAX_NODES} tokens are drawn)." if found.hidden else ""
     st.caption(f"Click a student token to look it up.{more}")
@@ -202,19 +201,25 @@ def _rows_and_columns(view: View, token: int | None) -> None:
         with st.expander("Rows that don't sum to 1", expanded=True):
             _table(view, off_rows_table(sums, view.map), "off_rows", "Rows that don't sum to 1")
     left, middle, right = st.columns(3, gap="medium")
-    for cell, name, fig, table, alt in (
-        (left, "row_mass", row_sum_figure(sums), row_sum_table(sums), "Student tokens by the sum of their row"),
-        (middle, "fan_out", fan_out_figure(view.map), fan_out_table(view.map), "Student tokens by their fan-out"),
+    for cell, name, make, table, alt in (
+        (left, "row_mass", lambda: row_sum_figure(sums), row_sum_table(sums), "Student tokens by the sum of their row"),
+        (
+            middle,
+            "fan_out",
+            lambda: fan_out_figure(view.map),
+            fan_out_table(view.map),
+            "Student tokens by their fan-out",
+        ),
         (
             right,
             "columns",
-            columns_figure(view.map),
+            lambda: columns_figure(view.map),
             columns_table(view.map, 200),
             "Teacher tokens with the most student tokens",
         ),
     ):
         with cell:
-            st.plotly_chart(fig, key=name, alt=alt, config=PLOT)
+            plot(make, key=name, alt=alt)
             with st.expander("As a table", icon=":material/table:"):
                 _table(view, table, f"{name}_table", alt)
 
@@ -224,7 +229,7 @@ def _reasons(view: View, token: int | None) -> None:
     left, right = st.columns([6, 4], gap="medium")
     with left:
         alt = "Share of student tokens by the reason of their row, for each class"
-        st.plotly_chart(reasons_figure(view.map), key="reasons", alt=alt, config=PLOT)
+        plot(lambda: reasons_figure(view.map), key="reasons", alt=alt)
     with right:
         _table(view, reasons_table(view.map), "reasons_table", "Rows by reason and class")
         st.caption(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 
 from ctkd_core import methods
-from ctkd_core.alignment import KINDS, align
+from ctkd_core.alignment import KINDS, align, align_encodings
+from ctkd_core.alignment.components import smallest_groups, span_groups
 from ctkd_core.errors import AlignmentError
 from tests.alignment.test_spans import assert_partition
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
@@ -107,3 +110,29 @@ def test_alignment_and_metrics_import_neither_torch_nor_numba_nor_pandas():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_encodings_that_are_at_hand_serve_every_method():
+    s, t = tiny_byte_level(400), tiny_byte_level(300, digits=1)
+    encoded = s.encode(TEXT), t.encode(TEXT)
+    for method in METHODS:
+        found, wanted = align_encodings(*encoded, method=method), align(TEXT, student=s, teacher=t, method=method)
+        assert found.groups.tolist() == wanted.groups.tolist()
+        assert (found.options, found.notes, found.metrics()) == (wanted.options, wanted.notes, wanted.metrics())
+        assert (found.student, found.teacher) == encoded
+    with pytest.raises(AlignmentError, match="one text"):
+        align_encodings(encoded[0], t.encode("another text"))
+    with pytest.raises(AlignmentError, match="seid"):
+        align_encodings(*encoded, method="seid")
+
+
+def test_the_truth_of_two_encodings_is_computed_once_and_goes_with_them():
+    s, t = tiny_byte_level(400).encode(TEXT), tiny_byte_level(300, digits=1).encode(TEXT)
+    found = smallest_groups(s, t)
+    assert found is smallest_groups(s, t)
+    assert found.tolist() == span_groups(s, t).tolist()
+    assert smallest_groups(t, s).tolist() == found[:, [2, 3, 0, 1]].tolist()
+    gone = weakref.ref(s)
+    del s
+    gc.collect()
+    assert gone() is None

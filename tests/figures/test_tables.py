@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -74,3 +75,15 @@ def test_tables_twin_the_pictures():
     assert table["differs"].tolist() == chips.differing_groups(a, b).tolist()
     regions = agreement(a, b).differing
     assert len(tables.disagreements(a, b, regions)) == len(regions)
+
+
+def test_some_rows_are_the_same_rows_as_in_the_whole_table():
+    a, b = made("sedi"), made("uld")
+    for one, other in ((a, b), (b, None)):
+        whole = tables.shown_groups(one, other)
+        rows = np.array([7, 2, 3])
+        pd.testing.assert_frame_equal(tables.shown_groups(one, other, rows), whole.iloc[rows].reset_index(drop=True))
+        for kinds in ([], ["1-1"], ["n-1", "≠"], ["≠"]):
+            names = [KIND_STYLES[kind].name if kind in KIND_STYLES else kind for kind in kinds]
+            wanted = whole[whole["kind"].isin(names) | whole["mark"].isin(names)] if kinds else whole
+            assert tables.groups_of_kinds(one, kinds).tolist() == wanted["group"].tolist()

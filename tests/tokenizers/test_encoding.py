@@ -312,3 +312,15 @@ def test_published_tokenizers_spell_texts_exactly(name: str) -> None:
     pieces = [b for b in tokenizer.all_token_bytes()[1000:4000] if b and b"\xe2\x96\x81" not in b]
     for piece, ids in zip(pieces, tokenizer.encode_pieces(pieces)):
         assert b"".join(tokenizer.token_bytes(i) for i in ids) == piece
+
+
+@pytest.mark.parametrize("make", [tiny_byte_level, tiny_metaspace, tiny_wordpiece])
+def test_encoding_among_threads_gives_the_same(make):
+    tokenizer = make()
+    for text in ("", EMOJI, f"  {EMOJI}\n" * 20):
+        wanted, found = tokenizer.encode(text), tokenizer.encode_among_threads(text)
+        for name in ("ids", "spans", "char_spans", "special"):
+            assert getattr(found, name).tolist() == getattr(wanted, name).tolist()
+        assert (found.token_bytes, found.tokens, found.notes) == (wanted.token_bytes, wanted.tokens, wanted.notes)
+    with pytest.raises(TokenizerError):
+        tokenizer.encode_among_threads("\ud800")

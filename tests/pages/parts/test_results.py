@@ -25,7 +25,7 @@ def test_four_dozen_large_texts_stay_below_the_bound(small: results.SizedCache) 
     for k in range(48):
         made = loaders.aligned(student, teacher, Chosen("sedi"), f"{k} {base}")
         assert made is loaders.aligned(student, teacher, Chosen("sedi"), f"{k} {base}")
-        assert loaders.rates(made)["byte_coverage"] > 0.9
+        assert made.metrics()["byte_coverage"] > 0.9
         assert len(loaders.group_rows(made, None)) == len(made)
         assert made.sizes is not None and len(made.student.uncovered) >= 0  # computed later, kept inside
         largest = max(largest, small.bytes)

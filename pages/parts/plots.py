@@ -1,0 +1,50 @@
+"""Figures are drawn last: the rest of a page stands before the browser reads plotly, which holds it up for a second.
+
+A figure's place is kept where the page asks for it, with what it showed before; it is made and sent when everything
+else of the run was sent. So texts and tables beside it don't wait for it either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.parts import state
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from streamlit.delta_generator import DeltaGenerator
+
+PLOT = {"displaylogo": False}
+_here = threading.local()
+
+
+@contextlib.contextmanager
+def figures_last() -> Iterator[None]:
+    """Around a page, or as a decorator of a fragment: its figures are drawn when it has ended without a fault."""
+    outer = getattr(_here, "waiting", None)
+    _here.waiting = []
+    try:
+        yield
+        for place, draw in _here.waiting:
+            with place, state.errors_shown():
+                draw()
+    finally:
+        _here.waiting = outer
+
+
+def plot(make: Callable[[], go.Figure], *, key: str, alt: str, **settings: Any) -> None:
+    """The figure that `make` gives, here, but after the rest; at once where nobody waits. `settings`: of Streamlit."""
+
+    def draw() -> None:
+        st.plotly_chart(make(), key=key, alt=alt, **{"config": PLOT} | settings)
+
+    waiting: list[tuple[DeltaGenerator, Callable[[], None]]] | None = getattr(_here, "waiting", None)
+    if waiting is None:
+        draw()
+    else:
+        waiting.append((st.container(), draw))
