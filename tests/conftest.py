@@ -17,6 +17,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
+from ctkd_core.tokenizers import assets, catalog
+
 # The first call of a compiled kernel takes a second, later ones microseconds.
 settings.register_profile("ctkd", deadline=None)
 settings.load_profile("ctkd")
@@ -25,3 +27,7 @@ settings.load_profile("ctkd")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests first: started last, one of them would run alone while the other processes wait."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    wanting = [item for item in items if item.get_closest_marker("gemma")]
+    if wanting and not assets.is_prepared(catalog.TOKENIZERS[catalog.GEMMA]):
+        for item in wanting:
+            item.add_marker(pytest.mark.skip(reason="needs `ctkd prepare gemma --accept-terms`"))

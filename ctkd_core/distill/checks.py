@@ -197,7 +197,7 @@ def _models(
 
     sources = {"teacher": (pair.get("teacher"), teacher.teacher_source(config))}
     if config.student_model == "pretrained":
-        sources["student"] = (pair.get("student"), config.student_path)
+        sources["student"] = (pair.get("student"), teacher.student_source(config))
     for number, entry in enumerate(further_teachers(config.teachers), start=2):
         who = f"teacher {number}"
         sources[who] = (others.get(who), teacher.weights_source(entry.teacher, entry.teacher_path))
@@ -280,10 +280,18 @@ def _bundled(who: str) -> Check:
 
 
 def _student(config: RunConfig) -> Check:
-    return _weights("student", config.student_path)
+    from ctkd_core.distill.models import teachers as teacher
+
+    source = teacher.student_source(config)
+    return _weights("student", source) if source != "bundled" else _bundled("student")
 
 
 def _weights(role: str, source: str) -> Check:
+    from ctkd_core.tokenizers.assets import entry_in, is_prepared, not_prepared
+
+    if (row := entry_in(source)) is not None:
+        ready = is_prepared(row)
+        return Check(role, ready, f"{row.title} is ready." if ready else not_prepared(row))
     try:
         folder = Path(source).expanduser()
         there = folder.is_dir()

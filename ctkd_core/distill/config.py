@@ -54,10 +54,13 @@ class RunConfig:
         "tokenizer; pretrained: the model at student_path.",
         choices=STUDENT_MODELS,
     )
-    student_path: str = setting("", "Folder or hub id of a pretrained student.", advanced=True)
+    student_path: str = setting(
+        "", "Folder or hub id of a pretrained student; smollm2 or gemma3-270m: that model.", advanced=True
+    )
     teacher_path: str = setting(
         "",
-        "Folder or hub id of the teacher's weights; empty: the bundled model for smollm2, else the teacher's source.",
+        "Folder or hub id of the teacher's weights; empty: the model that comes with smollm2 or gemma3-270m, else the "
+        "teacher's source.",
         advanced=True,
     )
     data: str = setting(

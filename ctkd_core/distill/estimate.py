@@ -47,11 +47,13 @@ class ModelSize:
 
 def model_sizes(config: RunConfig, student_vocab: int, teacher_vocab: int) -> tuple[ModelSize, ModelSize]:
     """Student and teacher. A model on the hub can't be looked at from here; the bundled one's size is assumed."""
-    teacher = _folder_size(config.teacher_path) or ModelSize(*BUNDLED_TEACHER, teacher_vocab)
+    from ctkd_core.distill.models.teachers import student_source, teacher_source
+
+    teacher = _known_size(teacher_source(config), teacher_vocab) or ModelSize(*BUNDLED_TEACHER, teacher_vocab)
     if config.student_model == "scratch":
         body = 12 * config.hidden_size**2 * config.layers  # attention 4 d^2, gated feed-forward 8 d^2 a layer
         return ModelSize(body, student_vocab * config.hidden_size, student_vocab), teacher
-    if config.student_model == "pretrained" and (known := _folder_size(config.student_path)):
+    if config.student_model == "pretrained" and (known := _known_size(student_source(config))):
         return known, teacher
     width = teacher.embedding // teacher.vocabulary
     return ModelSize(teacher.body, student_vocab * width, student_vocab), teacher
@@ -59,8 +61,10 @@ def model_sizes(config: RunConfig, student_vocab: int, teacher_vocab: int) -> tu
 
 def further_sizes(config: RunConfig) -> list[ModelSize]:
     """The further teachers; one that can't be looked at is taken for the bundled one."""
+    from ctkd_core.distill.models.teachers import weights_source
+
     return [
-        _folder_size(entry["teacher_path"] or entry["teacher"]) or ModelSize(*BUNDLED_TEACHER, 49_152)
+        _known_size(weights_source(entry["teacher"], entry["teacher_path"])) or ModelSize(*BUNDLED_TEACHER, 49_152)
         for entry in config.teachers
     ]
 
@@ -74,6 +78,11 @@ def _loaded_besides(config: RunConfig) -> list[ModelSize]:
         sizes.setdefault(weights_source(entry["teacher"], entry["teacher_path"]), size)
     sizes.pop(teacher_source(config), None)
     return list(sizes.values())
+
+
+def _known_size(source: str, vocabulary: int = 49_152) -> ModelSize | None:
+    """Size of the bundled model, or of the one in a folder."""
+    return ModelSize(*BUNDLED_TEACHER, vocabulary) if source == "bundled" else _folder_size(source)
 
 
 def _folder_size(source: str) -> ModelSize | None:
