@@ -16,6 +16,7 @@ from ctkd_core.cli.common import CANCELLED, Options, Output, RunsDir, inform, na
 from ctkd_core.cli.display import cell, facts, styled
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig, read_table
 from ctkd_core.distill.config import preset as preset_of
+from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.errors import RunError, unknown
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def _values(option: Option) -> Callable[[], Any]:
     """What a shell completes the value of a run option with."""
     if option.name in {"student", "teacher"}:
         return complete.tokenizers
+    if option.name in {"data", "eval_data"}:
+        return names_of(NAMES)
     return names_of(option.choices or (("true", "false") if option.kind == "bool" else ()))
 
 

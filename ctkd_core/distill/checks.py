@@ -150,7 +150,16 @@ def _on_policy(config: RunConfig, student: Tokenizer | None) -> Check:
 
 
 def _data(config: RunConfig, tokenizers: list[Tokenizer], found: list[Look]) -> Check:
-    """Whether every record can be used; what is known of the data is put into `found`."""
+    """Whether every record can be used; what is known of the data is put into `found`. Nothing is fetched for it."""
+    from ctkd_core.distill.sources.hub import not_fetched
+
+    try:
+        remote = [source for source in (config.data, config.eval_data) if not_fetched(source)]
+    except CtkdError as fault:
+        return Check("data", False, str(fault))
+    if remote:
+        names = " and ".join(map(short, remote))
+        return Check("data", True, f"{names} will be fetched from the hub when the run starts.", fatal=False)
 
     def look() -> str:
         from ctkd_core.distill.preparation import looked_at

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from ctkd_core import methods
 from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, older_form, parse_teachers
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
+from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files.data_files import deeper_than, shown_name
 from ctkd_core.markup.visible import one_line, shorten
@@ -27,7 +28,7 @@ STUDENT_MODELS = ("scratch", "transplant", "pretrained")
 _LATER = (
     *("on_policy_share", "on_policy_temperature", "on_policy_top_p", "on_policy_max_new_tokens"),
     *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
-    *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side"),
+    *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side", "eval_data", "eval_share"),
 )
 MAX_DEPTH = 20  # tables and lists in one another; a config has four
 
@@ -64,7 +65,9 @@ class RunConfig:
         advanced=True,
     )
     data: str = setting(
-        "bundled", "bundled, or a JSONL, JSON or Parquet file with text, prompt/completion or messages."
+        "bundled",
+        "bundled, bundled:languages, bundled:arithmetic or bundled:code; hf:owner/name[/config][@split]; or a JSONL, "
+        "JSON or Parquet file with text, prompt/completion or messages.",
     )
     template: str = setting("plain", "How prompts are written.", choices=("plain", "none"), advanced=True)
     chat_template: str = setting(
@@ -97,6 +100,12 @@ class RunConfig:
     )
     seed: int = setting(0, "Seed of weights, order and dropout.", low=0, high=2**31 - 1)
     eval_samples: int = setting(48, "Held-out samples for bits per byte; 0: none.", low=0, high=100_000)
+    eval_data: str = setting(
+        "", "Held-out samples of one's own, named as `data` is; empty: a share of the data.", advanced=True
+    )
+    eval_share: float = setting(
+        0.0, "Share of the prompts that are held out; 0: one twelfth.", low=0.0, high=0.9, advanced=True
+    )
     eval_every: int = setting(0, "Evaluate every so many steps; 0: before and after only.", low=0, high=1_000_000)
     sample_prompts: int = setting(4, "Held-out prompts that both models complete.", low=0, high=64)
     sample_tokens: int = setting(16, "Longest completion.", low=1, high=512, unit="tokens", advanced=True)
@@ -211,6 +220,8 @@ class RunConfig:
         _check_device(self.device)
         _check_asking(self)
         _check_weights(self)
+        if self.eval_data and self.eval_share:
+            raise RunError("eval_share takes a share of the data and eval_data another file; give one of them.")
         return self
 
     @property
@@ -293,6 +304,7 @@ def json_schema() -> dict[str, Any]:
         "version": {"const": CONFIG_VERSION, "description": "Version of the file format."},
         "preset": {"enum": list(PRESETS), "description": "Where what is left out comes from."},
     }
+    schema["properties"]["data"]["examples"] = list(NAMES)
     return schema
 
 
@@ -435,9 +447,28 @@ PRESETS: dict[str, RunConfig] = {
         sample_prompts=8,
         save_every=100,
     ),
+    # Few samples, seen many times, in languages that the teacher knows better: where a teacher can help most.
+    "cross-family": RunConfig(
+        name="cross-family",
+        student="smollm2",
+        teacher="gemma3-270m",
+        student_model="pretrained",
+        student_path="smollm2",
+        method="xtoken-pkl",
+        data="bundled:languages",
+        eval_share=0.85,
+        steps=60,
+        batch_size=4,
+        max_length=160,
+        learning_rate=5e-5,
+        eval_samples=48,
+        eval_every=30,
+        save_student=False,
+    ),
 }
 PRESET_TITLES = {
     "quick": "Quick: a short look on any laptop",
     "standard": "Standard: a few hundred steps",
     "transfer": "Transfer: move the teacher to another tokenizer",
+    "cross-family": "Cross-family: Gemma teaches SmolLM2 three languages from few samples",
 }

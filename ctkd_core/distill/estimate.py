@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ctkd_core.distill.checkpoints import KEPT
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, guess_device
+from ctkd_core.errors import RunError
+
+if TYPE_CHECKING:
+    from ctkd_core.distill.sources.bundled import BundledSet
 
 FORWARD_SHARE = 0.70  # of the matrix speed that a forward pass of some 200 tokens reaches
 BACKWARD_SHARE = 0.60
@@ -26,7 +32,6 @@ CONVERTING_SECONDS = 20.0  # the bundled teacher, once
 ALIGNED_BYTES_PER_SECOND = 150_000.0  # of a file of samples, read, encoded on both sides and aligned
 BUNDLED_BYTES = 150_000  # of the bundled samples
 LEAST, MOST = 0.7, 1.6  # of the likeliest duration
-SHORT_TOKENS = 30  # a bundled sample: prompt and answer
 BUNDLED_TEACHER = (106_000_000, 28_311_552)  # body, embeddings
 CUDA_SPEED = 2.0e13  # operations a second, a cautious figure for any recent GPU
 
@@ -179,17 +184,28 @@ def checkpoint_bytes(config: RunConfig, student_vocab: int = 129_280) -> int:
 
 
 def _tokens(config: RunConfig) -> int:
-    return min(config.max_length, SHORT_TOKENS) if config.data == "bundled" else config.max_length
+    known = _bundled(config.data)
+    return config.max_length if known is None else min(config.max_length, known.tokens)
+
+
+def _bundled(source: str) -> BundledSet | None:
+    from ctkd_core.distill.sources.bundled import bundled_set
+
+    with suppress(RunError):  # a name that isn't known is told elsewhere
+        return bundled_set(source)
+    return None
 
 
 def _aligning(config: RunConfig) -> float:
     """Seconds to read the data and to align every sample, once for each teacher."""
-    size = BUNDLED_BYTES
-    if config.data != "bundled":
-        try:
-            size = Path(config.data).expanduser().stat().st_size
-        except (OSError, ValueError, RuntimeError):
-            return 0.0  # on the hub: its size isn't known from here
+    known = _bundled(config.data)
+    try:
+        path = Path(config.data).expanduser() if known is None else known.path
+        size = path.stat().st_size
+    except (OSError, ValueError, RuntimeError):
+        return 0.0  # on the hub: its size isn't known from here
+    if config.data == "bundled":
+        size = BUNDLED_BYTES
     return size * (1 + len(config.teachers)) / ALIGNED_BYTES_PER_SECOND
 
 
