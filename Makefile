@@ -24,6 +24,7 @@ setup-dev: .venv/.installed-dev  ## the same plus development tools and a browse
 
 test: setup-dev  ## every test, the browser ones included
 	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare
+	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare gemma --accept-terms || echo "Going on without Gemma: its tests are skipped."
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: setup-dev  ## without the slow and the browser tests

@@ -9,6 +9,7 @@ from ctkd_core.tokenizers.assets import is_installed
 from ctkd_core.tokenizers.catalog import TOKENIZERS
 from pages.parts import loaders, state
 from pages.parts.frame import framed
+from pages.parts.gemma import second_model
 from pages.parts.run_views import FORM
 from pages.parts.runs_list import bits, dot, when
 
@@ -71,6 +72,7 @@ def main() -> None:
         recent_runs()
     with right:
         machine()
+        second_model()
 
 
 def preset_card(teacher: str, student: str, text: str, title: str, note: str) -> None:

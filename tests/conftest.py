@@ -18,6 +18,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
+from ctkd_core.tokenizers import assets, catalog
+
 # The first call of a compiled kernel takes a second, later ones microseconds. Every run draws other examples;
 # whoever changes a kernel or a parser draws many: `pytest --hypothesis-profile thorough tests/alignment`.
 settings.register_profile("ctkd", deadline=None, max_examples=40)
@@ -46,3 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     second = len(items) // processes if processes > 1 else 0
     items[:] = [*others[:second], *browser, *others[second:]]
+    wanting = [item for item in items if item.get_closest_marker("gemma")]
+    if wanting and not assets.is_prepared(catalog.TOKENIZERS[catalog.GEMMA]):
+        for item in wanting:
+            item.add_marker(pytest.mark.skip(reason="needs `ctkd prepare gemma --accept-terms`"))

@@ -25,6 +25,7 @@ from ctkd_core.cli.common import (
 from ctkd_core.cli.display import cell, facts, styled
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig, read_table
 from ctkd_core.distill.config import preset as preset_of
+from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.distill.training.processes import rank, world_size
 from ctkd_core.distill.training.table import parse_assignments as trainer_table
 from ctkd_core.errors import RunError, unknown
@@ -72,6 +73,8 @@ def _values(option: Option) -> Callable[[], Any]:
     """What a shell completes the value of a run option with."""
     if option.name in {"student", "teacher"}:
         return complete.tokenizers
+    if option.name in {"data", "eval_data"}:
+        return names_of(NAMES)
     return names_of(option.choices or (("true", "false") if option.kind == "bool" else ()))
 
 

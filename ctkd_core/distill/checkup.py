@@ -66,6 +66,7 @@ class Asset:
     present: bool
     converted: bool | None
     hash_ok: bool | None
+    optional: bool = False  # everything works without it
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,8 @@ def assets(problems: list[Problem], rehash: bool = False) -> list[dict[str, Any]
 
     rows = []
     for name, entry in catalog.TOKENIZERS.items():
+        if entry.on_request:
+            continue
         path = assets.package_file(entry)
         row: dict[str, Any] = {
             "name": name,
@@ -271,7 +274,37 @@ def assets(problems: list[Problem], rehash: bool = False) -> list[dict[str, Any]
                     Problem(f"tokenizer {name} is not converted yet (its first use will wait)", "ctkd prepare")
                 )
         rows.append(row)
-    return [*rows, _teacher(problems, rehash)]
+    return [*rows, _teacher(problems, rehash), *_on_request(problems, rehash)]
+
+
+def _on_request(problems: list[Problem], rehash: bool) -> list[dict[str, Any]]:
+    """Models whose terms the user has to accept first: that one isn't there is no problem, that one changed is."""
+    from ctkd_core.tokenizers import assets, catalog
+
+    rows = []
+    for name, entry in catalog.TOKENIZERS.items():
+        if not entry.on_request:
+            continue
+        ready = assets.is_prepared(entry)
+        whole = _as_made(assets.prepared_folder(entry), rehash) if ready else None
+        if whole is False:
+            folder = str(assets.prepared_folder(entry))
+            problems.append(
+                Problem(f"{entry.title} isn't as it was made, in {folder!r}", f"remove it, then run `{entry.install}`")
+            )
+        shared = {"package": entry.package, "licence": entry.licence, "present": ready, "converted": ready}
+        rows.append({"name": name, "kind": "tokenizer", "hash_ok": whole, "optional": True} | shared)
+        rows.append({"name": entry.title, "kind": "teacher", "hash_ok": whole, "optional": True} | shared)
+    return rows
+
+
+def _as_made(folder: Path, rehash: bool) -> bool:
+    """Whether each file of a prepared folder has the hash that was noted when it was made."""
+    try:
+        noted = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))["files"]
+        return all(_digest(folder / str(name), rehash) == sha256 for name, sha256 in noted.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _teacher(problems: list[Problem], rehash: bool) -> dict[str, Any]:

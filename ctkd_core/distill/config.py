@@ -24,6 +24,7 @@ from ctkd_core.distill.further import (
     parse_teachers,
 )
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
+from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.distill.teachers import access
 from ctkd_core.distill.training.table import parse_table
 from ctkd_core.errors import RunError, short, unknown
@@ -39,7 +40,7 @@ _LATER = (
     *("evaluations", "eval_completions"),
     *("on_policy_share", "on_policy_temperature", "on_policy_top_p", "on_policy_max_new_tokens"),
     *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
-    *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side"),
+    *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side", "eval_data", "eval_share"),
     *access.FIELDS,
     *("warmup_from_zero", "state_learning_rate", "trainer"),
     *("student_layers", "embedding_rows", "tie_embeddings", "save_dtype"),
@@ -71,7 +72,11 @@ class RunConfig:
         "teacher (with embeddings moved where the tokenizers differ).",
         choices=STUDENT_MODELS,
     )
-    student_path: str = setting("", "Folder or hub id of a pretrained student, or of one to prune.", advanced=True)
+    student_path: str = setting(
+        "",
+        "Folder or hub id of a pretrained student, or of one to prune; smollm2 or gemma3-270m: that model.",
+        advanced=True,
+    )
     student_layers: int = setting(
         6, "Layers of a pruned student: the first, the last, and others evenly spread.", low=1, high=1024, advanced=True
     )
@@ -104,11 +109,14 @@ class RunConfig:
     )
     teacher_path: str = setting(
         "",
-        "Folder or hub id of the teacher's weights; empty: the bundled model for smollm2, else the teacher's source.",
+        "Folder or hub id of the teacher's weights; empty: the model that comes with smollm2 or gemma3-270m, else the "
+        "teacher's source.",
         advanced=True,
     )
     data: str = setting(
-        "bundled", "bundled, or a JSONL, JSON or Parquet file with text, prompt/completion or messages."
+        "bundled",
+        "bundled, bundled:languages, bundled:arithmetic or bundled:code; hf:owner/name[/config][@split]; or a JSONL, "
+        "JSON or Parquet file with text, prompt/completion or messages.",
     )
     template: str = setting("plain", "How prompts are written.", choices=("plain", "none"), advanced=True)
     chat_template: str = setting(
@@ -152,6 +160,12 @@ class RunConfig:
     )
     seed: int = setting(0, "Seed of weights, order and dropout.", low=0, high=2**31 - 1)
     eval_samples: int = setting(48, "Held-out samples for bits per byte; 0: none.", low=0, high=100_000)
+    eval_data: str = setting(
+        "", "Held-out samples of one's own, named as `data` is; empty: a share of the data.", advanced=True
+    )
+    eval_share: float = setting(
+        0.0, "Share of the prompts that are held out; 0: one twelfth.", low=0.0, high=0.9, advanced=True
+    )
     eval_every: int = setting(0, "Evaluate every so many steps; 0: before and after only.", low=0, high=1_000_000)
     evaluations: str = setting(
         evaluation.DEFAULT,
@@ -299,6 +313,8 @@ class RunConfig:
         _check_precision(self)
         _check_asking(self)
         _check_weights(self)
+        if self.eval_data and self.eval_share:
+            raise RunError("eval_share takes a share of the data and eval_data another file; give one of them.")
         access.check_access(self, self.method, self.variant, self.method_options, self.on_policy_share)
         for number, entry in enumerate(further_teachers(self.teachers), start=1):
             try:
@@ -325,9 +341,12 @@ class RunConfig:
         """ "scratch", or where the weights come from that the student begins with: "bundled", a folder or hub id."""
         if self.student_model == "scratch":
             return "scratch"
-        if self.student_path:
-            return self.student_path
-        return self.teacher_path or ("bundled" if self.teacher == "smollm2" else self.teacher)
+        from ctkd_core.tokenizers.assets import model_folder
+
+        chosen = self.student_path or self.teacher_path or self.teacher
+        if (folder := model_folder(chosen)) is not None:
+            return str(folder)
+        return "bundled" if chosen == "smollm2" else chosen
 
     @property
     def fingerprint(self) -> str:
@@ -421,6 +440,7 @@ def json_schema() -> dict[str, Any]:
         "version": {"const": CONFIG_VERSION, "description": "Version of the file format."},
         "preset": {"enum": list(PRESETS), "description": "Where what is left out comes from."},
     }
+    schema["properties"]["data"]["examples"] = list(NAMES)
     return schema
 
 
@@ -572,9 +592,28 @@ PRESETS: dict[str, RunConfig] = {
         sample_prompts=8,
         save_every=100,
     ),
+    # Few samples, seen many times, in languages that the teacher knows better: where a teacher can help most.
+    "cross-family": RunConfig(
+        name="cross-family",
+        student="smollm2",
+        teacher="gemma3-270m",
+        student_model="pretrained",
+        student_path="smollm2",
+        method="xtoken-pkl",
+        data="bundled:languages",
+        eval_share=0.85,
+        steps=60,
+        batch_size=4,
+        max_length=160,
+        learning_rate=5e-5,
+        eval_samples=48,
+        eval_every=30,
+        save_student=False,
+    ),
 }
 PRESET_TITLES = {
     "quick": "Quick: a short look on any laptop",
     "standard": "Standard: a few hundred steps",
     "transfer": "Transfer: move the teacher to another tokenizer",
+    "cross-family": "Cross-family: Gemma teaches SmolLM2 three languages from few samples",
 }

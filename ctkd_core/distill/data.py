@@ -1,4 +1,4 @@
-"""Training data: the examples of a file or of the bundled set, and which of them are held out.
+"""Training data: the examples of a file, a bundled set or a set of the hub, and which of them are held out.
 
 Everything becomes an Example: a prompt and what should follow it. A conversation gives one for each of the assistant's
 turns, with all that was said before it as the prompt; `rendering` adds how each tokenizer's chat template writes that.
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ctkd_core.distill.sources.bundled import NAMES, SETS, bundled_set
+from ctkd_core.distill.sources.hub import fetched, hub_set
 from ctkd_core.errors import RunError, short
 from ctkd_core.files.data_files import MAX_WHOLE, RecordFile, Unreadable, place, shown_name
 from ctkd_core.files.data_shapes import Conversation, Message, Misfit, Pair, shape_of
@@ -24,7 +26,7 @@ from ctkd_core.tokenizers.chat_prompts import ChatPrompt, Turn
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-BUNDLED_FILE = Path(__file__).parent / "data" / "bundled.jsonl"
+BUNDLED_FILE = SETS["tasks"].path
 HELD_OUT_SHARE = 1 / 12
 MAX_BYTES = MAX_WHOLE  # of one file: everything is held in memory
 NAMED = 3  # records that one message names
@@ -96,38 +98,77 @@ class Split:
 
 
 def data_file(source: str) -> Path:
-    """The file behind "bundled" or a path; raises RunError when there is none."""
+    """The file behind a bundled name, a hub set (which is fetched) or a path; raises RunError when there is none."""
+    if (known := bundled_set(source)) is not None:
+        return known.path
+    if (remote := hub_set(source)) is not None:
+        return fetched(remote)
     try:
-        path = BUNDLED_FILE if source == "bundled" else Path(source).expanduser()
+        path = Path(source).expanduser()
         found = path.is_file()
     except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL byte, no home folder
         found = False
     if not found:
-        raise RunError(f"data {short(source)} isn't there; give 'bundled' or a .jsonl or .parquet file.")
+        raise RunError(
+            f"data {short(source)} isn't there; give 'bundled', {', '.join(map(repr, NAMES[2:]))}, "
+            "hf:owner/name, or a .jsonl or .parquet file."
+        )
     return path
 
 
 def load_split(source: str, template: str = "plain", *, turns: str = "all", skip: bool = False) -> Split:
-    """The examples of a source, split. Raises RunError, with the record, for one that can't be used.
+    """The examples of a source, a twelfth held out. Raises RunError, with the record, for one that can't be used.
 
     turns, skip  as in `Reading`: with `skip` such records are left out, and named in the split
     """
+    return split_by(source, Reading(template, turns, skip))
+
+
+def split_by(source: str, reading: Reading, eval_data: str = "", eval_share: float = 0.0) -> Split:
+    """The examples of a source, split. Raises RunError, with the record, for one that can't be used.
+
+    eval_data   the source of the held-out examples; "": a share of `source`. Records of `source` with a prompt that is
+                held out there are left out, and named in the split
+    eval_share  that share; 0: one twelfth
+    """
     skipped: list[str] = []
-    groups = list(_groups(data_file(source), Reading(template, turns, skip), skipped))
+    groups = list(_groups(data_file(source), reading, skipped))
     keys = [_key(group) for group in groups]
+    if eval_data:
+        return _split_from(source, list(zip(groups, keys)), eval_data, reading, skipped)
     if len(set(keys)) < 2:  # one prompt for all: what follows it tells them apart
         keys = [_whole_key(group) for group in groups]
-    wanted = max(1, round(len(groups) * HELD_OUT_SHARE))
+    wanted = max(1, round(len(groups) * (eval_share or HELD_OUT_SHARE)))
     border = sorted(keys)[wanted - 1]
     train = tuple(e for group, key in zip(groups, keys) if key > border for e in group)
-    apart = sorted((pair for pair in zip(groups, keys) if pair[1] <= border), key=lambda pair: pair[1])
-    held_out = tuple(e for group, _ in apart for e in group)
+    held_out = _in_order((group, key) for group, key in zip(groups, keys) if key <= border)
     if not train:
         raise RunError(
             f"data {short(source)} has {counted(len(groups), 'usable record')}, none of which differs from the others; "
             "give at least two with different prompts."
         )
     return Split(train, held_out, tuple(skipped))
+
+
+def _split_from(
+    source: str, keyed: list[tuple[list[Example], bytes]], eval_data: str, reading: Reading, skipped: list[str]
+) -> Split:
+    """All of `source` to learn from, but for prompts that the other file holds out."""
+    apart = [(group, _key(group)) for group in _groups(data_file(eval_data), reading, skipped)]
+    held = {key for _, key in apart}
+    train = tuple(e for group, key in keyed if key not in held for e in group)
+    twice = [group[0].where for group, key in keyed if key in held]
+    if not train:
+        raise RunError(
+            f"every record of data {short(source)} is in eval_data {short(eval_data)}, too; nothing is left."
+        )
+    skipped += [f"{where}: its prompt is held out in {short(eval_data)}." for where in twice]
+    return Split(train, _in_order(apart), tuple(skipped))
+
+
+def _in_order(keyed: Iterable[tuple[list[Example], bytes]]) -> tuple[Example, ...]:
+    """The examples by their keys: the first few are a fair sample, whatever the order of the file."""
+    return tuple(e for group, _ in sorted(keyed, key=lambda pair: pair[1]) for e in group)
 
 
 def load_examples(source: str, template: str = "plain", *, turns: str = "all", skip: bool = False) -> list[Example]:

@@ -47,9 +47,14 @@ def describe(config: RunConfig, device: str, student: Tokenizer, teacher: Tokeni
             side: {"name": t.name, "source": t.source, "fingerprint": t.fingerprint, "vocab_size": t.vocab_size}
             for side, t in (("student", student), ("teacher", teacher))
         },
-        "data": {"source": config.data, "fingerprint": fingerprint(config.data)},
+        "data": _data(config.data),
+        **({"eval_data": _data(config.eval_data)} if config.eval_data else {}),
         "config_fingerprint": config.fingerprint,
     }
+
+
+def _data(source: str) -> dict[str, str]:
+    return {"source": source, "fingerprint": fingerprint(source)}
 
 
 def _version(package: str) -> str | None:

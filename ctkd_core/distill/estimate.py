@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ctkd_core.distill.checkpoints import KEPT
 from ctkd_core.distill.config import RunConfig
@@ -20,6 +22,10 @@ from ctkd_core.distill.devices import cpu_count, guess_device
 from ctkd_core.distill.evaluation.table import chosen, tokens_of
 from ctkd_core.distill.models.facts import layers_of
 from ctkd_core.distill.teachers.access import Access
+from ctkd_core.errors import RunError
+
+if TYPE_CHECKING:
+    from ctkd_core.distill.sources.bundled import BundledSet
 
 FORWARD_SHARE = 0.70  # of the matrix speed that a forward pass of some 200 tokens reaches
 BACKWARD_SHARE = 0.60
@@ -30,7 +36,6 @@ CONVERTING_SECONDS = 20.0  # the bundled teacher, once
 ALIGNED_BYTES_PER_SECOND = 150_000.0  # of a file of samples, read, encoded on both sides and aligned
 BUNDLED_BYTES = 150_000  # of the bundled samples
 LEAST, MOST = 0.7, 1.6  # of the likeliest duration
-SHORT_TOKENS = 30  # a bundled sample: prompt and answer
 BUNDLED_TEACHER = (106_000_000, 28_311_552)  # body, embeddings
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}  # of a weight
 CUDA_SPEED = 2.0e13  # operations a second, a cautious figure for any recent GPU
@@ -52,13 +57,15 @@ class ModelSize:
 
 def model_sizes(config: RunConfig, student_vocab: int, teacher_vocab: int) -> tuple[ModelSize, ModelSize]:
     """Student and teacher. A model on the hub can't be looked at from here; the bundled one's size is assumed."""
-    teacher = _folder_size(config.teacher_path) or ModelSize(*BUNDLED_TEACHER, teacher_vocab)
+    from ctkd_core.distill.models.teachers import student_source, teacher_source
+
+    teacher = _known_size(teacher_source(config), teacher_vocab) or ModelSize(*BUNDLED_TEACHER, teacher_vocab)
     if config.student_model == "scratch":
         body = 12 * config.hidden_size**2 * config.layers  # attention 4 d^2, gated feed-forward 8 d^2 a layer
         return ModelSize(body, student_vocab * config.hidden_size, student_vocab), teacher
-    if config.student_model == "pretrained" and (known := _folder_size(config.student_path)):
+    if config.student_model == "pretrained" and (known := _known_size(student_source(config))):
         return known, teacher
-    begins = (_folder_size(config.student_path) if config.student_path else None) or teacher
+    begins = (_known_size(student_source(config)) if config.student_path else None) or teacher
     width, body = begins.embedding // begins.vocabulary, begins.body
     if config.student_model == "prune" and (layers := layers_of(config.begins_with)):
         body = body * min(config.student_layers, layers) // layers
@@ -67,8 +74,10 @@ def model_sizes(config: RunConfig, student_vocab: int, teacher_vocab: int) -> tu
 
 def further_sizes(config: RunConfig) -> list[ModelSize]:
     """The further teachers; one that can't be looked at is taken for the bundled one."""
+    from ctkd_core.distill.models.teachers import weights_source
+
     return [
-        _folder_size(entry["teacher_path"] or entry["teacher"]) or ModelSize(*BUNDLED_TEACHER, 49_152)
+        _known_size(weights_source(entry["teacher"], entry["teacher_path"])) or ModelSize(*BUNDLED_TEACHER, 49_152)
         for entry in config.teachers
     ]
 
@@ -94,6 +103,11 @@ def _loaded_besides(config: RunConfig) -> list[int]:
     if not Access.of(config).elsewhere:
         sizes.pop((teacher_source(config), config.teacher_precision), None)
     return list(sizes.values())
+
+
+def _known_size(source: str, vocabulary: int = 49_152) -> ModelSize | None:
+    """Size of the bundled model, or of the one in a folder."""
+    return ModelSize(*BUNDLED_TEACHER, vocabulary) if source == "bundled" else _folder_size(source)
 
 
 def _folder_size(source: str) -> ModelSize | None:
@@ -223,17 +237,28 @@ def checkpoint_bytes(config: RunConfig, student_vocab: int = 129_280) -> int:
 
 
 def _tokens(config: RunConfig) -> int:
-    return min(config.max_length, SHORT_TOKENS) if config.data == "bundled" else config.max_length
+    known = _bundled(config.data)
+    return config.max_length if known is None else min(config.max_length, known.tokens)
+
+
+def _bundled(source: str) -> BundledSet | None:
+    from ctkd_core.distill.sources.bundled import bundled_set
+
+    with suppress(RunError):  # a name that isn't known is told elsewhere
+        return bundled_set(source)
+    return None
 
 
 def _aligning(config: RunConfig) -> float:
     """Seconds to read the data and to align every sample, once for each teacher."""
-    size = BUNDLED_BYTES
-    if config.data != "bundled":
-        try:
-            size = Path(config.data).expanduser().stat().st_size
-        except (OSError, ValueError, RuntimeError):
-            return 0.0  # on the hub: its size isn't known from here
+    known = _bundled(config.data)
+    try:
+        path = Path(config.data).expanduser() if known is None else known.path
+        size = path.stat().st_size
+    except (OSError, ValueError, RuntimeError):
+        return 0.0  # on the hub: its size isn't known from here
+    if config.data == "bundled":
+        size = BUNDLED_BYTES
     return size * (1 + len(config.teachers)) / ALIGNED_BYTES_PER_SECOND
 
 

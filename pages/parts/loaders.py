@@ -222,8 +222,8 @@ def machine_report() -> MachineReport:
     found, memory = doctor.device(False, problems), doctor.memory(problems)
     disk, assets = doctor.disk(problems), doctor.assets(problems)
     teacher = next(row for row in assets if row["kind"] == "teacher")
-    ready = sum(1 for row in assets if row["kind"] == "tokenizer" and row["present"])
-    total = sum(1 for row in assets if row["kind"] == "tokenizer")
+    tokenizers = [row for row in assets if row["kind"] == "tokenizer" and not row.get("optional")]
+    ready, total = sum(1 for row in tokenizers if row["present"]), len(tokenizers)
     free, space = memory["available"], disk["free"]
     accelerators = ", ".join(found["accelerators"]) or "no accelerator; the presets run on the processor"
     says = {(True, True): "ready", (True, False): "there, converted at its first use"}

@@ -11,6 +11,7 @@ from ctkd_core import methods
 from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.words import between, duration
+from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from pages.parts import carry, consent, loaders, state
 from pages.parts.forms import fields_of_variant, option_fields
 from pages.parts.launching import REFUSAL, change_button, check_may_change, may_change
@@ -38,6 +39,7 @@ def run_form() -> None:
         help="From the speed of this machine's processor. Preparing is loading, aligning the data and, at first, "
         "converting the teacher; other programs that are busy make everything longer.",
     )
+    _own_pair(PRESETS[name])
     values = _fields(name, base)
     config = _config(base, values)
     if config is None:
@@ -61,6 +63,14 @@ def run_form() -> None:
     )
     if problem := st.session_state.pop("start_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
+
+
+def _own_pair(preset: RunConfig) -> None:
+    """A button for the pair that a preset is about, where another one is chosen in the bar."""
+    wanted = preset.student, preset.teacher
+    if wanted not in (DEFAULT_PAIR, state.pair()):
+        label = f"Use its pair: {preset.teacher} → {preset.student}"
+        st.button(label, key="preset_pair", icon=":material/join_inner:", on_click=state.choose_pair, args=wanted)
 
 
 def _base(name: str) -> RunConfig:

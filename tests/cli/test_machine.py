@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from ctkd_core.cli import app as app_command
+from ctkd_core.cli import prepare as prepare_command
 from ctkd_core.cli.display import TokenRows, plain_text, table, visible, visible_bytes, width
 from ctkd_core.distill import checkup as doctor
 from ctkd_core.errors import CtkdError
@@ -88,8 +90,66 @@ def test_doctor_notices_a_missing_asset(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("ctkd_core.tokenizers.assets.package_file", lambda entry: None)
     found: list[doctor.Problem] = []
     rows = doctor.assets(found)
-    assert not any(row["present"] for row in rows)
-    assert {problem.fix for problem in found} >= {f"run `{entry.install}`" for entry in catalog.TOKENIZERS.values()}
+    assert not any(row["present"] for row in rows if not row.get("optional"))
+    wanted = {f"run `{entry.install}`" for entry in catalog.TOKENIZERS.values() if not entry.on_request}
+    assert {problem.fix for problem in found} >= wanted
+
+
+def test_doctor_misses_no_gemma_but_notices_a_changed_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+
+    def gemma() -> tuple[list[dict[str, Any]], list[doctor.Problem]]:
+        found: list[doctor.Problem] = []
+        rows = [row for row in doctor.assets(found) if row.get("optional")]
+        return rows, [problem for problem in found if "Gemma" in problem.what]
+
+    rows, found = gemma()
+    assert [(row["kind"], row["present"], row["hash_ok"]) for row in rows] == [
+        ("tokenizer", False, None),
+        ("teacher", False, None),
+    ]
+    assert not found
+    folder = tmp_path / "cache" / catalog.TOKENIZERS[catalog.GEMMA].prepared
+    folder.mkdir(parents=True)
+    hashes = {}
+    for name in ("tokenizer.json", "config.json", "model.safetensors"):
+        (folder / name).write_text(name)
+        hashes[name] = hashlib.sha256(name.encode()).hexdigest()
+    (folder / "prepared.json").write_text(json.dumps({"files": hashes}))
+    rows, found = gemma()
+    assert [(row["present"], row["hash_ok"]) for row in rows] == [(True, True)] * 2
+    assert not found
+    (folder / "config.json").write_text("another")
+    rows, found = gemma()
+    assert [row["hash_ok"] for row in rows] == [False, False]
+    assert found[0].fix == "remove it, then run `ctkd prepare gemma`"
+
+
+def test_gemma_is_asked_for_and_accepted(
+    ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ctkd_core.distill.models.gemma import prepare
+
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+    monkeypatch.setattr(prepare, "read_terms", lambda source: "These are the terms.")
+    asked: list[tuple[bool, str | None]] = []
+    monkeypatch.setattr(prepare, "prepare", lambda accepted, source, report: asked.append((accepted, source)))
+    code, _, err = ctkd("prepare", "gemma")
+    assert code == 2
+    assert "--show-terms" in err
+    assert "--accept-terms" in err
+    assert ctkd.json("prepare", "gemma", "--show-terms")["terms"] == "These are the terms."
+    assert asked == []
+    monkeypatch.setattr(prepare_command, "_terminal", lambda: True)
+    for answer, code in ((False, 2), (True, 0)):
+        monkeypatch.setattr(prepare_command.typer, "confirm", lambda *words, **more: answer)  # noqa: B023
+        found, _, err = ctkd("prepare", "gemma", "--from", "brought")
+        assert found == code
+        assert "These are the terms." in err
+    assert asked == [(True, "brought")]
+    assert ctkd.json("prepare", "gemma", "--accept-terms")[0]["name"] == "gemma3-270m"
+    assert ctkd("prepare", "--accept-terms")[0] == 2
+    assert "did you mean 'gemma'" in ctkd("prepare", "gema")[2]
 
 
 def test_doctor_works_without_pydantic() -> None:

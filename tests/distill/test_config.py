@@ -24,6 +24,7 @@ from ctkd_core.distill.config import (
 from ctkd_core.distill.further import FurtherTeacher
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.settings import fields_of
+from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.errors import CtkdError, RunError
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_configs.json").read_text(encoding="utf-8"))
@@ -74,7 +75,22 @@ def test_a_changed_config_of_a_run_is_refused(tmp_path):
 def test_presets_are_valid_and_titled():
     assert PRESETS["quick"].steps == 40
     assert set(PRESETS) == set(PRESET_TITLES)
-    assert {p.student for p in PRESETS.values()} == {"deepseek"}
+    assert {p.student for name, p in PRESETS.items() if name != "cross-family"} == {"deepseek"}
+    across = PRESETS["cross-family"]
+    assert (across.teacher, across.student, across.student_path) == ("gemma3-270m", "smollm2", "smollm2")
+
+
+def test_held_out_samples_come_from_one_place():
+    assert RunConfig(eval_share=0.5).to_dict()["eval_share"] == 0.5
+    assert not {"eval_share", "eval_data"} & set(RunConfig().to_dict())  # older configs keep their fingerprints
+    with pytest.raises(RunError, match="eval_share takes a share of the data and eval_data another file"):
+        RunConfig(eval_share=0.5, eval_data="bundled:code")
+
+
+def test_bundled_sets_are_named_wherever_data_is():
+    (help_text,) = (option.help for option in RUN_OPTIONS if option.name == "data")
+    assert all(name in help_text for name in NAMES if name != "bundled:tasks")
+    assert json_schema()["properties"]["data"]["examples"] == list(NAMES)
 
 
 def test_dict_and_back_is_the_same_config():

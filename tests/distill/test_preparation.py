@@ -12,7 +12,7 @@ import ctkd_core
 from ctkd_core.distill import checks
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.models.teachers import planned_teachers
-from ctkd_core.distill.preparation import highest_id, looked_at, prepared, without_answer
+from ctkd_core.distill.preparation import highest_id, looked_at, prepared, split_of, without_answer
 from ctkd_core.errors import PreflightError, RunError
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.tiny import tiny_byte_level
@@ -103,3 +103,48 @@ def test_what_was_seen_is_kept_while_the_file_stays(pair, mostly_long, monkeypat
     with Path(mostly_long).open("a") as file:
         file.write('{"prompt": "new", "completion": "new"}\n')
     assert sum(looked_at(config, tokenizers).counts) == sum(first.counts) + 1
+
+
+def test_many_samples_are_aligned_once(pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    path = tmp_path / "many.jsonl"
+    rows = [{"prompt": f"Case {n}?", "completion": f"{n} cats"} for n in range(300)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = pair.config(data=str(path), method="cdm")  # whose paths are kept, too
+    student, teacher = load_tokenizer(str(pair.student)), load_tokenizer(str(pair.teacher))
+    said: list[str] = []
+
+    def once():
+        said.clear()
+        return prepared(config, student, planned_teachers(config, teacher), said.append)
+
+    first = once()
+    assert said == ["Aligning 0 of 275 samples.", "Aligning 256 of 275 samples."]
+    second = once()
+    assert said == ["275 samples were aligned before."]
+    assert [e.prompt for e in second.examples] == [e.prompt for e in first.examples]
+    for a, b in zip(first.examples, second.examples, strict=True):
+        (mine,), (theirs,) = a.samples, b.samples
+        for name in ("student_ids", "teacher_ids", "groups", "pairs"):
+            assert getattr(mine, name).tolist() == getattr(theirs, name).tolist(), name
+            assert getattr(mine, name).dtype == getattr(theirs, name).dtype
+        assert mine.tokenizers == theirs.tokenizers
+        assert (mine.student_response_start, mine.teacher_response_start, mine.truncated) == (
+            theirs.student_response_start,
+            theirs.teacher_response_start,
+            theirs.truncated,
+        )
+    assert second.highest == first.highest
+
+
+def test_another_file_can_be_held_out(pair, tmp_path):
+    held = tmp_path / "held.jsonl"
+    rows = [{"prompt": "What is 0 + 0?", "completion": "0"}, {"prompt": "A new one?", "completion": "Yes."}]
+    held.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    split = split_of(pair.config(eval_data=str(held)))
+    assert {e.question for e in split.held_out} == {"What is 0 + 0?", "A new one?"}
+    assert len(split.train) == 47
+    assert "What is 0 + 0?" not in {e.question for e in split.train}
+    assert split.skipped[0].endswith("its prompt is held out in " + repr(str(held)) + ".")
+    share = split_of(pair.config(eval_share=0.5))
+    assert (len(share.train), len(share.held_out)) == (24, 24)

