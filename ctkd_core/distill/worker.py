@@ -25,7 +25,7 @@ from ctkd_core.background.attempt import (
     lower_priority,
 )
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.devices import cpu_count, guess_device, slots
+from ctkd_core.distill.devices import cpu_count, slots
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.sweeps import queue

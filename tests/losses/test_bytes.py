@@ -31,7 +31,7 @@ def symbols(tokenizer, token: int) -> tuple[int, ...]:
 
 
 def oracle(logits, ids, labels, tokenizer, boundary="mixture"):
-    """Of each learnt byte, in order: (row, its symbol shares as {symbol: value}, what else) by loops over all tokens."""
+    """Of each learnt byte, in order: (row, shares {symbol: value}, what else), by loops over all tokens."""
     keys = [symbols(tokenizer, i) if i < tokenizer.n_ids else () for i in range(logits.shape[-1])]
     found = []
 
@@ -41,9 +41,7 @@ def oracle(logits, ids, labels, tokenizer, boundary="mixture"):
     def next_symbols(p, u):
         all_of_them = mass(p, lambda key: key and key[: len(u)] == u)
         children = sorted({key[len(u)] for key in keys if len(key) > len(u) and key[: len(u)] == u})
-        shares = {
-            c: mass(p, lambda key, c=c: key[: len(u) + 1] == (*u, c)) / all_of_them for c in children
-        }
+        shares = {c: mass(p, lambda key, c=c: key[: len(u) + 1] == (*u, c)) / all_of_them for c in children}
         return shares, mass(p, lambda key: key and key == u) / all_of_them
 
     for place in range(1, len(ids)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from ctkd_core.losses.bytes import both_say, compared
 from ctkd_core.losses.views.case import TOP, Case, Targets, floats
 from ctkd_core.losses.views.target import Target
