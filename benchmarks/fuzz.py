@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import re
 import resource
 import sys
 import tempfile
@@ -57,7 +58,7 @@ def run(target: str, count: int, seed: int, seconds: float) -> dict[str, Any]:
                 key = f"{type(fault).__name__} at {Path(where.filename).name}:{where.lineno}"
                 failures[key] += 1
                 if len(first) < SHOWN:
-                    first.setdefault(key, {"input": number, "traceback": traceback.format_exc(limit=-12)})
+                    first.setdefault(key, {"input": number, "traceback": _portable(traceback.format_exc(limit=-12))})
             done += 1
             if time.monotonic() - said > 60:
                 said = time.monotonic()
@@ -79,6 +80,11 @@ def run(target: str, count: int, seed: int, seconds: float) -> dict[str, Any]:
     }
 
 
+def _portable(text: str) -> str:
+    """A traceback without the folders of this machine."""
+    return re.sub(r'File "[^"]*/(?=(site-packages|ctkd_core|tests|benchmarks)/)', 'File "', text)
+
+
 def main() -> int:
     """Run one target and write the record; exit code 1 where something failed."""
     parser = argparse.ArgumentParser(description="Give one reader many changed and random inputs.")
@@ -90,8 +96,10 @@ def main() -> int:
     chosen = parser.parse_args()
     row = run(chosen.target, chosen.count, chosen.seed, chosen.seconds)
     record = json.loads(chosen.json.read_text()) if chosen.json.is_file() else {"rows": []}
+    asked = f"--target {chosen.target} --count {chosen.count} --seed {chosen.seed} --seconds {chosen.seconds:g}"
+    machine = environment() | {"command": f"python benchmarks/fuzz.py {asked}"}
     kept = [other for other in record["rows"] if other["target"] != chosen.target]
-    rows = sorted([*kept, row | {"environment": environment()}], key=lambda r: r["target"])
+    rows = sorted([*kept, row | {"environment": machine}], key=lambda r: r["target"])
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     chosen.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     print(json.dumps({k: v for k, v in row.items() if k != "first_failures"}))

@@ -152,6 +152,8 @@ def _row(line: bytes) -> dict[str, Any] | None:
     """The row in a line as it was written, None for anything else."""
     try:
         row = json.loads(line)
+        if b"\\ud" in line.lower():  # half a character, which no table of text takes
+            row = json.loads(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
         kind = row.get("kind") if isinstance(row, dict) else None
         documents.adapter(_ROWS.get(kind, Row) if isinstance(kind, str) else Row).validate_python(row)
     except (ValueError, RecursionError, ValidationError):  # ValidationError is a ValueError; named for the reader

@@ -46,8 +46,8 @@ def loss(
     (others don't look at them). `projection`: for methods that need one, a Projection or a scipy matrix [Vs, Vt]; by
     default the method's own map of the batch's tokenizers, kept on disk.
     `num_items_in_batch`: learnt student tokens of all parts of an accumulated batch, as transformers' trainer counts
-    them (None, 0: of this batch). Means become sums over them: loss and terms are multiplied by this batch's own
-    tokens and divided by that number, so that the parts add up to the loss of the whole. The released forms of "gold"
+    them (None, 0: of this batch). Means become sums over these tokens: loss and terms are multiplied by this batch's
+    own tokens and divided by that number, so that the parts add up to the loss of the whole. Released "gold"
     and "uld" keep their mean, as TRL's ULD loss does.
     Raises LossInputError for an unknown method, variant or option, for an option that the variant doesn't read, and for
     inputs that don't fit together.

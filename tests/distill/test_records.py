@@ -139,3 +139,11 @@ def test_headline_takes_the_first_and_last_of_each():
         "teacher_bits_per_byte": 1.0,
     }
     assert set(headline([]).values()) == {None}
+
+
+def test_half_a_character_in_a_row_stops_no_table(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"kind": "train", "step": 1, "loss": 2.0, "note": "\\ud800", "face": "\\ud83d\\ude00"}\n')
+    (row,) = read_records(path)[0]
+    assert (row["note"], row["face"]) == ("?", "\U0001f600")
+    assert len(metrics_frame([row])) == 1
