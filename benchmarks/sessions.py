@@ -28,7 +28,7 @@ from _record import arguments, save
 from _texts import real_text
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600  # a machine may have much else to do
 CHARACTERS_PER_TOKEN = 6  # more than any tokenizer here needs: the text is cut to the wanted tokens
 
 
