@@ -16,7 +16,6 @@ from pydantic.dataclasses import dataclass
 from ctkd_core import methods
 from ctkd_core.distill.further import CONFIG, FurtherTeacher, of_the_method, older_form, parse_teachers
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
-from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files.data_files import deeper_than, shown_name
 from ctkd_core.markup.visible import one_line, shorten
@@ -304,7 +303,6 @@ def json_schema() -> dict[str, Any]:
         "version": {"const": CONFIG_VERSION, "description": "Version of the file format."},
         "preset": {"enum": list(PRESETS), "description": "Where what is left out comes from."},
     }
-    schema["properties"]["data"]["examples"] = list(NAMES)
     return schema
 
 
