@@ -24,7 +24,6 @@ from ctkd_core.distill.further import (
     parse_teachers,
 )
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
-from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.distill.teachers import access
 from ctkd_core.distill.training.table import parse_table
 from ctkd_core.errors import RunError, short, unknown
@@ -440,7 +439,6 @@ def json_schema() -> dict[str, Any]:
         "version": {"const": CONFIG_VERSION, "description": "Version of the file format."},
         "preset": {"enum": list(PRESETS), "description": "Where what is left out comes from."},
     }
-    schema["properties"]["data"]["examples"] = list(NAMES)
     return schema
 
 
