@@ -17,7 +17,7 @@ from ctkd_core.cli.main import main
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.status import RunStatus
-from ctkd_core.errors import CtkdError, PreflightError
+from ctkd_core.errors import CtkdError, PreflightError, RunError
 from tests.cli.test_main import Ctkd
 
 KEYS = {"run_id", "run_dir", "status", "steps", "method", "student", "teacher", "metrics"}
@@ -70,6 +70,25 @@ def test_presets_and_flags() -> None:
     assert (changed.steps, changed.seed, changed.student) == (7, 3, "qwen")
     assert changed.method_options["top_k"] == 5
     assert changed.align_options["unit"] == "char"
+
+
+def test_options_of_the_trainer() -> None:
+    found = build_config(None, None, None, {}, ["lr_scheduler_type=linear", "max_grad_norm=0.5", "tf32=false"])
+    assert found.trainer == {"lr_scheduler_type": "linear", "max_grad_norm": 0.5, "tf32": False}
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("warmup_step=3", "did you mean 'warmup_steps'"),
+        ("max_grad_norm=much", "invalid float value"),
+        ("max_steps=3", "set steps instead"),
+        ("linear", "takes name=value"),
+    ],
+)
+def test_bad_options_of_the_trainer(word: str, expected: str) -> None:
+    with pytest.raises(RunError, match=expected):
+        build_config(None, None, None, {}, [word])
 
 
 def test_another_method_starts_from_its_own_defaults() -> None:

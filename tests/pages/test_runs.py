@@ -233,9 +233,11 @@ def test_form_is_drawn_from_the_options_and_starts_what_it_shows(monkeypatch):
     }
     assert {option.name for option in RUN_OPTIONS} - {"student", "teacher"} <= drawn
     at.number_input(key="new_quick_steps").set_value(3)
+    at.text_area(key="new_quick_trainer").set_value("lr_scheduler_type: linear\nmax_grad_norm: 0.5")
     at.selectbox(key="new_quick_method").set_value("uld").run()
     at.button(key="start_run").click().run()
     (run,) = launched
+    assert run.config.trainer == {"lr_scheduler_type": "linear", "max_grad_norm": 0.5}
     assert (run.config.steps, run.config.method, run.config.student) == (3, "uld", "qwen")
     assert at.query_params["run"] == run.id
     assert replace(PRESETS["quick"], steps=3).steps == run.config.steps
