@@ -24,6 +24,7 @@ NO_CONTENT = "messages without content"
 NO_UNICODE = "not valid Unicode (half of a character)"
 
 EXPECTED = "text, prompt/completion or messages"
+KIND_FIELDS = ("domain", "language", "kind")  # what names the sort of a record, the first that says something
 _SPEAKERS = {  # ShareGPT's names of the roles
     "human": "user",
     "gpt": "assistant",
@@ -45,7 +46,7 @@ class Misfit(CtkdError):  # noqa: N818 - it is no error of a program
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt ("" for none) and what follows it; `kind` names the sort of task where the record says so."""
+    """A prompt ("" for none) and what follows it; `kind`: domain, language or sort of task, if the record names it."""
 
     prompt: str
     completion: str
@@ -79,8 +80,8 @@ def shape_of(record: Any) -> Pair | Conversation:
     """What a record says. A text is a Pair without a prompt. Raises Misfit."""
     if not isinstance(record, Mapping):
         raise Misfit(f"expected a table with {EXPECTED}; got {kind_of(record)}.", NO_RECORD)
-    kind = record.get("kind")
-    kind = kind if isinstance(kind, str) and valid(kind) else ""
+    named = (record.get(field) for field in KIND_FIELDS)
+    kind = next((text for text in named if isinstance(text, str) and text.strip() and valid(text)), "")
     for key in ("messages", "conversations"):
         if not absent(record.get(key)):
             messages = _messages(record[key], key)

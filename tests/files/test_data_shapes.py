@@ -24,6 +24,8 @@ RESULT = {"role": "tool", "content": "7", "name": "f"}
         ({"prompt": None, "completion": "b"}, Pair("", "b")),
         ({"prompt": math.nan, "completion": "b", "text": None}, Pair("", "b")),
         ({"prompt": "a", "completion": "b", "kind": 5}, Pair("a", "b")),
+        ({"prompt": "a", "completion": "b", "kind": "n", "language": "ru"}, Pair("a", "b", "ru")),
+        ({"prompt": "a", "completion": "b", "domain": " ", "language": None, "kind": "n"}, Pair("a", "b", "n")),
     ],
 )
 def test_texts_and_pairs(record: dict[str, Any], shape: Pair) -> None:

@@ -1,7 +1,7 @@
 """Exact match of results by the digits of the longer operand.
 
-An example is arithmetic if its record names an `operand_length`, or if its question has exactly two whole numbers and
-its answer is their sum, difference, product or quotient: however the question is worded.
+An example is arithmetic if its question has exactly two whole numbers and its answer is their sum, difference, product
+or quotient: however the question is worded, and whatever the data says of itself.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ MOST_DIGITS = 400  # longer ones are no exercise, and Python refuses to read the
 
 def operand_length(example: Example) -> int | None:
     """Digits of the longer operand of an example, None where it is no arithmetic."""
-    named = getattr(example, "operand_length", None)
-    if isinstance(named, int) and not isinstance(named, bool) and named > 0:
-        return named
     question, answer = example.question or example.prompt, example.completion.strip()
     if not _RESULT.fullmatch(answer) or len(answer) > 2 * MOST_DIGITS:
         return None

@@ -22,28 +22,19 @@ if TYPE_CHECKING:
     from ctkd_core.distill.evaluate import Scored
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-DOMAIN_FIELDS = ("domain", "language", "kind")  # of an example, the first that says something
 MOST_DOMAINS = 40
 OTHER_DOMAINS = "(others)"
 LONGEST_NAME = 40
 
 
 def domains_of(examples: Iterable[Example]) -> list[str]:
-    """The domain of each example, "" where its record names none; beyond MOST_DOMAINS the rare ones are one."""
-    names = [_domain(example) for example in examples]
+    """The `kind` of each example, "" where its record names none; beyond MOST_DOMAINS the rare ones are one."""
+    names = [shorten(one_line(example.kind.strip()), LONGEST_NAME) for example in examples]
     counts: dict[str, int] = defaultdict(int)
     for name in names:
         counts[name] += 1
     kept = set(sorted(counts, key=lambda name: -counts[name])[:MOST_DOMAINS])
     return [name if name in kept else OTHER_DOMAINS for name in names]
-
-
-def _domain(example: Example) -> str:
-    for name in DOMAIN_FIELDS:
-        value = getattr(example, name, "")
-        if isinstance(value, str) and value.strip():
-            return shorten(one_line(value.strip()), LONGEST_NAME)
-    return ""
 
 
 def bits_by_domain(

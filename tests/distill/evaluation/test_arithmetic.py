@@ -18,6 +18,7 @@ from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_
         ("Divide 84 by 7.", "12", 2),
         ("3 minus 10?", "-7", 2),
         ("What is 007 + 1?", "8", 1),
+        ("Compute 94080022962 * 4.", "376320091848", 11),
         ("Which country has the capital Bern?", "Switzerland", None),
         ("Sort 3, 1 and 2.", "1", None),
         ("What is 2 + 2?", "five", None),
@@ -28,13 +29,6 @@ from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_
 )
 def test_arithmetic_is_known_by_its_numbers(question, answer, expected):
     assert operand_length(Example("rendered", answer, question=question)) == expected
-
-
-def test_what_the_record_says_counts():
-    class Marked(Example):
-        operand_length = 7
-
-    assert operand_length(Marked("p", "x")) == 7
 
 
 def test_shares_by_length():

@@ -87,11 +87,7 @@ def test_domains_weigh_their_bytes():
     assert found["flags"] == pytest.approx(float(bits[0].sum() + bits[1].sum()) / sizes["flags"])
 
 
-def test_a_language_comes_before_a_kind_and_rare_domains_are_one(monkeypatch):
-    class Spoken(Example):
-        language = "ru"
-
-    assert domains_of([Spoken("p", "x", kind="facts"), Example("p", "x", kind="facts")]) == ["ru", "facts"]
+def test_rare_domains_are_one(monkeypatch):
     monkeypatch.setattr(text_bits, "MOST_DOMAINS", 2)
     names = domains_of([Example("", "x", kind=k) for k in ("a", "a", "b", "b", "c")])
     assert names == ["a", "a", "b", "b", OTHER_DOMAINS]
