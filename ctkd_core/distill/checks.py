@@ -258,11 +258,12 @@ def _positions(config: RunConfig, who: str, source: str) -> list[Check]:
 
 def _teachers(config: RunConfig) -> list[Check]:
     """The weights, caches and servers of all teachers."""
-    from ctkd_core.distill.further import further_teachers
+    from ctkd_core.distill.further import FurtherTeacher, further_teachers
     from ctkd_core.distill.models.teachers import weights_source
 
     checks = []
-    for number, entry in enumerate([config, *further_teachers(config.teachers)], start=1):
+    entries: list[RunConfig | FurtherTeacher] = [config, *further_teachers(config.teachers)]
+    for number, entry in enumerate(entries, start=1):
         who = "teacher" if number == 1 else f"teacher {number}"
         access, source = Access.of(entry), weights_source(entry.teacher, entry.teacher_path)
         if access.cache:
