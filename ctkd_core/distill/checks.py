@@ -281,7 +281,7 @@ def _teachers(config: RunConfig) -> list[Check]:
 def _cache(config: RunConfig, number: int, who: str) -> Check:
     def look() -> str:
         from ctkd_core.distill.models.teachers import planned_teachers
-        from ctkd_core.distill.teachers.kept import check_cache
+        from ctkd_core.distill.teachers.matching import check_cache
         from ctkd_core.tokenizers.load import load_tokenizer
 
         manifest = check_cache(config, planned_teachers(config, load_tokenizer(config.teacher))[number - 1])

@@ -11,7 +11,8 @@ import pytest
 import ctkd_core
 from ctkd_core import methods
 from ctkd_core.distill.teachers.fill import cache_teacher
-from ctkd_core.distill.teachers.kept import check_cache, open_cache
+from ctkd_core.distill.teachers.kept import open_cache
+from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.errors import RunError
 from tests.distill.teachers.kit import ABLE, batch_of, live_logits, loss_of, teacher_of
 
