@@ -283,11 +283,12 @@ def _positions(config: RunConfig, who: str, source: str) -> list[Check]:
 
 def _teachers(config: RunConfig) -> list[Check]:
     """The weights, caches and servers of all teachers."""
-    from ctkd_core.distill.further import further_teachers
+    from ctkd_core.distill.further import FurtherTeacher, further_teachers
     from ctkd_core.distill.models.teachers import weights_source
 
     checks = []
-    for number, entry in enumerate([config, *further_teachers(config.teachers)], start=1):
+    entries: list[RunConfig | FurtherTeacher] = [config, *further_teachers(config.teachers)]
+    for number, entry in enumerate(entries, start=1):
         who = "teacher" if number == 1 else f"teacher {number}"
         access, source = Access.of(entry), weights_source(entry.teacher, entry.teacher_path)
         if access.cache:
@@ -305,7 +306,7 @@ def _teachers(config: RunConfig) -> list[Check]:
 def _cache(config: RunConfig, number: int, who: str) -> Check:
     def look() -> str:
         from ctkd_core.distill.models.teachers import planned_teachers
-        from ctkd_core.distill.teachers.kept import check_cache
+        from ctkd_core.distill.teachers.matching import check_cache
         from ctkd_core.tokenizers.load import load_tokenizer
 
         manifest = check_cache(config, planned_teachers(config, load_tokenizer(config.teacher))[number - 1])

@@ -188,6 +188,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     from ctkd_core.distill.models.adapters import add_adapters
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
+    from ctkd_core.distill.teachers.opening import opened
     from ctkd_core.tokenizers.load import load_tokenizer
 
     attempt.update(message=attempt.status.doing("Loading tokenizers and data."), warnings=())
@@ -203,7 +204,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     student_model = build_student(config, student, teacher, copied)
     adapters = add_adapters(student_model, config)
     student_model.to(device)  # type: ignore[arg-type]
-    teachers = with_models(planned, config, teacher_model, device, data.examples)
+    teachers = opened(config, with_models(planned, config, teacher_model, device), data.examples)
     check_width(student_model, student, data.highest[student.fingerprint], "student")
     for model, tokenizer in ((teacher_model, teacher), *((t.model, t.tokenizer) for t in teachers)):
         check_width(model, tokenizer, data.highest[tokenizer.fingerprint])

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.data import Example
     from ctkd_core.distill.further import FurtherTeacher
-    from ctkd_core.distill.on_policy import TrainingExample
     from ctkd_core.distill.teachers.kept import KeptTeacher
     from ctkd_core.losses.batch import AlignedSample
     from ctkd_core.tokenizers.encoding import Encoding
@@ -134,16 +133,11 @@ def planned_teachers(config: RunConfig, tokenizer: Tokenizer) -> list[LiveTeache
 
 
 def with_models(
-    planned: Sequence[LiveTeacher],
-    config: RunConfig,
-    model: PreTrainedModel | None,
-    device: str = "cpu",
-    examples: Sequence[TrainingExample] = (),
+    planned: Sequence[LiveTeacher], config: RunConfig, model: PreTrainedModel | None, device: str = "cpu"
 ) -> list[LiveTeacher]:
     """The teachers with their models: the first one's is loaded already; those from one source are loaded once.
 
-    Those in a cache or behind a server get no model; a cache must have all `examples`.
-    Raises RunError where one can't be had.
+    Those in a cache or behind a server get none. Raises RunError where one can't be loaded.
     """
     first, *others = planned
     loaded = {_weights_of(first): model}
@@ -153,20 +147,7 @@ def with_models(
         if loaded.get(key) is None and not teacher.access.elsewhere:
             loaded[key] = load_frozen(teacher.source, device, access=teacher.access)
         found.append(teacher if teacher.access.elsewhere else replace(teacher, model=loaded[key]))
-    return [
-        replace(teacher, kept=_kept(config, teacher, [example.samples[number] for example in examples]))
-        if teacher.access.elsewhere
-        else teacher
-        for number, teacher in enumerate(found)
-    ]
-
-
-def _kept(config: RunConfig, teacher: LiveTeacher, samples: Sequence[AlignedSample]) -> KeptTeacher:
-    from ctkd_core.distill.teachers.kept import open_cache
-    from ctkd_core.distill.teachers.served import open_server
-
-    readings = [(sample.teacher_ids, sample.teacher_response_start) for sample in samples]
-    return open_cache(config, teacher, readings) if teacher.access.cache else open_server(teacher)
+    return found
 
 
 def _weights_of(teacher: LiveTeacher) -> tuple[str, str, str]:

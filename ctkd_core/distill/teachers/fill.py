@@ -170,7 +170,7 @@ def fill(planned: Plan, folder: str | Path, report: Progress = silent) -> Manife
 def _begun(planned: Plan, folder: Path) -> Manifest:
     """The manifest in the folder, which must be of the same teacher, data and size; a new one in a new folder."""
     from ctkd_core.distill.data import data_file
-    from ctkd_core.distill.teachers.kept import whose
+    from ctkd_core.distill.teachers.matching import whose
 
     config, teacher, layout = planned.config, planned.teacher, planned.layout
     server = teacher.access.server

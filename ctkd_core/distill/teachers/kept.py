@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ctkd_core import methods
-from ctkd_core.distill.teachers.manifest import Figures, Manifest, Whose, difference, read_manifest, text_of
+from ctkd_core.distill.teachers.manifest import Figures
+from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.distill.teachers.rows import Layout, Records, Vocabulary, dense
-from ctkd_core.distill.teachers.store import Cache, Reading, first_row, problem
+from ctkd_core.distill.teachers.store import Cache, Reading, first_row
 from ctkd_core.errors import RunError, short
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 
@@ -62,54 +62,6 @@ def _start(labels: Tensor) -> int:
     """Position of the answer's first token; the end where there is none."""
     learnt = (labels != IGNORE).nonzero()
     return int(learnt[0]) if len(learnt) else len(labels)
-
-
-def whose(tokenizer: Tokenizer, source: str, precision: str) -> Whose:
-    """The teacher that a run names, as a cache notes it; its weights may be elsewhere."""
-    from ctkd_core.distill.teachers.identity import weights_fingerprint
-
-    return Whose(weights_fingerprint(source) or "", source, precision, tokenizer.fingerprint, tokenizer.name)
-
-
-def check_cache(config: RunConfig, teacher: LiveTeacher) -> Manifest:
-    """The manifest of a teacher's cache, compared with what the run says; every file is there in its size.
-
-    Raises RunError that says what differs and what to do.
-    """
-    from ctkd_core.distill.data import data_file
-
-    folder = Path(teacher.access.cache).expanduser()
-    manifest, name = read_manifest(folder), short(teacher.access.cache)
-    if not manifest.complete:
-        raise RunError(f"the cache {name} isn't complete; run the same `ctkd cache-teacher` again, it goes on.")
-    wanted = whose(teacher.tokenizer, teacher.source, teacher.access.precision)
-    if manifest.whose.weights:  # a server's teacher has no precision that we know
-        changed = difference(manifest.whose, wanted)
-    else:
-        changed = difference(manifest.whose, Whose("", "", manifest.whose.precision, wanted.tokenizer, ""))
-    changed = changed or difference(manifest.text, text_of(config, data_file(config.data)))
-    if changed:
-        raise RunError(f"the cache {name} was made of something else: {changed}. Fill another for this run.")
-    for number, part in manifest.parts.items():
-        if why := problem(folder, part, thorough=False):
-            raise RunError(f"part {number!r} of the cache {name} is damaged: {why}. Fill it again.")
-    _check_method(manifest, teacher.method, teacher.variant, name)
-    return manifest
-
-
-def _check_method(manifest: Manifest, method: str, variant: str, name: str) -> None:
-    from ctkd_core.distill.teachers.access import check_probabilities
-
-    row = methods.get(method)
-    if not row.asks_teacher:
-        return
-    if "prompt_rows" in row.reads_besides(variant) and manifest.kept.rows != "all":
-        raise RunError(
-            f"method {method!r} reads the teacher's rows of the prompt, too, which the cache {name} doesn't keep; fill "
-            "one with --rows all."
-        )
-    if not manifest.kept.logits:
-        check_probabilities(method, variant, f"the cache {name}, which a server filled,")
 
 
 def open_cache(config: RunConfig, teacher: LiveTeacher, readings: Sequence[Reading]) -> KeptTeacher:

@@ -99,8 +99,8 @@ ROWS = (
         outputs=("logits",),
         # The compared columns are those with the largest logits anywhere in the batch.
         also_reads={
-            "clean": ("prompt_rows", "raw_logits"),
-            "released": ("prompt_rows", "padding_rows", "raw_logits"),
+            "clean": ("prompt_rows", "last_row", "raw_logits"),
+            "released": ("prompt_rows", "last_row", "padding_rows", "raw_logits"),
         },
         uses=("projection", "groups"),
         aligner="ctkd_core.alignment.dynamic:xtoken",

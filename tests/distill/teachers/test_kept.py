@@ -11,7 +11,8 @@ import pytest
 import ctkd_core
 from ctkd_core import methods
 from ctkd_core.distill.teachers.fill import cache_teacher
-from ctkd_core.distill.teachers.kept import check_cache, open_cache
+from ctkd_core.distill.teachers.kept import open_cache
+from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.errors import RunError
 from tests.distill.teachers.kit import ABLE, batch_of, live_logits, loss_of, teacher_of
 
@@ -232,7 +233,7 @@ def test_a_loss_reads_no_more_than_its_row_says(pair, row, variant):
     """Rows of the prompt, of padding and behind the answer, and shifts of logits change nothing that is undeclared."""
     import torch
 
-    own = {"method_options": {"top_k": 20}} if row.name == "xtoken-pkl" else {}
+    own = {"top_k": 20} if row.name == "xtoken-pkl" else {}
     config = told(pair, row.name, variant)
     batch = batch_of(config)
     logits = 3 * torch.randn(*batch.teacher_ids.shape, 340, generator=torch.Generator().manual_seed(1))
@@ -246,11 +247,11 @@ def test_a_loss_reads_no_more_than_its_row_says(pair, row, variant):
     changed = {name: torch.where(mask[..., None], 7 * logits.flip(-1), logits) for name, mask in masks.items()}
     shifts = torch.linspace(-3, 3, logits[..., 0].numel()).reshape(*logits.shape[:2], 1)
     changed["raw_logits"] = logits + shifts
-    before = loss_of(config, batch, logits, **own.get("method_options", {}))
+    before = loss_of(config, batch, logits, **own)
     reads = {
         name
         for name, other in changed.items()
-        if loss_of(config, batch, other, **own.get("method_options", {})) != pytest.approx(before, rel=1e-5, abs=1e-6)
+        if loss_of(config, batch, other, **own) != pytest.approx(before, rel=1e-5, abs=1e-6)
     }
     assert reads <= set(row.reads_besides(variant))
     if row.name == "xtoken-pkl":
