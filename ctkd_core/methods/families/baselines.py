@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctkd_core.methods.families.shared import CE_WEIGHT, TEACHER_TEMPERATURE, TEMPERATURE
+from ctkd_core.methods.families.shared import BETA, CE_WEIGHT, DIVERGENCES, SKEW, TEACHER_TEMPERATURE, TEMPERATURE
 from ctkd_core.methods.options import Is, Option
 from ctkd_core.methods.row import Method
 
@@ -41,34 +41,13 @@ ROWS = (
                 "choice",
                 "forward_kl",
                 "How two distributions are compared.",
-                choices=(
-                    *("forward_kl", "reverse_kl", "jsd", "skewed_forward_kl", "skewed_reverse_kl", "adaptive_kl"),
-                    "tvd",
-                ),
+                choices=DIVERGENCES,
                 source="Hinton et al.: forward KL",
             ),
             TEMPERATURE,
             TEACHER_TEMPERATURE,
-            Option(
-                "beta",
-                "float",
-                0.5,
-                "With jsd: weight of the teacher in the mixture; 0 is the forward KL, 1 the reverse KL.",
-                low=0.0,
-                high=1.0,
-                source="TRL's GKD trainer: 0.5",
-                read_if=(Is("divergence", ("jsd",)),),
-            ),
-            Option(
-                "skew",
-                "float",
-                0.1,
-                "With the skewed KLs: share of the first distribution that is mixed into the second.",
-                low=0.0,
-                high=1.0,
-                source="DistiLLM: 0.1",
-                read_if=(Is("divergence", ("skewed_forward_kl", "skewed_reverse_kl")),),
-            ),
+            BETA,
+            SKEW,
             Option(
                 "tail_mass",
                 "float",

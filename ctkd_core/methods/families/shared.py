@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctkd_core.methods.options import Option
+from ctkd_core.methods.options import Is, Option
 
 TEMPERATURE = Option(
     "temperature", "float", 1.0, "Both logit sets are divided by this before the soft-max.", low=0.05, high=20.0
@@ -37,4 +37,28 @@ WINDOW = Option(
     unit="tokens",
     source="ours: keeps the cost linear in the length of the text",
     advanced=True,
+)
+DIVERGENCES = (
+    *("forward_kl", "reverse_kl", "jsd", "skewed_forward_kl", "skewed_reverse_kl", "adaptive_kl"),
+    "tvd",
+)
+BETA = Option(
+    "beta",
+    "float",
+    0.5,
+    "With jsd: weight of the teacher in the mixture; 0 is the forward KL, 1 the reverse KL.",
+    low=0.0,
+    high=1.0,
+    source="TRL's GKD trainer: 0.5",
+    read_if=(Is("divergence", ("jsd",)),),
+)
+SKEW = Option(
+    "skew",
+    "float",
+    0.1,
+    "With the skewed KLs: share of the first distribution that is mixed into the second.",
+    low=0.0,
+    high=1.0,
+    source="DistiLLM: 0.1",
+    read_if=(Is("divergence", ("skewed_forward_kl", "skewed_reverse_kl")),),
 )
