@@ -119,7 +119,7 @@ def _slot(run: Run, attempt: Attempt[RunStatus]) -> Iterator[None]:
             while True:
                 attempt.check()
                 try:
-                    if not queue.others_first(run):
+                    if not _older_waits(run):
                         lock.acquire(timeout=POLL_SECONDS)
                         break
                 except Timeout:
@@ -134,6 +134,11 @@ def _call_next(run: Run) -> None:
     """Start the process of the next run of the queue, where none waits; that it fails is no fault of this run."""
     with suppress(CtkdError, OSError):
         queue.start_waiting(run.dir.parent, besides=run)
+
+
+def _older_waits(run: Run) -> bool:
+    """Whether another run comes before this one on one of its devices and is still waiting."""
+    return queue.others_first(run)
 
 
 def _limit_threads(config: RunConfig) -> None:

@@ -151,7 +151,7 @@ def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 def _write_student(config: RunConfig, pair: tuple[Tokenizer, Tokenizer], folder: Path) -> None:
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import load_teacher
-    from ctkd_core.distill.trainer import save_student
+    from ctkd_core.distill.training.export import save_student
 
     model = load_teacher(config) if config.student_model == "transplant" else None
     save_student(build_student(config, *pair, model), pair[0], folder)

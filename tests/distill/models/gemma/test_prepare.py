@@ -128,17 +128,16 @@ def test_without_it_a_run_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.gemma
 def test_the_real_one_fits_its_tokenizer_and_knows_its_languages() -> None:
-    import torch
-
     from ctkd_core.distill.data import Example
     from ctkd_core.distill.evaluate import bits_per_byte, encode_scored
+    from ctkd_core.distill.teachers.access import Access
 
     source = teachers.weights_source("gemma3-270m", "")
     facts = facts_of(source)
     tokenizer = load_tokenizer("gemma3-270m")
     assert own_tokenizer(source) is tokenizer
     assert (facts.rows, facts.positions) == (tokenizer.n_ids, 32_768)
-    model = teachers.load_frozen(source, dtype=torch.bfloat16)
+    model = teachers.load_frozen(source, access=Access(precision="bf16"))
     assert sum(p.numel() for p in model.parameters()) == 268_098_176
     assert model.generation_config.eos_token_id == 1
     text = "Сегодня утром мы встретились на вокзале и вместе поехали к морю."
