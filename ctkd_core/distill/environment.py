@@ -19,7 +19,7 @@ from ctkd_core.files import write_atomic
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "numba", "scipy")
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "numpy", "numba", "scipy")
 
 
 def write(run_dir: Path, config: RunConfig, device: str, student: Tokenizer, teacher: Tokenizer) -> None:
