@@ -25,7 +25,7 @@ import losses as shared  # noqa: E402
 from _record import arguments, save  # noqa: E402
 
 shared.SIZES |= {"cuda": (1, 4097, 4801, 128_256, 151_936), "cpu": (1, 65, 76, 32_000, 38_000)}
-OURS = ("forward-kl", "gold", "uld-groups", "xtoken-pkl", "xtoken-hkl", "sedi", "cdm", "alm-plain")
+OURS = ("forward-kl", "gold", "uld-groups", "xtoken-pkl", "xtoken-hkl", "sedi", "bytes", "cdm", "alm-plain")
 PEERS = ("torch forward-kl", "liger jsd", "trl gold", "trl uld-groups", "torch xtoken-pkl", "torch xtoken-hkl")
 NEEDS = {"liger jsd": "liger_kernel", "trl gold": "trl", "trl uld-groups": "trl"}
 MIB = 2**20
@@ -35,7 +35,7 @@ def inputs(name: str, device: str) -> tuple[Any, Any, Any]:
     """Student logits that learn, teacher logits, both bfloat16, and the batch, on the device."""
     import torch
 
-    student, teacher, batch = shared.sedi_case(device) if name == "sedi" else shared.case(device)
+    student, teacher, batch = shared.text_case(device) if name in shared.ON_TEXT else shared.case(device)
     moved = student.detach().to(device, torch.bfloat16).requires_grad_()
     return moved, teacher.to(device, torch.bfloat16), batch.to(device)
 

@@ -52,6 +52,7 @@ NAMES = (
     *("torch xtoken-hkl", "torch alm-plain", "torch dskd"),
 )
 ONE_SAMPLE = ("torch xtoken-pkl", "torch xtoken-hkl", "torch alm-plain", "torch dskd")  # peers that read one sample
+ON_TEXT = ("sedi", "bytes")  # losses that read the bytes of tokens
 MATCHED = 109_566  # exact pairs of Llama 3 and Qwen3; the others map to two pieces
 
 
@@ -101,7 +102,7 @@ def projection(vs: int, vt: int):
     return csr_matrix((data, ids), shape=(vs, vt)), np.stack([rows, columns], axis=1)
 
 
-def sedi_case(size: str):
+def text_case(size: str):
     """As `case`, with texts under two real tokenizers (for the large size with logits that are wider than they)."""
     import torch
 
@@ -324,7 +325,7 @@ PLAIN = {"torch sft": _plain_sft, "torch forward-kl": _plain_kl, "torch uld": _p
 
 def measure(name: str, size: str, repeats: int) -> dict[str, float]:
     """Seconds and extra MiB (gradient included) in this process."""
-    inputs = sedi_case(size) if name == "sedi" else case(size)
+    inputs = text_case(size) if name in ON_TEXT else case(size)
     student = inputs[0]
     step(name, *inputs)  # compile, build the migration table, start threads
     student.grad = None

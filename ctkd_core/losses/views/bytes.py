@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from ctkd_core.losses.bytes import both_say, compared
 from ctkd_core.losses.views.case import TOP, Case, Targets, floats
-from ctkd_core.losses.views.target import Target
+from ctkd_core.losses.views.target import Lost, Target
 
 
 def next_byte(case: Case) -> Targets:
     """Bytes: the next byte by both sides, at the byte of each group where they differ most."""
     faced, own, teacher = both_say(case.student, case.teacher, case.batch, case.options)
     value, _, q_rest = compared(case.options).values(own, teacher)
-    rows, found = case.rows, []
+    rows = case.rows
+    found: Targets = []
     place = rows.position[faced.row[:, 0]] if len(faced) else faced.row[:, 0]
     outcome = case.options["lump"] == "outcome"
     for g, (s0, s1, _, t1) in enumerate(case.groups):
@@ -27,13 +28,14 @@ def next_byte(case: Case) -> Targets:
         ids, t_values, s_values = both[best].tolist(), floats(few_q), floats(few_p)
         others = float(q.sum() - few_q.sum()), float(p.sum() - few_p.sum())
         rest = float(q_rest[at]), float(1 - p.sum())
-        lost = ()
+        lost: Lost = ()
         if outcome:
             others = others[0] + rest[0], others[1] + rest[1]
         elif rest[0] > 0:
             lost = (("other bytes, or a token that ends here", rest[0]),)
         ids, t_values, s_values = [*ids, -1], (*t_values, others[0]), (*s_values, others[1])
-        spelt = case.batch.student.token_bytes(int(case.batch.student_ids[0, place[at]]))[: int(faced.offset[at, 0])]
+        token = int(case.batch.student_ids[0, place[at]])
+        spelt = case.batch.student.token_bytes(token)[: int(faced.offset[at, 0])] if case.batch.student else b""
         note = f"byte {int((here < at).sum()) + 1} of {len(here)}, where the sides differ most"
         if spelt:
             note += f"; the student's token has begun with {spelt!r}"
