@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,8 @@ def _items(given: Any) -> int:
     number = given.item() if hasattr(given, "item") and getattr(given, "ndim", 0) == 0 else given
     if number is None:
         return 0
-    if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number) or number < 0:
+    is_number = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    if not is_number or number != int(number) or number < 0:
         raise LossInputError(f"num_items_in_batch is a number of tokens; got {short(given, 100)}.")
     return int(number)
 

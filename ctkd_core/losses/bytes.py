@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ from ctkd_core.losses.engine.fused import HeadLogits
 from ctkd_core.losses.parts.byte_masses import Masses, Nodes, add_gradient, add_masses
 from ctkd_core.losses.parts.byte_tree import SYMBOLS, ByteTree, byte_tree
 from ctkd_core.losses.parts.divergences import LOWEST, Rule, divergence_rule
+from ctkd_core.tokenizers.chat_prompts import TURN_ENDS
+
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 TINY, TINY_REST = 1e-12, 1e-9  # a share of a byte, or of all else, under a logarithm where a side gives it nothing
 FLOOR = 1e-300  # of what is divided by
@@ -66,7 +70,7 @@ def bytes_loss(
     boundary      where a token begins behind a learnt one: "mixture", with what would have gone on with the token
                   before; "next": the token's own row alone
     positions     "all" bytes, or "common": those at which both sides begin a token
-    byte_weights  "equal", or "tokens": one over the bytes of the student's token, so that each token weighs the same
+    byte_weights  "equal", or "tokens": one over the compared bytes of the student's token
     lump          everything that isn't a byte of which both sides speak: one more "outcome", or "left_out", both sides
                   scaled to sum to 1 without it
 
@@ -83,7 +87,7 @@ def bytes_loss(
     said = says_of(teacher, both, 1, teacher_temperature or temperature, dtype)
     weight = torch.ones(len(faced), dtype=torch.float64, device=rows.flat.device)
     if byte_weights == "tokens":
-        weight /= faced.length
+        weight /= torch.bincount(faced.row[:, 0], minlength=len(rows))[faced.row[:, 0]]
     number = units.divisor("rows of bytes", len(rows))
     norm = torch.zeros(len(rows), dtype=torch.float64, device=weight.device)
     norm.index_fill_(0, faced.row[:, 0], 1.0 / number)  # rows that have a byte to compare
@@ -99,6 +103,7 @@ def bytes_loss(
         "compared_rows": float((norm > 0).sum()),
         "lump_mass": mean(torch.cat(kernel.lump)) if kernel.lump else 0.0,
         "groups_of_other_bytes": float(faced.unequal_groups),
+        "mass_without_text": mean(torch.cat(kernel.textless)) if kernel.textless else 0.0,
     }
     return LossOutput(out.loss, out.terms, out.per_group, facts)
 
@@ -123,26 +128,19 @@ def compared(options: Mapping[str, Any]) -> Comparison:
 
 
 def _trees(batch: AlignedBatch, widths: tuple[int, int]) -> tuple[ByteTree, ByteTree]:
-    """Both vocabularies by bytes; what ends answers is EOS, and the special tokens that face one another as a group.
-
-    Raises LossInputError where a batch has no tokenizers.
-    """
+    """Both vocabularies by bytes. Raises LossInputError where a batch has no tokenizers."""
     student, teacher = batch.student, batch.teacher
     if student is None or teacher is None:
         raise LossInputError(
             "loss 'bytes' reads the bytes of tokens: pass both tokenizers to collate(samples, student, teacher)."
         )
-    sample, s0, s1, t0, t1 = batch.groups.T
-    single = (s1 - s0 == 1) & (t1 - t0 == 1)
-    pairs = zip(
-        batch.student_ids[sample[single], s0[single]].tolist(), batch.teacher_ids[sample[single], t0[single]].tolist()
-    )
-    faced = [(s, t) for s, t in set(pairs) if s in student.special_ids and t in teacher.special_ids]
-    ends = []
-    for tokenizer, side in ((student, 0), (teacher, 1)):
-        own = set() if tokenizer.eos_id is None else {tokenizer.eos_id}
-        ends.append(frozenset(own | {pair[side] for pair in faced}))
-    return byte_tree(student, widths[0], ends[0]), byte_tree(teacher, widths[1], ends[1])
+    return byte_tree(student, widths[0], _ends(student)), byte_tree(teacher, widths[1], _ends(teacher))
+
+
+def _ends(tokenizer: Tokenizer) -> frozenset[int]:
+    """What ends answers: EOS and the tokens with which chat templates end a turn. The same for every batch."""
+    named = [tokenizer.eos_id, *(tokenizer.id_of(name) for name in TURN_ENDS)]
+    return frozenset(i for i in named if i is not None and (i == tokenizer.eos_id or i in tokenizer.special_ids))
 
 
 @dataclass(frozen=True)
@@ -150,13 +148,11 @@ class FacingBytes:
     """P bytes of the text at which both sides have a token that is learnt, by student row.
 
     row, offset     int64 [P, 2]: number among the learnt rows of student and teacher, bytes of that token before this
-    length          int64 [P]: symbols of the student's token
     unequal_groups  how many groups were passed over, since their sides spell different bytes
     """
 
     row: Tensor
     offset: Tensor
-    length: Tensor
     unequal_groups: int
 
     def __len__(self) -> int:
@@ -164,14 +160,14 @@ class FacingBytes:
 
     def chosen(self, which: Tensor) -> FacingBytes:
         """Those of bool [P]."""
-        return FacingBytes(self.row[which], self.offset[which], self.length[which], self.unequal_groups)
+        return FacingBytes(self.row[which], self.offset[which], self.unequal_groups)
 
 
 def facing_bytes(batch: AlignedBatch, rows: tuple[Rows, Rows], trees: tuple[ByteTree, ByteTree]) -> FacingBytes:
     """The bytes of the batch's groups, where the two sides of a group spell the same."""
     s_ids, t_ids = batch.student_ids.cpu().numpy(), batch.teacher_ids.cpu().numpy()
     s_number, t_number = (r.number.cpu().numpy() for r in rows)
-    found: list[tuple[int, int, int, int, int]] = []
+    found: list[tuple[int, int, int, int]] = []
     unequal = 0
     for sample, s0, s1, t0, t1 in batch.groups.tolist():
         own = [trees[0].symbols(i) for i in s_ids[sample, s0:s1].tolist()]
@@ -179,14 +175,12 @@ def facing_bytes(batch: AlignedBatch, rows: tuple[Rows, Rows], trees: tuple[Byte
         if [c for key in own for c in key] != [c for key in other for c in key]:
             unequal += 1
             continue
-        mine = [(int(s_number[sample, s0 + n]), k, len(key)) for n, key in enumerate(own) for k in range(len(key))]
+        mine = [(int(s_number[sample, s0 + n]), k) for n, key in enumerate(own) for k in range(len(key))]
         theirs = [(int(t_number[sample, t0 + n]), k) for n, key in enumerate(other) for k in range(len(key))]
-        found += [
-            (row, t_row, k, t_k, length) for (row, k, length), (t_row, t_k) in zip(mine, theirs) if min(row, t_row) >= 0
-        ]
-    table = torch.tensor(sorted(found, key=lambda one: (one[0], one[2])), dtype=torch.int64).reshape(-1, 5)
+        found += [(row, t_row, k, t_k) for (row, k), (t_row, t_k) in zip(mine, theirs) if min(row, t_row) >= 0]
+    table = torch.tensor(sorted(found, key=lambda one: (one[0], one[2])), dtype=torch.int64).reshape(-1, 4)
     table = table.to(batch.student_ids.device)
-    return FacingBytes(table[:, :2], table[:, 2:4], table[:, 4], unequal)
+    return FacingBytes(table[:, :2], table[:, 2:], unequal)
 
 
 @dataclass(frozen=True)
@@ -294,7 +288,7 @@ class Said:
 def says(masses: Masses, nodes: Nodes, node: Tensor, before: Tensor) -> Said:
     """From the masses at `nodes` what is said at the bytes that read them (int64 [P] each, `before` -1 for none)."""
     total = masses.total
-    seen = total[node] > 0
+    seen = ~(total[node] <= 0)  # NaN is seen: the check of values names its row
     alone = masses.goes_on[node] / total[node].clamp(min=FLOOR)[:, None]
     rest = masses.equal[node] / total[node].clamp(min=FLOOR)
     speaks = nodes.goes_on[node]
@@ -303,7 +297,7 @@ def says(masses: Masses, nodes: Nodes, node: Tensor, before: Tensor) -> Said:
     if len(mixed):
         share, last = alone.clone(), before[mixed]
         whole = total[last]
-        seen[mixed] &= whole > 0
+        seen[mixed] &= ~(whole <= 0)
         ahead = masses.goes_on[last] + masses.equal[last, None] * alone[mixed]
         share[mixed] = ahead / whole.clamp(min=FLOOR)[:, None]
         speaks[mixed] |= nodes.goes_on[last]
@@ -360,7 +354,7 @@ class Comparison:
         else:
             scale = p.sum(dim=1).clamp(min=TINY)
             p, q = p / scale[:, None], q / q.sum(dim=1, keepdim=True).clamp(min=TINY)
-        floor = torch.full_like(p[0], TINY)
+        floor = p.new_full((p.shape[1],), TINY)
         floor[SYMBOLS:] = TINY_REST
         any_of_both = (p > 0) | (q > 0)
         log_p, log_q = (torch.where(any_of_both, torch.maximum(x, floor).log(), LOWEST) for x in (p, q))
@@ -415,6 +409,7 @@ class _Kernel:
         self.how, (self.weight, self.factor) = how, weights
         self.unseen = 0
         self.lump: list[Tensor] = []
+        self.textless: list[Tensor] = []  # the student's probability of tokens without text
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         """Values [c, 1]."""
@@ -433,6 +428,7 @@ class _Kernel:
         found = Masses.zeros(len(nodes), weight.device)
         p, _ = chunk.softmax(self.how.temperature)
         add_masses(p, own, self.tree, found.cut(inner.start, inner.stop))
+        self.textless.append(1.0 - found.total[inner][own.root])
         self._add_masses_beside(nodes, [0] * ahead + [len(nodes) - 1] * behind, found, chunk)
         here = slice(first, last + behind)
         node, before = reads.node[here] - low, reads.before[here]

@@ -166,24 +166,33 @@ def _changes(definition: SweepDefinition) -> Iterator[dict[str, Any]]:
 
 def _changed(base: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:
     config = base.replace(method=method) if method else base
-    first = [key for key in ("method", "variant") if key in changes]  # what options there are depends on them
-    for key in (*first, *(key for key in changes if key not in first)):
-        config = _one_change(config, key, changes[key])
-    return config
+    first = {key: changes[key] for key in ("method", "variant") if key in changes}
+    config = config.replace(**first) if first else config  # what options there are depends on them
+    fields: dict[str, Any] = {}
+    tables = {table: dict(getattr(config, table)) for table in _TABLES}
+    for key, value in changes.items():
+        if key not in first:
+            _note_change(config.method, key, value, fields, tables)
+    # All at once: an option may be read only with the value that another one gets.
+    changed = {table: given for table, given in tables.items() if given != dict(getattr(config, table))}
+    return config.replace(**fields, **changed) if fields or changed else config
 
 
-def _one_change(config: RunConfig, key: str, value: Any) -> RunConfig:
-    if key in _OPTIONS:
-        return config.replace(**{key: value})
-    if key in _TABLES:  # a whole table, in a list of runs
-        return config.replace(**{key: {**getattr(config, key), **value}})
+def _note_change(method: str, key: str, value: Any, fields: dict[str, Any], tables: dict[str, dict[str, Any]]) -> None:
+    """Put one change into the fields, or into the table of options that it belongs to."""
     head, _, name = str(key).partition(".")
-    if head in _TABLES and name:
-        return config.replace(**{head: {**getattr(config, head), name: value}})
-    if head in methods.METHODS and name:
+    if key in _OPTIONS:
+        fields[key] = value
+    elif key in _TABLES:  # a whole table, in a list of runs
+        tables[key] |= value
+    elif head in _TABLES and name:
+        tables[head][name] = value
+    elif head in methods.METHODS and name:
         table = _table_of(head, name)
-        return config if config.method != head else config.replace(**{table: {**getattr(config, table), name: value}})
-    raise unknown("option of a sweep", key, (*_OPTIONS, "method_options.NAME", "METHOD.NAME"), RunError)
+        if head == method:
+            tables[table][name] = value
+    else:
+        raise unknown("option of a sweep", key, (*_OPTIONS, "method_options.NAME", "METHOD.NAME"), RunError)
 
 
 def _table_of(method: str, name: str) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ctkd_core.losses.parts.byte_tree import SYMBOLS, ByteTree
 
+NOISE = 1e-13  # of a difference of running sums
 SMALL = 400_000  # below this many entries of a vocabulary a second thread costs more than it saves
 
 
@@ -89,6 +90,8 @@ def add_masses(p: Tensor, nodes: Nodes, tree: ByteTree, into: Masses) -> None:
     found = running[nodes.row[:, None], nodes.edges]
     into.goes_on.copy_(found[:, 1:] - found[:, :-1])
     into.equal.copy_(found[:, 0] - running[nodes.row, nodes.low])
+    for mass in (into.goes_on, into.equal):  # a difference of sums near 1 can't tell less from nothing
+        mass.masked_fill_(mass < NOISE, 0.0)
 
 
 def add_gradient(p: Tensor, nodes: Nodes, tree: ByteTree, slope: Masses, out: Tensor) -> None:

@@ -66,6 +66,9 @@ def chunks_of(batch: AlignedBatch, released: bool = False) -> Chunks:
     else:
         after = [s1 - 1, t1 - 1]
         followed = _learnt_at(learnt[0], sample, s1) & _learnt_at(learnt[1], sample, t1)
+    next_to = place[1:] == place[:-1] + 1
+    if not released:  # where tokens lie between, as between turns, no chunk goes on
+        next_to = next_to & (s0[1:] == s1[:-1]) & (t0[1:] == t1[:-1])
     return Chunks(
         order,
         sample,
@@ -74,7 +77,7 @@ def chunks_of(batch: AlignedBatch, released: bool = False) -> Chunks:
         torch.where(followed, sample * batch.student_ids.shape[1] + after[0], -1),
         torch.where(followed, sample * batch.teacher_ids.shape[1] + after[1], -1),
         range_sums(predicted(learnt[1]).long(), sample, teacher),
-        torch.nn.functional.pad(place[1:] == place[:-1] + 1, (min(1, len(place)), 0), value=False),
+        torch.nn.functional.pad(next_to, (min(1, len(place)), 0), value=False),
     )
 
 
