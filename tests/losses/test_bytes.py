@@ -249,7 +249,7 @@ def test_groups_that_spell_other_bytes_are_passed_over():
     batch.groups[0, 4] += 1  # one more teacher token: other bytes
     out = bytes_loss(s, t, batch)
     assert out.diagnostics["groups_of_other_bytes"] == 1.0
-    assert math.isfinite(float(out.loss))
+    assert math.isfinite(float(out.loss.detach()))
 
 
 def test_it_needs_tokenizers():
@@ -278,3 +278,27 @@ def test_a_prefix_without_probability_is_left_out():
     assert math.isfinite(float(out.loss))
     assert out.diagnostics["bytes_left_out"] == out.diagnostics["bytes"]
     assert bytes_module.TINY > 0
+
+
+def test_teacher_logits_that_are_nan_are_no_bytes_unseen():
+    batch = batch_of(samples([" cats"]))
+    s, t = logits_for(batch)
+    t = t.clone()
+    t[0, int(batch.groups[0, 3]) - 1] = float("nan")
+    with pytest.raises(LossInputError, match="bytes isn't finite"):
+        bytes_loss(s, t, batch)
+
+
+def test_a_tokens_bytes_weigh_as_much_as_one_that_is_compared_at_a_single_byte():
+    batch = batch_of(samples([" 201"]))
+    s, t = double(4, batch)
+    common = {"positions": "common", "ce_weight": 0.0}
+    one, other = (bytes_loss(s, t, batch, byte_weights=w, **common).loss for w in ("equal", "tokens"))
+    torch.testing.assert_close(one, other)  # a byte a token is left
+
+
+def test_the_end_is_the_tokenizers_whatever_the_batch_holds():
+    ended, cut = (collate([align_sample("In", " cats", *pair(), ended=whole)], *pair()) for whole in (True, False))
+    trees = [placed(batch, (403, 305), "mixture", "all").trees for batch in (ended, cut)]
+    assert trees[0][0] is trees[1][0]
+    assert trees[0][0].ends == {pair()[0].eos_id}

@@ -25,6 +25,11 @@ def test_an_option_of_one_method_leaves_the_others_alone():
     ]
 
 
+def test_an_option_may_stand_before_the_one_that_gives_it_effect():
+    (found,) = plan(SweepDefinition(methods=["gold"], grid={"gold.matched_weight": [0.3], "gold.weights": ["fixed"]}))
+    assert (found.method_options["matched_weight"], found.method_options["weights"]) == (0.3, "fixed")
+
+
 def test_listed_changes_and_whole_tables():
     runs = [{"method": "uld", "method_options": {"temperature": 3.0}}, {"method": "sedi", "align_options.unit": "char"}]
     first, second = plan(SweepDefinition(base={"steps": 5}, runs=runs))
