@@ -309,7 +309,7 @@ def _as_made(folder: Path, rehash: bool) -> bool:
 
 def _teacher(problems: list[Problem], rehash: bool) -> dict[str, Any]:
     """The bundled teacher's weights: the same file as its tokenizer, converted on their own."""
-    from ctkd_core.distill.models.teachers import is_prepared
+    from ctkd_core.distill.models.prepared import is_prepared
     from ctkd_core.tokenizers import assets, catalog
 
     entry = catalog.TOKENIZERS["smollm2"]

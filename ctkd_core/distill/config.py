@@ -114,8 +114,8 @@ class RunConfig:
     )
     data: str = setting(
         "bundled",
-        "bundled, bundled:languages, bundled:arithmetic or bundled:code; hf:owner/name[/config][@split]; or a JSONL, "
-        "JSON or Parquet file with text, prompt/completion or messages.",
+        "bundled, bundled:languages, bundled:arithmetic or bundled:code; hf:owner/name, with /config and @split where "
+        "wanted; or a JSONL, JSON or Parquet file with text, prompt/completion or messages.",
     )
     template: str = setting("plain", "How prompts are written.", choices=("plain", "none"), advanced=True)
     chat_template: str = setting(

@@ -294,7 +294,8 @@ def _look_at_ends(session: Session) -> None:
 def _loading_message(config: RunConfig) -> str:
     if kept := _kept_layers(config):
         return f"Loading the models; the student keeps the layers {kept['kept layers']}."
-    from ctkd_core.distill.models.teachers import is_prepared, teacher_source
+    from ctkd_core.distill.models.prepared import is_prepared
+    from ctkd_core.distill.models.teachers import teacher_source
 
     if _wants_teacher(config) and teacher_source(config) == "bundled" and not is_prepared():
         return "Converting the bundled teacher, once (about 20 s)."

@@ -80,4 +80,5 @@ def guard_process() -> None:
     for logger in (logging.root, *known):
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                handler.setStream(guarded(handler.stream))
+                with contextlib.suppress(AttributeError):  # one that can't be set looks up sys.stderr each time
+                    handler.setStream(guarded(handler.stream))

@@ -155,6 +155,9 @@ class Method(BaseModel):
                 raise ValueError(f"method {self.name!r} {sentence}.")
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def label(self) -> str:
         """The short name that lists and headings show: "SeDi", "X-Token P-KL"."""

@@ -16,7 +16,6 @@ import streamlit as st
 from pages.parts import state
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
     from streamlit.delta_generator import DeltaGenerator
 
 PLOT = {"displaylogo": False}
@@ -37,7 +36,7 @@ def figures_last() -> Iterator[None]:
         _here.waiting = outer
 
 
-def plot(make: Callable[[], go.Figure], *, key: str, alt: str, **settings: Any) -> None:
+def plot(make: Callable[[], Any], *, key: str, alt: str, **settings: Any) -> None:
     """The figure that `make` gives, here, but after the rest; at once where nobody waits. `settings`: of Streamlit."""
 
     def draw() -> None:

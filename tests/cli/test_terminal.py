@@ -363,7 +363,7 @@ def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     ("line", "expected"),
     [
         ("ctkd al", {"align"}),
-        ("ctkd runs re", {"resume"}),
+        ("ctkd runs re", {"report", "resume"}),
         ("ctkd align --samp", {"--sample"}),
         ("ctkd align --sample nu", {"numbers"}),
         ("ctkd align -m gold", {"gold", "gold-greedy"}),

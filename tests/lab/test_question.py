@@ -373,7 +373,7 @@ def test_a_tokenizer_that_is_not_the_models_is_refused_as_a_run_refuses_it():
     from ctkd_core.errors import CtkdError
     from ctkd_core.lab.worker import ModelOutputs
 
-    fault = of_another_model(TEACHER, BUNDLED)
+    fault = of_another_model(question().teacher, BUNDLED)
     assert "isn't the tokenizer of 'bundled'" in fault
     made = ModelOutputs(question(), lambda share, words: None)
     with pytest.raises(CtkdError) as caught:

@@ -23,7 +23,7 @@ from torch import Tensor
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.parts.matched import matched_ids
 from ctkd_core.losses.released import cdm as released_cdm
-from tests.losses import test_alm, test_cdm, test_gold, test_mined, test_multilevel_ot, test_xtoken, twins
+from tests.losses import test_alm, test_bytes, test_cdm, test_gold, test_mined, test_multilevel_ot, test_xtoken, twins
 
 IGNORED = -100
 
@@ -457,6 +457,10 @@ def alm(given: Given) -> Tensor:
     return twins.average([value for run in units for value in run])
 
 
+def next_bytes(given: Given) -> Tensor:
+    return test_bytes.oracle_loss(given.s, given.t, given.batch)
+
+
 def alm_released(given: Given) -> Tensor:
     """tokenkit: a chunk counts where the teacher has a learnt token in it; sums run over learnt tokens of either side.
 
@@ -528,5 +532,6 @@ ORACLES: dict[tuple[str, str], Callable[..., Tensor]] = {
     ("gold", "clean"): gold,
     ("gold", "released"): gold_released,
     ("alm", "clean"): alm,
+    ("bytes", "clean"): next_bytes,
     ("alm", "released"): alm_released,
 }

@@ -30,54 +30,78 @@ def symbols(tokenizer, token: int) -> tuple[int, ...]:
     return () if token in tokenizer.special_ids else tuple(tokenizer.token_bytes(token))
 
 
-def oracle(logits, ids, labels, tokenizer, boundary="mixture"):
-    """Of each learnt byte, in order: (row, shares {symbol: value}, what else), by loops over all tokens."""
-    keys = [symbols(tokenizer, i) if i < tokenizer.n_ids else () for i in range(logits.shape[-1])]
-    found = []
+def said(logits, ids, labels, tokenizer, boundary="mixture"):
+    """What one side says at each learnt byte: {(position, byte of its token): ({symbol: share}, what else)}.
 
-    def mass(p, wanted):
-        return sum(p[i] for i, key in enumerate(keys) if wanted(key))
+    By loops over all tokens; logits [T, V] of one sample.
+    """
+    keys = [symbols(tokenizer, i) if i < tokenizer.n_ids else () for i in range(logits.shape[-1])]
 
     def next_symbols(p, u):
-        all_of_them = mass(p, lambda key: key and key[: len(u)] == u)
-        children = sorted({key[len(u)] for key in keys if len(key) > len(u) and key[: len(u)] == u})
-        shares = {c: mass(p, lambda key, c=c: key[: len(u) + 1] == (*u, c)) / all_of_them for c in children}
-        return shares, mass(p, lambda key: key and key == u) / all_of_them
+        after: dict[int, list[int]] = {}
+        equal, every = [], []
+        for i, key in enumerate(keys):
+            if key and key[: len(u)] == u:
+                every.append(i)
+                after.setdefault(key[len(u)], []).append(i) if len(key) > len(u) else equal.append(i)
+        whole = p[every].sum()
+        return {c: p[after[c]].sum() / whole for c in sorted(after)}, p[equal].sum() / whole
 
+    found = {}
     for place in range(1, len(ids)):
-        if labels[place] == -100 or not symbols(tokenizer, ids[place]):
-            continue
-        p = logits[place - 1].softmax(-1)
         key = symbols(tokenizer, ids[place])
+        if labels[place] == -100:
+            continue
         for k in range(len(key)):
-            shares, ends = next_symbols(p, key[:k])
+            shares, ends = next_symbols(logits[place - 1].softmax(-1), key[:k])
             before = symbols(tokenizer, ids[place - 1])
-            if boundary == "mixture" and k == 0 and place > 1 and labels[place - 1] != -100 and before:
+            if (
+                boundary == "mixture"
+                and k == 0
+                and place > 1
+                and labels[place - 1] != -100
+                and before not in ((), (END,))
+            ):
                 longer, ended = next_symbols(logits[place - 2].softmax(-1), before)
                 shares = {c: longer.get(c, 0.0) + ended * shares.get(c, 0.0) for c in {*longer, *shares}}
-                ends = 0.0
-            found.append((place, shares, ends))
+                ends = ends * 0.0
+            found[place, k] = shares, ends
     return found
 
 
-def oracle_loss(s, t, batch, boundary="mixture"):
-    """The mean of forward KL over bytes, one sample; differentiable."""
-    own = oracle(s[0], batch.student_ids[0].tolist(), batch.student_labels[0].tolist(), batch.student, boundary)
-    other = oracle(t[0], batch.teacher_ids[0].tolist(), batch.teacher_labels[0].tolist(), batch.teacher, boundary)
-    assert len(own) == len(other)
-    total = s.sum() * 0.0
-    for (_, p, p_ends), (_, q, q_ends) in zip(own, other):
-        both = sorted(p.keys() & q.keys())
-        q_rest = sum(q[c] for c in q if c not in p) + q_ends
-        able = bool(p.keys() - q.keys()) or float(torch.as_tensor(p_ends).detach()) > 0
-        value = sum(q[c] * (torch.log(q[c]) - torch.log(p[c])) for c in both)
-        if able and float(q_rest) > 0:
-            p_rest = sum(p[c] for c in p if c not in q) + p_ends
+def difference(own, other):
+    """Forward KL between what two sides say of one byte."""
+    (p, p_ends), (q, q_ends) = own, other
+    q_rest = sum((q[c] for c in q if c not in p), q_ends)
+    value = sum(q[c] * (torch.log(q[c]) - torch.log(p[c])) for c in sorted(p.keys() & q.keys()))
+    if float(q_rest) > 0:
+        if p.keys() - q.keys() or float(p_ends.detach()) > 0:
+            p_rest = sum((p[c] for c in p if c not in q), p_ends)
             value = value + q_rest * (torch.log(q_rest) - torch.log(p_rest))
-        elif float(q_rest) > 0:  # (1 - rest) * KL of what is left
+        else:  # (1 - rest) * KL of what is left: the student can say nothing else
             value = value - (1 - q_rest) * torch.log(1 - q_rest)
-        total = total + value
-    return total / int((batch.student_labels != -100).sum())
+    return value
+
+
+def oracle_loss(s, t, batch, boundary="mixture"):
+    """Differences of all bytes of groups that spell the same, over the learnt rows; differentiable."""
+    total, rows = s.sum() * 0.0, 0
+    for b in range(len(batch)):
+        sides = []
+        for side, logits in (("student", s), ("teacher", t)):
+            ids, labels = (getattr(batch, f"{side}_{what}")[b].tolist() for what in ("ids", "labels"))
+            tokenizer = getattr(batch, side)
+            sides.append((said(logits[b], ids, labels, tokenizer, boundary), [symbols(tokenizer, i) for i in ids]))
+        rows += int((batch.student_labels[b, 1:] != -100).sum())
+        for _, s0, s1, t0, t1 in (g for g in batch.groups.tolist() if g[0] == b):
+            (own, mine), (other, theirs) = sides
+            places = [(i, k) for i in range(s0, s1) for k in range(len(mine[i]))]
+            facing = [(i, k) for i in range(t0, t1) for k in range(len(theirs[i]))]
+            if [mine[i][k] for i, k in places] == [theirs[i][k] for i, k in facing]:
+                for one, two in zip(places, facing):
+                    if one in own and two in other:
+                        total = total + difference(own[one], other[two])
+    return total / max(1, rows)
 
 
 def double(seed: int, batch, scale: float = 2.0):

@@ -69,7 +69,7 @@ def test_a_server_guards_its_handlers_of_log_lines_too(monkeypatch: pytest.Monke
         h: h.stream
         for name in ("root", *logging.root.manager.loggerDict)
         for h in logging.getLogger(name).handlers
-        if isinstance(h, logging.StreamHandler)
+        if isinstance(h, logging.StreamHandler) and "stream" in vars(h)
     }
     try:
         guard_process()

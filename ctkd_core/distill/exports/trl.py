@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.models.teachers import prepared_folder, teacher_source
+from ctkd_core.distill.models.prepared import prepared_folder
+from ctkd_core.distill.models.teachers import teacher_source
 from ctkd_core.errors import RunError
 
 SCRIPT, VERSION = "train_trl.py", "1.16.0"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
 from ctkd_core.background.progress import Progress, silent
+from ctkd_core.distill.models.prepared import is_prepared, prepared_folder
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import CtkdError, RunError
 
@@ -194,19 +195,6 @@ def prepare(progress: Progress | None = None) -> Path:
             _convert(source, folder, report)
     report(1.0, "The teacher is ready.")
     return folder
-
-
-def prepared_folder() -> Path:
-    """Where the converted bundled teacher is kept; named by the hash of its source."""
-    from ctkd_core.tokenizers import assets
-
-    return files.cache_dir() / "models" / f"smollm2-135m-instruct-{assets.TEACHER_SHA256[:8]}"
-
-
-def is_prepared(folder: Path | None = None) -> bool:
-    """Whether the bundled teacher was converted already."""
-    folder = folder or prepared_folder()
-    return (folder / "model.safetensors").is_file() and (folder / "config.json").is_file()
 
 
 def teacher_source(config: RunConfig) -> str:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ctkd_core import methods
 from ctkd_core.distill.settings import setting
 from ctkd_core.errors import RunError, short
 
@@ -128,6 +127,8 @@ def check_access(entry: Any, method: str, variant: str, options: Mapping[str, An
             "a teacher has teacher_cache or teacher_server, not both; `ctkd cache-teacher` fills a cache from a server."
         )
     what = "teacher_cache" if access.cache else "teacher_server"
+    from ctkd_core import methods  # it loads pydantic, which looking at this machine does without
+
     row = methods.get(method, RunError)
     if why := row.not_from_cache(options, variant):
         raise RunError(f"{why}, so {what} can't stand for the teacher; leave it out or choose another method.")
@@ -142,6 +143,8 @@ def check_access(entry: Any, method: str, variant: str, options: Mapping[str, An
 
 def check_probabilities(method: str, variant: str, what: str) -> None:
     """Raise RunError for a method that reads what a server doesn't tell: raw logits, and rows behind the text."""
+    from ctkd_core import methods
+
     besides = methods.get(method, RunError).reads_besides(variant)
     for name, words in (("raw_logits", "logits before the soft-max"), ("last_row", "the row behind the answer")):
         if name in besides:

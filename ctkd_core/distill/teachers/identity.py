@@ -31,7 +31,7 @@ def weights_fingerprint(source: str) -> str | None:
 
 
 def _config(source: str) -> Path | None:
-    from ctkd_core.distill.models.teachers import prepared_folder
+    from ctkd_core.distill.models.prepared import prepared_folder
 
     path = prepared_folder() / "config.json" if source == "bundled" else config_file(source)
     return path if path is not None and path.is_file() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import os
 import socket
@@ -16,6 +15,7 @@ import pytest
 
 from pages.parts import guard
 from pages.parts.guard import Guard
+from tests.coroutines import completed
 from tests.homes import own_home
 from tests.patience import PATIENCE, is_healthy, wait_for
 
@@ -42,7 +42,7 @@ def asked(kind: str = "http", method: str = "GET", headers: dict[str, str] | Non
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(Guard(_inner)({"type": kind, "method": method, "headers": pairs}, receive, send))
+    completed(Guard(_inner)({"type": kind, "method": method, "headers": pairs}, receive, send))
     return sent
 
 

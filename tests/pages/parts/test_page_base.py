@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from pages.parts.page_base import SCRIPT, PageBase
+from tests.coroutines import completed
 
 DOCUMENT = b"<!DOCTYPE html><html><head><title>x</title></head><body></body></html>"
 
@@ -29,7 +29,7 @@ def answered(path: str, method: str = "GET", body: bytes = DOCUMENT) -> tuple[di
 
     headers = [(b"accept-encoding", b"gzip"), (b"if-none-match", b"a"), (b"host", b"h")]
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
-    asyncio.run(PageBase(app)(scope, None, send))  # type: ignore[arg-type]
+    completed(PageBase(app)(scope, None, send))  # type: ignore[arg-type]
     return sent[0], b"".join(part.get("body", b"") for part in sent[1:]), seen
 
 
