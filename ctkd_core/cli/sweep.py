@@ -13,6 +13,7 @@ from ctkd_core.cli.distill import state_of
 from ctkd_core.distill.config import PRESETS, read_table
 from ctkd_core.distill.sweeps.definition import values_in
 from ctkd_core.errors import short
+from ctkd_core.methods import METHODS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -128,7 +129,10 @@ def _assignment(text: str) -> tuple[str, list[str]]:
         raise UsageError(
             f"--set takes NAME=VALUE,VALUE; got {short(text)}. For example: --set learning_rate=1e-4,2e-4."
         )
-    return key.strip().replace("-", "_"), values_in(values)
+    head, dot, name = key.strip().rpartition(".")
+    if head not in METHODS:  # names of methods have hyphens themselves
+        head = head.replace("-", "_")
+    return f"{head}{dot}{name.replace('-', '_')}", values_in(values)
 
 
 def _check(configs: list[RunConfig], store: RunStore) -> None:

@@ -215,9 +215,7 @@ def complete(
     import torch
 
     ends = ends_of(tokenizer, prompts)
-    most = positions_of(model)
-    room = None if most is None else max(1, most - max_new_tokens)
-    encoded = [shortened(prompt_ids(prompt, tokenizer), 0, room, tokenizer) for prompt in prompts]
+    encoded = with_room(model, tokenizer, prompts, max_new_tokens)
     if not encoded:
         return []
     filler = next((i for i in (tokenizer.pad_id, tokenizer.eos_id) if i is not None), 0)
@@ -239,6 +237,15 @@ def complete(
         )
     model.train(was_training)
     return [_first_line(tokenizer, row[longest:].tolist(), ends) for row in out]
+
+
+def with_room(
+    model: PreTrainedModel, tokenizer: Tokenizer, prompts: Sequence[str | ChatPrompt], max_new_tokens: int
+) -> list[list[int]]:
+    """Ids of prompts that leave the model positions for so many more tokens; longer ones lose their beginning."""
+    most = positions_of(model)
+    room = None if most is None else max(1, most - max_new_tokens)
+    return [shortened(prompt_ids(prompt, tokenizer), 0, room, tokenizer) for prompt in prompts]
 
 
 def ends_of(tokenizer: Tokenizer, prompts: Sequence[str | ChatPrompt]) -> tuple[int, ...]:

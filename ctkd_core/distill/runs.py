@@ -331,7 +331,10 @@ def _config(content: bytes) -> RunConfig:
     return config
 
 
-_OF_THE_CONFIG = ("method", "variant", "student", "teacher", "student_model", "seed")
+_OF_THE_CONFIG = (
+    *("method", "variant", "student", "teacher", "student_model", "student_path", "seed"),
+    *("data", "eval_data", "eval_share"),
+)
 
 
 @lru_cache(maxsize=2048)

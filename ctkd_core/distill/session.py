@@ -14,6 +14,7 @@ from ctkd_core.distill import checkpoints, environment, evaluate
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, torch_device
 from ctkd_core.distill.evaluation.evaluator import Evaluator
+from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
 from ctkd_core.distill.headline import HeadlineKeeper
 from ctkd_core.distill.preparation import Prepared, prepared
 from ctkd_core.distill.records import RecordWriter, current_rows, read_records, sound_rows
@@ -251,6 +252,7 @@ def _take_figures(session: Session) -> None:
             kept.reader, config, session.teacher, session.data.split.held_out, session.attempt.check
         )
     held_out = min(config.eval_samples, len(session.data.split.held_out))
+    _warn_of_unmeasured(session, held_out)
     session.evaluator.teacher_bits = kept.figures.bits_per_byte(held_out) if held_out else None
     wanted = min(config.sample_prompts, sum(bool(e.prompt) for e in session.data.split.held_out))
     if wanted and kept.figures.answer_tokens == config.sample_tokens and len(kept.figures.answers) >= wanted:
@@ -264,6 +266,16 @@ def _take_figures(session: Session) -> None:
             f"the teacher isn't loaded, and its cache or server has no {' and no '.join(lacking)} of it for "
             f"eval_samples {config.eval_samples}, sample_prompts {config.sample_prompts} and sample_tokens "
             f"{config.sample_tokens}, so they aren't shown; a cache that is filled with these options has them."
+        )
+
+
+def _warn_of_unmeasured(session: Session, held_out: int) -> None:
+    """Say which evaluations need a teacher that is loaded: cache and server tell neither choices nor next bytes."""
+    asked = chosen(session.config.evaluations)
+    if held_out and (unmeasured := [name for name in asked if EVALUATIONS[name].needs_teacher]):
+        session.warn(
+            f"the teacher isn't loaded, and {' and '.join(unmeasured)} can't be measured from its cache or server; "
+            "`ctkd evaluate` measures them afterwards where the teacher's model can be loaded."
         )
 
 

@@ -55,6 +55,15 @@ def test_a_sweep_by_file_with_flags_over_it(ctkd, store, where, tmp_path):
     assert json.loads(out)["total"] == 2
 
 
+def test_options_of_methods_with_a_hyphen(ctkd, store, where):
+    values = ["--set", "xtoken-pkl.top-k=8,16", "--set", "batch-size=3"]
+    code, out, _ = ctkd("sweep", "--methods", "sft,xtoken-pkl", *values, *where)
+    assert (code, json.loads(out)["total"]) == (0, 3)
+    configs = [run.config for run in queue.waiting(store.root)]
+    assert {c.method_options["top_k"] for c in configs if c.method == "xtoken-pkl"} == {8, 16}
+    assert {c.batch_size for c in configs} == {3}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -33,7 +33,10 @@ VERSION = 1  # of the format
 MOST_BYTES = 2_000_000_000
 ARRAYS, ABOUT = "arrays.npz", "about.json"
 # What decides how a text is cut and aligned, besides the data.
-_PROGRAM = ("alignment/**/*.py", "losses/batch.py", "methods/families/*.py", "tokenizers/*.py")
+_PROGRAM = (
+    *("alignment/**/*.py", "losses/batch.py", "methods/row.py", "methods/families/*.py", "tokenizers/*.py"),
+    "distill/models/teachers.py",
+)
 
 
 def root() -> Path:
@@ -51,13 +54,13 @@ def key_of(job: Job, examples: Sequence[Example]) -> str:
     digest = hashlib.sha256(json.dumps(told).encode())
     for example in examples:
         read = [repr(example.prompt_for(t)) for t in (job.student, *(t.tokenizer for t in job.teachers))]
-        digest.update(json.dumps([*dict.fromkeys(read), example.completion, example.whole]).encode())
+        digest.update(json.dumps([*read, example.completion, example.whole]).encode())
     return digest.hexdigest()[:40]
 
 
 def _tokenizer(tokenizer: Tokenizer) -> list[Any]:
     roles = [tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.unk_id]
-    return [tokenizer.fingerprint, *roles, tokenizer.add_bos, list(tokenizer.end_ids)]
+    return [tokenizer.fingerprint, *roles, tokenizer.add_bos, list(tokenizer.end_ids), tokenizer.chat_template]
 
 
 @cache

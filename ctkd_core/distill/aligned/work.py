@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -50,7 +51,7 @@ def align_examples(
     aligned.
     """
     pieces = [examples[at : at + BETWEEN] for at in range(0, len(examples), BETWEEN)]
-    spread = min(processes, MOST_PROCESSES, len(pieces)) if len(examples) >= PAYS_FROM else 1
+    spread = min(processes, MOST_PROCESSES, len(pieces)) if len(examples) >= PAYS_FROM and _can_begin_others() else 1
     found: list[Samples] = []
     report(f"Aligning 0 of {len(examples)} samples.")
     for part in _in_processes(job, pieces, spread) if spread > 1 else (_align(job, piece) for piece in pieces):
@@ -58,6 +59,20 @@ def align_examples(
         if len(found) < len(examples):
             report(f"Aligning {len(found)} of {len(examples)} samples.")
     return found
+
+
+def _can_begin_others() -> bool:
+    """Whether another process can begin without running this one's main program again.
+
+    "spawn" has every new process run the file of the main program first. A script that trains without a guard
+    (`if __name__ == "__main__"`) would begin another run in each, which waits for the device that this run holds.
+    """
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is None:  # a script has a file; a notebook and `python -c` have none, and nothing is run again
+        return getattr(main, "__file__", None) is None
+    # `python -m`: spawn leaves a package's __main__ alone, and this program's own modules have their guards.
+    return bool(spec.name == "__main__" or spec.name.endswith(".__main__") or spec.name.startswith("ctkd_core."))
 
 
 def _align(job: Job, examples: Sequence[Example]) -> list[Samples]:

@@ -156,7 +156,6 @@ class Evaluator:
     def _sampled(self, reader: Reader, examples: Sequence[Example]) -> list[str]:
         """Answers drawn from a model at temperature 1, always with the same random numbers."""
         from ctkd_core.distill.on_policy import Sampling, generate, readable
-        from ctkd_core.losses.batch import prompt_ids
 
         config = self.config
         sampling = Sampling(1.0, 1.0, 1.0, config.sample_tokens, config.max_length, config.seed)
@@ -165,7 +164,7 @@ class Evaluator:
             batch = examples[start : start + WRITTEN_AT_ONCE]
             prompts = [e.prompt_for(reader.tokenizer) for e in batch]
             ends = evaluate.ends_of(reader.tokenizer, prompts)
-            ids = [prompt_ids(prompt, reader.tokenizer) for prompt in prompts]
+            ids = evaluate.with_room(reader.model, reader.tokenizer, prompts, config.sample_tokens)
             seed = sampling.seed_of(0, start)
             drawn = generate(reader.model, reader.tokenizer, ids, sampling, seed, ends)
             texts += [readable(own, reader.tokenizer, ends).text for own in drawn]

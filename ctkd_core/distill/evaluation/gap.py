@@ -12,7 +12,7 @@ from statistics import mean
 from typing import Any
 
 # What two runs must have in common for the one without a teacher to be the other's baseline.
-SAME = ("student", "teacher", "student_model", "steps")
+SAME = ("student", "teacher", "student_model", "student_path", "data", "eval_data", "eval_share", "steps")
 BASELINE = "sft"
 
 
@@ -33,8 +33,8 @@ def shares_closed(
 def gaps_closed(summaries: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
     """For each run that isn't SFT itself: the share that it closed, against the SFT runs among them.
 
-    summaries: `Run.summary()` of each. The baseline is the SFT run of the same pair, student model, steps and seed;
-    where no seed fits, the mean of those of other seeds. None where there is no baseline or no gap.
+    summaries: `Run.summary()` of each. The baseline is the SFT run of the same pair, student model, data, steps and
+    seed; where no seed fits, the mean of those of other seeds. None where there is no baseline or no gap.
     """
     rows = list(summaries)
     found = {}

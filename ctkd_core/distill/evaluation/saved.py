@@ -86,7 +86,8 @@ def asked_config(run: Run, ask: Ask) -> RunConfig:
         changes["eval_samples"] = MOST_SAMPLES
     elif not run.config.eval_samples:  # the run itself measured nothing
         changes["eval_samples"] = SAMPLES
-    return run.config.replace(**changes)
+    # Options without effect, which a run of an earlier version may hold, change nothing and would be refused.
+    return run.config.with_effect().replace(**changes)
 
 
 def student_folder(run: Run) -> Path:
@@ -124,9 +125,13 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, say: Say) -> dict[str, A
 
 def _examples(config: RunConfig, whole: bool, tokenizers: Sequence[Tokenizer]) -> tuple[Example, ...]:
     from ctkd_core.distill.data import load_split
+    from ctkd_core.distill.preparation import split_of
     from ctkd_core.distill.rendering import rendered
 
-    split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+    if whole:  # another file, in which nothing is held out
+        split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+    else:
+        split = split_of(config)
     split = rendered(config, split, tokenizers)
     examples = split.examples if whole else split.held_out
     return examples[: config.eval_samples]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.data import Example, load_split
-from ctkd_core.errors import RunError, unknown
+from ctkd_core.distill.data import Example
+from ctkd_core.distill.preparation import split_of
+from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files import write_atomic
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
             written.append(STUDENT)
         if target == "nemo-rl":
             written.append(_write_map(pair, folder))
-        notes = [*notes, *([] if student or not own else [_MISSING])]
+        notes = [*notes, *_left_out(config), *([] if student or not own else [_MISSING])]
         write_atomic(folder / "README.md", _readme(config, target, contents, notes))
     except OSError as fault:
         raise RunError(f"{str(folder)!r} can't be written ({fault}); choose another folder.") from fault
@@ -80,6 +81,19 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
 
 
 _MISSING = f"The student isn't here: `ctkd export` writes it as {STUDENT!r}."
+
+
+def _left_out(config: RunConfig) -> list[str]:
+    """Sentences about options of the run that no target is told."""
+    notes = []
+    if config.trainer:
+        notes.append(f"The table `trainer` ({', '.join(map(short, config.trainer))}) isn't written.")
+    if config.lora_rank:
+        notes.append(f"LoRA (lora_rank {config.lora_rank}) isn't written: there all of the student's weights learn.")
+    for name in ("teacher_cache", "teacher_server"):
+        if getattr(config, name):
+            notes.append(f"{name} isn't written: there the teacher's model is loaded.")
+    return notes
 
 
 def check(config: RunConfig, target: str) -> None:
@@ -103,7 +117,7 @@ def training_data(config: RunConfig) -> str:
 
     Raises RunError for data that can't be used, and for conversations that each side's template writes otherwise.
     """
-    split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+    split = split_of(config)
     if config.chat_template == "own" and any(example.turn for example in split.train):
         raise RunError(
             "the data has conversations, which each tokenizer's own chat template writes; export a run with "

@@ -40,7 +40,8 @@ def waiting(root: Path, devices: Collection[str] | None = None) -> list[Run]:
         if status.state != "queued" or (place is None and process_of(run.dir, status) is None):
             continue
         with suppress(CtkdError):
-            if devices is None or not devices_of(run).isdisjoint(devices):
+            own = devices_of(run)  # a damaged run waits for nothing, and stops no other
+            if devices is None or not own.isdisjoint(devices):
                 found.append((status.created if place is None else place, run.id, run))
     return [run for _, _, run in sorted(found, key=lambda entry: entry[:2])]
 

@@ -41,7 +41,8 @@ def _check(text: str) -> None:
     settings = {"output_dir": tempfile.gettempdir(), "use_cpu": True, "report_to": "none"} | given
     for name in ("bf16", "fp16", "tf32"):  # whether the device has them is known where the run starts
         settings.pop(name, None)
-    _built(settings)
+    with _environment_kept():
+        _built(settings)
 
 
 def checked(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,6 +138,22 @@ def _on(device: str) -> Iterator[None]:
         yield
     finally:
         os.environ.pop(name, None)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Take back what TrainingArguments writes into the environment, which a run started from here would inherit."""
+
+    def theirs() -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if name.startswith(("ACCELERATE_", "FSDP_"))}
+
+    before = theirs()
+    try:
+        yield
+    finally:
+        for name in theirs().keys() - before.keys():
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def use_one_device(arguments: Any) -> None:

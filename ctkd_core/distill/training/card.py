@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.sources.bundled import bundled_set
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -79,10 +80,9 @@ def _licences(config: RunConfig, tokenizers: Mapping[str, Tokenizer]) -> list[st
         f"- {who}: {_last(source)}, {_plain(licence) if licence else 'its licence is told where it comes from'}"
         for who, (source, licence) in sources.items()
     ]
-    if config.data == "bundled":
-        lines.append("- data: bundled, CC0-1.0")
-    else:
-        lines.append(f"- data: {_last(config.data)}, its licence is told where it comes from")
+    own = bundled_set(config.data)
+    licence = own.licence if own else "its licence is told where it comes from"
+    lines.append(f"- data: {_last(config.data)}, {licence}")
     lines.append("")
     lines.append(
         "A student takes over the terms of the weights it began with, and a teacher's may cover what it taught."
@@ -90,21 +90,40 @@ def _licences(config: RunConfig, tokenizers: Mapping[str, Tokenizer]) -> list[st
     return lines
 
 
+# Options that name a folder or a file, or may; of the run and of its further teachers.
+_SOURCES = ("student", "teacher", "student_path", "teacher_path", "data", "eval_data", "teacher_cache")
+SERVER = "https://teacher-server/v1"  # stands for the address of the teacher's server, which is nobody's business
+
+
 def _shown(config: RunConfig) -> str:
-    table = config.to_dict()
-    for key in ("student", "teacher", "student_path", "teacher_path", "data"):
-        if key in table:
-            table[key] = _last(table[key])
-    table["teachers"] = [
-        entry | {key: _last(entry[key]) for key in ("teacher", "teacher_path") if key in entry}
-        for entry in table.get("teachers", ())
-    ]
-    return json.dumps(table if table["teachers"] else {k: v for k, v in table.items() if k != "teachers"}, indent=1)
+    table = _without_places(config.to_dict())
+    if "teachers" in table:
+        table["teachers"] = [_without_places(entry) for entry in table["teachers"]]
+    if "trainer" in table:
+        table["trainer"] = _without_folders(table["trainer"])
+    return json.dumps({key: value for key, value in table.items() if key != "teachers" or value}, indent=1)
+
+
+def _without_places(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run or a further teacher without folders and addresses of this machine."""
+    shown = dict(table) | {key: _without_folders(table[key]) for key in _SOURCES if key in table}
+    return shown | ({"teacher_server": SERVER} if shown.get("teacher_server") else {})
+
+
+def _without_folders(value: Any) -> Any:
+    """A value of a table; each text in it that is the path of a file or folder is its last part alone."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    return Path(value).name if Path(value).is_absolute() or value.startswith((".", "~")) else value
 
 
 def _last(source: str) -> str:
-    """A source without the folders of this machine."""
-    return _plain(Path(source).name if Path(source).is_absolute() or source.startswith((".", "~")) else source)
+    """A source without the folders of this machine, as Markdown."""
+    return _plain(_without_folders(source))
 
 
 def _plain(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ctkd_core.distill.aligned import cache
 from ctkd_core.distill.aligned.work import Job, align_examples
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.models.teachers import LiveTeacher
+from ctkd_core.tokenizers.chat_prompts import ChatPrompt
 from tests.tiny import tiny_byte_level
 
 STUDENT, TEACHER = tiny_byte_level(400, 3), tiny_byte_level(340, 1)
@@ -107,3 +109,18 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path):
     key, samples = kept(job())
     assert len(samples) == 12
     assert cache.read(key, job()) is None
+
+
+def test_the_name_says_who_reads_what_and_by_which_template():
+    other = tiny_byte_level(360, 2)
+    teachers = tuple(LiveTeacher(tokenizer, None, "sedi") for tokenizer in (TEACHER, STUDENT, other))
+    work = Job(STUDENT, teachers, 24, "right")
+    a, b = ChatPrompt("<a>"), ChatPrompt("<b>")
+
+    def read(*prompts: ChatPrompt) -> list[Example]:
+        told = {t.fingerprint: p for t, p in zip((STUDENT, TEACHER, other), prompts, strict=True)}
+        return [Example("What?", " this", prompts=told)]
+
+    assert len({cache.key_of(work, read(*prompts)) for prompts in ((a, a, b), (a, b, a), (a, b, b))}) == 3
+    spoken = replace(work, student=replace(STUDENT, chat_template="{{ messages }}"))
+    assert cache.key_of(spoken, EXAMPLES) != cache.key_of(work, EXAMPLES)

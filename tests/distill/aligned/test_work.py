@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
 import pytest
 
 from ctkd_core.distill.aligned import work
@@ -37,3 +41,32 @@ def test_a_fault_names_the_example(monkeypatch):
     monkeypatch.setattr(teachers, "align_all", broken)
     with pytest.raises(RunError, match=r"^record 7: a strange text\.$"):
         work.align_examples(job(), [Example("a", "b", where="record 7")], lambda sentence: None)
+
+
+@pytest.mark.parametrize(
+    ("file", "module", "spreads"),
+    [
+        ("/home/me/script.py", None, False),  # python script.py: each new process would run it, and train again
+        ("/home/me/script.py", "script", False),  # python -m script
+        (None, None, True),  # a notebook, python -c
+        ("/lib/ctkd_core/distill/worker.py", "ctkd_core.distill.worker", True),
+        ("/lib/ctkd_core/__main__.py", "ctkd_core.__main__", True),
+    ],
+)
+def test_no_process_begins_that_would_run_a_script_again(monkeypatch, file, module, spreads):
+    main = ModuleType("__main__")
+    if file:
+        main.__file__ = file
+    main.__spec__ = ModuleSpec(module, None) if module else None
+    begun = []
+
+    def in_processes(job, pieces, count):
+        begun.append(count)
+        return (work._align(job, piece) for piece in pieces)
+
+    monkeypatch.setattr(work, "PAYS_FROM", 1)
+    monkeypatch.setattr(work, "BETWEEN", 5)
+    monkeypatch.setattr(work, "_in_processes", in_processes)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert len(work.align_examples(job(), EXAMPLES, lambda sentence: None, processes=2)) == 12
+    assert begun == ([2] if spreads else [])

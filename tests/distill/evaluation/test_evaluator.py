@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ctkd_core.distill import evaluate
+from ctkd_core.distill import evaluate, on_policy
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.evaluation.evaluator import Evaluator
 from ctkd_core.distill.records import _sound
@@ -91,3 +91,20 @@ def test_texts_without_prompts_are_not_written_to(pair, sides):
     assert "bits_by_domain" not in found and "completions" not in found and "exposure" not in found
     nothing = Evaluator(pair.config(evaluations="all"), student, teacher, teacher_model, []).figures(model)
     assert math.isnan(nothing["bits_per_byte"]) and nothing["held_out"] == 0
+
+
+def test_prompts_longer_than_the_models_positions_lose_their_beginning(pair, sides, monkeypatch):
+    student, teacher, model, teacher_model = sides
+    lengths: list[int] = []
+    real = on_policy.generate
+
+    def generate(model, tokenizer, prompts, *rest):
+        lengths.extend(map(len, prompts))
+        return real(model, tokenizer, prompts, *rest)
+
+    monkeypatch.setattr(on_policy, "generate", generate)
+    config = pair.config(sample_tokens=6, max_length=250)
+    long = [Example("q w e r t z u i o p " * 40, " red"), *EXAMPLES[:4]]
+    Evaluator(config, student, teacher, teacher_model, long).figures(model, "exposure")
+    assert len(lengths) == 10
+    assert max(lengths) == 256 - 6

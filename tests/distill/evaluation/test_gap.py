@@ -32,6 +32,8 @@ def test_each_run_is_compared_with_sft_of_its_own_seed_where_there_is_one():
         row("e", "sedi", 1.75, seed=2),
         row("f", "sedi", 1.5, steps=20),
         row("g", "sedi", None),
+        row("h", "sedi", 1.5, data="other.jsonl"),
+        row("i", "sedi", 1.5, eval_share=0.5),
     ]
     found = gaps_closed(rows)
-    assert found == {"c": 0.5, "d": 0.5, "e": 0.5, "f": None, "g": None}
+    assert found == {"c": 0.5, "d": 0.5, "e": 0.5, "f": None, "g": None, "h": None, "i": None}

@@ -7,9 +7,11 @@ import json
 import pytest
 
 import ctkd_core
-from ctkd_core.distill.evaluation.saved import FILE, Ask, closed, evaluate_run, kept
+from ctkd_core.distill.evaluation.saved import FILE, Ask, _examples, asked_config, closed, evaluate_run, kept
+from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import RunError
+from ctkd_core.tokenizers.load import load_tokenizer
 from tests.cli.test_main import Ctkd
 
 
@@ -75,3 +77,22 @@ def test_the_command_prints_figures_and_the_gap(runs, capsys):
     assert code == 0 and found["run_id"] == run.id
     assert set(found["gap_closed"]) == {"overall", "by_class", "against"} and found["gap_closed"]["against"] == sft.id
     assert "did you mean 'agreement'" in ctkd.error(*words[:3], "agrement", *words[4:])
+
+
+def test_what_is_measured_is_what_the_run_held_out(pair, tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"prompt": "What is 90 + 1?", "completion": "91 cats"}) + "\n")
+    sides = [load_tokenizer(str(folder)) for folder in (pair.student, pair.teacher)]
+    found = _examples(pair.config(eval_data=str(own)), False, sides)
+    assert [example.question for example in found] == ["What is 90 + 1?"]
+    assert len(_examples(pair.config(eval_share=0.5, eval_samples=100), False, sides)) == 24
+    # another file is measured whole, whatever the run held out
+    assert len(_examples(pair.config(eval_data=str(own), eval_samples=100), True, sides)) == 48
+
+
+def test_a_run_that_kept_an_option_without_effect_can_be_evaluated(pair, store):
+    with as_recorded():
+        older = pair.config(method="uld", variant="released", method_options={"pairing": "groups", "temperature": 1.5})
+    run = store.create(older)
+    config = asked_config(run, Ask("none", samples=2))
+    assert (config.eval_samples, config.method_options["temperature"]) == (2, 1.5)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 
 import pytest
 
 from ctkd_core.distill.exports import trl
-from ctkd_core.distill.exports.folder import write
+from ctkd_core.distill.exports.folder import training_data, write
 from ctkd_core.errors import RunError
 
 CASES = {
@@ -135,3 +136,23 @@ def test_one_step_of_trl_has_our_loss(pair, tmp_path, name):
 def up_to_the_last(learnt):
     """Masks [B, T] of everything up to the last learnt token: what TRL pads stands behind it."""
     return learnt.flip(1).cumsum(1).flip(1).bool()
+
+
+def test_no_held_out_prompt_is_trained_on(pair, tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"prompt": "What is 0 + 0?", "completion": "0"}) + "\n")
+    lines = training_data(pair.config(method="uld", eval_data=str(own))).splitlines()
+    assert len(lines) == 47
+    assert not any("What is 0 + 0?" in line for line in lines)
+    assert len(training_data(pair.config(method="uld", eval_share=0.5)).splitlines()) == 24
+
+
+def test_the_notes_name_what_is_not_written(pair, tmp_path):
+    plain = write(pair.config(method="uld"), "trl", tmp_path / "plain", student=False)
+    given = {"trainer": {"max_grad_norm": 0.5}, "lora_rank": 2, "teacher_cache": str(tmp_path / "cache")}
+    found = write(pair.config(method="uld", **given), "trl", tmp_path / "more", student=False)
+    more = [note for note in found.notes if note not in plain.notes]
+    assert [name for note in more for name in ("max_grad_norm", "lora_rank 2", "teacher_cache") if name in note] == [
+        "max_grad_norm", "lora_rank 2", "teacher_cache",
+    ]  # fmt: skip
+    assert all(note in (tmp_path / "more" / "README.md").read_text() for note in more)

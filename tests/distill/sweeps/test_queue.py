@@ -157,3 +157,11 @@ def test_a_damaged_place_is_the_time_of_creation(store):
     (runs[0].dir / membership.PLACE).write_text("{")
     assert queue.waiting(store.root) == [runs[1]]  # nobody queued it any more, as far as can be told
     assert membership.place_of(runs[0].dir) is None
+
+
+def test_a_damaged_run_stops_no_other(store, started):
+    runs = made(store, 3)
+    (runs[0].dir / "config.json").chmod(0o644)
+    (runs[0].dir / "config.json").write_text("{")
+    assert queue.waiting(store.root) == runs[1:]
+    assert ids(queue.start_waiting(store.root)) == started == [runs[1].id]

@@ -93,8 +93,10 @@ def test_a_transplanted_student_needs_the_teacher_only_to_be_built(pair, whole, 
 
 def test_figures_that_the_cache_lacks_are_told(pair, few, store):
     config = pair.config(method="alm", steps=1, teacher_cache=str(few), eval_samples=4, sample_tokens=5)
+    config = config.replace(evaluations="agreement,exposure")
     run = ctkd_core.distill(config, store)
     assert any("no bits per byte and no completions" in sentence for sentence in run.status().warnings)
+    assert any("agreement and exposure can't be measured" in sentence for sentence in run.status().warnings)
     assert "teacher_bits_per_byte" not in next(r for r in run.metric_rows() if r["kind"] == "eval")
 
 

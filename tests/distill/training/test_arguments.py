@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from ctkd_core.distill import checks
@@ -43,3 +45,15 @@ def test_the_list_of_checks_names_a_package_that_is_missing():
     bad = checks._trainer(RunConfig(trainer={"report_to": "swanlab"}))
     assert not bad.ok
     assert "swanlab" in bad.detail
+
+
+def test_asking_leaves_no_trace_in_the_environment(monkeypatch):
+    monkeypatch.delenv("FSDP_CPU_RAM_EFFICIENT_LOADING", raising=False)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+
+    def theirs() -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if name.startswith(("ACCELERATE_", "FSDP_"))}
+
+    before = theirs()
+    check_table({"fsdp": "full_shard", "fsdp_config": {"cpu_ram_efficient_loading": True}})
+    assert theirs() == before

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import ctkd_core
+from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.models.students import scratch
 from ctkd_core.distill.training.card import card
 from ctkd_core.distill.training.export import save_student, stored_dtype
@@ -83,3 +84,29 @@ def test_a_card_with_backticks_stays_a_card(pair):
     sides = dict.fromkeys(("student", "teacher"), tiny_byte_level(400, 3))
     text = card(config, sides, {}, {"run": "x"})
     assert text.rstrip().endswith("`````")
+
+
+def test_the_cards_config_is_the_same_run_again_without_places_of_this_machine(pair):
+    at = {"teacher_server": "http://gpu.internal:8000/v1", "teacher_server_model": "m"}
+    further = {"teacher": str(pair.teacher), "teacher_path": "/home/me/big_one", "method": "uld"} | at
+    config = pair.config(
+        method="uld",
+        name="my_run <1>",
+        data="/home/me/my_data.jsonl",
+        eval_data="/home/me/held_out.jsonl",
+        teacher_cache="/home/me/rows_of_it",
+        teachers=[further],
+        trainer={"logging_dir": "/home/me/logs_1", "fsdp_config": {"file": "~/fsdp_1.json"}},
+    )
+    text = card(config, dict.fromkeys(("student", "teacher"), tiny_byte_level(400, 3)), {}, {})
+    assert "/home/me" not in text and "gpu.internal" not in text and str(pair.teacher.parent) not in text
+    shown = RunConfig.from_dict(json.loads(text.partition("```json\n")[2].partition("\n```")[0]))
+    assert (shown.name, shown.data, shown.eval_data) == ("my_run <1>", "my_data.jsonl", "held_out.jsonl")
+    assert (shown.teacher_cache, shown.teachers[0]["teacher_path"]) == ("rows_of_it", "big_one")
+    assert shown.trainer == {"logging_dir": "logs_1", "fsdp_config": {"file": "fsdp_1.json"}}
+
+
+@pytest.mark.parametrize("data", ["bundled", "bundled:languages"])
+def test_the_card_names_the_licence_of_bundled_data(pair, data):
+    text = card(pair.config(data=data), dict.fromkeys(("student", "teacher"), tiny_byte_level(400, 3)), {}, {})
+    assert f"- data: {data}, CC0-1.0\n" in text
