@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ctkd_core.distill.aligned import cache
-from ctkd_core.distill.aligned.work import Job, align_examples
+from ctkd_core.distill.aligned.work import Job, align_examples, processes_for
 from ctkd_core.distill.data import Example, Reading, Split, data_file, named, split_by
 from ctkd_core.distill.devices import cpu_count
 from ctkd_core.distill.on_policy import TrainingExample
@@ -188,7 +188,7 @@ def _aligned(
     key = cache.key_of(job, train) if len(train) >= KEPT_FROM else ""
     samples = cache.read(key, job) if key else None
     if samples is None:
-        samples = align_examples(job, train, report, config.threads or cpu_count())
+        samples = align_examples(job, train, report, processes_for(config.threads or cpu_count()))
         if key:
             cache.write(key, samples)
     else:

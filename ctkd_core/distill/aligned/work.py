@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.distill.data import Example
@@ -22,6 +24,8 @@ BETWEEN = 256  # samples between two reports, and in one piece of work of anothe
 # A process needs seconds and its own copy of both tokenizers before it begins; one aligns 300 samples a second.
 PAYS_FROM = 10_000  # samples
 MOST_PROCESSES = 8
+
+_SAFE_MAIN = "ctkd_core"  # package of modules, and name of the command, that do nothing when they are imported
 
 Samples = tuple[AlignedSample, ...] | None  # of one example under each teacher; None: nothing of it can be learnt
 
@@ -39,6 +43,21 @@ class Job:
     def movable(self) -> Job:
         """The same for another process: models stay here."""
         return replace(self, teachers=tuple(replace(t, model=None, options={}) for t in self.teachers))
+
+
+def processes_for(wanted: int) -> int:
+    """`wanted`, or 1 where other processes can't be started without harm.
+
+    A new process runs the main module again. A script that doesn't ask `if __name__ == "__main__"` would do all of its
+    work in each, and wait for ever for the devices that this process holds.
+    """
+    main = sys.modules["__main__"]
+    if (spec := getattr(main, "__spec__", None)) is not None:
+        safe = str(spec.name).partition(".")[0] == _SAFE_MAIN
+    else:
+        path = getattr(main, "__file__", None)
+        safe = path is None or Path(path).name == "ctkd"  # typed in, or the command
+    return wanted if safe else 1
 
 
 def align_examples(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
 import pytest
 
 from ctkd_core.distill.aligned import work
@@ -37,3 +41,23 @@ def test_a_fault_names_the_example(monkeypatch):
     monkeypatch.setattr(teachers, "align_all", broken)
     with pytest.raises(RunError, match=r"^record 7: a strange text\.$"):
         work.align_examples(job(), [Example("a", "b", where="record 7")], lambda sentence: None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "file", "count"),
+    [
+        ("ctkd_core.distill.worker", "worker.py", 4),  # a run's own process
+        (None, "/bin/ctkd", 4),
+        (None, None, 4),  # typed in
+        (None, "/home/me/train.py", 1),
+        ("experiments.train", "train.py", 1),
+    ],
+)
+def test_a_users_script_is_not_run_again(monkeypatch, spec, file, count):
+    main = ModuleType("__main__")
+    if spec:
+        main.__spec__ = ModuleSpec(spec, None)
+    if file:
+        main.__file__ = file
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert work.processes_for(4) == count
