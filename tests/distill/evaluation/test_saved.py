@@ -7,6 +7,7 @@ import json
 import pytest
 
 import ctkd_core
+from ctkd_core.distill.evaluation import saved
 from ctkd_core.distill.evaluation.saved import FILE, Ask, closed, evaluate_run, kept
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import RunError
@@ -75,3 +76,24 @@ def test_the_command_prints_figures_and_the_gap(runs, capsys):
     assert code == 0 and found["run_id"] == run.id
     assert set(found["gap_closed"]) == {"overall", "by_class", "against"} and found["gap_closed"]["against"] == sft.id
     assert "did you mean 'agreement'" in ctkd.error(*words[:3], "agrement", *words[4:])
+
+
+def test_a_teacher_that_is_elsewhere_is_not_loaded_for_it(runs, monkeypatch):
+    _, _, run = runs
+
+    def gone(*_):
+        raise RunError("no such model.")
+
+    monkeypatch.setattr("ctkd_core.distill.models.teachers.load_teacher", gone)
+    with pytest.raises(RunError, match="no such model"):
+        evaluate_run(run, Ask("none"))
+    for changes, words in (
+        ({"teacher_server": "http://localhost:9/v1", "teacher_server_model": "tiny"}, "behind a server"),
+        ({"teacher_cache": "nowhere"}, "only its cache is here: no such model"),
+    ):
+        said: list[str] = []
+        monkeypatch.setattr(saved, "asked_config", lambda run, ask, changes=changes: run.config.replace(**changes))
+        found = evaluate_run(run, Ask("none"), said.append)
+        assert found["bits_per_byte"] > 0
+        assert "teacher_bits_per_byte" not in found
+        assert any(words in sentence for sentence in said)
