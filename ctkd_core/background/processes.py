@@ -14,12 +14,21 @@ from functools import lru_cache
 from pathlib import Path
 
 GRACE_SECONDS = 10.0  # for the process to end by itself, then again to heed SIGTERM
+# What torchrun and accelerate tell the processes of one launch: a process that outlives them belongs to none.
+_OF_A_LAUNCH = frozenset(
+    {
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+        *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME", "ROLE_WORLD_SIZE"),
+    }
+)
+_LAUNCHERS = ("TORCHELASTIC_", "ACCELERATE_", "FSDP_")
 
 
 def start_detached(words: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
     """Start this interpreter with `words` as a process that outlives the caller; returns its id.
 
-    Its output is added to `log`; `environment` is laid over the caller's.
+    Its output is added to `log`; `environment` is laid over the caller's, without what a launcher of several processes
+    told that one.
     """
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -28,11 +37,18 @@ def start_detached(words: Sequence[str], log: Path, environment: Mapping[str, st
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # its own process group: a signal to the terminal doesn't reach it
-            env=os.environ | dict(environment),
+            env=_without_launch(os.environ) | dict(environment),
         )
     # A long-lived caller (the app) would otherwise keep one zombie a process.
     threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
     return process.pid
+
+
+def _without_launch(found: Mapping[str, str]) -> dict[str, str]:
+    # torchrun sets one thread for each of several processes where nobody says otherwise.
+    threads = {"OMP_NUM_THREADS"} if "TORCHELASTIC_RUN_ID" in found and found.get("OMP_NUM_THREADS") == "1" else set()
+    left_out = _OF_A_LAUNCH | threads
+    return {k: v for k, v in found.items() if k not in left_out and not k.startswith(_LAUNCHERS)}
 
 
 def process_start(pid: int) -> str:

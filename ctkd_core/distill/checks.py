@@ -297,7 +297,7 @@ def _teachers(config: RunConfig) -> list[Check]:
             checks.append(Check(f"{who}'s server", True, f"{short(access.server)} will be asked when the run starts."))
         elif said := missing_for(access.precision, access.loading):
             checks.append(Check(f"{who}'s precision", False, said))
-        copied = number == 1 and config.student_model == "transplant"
+        copied = number == 1 and config.copies_teacher
         if not access.elsewhere or copied:
             checks.append(_weights(who, source) if source != "bundled" else _bundled(who))
     return checks
@@ -306,9 +306,12 @@ def _teachers(config: RunConfig) -> list[Check]:
 def _cache(config: RunConfig, number: int, who: str) -> Check:
     def look() -> str:
         from ctkd_core.distill.models.teachers import planned_teachers
+        from ctkd_core.distill.sources.hub import not_fetched
         from ctkd_core.distill.teachers.matching import check_cache
         from ctkd_core.tokenizers.load import load_tokenizer
 
+        if not_fetched(config.data):  # a page looks at this list with every change; only a run fetches
+            return "It will be compared when the run starts, which fetches the data."
         manifest = check_cache(config, planned_teachers(config, load_tokenizer(config.teacher))[number - 1])
         return (
             f"{manifest.samples:,} samples, {manifest.kept.k:,} of {manifest.kept.width:,} tokens of each row; the "

@@ -327,6 +327,11 @@ class RunConfig:
         """Whether training asks the teacher at every step (SFT doesn't)."""
         return methods.get(self.method).asks_teacher
 
+    @property
+    def copies_teacher(self) -> bool:
+        """Whether the student is made of the teacher's model, which is then loaded in any case."""
+        return self.student_model == "transplant" or (self.student_model == "prune" and not self.student_path)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the content of config.json."""
         data = {"version": CONFIG_VERSION} | asdict(self)

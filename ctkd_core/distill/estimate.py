@@ -86,7 +86,7 @@ def _weight_bytes(config: RunConfig, teacher: ModelSize) -> int:
     """Of the teacher's weights, which are in memory where a run asks it, measures it or copies its body."""
     access = Access.of(config)
     if access.elsewhere:  # a student is made of it, and then it goes
-        return 4 * teacher.total if config.student_model == "transplant" else 0
+        return 4 * teacher.total if config.copies_teacher else 0
     return _BYTES[access.precision] * teacher.total if config.needs_teacher or config.eval_samples else 0
 
 

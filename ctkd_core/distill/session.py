@@ -241,6 +241,7 @@ def _file(run: Run, name: str) -> Path:
 
 def _take_figures(session: Session) -> None:
     """What a teacher that isn't loaded tells of itself: its bits per byte, its completions."""
+    from ctkd_core.distill.teachers.manifest import Figures, held_out_of
     from ctkd_core.distill.teachers.reader import measured
 
     config, kept = session.config, session.teachers[0].kept
@@ -251,12 +252,13 @@ def _take_figures(session: Session) -> None:
         kept.figures = measured(
             kept.reader, config, session.teacher, session.data.split.held_out, session.attempt.check
         )
+    figures = kept.figures if kept.figures.of == held_out_of(config) else Figures()  # else they are of other text
     held_out = min(config.eval_samples, len(session.data.split.held_out))
     _warn_of_unmeasured(session, held_out)
-    session.evaluator.teacher_bits = kept.figures.bits_per_byte(held_out) if held_out else None
+    session.evaluator.teacher_bits = figures.bits_per_byte(held_out) if held_out else None
     wanted = min(config.sample_prompts, sum(bool(e.prompt) for e in session.data.split.held_out))
-    if wanted and kept.figures.answer_tokens == config.sample_tokens and len(kept.figures.answers) >= wanted:
-        session.teacher_texts = list(kept.figures.answers[:wanted])
+    if wanted and figures.answer_tokens == config.sample_tokens and len(figures.answers) >= wanted:
+        session.teacher_texts = list(figures.answers[:wanted])
     lacking = [
         *(["bits per byte"] if held_out and session.evaluator.teacher_bits is None else []),
         *(["completions"] if wanted and session.teacher_texts is None else []),
@@ -265,7 +267,8 @@ def _take_figures(session: Session) -> None:
         session.warn(
             f"the teacher isn't loaded, and its cache or server has no {' and no '.join(lacking)} of it for "
             f"eval_samples {config.eval_samples}, sample_prompts {config.sample_prompts} and sample_tokens "
-            f"{config.sample_tokens}, so they aren't shown; a cache that is filled with these options has them."
+            f"{config.sample_tokens}, so they aren't shown; a cache that is filled with these options and the same "
+            "held-out data has them."
         )
 
 

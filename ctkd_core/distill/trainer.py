@@ -271,6 +271,8 @@ class DistillTrainer(Trainer):
         return method_loss(one.method, logits, one.logits, one.batch, variant=one.variant, **one.extras, **one.options)
 
     def _zeros_of(self, teacher: LiveTeacher, batch: AlignedBatch) -> Tensor | None:
+        if teacher.kept is not None and methods.get(teacher.method).asks_teacher:
+            return zero_logits(batch.teacher_ids, teacher.kept.width)
         if teacher.model is None:
             return None
         rows = int(teacher.model.get_output_embeddings().weight.shape[0])

@@ -65,7 +65,8 @@ def several(
 
     weights  "static": alpha_m = teacher.weight as given; when they sum to 1 and all methods have one ce_weight, the
              cross-entropy counts as with one teacher. "adaptive": alpha = softmax(alpha * score). "select": 1 for the
-             teacher with the lowest cross-entropy, whose loss alone is computed
+             teacher with the lowest cross-entropy, whose loss alone is computed; where the batches of one step select
+             different ones, each one's mean counts by its share of the student's response tokens
     score    of a teacher on its own response tokens of this batch: "ce" minus the mean cross-entropy, "entropy" minus
              the mean entropy (nats a token), "confidence" the mean largest probability
     vocabulary_factor  multiply each adaptive weight by ln |V_m| / ln min |V|, and scale them to sum to 1 again: a
@@ -77,8 +78,9 @@ def several(
     """
     _check(teachers, student_logits, weights, score)
     scores = [_reading(g, chunk_rows) for g in teachers] if weights != "static" else []
-    alphas = _alphas(teachers, scores, weights, score, alpha, vocabulary_factor)
+    weighed = _alphas(teachers, scores, weights, score, alpha, vocabulary_factor)
     names = _names(teachers)
+    alphas = _of_the_step(weighed, names, teachers[0].batch) if weights == "select" else weighed
     outputs: dict[int, LossOutput] = {}
     loss = _mixed(teachers, student_logits, alphas, outputs, chunk_rows)
     groups = [
@@ -87,7 +89,7 @@ def several(
     ]
     terms = {f"{names[m]}.{key}": value for m, out in outputs.items() for key, value in out.terms.items()}
     facts = {f"{names[m]}.{key}": value for m, out in outputs.items() for key, value in out.diagnostics.items()}
-    facts |= {f"{name}.weight": value for name, value in zip(names, alphas)}
+    facts |= {f"{name}.weight": value for name, value in zip(names, weighed)}
     facts |= {f"{name}.{key}": value for name, found in zip(names, scores) for key, value in found.items()}
     return LossOutput(loss, terms, torch.cat(groups), facts)
 
@@ -168,6 +170,16 @@ def _alphas(
         alphas = alphas * torch.tensor([math.log(size) / math.log(min(sizes)) for size in sizes], dtype=torch.float64)
         alphas = alphas / alphas.sum()
     return alphas.tolist()
+
+
+def _of_the_step(chosen: Sequence[float], names: Sequence[str], batch: AlignedBatch) -> list[float]:
+    """Weights where a step has several batches. A loss divides by what all batches of its teacher have, so the parts of
+    each teacher add up to one mean; this share keeps the means of several from counting as several."""
+    best, own = chosen.index(1.0), float(len(response_rows(batch.student_labels)))
+    with units.scope(names[best]):
+        mine = units.whole("rows that select it", own)
+    everyone = units.whole("rows that select", own)
+    return [float(m == best) * (mine / everyone if everyone else 1.0) for m in range(len(chosen))]
 
 
 def _width(teacher: WeightedTeacher) -> int:

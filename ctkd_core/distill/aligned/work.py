@@ -24,6 +24,7 @@ BETWEEN = 256  # samples between two reports, and in one piece of work of anothe
 PAYS_FROM = 10_000  # samples
 MOST_PROCESSES = 8
 
+
 Samples = tuple[AlignedSample, ...] | None  # of one example under each teacher; None: nothing of it can be learnt
 
 

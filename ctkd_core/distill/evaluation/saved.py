@@ -15,10 +15,13 @@ from ctkd_core import files
 from ctkd_core.distill.evaluation.gap import share_closed, shares_closed
 from ctkd_core.distill.evaluation.table import chosen
 from ctkd_core.distill.headline import number
+from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import RunError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from transformers import PreTrainedModel
 
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.data import Example
@@ -109,7 +112,7 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, say: Say) -> dict[str, A
 
     from ctkd_core.distill.devices import cpu_count, torch_device
     from ctkd_core.distill.evaluation.evaluator import Evaluator
-    from ctkd_core.distill.models.teachers import load_model, load_teacher
+    from ctkd_core.distill.models.teachers import load_model
     from ctkd_core.tokenizers.load import load_tokenizer
 
     torch.set_num_threads(config.threads or cpu_count())
@@ -117,10 +120,27 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, say: Say) -> dict[str, A
     examples = _examples(config, bool(ask.data), (student, teacher))
     say("Loading the student and the teacher.")
     device = torch_device(config.device)
-    teacher_model = load_teacher(config, device)
+    teacher_model = _teacher(config, device, say)
     model = load_model(folder, role="student").to(device)  # type: ignore[arg-type]
     say(f"Measuring {len(examples)} held-out samples.")
     return Evaluator(config, student, teacher, teacher_model, examples, lambda: say("")).figures(model)
+
+
+def _teacher(config: RunConfig, device: str, say: Say) -> PreTrainedModel | None:
+    """The run's teacher; None behind a server, and for one in a cache whose weights can't be had here."""
+    from ctkd_core.distill.models.teachers import load_teacher
+
+    access = Access.of(config)
+    if access.server:
+        say("The teacher is behind a server, so its figures aren't measured.")
+        return None
+    try:
+        return load_teacher(config, device)
+    except RunError as fault:
+        if not access.cache:
+            raise
+        say(f"The teacher's figures aren't measured, because only its cache is here: {fault}")
+        return None
 
 
 def _examples(config: RunConfig, whole: bool, tokenizers: Sequence[Tokenizer]) -> tuple[Example, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,23 @@ def config_file(source: str) -> Path | None:
     except (OSError, ValueError, RuntimeError):
         return None
     return _cached(source, "config.json")
+
+
+def fetch_config(source: str) -> None:
+    """Fetch the config.json of a hub id into the local cache; nothing happens where it is there or can't be had.
+
+    Loading the weights says why not. Models of the catalog, which have terms to agree to, aren't fetched here.
+    """
+    from ctkd_core.tokenizers.assets import entry_in
+
+    if source == BUNDLED or "/" not in source or source.startswith((".", "/", "~")) or entry_in(source) is not None:
+        return
+    if config_file(source) is not None:
+        return
+    import huggingface_hub as hub
+
+    with suppress(Exception):  # no network, no such model, or gated
+        hub.hf_hub_download(source, "config.json", etag_timeout=5)
 
 
 def _cached(repo: str, name: str) -> Path | None:

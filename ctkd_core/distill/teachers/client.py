@@ -100,7 +100,7 @@ class Server:
         said = _message(fault)
         if fault.code in AGAIN:
             after = fault.headers.get("Retry-After", "")
-            raise _Again(f"it answered {fault.code}{said}", float(after) if after.isdigit() else 0.0)
+            raise _Again(f"it answered {fault.code}{said}", float(after) if after.isdecimal() else 0.0)
         if fault.code == 404 and not said:
             return
         if fault.code in (401, 403):

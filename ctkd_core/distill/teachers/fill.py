@@ -17,11 +17,13 @@ from ctkd_core import files, methods
 from ctkd_core.background.progress import Progress, silent
 from ctkd_core.distill.teachers.manifest import (
     MANIFEST,
+    SERVER,
     VERSION,
     Figures,
     Kept,
     Manifest,
     difference,
+    held_out_of,
     read_manifest,
     text_of,
     write_manifest,
@@ -73,7 +75,7 @@ def plan(
     rows    "answer", "all", or "": what the teacher's method reads
     Raises RunError for what can't be.
     """
-    from ctkd_core.distill.models.facts import facts_of
+    from ctkd_core.distill.models.facts import facts_of, fetch_config
     from ctkd_core.distill.models.teachers import planned_teachers
     from ctkd_core.distill.preparation import prepared
     from ctkd_core.distill.teachers.rows import DTYPES, Layout
@@ -94,9 +96,10 @@ def plan(
     if teacher.access.server and rows == "all":
         raise RunError("a server's rows are kept for answers only: the methods that read others want logits.")
     kept_rows = rows or ("all" if "prompt_rows" in besides and not teacher.access.server else "answer")
-    width = max(facts_of(teacher.source).rows or 0, teacher.tokenizer.n_ids)
-    if teacher.access.server:
-        width = teacher.tokenizer.n_ids
+    width = teacher.tokenizer.n_ids
+    if not teacher.access.server:
+        fetch_config(teacher.source)  # a model may have more rows than its tokenizer has tokens
+        width = max(facts_of(teacher.source).rows or 0, width)
     if not 0 <= k <= width:
         raise RunError(f"k is 1 to {width:,}, the size of the teacher's vocabulary, or 0 for all of it; got {k}.")
     # Byte spans find a group in every sample that is left, so the samples are those of any method.
@@ -143,6 +146,7 @@ def fill(planned: Plan, folder: str | Path, report: Progress = silent) -> Manife
     except Timeout:
         raise RunError(f"another process is filling the cache {short(str(folder))}; wait for it.") from None
     try:
+        manifest = _read_again(folder, manifest)
         manifest = _sound(folder, manifest, report)
         todo = _missing(planned, folder, manifest)
         _require_room(folder, bytes_needed(todo, planned.rows_kept, planned.layout.record.itemsize)[1])
@@ -154,6 +158,7 @@ def fill(planned: Plan, folder: str | Path, report: Progress = silent) -> Manife
             write_manifest(folder, manifest)
         report(0.0, "Reaching the teacher.")
         reader = _reader(planned)
+        manifest = _with_weights(planned, folder, manifest)
         manifest = _read(planned, reader, folder, manifest, todo, report)
         manifest = replace(manifest, complete=True, figures=_figures(planned, reader, manifest.figures, report))
         write_manifest(folder, manifest)
@@ -176,7 +181,7 @@ def _begun(planned: Plan, folder: Path) -> Manifest:
     server = teacher.access.server
     own = whose(teacher.tokenizer, teacher.source, teacher.access.precision)
     if server:
-        own = replace(own, weights="", name=teacher.access.server_model, precision="server")
+        own = replace(own, weights="", name=teacher.access.server_model, precision=SERVER)
     kept = Kept(layout.k, layout.width, layout.dtype, planned.rows_kept, not server)  # type: ignore[arg-type]
     new = Manifest(VERSION, own, text_of(config, data_file(config.data)), kept)
     name = short(str(folder))
@@ -192,13 +197,39 @@ def _begun(planned: Plan, folder: Path) -> Manifest:
         raise RunError(f"the folder {name} isn't empty and holds no cache of a teacher; give a new folder.")
     found = read_manifest(folder)
     changed = difference(found.whose, own) or difference(found.text, new.text)
-    if not changed and not own.weights and found.whose.name != own.name:
-        changed = f"the server's model was {found.whose.name!r} and is {own.name!r} now"
     if not changed and found.kept != kept:
         changed = f"it keeps {_in_words(found.kept)}, and {_in_words(kept)} are wanted"
     if changed:
         raise RunError(f"the cache {name} is one of something else: {changed}. Give another folder, or delete it.")
     return found
+
+
+def _read_again(folder: Path, known: Manifest) -> Manifest:
+    """The manifest once nobody else writes it: another process may have filled the folder since it was looked at."""
+    found = read_manifest(folder)
+    changed = difference(found.whose, known.whose) or difference(found.text, known.text)
+    if changed or found.kept != known.kept:
+        raise RunError(
+            f"another process made the cache {short(str(folder))} one of something else meanwhile "
+            f"({changed or _in_words(found.kept)}); give another folder."
+        )
+    return found
+
+
+def _with_weights(planned: Plan, folder: Path, manifest: Manifest) -> Manifest:
+    """The manifest with the teacher's weights, which a model of the hub has only once it is here.
+
+    Raises RunError where the rows that are there already came from other weights.
+    """
+    from ctkd_core.distill.teachers.identity import weights_fingerprint
+
+    if planned.teacher.access.server:
+        return manifest
+    whose = replace(manifest.whose, weights=weights_fingerprint(planned.teacher.source) or "")
+    if changed := difference(manifest.whose, whose):
+        raise RunError(f"the cache {short(str(folder))} is one of something else: {changed}. Give another folder.")
+    # Rows of an unknown origin stay such.
+    return manifest if manifest.parts or not whose.weights else replace(manifest, whose=whose)
 
 
 def _in_words(kept: Kept) -> str:
@@ -298,6 +329,8 @@ def _batches(todo: Sequence[Reading], size: int) -> Iterator[Sequence[Reading]]:
 def _enough(planned: Plan, figures: Figures) -> bool:
     """Whether the figures are those that a run of this config shows."""
     config = planned.config
+    if figures.of != held_out_of(config):
+        return False
     scored = min(config.eval_samples, len(planned.held_out))
     prompts = min(config.sample_prompts, sum(bool(e.prompt) for e in planned.held_out))
     return len(figures.scored) >= scored and (

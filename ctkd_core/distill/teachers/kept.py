@@ -72,7 +72,8 @@ def open_cache(config: RunConfig, teacher: LiveTeacher, readings: Sequence[Readi
     if lost := sum(cache.find(reading) is None for reading in readings):
         raise RunError(
             f"the cache {short(teacher.access.cache)} lacks {lost:,} of {len(readings):,} samples: it was filled for "
-            "another pair, which reads conversations otherwise. `ctkd cache-teacher` with this run's config adds them."
+            "another pair, which reads conversations otherwise, or held out other data. `ctkd cache-teacher` with this "
+            "run's config adds them."
         )
 
     def fetch(wanted: Sequence[Reading]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -14,9 +14,13 @@ from ctkd_core.errors import RunError, short
 from ctkd_core.files import file_sha256
 from ctkd_core.markup.visible import one_line
 
+if TYPE_CHECKING:
+    from ctkd_core.distill.config import RunConfig
+
 MANIFEST = "manifest.json"
 VERSION = 1
 MOST_BYTES = 100_000_000
+SERVER = "server"  # the precision of a teacher behind a server, which doesn't tell it
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -84,11 +88,13 @@ class Figures:
 
     scored   of each held-out example, in their order: bits of its answer, and the bytes that these are about
     answers  completions of the first held-out prompts, of up to `answer_tokens` tokens
+    of       what was held out, as `held_out_of` says it
     """
 
     scored: tuple[tuple[float, int], ...] = ()
     answers: tuple[str, ...] = ()
     answer_tokens: int = 0
+    of: str = ""
 
     def bits_per_byte(self, examples: int) -> float | None:
         """Over the first so many held-out examples; None where not all of them were scored."""
@@ -161,8 +167,23 @@ def text_of(config: object, data: Path) -> Text:
     return Text(file_sha256(data), **{name: getattr(config, name) for name in names})
 
 
+def held_out_of(config: RunConfig) -> str:
+    """SHA-256 of the file that a run holds out (eval_data); "" where it holds out a share of its data.
+
+    Held-out examples are in the order of their hashes, so every share of a file begins with the same ones.
+    """
+    from ctkd_core.distill.data import data_file
+
+    return file_sha256(data_file(config.eval_data)) if config.eval_data else ""
+
+
 def difference(made: Whose | Text, wanted: Whose | Text) -> str:
-    """What tells two of a kind apart, in words; "" where nothing does. Names and unknown weights tell nothing."""
+    """What tells two of a kind apart, in words; "" where nothing does.
+
+    Unknown weights and names tell nothing, but for the name of a teacher whose weights weren't known to the first.
+    """
+    if isinstance(made, Whose) and isinstance(wanted, Whose) and not made.weights and made.name != wanted.name:
+        return f"the teacher was {short(made.name)} and is {short(wanted.name)} now"
     words = {"weights": "the teacher's weights", "sha256": "the data file", "tokenizer": "the teacher's tokenizer"}
     for key in made.__dataclass_fields__:
         one, other = getattr(made, key), getattr(wanted, key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ctkd_core import methods
 from ctkd_core.distill.teachers.access import check_probabilities
-from ctkd_core.distill.teachers.manifest import Manifest, Whose, difference, read_manifest, text_of
+from ctkd_core.distill.teachers.manifest import SERVER, Manifest, Whose, difference, read_manifest, text_of
 from ctkd_core.distill.teachers.store import problem
 from ctkd_core.errors import RunError, short
 
@@ -36,10 +36,10 @@ def check_cache(config: RunConfig, teacher: LiveTeacher) -> Manifest:
     if not manifest.complete:
         raise RunError(f"the cache {name} isn't complete; run the same `ctkd cache-teacher` again, it goes on.")
     wanted = whose(teacher.tokenizer, teacher.source, teacher.access.precision)
-    if manifest.whose.weights:  # a server's teacher has no precision that we know
+    if manifest.whose.precision != SERVER:
         changed = difference(manifest.whose, wanted)
-    else:
-        changed = difference(manifest.whose, Whose("", "", manifest.whose.precision, wanted.tokenizer, ""))
+    else:  # its weights and precision aren't known, and its name is the server's
+        changed = difference(manifest.whose, Whose("", manifest.whose.name, SERVER, wanted.tokenizer, ""))
     changed = changed or difference(manifest.text, text_of(config, data_file(config.data)))
     if changed:
         raise RunError(f"the cache {name} was made of something else: {changed}. Fill another for this run.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ctkd_core.distill.teachers.manifest import Figures
+from ctkd_core.distill.teachers.manifest import Figures, held_out_of
 from ctkd_core.distill.teachers.rows import Layout, Records, Vocabulary, shorten
 from ctkd_core.distill.teachers.store import Reading, first_row
 from ctkd_core.errors import RunError
@@ -118,4 +118,4 @@ def measured(
             between()
     prompts = [e.prompt_for(tokenizer) for e in held_out if e.prompt][: config.sample_prompts]
     answers = reader.answers(prompts, config.sample_tokens)
-    return Figures(tuple(scored), tuple(answers), config.sample_tokens)
+    return Figures(tuple(scored), tuple(answers), config.sample_tokens, held_out_of(config))

@@ -154,11 +154,14 @@ class ServedReader:
             top: Top = {}
             for key, entry in table.items():
                 try:
-                    top[int(key)] = self._value(entry["logprob"])
+                    index, top_value = int(key), self._value(entry["logprob"])
                 except (ValueError, TypeError, KeyError):
                     raise self._unreadable() from None
+                if index < 0:
+                    raise self._unreadable()
+                top[index] = top_value
                 if not self._checked and isinstance(entry.get("decoded_token"), str):
-                    spelled.append((int(key), entry["decoded_token"]))
+                    spelled.append((index, entry["decoded_token"]))
             tops.append(top)
         self._same_tokens(tops, spelled)
         return tops

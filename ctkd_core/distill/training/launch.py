@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from ctkd_core.distill.training import processes
 from ctkd_core.errors import CtkdError, RunError
 
 POLL_SECONDS = 0.2
+# The others wait in a collective while the first one measures. Where one dies, the launcher ends them anyway.
+LONGEST_WAIT = timedelta(days=1)
 
 
 class Follower(Attempt[RunStatus]):
@@ -78,7 +81,7 @@ def join(device: str) -> None:
     from accelerate import PartialState
 
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    PartialState(cpu=on_cpu, **({"backend": "gloo"} if on_cpu else {}))
+    PartialState(cpu=on_cpu, timeout=LONGEST_WAIT, **({"backend": "gloo"} if on_cpu else {}))
 
 
 def leave() -> None:

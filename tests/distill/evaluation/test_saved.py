@@ -7,6 +7,7 @@ import json
 import pytest
 
 import ctkd_core
+from ctkd_core.distill.evaluation import saved
 from ctkd_core.distill.evaluation.saved import FILE, Ask, _examples, asked_config, closed, evaluate_run, kept
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.runs import RunStore
@@ -96,3 +97,24 @@ def test_a_run_that_kept_an_option_without_effect_can_be_evaluated(pair, store):
     run = store.create(older)
     config = asked_config(run, Ask("none", samples=2))
     assert (config.eval_samples, config.method_options["temperature"]) == (2, 1.5)
+
+
+def test_a_teacher_that_is_elsewhere_is_not_loaded_for_it(runs, monkeypatch):
+    _, _, run = runs
+
+    def gone(*_):
+        raise RunError("no such model.")
+
+    monkeypatch.setattr("ctkd_core.distill.models.teachers.load_teacher", gone)
+    with pytest.raises(RunError, match="no such model"):
+        evaluate_run(run, Ask("none"))
+    for changes, words in (
+        ({"teacher_server": "http://localhost:9/v1", "teacher_server_model": "tiny"}, "behind a server"),
+        ({"teacher_cache": "nowhere"}, "only its cache is here: no such model"),
+    ):
+        said: list[str] = []
+        monkeypatch.setattr(saved, "asked_config", lambda run, ask, changes=changes: run.config.replace(**changes))
+        found = evaluate_run(run, Ask("none"), said.append)
+        assert found["bits_per_byte"] > 0
+        assert "teacher_bits_per_byte" not in found
+        assert any(words in sentence for sentence in said)

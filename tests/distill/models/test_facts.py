@@ -9,7 +9,15 @@ from dataclasses import replace
 import pytest
 
 from ctkd_core.distill import checks
-from ctkd_core.distill.models.facts import ModelFacts, compared, facts_in, facts_of, layers_of, own_tokenizer
+from ctkd_core.distill.models.facts import (
+    ModelFacts,
+    compared,
+    facts_in,
+    facts_of,
+    fetch_config,
+    layers_of,
+    own_tokenizer,
+)
 from ctkd_core.errors import PreflightError
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.distill.kit import llama, save_tokenizer
@@ -107,3 +115,11 @@ def test_a_length_beyond_the_models_positions_is_refused(pair, store):
     ):
         checks.require(config, store.root)
     assert not [c for c in checks.preflight(pair.config(max_length=256), store.root) if "positions" in c.name]
+
+
+def test_the_config_of_a_hubs_model_is_fetched_before_it_is_planned_with(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, name, **_: asked.append((repo, name)))
+    for source in ("bundled", str(tmp_path), "./nowhere", "smollm2", "owner/name"):
+        fetch_config(source)
+    assert asked == [("owner/name", "config.json")]

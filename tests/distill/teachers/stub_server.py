@@ -32,6 +32,7 @@ class StubServer(ThreadingHTTPServer):
         self.prompts: list[int] = []
         self.most = 10**9  # log-probabilities that it tells at most
         self.tokenizes = True
+        self.after = ""  # Retry-After of failures
 
     @property
     def address(self) -> str:
@@ -102,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(code)
         if code == 307:
             self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+        if code == 503 and self.server.after:
+            self.send_header("Retry-After", self.server.after)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -87,3 +87,11 @@ def test_a_server_that_never_answers_runs_into_the_time_out():
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         with pytest.raises(RunError, match="no answer in 1 tries: timed out"):
             Server(address, tries=1, timeout=0.2).get("models")
+
+
+def test_a_strange_time_to_wait_is_no_time(stub):
+    stub.failures, stub.after = [503], "²"
+    try:
+        assert Server(stub.address, pause=0.0).post("completions", QUESTION)["choices"]
+    finally:
+        stub.after = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill.teachers import fill as filling
 from ctkd_core.distill.teachers.fill import cache_teacher, fill, plan
-from ctkd_core.distill.teachers.manifest import read_manifest
+from ctkd_core.distill.teachers.manifest import Figures, read_manifest
 from ctkd_core.errors import RunError
+from ctkd_core.files import file_sha256
 
 
 def content(folder: Path) -> set[bytes]:
@@ -161,4 +163,48 @@ def test_a_teacher_that_gives_no_numbers_is_refused(pair, tmp_path, monkeypatch)
 
     monkeypatch.setattr(teachers, "load_model", broken)
     with pytest.raises(RunError, match="hold NaN or infinity"):
+        cache_teacher(pair.config(), tmp_path / "cache", k=8)
+
+
+def test_weights_that_come_with_the_first_reading_are_noted(pair, tmp_path, monkeypatch):
+    """Those of a hub's model aren't here before it is loaded."""
+    from ctkd_core.distill.teachers import identity
+
+    here, told, reader = [], identity.weights_fingerprint, filling._reader
+
+    def fingerprint(source):
+        return told(source) if here else None
+
+    def loaded(planned):
+        here.append(1)
+        return reader(planned)
+
+    monkeypatch.setattr(identity, "weights_fingerprint", fingerprint)
+    monkeypatch.setattr(filling, "_reader", loaded)
+    config = pair.config(eval_samples=1)
+    assert cache_teacher(config, tmp_path / "cache", k=8).whose.weights == told(str(pair.teacher))
+    here.clear()
+    told = lambda source: "f" * 64  # noqa: E731 - it changed on the hub meanwhile
+    with pytest.raises(RunError, match="the teacher's weights changed"):
+        cache_teacher(config.replace(eval_samples=2), tmp_path / "cache", k=8)
+
+
+def test_figures_are_those_of_the_held_out_text(pair, tmp_path):
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text("".join(json.dumps({"prompt": f"Add {a}.", "completion": f"It is {a}"}) + "\n" for a in "678"))
+    one = cache_teacher(pair.config(), tmp_path / "cache", k=8)
+    other = cache_teacher(pair.config(eval_data=str(held_out)), tmp_path / "cache", k=8)
+    assert (one.figures.of, other.figures.of) == ("", file_sha256(held_out))
+    assert other.figures.scored != one.figures.scored
+    assert cache_teacher(pair.config(), tmp_path / "cache", k=8).figures == one.figures
+
+
+def test_what_another_process_filled_meanwhile_stays(pair, tmp_path, monkeypatch):
+    whole = cache_teacher(pair.config(), tmp_path / "cache", k=8)
+    stale = replace(whole, parts={}, complete=False, figures=Figures())
+    monkeypatch.setattr(filling, "_begun", lambda planned, folder: stale)
+    monkeypatch.setattr(filling, "_reader", lambda planned: pytest.fail("asked"))
+    assert cache_teacher(pair.config(), tmp_path / "cache", k=8) == whole
+    stale = replace(stale, kept=replace(stale.kept, k=9))
+    with pytest.raises(RunError, match="another process made the cache"):
         cache_teacher(pair.config(), tmp_path / "cache", k=8)

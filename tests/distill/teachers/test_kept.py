@@ -12,6 +12,7 @@ import ctkd_core
 from ctkd_core import methods
 from ctkd_core.distill.teachers.fill import cache_teacher
 from ctkd_core.distill.teachers.kept import open_cache
+from ctkd_core.distill.teachers.manifest import read_manifest, write_manifest
 from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.errors import RunError
 from tests.distill.teachers.kit import ABLE, batch_of, live_logits, loss_of, teacher_of
@@ -258,3 +259,61 @@ def test_a_loss_reads_no_more_than_its_row_says(pair, row, variant):
     assert reads <= set(row.reads_besides(variant))
     if row.name == "xtoken-pkl":
         assert {"prompt_rows", "raw_logits"} <= reads
+
+
+@pytest.mark.parametrize("method", ["sedi", "uld"])  # their units need the logits; the batch alone
+def test_steps_of_several_batches_take_a_cached_teacher(pair, whole, store, method):
+    live = pair.config(method=method, steps=2, batch_size=2, accumulation=2, eval_samples=0, sample_prompts=0)
+    losses = [
+        [r["loss"] for r in ctkd_core.distill(c, store).metric_rows() if r["kind"] == "train"]
+        for c in (live, live.replace(teacher_cache=str(whole)))
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_figures_of_other_held_out_text_are_not_taken(pair, few, store, tmp_path):
+    from ctkd_core.distill.data import load_split
+
+    # What the data itself holds out, answered otherwise; the cache has all the rest.
+    rows = [{"prompt": e.question, "completion": "It is red"} for e in load_split(str(pair.data)).held_out]
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = pair.config(method="alm", steps=1, teacher_cache=str(few), eval_data=str(held_out))
+    run = ctkd_core.distill(config, store)
+    assert any("no bits per byte and no completions" in sentence for sentence in run.status().warnings)
+    assert "teacher_bits_per_byte" not in next(r for r in run.metric_rows() if r["kind"] == "eval")
+
+
+def test_a_cache_of_unknown_weights_is_one_of_the_named_teacher(pair, few, tmp_path):
+    import shutil
+
+    folder = Path(shutil.copytree(few, tmp_path / "copy"))
+    manifest = read_manifest(folder)
+    write_manifest(folder, replace(manifest, whose=replace(manifest.whose, weights="")))
+    config = pair.config(teacher_cache=str(folder))
+    assert check_cache(config, teacher_of(config)).complete
+    other = config.replace(teacher_path=str(tmp_path / "nowhere"))
+    with pytest.raises(RunError, match=r"the teacher was .* and is '.*nowhere' now"):
+        check_cache(other, teacher_of(other))
+    halved = config.replace(teacher_precision="bf16")
+    with pytest.raises(RunError, match="teacher_precision was 'fp32' and is 'bf16' now"):
+        check_cache(halved, teacher_of(halved))
+
+
+def test_preflight_fetches_no_data_for_a_cache(pair, few, monkeypatch):
+    from ctkd_core.distill.checks import preflight
+
+    monkeypatch.setattr("ctkd_core.distill.data.fetched", lambda source: pytest.fail("fetched"))
+    config = pair.config(data="hf:nobody/nothing", teacher_cache=str(few))
+    checks = {c.name: c for c in preflight(config)}
+    assert "compared when the run starts" in checks["teacher's cache"].detail
+
+
+@pytest.mark.parametrize("made", ["transplant", "prune"])
+def test_preflight_looks_at_a_cached_teacher_that_the_student_is_made_of(pair, few, made):
+    from ctkd_core.distill.checks import preflight
+    from ctkd_core.distill.estimate import estimate_bytes
+
+    config = pair.config(teacher_cache=str(few), student_model=made)
+    assert "teacher" in {c.name for c in preflight(config)}
+    assert estimate_bytes(config)["teacher"] > 0

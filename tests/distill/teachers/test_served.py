@@ -111,3 +111,18 @@ def test_the_key_goes_to_the_server_and_nowhere_else(pair, server, store, monkey
     assert {headers.get("Authorization") for headers in server.seen} == {"Bearer secret-1234"}
     written = [p for p in run.dir.rglob("*") if p.is_file() and b"secret-1234" in p.read_bytes()]
     assert not written
+
+
+def test_an_id_below_zero_is_refused(pair, server, monkeypatch):
+    choice = server.choice
+
+    def strange(*given):
+        found = choice(*given)
+        for table in found["prompt_logprobs"][1:]:
+            table["-1"] = {"logprob": -0.1, "rank": 1, "decoded_token": None}
+        return found
+
+    monkeypatch.setattr(server, "choice", strange)
+    config = behind(pair, server, teacher_server_k=5)
+    with pytest.raises(RunError, match="in a form that isn't known"):
+        open_server(teacher_of(config)).logits(batch_of(config))

@@ -100,3 +100,11 @@ def test_who_follows_writes_nothing(pair, store):
 def test_a_lost_process_is_named(pair, store):
     fault = RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1234")
     assert "another process of this run ended" in worker.explain(fault, store.create(pair.config()))
+
+
+def test_nobody_gives_up_while_the_first_process_measures(monkeypatch):
+    given = {}
+    monkeypatch.setattr("accelerate.PartialState", lambda **options: given.update(options))
+    launch.join("cpu")
+    assert given["timeout"].total_seconds() >= 12 * 3600
+    assert given["backend"] == "gloo"

@@ -137,3 +137,24 @@ def test_totals_of_devices_are_added():
     with step.applied():
         assert units.divisor("rows", 1) == 5.0
         assert units.whole("squares", torch.zeros(2)).tolist() == [2.0, 2.0]
+
+
+def test_batches_that_select_other_teachers_make_one_mean():
+    """Each batch's loss is the mean over its rows; the step's is the mean over all rows."""
+    _, parts = cases()
+    computed, alone, rows = [], [], []
+    for number, (batch, s, t) in enumerate(parts):
+        better = t.detach().clone()
+        better[:, :-1].scatter_add_(2, batch.teacher_ids[:, 1:, None], torch.full_like(better[:, 1:, :1], 9.0))
+        pair = [WeightedTeacher("gold", better if number == m else t, batch, name=name) for m, name in enumerate("ab")]
+        computed.append((lambda pair=pair, s=s: several(pair, s, weights="select"),))
+        alone.append(float(losses.loss("gold", s, better, batch).loss.detach()))
+        rows.append(int((batch.student_labels[:, 1:] != -100).sum()))
+    step = counted(lambda compute: compute(), computed)
+    total = 0.0
+    for number, (compute,) in enumerate(computed):
+        with step.applied():
+            out = compute()
+        assert [out.diagnostics[f"{name}.weight"] for name in "ab"] == [float(number == m) for m in (0, 1)]
+        total += float(out.loss.detach())
+    assert total == pytest.approx(sum(n * value for n, value in zip(rows, alone)) / sum(rows), rel=1e-9)
