@@ -15,9 +15,9 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
+from _app import wait_for_app
 from _record import arguments, save
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +66,7 @@ def main() -> None:
     server = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait(address)
+        wait_for_app(address)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             rows = [
@@ -86,16 +86,6 @@ def main() -> None:
         server.terminate()
         server.wait(timeout=20)
     save(args.out, rows)
-
-
-def _wait(address: str) -> None:
-    for _ in range(200):
-        try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the app didn't start")
 
 
 def _load(browser, address: str, path: str) -> tuple[float, float]:

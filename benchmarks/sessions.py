@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from _app import wait_for_app
 from _record import arguments, save
 from _texts import real_text
 
@@ -198,21 +198,11 @@ def _server(address: str, pid: int):
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait(address)
+        wait_for_app(address)
         yield address, process.pid
     finally:
         process.terminate()
         process.wait(timeout=20)
-
-
-def _wait(address: str) -> None:
-    for _ in range(400):
-        try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the app didn't start")
 
 
 def _text(tokens: int) -> str:

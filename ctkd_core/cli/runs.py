@@ -29,6 +29,12 @@ One = Annotated[
 Many = Annotated[
     list[str], typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs)
 ]
+OfSweep = Annotated[
+    str | None, typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps)
+]
+Baseline = Annotated[
+    str | None, typer.Option("--baseline", metavar="METHOD", help="What differences are to (default: sft).")
+]
 Some = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs),
@@ -172,16 +178,11 @@ def resume(
 
 def compare(
     names: Some = None,
-    sweep: Annotated[
-        str | None,
-        typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps),
-    ] = None,
+    sweep: OfSweep = None,
     figure: Annotated[
         str, typer.Option("--figure", metavar="NAME", help="What is compared (--json lists the figures).")
     ] = "bits_per_byte",
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", metavar="METHOD", help="What differences are to (default: sft).")
-    ] = None,
+    baseline: Baseline = None,
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help="Write the table to a .csv or .parquet file.")
     ] = None,
@@ -248,16 +249,11 @@ def _comparison(data: dict[str, Any], comparison: Comparison) -> list[Renderable
 def report(
     names: Some = None,
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE", help="The HTML file.")] = "report.html",
-    sweep: Annotated[
-        str | None,
-        typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps),
-    ] = None,
+    sweep: OfSweep = None,
     figure: Annotated[
         str, typer.Option("--figure", metavar="NAME", help="What several runs are compared by.")
     ] = "bits_per_byte",
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", metavar="METHOD", help="What differences are to (default: sft).")
-    ] = None,
+    baseline: Baseline = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     runs_dir: RunsDir = None,
 ) -> Output:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -80,6 +80,7 @@ def several(
     scores = [_reading(g, chunk_rows) for g in teachers] if weights != "static" else []
     weighed = _alphas(teachers, scores, weights, score, alpha, vocabulary_factor)
     names = _names(teachers)
+    teachers = [replace(teacher, name=name) for teacher, name in zip(teachers, names)]  # whose units are counted apart
     alphas = _of_the_step(weighed, names, teachers[0].batch) if weights == "select" else weighed
     outputs: dict[int, LossOutput] = {}
     loss = _mixed(teachers, student_logits, alphas, outputs, chunk_rows)
@@ -245,7 +246,7 @@ def _call(teacher: WeightedTeacher, logits: Tensor, collector: Collector | None,
             **teacher.options,
         )
 
-    with units.scope(teacher.name or teacher.method):
+    with units.scope(teacher.name):
         if collector is None:
             return run()
         with collecting(collector):

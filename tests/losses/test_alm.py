@@ -12,6 +12,7 @@ from ctkd_core.losses.base import StateContext, States
 from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.parts.binarised import DIVERGENCES, EPSILON, KINDS, compare, log1m_exp
 from ctkd_core.losses.parts.boundary import boundary_mask
+from ctkd_core.losses.parts.chunks import chunks_of
 from tests.losses import twins
 from tests.losses.cases import batch_of, logits_for, pair, plain_sample, samples
 
@@ -279,3 +280,10 @@ def test_refusals():
         alm_loss(s, t, batch, debias="merges")
     with pytest.raises(LossInputError, match="did you mean 'kl'"):
         alm_loss(s, t, batch, divergence="kll")
+
+
+def test_chunks_of_two_turns_do_not_follow_each_other():
+    """No group lies between turns that were aligned by themselves, yet what is said between them does."""
+    chosen = plain_sample(range(1, 9), range(1, 9), 1, 1, [[1, 2, 1, 2], [2, 3, 2, 3], [6, 7, 6, 7], [7, 8, 7, 8]])
+    found = chunks_of(batch_of([chosen]))
+    assert found.follows.tolist() == [False, True, False, True]

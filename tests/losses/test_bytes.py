@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -277,8 +278,6 @@ def test_groups_that_spell_other_bytes_are_passed_over():
 
 
 def test_it_needs_tokenizers():
-    from dataclasses import replace
-
     batch = batch_of(samples())
     with pytest.raises(LossInputError, match="pass both tokenizers to collate"):
         bytes_loss(*logits_for(batch), replace(batch, student=None))
@@ -326,3 +325,22 @@ def test_the_end_is_the_tokenizers_whatever_the_batch_holds():
     trees = [placed(batch, (403, 305), "mixture", "all").trees for batch in (ended, cut)]
     assert trees[0][0] is trees[1][0]
     assert trees[0][0].ends == {pair()[0].eos_id}
+
+
+def test_a_view_of_a_text_without_a_byte_to_compare_shows_nothing():
+    from ctkd_core import methods
+    from ctkd_core.losses.views.bytes import next_byte
+    from ctkd_core.losses.views.case import Case
+
+    batch = batch_of(samples([" cats"]))
+    s, t = logits_for(batch)
+    options = methods.get("bytes").resolve_loss({})
+    bare = replace(batch, groups=batch.groups[:0])
+    assert next_byte(Case(bare, s.detach(), t, options, "clean", ((2, 3, 2, 3),))) == [None]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1.5, -1, True])
+def test_what_is_no_number_of_tokens_is_refused(number):
+    batch = batch_of(samples([" cats"]))
+    with pytest.raises(LossInputError, match="num_items_in_batch is a number of tokens"):
+        loss("bytes", *logits_for(batch), batch, num_items_in_batch=number)

@@ -11,6 +11,7 @@ import torch
 from ctkd_core import losses
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.batch import align_sample, collate
+from ctkd_core.losses.engine.units import StepUnits
 from ctkd_core.losses.teachers import WeightedTeacher, several
 from tests.losses.cases import TEXTS, extras, logits_for, pair
 from tests.losses.engine.test_fused import Largest
@@ -208,3 +209,15 @@ class TestRefusals:
         one.logits[...] = float("nan")
         with pytest.raises(LossInputError, match="can't be weighed"):
             several([one, weighted("kd")], student_for(one), weights="adaptive")
+
+
+def test_unnamed_teachers_of_one_method_count_their_own_units():
+    """Two batches of a step, each of both teachers: the parts add up to the loss of the whole, name or no name."""
+    pairs = [(weighted("uld"), weighted("uld", seed=1))]
+    s = student_for(pairs[0][0])
+    whole = several(pairs[0], s).loss
+    step = StepUnits()
+    with step.recording():
+        several(pairs[0], s)
+    with step.applied():
+        torch.testing.assert_close(several(pairs[0], s).loss, whole)

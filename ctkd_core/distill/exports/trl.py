@@ -12,6 +12,7 @@ from typing import Any
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.models.prepared import prepared_folder
 from ctkd_core.distill.models.teachers import teacher_source
+from ctkd_core.distill.training.arguments import optimisation
 from ctkd_core.errors import RunError
 
 SCRIPT, VERSION = "train_trl.py", "1.16.0"
@@ -55,17 +56,8 @@ def settings(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
             f"({config.max_length})."
         )
     run = {
-        "max_steps": config.steps,
-        "per_device_train_batch_size": config.batch_size,
-        "gradient_accumulation_steps": config.accumulation,
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": max(1, round(config.warmup * config.steps)) if config.warmup else 0,
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": 1.0,
+        **optimisation(config),
         "max_length": config.max_length,
-        "seed": config.seed,
-        "data_seed": config.seed,
         "bf16": config.precision == "bf16",
         "use_cpu": config.device == "cpu",
         "lmbda": config.on_policy_share,

@@ -84,16 +84,9 @@ def _built(settings: Mapping[str, Any]) -> Any:
         raise RunError(f"transformers refuses the trainer's options: {said}.") from None
 
 
-def _of_the_run(config: RunConfig, output_dir: Path, device: str) -> dict[str, Any]:
-    import torch
-
-    bf16 = config.precision == "bf16" or (
-        config.precision == "auto" and device.startswith("cuda") and torch.cuda.is_bf16_supported()
-    )
-    if "bf16" in config.trainer or "fp16" in config.trainer:  # `precision` is auto then
-        bf16 = False
+def optimisation(config: RunConfig) -> dict[str, Any]:
+    """Steps, batches, rates and seeds, in the names of transformers' Trainer, which others build upon."""
     return {
-        "output_dir": str(output_dir),
         "max_steps": config.steps,
         "per_device_train_batch_size": config.batch_size,
         "gradient_accumulation_steps": config.accumulation,
@@ -104,6 +97,20 @@ def _of_the_run(config: RunConfig, output_dir: Path, device: str) -> dict[str, A
         "max_grad_norm": 1.0,
         "seed": config.seed,
         "data_seed": config.seed,
+    }
+
+
+def _of_the_run(config: RunConfig, output_dir: Path, device: str) -> dict[str, Any]:
+    import torch
+
+    bf16 = config.precision == "bf16" or (
+        config.precision == "auto" and device.startswith("cuda") and torch.cuda.is_bf16_supported()
+    )
+    if "bf16" in config.trainer or "fp16" in config.trainer:  # `precision` is auto then
+        bf16 = False
+    return {
+        "output_dir": str(output_dir),
+        **optimisation(config),
         "bf16": bf16,
         "fp16": config.precision == "fp16",
         "use_cpu": device == "cpu",
