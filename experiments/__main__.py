@@ -1,4 +1,4 @@
-"""Experiments: `python -m experiments list`, `run NAME`, `texts LANGUAGE-DOMAIN`, `digest`; `make evidence` runs them."""
+"""The command line of the experiments; `make evidence` calls it."""
 
 from __future__ import annotations
 

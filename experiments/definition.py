@@ -161,16 +161,18 @@ def load(name: str) -> Experiment:
 
 
 def plan(experiment: Experiment) -> list[Planned]:
-    """All runs: of each condition every method with the first seed, then with the next, so that results come early.
+    """All runs: every condition and method with the first seed, then with the next, so that results come early.
 
     Fetches the texts that they need. Raises ExperimentError, TextsError, RunError.
     """
-    found = []
-    for condition in experiment.conditions:
-        for seed in condition.seeds or experiment.seeds:
-            for label in condition.methods or tuple(experiment.methods):
-                found.append(_planned(experiment, condition, label, seed))
-    return found
+    seeds = {condition.name: condition.seeds or experiment.seeds for condition in experiment.conditions}
+    return [
+        _planned(experiment, condition, label, seeds[condition.name][number])
+        for number in range(max(map(len, seeds.values())))
+        for condition in experiment.conditions
+        if number < len(seeds[condition.name])
+        for label in condition.methods or tuple(experiment.methods)
+    ]
 
 
 def _planned(experiment: Experiment, condition: Condition, label: str, seed: int) -> Planned:

@@ -1,4 +1,4 @@
-"""What an experiment's runs came to: `experiments/NAME/results.json`, one record a run, written by the program alone."""
+"""What an experiment's runs came to: `experiments/NAME/results.json`, one record a run, written by no hand."""
 
 from __future__ import annotations
 
@@ -58,9 +58,8 @@ def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, co
         elif row.get("kind") == "eval":
             figures = {key: row[key] for key in _CURVE if key in row}
             curve.append({"step": row["step"], "training_seconds": round(spent, 2)} | figures)
-    teacher = {
-        key: value for key, value in (evaluations[0] if evaluations else {}).items() if key.startswith("teacher")
-    }
+    first = evaluations[0] if evaluations else {}
+    teacher = {key: value for key, value in first.items() if key.startswith("teacher")}
     config = planned.config.to_dict()
     for key in ("data", "eval_data"):  # where files lie on one machine says nothing to others
         if config.get(key):

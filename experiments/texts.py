@@ -2,9 +2,9 @@
 
     python -m experiments texts ru-desktop
 
-Two domains a language: `desktop` (GNOME's help, CC-BY-SA 3.0) and `system` (Debian's manuals, each under the free licence
-that its package names in /usr/share/doc/PACKAGE/copyright). One page in four is held out, whole. A record is {"text",
-"language", "domain", "source"}.
+Two domains a language: `desktop` (GNOME's help, CC-BY-SA 3.0) and `system` (Debian's manuals, each under the free
+licence that its package names in /usr/share/doc/PACKAGE/copyright). One page in four is held out, whole. A record is
+{"text", "language", "domain", "source"}.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TextsError(CtkdError):
 
 
 class _Paragraphs(HTMLParser):
-    """Texts of <p> elements, in HTML and in Mallard pages alike; what is inside <pre>, <screen> or <code> blocks isn't."""
+    """Texts of <p> elements, in HTML and in Mallard pages alike, without what lies in <pre>, <screen> and the like."""
 
     _ASIDE = frozenset({"pre", "screen", "script", "style", "info", "table"})
 
@@ -59,13 +59,15 @@ class _Paragraphs(HTMLParser):
         self._aside = 0
         self._open: list[str] | None = None
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        """Enter a paragraph, or what is set aside."""
         if tag in self._ASIDE:
             self._aside += 1
         elif tag == "p":
             self._open = []
 
     def handle_endtag(self, tag: str) -> None:
+        """Leave it."""
         if tag in self._ASIDE:
             self._aside = max(0, self._aside - 1)
         elif tag == "p" and self._open is not None:
@@ -73,6 +75,7 @@ class _Paragraphs(HTMLParser):
             self._open = None
 
     def handle_data(self, data: str) -> None:
+        """Collect text."""
         if self._open is not None and not self._aside:
             self._open.append(data)
 
@@ -96,7 +99,7 @@ def in_language(text: str, language: str) -> bool:
 
 
 def pieces(text: str, longest: int) -> Iterator[str]:
-    """A paragraph cut between words into pieces of at most `longest` characters; scraps of a third and less are left out."""
+    """A paragraph cut between words into pieces of at most `longest` characters, without scraps of a third and less."""
     piece = ""
     words = text.split(" ") if " " in text else list(text)
     blank = " " if " " in text else ""
