@@ -78,6 +78,7 @@ class EvalRow(_Any):
     teacher_bits_by_domain: NotRequired[Figures]
     bytes_by_domain: NotRequired[Figures]
     bits_by_class: NotRequired[Figures]
+    mass_by_class: NotRequired[Figures]
     teacher_bits_by_class: NotRequired[Figures]
     bytes_by_class: NotRequired[Figures]
     agreement: NotRequired[Figures]

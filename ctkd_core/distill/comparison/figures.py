@@ -13,7 +13,7 @@ from ctkd_core.distill.runs import Run
 DEFAULT = "bits_per_byte"
 _BOOKKEEPING = ("step", "time", "kind", "held_out", "index")
 # Of figures whose name says that more is better; all others are errors, losses or costs.
-_HIGHER = re.compile(r"exact|accuracy|arithmetic|rouge|agreement|match|closed|top_?1|tokens_per_second")
+_HIGHER = re.compile(r"mass|exact|accuracy|arithmetic|rouge|agreement|match|closed|top_?1|tokens_per_second")
 _LOWER = re.compile(r"kl|loss|error|distance|divergence")  # also where the table of such a figure has a name of those
 
 
