@@ -2,7 +2,8 @@
 
 Each method trains a few steps in a process of its own, so that its peak memory is its own. CPU seconds are those of all
 threads of the step (`cpu_seconds` of metrics.jsonl), which others on the machine change little; the first step, which
-builds maps and compiles kernels, is left out and told apart. `python -m experiments.analyses.cost CONFIG` is that process.
+builds maps and compiles kernels, is left out and told apart. `python -m experiments.analyses.cost CONFIG` is that
+process.
 """
 
 from __future__ import annotations
