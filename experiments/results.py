@@ -14,7 +14,8 @@ from ctkd_core.distill.runs import Run
 from experiments.definition import Experiment, ExperimentError, Planned
 
 VERSION = 1
-_CURVE = ("bits_per_byte", "bits_by_domain", "arithmetic", "exposure", "agreement")
+_ASIDE = ("teacher", "bytes_by_", "arithmetic_counts")  # of the figures: kept once, or weights
+_CURVE = ("bits_per_byte", "bits_by_domain", "mass_by_class", "arithmetic", "exposure", "agreement")
 
 
 def path_of(experiment: Experiment) -> Path:
@@ -70,7 +71,7 @@ def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, co
         "label": planned.label,
         "method": planned.config.method,
         "seed": planned.seed,
-        "figures": {name: value for name, value in figures_in(rows).items() if "." not in name or "by_domain" in name},
+        "figures": {name: value for name, value in figures_in(rows).items() if not name.startswith(_ASIDE)},
         "teacher": teacher,
         "curve": curve,
         "seconds": round(seconds, 1),
