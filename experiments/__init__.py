@@ -1,0 +1,1 @@
+"""Experiments on which method suits which pair; `python -m experiments` runs them."""

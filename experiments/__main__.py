@@ -1,0 +1,74 @@
+"""The command line of the experiments; `make evidence` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ctkd_core.errors import CtkdError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0, or 1 with a sentence on what is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="experiments, what they ask, and how many of their runs are done")
+    running = commands.add_parser("run", help="run what an experiment still lacks")
+    running.add_argument("name", nargs="+")
+    running.add_argument("--minutes", type=float, help="begin no run after so many minutes")
+    running.add_argument("--only", action="append", default=[], metavar="CONDITION")
+    running.add_argument("--seeds", default="", help="0,1 or 0-4")
+    fetching = commands.add_parser("texts", help="fetch text: ru-desktop, de-system, ...")
+    fetching.add_argument("texts", nargs="+")
+    commands.add_parser("digest", help="write what the Evidence page and the advice read")
+    asked = parser.parse_args(arguments)
+    try:
+        return _COMMANDS[asked.command](asked)
+    except CtkdError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return 1
+
+
+def _list(_: argparse.Namespace) -> int:
+    from experiments import results
+    from experiments.definition import load, names
+
+    for name in names():
+        experiment = load(name)
+        done = len(results.read(experiment))
+        print(f"{name:20} {experiment.title} ({done} runs done, {experiment.minutes} minutes in all)")
+    return 0
+
+
+def _run(asked: argparse.Namespace) -> int:
+    from ctkd_core.distill.sweeps.definition import seeds_in
+    from experiments import running
+    from experiments.definition import load
+
+    for name in asked.name:
+        budget = None if asked.minutes is None else asked.minutes * 60
+        running.run(load(name), budget, asked.only, seeds_in(asked.seeds) if asked.seeds else ())
+    return 0
+
+
+def _texts(asked: argparse.Namespace) -> int:
+    from experiments import texts
+
+    for name in asked.texts:
+        language, _, domain = name.partition("-")
+        for path in texts.fetch(language, domain):
+            print(path)
+    return 0
+
+
+def _digest(_: argparse.Namespace) -> int:
+    from experiments import digest
+
+    print(digest.write())
+    return 0
+
+
+_COMMANDS = {"list": _list, "run": _run, "texts": _texts, "digest": _digest}
+
+if __name__ == "__main__":
+    sys.exit(main())

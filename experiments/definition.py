@@ -1,0 +1,225 @@
+"""An experiment: one question in a folder of its own, with the conditions under which it is asked.
+
+`experiments/NAME/experiment.yaml`:
+
+    title: Does a teacher help, and whose method best?
+    question: ...
+    minutes: 90                        # what all runs take on two cores; said beforehand
+    base: {student: smollm2, ...}      # a run config that all conditions share
+    methods: {sft: {}, alm: {}}        # label: the run options that make it (`method` is the label where none is named)
+    seeds: [0, 1, 2]
+    conditions:
+      - name: ru-few
+        title: 24 Russian sentences, seen often
+        kind: cross-family             # what kind of pair it is, for the advice
+        regime: few samples            # see REGIMES
+        train: {texts: [ru-desktop], count: 24, by_seed: true}
+        held_out: {texts: [ru-desktop, ru-system], count: 12}
+        base: {steps: 40}
+    claims:                            # see experiments/claims.py
+      - claim: The teacher helps where there are few samples.
+        source: ours
+        condition: ru-few
+        better: bytes
+        than: sft
+
+Each condition has every method with every seed. `by_seed`: each seed learns from other samples, so that what is found
+isn't about one draw of them; all methods have the same ones at one seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ctkd_core import files
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.errors import CtkdError
+from ctkd_core.files import documents
+from experiments import texts
+
+ROOT = Path(__file__).resolve().parent
+REGIMES = ("fresh text", "few samples", "long run", "no gold text")
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExperimentError(CtkdError):
+    """An experiment can't be read or run."""
+
+
+class Texts(BaseModel):
+    """Which samples a side of the data has.
+
+    texts     LANGUAGE-DOMAIN of the packages, or bundled:NAME
+    count     samples of each of them; 0: all
+    longest   characters of a text (packages only)
+    by_seed   whether each seed takes samples of its own
+    """
+
+    model_config = _STRICT
+    texts: tuple[str, ...]
+    count: int = Field(default=0, ge=0)
+    longest: int = Field(default=texts.LONGEST, ge=20)
+    by_seed: bool = False
+
+
+class Claim(BaseModel):
+    """Something that is said of methods, and the comparison that would show it.
+
+    better, than   labels of methods, compared by `figure` (default: that of the condition) at equal seeds
+    """
+
+    model_config = _STRICT
+    claim: str
+    source: str
+    condition: str
+    better: str
+    than: str
+    figure: str = ""
+
+
+class Condition(BaseModel):
+    """One setting in which all methods are tried."""
+
+    model_config = _STRICT
+    name: str
+    title: str
+    kind: str
+    regime: Literal["fresh text", "few samples", "long run", "no gold text"]
+    train: Texts
+    held_out: Texts | None = None
+    base: dict[str, Any] = Field(default_factory=dict)
+    methods: tuple[str, ...] = ()  # none: all of the experiment
+    seeds: tuple[int, ...] = ()  # none: those of the experiment
+    figure: str = "bits_per_byte"
+
+
+class Experiment(BaseModel):
+    """The content of an experiment.yaml."""
+
+    model_config = _STRICT
+    name: str
+    title: str
+    question: str
+    minutes: int
+    needs: tuple[str, ...] = ()
+    base: dict[str, Any] = Field(default_factory=dict)
+    methods: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...]
+    conditions: tuple[Condition, ...]
+    claims: tuple[Claim, ...] = ()
+    baseline: str = "sft"
+
+    @property
+    def folder(self) -> Path:
+        """Where its definition and its results lie."""
+        return ROOT / self.name
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that an experiment asks for. `key` names what its result depends on, wherever its files lie."""
+
+    condition: Condition
+    label: str
+    seed: int
+    config: RunConfig
+    key: str
+
+
+def names() -> list[str]:
+    """The names of all experiments."""
+    return sorted(path.parent.name for path in ROOT.glob("*/experiment.yaml"))
+
+
+def load(name: str) -> Experiment:
+    """The experiment in folder `name`. Raises ExperimentError with what is wrong."""
+    path = ROOT / name / "experiment.yaml"
+    if name not in names():
+        raise ExperimentError(f"there is no experiment {name!r}; there are {', '.join(names())}.")
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = Experiment(name=name, **table)
+    except (yaml.YAMLError, ValidationError, TypeError) as fault:
+        said = documents.sentences(fault) if isinstance(fault, ValidationError) else str(fault)
+        raise ExperimentError(f"{name}/experiment.yaml: {said}") from None
+    known = {condition.name for condition in found.conditions}
+    for condition in found.conditions:
+        if unknown := set(condition.methods) - set(found.methods):
+            raise ExperimentError(f"{name}: condition {condition.name} names unknown methods {sorted(unknown)}.")
+    for claim in found.claims:
+        if claim.condition not in known or {claim.better, claim.than} - set(found.methods):
+            raise ExperimentError(f"{name}: the claim {claim.claim!r} names a condition or method that isn't there.")
+    return found
+
+
+def plan(experiment: Experiment) -> list[Planned]:
+    """All runs: every condition and method with the first seed, then with the next, so that results come early.
+
+    Fetches the texts that they need. Raises ExperimentError, TextsError, RunError.
+    """
+    seeds = {condition.name: condition.seeds or experiment.seeds for condition in experiment.conditions}
+    return [
+        _planned(experiment, condition, label, seeds[condition.name][number])
+        for number in range(max(map(len, seeds.values())))
+        for condition in experiment.conditions
+        if number < len(seeds[condition.name])
+        for label in condition.methods or tuple(experiment.methods)
+    ]
+
+
+def _planned(experiment: Experiment, condition: Condition, label: str, seed: int) -> Planned:
+    table = {"method": label, **experiment.base, **condition.base, **experiment.methods[label]}
+    data = _data(condition.train, seed)
+    table |= {"seed": seed, "data": str(data), "name": f"{condition.name} {label} {seed}"}
+    identity = dict(table) | {"data": _content(data)}
+    if condition.held_out is not None:
+        held_out = _data(condition.held_out, 0)
+        table["eval_data"] = str(held_out)
+        identity["eval_data"] = _content(held_out)
+    config = RunConfig.from_dict(table)
+    whole = config.to_dict() | {key: identity[key] for key in ("data", "eval_data") if key in identity}
+    for aside in ("name", "version", "threads", "device"):
+        whole.pop(aside, None)
+    text = json.dumps(whole, sort_keys=True, default=str)
+    return Planned(condition, label, seed, config, hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def _content(path: str | Path) -> str:
+    return f"sha256:{files.file_sha256(Path(path))[:16]}" if Path(path).is_file() else str(path)
+
+
+def _data(wanted: Texts, seed: int) -> str | Path:
+    """The file with these samples, or the name of a bundled set taken whole."""
+    if len(wanted.texts) == 1 and wanted.texts[0].startswith("bundled") and not wanted.count:
+        return wanted.texts[0]
+    lines = [line for name in wanted.texts for line in _chosen(name, wanted, seed)]
+    text = "".join(lines)
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = texts.folder().parent / "data" / f"{name}.jsonl"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomic(path, text)
+    return path
+
+
+def _chosen(name: str, wanted: Texts, seed: int) -> Iterator[str]:
+    language, _, domain = name.partition("-")
+    held_out = domain.endswith("-held")
+    train, held = texts.fetch(language, domain.removesuffix("-held"), wanted.longest)
+    lines = (held if held_out else train).read_text(encoding="utf-8").splitlines()
+    count = wanted.count or len(lines)
+    first = seed * count if wanted.by_seed else 0
+    if first + count > len(lines):
+        raise ExperimentError(f"{name} has {len(lines)} texts; seed {seed} asks for those up to {first + count}.")
+    for line in lines[first : first + count]:
+        # Figures are told apart by where a text comes from.
+        record: Mapping[str, Any] = json.loads(line)
+        yield json.dumps({**record, "domain": name.removesuffix("-held")}, ensure_ascii=False) + "\n"
