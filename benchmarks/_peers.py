@@ -40,7 +40,7 @@ def torch_pkl(student: Any, teacher: Any, batch: Any, matrix: Any, top_k: int = 
     w = torch.sparse_coo_tensor(
         index, torch.from_numpy(coo.data), (matrix.shape[1], matrix.shape[0]), check_invariants=False
     ).to(student.device)
-    columns = teacher.flatten(0, 1).amax(0).topk(top_k).indices.sort().values
+    columns = teacher.flatten(0, 1).amax(0).topk(min(top_k, teacher.shape[-1])).indices.sort().values
     moved = torch.sparse.mm(w, student[0].float().softmax(-1).T)[columns].T
     log_v = teacher[0][:, columns].float().log_softmax(-1)
     s_group, t_group, n = _segments(batch)
