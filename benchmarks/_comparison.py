@@ -35,7 +35,7 @@ class Comparison:
     needs  key in `_installed.PEERS`, "" for plain forms that need nothing
     sizes  names that `make` knows, the largest last
     make   Sides of one size
-    memory whether extra memory is measured too
+    memory sizes at which extra memory is measured too
     setting  environment of the process
     note   what isn't the same on both sides
     """
@@ -46,7 +46,7 @@ class Comparison:
     needs: str
     sizes: tuple[str, ...]
     make: Callable[[str], Sides]
-    memory: bool = False
+    memory: tuple[str, ...] = ()
     setting: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 

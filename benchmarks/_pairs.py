@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 COVERAGE = 0.9
-SHORT = 0.02  # seconds: what is faster is called several times a measurement
+SHORT = 0.02  # processor seconds: what is faster is called several times a measurement
 FEWEST = 3  # pairs, however long they take
 
 
@@ -34,7 +34,7 @@ def interleaved(
         took = {}
         for side in (0, 1) if len(wall) % 2 == 0 else (1, 0):
             took[side] = _timed((ours, theirs)[side], calls[side])
-        if calls == (1, 1) and (needed := (_calls(took[0][0]), _calls(took[1][0]))) != calls:
+        if calls == (1, 1) and (needed := (_calls(took[0][1]), _calls(took[1][1]))) != calls:
             calls = needed  # the first turn says how many calls make a measurement
             continue
         wall.append((took[0][0], took[1][0]))

@@ -55,7 +55,7 @@ def alm(student: Any, teacher: Any, batch: Any, masks: Any) -> Callable[[], tupl
     chunks = np.zeros((1, ids.shape[1], width), bool), np.zeros((1, other_ids.shape[1], width), bool)
     for k, (_, s0, s1, t0, t1) in enumerate(batch.groups.tolist()):
         chunks[0][0, s0:s1, k] = chunks[1][0, t0:t1, k] = True
-    given = {
+    samples = {
         "input_ids_new": ids, "input_ids_original": other_ids,
         "alignment_matrix_a_unconstrained": chunks[0], "alignment_matrix_b_unconstrained": chunks[1],
         "loss_mask_new": np.ones(ids.shape, bool), "loss_mask_original": np.ones(other_ids.shape, bool),
@@ -67,7 +67,7 @@ def alm(student: Any, teacher: Any, batch: Any, masks: Any) -> Callable[[], tupl
     )  # fmt: skip
     space = [jnp.asarray(mask.numpy()) for mask in masks]
 
-    def loss(z: Any, other: Any) -> Any:
+    def loss(z: Any, other: Any, given: Any) -> Any:
         log_p, log_q = jax.nn.log_softmax(z), jax.nn.log_softmax(other)
         arguments = dict.fromkeys(LossArgs.__dataclass_fields__) | {
             "batch": given, "global_batch": given, "scalar_report": {},
@@ -77,7 +77,8 @@ def alm(student: Any, teacher: Any, batch: Any, masks: Any) -> Callable[[], tupl
         return compute_alm_loss("unconstrained", settings, LossArgs(**arguments))
 
     step = jax.jit(jax.value_and_grad(loss))
-    inputs = jnp.asarray(student.detach().numpy()), jnp.asarray(teacher.numpy())
+    # The batch is an argument: JAX would work out at compile time whatever follows from constants.
+    inputs = jnp.asarray(student.detach().numpy()), jnp.asarray(teacher.numpy()), jax.tree.map(jnp.asarray, samples)
 
     def run() -> tuple[float, np.ndarray]:
         value, gradient = step(*inputs)

@@ -48,7 +48,7 @@ def measure(one: Comparison, size: str, given: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"agrees": agrees(apart), "differences": apart}
     ours, theirs = Peak(sides.ours, sides.clear), Peak(sides.theirs, sides.clear)
     found |= interleaved(ours, theirs, given.pairs, given.seconds)
-    if one.memory and CLEAR.exists():
+    if size in one.memory and CLEAR.exists():
         found |= {"ours_mib": ours.extra_mib, "peer_mib": theirs.extra_mib}
     return found
 
