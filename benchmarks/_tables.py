@@ -94,7 +94,7 @@ def _same(row: Mapping[str, Any]) -> str:
 
 
 def _times(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _seconds(value: float) -> str:
