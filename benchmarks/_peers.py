@@ -1,4 +1,4 @@
-"""The alternatives of benchmarks/losses.py: TRL's GOLD loss, and public formulas in plain torch with autograd."""
+"""The losses that ours are compared with: TRL's and Liger's own, and public formulas in plain torch with autograd."""
 
 from __future__ import annotations
 
@@ -10,25 +10,75 @@ def trl_gold(student: Any, teacher: Any, batch: Any, offsets: Any, pairs: Any, h
 
     offsets: byte spans [B][T][2] of both sides, lists; pairs: int [M, 2] matched (student, teacher) ids.
     """
+    return trl_gold_step(trl_gold_loss(pairs if hybrid else None, student.device), student, teacher, batch, offsets)
+
+
+def trl_gold_loss(pairs: Any = None, device: Any = "cpu") -> Any:
+    """TRL's loss, made once: hybrid with the matched ids `pairs` int [M, 2], else plain."""
     import torch
     from trl.experimental.gold.gold_config import GOLDConfig
     from trl.experimental.gold.gold_trainer import ULDLoss
 
     config = GOLDConfig(
-        output_dir="unused", use_uld_loss=True, use_extended_uld=True, uld_use_hybrid_loss=hybrid,
+        output_dir="unused", use_uld_loss=True, use_extended_uld=True, uld_use_hybrid_loss=pairs is not None,
         uld_crossentropy_weight=0.0, uld_skip_student_eos=False, uld_skip_teacher_eos=False,
         use_cpu=True, bf16=False,
     )  # fmt: skip
     loss = ULDLoss(config)
-    if hybrid:
+    if pairs is not None:
         loss._vocab_mapping = {int(t): int(s) for s, t in pairs}
         loss._teacher_matched_ids, loss._student_matched_ids = set(loss._vocab_mapping), set(pairs[:, 0].tolist())
-        loss.mapping_tensor = torch.full((max(loss._vocab_mapping) + 1,), -1, device=student.device)
-        loss.mapping_tensor[torch.as_tensor(pairs[:, 1])] = torch.as_tensor(pairs[:, 0], device=student.device)
+        loss.mapping_tensor = torch.full((max(loss._vocab_mapping) + 1,), -1, device=device)
+        loss.mapping_tensor[torch.as_tensor(pairs[:, 1])] = torch.as_tensor(pairs[:, 0], device=device)
+    return loss
+
+
+def trl_gold_step(loss: Any, student: Any, teacher: Any, batch: Any, offsets: Any) -> Any:
+    """The value of TRL's loss; arguments as for `trl_gold`."""
+    import torch
+
     return loss(
         student, teacher, batch.student_labels, batch.teacher_labels, batch.student_ids, batch.teacher_ids,
         student_byte_offsets=torch.as_tensor(offsets[0]), teacher_byte_offsets=torch.as_tensor(offsets[1]),
     )  # fmt: skip
+
+
+def trl_distillation(student: Any, head: Any, teacher: Any, teacher_head: Any, beta: float) -> Any:
+    """The loss of TRL's DistillationTrainer: generalised JSD from hidden states [1, T, d] and heads [V, d]."""
+    import torch
+    from trl.trainer.distillation_trainer import _chunked_divergence_loss
+
+    every = torch.ones(student.shape[:2], device=student.device)
+    return _chunked_divergence_loss(student, teacher, head, teacher_head, every, beta)[0]
+
+
+def trl_gkd(student: Any, teacher: Any, labels: Any, beta: float) -> Any:
+    """The generalised JSD of TRL's GKDTrainer, on logits [1, T, V] and labels [1, T]."""
+    from trl.experimental.gkd import GKDTrainer
+
+    return GKDTrainer.generalized_jsd_loss(student, teacher, labels=labels, beta=beta)
+
+
+def liger_jsd(student: Any, head: Any, teacher: Any, teacher_head: Any, labels: Any, beta: float) -> Any:
+    """Liger's chunked JSD from hidden states [1, T, d] and heads [V, d], not compiled, no cross-entropy in the sum.
+
+    It computes cross-entropy all the same: a hard loss has a weight, but no switch.
+    """
+    from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
+
+    loss = LigerFusedLinearJSDLoss(weight_hard_loss=0.0, weight_soft_loss=1.0, beta=beta, compiled=False)
+    return loss(student[0], head, teacher[0], teacher_head, labels)
+
+
+def torch_uld(student: Any, teacher: Any) -> Any:
+    """ULD with whole tensors: both sides sorted by torch, the narrower padded, positions paired by place."""
+    import torch
+
+    n = min(student.shape[1], teacher.shape[1]) - 1
+    p, q = (logits[:, :n].softmax(-1).sort(dim=-1, descending=True).values for logits in (student, teacher))
+    width = max(p.shape[-1], q.shape[-1])
+    p, q = (torch.nn.functional.pad(x, (0, width - x.shape[-1])) for x in (p, q))
+    return (p - q).abs().sum(-1).mean()
 
 
 def torch_pkl(student: Any, teacher: Any, batch: Any, matrix: Any, top_k: int = 8192) -> Any:
@@ -40,7 +90,7 @@ def torch_pkl(student: Any, teacher: Any, batch: Any, matrix: Any, top_k: int = 
     w = torch.sparse_coo_tensor(
         index, torch.from_numpy(coo.data), (matrix.shape[1], matrix.shape[0]), check_invariants=False
     ).to(student.device)
-    columns = teacher.flatten(0, 1).amax(0).topk(top_k).indices.sort().values
+    columns = teacher.flatten(0, 1).amax(0).topk(min(top_k, teacher.shape[-1])).indices.sort().values
     moved = torch.sparse.mm(w, student[0].float().softmax(-1).T)[columns].T
     log_v = teacher[0][:, columns].float().log_softmax(-1)
     s_group, t_group, n = _segments(batch)

@@ -8,12 +8,14 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     *("numpy", "numba", "torch", "transformers", "tokenizers", "rapidfuzz", "tslearn", "networkx"),
     *("spacy-alignments", "streamlit"),
@@ -33,7 +35,26 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
         "command": "python " + " ".join(sys.argv),
+        "revision": revision(),
+        "load_average": load_average(),
     }
+
+
+def load_average() -> list[float] | None:
+    """Runnable processes over the last 1, 5 and 15 minutes; None where the system doesn't say."""
+    return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
+
+
+def revision(folder: Path = ROOT) -> str:
+    """The short commit of a folder's repository, with "+" where files that it tracks were changed; "" outside one."""
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
+        status = [*git, "status", "--porcelain", "--untracked-files=no"]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit.stdout.strip() + "+" * any("benchmarks/results/" not in line for line in changed)
 
 
 def median_ms(action: Callable[[], object], repeats: int = 7, warm_up: int = 1) -> float:

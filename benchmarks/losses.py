@@ -11,6 +11,9 @@ public formulas in plain torch (`_peers.py`). Sizes: "large" 256 student x 300 t
 8 x 64 positions, 129k x 49k, as in a run on a laptop; "64" and "1024" positions to see how time grows. SeDi runs on
 texts under two real tokenizers with logits padded to these widths. Memory is the growth of the peak over what the
 process holds with its inputs, the gradient of the logits included (Linux only); every case has a process of its own.
+
+Every case takes turns with forward KL over the student's logits, so that `times_forward_kl` holds on a machine with
+other things to do, on which seconds don't. `seconds` are medians; the package gets the fastest steps.
 """
 
 from __future__ import annotations
@@ -22,16 +25,16 @@ import os
 import re
 import subprocess
 import sys
-import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from _record import arguments, environment, save  # noqa: E402
+from _pairs import interleaved  # noqa: E402
+from _record import arguments, environment, load_average, save  # noqa: E402
 
 from ctkd_core import methods  # noqa: E402
 
@@ -41,9 +44,11 @@ SIZES = {
     "64": (1, 65, 76, 128_256, 151_936),
     "1024": (1, 1025, 1201, 128_256, 151_936),
 }
+REFERENCE = "forward-kl"  # what every case takes turns with: KL of the student's rows and the same rows, reversed
 GROWTH = ("64", "1024")  # our losses alone, at the widths of "large": time should grow as the positions, 16 times
 # OpenMP threads that spin while they wait make every operation ten times slower on a busy machine.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+RESULTS = Path(__file__).resolve().parent / "results" / "losses.json"
 COSTS = Path(__file__).resolve().parents[1] / "ctkd_core" / "lab" / "costs.json"
 METHODS = tuple(dict.fromkeys(row.cost_of or row.name for row in methods.training()))
 NAMES = (
@@ -168,13 +173,10 @@ def _plain_kl(torch, student, _, __):
     return kl(rows.log_softmax(-1), target.log_softmax(-1), reduction="batchmean", log_target=True)
 
 
-def _plain_uld(torch, student, teacher, _):
-    n = min(student.shape[1], teacher.shape[1]) - 1
-    p = student[:, :n].softmax(-1).sort(dim=-1, descending=True).values
-    q = teacher[:, :n].softmax(-1).sort(dim=-1, descending=True).values
-    width = max(p.shape[-1], q.shape[-1])
-    pad = torch.nn.functional.pad
-    return (pad(p, (0, width - p.shape[-1])) - pad(q, (0, width - q.shape[-1]))).abs().sum(-1).mean()
+def _plain_uld(_torch, student, teacher, _):
+    import _peers
+
+    return _peers.torch_uld(student, teacher)
 
 
 @lru_cache(maxsize=1)
@@ -323,25 +325,32 @@ GROUPED = {
 PLAIN = {"torch sft": _plain_sft, "torch forward-kl": _plain_kl, "torch uld": _plain_uld}
 
 
-def measure(name: str, size: str, repeats: int) -> dict[str, float]:
-    """Seconds and extra MiB (gradient included) in this process."""
+def measure(name: str, size: str, repeats: int) -> dict[str, Any]:
+    """Seconds and extra MiB (gradient included) in this process, and how many times forward KL's time that is."""
     inputs = text_case(size) if name in ON_TEXT else case(size)
     student = inputs[0]
-    step(name, *inputs)  # compile, build the migration table, start threads
+
+    def run(what: str) -> None:
+        student.grad = None
+        step(what, *inputs)
+
+    run(name)  # compile, build the migration table, start threads
     student.grad = None
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before = _peak_mib()
-    times = []
-    for _ in range(repeats):
-        student.grad = None
-        start = time.perf_counter()
-        step(name, *inputs)
-        times.append(time.perf_counter() - start)
+    before = peak_mib()
+    run(name)
+    extra = round(peak_mib() - before)
+    run(REFERENCE)
+    found = interleaved(partial(run, REFERENCE), partial(run, name), repeats)
     return {
-        "seconds": round(median(times), 3),
-        "best": round(min(times), 3),
-        "extra_mib": round(_peak_mib() - before),
+        "seconds": round(found["peer_seconds"], 3),
+        "best": round(found["peer_best"], 3),
+        "cpu_seconds": round(found["peer_cpu_seconds"], 3),
+        "extra_mib": extra,
+        "times_forward_kl": found["ratio"],
+        "cpu_times_forward_kl": found["cpu_ratio"]["median"],
+        "load": load_average(),
     }
 
 
@@ -366,13 +375,30 @@ def costs_document(results: dict) -> dict:
     """What the package needs of the results: the cases of its methods at the size "large"."""
     names = ("batch", "student_length", "teacher_length", "student_vocab", "teacher_vocab")
     rows = {row["case"]: row for row in results["rows"] if row["size"] == "large"}
-    cases = {case: {k: rows[case][k] for k in ("seconds", "extra_mib")} for case in METHODS if case in rows}
+    known = {case: rows[case] for case in METHODS if case in rows}
+    cases = {case: {"seconds": row["best"], "extra_mib": row["extra_mib"]} for case, row in known.items()}
     return {"device": results["environment"]["device"], "sizes": dict(zip(names, SIZES["large"])), "cases": cases}
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
+    """The most memory that this process held since its peak was last cleared (Linux only)."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+def measured(name: str, size: str, repeats: int) -> list[dict[str, Any]]:
+    """The row of a case, found by a process of its own; none where the case isn't meant for the size."""
+    slow = name.startswith("trl")
+    if (size in GROWTH and name.startswith(("trl", "torch"))) or (SIZES[size][0] > 1 and name in ONE_SAMPLE):
+        return []
+    if slow and (importlib.util.find_spec("trl") is None or size != "large"):
+        print(f"{name}: left out at size {size} (pip install trl datasets)", file=sys.stderr)
+        return []
+    command = [sys.executable, __file__, "--one", name, size, "--repeats", "1" if slow else str(repeats)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | PASSIVE)
+    row = {"size": size, "case": name} | json.loads(done.stdout.splitlines()[-1])
+    print(row, file=sys.stderr)
+    return [row]
 
 
 def main() -> None:
@@ -390,22 +416,16 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(*given.one, given.repeats)))
         return
-    rows = []
-    for size in given.size or SIZES:
-        for name in given.name or NAMES:
-            command = [sys.executable, __file__, "--one", name, size, "--repeats", str(given.repeats)]
-            slow = name.startswith("trl")
-            if (size in GROWTH and name.startswith(("trl", "torch"))) or (SIZES[size][0] > 1 and name in ONE_SAMPLE):
-                continue
-            if slow and (importlib.util.find_spec("trl") is None or size != "large"):
-                print(f"{name}: left out at size {size} (pip install trl datasets)", file=sys.stderr)
-                continue
-            command += ["--repeats", "1"] if slow else []
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | PASSIVE)
-            rows.append({"size": size, "case": name} | json.loads(done.stdout.splitlines()[-1]))
-            print(rows[-1], file=sys.stderr)
-    save(given.out, merged(given.out, rows) if given.size or given.name else rows)
-    COSTS.write_text(json.dumps(costs_document(json.loads(given.out.read_text())), indent=1) + "\n")
+    rows: list[dict[str, Any]] = []
+    try:
+        for size in given.size or SIZES:
+            for name in given.name or NAMES:
+                rows += measured(name, size, given.repeats)
+    finally:  # what was found before a failure stays
+        if rows:
+            save(given.out, merged(given.out, rows) if given.size or given.name else rows)
+    if given.out.resolve() == RESULTS:
+        COSTS.write_text(json.dumps(costs_document(json.loads(RESULTS.read_text())), indent=1) + "\n")
     for name, power in growth(rows).items():
         print(f"{name}: from 64 to 1,024 positions time grows as their number to the power of {power:.2f}")
 

@@ -4,8 +4,8 @@
 
 The plain twins are those of the tests (`tests/losses/plain_twins.py`). Sizes: "small" 256 student x 300 teacher rows
 with vocabularies of 32k, "large" with 128k x 152k. Both forms take turns, so that a busy machine slows both; the ratio
-is that of the medians. With --memory each form also runs in a process of its own: the growth of the peak over what it
-holds with its inputs, the gradient of the logits included (Linux only).
+is the median of those of neighbours, and `ratios` has its interval. With --memory each form also runs in a process of
+its own: the growth of the peak over what it holds with its inputs, the gradient of the logits included (Linux only).
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import json
 import os
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from _record import arguments, save  # noqa: E402
-from losses import PASSIVE, _peak_mib, spread_groups  # noqa: E402
+from _pairs import interleaved  # noqa: E402
+from _record import arguments, load_average, save  # noqa: E402
+from losses import PASSIVE, peak_mib, spread_groups  # noqa: E402
 
 SIZES = {"small": (257, 301, 32_000, 32_000), "large": (257, 301, 128_256, 151_936)}
 NAMES = ("cross-entropy", "forward KL", "reverse KL", "ULD", "GOLD", "P-KL")
@@ -65,22 +66,30 @@ def case(name: str, size: str):
     }
 
 
-def seconds(name: str, size: str, repeats: int) -> dict[str, float]:
-    """Median seconds of a step of both forms, which take turns."""
+def seconds(name: str, size: str, repeats: int) -> dict[str, Any]:
+    """Seconds of a step of both forms, which take turns, and the ratio of neighbours."""
     student, forms = case(name, size)
-    times: dict[str, list[float]] = {form: [] for form in forms}
     values = {}
-    for turn in range(repeats + 1):  # the first compiles and warms up
-        for form, loss in forms.items():
-            student.grad = None
-            start = time.perf_counter()
-            value = loss()
-            value.backward()
-            times[form] += [time.perf_counter() - start] if turn else []
-            values[form] = float(value.detach())
+
+    def run(form: str) -> None:
+        student.grad = None
+        value = forms[form]()
+        value.backward()
+        values[form] = float(value.detach())
+
+    for form in forms:  # compiles and warms up
+        run(form)
     if abs(values["plain"] - values["analytic"]) > 1e-3 * abs(values["analytic"]):
         raise SystemExit(f"{name}: both forms should agree, but give {values}")
-    return {form: median(found) for form, found in times.items()}
+    found = interleaved(partial(run, "analytic"), partial(run, "plain"), repeats)
+    return {
+        "analytic_s": found["ours_seconds"],
+        "plain_s": found["peer_seconds"],
+        "ratio": found["ratio"]["median"],
+        "ratios": found["ratio"],
+        "cpu_ratio": found["cpu_ratio"]["median"],
+        "load": load_average(),
+    }
 
 
 def memory(name: str, size: str, form: str) -> float:
@@ -90,9 +99,9 @@ def memory(name: str, size: str, form: str) -> float:
     student.grad = None
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before = _peak_mib()
+    before = peak_mib()
     forms[form]().backward()
-    return _peak_mib() - before
+    return peak_mib() - before
 
 
 def main() -> None:
@@ -111,10 +120,8 @@ def main() -> None:
     rows = []
     for size in given.size or ["small"]:
         for name in given.name or NAMES:
-            took = seconds(name, size, given.repeats)
-            row = {"size": size, "case": name} | {f"{form}_s": round(value, 4) for form, value in took.items()}
-            row["ratio"] = round(took["plain"] / took["analytic"], 2)
-            for form in took if given.memory else ():
+            row = {"size": size, "case": name} | seconds(name, size, given.repeats)
+            for form in ("analytic", "plain") if given.memory else ():
                 command = [sys.executable, __file__, "--one", name, size, form]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 row[f"{form}_mib"] = round(json.loads(done.stdout.splitlines()[-1]))

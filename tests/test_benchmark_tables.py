@@ -1,0 +1,89 @@
+"""The tables of other programs in the READMEs are what was measured; paired ratios and their intervals are right."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch):
+    """A file of benchmarks/ as a module, found under its own name for what it imports."""
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"benchmark {name}", BENCHMARKS / f"{name}.py")
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def results():
+    return json.loads((BENCHMARKS / "results" / "peers.json").read_text(encoding="utf-8"))
+
+
+def test_the_pages_show_what_was_measured(program):
+    tables = program("_tables")
+    for path, text in tables.pages(results()).items():
+        page = path.read_text(encoding="utf-8")
+        assert tables.placed(page, text) == page, f"{path.name}: run `python benchmarks/peers.py --tables`"
+
+
+def test_the_readme_quotes_ratios_alone(program):
+    text = program("_tables").summary(results())
+    assert " ms " not in text and " s |" not in text and "MiB" not in text
+
+
+def test_all_that_was_measured_gave_the_same_answer():
+    unequal = [(row["what"], row["peer"], row["differences"]) for row in results()["rows"] if not row["agrees"]]
+    assert not unequal
+
+
+def test_a_page_without_the_comments_is_refused(program):
+    tables = program("_tables")
+    with pytest.raises(SystemExit, match="once each"):
+        tables.placed("no comments", "text")
+    assert tables.placed(f"a {tables.BEGIN} old {tables.END} b", "new") == (
+        f"a {tables.BEGIN}\n\nnew\n\n{tables.END} b"
+    )
+
+
+def test_every_program_can_be_installed_from_the_list(program):
+    listed = (BENCHMARKS / "requirements.txt").read_text(encoding="utf-8").lower()
+    for peer in program("_installed").PEERS.values():
+        assert f"\n{peer.package.lower()}" in listed, peer.package
+
+
+def test_a_missing_program_says_how_to_get_it(program):
+    peer = program("_installed").Peer("Nothing", ("no_such_module",), "nothing", "really")
+    assert peer.missing == "no module no_such_module: pip install -r benchmarks/requirements.txt (really)"
+
+
+@pytest.mark.parametrize(
+    ("n", "low", "high", "coverage"), [(1, 1, 1, 0.0), (3, 1, 3, 0.75), (5, 1, 5, 0.9375), (9, 2, 8, 0.961)]
+)
+def test_intervals_of_a_median(program, n, low, high, coverage):
+    found = program("_pairs").interval([float(k + 1) for k in range(n)])
+    assert found[:2] == (low, high)
+    assert found[2] == pytest.approx(coverage, abs=1e-3)
+
+
+def test_two_calls_take_turns(program):
+    order: list[str] = []
+    pairs = program("_pairs")
+    found = pairs.interleaved(lambda: order.append("a"), lambda: order.append("b"), 4, 0.0)
+    assert found["ratio"]["pairs"] == pairs.FEWEST  # no time left: as few as may be
+    turns = "".join(order).replace("aa", "a")
+    assert set(order) == {"a", "b"} and turns.count("a") and turns.count("b")
