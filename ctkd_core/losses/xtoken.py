@@ -29,9 +29,11 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
+from ctkd_core.losses.engine.deferred import DeferredChunk, readable
 from ctkd_core.losses.engine.engine import Balance, Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.columns import ColumnEntries, Entries, entries_of
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, rows_with_groups, segment_mean
+from ctkd_core.losses.parts.projected_rows import BothOrders, both_orders, groups_in_place, scratch_bytes
 
 # Largest scale of the distillation. Where it is nearly as good as the teacher's own, the ratio of both parts grows
 # without limit (1,174 in a run) and a step is all distillation.
@@ -111,6 +113,8 @@ def pkl_loss(
     columns = top_columns(teacher, top_k, None if variant == "released" else batch)
     gradient = None if learnt is None else torch.zeros(len(entries.weight), dtype=dtype, device=teacher.device)
     kernel = _Kernel(teacher, groups, entries.columns(columns), columns, temperature, reverse, gradient)
+    if dtype == torch.float32 and merge != "chain" and learnt is None and readable(student_logits, teacher):
+        kernel = replace(kernel, orders=both_orders(kernel.chosen, student_logits.shape[-1]))
     if merge == "chain":
         target = batch.student_ids[rows.sample, rows.position][groups.student_row]
         kernel = replace(kernel, chain=_chain(groups, batch, teacher, target, temperature, dtype, chunk_rows))
@@ -123,6 +127,7 @@ def pkl_loss(
         () if learnt is None else (learnt,),
         () if gradient is None else (gradient,),
         groups.owners(len(rows)),
+        None if kernel.orders is None else scratch_bytes(len(columns)),
     )
     terms = [cross_entropy_term(rows, 1.0 if scaling == "dynamic" else ce_weight, learnt_rows), term]
     out = finish(
@@ -259,12 +264,22 @@ class _Kernel:
     reverse: bool
     weight_gradient: Tensor | None = None
     chain: Chain | None = None
+    orders: BothOrders | None = None  # where kernels read the logits in their place
     facts: dict[str, list[Tensor]] = field(default_factory=lambda: {"projected_mass": [], "top1_agreement": []})
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         values = torch.zeros_like(weight)
         inside = self.groups.within(chunk.rows)
         if not len(inside):
+            return values
+        if isinstance(chunk, DeferredChunk) and self.orders is not None:
+            found = groups_in_place(
+                chunk, inside, self.teacher, self.columns, self.orders, self.temperature, weight[inside.at, 0],
+                self.reverse,
+            )  # fmt: skip
+            values[inside.at, 0] = found.value
+            self.facts["projected_mass"].append(found.mass)
+            self.facts["top1_agreement"].append(found.agree)
             return values
         p, _ = chunk.softmax(self.temperature)
         q, log_factor = self._merged(chunk, inside, p)
