@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ctkd_core.losses.engine.chunk import Buffers, Chunk
 from ctkd_core.losses.engine.fused import HeadLogits
+from ctkd_core.losses.kernels.rows import RowsAt, step_of
 from ctkd_core.losses.kernels.switch import use_triton
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class RowView:
         self.width = logits.shape[-1]
         far = sum((size - 1) * stride for size, stride in zip(logits.shape, logits.stride())) + 1
         self.line = self.logits.as_strided((far,), (1,), self.logits.storage_offset())
+        self.step = step_of(self.line, *logits.stride()[:-1])
 
     def offsets(self, rows: Tensor) -> Tensor:
         """int64 [n]: first element of rows int64 [n] of the flattened leading dimensions; -1 stays -1."""
@@ -58,9 +60,9 @@ class RowView:
             rest = rest // size
         return torch.where(rows < 0, rows, found)
 
-    def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The line and the offsets of rows, as kernels take them."""
-        return self.line, self.offsets(rows)
+    def at(self, rows: Tensor) -> RowsAt:
+        """Rows as kernels take them."""
+        return RowsAt(self.line, self.offsets(rows), self.step)
 
 
 class DeferredChunk(Chunk):
@@ -70,7 +72,7 @@ class DeferredChunk(Chunk):
         self, rows: slice, view: RowView, index: Tensor, buffers: Buffers, learns: bool, kept: bool = False
     ) -> None:
         self.rows, self.view, self.index, self.buffers = rows, view, index, buffers
-        self.offset = view.offsets(index)
+        self.source = view.at(index)
         self.number = 0
         self._learns, self._kept = learns, kept
         self._softmax = {}
@@ -85,11 +87,6 @@ class DeferredChunk(Chunk):
     def learns(self) -> bool:
         """Whether a gradient is wanted."""
         return self._learns
-
-    @property
-    def source(self) -> tuple[Tensor, Tensor]:
-        """The logits as a line and the offsets of the chunk's rows."""
-        return self.view.line, self.offset
 
     @property
     def logits(self) -> Tensor:  # type: ignore[override]
@@ -120,12 +117,13 @@ class DeferredChunk(Chunk):
             from ctkd_core.losses.kernels.gpu.statistics import normalisers
 
             wanted = [temperature] if temperature == 1.0 or 1.0 in self._norms else [temperature, 1.0]
-            self._norms |= dict(zip(wanted, normalisers(*self.source, self.view.width, *wanted)))
+            self._norms |= dict(zip(wanted, normalisers(self.source, self.view.width, *wanted)))
         return self._norms[temperature]
 
     def at(self, columns: Tensor, rows: Tensor | None = None) -> Tensor:
         """As `Chunk.at`."""
-        start = self.offset[:, None] if rows is None else self.offset[rows]
+        offset = self.source.offset
+        start = offset[:, None] if rows is None else offset[rows]
         return self.view.line[start + columns].float()
 
     def add_softmax(self, coefficient: Tensor, temperature: float = 1.0, rows: Tensor | None = None) -> None:
@@ -147,8 +145,8 @@ class DeferredChunk(Chunk):
         """A part that a kernel computes where it writes: "facing", "mapped" or "paired" (`kernels.gpu.writer`)."""
         self._parts.append((self.number, kind, part))
 
-    def write(self, out: Tensor, start: Tensor, scale: float = 1.0, factor: float = 1.0, add: bool = False) -> None:
-        """Put the gradient into rows of `out` (one line) that begin at `start` int64 [c].
+    def write(self, out: RowsAt, scale: float = 1.0, factor: float = 1.0, add: bool = False) -> None:
+        """Put the gradient into the rows `out` [c].
 
         scale: of all terms but the first; factor: of everything; add: to what is there already.
         """
@@ -157,11 +155,11 @@ class DeferredChunk(Chunk):
         passes, apart = self._passes(scale)
         for number, parts in enumerate(passes):
             base = 1.0 if add or number else None
-            write(self.source, (out, start), self.view.width, parts, factor, base)
+            write(self.source, out, self.view.width, parts, factor, base)
         for term, columns, values, rows in apart:
-            place = (start[:, None] if rows is None else start[rows]) + columns
+            place = (out.offset[:, None] if rows is None else out.offset[rows]) + columns
             own = values * (factor * (scale if term else 1.0))
-            out.scatter_add_(0, place.flatten(), own.to(out.dtype).flatten())
+            out.line.scatter_add_(0, place.flatten(), own.to(out.line.dtype).flatten())
 
     def _passes(self, scale: float) -> tuple[list[Parts], list[tuple[int, Tensor, Tensor, Tensor | None]]]:
         """What each pass over the rows writes, and the single columns that are left for afterwards."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ctkd_core.losses.engine.deferred import DeferredChunk
+from ctkd_core.losses.engine.deferred import DeferredChunk, RowView
 
 
 @dataclass
@@ -65,7 +65,7 @@ class DenseGradient:
 
     def write(self, chunk: DeferredChunk, scale: float = 1.0) -> None:
         """Let a chunk write its rows; scale: of all terms but the first."""
-        chunk.write(self.total.view(-1), chunk.index * self.total.shape[-1], scale)
+        chunk.write(RowView(self.total).at(chunk.index), scale)
 
     def put(self, index: Tensor, own: Tensor) -> None:
         """Store gradient [c, V] of rows int64 [c]; each row is stored once."""
@@ -90,7 +90,7 @@ class SharedGradient:
     def write(self, chunk: DeferredChunk, scale: float = 1.0) -> None:
         """Add `factor` times the gradient of a chunk's rows; scale: of all terms but the first."""
         total = self._collector.gradient
-        chunk.write(total.view(-1), chunk.index * total.shape[-1], scale, self._collector.factor, add=True)
+        chunk.write(RowView(total).at(chunk.index), scale, self._collector.factor, add=True)
 
     def tensors(self) -> list[Tensor | None]:
         """Nothing for autograd: `teachers.several` hands the collector's tensor over itself."""

@@ -233,8 +233,8 @@ class FacingRows:
         from ctkd_core.losses.kernels.gpu.writer import FacingPart
 
         local = (facing >= 0).nonzero().squeeze(1)
-        line, offset = RowView(self.teacher).at(facing)  # type: ignore[arg-type]
-        student, teacher = (chunk.source[0], chunk.offset[local]), (line, offset[local])
+        faced = RowView(self.teacher).at(facing)  # type: ignore[arg-type]
+        student, teacher = chunk.source.chosen(local), faced.chosen(local)
         kind, width = self.rule.kind, self.width
         whole = torch.zeros(5, len(chunk), dtype=torch.float32, device=facing.device)
         if kind in ("forward_kl", "reverse_kl"):
@@ -245,8 +245,8 @@ class FacingRows:
                 chunk.know(1.0, whole[1])
         else:
             norms = (
-                normalisers(*student, width, self.temperatures[0])[0],
-                normalisers(*teacher, width, self.temperatures[1])[0],
+                normalisers(student, width, self.temperatures[0])[0],
+                normalisers(teacher, width, self.temperatures[1])[0],
             )
             found = (norms[0], norms[0], norms[1], *sums(
                 student, teacher, norms, width, self.temperatures, kind, self.rule.weight
@@ -257,7 +257,7 @@ class FacingRows:
         if chunk.learns and len(local):
             factor = weight[:, 0] / self.temperatures[0]
             chunk.add_part("facing", FacingPart(
-                line, offset, norm_s, norm_t, total, factor, width, self.temperatures, kind, self.rule.weight
+                faced, norm_s, norm_t, total, factor, width, self.temperatures, kind, self.rule.weight
             ))  # fmt: skip
         return torch.where(value > -LOWEST * 1e-9, torch.inf, value)[:, None]
 

@@ -84,8 +84,9 @@ def in_place_log_probs(logits: Tensor, rows: Tensor, tokens: Tensor, temperature
     from ctkd_core.losses.kernels.gpu.statistics import normalisers
 
     view = RowView(logits)
-    line, offset = view.at(rows)
-    return line[offset + tokens].float() / temperature - normalisers(line, offset, view.width, temperature)[0]
+    source = view.at(rows)
+    chosen = view.line[source.offset + tokens].float()
+    return chosen / temperature - normalisers(source, view.width, temperature)[0]
 
 
 def with_rows(rows: Rows, flat: Tensor, ids: Tensor) -> tuple[Rows, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ctkd_core.losses.engine.deferred import DeferredChunk, RowView
+from ctkd_core.losses.kernels.rows import RowsAt
 from ctkd_core.losses.parts.matched import Matched
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Groups:
 def student_side(chunk: DeferredChunk, groups: Groups, temperature: float) -> Side:
     """Rows are those of the chunk."""
     norm = chunk.normaliser(temperature)[groups.rows]
-    return _side(chunk.source[0], chunk.offset[groups.rows], norm, groups, temperature)
+    return _side(chunk.source.chosen(groups.rows), norm, groups, temperature)
 
 
 def teacher_side(logits: Tensor, groups: Groups, temperature: float) -> Side:
@@ -82,16 +83,16 @@ def teacher_side(logits: Tensor, groups: Groups, temperature: float) -> Side:
     from ctkd_core.losses.kernels.gpu.statistics import normalisers
 
     view = RowView(logits)
-    line, offset = view.at(groups.rows)
-    return _side(line, offset, normalisers(line, offset, view.width, temperature)[0], groups, temperature)
+    rows = view.at(groups.rows)
+    return _side(rows, normalisers(rows, view.width, temperature)[0], groups, temperature)
 
 
-def _side(line: Tensor, offset: Tensor, norm: Tensor, groups: Groups, temperature: float) -> Side:
+def _side(rows: RowsAt, norm: Tensor, groups: Groups, temperature: float) -> Side:
     from ctkd_core.losses.kernels.gpu.paired import Side
 
     count = groups.count
     factor = torch.zeros_like(count, dtype=torch.float32) if groups.log_factor is None else groups.log_factor.float()
-    return Side(line, offset, norm, count.cumsum(0) - count, count, factor, temperature)
+    return Side(rows, norm, count.cumsum(0) - count, count, factor, temperature)
 
 
 @dataclass(frozen=True)

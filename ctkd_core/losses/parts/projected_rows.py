@@ -65,8 +65,8 @@ def groups_in_place(
 
     norm = chunk.normaliser(temperature)
     local = inside.local
-    mass = masses(chunk.source[0], chunk.offset[local], norm[local], entries.by_column, temperature)
-    logits = gathered(*RowView(teacher).at(inside.teacher), columns, temperature)
+    mass = masses(chunk.source.chosen(local), norm[local], entries.by_column, temperature)
+    logits = gathered(RowView(teacher).at(inside.teacher), columns, temperature)
     sides = [(count.cumsum(0) - count, count) for count in (inside.count, inside.teacher_count)]
     # What goes back is kept until the scale of the loss is known: in bfloat16 where the gradient is (float16 is too
     # narrow for quotients of small probabilities).

@@ -12,7 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 2048
+from ctkd_core.losses.kernels.rows import RowsAt
+
+BLOCK, WARPS = 4096, 8
 LOWEST = tl.constexpr(-1e30)
 # Numbers of the kinds in the kernels.
 FORWARD, REVERSE, JSD, SKEWED_FORWARD, SKEWED_REVERSE, TVD = (tl.constexpr(k) for k in range(1, 7))
@@ -58,11 +60,11 @@ def entry(KIND: tl.constexpr, log_p, log_q, p, q, number):
 @triton.jit
 def _one_pass(
     s_line, s_offset, t_line, t_offset, lse_s, lse_1, lse_t, values, totals, width, whole, scale_s, scale_t,
-    KIND: tl.constexpr, BLOCK: tl.constexpr,
+    STEP_S: tl.constexpr, STEP_T: tl.constexpr, KIND: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    s_start = s_line + tl.load(s_offset + row)
-    t_start = t_line + tl.load(t_offset + row)
+    s_start = s_line + tl.multiple_of(tl.load(s_offset + row), STEP_S)
+    t_start = t_line + tl.multiple_of(tl.load(t_offset + row), STEP_T)
     best_s, best_t = -float("inf"), -float("inf")
     sum_s, sum_1, sum_t, moved = 0.0, 0.0, 0.0, 0.0
     for begin in range(0, width, BLOCK):
@@ -111,11 +113,11 @@ def _one_pass(
 @triton.jit
 def _sums(
     s_line, s_offset, t_line, t_offset, lse_s, lse_t, values, totals, width, scale_s, scale_t, number,
-    KIND: tl.constexpr, BLOCK: tl.constexpr,
+    STEP_S: tl.constexpr, STEP_T: tl.constexpr, KIND: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    s_start = s_line + tl.load(s_offset + row)
-    t_start = t_line + tl.load(t_offset + row)
+    s_start = s_line + tl.multiple_of(tl.load(s_offset + row), STEP_S)
+    t_start = t_line + tl.multiple_of(tl.load(t_offset + row), STEP_T)
     log_s, log_t = tl.load(lse_s + row), tl.load(lse_t + row)
     value, total = 0.0, 0.0
     for begin in range(0, width, BLOCK):
@@ -133,29 +135,33 @@ def _sums(
 
 
 def one_pass(
-    student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], widths: tuple[int, int],
+    student: RowsAt, teacher: RowsAt, widths: tuple[int, int],
     temperatures: tuple[float, float], kind: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """float32 [n] each: log-sum-exp of the student at its temperature and at 1, of the teacher, value, sum of slopes.
 
-    student, teacher: storage as a line and int64 [n] offsets; widths: of the columns that are compared, and of all the
+    widths: of the columns that are compared, and of all the
     student's (which the log-sum-exp at 1 is of). kind "forward_kl" or "reverse_kl".
     """
-    found = torch.empty(5, len(student[1]), dtype=torch.float32, device=student[0].device)
-    if len(student[1]):
-        _one_pass[(len(student[1]),)](
-            *student, *teacher, *found, *widths, 1.0 / temperatures[0], 1.0 / temperatures[1], NUMBERS[kind], BLOCK
-        )
+    found = torch.empty(5, len(student.offset), dtype=torch.float32, device=student.line.device)
+    if len(student.offset):
+        _one_pass[(len(student.offset),)](
+            *student[:2], *teacher[:2], *found, *widths, 1.0 / temperatures[0], 1.0 / temperatures[1], student.step,
+            teacher.step, NUMBERS[kind], BLOCK, num_warps=WARPS,
+        )  # fmt: skip
     return tuple(found)
 
 
 def sums(
-    student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], norms: tuple[Tensor, Tensor], width: int,
+    student: RowsAt, teacher: RowsAt, norms: tuple[Tensor, Tensor], width: int,
     temperatures: tuple[float, float], kind: str, number: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """float32 [n]: value of each row and sum of its slopes, given both log-sum-exps [n] over the first `width`."""
-    found = torch.empty(2, len(student[1]), dtype=torch.float32, device=student[0].device)
-    if len(student[1]):
+    found = torch.empty(2, len(student.offset), dtype=torch.float32, device=student.line.device)
+    if len(student.offset):
         scales = 1.0 / temperatures[0], 1.0 / temperatures[1]
-        _sums[(len(student[1]),)](*student, *teacher, *norms, *found, width, *scales, number, NUMBERS[kind], BLOCK)
+        _sums[(len(student.offset),)](
+            *student[:2], *teacher[:2], *norms, *found, width, *scales, number, student.step, teacher.step,
+            NUMBERS[kind], BLOCK, num_warps=WARPS,
+        )  # fmt: skip
     return found[0], found[1]

@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ctkd_core.losses.kernels.rows import RowsAt
+
 BLOCK = 1024
 FLOOR = tl.constexpr(1e-8)  # as in `parts/unnormalised.py`
 FORWARD, REVERSE, RAW_FORWARD, RAW_REVERSE, RAW_JSD = (tl.constexpr(k) for k in range(1, 6))
@@ -133,14 +135,13 @@ def _gaps(p, order, q, values, inner, signs, width_p, width_q, width, n, LEARNS:
 
 @dataclass(frozen=True)
 class Side:
-    """One side's g groups: storage as a line, rows as int64 offsets [n] with their log-sum-exp [n] at the temperature.
+    """One side's g groups: rows [n], one group after another, with their log-sum-exp `norm` [n] at the temperature.
 
-    first, count  int64 [g] rows of each group, one after another in `offset`
+    first, count  int64 [g] number of each group's first row, and of its rows
     log_factor    float32 [g]
     """
 
-    line: Tensor
-    offset: Tensor
+    rows: RowsAt
     norm: Tensor
     first: Tensor
     count: Tensor
@@ -150,7 +151,7 @@ class Side:
     @property
     def arrays(self) -> tuple[Tensor, ...]:
         """As the kernels take them."""
-        return self.line, self.offset, self.norm, self.first, self.count, self.log_factor
+        return *self.rows[:2], self.norm, self.first, self.count, self.log_factor
 
     @property
     def scale(self) -> float:
@@ -164,7 +165,7 @@ def pairs(student: Side, teacher: Side, ids: tuple[Tensor, Tensor], kind: str, n
     ids: int32 [M], [M] the paired columns.
     """
     g = len(student.first)
-    found = torch.zeros(5, g, dtype=torch.float32, device=student.line.device)
+    found = torch.zeros(5, g, dtype=torch.float32, device=student.norm.device)
     if g and len(ids[0]):
         _pairs[(g,)](
             *student.arrays, *teacher.arrays, *ids, found, len(ids[0]), g, student.scale, teacher.scale, number,
@@ -176,7 +177,7 @@ def pairs(student: Side, teacher: Side, ids: tuple[Tensor, Tensor], kind: str, n
 def probabilities(side: Side, columns: Tensor | None, width: int) -> Tensor:
     """float32 [g, n]: probabilities of each group at `columns` int32 [n], or at the first `width` ones."""
     n = width if columns is None else len(columns)
-    found = torch.empty(len(side.first), n, dtype=torch.float32, device=side.line.device)
+    found = torch.empty(len(side.first), n, dtype=torch.float32, device=side.norm.device)
     if found.numel():
         some = columns is not None
         _rest[(len(found), triton.cdiv(n, BLOCK))](

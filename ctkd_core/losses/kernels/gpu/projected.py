@@ -8,6 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ctkd_core.losses.kernels.rows import RowsAt
+
 BLOCK = 512
 FLOOR = tl.constexpr(1e-10)  # as in `losses/xtoken.py`
 
@@ -119,12 +121,13 @@ def _dots(mass, pushed, group, found, width, BLOCK: tl.constexpr):
 
 
 def masses(
-    line: Tensor, offset: Tensor, norm: Tensor, by_column: tuple[Tensor, Tensor, Tensor], temperature: float
+    rows: RowsAt, norm: Tensor, by_column: tuple[Tensor, Tensor, Tensor], temperature: float
 ) -> Tensor:
     """float32 [n, k]: sum over the entries of each column of weight * softmax(logits / temperature)[student].
 
     norm [n]: log-sum-exp at the temperature; by_column: edges int32 [k + 1], students int32 [e], weights float32 [e].
     """
+    line, offset, _ = rows
     width = len(by_column[0]) - 1
     found = torch.empty(len(offset), width, dtype=torch.float32, device=line.device)
     if found.numel():

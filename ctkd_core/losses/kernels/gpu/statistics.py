@@ -8,16 +8,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 4096
+from ctkd_core.losses.kernels.rows import RowsAt
+
+BLOCK, WARPS = 4096, 8
 
 
 @triton.jit
 def _normalisers(
     line, offset, columns, gathered, first, second, width, scale_a, scale_b,
-    TWO: tl.constexpr, SOME: tl.constexpr, BLOCK: tl.constexpr,
+    STEP: tl.constexpr, TWO: tl.constexpr, SOME: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    start = line + tl.load(offset + row)
+    start = line + tl.multiple_of(tl.load(offset + row), STEP)
     best = -float("inf")
     sum_a, sum_b = 0.0, 0.0
     for begin in range(0, width, BLOCK):
@@ -40,28 +42,32 @@ def _normalisers(
         tl.store(second + row, best * scale_b + tl.log(sum_b))
 
 
-def normalisers(line: Tensor, offset: Tensor, width: int, *temperatures: float) -> list[Tensor]:
+def normalisers(rows: RowsAt, width: int, *temperatures: float) -> list[Tensor]:
     """float32 [n] log-sum-exp of logits / temperature for one or two temperatures; -inf for rows of -inf alone.
 
-    line: the tensor's storage as one line; offset int64 [n]: where each row of `width` logits begins.
+    width: of the columns that count, the first ones of each row.
     """
+    line, offset, step = rows
     found = [torch.empty(len(offset), dtype=torch.float32, device=line.device) for _ in temperatures]
     if len(offset):
         scales = [1.0 / t for t in temperatures]
         two = len(found) == 2
         _normalisers[(len(offset),)](
-            line, offset, offset, found[0], found[0], found[-1], width, scales[0], scales[-1], two, False, BLOCK
-        )
+            line, offset, offset, found[0], found[0], found[-1], width, scales[0], scales[-1], step, two,
+            False, BLOCK, num_warps=WARPS,
+        )  # fmt: skip
     return found
 
 
-def gathered(line: Tensor, offset: Tensor, columns: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def gathered(rows: RowsAt, columns: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """float32 [n, k] the logits at `columns` int64 [k], and [n] their log-sum-exp at the temperature."""
+    line, offset, step = rows
     found = torch.empty(len(offset), len(columns), dtype=torch.float32, device=line.device)
     norm = torch.empty(len(offset), dtype=torch.float32, device=line.device)
     if len(offset):
         scale = 1.0 / temperature
         _normalisers[(len(offset),)](
-            line, offset, columns, found, norm, norm, len(columns), scale, scale, False, True, BLOCK
-        )
+            line, offset, columns, found, norm, norm, len(columns), scale, scale, step, False, True, BLOCK,
+            num_warps=WARPS,
+        )  # fmt: skip
     return found, norm

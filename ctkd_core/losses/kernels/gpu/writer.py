@@ -19,8 +19,9 @@ from ctkd_core.losses.kernels.gpu.facing import LOWEST, entry
 from ctkd_core.losses.kernels.gpu.facing import NUMBERS as FACING_NUMBERS
 from ctkd_core.losses.kernels.gpu.paired import NUMBERS as PAIRED_NUMBERS
 from ctkd_core.losses.kernels.gpu.paired import Side, mean_log, pair
+from ctkd_core.losses.kernels.rows import RowsAt
 
-BLOCK = 1024
+BLOCK, WARPS = 2048, 4
 
 
 @triton.jit
@@ -31,13 +32,13 @@ def _write(
     m_edge, m_column, m_weight, m_pushed, m_group, m_norm, m_width, m_scale,
     s_line, s_offset, s_norm, s_first, s_count, s_factor, t_line, t_offset, t_norm, t_first, t_count, t_factor,
     p_group, p_share, p_weight, p_rest_weight, p_partner, p_place, p_signs, p_rest, p_scale_s, p_scale_t, p_number,
-    TWO: tl.constexpr, TARGET: tl.constexpr, DENSE: tl.constexpr, BASE: tl.constexpr,
+    STEP: tl.constexpr, OUT_STEP: tl.constexpr, F_STEP: tl.constexpr, TWO: tl.constexpr, TARGET: tl.constexpr, DENSE: tl.constexpr, BASE: tl.constexpr,
     FACING: tl.constexpr, MAPPED: tl.constexpr, PAIRED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = place < width
-    z = tl.load(line + tl.load(offset + row) + place, mask=inside, other=-float("inf")).to(tl.float32)
+    z = tl.load(line + tl.multiple_of(tl.load(offset + row), STEP) + place, mask=inside, other=-float("inf")).to(tl.float32)
     total = tl.load(coefficient_a + row) * tl.exp(z * scale_a - tl.load(norm_a + row))
     if TWO:
         total += tl.load(coefficient_b + row) * tl.exp(z * scale_b - tl.load(norm_b + row))
@@ -49,7 +50,7 @@ def _write(
         start = tl.load(f_offset + row)
         if start >= 0:
             compared = place < f_width
-            z_t = tl.load(f_line + start + place, mask=compared, other=-float("inf")).to(tl.float32)
+            z_t = tl.load(f_line + tl.multiple_of(start, F_STEP) + place, mask=compared, other=-float("inf")).to(tl.float32)
             log_p = tl.maximum(z * f_scale_s - tl.load(f_norm_s + row), LOWEST)
             log_q = tl.maximum(z_t * f_scale_t - tl.load(f_norm_t + row), LOWEST)
             p = tl.exp(log_p)
@@ -88,7 +89,7 @@ def _write(
             step = tl.where(common, slope * tl.load(p_weight + group), tl.where(sign != 0.0, rest, 0.0))
             total += step * tl.load(p_share + row)
     total = total * alpha
-    at = out + tl.load(out_offset + row) + place
+    at = out + tl.multiple_of(tl.load(out_offset + row), OUT_STEP) + place
     if BASE:
         total += base * tl.load(at, mask=inside, other=0.0).to(tl.float32)
     tl.store(at, total.to(out.dtype.element_ty), mask=inside)
@@ -98,8 +99,7 @@ def _write(
 class FacingPart:
     """A divergence from facing rows; tensors [c], of the whole chunk. offset -1: the row faces nothing."""
 
-    line: Tensor
-    offset: Tensor
+    rows: RowsAt
     norm_s: Tensor
     norm_t: Tensor
     total: Tensor
@@ -112,7 +112,7 @@ class FacingPart:
     def arguments(self, factor: float) -> tuple:
         """Of the kernel."""
         scales = 1.0 / self.temperatures[0], 1.0 / self.temperatures[1]
-        tensors = self.line, self.offset, self.norm_s, self.norm_t, self.total, self.weight * factor
+        tensors = *self.rows[:2], self.norm_s, self.norm_t, self.total, self.weight * factor
         return *tensors, self.width, *scales, float(self.number)
 
 
@@ -183,14 +183,11 @@ class Parts:
 
 
 def write(
-    logits: tuple[Tensor, Tensor], out: tuple[Tensor, Tensor], width: int, parts: Parts, alpha: float = 1.0,
-    base: float | None = None,
+    logits: RowsAt, out: RowsAt, width: int, parts: Parts, alpha: float = 1.0, base: float | None = None
 ) -> None:  # fmt: skip
     """out = alpha * parts + base * out (without `base` what was there isn't read).
-
-    logits, out: storage as a line and int64 [c] offsets of the rows.
     """
-    line, offset = logits
+    line, offset, step = logits
     if not len(offset):
         return
     none = torch.zeros(len(offset), dtype=torch.float32, device=line.device)
@@ -201,9 +198,10 @@ def write(
     mapped = parts.mapped[0].arguments(parts.mapped[1]) if parts.mapped else (*(none,) * 6, 0, 1.0)
     paired = parts.paired[0].arguments(parts.paired[1]) if parts.paired else (*(none,) * 19, 0, 1.0, 1.0, 0.5)
     _write[(len(offset), triton.cdiv(width, BLOCK))](
-        line, offset, *out, width, float(alpha), float(base or 0.0), *terms, *target,
+        line, offset, *out[:2], width, float(alpha), float(base or 0.0), *terms, *target,
         none if parts.dense is None else parts.dense, *facing, *mapped, *paired,
+        step, out.step, parts.facing[0].rows.step if parts.facing else 1,
         len(parts.softmaxes) > 1, parts.target is not None, parts.dense is not None, base is not None,
         FACING_NUMBERS[parts.facing[0].kind] if parts.facing else 0, parts.mapped is not None,
-        PAIRED_NUMBERS[parts.paired[0].kind] if parts.paired else 0, BLOCK,
+        PAIRED_NUMBERS[parts.paired[0].kind] if parts.paired else 0, BLOCK, num_warps=WARPS,
     )  # fmt: skip
