@@ -29,7 +29,7 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
-from ctkd_core.losses.engine.deferred import DeferredChunk, readable
+from ctkd_core.losses.engine.deferred import DeferredChunk, RowView, readable
 from ctkd_core.losses.engine.engine import Balance, Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.columns import ColumnEntries, Entries, entries_of
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, rows_with_groups, segment_mean
@@ -217,6 +217,15 @@ def top_columns(teacher: Tensor, top_k: int, batch: AlignedBatch | None) -> Tens
 
     With `batch` only tokens count, not padding. NaN anywhere in these rows is left for the loss to report.
     """
+    if readable(teacher):
+        from ctkd_core.losses.kernels.gpu.maxima import column_maxima
+
+        every = torch.ones_like(teacher[..., 0], dtype=torch.bool) if batch is None else batch.teacher_attention != 0
+        flat = every.flatten().nonzero().squeeze(1)
+        if len(flat):
+            view = RowView(teacher)
+            most = column_maxima(view.at(flat), view.width)
+            return most.topk(min(top_k, len(most))).indices.sort().values
     largest: Tensor | None = None
     for b in range(len(teacher)):
         rows = teacher[b] if batch is None else teacher[b, batch.teacher_attention[b] != 0]
