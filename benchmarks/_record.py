@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -34,6 +35,46 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "command": "python " + " ".join(sys.argv),
     }
+
+
+def gpu_environment(device: str) -> dict[str, Any]:
+    """As `environment`, for figures of a device of torch: its name and driver, Triton, peers, source revision."""
+    import torch
+
+    found = environment() | {"revision": revision()}
+    for name in ("triton", "trl", "liger-kernel", "accelerate", "gguf"):
+        try:
+            found["versions"][name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if device == "cuda":
+        found["device"] = torch.cuda.get_device_name()
+        found["memory_mib"] = torch.cuda.get_device_properties(0).total_memory // 2**20
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        found["driver"] = _said(query)
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def revision() -> str:
+    """The commit of the source: from git, else CTKD_REVISION (a copied tree has no history)."""
+    return _said(["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]) or os.environ.get("CTKD_REVISION", "")
+
+
+def _said(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip().split("\n")[0] if done.returncode == 0 else ""
+
+
+def keep(out: Path, rows: list[dict[str, Any]], device: str, **extra: Any) -> None:
+    """Write the rows so far; a part that is stopped later leaves these."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part")
+    part.write_text(json.dumps({"environment": gpu_environment(device), **extra, "rows": rows}, indent=1) + "\n")
+    part.replace(out)
 
 
 def median_ms(action: Callable[[], object], repeats: int = 7, warm_up: int = 1) -> float:

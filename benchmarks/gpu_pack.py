@@ -60,7 +60,7 @@ def cut(files: list[Path], out: Path, limit: int, revision: str = "") -> dict:
     if room <= 0:
         raise ValueError(f"parts of {limit} bytes are too small for {len(files)} files")
     number, used = 0, 0
-    for path in sorted(files):
+    for path in sorted(files, key=lambda file: (file.stat().st_size, file.name)):  # small ones are in the first part
         pieces = []
         left = path.stat().st_size
         with path.open("rb") as file:

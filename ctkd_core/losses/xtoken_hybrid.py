@@ -10,6 +10,7 @@ cut to the shorter side, times temperature squared.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.deferred import DeferredChunk, readable
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, segment_mean
-from ctkd_core.losses.parts.matched import Matched, best_pairs, matched_from_pairs, one_to_one
+from ctkd_core.losses.parts.matched import Matched, SameObject, best_pairs, matched_from_pairs, one_to_one
 from ctkd_core.losses.parts.paired_rows import (
     Columns,
     Groups,
@@ -82,9 +83,8 @@ def hkl_loss(
     if projection is None:
         projection = default_projection(batch)
     teacher = teacher[..., : projection.shape[1]]
-    pairs = one_to_one(projection) if common == "strict" else best_pairs(projection, threshold)
     widths = (student_logits.shape[-1], teacher.shape[-1])
-    matched = matched_from_pairs(pairs, widths, none=True).to(student_logits.device)
+    matched = _common(SameObject(projection), common, threshold, widths).to(student_logits.device)
     rows, learnt = rows_of(batch, variant)
     groups = compared_groups(rows, batch, variant)
     columns = None
@@ -108,6 +108,14 @@ def hkl_loss(
     facts = {name: mean(torch.cat(values)) if values else 0.0 for name, values in kernel.facts.items()}
     facts |= {"groups": float(len(groups)), "common_ids": float(len(matched.student))}
     return replace(out, diagnostics=out.diagnostics | facts)
+
+
+@lru_cache(maxsize=8)
+def _common(projection: SameObject, common: str, threshold: float, widths: tuple[int, int]) -> Matched:
+    """The common columns; looking a map through takes longer than a step of the loss on a GPU."""
+    value = projection.value
+    pairs = one_to_one(value) if common == "strict" else best_pairs(value, threshold)
+    return matched_from_pairs(pairs, widths, none=True)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ctkd_core.losses.engine.deferred import DeferredChunk, RowView
 from ctkd_core.losses.kernels.rows import RowsAt
-from ctkd_core.losses.parts.matched import Matched
+from ctkd_core.losses.parts.matched import Matched, SameObject
 
 if TYPE_CHECKING:
     from ctkd_core.losses.kernels.gpu.paired import Side
@@ -44,6 +45,12 @@ class Columns:
 
 def columns_of(matched: Matched | None, widths: tuple[int, int], device: torch.device) -> Columns:
     """For logits of these widths; None: no column has a partner."""
+    return _columns(SameObject(matched), widths, str(device))
+
+
+@lru_cache(maxsize=8)
+def _columns(source: SameObject, widths: tuple[int, int], device: str) -> Columns:
+    matched: Matched | None = source.value
     empty = torch.zeros(0, dtype=torch.int32, device=device)
     partner = torch.full((widths[0],), -1, dtype=torch.int32, device=device)
     place = torch.arange(widths[0], dtype=torch.int32, device=device)
