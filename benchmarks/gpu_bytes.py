@@ -58,7 +58,8 @@ def counted(sizes: Sizes) -> dict[str, tuple[dict[str, float], bool, float]]:
         ),
         "xtoken-pkl": (
             {
-                "column maxima": float(t), "log-sum-exps": float(s), "teacher's columns": t * sizes.touched("teacher", TOP),
+                "column maxima": float(t), "log-sum-exps": float(s),
+                "teacher's columns": t * sizes.touched("teacher", TOP),
                 "masses": s * sizes.touched("student", entries), "tables of groups": float(tables),
             } | write, True, float(w * TOP),
         ),

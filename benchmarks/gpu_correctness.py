@@ -155,7 +155,9 @@ def main() -> int:
             print(f"  {row}", flush=True)
     keep(args.out, rows, args.device, seed=0, reference="CPU, float32")
     worst = {
-        dtype: max((row["gradient_error"] for row in rows if row.get("dtype") == dtype and "gradient_error" in row), default=0)
+        dtype: max(
+            (row["gradient_error"] for row in rows if row.get("dtype") == dtype and "gradient_error" in row), default=0
+        )
         for dtype in VALUE
     }
     print(f"{sum(row['ok'] for row in rows)} of {len(rows)} within their bounds; worst gradient errors {worst}")

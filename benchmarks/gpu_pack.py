@@ -1,7 +1,7 @@
 """Carry all that a GPU session needs to a machine without a network, in parts of limited size.
 
-    python benchmarks/gpu_pack.py pack [--gemma]     # here: downloads wheels, cuts them into gpu_pack/part-00, part-01, ...
-    python benchmarks/gpu_pack.py join               # there, with one part or all of them at hand; as often as you like
+    python benchmarks/gpu_pack.py pack [--gemma]  # here: downloads wheels, cuts them into gpu_pack/part-00, part-01, ...
+    python benchmarks/gpu_pack.py join            # there, with one part or all of them at hand; as often as you like
 
 `pack` fetches the wheels below for the other machine's Python with pip. A file larger than a part is cut. `join` moves
 the pieces of whatever parts lie in the folder into one place, puts whole files together and compares their SHA-256; it
@@ -60,7 +60,7 @@ def cut(files: list[Path], out: Path, limit: int, revision: str = "") -> dict:
     if room <= 0:
         raise ValueError(f"parts of {limit} bytes are too small for {len(files)} files")
     number, used = 0, 0
-    for path in sorted(files, key=lambda file: (file.stat().st_size, file.name)):  # small ones are in the first part
+    for path in sorted(files, key=_order):
         pieces = []
         left = path.stat().st_size
         with path.open("rb") as file:
@@ -80,6 +80,11 @@ def cut(files: list[Path], out: Path, limit: int, revision: str = "") -> dict:
     for folder in sorted(out.glob("part-*")):
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     return manifest
+
+
+def _order(path: Path) -> tuple[bool, int, str]:
+    """Small files are in the first part, what only the runs need in the last ones."""
+    return path.name.startswith("gemma3"), path.stat().st_size, path.name
 
 
 def join(parts: Path, to: Path) -> list[str]:
@@ -137,7 +142,7 @@ def _assemble(whole: dict, waiting: Path, target: Path) -> None:
         (waiting / Path(piece["name"]).name).unlink()
 
 
-def _copy(source, target, size: int) -> None:  # noqa: ANN001
+def _copy(source, target, size: int) -> None:
     while size:
         data = source.read(min(CHUNK, size))
         if not data:

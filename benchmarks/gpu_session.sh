@@ -49,7 +49,11 @@ for name in ("triton", "transformers", "tokenizers", "numba", "trl", "liger-kern
 '
 }
 
-join() { $PYTHON benchmarks/gpu_pack.py join --parts "$PARTS" --to "$WORK/files"; }
+join() { # status 3: pieces are missing, which it names; the next parts bring them
+  $PYTHON benchmarks/gpu_pack.py join --parts "$PARTS" --to "$WORK/files"
+  local status=$?
+  [ $status -eq 3 ] || return $status
+}
 
 # Wheels that are whole so far; packages that this Python has already are left as they are, but for those asked for.
 packages() {

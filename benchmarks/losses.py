@@ -57,7 +57,10 @@ MATCHED = 109_566  # exact pairs of Llama 3 and Qwen3; the others map to two pie
 
 
 def case(size: str, device: str = "cpu"):
-    """Logits on the device and a batch; every fifth or so group has two teacher tokens, as where one side cuts numbers finer."""
+    """Logits on the device and a batch.
+
+    Every fifth or so group has two teacher tokens, as where one side cuts numbers finer.
+    """
     import torch
 
     from ctkd_core.losses.batch import AlignedSample, collate

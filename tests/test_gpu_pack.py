@@ -16,9 +16,7 @@ MIB = 2**20
 
 
 def call(*words: object, fine: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, words)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], capture_output=True, text=True, check=False)
     assert not fine or done.returncode == 0, done.stderr
     return done
 

@@ -6,7 +6,7 @@
     off        never; torch computes everything, as on a CPU
     interpret  tensors on a CPU too, by Triton's interpreter: for tests, thousands of times slower
 
-`triton_mode("off")` says the same for a block of code. Triton is imported when the first kernel is needed, never before.
+`triton_mode("off")` says the same for a block of code. Triton is imported when the first kernel is needed, not before.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _interpreted() -> bool:
 
         if not knobs.runtime.interpret:
             raise LossInputError(
-                "CTKD_TRITON=interpret must be set before Triton is imported: start Python anew with TRITON_INTERPRET=1."
+                "CTKD_TRITON=interpret must be set before Triton is imported; start Python with TRITON_INTERPRET=1."
             )
     os.environ["TRITON_INTERPRET"] = "1"
     return True

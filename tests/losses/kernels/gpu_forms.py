@@ -255,7 +255,9 @@ def check_loss(name: str, options: dict[str, Any], dtype: torch.dtype) -> None:
         close(own.terms[key], value, rtol=1e-4, atol=1e-5)
     for key, value in twin.diagnostics.items():
         close(torch.tensor(own.diagnostics[key]), torch.tensor(value), rtol=1e-4, atol=1e-5)
-    bound = {"rtol": 1e-3, "atol": 1e-7} if dtype == FLOAT32 else {"rtol": 0.02, "atol": float(expected.abs().max()) / 64}
+    bound = (
+        {"rtol": 1e-3, "atol": 1e-7} if dtype == FLOAT32 else {"rtol": 0.02, "atol": float(expected.abs().max()) / 64}
+    )
     close(gradient, expected, **bound)
 
 

@@ -52,5 +52,7 @@ def test_losses_on_a_cpu_import_no_triton() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "AssertionError" in done.stderr:
-        alone = subprocess.run([sys.executable, "-c", "import sys, torch; assert 'triton' not in sys.modules"], check=False)
+        alone = subprocess.run(
+            [sys.executable, "-c", "import sys, torch; assert 'triton' not in sys.modules"], check=False
+        )
         assert alone.returncode != 0, done.stderr

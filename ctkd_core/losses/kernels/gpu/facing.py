@@ -81,7 +81,7 @@ def _one_pass(
         sum_s = sum_s * back_s + tl.sum(e_s, 0)
         sum_t = sum_t * back_t + tl.sum(e_t, 0)
         sum_1 = sum_1 * tl.exp(best_s - shift_s) + tl.sum(tl.exp(z_s - shift_s), 0)
-        if KIND == FORWARD:
+        if KIND == FORWARD:  # noqa: SIM108 - a constant of the compiler
             moved = moved * back_t + tl.sum(e_t * gap, 0)
         else:
             moved = moved * back_s - tl.sum(e_s * gap, 0)

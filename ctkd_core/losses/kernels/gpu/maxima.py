@@ -14,7 +14,9 @@ BLOCK, ROWS, PART = 256, 16, 512  # columns and rows of a tile, rows of a progra
 
 
 @triton.jit
-def _maxima(line, offset, found, n, width, STEP: tl.constexpr, ROWS: tl.constexpr, PART: tl.constexpr, BLOCK: tl.constexpr):
+def _maxima(
+    line, offset, found, n, width, STEP: tl.constexpr, ROWS: tl.constexpr, PART: tl.constexpr, BLOCK: tl.constexpr
+):
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = place < width
     first = tl.program_id(1) * PART

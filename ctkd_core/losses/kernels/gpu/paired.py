@@ -26,7 +26,7 @@ NUMBERS = {"forward": 1, "reverse": 2, "raw_forward": 3, "raw_reverse": 4, "raw_
 def mean_log(line, offset, norm, first, count, log_factor, columns, inside, scale):
     """Log-probability of a group at columns [BLOCK]; 0 outside `inside`."""
     total = tl.zeros_like(columns).to(tl.float32)
-    for k in range(0, count):
+    for k in range(count):
         z = tl.load(line + tl.load(offset + first + k) + columns, mask=inside, other=0.0).to(tl.float32)
         total += z * scale - tl.load(norm + first + k)
     return tl.where(inside, total / count + log_factor, 0.0)
@@ -99,7 +99,9 @@ def _pairs(
 
 
 @triton.jit
-def _rest(line, offset, norm, first, count, factor, columns, out, width, scale, SOME: tl.constexpr, BLOCK: tl.constexpr):
+def _rest(
+    line, offset, norm, first, count, factor, columns, out, width, scale, SOME: tl.constexpr, BLOCK: tl.constexpr
+):
     group = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = place < width

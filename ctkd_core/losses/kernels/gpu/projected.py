@@ -24,7 +24,7 @@ def _masses(line, offset, norm, edge, student, weight, mass, width, scale, BLOCK
     first = tl.load(edge + place, mask=inside, other=0)
     count = tl.load(edge + place + 1, mask=inside, other=0) - first
     total = tl.zeros([BLOCK], dtype=tl.float32)
-    for k in range(0, tl.max(count, 0)):
+    for k in range(tl.max(count, 0)):
         here = k < count
         at = tl.load(student + first + k, mask=here, other=0)
         z = tl.load(start + at, mask=here, other=-float("inf")).to(tl.float32)
@@ -36,7 +36,7 @@ def _masses(line, offset, norm, edge, student, weight, mass, width, scale, BLOCK
 @triton.jit
 def _mean(table, first, count, place, inside, width):
     total = tl.zeros_like(place).to(tl.float32)
-    for k in range(0, count):
+    for k in range(count):
         total += tl.load(table + (first + k) * width + place, mask=inside, other=0.0)
     return total / count
 
@@ -44,7 +44,7 @@ def _mean(table, first, count, place, inside, width):
 @triton.jit
 def _mean_log(table, norm, first, count, place, inside, width, scale):
     total = tl.zeros_like(place).to(tl.float32)
-    for k in range(0, count):
+    for k in range(count):
         z = tl.load(table + (first + k) * width + place, mask=inside, other=0.0)
         total += z * scale - tl.load(norm + first + k)
     return total / count
@@ -120,9 +120,7 @@ def _dots(mass, pushed, group, found, width, BLOCK: tl.constexpr):
     tl.store(found + row, total)
 
 
-def masses(
-    rows: RowsAt, norm: Tensor, by_column: tuple[Tensor, Tensor, Tensor], temperature: float
-) -> Tensor:
+def masses(rows: RowsAt, norm: Tensor, by_column: tuple[Tensor, Tensor, Tensor], temperature: float) -> Tensor:
     """float32 [n, k]: sum over the entries of each column of weight * softmax(logits / temperature)[student].
 
     norm [n]: log-sum-exp at the temperature; by_column: edges int32 [k + 1], students int32 [e], weights float32 [e].

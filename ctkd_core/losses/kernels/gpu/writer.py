@@ -32,13 +32,16 @@ def _write(
     m_edge, m_column, m_weight, m_pushed, m_group, m_norm, m_width, m_scale,
     s_line, s_offset, s_norm, s_first, s_count, s_factor, t_line, t_offset, t_norm, t_first, t_count, t_factor,
     p_group, p_share, p_weight, p_rest_weight, p_partner, p_place, p_signs, p_rest, p_scale_s, p_scale_t, p_number,
-    STEP: tl.constexpr, OUT_STEP: tl.constexpr, F_STEP: tl.constexpr, TWO: tl.constexpr, TARGET: tl.constexpr, DENSE: tl.constexpr, BASE: tl.constexpr,
+    STEP: tl.constexpr, OUT_STEP: tl.constexpr, F_STEP: tl.constexpr,
+    TWO: tl.constexpr, TARGET: tl.constexpr, DENSE: tl.constexpr, BASE: tl.constexpr,
     FACING: tl.constexpr, MAPPED: tl.constexpr, PAIRED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = place < width
-    z = tl.load(line + tl.multiple_of(tl.load(offset + row), STEP) + place, mask=inside, other=-float("inf")).to(tl.float32)
+    z = tl.load(line + tl.multiple_of(tl.load(offset + row), STEP) + place, mask=inside, other=-float("inf")).to(
+        tl.float32
+    )
     total = tl.load(coefficient_a + row) * tl.exp(z * scale_a - tl.load(norm_a + row))
     if TWO:
         total += tl.load(coefficient_b + row) * tl.exp(z * scale_b - tl.load(norm_b + row))
@@ -50,7 +53,9 @@ def _write(
         start = tl.load(f_offset + row)
         if start >= 0:
             compared = place < f_width
-            z_t = tl.load(f_line + tl.multiple_of(start, F_STEP) + place, mask=compared, other=-float("inf")).to(tl.float32)
+            z_t = tl.load(f_line + tl.multiple_of(start, F_STEP) + place, mask=compared, other=-float("inf")).to(
+                tl.float32
+            )
             log_p = tl.maximum(z * f_scale_s - tl.load(f_norm_s + row), LOWEST)
             log_q = tl.maximum(z_t * f_scale_t - tl.load(f_norm_t + row), LOWEST)
             p = tl.exp(log_p)
@@ -63,7 +68,7 @@ def _write(
             first = tl.load(m_edge + place, mask=inside, other=0)
             count = tl.load(m_edge + place + 1, mask=inside, other=0) - first
             moved = tl.zeros([BLOCK], dtype=tl.float32)
-            for k in range(0, tl.max(count, 0)):
+            for k in range(tl.max(count, 0)):
                 here = k < count
                 at = tl.load(m_column + first + k, mask=here, other=0)
                 w = tl.load(m_weight + first + k, mask=here, other=0.0)
@@ -185,8 +190,7 @@ class Parts:
 def write(
     logits: RowsAt, out: RowsAt, width: int, parts: Parts, alpha: float = 1.0, base: float | None = None
 ) -> None:  # fmt: skip
-    """out = alpha * parts + base * out (without `base` what was there isn't read).
-    """
+    """out = alpha * parts + base * out (without `base` what was there isn't read)."""
     line, offset, step = logits
     if not len(offset):
         return
