@@ -1,6 +1,6 @@
 """Carry all that a GPU session needs to a machine without a network, in parts of limited size.
 
-    python benchmarks/gpu_pack.py pack [--gemma]  # here: downloads wheels, cuts them into gpu_pack/part-00, part-01, ...
+    python benchmarks/gpu_pack.py pack [--gemma]  # here: downloads wheels and cuts them into gpu_pack/part-00 ...
     python benchmarks/gpu_pack.py join            # there, with one part or all of them at hand; as often as you like
 
 `pack` fetches the wheels below for the other machine's Python with pip. A file larger than a part is cut. `join` moves

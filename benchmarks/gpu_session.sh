@@ -97,7 +97,7 @@ speed() {
 runs() {
   local limit=${LIMIT_RUNS:-200}
   small=()
-  [ "$DEVICE" = cpu ] && small=(--steps 2 --set eval_samples=2)
+  [ "$DEVICE" = cpu ] && small=(--steps 2 --set eval_samples=1 --set batch_size=1 --set max_length=48)
   in_a_process models 120 || return
   part runs "$limit" $PYTHON benchmarks/gpu_runs.py --device "$DEVICE" --seconds $((limit - 30)) \
     --out "$RESULTS/gpu_runs.json" "${small[@]}"
