@@ -19,14 +19,24 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ctkd_core.losses.engine import units
-from ctkd_core.losses.engine.chunk import Buffers, Chunk, rows_per_chunk
+from ctkd_core.losses.engine.chunk import Buffers, Chunk, compute_dtype, rows_per_chunk, softmax
 from ctkd_core.losses.engine.deferred import DeferredChunk, RowView, readable, rows_per_deferred_chunk
 from ctkd_core.losses.engine.fused import ROWS_FACTOR, HeadGradient, HeadLogits
 from ctkd_core.losses.engine.sinks import Collector, DenseGradient, SharedGradient, current_collector
 
 __all__ = [
-    *("Balance", "Buffers", "Chunk", "Kernel", "Plan", "RowSums", "Term"),
-    *("chunk_spans", "compute_dtype", "evaluate", "rows_per_chunk", "softmax"),
+    "Balance",
+    "Buffers",
+    "Chunk",
+    "Kernel",
+    "Plan",
+    "RowSums",
+    "Term",
+    "chunk_spans",
+    "compute_dtype",
+    "evaluate",
+    "rows_per_chunk",
+    "softmax",
 ]
 
 Kernel = Callable[[Chunk, Tensor], Tensor]
