@@ -32,8 +32,9 @@ def run(method: str, device: str, steps: int, more: dict[str, Any], folder: Path
     from ctkd_core.distill.runs import RunStore
 
     config = PRESETS["cross-family"].replace(
-        method=method, steps=steps, device=device, eval_every=0, sample_prompts=0, evaluations=EVALUATIONS, seed=0, **more
-    )
+        method=method, steps=steps, device=device, eval_every=0, sample_prompts=0, evaluations=EVALUATIONS, seed=0,
+        **more,
+    )  # fmt: skip
     start = time.perf_counter()
     done = ctkd_core.distill(config, store=RunStore(folder))
     summary = done.summary()

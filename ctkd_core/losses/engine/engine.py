@@ -177,7 +177,7 @@ class Plan:
             t.norm.to(self.dtype)[:, None] * torch.tensor(t.coefficients, dtype=self.dtype, device=logits.device)
             for t in self.terms
         ]
-        if isinstance(logits, Tensor) and self.dtype == torch.float32 and readable(logits):
+        if isinstance(logits, Tensor) and self._defers(logits):
             return self._run_deferred(logits, weights, buffers)
         sink = self._sink(logits) if self.want_gradient else None
         step = rows_per_chunk(logits.shape[-1], logits.device, self.chunk_rows)
@@ -213,6 +213,14 @@ class Plan:
             for g in term.gradients:
                 g.zero_()
         return sums.sum().to(self.dtype), values, None if sink is None else [*sink.tensors(), *extra]
+
+    def _defers(self, logits: Tensor) -> bool:
+        """Whether chunks should write their gradient by kernels.
+
+        With `balance` they wait for the scale, so that a term with whole float32 rows would keep all of them.
+        """
+        waits = self.balance is not None and any(term.scratch is None for term in self.terms)
+        return self.dtype == torch.float32 and not waits and readable(logits)
 
     def _run_deferred(
         self, logits: Tensor, weights: Sequence[Tensor], buffers: Buffers
