@@ -51,8 +51,8 @@ def use_triton(*tensors: Tensor) -> bool:
     if mode == "off" or not tensors or any(t.dtype not in READ for t in tensors):
         return False
     kinds = {t.device.type for t in tensors}
-    if kinds == {"cuda"}:
-        return installed()
+    if kinds == {"cuda"}:  # Triton starts kernels on the current device
+        return installed() and {t.device.index for t in tensors} == {torch.cuda.current_device()}
     return mode == "interpret" and kinds == {"cpu"} and _interpreted()
 
 
