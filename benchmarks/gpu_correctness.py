@@ -27,7 +27,11 @@ SORTING = ("uld", "gold", "xtoken-hkl", "multilevel_ot")
 VALUE = {"float32": 1e-4, "bfloat16": 1e-4}
 GRADIENT = {"float32": 1e-3, "bfloat16": 1e-2}
 SORTED_GRADIENT = 0.2  # bfloat16
-WIDTHS = {"cuda": ((8192, 6144), (9001, 7013)), "cpu": ((403, 305),)}  # in steps of 16, and not
+WIDTHS = {"cuda": (8192, 6144), "cpu": (403, 305)}
+ODD_WIDTHS = (9001, 7013)  # not in steps of 16: kernels are compiled anew for them, so only for these, in one form
+ODD = ("sft", "kd", "xtoken-pkl", "gold")
+# What the kernels do most of comes first: a short session may not come to the end.
+FIRST = ("sft", "kd", "xtoken-pkl", "gold", "xtoken-hkl", "uld", "sedi", "alm", "bytes")
 ON_CPU = ("sft", "kd", "gold", "xtoken-pkl")  # of a try-out without --method: the interpreter is slow
 FORMS: dict[str, list[dict[str, Any]]] = {
     "kd": [{"divergence": kind} for kind in ("forward_kl", "reverse_kl", "jsd", "skewed_forward_kl", "tvd")],
@@ -94,8 +98,9 @@ def rows_of(name: str, device: str) -> list[dict[str, Any]]:
     import torch
 
     found = []
-    for widths in WIDTHS[device]:
-        for options in FORMS.get(name, [{}]) if device == "cuda" else FORMS.get(name, [{}])[:1]:
+    forms = FORMS.get(name, [{}])
+    for widths in (WIDTHS[device], ODD_WIDTHS) if device == "cuda" and name in ODD else (WIDTHS[device],):
+        for options in forms if device == "cuda" and widths != ODD_WIDTHS else forms[:1]:
             for dtype in (torch.float32, torch.bfloat16):
                 given = case(name, widths, dtype)
                 value, gradient = computed(name, given, options, "cpu", torch.float32, "off")
@@ -140,7 +145,7 @@ def main() -> int:
     if args.device == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
     torch.backends.cuda.matmul.allow_tf32 = False
-    every = tuple(row.name for row in methods.training())
+    every = tuple(dict.fromkeys((*FIRST, *(row.name for row in methods.training()))))
     rows: list[dict[str, Any]] = []
     began = time.perf_counter()
     for name in args.method or (every if args.device == "cuda" else ON_CPU):

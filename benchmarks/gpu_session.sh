@@ -9,7 +9,7 @@
 #   PYTHON   python3            PARTS  gpu_pack, the parts that gpu_pack.py made
 #   WORK     /tmp/ctkd-gpu      where wheels, packages, models and Triton's compiled kernels go
 #   RESULTS  benchmarks/results where the JSON goes
-#   LIMIT_CORRECTNESS, LIMIT_SPEED, LIMIT_RUNS   seconds, 100, 150 and 200
+#   LIMIT_CORRECTNESS, LIMIT_SPEED, LIMIT_RUNS   seconds, 120, 150 and 200
 #   ACCEPT_GEMMA_TERMS=1        you have read and accept Gemma's terms: the runs need its weights
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -84,7 +84,7 @@ else:
 
 small=()
 correctness() {
-  local limit=${LIMIT_CORRECTNESS:-100}
+  local limit=${LIMIT_CORRECTNESS:-120}
   part correctness "$limit" $PYTHON benchmarks/gpu_correctness.py --device "$DEVICE" --seconds $((limit - 15)) \
     --out "$RESULTS/gpu_correctness.json"
 }
