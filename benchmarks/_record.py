@@ -46,15 +46,53 @@ def load_average() -> list[float] | None:
 
 
 def revision(folder: Path = ROOT) -> str:
-    """The short commit of a folder's repository, with "+" where files that it tracks were changed; "" outside one."""
+    """The short commit of a folder's repository, with "+" where files that it tracks were changed.
+
+    Outside one (a copied tree has no history): CTKD_REVISION, or "".
+    """
     git = ["git", "-C", str(folder)]
     try:
         commit = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
         status = [*git, "status", "--porcelain", "--untracked-files=no"]
         changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
-        return ""
+        return os.environ.get("CTKD_REVISION", "")
     return commit.stdout.strip() + "+" * any("benchmarks/results/" not in line for line in changed)
+
+
+def gpu_environment(device: str) -> dict[str, Any]:
+    """As `environment`, for figures of a device of torch: its name and driver, Triton, peers, source revision."""
+    import torch
+
+    found = environment()
+    for name in ("triton", "trl", "liger-kernel", "accelerate", "gguf"):
+        try:
+            found["versions"][name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if device == "cuda":
+        found["device"] = torch.cuda.get_device_name()
+        found["memory_mib"] = torch.cuda.get_device_properties(0).total_memory // 2**20
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        found["driver"] = _said(query)
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def _said(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip().split("\n")[0] if done.returncode == 0 else ""
+
+
+def keep(out: Path, rows: list[dict[str, Any]], device: str, **extra: Any) -> None:
+    """Write the rows so far; a part that is stopped later leaves these."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part")
+    part.write_text(json.dumps({"environment": gpu_environment(device), **extra, "rows": rows}, indent=1) + "\n")
+    part.replace(out)
 
 
 def median_ms(action: Callable[[], object], repeats: int = 7, warm_up: int = 1) -> float:

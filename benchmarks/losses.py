@@ -61,8 +61,11 @@ ON_TEXT = ("sedi", "bytes")  # losses that read the bytes of tokens
 MATCHED = 109_566  # exact pairs of Llama 3 and Qwen3; the others map to two pieces
 
 
-def case(size: str):
-    """Logits and a batch; every fifth or so group has two teacher tokens, as where one side cuts numbers finer."""
+def case(size: str, device: str = "cpu"):
+    """Logits on the device and a batch.
+
+    Every fifth or so group has two teacher tokens, as where one side cuts numbers finer.
+    """
     import torch
 
     from ctkd_core.losses.batch import AlignedSample, collate
@@ -75,8 +78,8 @@ def case(size: str):
         for _ in range(b)
     ]
     torch.manual_seed(0)
-    student = (torch.randn(b, ts, vs) * 2).requires_grad_()
-    return student, torch.randn(b, tt, vt) * 3, collate(samples)
+    student = (torch.randn(b, ts, vs, device=device) * 2).requires_grad_()
+    return student, torch.randn(b, tt, vt, device=device) * 3, collate(samples)
 
 
 def spread_groups(ts: int, tt: int) -> np.ndarray:
@@ -107,7 +110,7 @@ def projection(vs: int, vt: int):
     return csr_matrix((data, ids), shape=(vs, vt)), np.stack([rows, columns], axis=1)
 
 
-def text_case(size: str):
+def text_case(size: str, device: str = "cpu"):
     """As `case`, with texts under two real tokenizers (for the large size with logits that are wider than they)."""
     import torch
 
@@ -120,8 +123,9 @@ def text_case(size: str):
     cut = pair[0].decode(pair[0].encode(text).ids[: ts - 3].tolist())
     batch = collate([align_sample("Q", cut, *pair)] * b, *pair)
     torch.manual_seed(0)
-    student = (torch.randn(*batch.student_ids.shape, max(vs, pair[0].n_ids)) * 2).requires_grad_()
-    return student, torch.randn(*batch.teacher_ids.shape, max(vt, pair[1].n_ids)) * 3, batch
+    widths = max(vs, pair[0].n_ids), max(vt, pair[1].n_ids)
+    student = (torch.randn(*batch.student_ids.shape, widths[0], device=device) * 2).requires_grad_()
+    return student, torch.randn(*batch.teacher_ids.shape, widths[1], device=device) * 3, batch
 
 
 def step(name: str, student, teacher, batch):

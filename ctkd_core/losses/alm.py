@@ -186,7 +186,7 @@ def alm_objective(
     kernel = ReadKernel(place.values, target, slopes[0], slopes[1], boundary.detach(), masks[0])
     terms = [
         cross_entropy_term(rows, ce_weight, learnt),
-        Term(("alm",), (share,), place.norm, kernel, owner=place.owner),
+        Term(("alm",), (share,), place.norm, kernel, owner=place.owner, scratch=0 if masks[0] is None else None),
     ]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
     facts = {

@@ -202,14 +202,14 @@ def cross_entropy_term(rows: Rows, coefficient: float = 1.0, used: Tensor | None
     """Token-mean cross-entropy of the data's own tokens, in nats; `used` bool [R]: rows that count (default all)."""
 
     def kernel(chunk: Chunk, weight: Tensor) -> Tensor:
-        probabilities, normaliser = chunk.softmax()
+        normaliser = chunk.normaliser()
         target = rows.target[chunk.rows, None]
-        if chunk.gradient is not None:
-            chunk.gradient.addcmul_(probabilities, weight)
-            chunk.gradient.scatter_add_(1, target, -weight)
-        return normaliser[:, None] - chunk.logits.gather(1, target)
+        if chunk.learns:
+            chunk.add_softmax(weight[:, 0])
+            chunk.add_at(target, -weight)
+        return normaliser[:, None] - chunk.at(target)
 
-    return Term(("ce",), (coefficient,), uniform(rows, used), kernel)
+    return Term(("ce",), (coefficient,), uniform(rows, used), kernel, scratch=0)
 
 
 def uniform(rows: Rows, used: Tensor | None = None) -> Tensor:

@@ -27,6 +27,7 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine import units
+from ctkd_core.losses.engine.deferred import DeferredChunk, readable
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype, softmax
 from ctkd_core.losses.parts.matched import Matched, matched_ids
 from ctkd_core.losses.parts.merged import (
@@ -37,6 +38,17 @@ from ctkd_core.losses.parts.merged import (
     merged_side,
     token_log_probs,
     with_rows,
+)
+from ctkd_core.losses.parts.paired_rows import (
+    Columns,
+    Found,
+    Groups,
+    Rule,
+    columns_of,
+    groups_in_place,
+    scratch_bytes,
+    student_side,
+    teacher_side,
 )
 from ctkd_core.losses.parts.unnormalised import l1_of_sorted, raw_jsd
 
@@ -131,7 +143,10 @@ def gold_objective(
     )
     at, factor_at = engine_rows(rows, s_side.row), engine_rows(rows, s_side.factor_row)
     place = _Places(at, factor_at, s_side, t_side.row, log_factors(t_side, t_factors).exp())
-    kernel = _Kernel(teacher, place, matched, temperatures, beta)
+    columns = None
+    if dtype == torch.float32 and readable(student_logits, teacher):
+        columns = columns_of(matched, (student_logits.shape[-1], teacher.shape[-1]), student_logits.device)
+    kernel = _Kernel(teacher, place, matched, temperatures, beta, columns)
     distil = Term(
         ("matched", "unmatched") if matched is not None else ("uld",),
         (weights.distillation * weights.matched, weights.distillation * weights.unmatched)
@@ -140,6 +155,7 @@ def gold_objective(
         _norm(len(rows), at, sample, len(batch), empty_samples),
         kernel,
         owner=torch.full_like(rows.flat, -1).index_copy_(0, at, owner),
+        scratch=None if columns is None else scratch_bytes(columns),
     )
     terms = [cross_entropy_term(rows, weights.ce, learnt), distil]
     cuts = group_cuts(rows, at, factor_at, s_side.factor_group)
@@ -202,10 +218,12 @@ class _Kernel:
     """Matched and unmatched value of each merged row; gradients reach the row and, through the factor, its others."""
 
     def __init__(
-        self, teacher: Tensor, place: _Places, matched: Matched | None, temperatures: tuple[float, float], beta: float
-    ):
+        self, teacher: Tensor, place: _Places, matched: Matched | None, temperatures: tuple[float, float], beta: float,
+        columns: Columns | None = None,
+    ):  # fmt: skip
         self.teacher, self.place, self.matched = teacher, place, matched
         self.temperatures, self.beta = temperatures, beta
+        self.columns = columns  # where kernels read the logits in their place
         self.facts: dict[str, list[Tensor]] = {}
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
@@ -216,6 +234,9 @@ class _Kernel:
         if low == high:
             return values
         local = self.place.at[low:high] - start
+        if isinstance(chunk, DeferredChunk) and self.columns is not None:
+            values[local] = self._in_place(chunk, weight[local], local, (low, high), self.columns)
+            return values
         probabilities, _ = chunk.softmax(self.temperatures[0])
         factor, clamped = self._factors(probabilities, low, high, start)
         q = chunk.buffers.gather("teacher", self.teacher, self.place.teacher_row[low:high])
@@ -230,6 +251,42 @@ class _Kernel:
         if chunk.gradient is not None:
             self._spread(chunk, probabilities, slope, local, (low, high), clamped)
         return values
+
+    def _in_place(
+        self, chunk: DeferredChunk, weight: Tensor, local: Tensor, groups: tuple[int, int], columns: Columns
+    ) -> Tensor:
+        """Values [g, n] from the logits as they lie; the rest of this class is the twin."""
+        side, (low, high), tau = self.place.student, groups, self.temperatures[0]
+        mine = (side.factor_group >= low) & (side.factor_group < high)
+        rows, tokens = self.place.factor_at[mine] - chunk.rows.start, side.factor_token[mine]
+        group = side.factor_group[mine] - low
+        log_p = chunk.at(tokens, rows) / tau - chunk.normaliser(tau)[rows]
+        factor = log_factors(MergedSide(side.row[low:high], rows, tokens, group), log_p)
+        one = torch.ones_like(local)
+        student = student_side(chunk, Groups(local, one, factor), tau)
+        faced = Groups(self.place.teacher_row[low:high], one, self.place.teacher_factor[low:high].log())
+        teacher = teacher_side(self.teacher, faced, self.temperatures[1])
+        kind = {0.0: "raw_forward", 1.0: "raw_reverse"}.get(self.beta, "raw_jsd")
+        plain = self.matched is None
+        weights = (torch.zeros_like(weight[:, 0]) if plain else weight[:, 0], weight[:, -1])
+        places = local, torch.arange(len(local), device=local.device)
+        found = groups_in_place(chunk, student, teacher, columns, Rule(kind, self.beta, either=plain), weights, places)
+        self._note_found(found)
+        if chunk.learns and len(rows):
+            push = torch.where(log_p.exp() <= 1e-8, 0.0, found.total[group] / tau)
+            chunk.add_softmax(-push, tau, rows)
+            chunk.add_at(tokens, push, rows)
+        return found.rest[:, None] if plain else torch.stack([found.paired, found.rest], dim=1)
+
+    def _note_found(self, found: Found) -> None:
+        sums = [mass + rest for mass, rest in zip(found.masses, found.rests)]
+        self._note(row_sum=sums[0], teacher_row_sum=sums[1])
+        if self.matched is not None:
+            self._note(
+                student_matched_mass=found.masses[0] / sums[0],
+                teacher_matched_mass=found.masses[1] / sums[1],
+                negative_matched_share=(found.paired < 0).to(found.paired.dtype),
+            )
 
     def _factors(self, probabilities: Tensor, low: int, high: int, start: int) -> tuple[Tensor, Tensor]:
         """Factor of groups low..high [g], and which scalar factors of theirs are clamped, bool [f]."""

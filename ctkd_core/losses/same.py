@@ -70,7 +70,9 @@ def kd_loss(
     rule = divergence_rule(divergence, beta, skew, tail_mass)
     kernel = FacingRows(rule, teacher, facing, (temperature, teacher_temperature or temperature), width, top_k)
     scale = temperature**2 if tau_squared else 1.0
-    distil = Term((divergence,), ((1.0 - ce_weight) * scale,), uniform(rows, facing >= 0), kernel)
+    distil = Term(
+        (divergence,), ((1.0 - ce_weight) * scale,), uniform(rows, facing >= 0), kernel, scratch=kernel.scratch
+    )
     terms = [cross_entropy_term(rows, ce_weight), distil]
     if num_items_in_batch:
         terms = [replace(term, norm=(term.norm != 0).double() / num_items_in_batch) for term in terms]

@@ -99,6 +99,7 @@ def sedi_loss(
         kernel,
         (weights,) if learns else (),
         () if gradient is None else (gradient,),
+        scratch=16 * 4 * target.slots.shape[1],  # some tables [rows, K] in float32
     )
     terms = [cross_entropy_term(rows, ce_weight), distil]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
@@ -146,8 +147,8 @@ class _Kernel:
         if not slots.shape[1]:
             return torch.zeros_like(weight)
         tau = self.temperature
-        probabilities, normaliser = chunk.softmax(tau)
-        z = chunk.logits.gather(1, slots)
+        normaliser = chunk.normaliser(tau)
+        z = chunk.at(slots)
         omega = self.omega[slots]
         pseudo = (self.target.logits[chunk.rows] + omega * z).masked_fill(~hit, -torch.inf)
         log_p, log_h = (pseudo / tau).log_softmax(1), pseudo.log_softmax(1)
@@ -157,14 +158,14 @@ class _Kernel:
         inner = (p * gap).sum(dim=1, keepdim=True)
         entropy = -(h * log_h).sum(dim=1, keepdim=True)
         excess = entropy - self.target.entropy[chunk.rows, None]
-        if chunk.gradient is not None:
+        if chunk.learns:
             w_kl, w_entropy = weight[:, :1] / tau, weight[:, 1:]
             through_target = w_kl * p * (gap - inner) - w_entropy * 2.0 * excess * h * (log_h + entropy)
             through_student = -w_kl * p
             if not self.detach_target:
                 through_student = through_student + through_target * omega
-            chunk.gradient.addcmul_(probabilities, w_kl)
-            chunk.gradient.scatter_add_(1, slots, through_student)
+            chunk.add_softmax(w_kl[:, 0], tau)
+            chunk.add_at(slots, through_student)
             if self.omega_gradient is not None:
                 self.omega_gradient.index_add_(0, slots.flatten(), (through_target * z).flatten())
         return torch.cat([inner + normaliser[:, None], excess.square()], dim=1)

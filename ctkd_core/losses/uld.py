@@ -21,7 +21,18 @@ from ctkd_core.losses.base import (
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
-from ctkd_core.losses.engine.engine import Chunk, Term, softmax
+from ctkd_core.losses.engine.deferred import DeferredChunk, readable
+from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype, softmax
+from ctkd_core.losses.parts.paired_rows import (
+    Columns,
+    Groups,
+    Rule,
+    columns_of,
+    groups_in_place,
+    scratch_bytes,
+    student_side,
+    teacher_side,
+)
 from ctkd_core.losses.parts.pairing import PAIRINGS, sample_mean
 
 
@@ -60,8 +71,15 @@ def uld_loss(
     rows = response_rows(batch.student_labels)
     pair = PAIRINGS[pairing](rows, batch)
     norm = sample_mean(rows, pair >= 0, len(batch))
-    kernel = _SortedL1(teacher, pair, temperature, teacher_temperature or temperature, top_k)
-    terms = [cross_entropy_term(rows, ce_weight), Term(("uld",), (1.0 - ce_weight,), norm, kernel)]
+    columns = None
+    if compute_dtype(student_logits, teacher) == torch.float32 and readable(student_logits, teacher):
+        columns = columns_of(None, (student_logits.shape[-1], teacher.shape[-1]), student_logits.device)
+    kernel = _SortedL1(teacher, pair, temperature, teacher_temperature or temperature, top_k, columns)
+    scratch = None if columns is None else scratch_bytes(columns)
+    terms = [
+        cross_entropy_term(rows, ce_weight),
+        Term(("uld",), (1.0 - ce_weight,), norm, kernel, scratch=scratch),
+    ]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
     paired = pair >= 0
     facts = {"rows": float(len(rows)), "paired_rows": float(paired.sum()), "paired_share": mean(paired)}
@@ -77,12 +95,23 @@ class _SortedL1:
     temperature: float
     teacher_temperature: float
     top_k: int = 0
+    columns: Columns | None = None  # where kernels read the logits in their place
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         pair = self.pair[chunk.rows]
-        values = torch.zeros(len(chunk), dtype=chunk.logits.dtype, device=pair.device)
+        values = torch.zeros(len(chunk), dtype=weight.dtype, device=pair.device)
         local = (pair >= 0).nonzero().squeeze(1)
         if not len(local):
+            return values[:, None]
+        if isinstance(chunk, DeferredChunk) and self.columns is not None:
+            one, w = torch.ones_like(local), weight[local, 0]
+            student = student_side(chunk, Groups(local, one), self.temperature)
+            teacher = teacher_side(self.teacher, Groups(pair[local], one), self.teacher_temperature)
+            rule, places = Rule("forward", limit=self.top_k or None), torch.arange(len(local), device=local.device)
+            found = groups_in_place(
+                chunk, student, teacher, self.columns, rule, (torch.zeros_like(w), w), (local, places)
+            )
+            values[local] = found.rest
             return values[:, None]
         p, _ = chunk.softmax(self.temperature)
         q = chunk.buffers.gather("teacher", self.teacher, pair[local])

@@ -10,7 +10,8 @@ largest logits, times temperature squared.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -29,9 +30,15 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
+from ctkd_core.losses.engine.deferred import DeferredChunk, RowView, readable
 from ctkd_core.losses.engine.engine import Balance, Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.columns import ColumnEntries, Entries, entries_of
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, rows_with_groups, segment_mean
+from ctkd_core.losses.parts.projected_rows import BothOrders, both_orders, groups_in_place, scratch_bytes
+
+if TYPE_CHECKING:
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+    from ctkd_core.vocabulary.projection import Projection
 
 # Largest scale of the distillation. Where it is nearly as good as the teacher's own, the ratio of both parts grows
 # without limit (1,174 in a run) and a step is all distillation.
@@ -111,6 +118,8 @@ def pkl_loss(
     columns = top_columns(teacher, top_k, None if variant == "released" else batch)
     gradient = None if learnt is None else torch.zeros(len(entries.weight), dtype=dtype, device=teacher.device)
     kernel = _Kernel(teacher, groups, entries.columns(columns), columns, temperature, reverse, gradient)
+    if dtype == torch.float32 and merge != "chain" and learnt is None and readable(student_logits, teacher):
+        kernel = replace(kernel, orders=both_orders(kernel.chosen, student_logits.shape[-1]))
     if merge == "chain":
         target = batch.student_ids[rows.sample, rows.position][groups.student_row]
         kernel = replace(kernel, chain=_chain(groups, batch, teacher, target, temperature, dtype, chunk_rows))
@@ -123,6 +132,7 @@ def pkl_loss(
         () if learnt is None else (learnt,),
         () if gradient is None else (gradient,),
         groups.owners(len(rows)),
+        None if kernel.orders is None else scratch_bytes(len(columns)),
     )
     terms = [cross_entropy_term(rows, 1.0 if scaling == "dynamic" else ce_weight, learnt_rows), term]
     out = finish(
@@ -202,9 +212,14 @@ def default_projection(batch: AlignedBatch) -> Any:
             "this loss moves tokens through a vocabulary map: pass both tokenizers to collate(samples, student, "
             "teacher), or give a projection."
         )
+    return _kept_projection(batch.student, batch.teacher)
+
+
+@lru_cache(maxsize=4)  # reading it from the disk takes longer than a step of the loss on a GPU
+def _kept_projection(student: Tokenizer, teacher: Tokenizer) -> Projection:
     from ctkd_core.vocabulary.store import cached_project
 
-    return cached_project(batch.student, batch.teacher, method="pieces")
+    return cached_project(student, teacher, method="pieces")
 
 
 def top_columns(teacher: Tensor, top_k: int, batch: AlignedBatch | None) -> Tensor:
@@ -212,6 +227,15 @@ def top_columns(teacher: Tensor, top_k: int, batch: AlignedBatch | None) -> Tens
 
     With `batch` only tokens count, not padding. NaN anywhere in these rows is left for the loss to report.
     """
+    if readable(teacher):
+        from ctkd_core.losses.kernels.gpu.maxima import column_maxima
+
+        every = torch.ones_like(teacher[..., 0], dtype=torch.bool) if batch is None else batch.teacher_attention != 0
+        flat = every.flatten().nonzero().squeeze(1)
+        if len(flat):
+            view = RowView(teacher)
+            most = column_maxima(view.at(flat), view.width)
+            return most.topk(min(top_k, len(most))).indices.sort().values
     largest: Tensor | None = None
     for b in range(len(teacher)):
         rows = teacher[b] if batch is None else teacher[b, batch.teacher_attention[b] != 0]
@@ -259,12 +283,22 @@ class _Kernel:
     reverse: bool
     weight_gradient: Tensor | None = None
     chain: Chain | None = None
+    orders: BothOrders | None = None  # where kernels read the logits in their place
     facts: dict[str, list[Tensor]] = field(default_factory=lambda: {"projected_mass": [], "top1_agreement": []})
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         values = torch.zeros_like(weight)
         inside = self.groups.within(chunk.rows)
         if not len(inside):
+            return values
+        if isinstance(chunk, DeferredChunk) and self.orders is not None:
+            found = groups_in_place(
+                chunk, inside, self.teacher, self.columns, self.orders, self.temperature, weight[inside.at, 0],
+                self.reverse,
+            )  # fmt: skip
+            values[inside.at, 0] = found.value
+            self.facts["projected_mass"].append(found.mass)
+            self.facts["top1_agreement"].append(found.agree)
             return values
         p, _ = chunk.softmax(self.temperature)
         q, log_factor = self._merged(chunk, inside, p)

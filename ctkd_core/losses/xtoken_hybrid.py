@@ -10,6 +10,7 @@ cut to the shorter side, times temperature squared.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,9 +25,20 @@ from ctkd_core.losses.base import (
     need_teacher,
 )
 from ctkd_core.losses.batch import AlignedBatch
-from ctkd_core.losses.engine.engine import Buffers, Chunk, Term
+from ctkd_core.losses.engine.deferred import DeferredChunk, readable
+from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, segment_mean
-from ctkd_core.losses.parts.matched import Matched, best_pairs, matched_from_pairs, one_to_one
+from ctkd_core.losses.parts.matched import Matched, SameObject, best_pairs, matched_from_pairs, one_to_one
+from ctkd_core.losses.parts.paired_rows import (
+    Columns,
+    Groups,
+    Rule,
+    columns_of,
+    groups_in_place,
+    scratch_bytes,
+    student_side,
+    teacher_side,
+)
 from ctkd_core.losses.parts.unnormalised import l1_of_sorted
 from ctkd_core.losses.xtoken import MAX_SCALE, balance_of, compared_groups, default_projection, rows_of
 
@@ -71,12 +83,14 @@ def hkl_loss(
     if projection is None:
         projection = default_projection(batch)
     teacher = teacher[..., : projection.shape[1]]
-    pairs = one_to_one(projection) if common == "strict" else best_pairs(projection, threshold)
     widths = (student_logits.shape[-1], teacher.shape[-1])
-    matched = matched_from_pairs(pairs, widths, none=True).to(student_logits.device)
+    matched = _common(SameObject(projection), common, threshold, widths).to(student_logits.device)
     rows, learnt = rows_of(batch, variant)
     groups = compared_groups(rows, batch, variant)
-    kernel = _Kernel(teacher, groups, matched, temperature, tail_k, reverse)
+    columns = None
+    if compute_dtype(student_logits, teacher) == torch.float32 and readable(student_logits, teacher):
+        columns = columns_of(matched, widths, student_logits.device)
+    kernel = _Kernel(teacher, groups, matched, temperature, tail_k, reverse, columns)
     share = (1.0 if scaling == "dynamic" else 1.0 - ce_weight) * temperature**2
     term = Term(
         ("common", "tail"),
@@ -84,6 +98,7 @@ def hkl_loss(
         groups.group_mean(len(rows)),
         kernel,
         owner=groups.owners(len(rows)),
+        scratch=None if columns is None else scratch_bytes(columns),
     )
     terms = [cross_entropy_term(rows, 1.0 if scaling == "dynamic" else ce_weight, learnt), term]
     out = finish(
@@ -93,6 +108,14 @@ def hkl_loss(
     facts = {name: mean(torch.cat(values)) if values else 0.0 for name, values in kernel.facts.items()}
     facts |= {"groups": float(len(groups)), "common_ids": float(len(matched.student))}
     return replace(out, diagnostics=out.diagnostics | facts)
+
+
+@lru_cache(maxsize=8)
+def _common(projection: SameObject, common: str, threshold: float, widths: tuple[int, int]) -> Matched:
+    """The common columns; looking a map through takes longer than a step of the loss on a GPU."""
+    value = projection.value
+    pairs = one_to_one(value) if common == "strict" else best_pairs(value, threshold)
+    return matched_from_pairs(pairs, widths, none=True)
 
 
 @dataclass(frozen=True)
@@ -105,6 +128,7 @@ class _Kernel:
     temperature: float
     tail_k: int
     reverse: bool = False
+    columns: Columns | None = None  # where kernels read the logits in their place
     facts: dict[str, list[Tensor]] = field(
         default_factory=lambda: {"student_common_mass": [], "teacher_common_mass": [], "top1_agreement": []}
     )
@@ -114,6 +138,9 @@ class _Kernel:
         inside = self.groups.within(chunk.rows)
         if not len(inside):
             return values
+        if isinstance(chunk, DeferredChunk) and self.columns is not None:
+            values[inside.at] = self._in_place(chunk, inside, weight[inside.at], self.columns)
+            return values
         log_q = self._student_rows(chunk, inside)
         log_v = self._teacher_rows(chunk.buffers, inside)
         slope = chunk.buffers.take("slope", *log_q.shape)
@@ -121,6 +148,19 @@ class _Kernel:
         if chunk.gradient is not None:
             self._spread(chunk, inside, slope)
         return values
+
+    def _in_place(self, chunk: DeferredChunk, inside: GroupsInChunk, weight: Tensor, columns: Columns) -> Tensor:
+        """Values [g, 2] from the logits as they lie; the rest of this class is the twin."""
+        rule = Rule("reverse" if self.reverse else "forward", limit=min(*columns.rest, self.tail_k))
+        student = student_side(chunk, Groups(inside.local, inside.count), self.temperature)
+        teacher = teacher_side(self.teacher, Groups(inside.teacher, inside.teacher_count), self.temperature)
+        weights, rows = (weight[:, 0], weight[:, 1]), (inside.local, inside.segment)
+        found = groups_in_place(chunk, student, teacher, columns, rule, weights, rows)
+        if len(columns.student):
+            self.facts["top1_agreement"].append(found.agree)
+            self.facts["student_common_mass"].append(found.masses[0])
+            self.facts["teacher_common_mass"].append(found.masses[1])
+        return torch.stack([found.paired, found.rest], dim=1)
 
     def _student_rows(self, chunk: Chunk, inside: GroupsInChunk) -> Tensor:
         _, normaliser = chunk.softmax(self.temperature)

@@ -3,7 +3,8 @@
 Logits of a large vocabulary are far bigger than anything else in a training step, so no loss may build a second
 full-vocabulary float32 tensor. The engine copies a few rows at a time into memory that it keeps, lets each term add
 its gradient there, and writes the result once, in the data type of the student's logits. The only tensor of full
-size is the gradient that autograd must return anyway.
+size is the gradient that autograd must return anyway. On a GPU with Triton not even the few rows are copied
+(`deferred.py`).
 """
 
 from __future__ import annotations
@@ -18,90 +19,25 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ctkd_core.losses.engine import units
+from ctkd_core.losses.engine.chunk import Buffers, Chunk, compute_dtype, rows_per_chunk, softmax
+from ctkd_core.losses.engine.deferred import DeferredChunk, RowView, readable, rows_per_deferred_chunk
 from ctkd_core.losses.engine.fused import ROWS_FACTOR, HeadGradient, HeadLogits
 from ctkd_core.losses.engine.sinks import Collector, DenseGradient, SharedGradient, current_collector
 
-# Elements of one chunk of logits. On a CPU a chunk should stay in the last-level cache; a GPU wants long kernels.
-CPU_CHUNK_ELEMENTS = 2**21
-GPU_CHUNK_ELEMENTS = 2**26
-
-
-class Buffers:
-    """Memory kept from chunk to chunk: touching fresh pages costs more than the arithmetic on them."""
-
-    def __init__(self, device: torch.device, dtype: torch.dtype):
-        self.device, self.dtype = device, dtype
-        self._kept: dict[str, Tensor] = {}
-
-    def take(self, name: str, rows: int, width: int) -> Tensor:
-        """Uninitialised [rows, width]; the same memory for the same name."""
-        kept = self._kept.get(name)
-        if kept is None or kept.numel() < rows * width:
-            kept = self._kept[name] = torch.empty(rows * width, device=self.device, dtype=self.dtype)
-        return kept[: rows * width].view(rows, width)
-
-    def read(self, name: str, logits: Tensor | HeadLogits, rows: Tensor) -> Tensor:
-        """As `gather`, for reading only: rows that lie one after another on a CPU aren't copied."""
-        if isinstance(logits, HeadLogits):
-            return self.gather(name, logits, rows)
-        if logits.device.type == "cpu" and logits.dtype == self.dtype and logits.is_contiguous() and len(rows):
-            first, last = int(rows[0]), int(rows[-1])
-            if last - first + 1 == len(rows) and (len(rows) < 3 or bool((rows.diff() == 1).all())):
-                return logits.detach().view(-1, logits.shape[-1])[first : last + 1]
-        return self.gather(name, logits, rows)
-
-    def gather(self, name: str, logits: Tensor | HeadLogits, rows: Tensor) -> Tensor:
-        """Rows (int64 [c], into the flattened leading dimensions) of `logits` [..., V], in the compute dtype."""
-        width = logits.shape[-1]
-        out = self.take(name, len(rows), width)
-        if isinstance(logits, HeadLogits):
-            return logits.rows(rows, out)
-        if not logits.is_contiguous():
-            return out.copy_(logits[torch.unravel_index(rows, logits.shape[:-1])])
-        flat = logits.view(-1, width)
-        if logits.dtype == self.dtype:
-            return torch.index_select(flat, 0, rows, out=out)
-        return out.copy_(flat.index_select(0, rows))
-
-
-@dataclass
-class Chunk:
-    """Some rows on their way through the terms of a loss.
-
-    rows      which rows of the loss these are
-    logits    [c, V] student logits in the compute dtype (float32, or float64 for float64 inputs); don't write
-    gradient  [c, V] to add to, or None when no gradient is wanted
-    """
-
-    rows: slice
-    logits: Tensor
-    gradient: Tensor | None
-    buffers: Buffers
-    _softmax: dict[float, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.logits)
-
-    def softmax(self, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Probabilities [c, V] (shared between terms: don't write) and log-sum-exp [c] of logits / temperature."""
-        if temperature not in self._softmax:
-            self._softmax[temperature] = softmax(self.logits, temperature, self.buffers, f"softmax {temperature}")
-        return self._softmax[temperature]
-
-
-def softmax(logits: Tensor, temperature: float, buffers: Buffers, name: str) -> tuple[Tensor, Tensor]:
-    """Probabilities [c, V] in kept memory and log-sum-exp [c] of logits / temperature."""
-    out = buffers.take(name, *logits.shape)
-    if temperature == 1.0:
-        torch.softmax(logits, dim=-1, out=out)
-    else:
-        torch.softmax(torch.mul(logits, 1.0 / temperature, out=out), dim=-1, out=out)
-    # The largest probability is exp(0) / sum, so the logarithm of the sum is at hand without another exponential.
-    if logits.device.type == "cpu":  # where a maximum with its place takes as long as the soft-max, one without a tenth
-        return out, logits.amax(dim=-1) / temperature - out.amax(dim=-1).log()
-    best, where = logits.max(dim=-1)
-    return out, best / temperature - out.gather(1, where[:, None]).squeeze(1).log()
-
+__all__ = [
+    "Balance",
+    "Buffers",
+    "Chunk",
+    "Kernel",
+    "Plan",
+    "RowSums",
+    "Term",
+    "chunk_spans",
+    "compute_dtype",
+    "evaluate",
+    "rows_per_chunk",
+    "softmax",
+]
 
 Kernel = Callable[[Chunk, Tensor], Tensor]
 
@@ -128,6 +64,7 @@ class Term:
     parameters: tuple[Tensor, ...] = ()
     gradients: tuple[Tensor, ...] = ()
     owner: Tensor | None = None
+    scratch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,17 +95,6 @@ class RowSums:
     loss: Tensor
     values: list[Tensor]
     scale: float = 1.0
-
-
-def compute_dtype(*tensors: Tensor | HeadLogits | None) -> torch.dtype:
-    """float64 when an input is float64 (gradient checks), else float32."""
-    return torch.float64 if any(t is not None and t.dtype == torch.float64 for t in tensors) else torch.float32
-
-
-def rows_per_chunk(width: int, device: torch.device, chunk_rows: int | None = None) -> int:
-    """Rows of one chunk for logits of this width; `chunk_rows` overrides."""
-    elements = CPU_CHUNK_ELEMENTS if device.type == "cpu" else GPU_CHUNK_ELEMENTS
-    return max(1, chunk_rows or elements // max(1, width))
 
 
 def chunk_spans(n_rows: int, step: int, cuts: Tensor | None = None) -> list[slice]:
@@ -247,11 +173,13 @@ class Plan:
         """
         logits = HeadLogits(*inputs) if self.fused else inputs[0]
         buffers = Buffers(logits.device, self.dtype)
-        sink = self._sink(logits) if self.want_gradient else None
         weights = [
             t.norm.to(self.dtype)[:, None] * torch.tensor(t.coefficients, dtype=self.dtype, device=logits.device)
             for t in self.terms
         ]
+        if isinstance(logits, Tensor) and self._defers(logits):
+            return self._run_deferred(logits, weights, buffers)
+        sink = self._sink(logits) if self.want_gradient else None
         step = rows_per_chunk(logits.shape[-1], logits.device, self.chunk_rows)
         step *= ROWS_FACTOR if self.fused and self.chunk_rows is None else 1
         spans = chunk_spans(len(self.rows), step, self.cuts)
@@ -282,6 +210,55 @@ class Plan:
             if rescale and isinstance(sink, DenseGradient):
                 self._add_first(inputs[0], sink.total, weights[0], spans, buffers)
         for term in self.terms:  # ready for another run
+            for g in term.gradients:
+                g.zero_()
+        return sums.sum().to(self.dtype), values, None if sink is None else [*sink.tensors(), *extra]
+
+    def _defers(self, logits: Tensor) -> bool:
+        """Whether chunks should write their gradient by kernels.
+
+        With `balance` they wait for the scale, so that a term with whole float32 rows would keep all of them.
+        """
+        waits = self.balance is not None and any(term.scratch is None for term in self.terms)
+        return self.dtype == torch.float32 and not waits and readable(logits)
+
+    def _run_deferred(
+        self, logits: Tensor, weights: Sequence[Tensor], buffers: Buffers
+    ) -> tuple[Tensor, list[Tensor], list[Tensor | None] | None]:
+        """As `run`, with chunks that write their gradient once: at the end, when the scale is known, with `balance`."""
+        sink = None
+        if self.want_gradient:
+            sink = DenseGradient(logits, self.rows) if self.into is None else SharedGradient(self.into)
+        view = RowView(logits)
+        step = rows_per_chunk(view.width, logits.device, self.chunk_rows)
+        needs = [term.scratch for term in self.terms]
+        if self.chunk_rows is None and None not in needs:
+            step = rows_per_deferred_chunk(logits.numel() * logits.element_size(), sum(n or 0 for n in needs))
+        parts: list[list[Tensor]] = [[] for _ in self.terms]
+        waiting = []
+        for span in chunk_spans(len(self.rows), step, self.cuts):
+            chunk = DeferredChunk(span, view, self.rows[span], buffers, sink is not None, self.balance is not None)
+            for number in reversed(range(len(self.terms))):  # the others' passes find what cross-entropy asks for, too
+                chunk.number = number
+                parts[number].append(self.terms[number].kernel(chunk, weights[number][span]))
+            if sink is None:
+                continue
+            if self.balance is None:
+                sink.write(chunk)
+            else:
+                waiting.append(chunk)
+        values = [torch.cat(part) if part else weight[:0] for part, weight in zip(parts, weights)]
+        sums = torch.stack([_total(*parts) for parts in zip(self.terms, weights, values)])
+        if self.balance is not None:
+            self.scale[0] = self.balance.scale(
+                *units.balanced(float(sums[0]), float(sums[1:].sum()), self.balance.units)
+            )
+            sums[1:] *= self.scale[0]
+        for chunk in waiting:
+            assert sink is not None
+            sink.write(chunk, self.scale[0])
+        extra = [g * self.scale[0] for term in self.terms for g in term.gradients]
+        for term in self.terms:
             for g in term.gradients:
                 g.zero_()
         return sums.sum().to(self.dtype), values, None if sink is None else [*sink.tensors(), *extra]
@@ -333,7 +310,8 @@ class _RowSum(torch.autograd.Function):
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:  # a second backward pass: the first one gave its tensors away
             gradients = ctx.plan.run(*ctx.saved_tensors)[2]
-        if grad_output.device.type != "cpu" or float(grad_output) != 1.0:
+        # Waiting for one number costs less than reading and writing the whole gradient once more.
+        if float(grad_output) != 1.0:
             gradients = [None if g is None else g.mul_(grad_output) for g in gradients]
         needed = ctx.needs_input_grad[1:]
         return None, *(g if need else None for g, need in zip(gradients, needed))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ctkd_core.losses.engine.deferred import DeferredChunk, RowView
+
 
 @dataclass
 class Collector:
@@ -47,11 +49,23 @@ def current_collector() -> Collector | None:
 
 
 class DenseGradient:
-    """A gradient tensor of the logits' own shape and dtype."""
+    """A gradient tensor of the logits' own shape and dtype.
 
-    def __init__(self, logits: Tensor) -> None:
-        self.total = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
+    written: int64 [R] rows that will be written; the others are 0. Default: all are 0 at first.
+    """
+
+    def __init__(self, logits: Tensor, written: Tensor | None = None) -> None:
+        make = torch.zeros if written is None else torch.empty
+        self.total = make(logits.shape, dtype=logits.dtype, device=logits.device)
         self._flat = self.total.view(-1, logits.shape[-1])
+        if written is not None:
+            left = torch.ones(len(self._flat), dtype=torch.bool, device=logits.device)
+            left[written] = False
+            self._flat.index_fill_(0, left.nonzero().squeeze(1), 0.0)
+
+    def write(self, chunk: DeferredChunk, scale: float = 1.0) -> None:
+        """Let a chunk write its rows; scale: of all terms but the first."""
+        chunk.write(RowView(self.total).at(chunk.index), scale)
 
     def put(self, index: Tensor, own: Tensor) -> None:
         """Store gradient [c, V] of rows int64 [c]; each row is stored once."""
@@ -72,6 +86,11 @@ class SharedGradient:
         """Add `factor` times gradient [c, V] of rows int64 [c]."""
         total = self._collector.gradient
         total.view(-1, total.shape[-1]).index_add_(0, index, own.to(total.dtype), alpha=self._collector.factor)
+
+    def write(self, chunk: DeferredChunk, scale: float = 1.0) -> None:
+        """Add `factor` times the gradient of a chunk's rows; scale: of all terms but the first."""
+        total = self._collector.gradient
+        chunk.write(RowView(total).at(chunk.index), scale, self._collector.factor, add=True)
 
     def tensors(self) -> list[Tensor | None]:
         """Nothing for autograd: `teachers.several` hands the collector's tensor over itself."""

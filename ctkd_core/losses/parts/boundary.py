@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from ctkd_core.alignment.alm import boundary_tokens
+from ctkd_core.losses.engine.deferred import readable
 from ctkd_core.losses.engine.engine import Buffers, Chunk, rows_per_chunk, softmax
+from ctkd_core.losses.parts.merged import in_place_log_probs
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -38,6 +40,8 @@ def read_rows(
     rows, targets int64 [n]; logits [..., V].
     """
     buffers = Buffers(logits.device, dtype)
+    if mask is None and dtype == torch.float32 and readable(logits):
+        return in_place_log_probs(logits, rows, targets), torch.zeros(len(rows), dtype=dtype, device=logits.device)
     token = torch.empty(len(rows), dtype=dtype, device=logits.device)
     boundary = torch.zeros_like(token)
     step = rows_per_chunk(logits.shape[-1], logits.device, chunk_rows)
@@ -69,12 +73,13 @@ class ReadKernel:
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:  # noqa: ARG002 - slopes are weighted already
         """Values of the chunk's rows, read before; their gradient is added where one is wanted."""
         span = chunk.rows
-        if chunk.gradient is not None:
-            p, _ = chunk.softmax()
+        if chunk.learns:
             token, boundary = self.slope_token[span], self.slope_boundary[span]
-            chunk.gradient.scatter_add_(1, self.target[span, None], token[:, None])
-            chunk.gradient.addcmul_(p, -(token + boundary)[:, None])
+            chunk.add_at(self.target[span, None], token[:, None])
+            chunk.add_softmax(-(token + boundary))
             if self.mask is not None and bool((boundary != 0).any()):
+                p, _ = chunk.softmax()
+                assert chunk.gradient is not None
                 inside = torch.mul(p, self.mask, out=chunk.buffers.take("inside", *p.shape))
                 chunk.gradient.addcmul_(inside, (boundary * (-self.boundary[span]).exp())[:, None])
         return self.values[span]

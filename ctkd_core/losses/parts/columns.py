@@ -7,11 +7,14 @@ thousands, so no [n, Vt] tensor is made.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ctkd_core.losses.parts.matched import SameObject
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,12 @@ class ColumnEntries:
 
 def entries_of(matrix: Any, widths: tuple[int, int], device: Any, dtype: torch.dtype) -> Entries:
     """Entries of a Projection or scipy matrix for logits of these widths; entries beyond them are left out."""
-    coo = getattr(matrix, "matrix", matrix).tocsr().sorted_indices().tocoo()
+    return _entries(SameObject(getattr(matrix, "matrix", matrix)), widths, str(device), dtype)
+
+
+@lru_cache(maxsize=8)  # sorting a map and moving it takes longer than a step of the loss on a GPU
+def _entries(matrix: SameObject, widths: tuple[int, int], device: str, dtype: torch.dtype) -> Entries:
+    coo = matrix.value.tocsr().sorted_indices().tocoo()
     kept = (coo.row < widths[0]) & (coo.col < widths[1]) & (coo.data != 0)
     tensors = [torch.from_numpy(x[kept].astype(np.int64)).to(device) for x in (coo.row, coo.col)]
     weight = torch.from_numpy(coo.data[kept].astype(np.float64)).to(device=device, dtype=dtype)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ctkd_core.errors import LossInputError, unknown
+from ctkd_core.losses.engine.deferred import DeferredChunk, RowView, readable
 from ctkd_core.losses.engine.engine import Chunk, Plan, Term, compute_dtype, softmax
 from ctkd_core.losses.engine.fused import HeadLogits
 
@@ -73,6 +74,7 @@ class Rule:
 
     divergence: RowDivergence
     weight: float
+    kind: str
 
 
 def divergence_rule(kind: str, beta: float = 0.5, skew: float = 0.1, tail_mass: float = TAIL_MASS) -> Rule:
@@ -84,7 +86,7 @@ def divergence_rule(kind: str, beta: float = 0.5, skew: float = 0.1, tail_mass: 
             raise LossInputError(f"{name} must lie between 0 and 1; got {weight}.")
     if kind == "jsd" and beta in (0.0, 1.0):
         kind = "forward_kl" if beta == 0.0 else "reverse_kl"
-    return Rule(KINDS[kind], {"jsd": beta, "adaptive_kl": tail_mass}.get(kind, skew))
+    return Rule(KINDS[kind], {"jsd": beta, "adaptive_kl": tail_mass}.get(kind, skew), kind)
 
 
 def _forward_kl(log_p: Tensor, log_q: Tensor, _p: Tensor, q: Tensor, _: float) -> tuple[Tensor, Tensor]:
@@ -191,6 +193,8 @@ class FacingRows:
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         """Value [c, 1] of each row; adds weight * d value / d logits to the chunk's gradient."""
         facing = self.facing[chunk.rows]
+        if isinstance(chunk, DeferredChunk) and self.scratch == 0:
+            return self._in_place(chunk, facing, weight)
         local = (facing >= 0).nonzero().squeeze(1)
         values = torch.zeros(len(chunk), dtype=chunk.logits.dtype, device=facing.device)
         if not len(local):
@@ -216,6 +220,46 @@ class FacingRows:
             factor = weight[local] / self.temperatures[0]
             _spread(chunk.gradient[:, : self.width], slope, p, factor, None if whole else local, columns)
         return values[:, None]
+
+    @property
+    def scratch(self) -> int | None:
+        """0 where kernels read both sides' logits in their place, else None (`Term.scratch`)."""
+        return 0 if self.rule.kind != "adaptive_kl" and not self.top_k and readable(self.teacher) else None
+
+    def _in_place(self, chunk: DeferredChunk, facing: Tensor, weight: Tensor) -> Tensor:
+        """As `__call__`, without a copy of a row."""
+        from ctkd_core.losses.kernels.gpu.facing import one_pass, sums
+        from ctkd_core.losses.kernels.gpu.statistics import normalisers
+        from ctkd_core.losses.kernels.gpu.writer import FacingPart
+
+        local = (facing >= 0).nonzero().squeeze(1)
+        faced = RowView(self.teacher).at(facing)  # type: ignore[arg-type]
+        student, teacher = chunk.source.chosen(local), faced.chosen(local)
+        kind, width = self.rule.kind, self.width
+        whole = torch.zeros(5, len(chunk), dtype=torch.float32, device=facing.device)
+        if kind in ("forward_kl", "reverse_kl"):
+            found = one_pass(student, teacher, (width, chunk.view.width), self.temperatures, kind)
+            for row, values in zip(whole, found):
+                row[local] = values
+            if len(local) == len(chunk):
+                chunk.know(1.0, whole[1])
+        else:
+            norms = (
+                normalisers(student, width, self.temperatures[0])[0],
+                normalisers(teacher, width, self.temperatures[1])[0],
+            )
+            found = (norms[0], norms[0], norms[1], *sums(
+                student, teacher, norms, width, self.temperatures, kind, self.rule.weight
+            ))  # fmt: skip
+            for row, values in zip(whole, found):
+                row[local] = values
+        norm_s, _, norm_t, value, total = whole
+        if chunk.learns and len(local):
+            factor = weight[:, 0] / self.temperatures[0]
+            chunk.add_part("facing", FacingPart(
+                faced, norm_s, norm_t, total, factor, width, self.temperatures, kind, self.rule.weight
+            ))  # fmt: skip
+        return torch.where(value > -LOWEST * 1e-9, torch.inf, value)[:, None]
 
     def _compare(self, z_s: Tensor, z_t: Tensor, p: Tensor, p_norm: Tensor, chunk: Chunk) -> tuple[Tensor, Tensor]:
         """Value [c] and slope [c, m] of rows [c, m]; z_t may be overwritten."""
@@ -250,7 +294,8 @@ class _PerRow(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, kernel: FacingRows, dtype: torch.dtype, chunk_rows: int | None) -> Tensor:
         norm = torch.ones(len(logits), dtype=torch.float64, device=logits.device)
         rows = torch.arange(len(logits), device=logits.device)
-        ctx.plan = Plan(rows, [Term(("divergence",), (1.0,), norm, kernel)], dtype, chunk_rows, ctx.needs_input_grad[0])
+        term = Term(("divergence",), (1.0,), norm, kernel, scratch=kernel.scratch)
+        ctx.plan = Plan(rows, [term], dtype, chunk_rows, ctx.needs_input_grad[0])
         ctx.save_for_backward(logits)
         _, (values,), ctx.gradients = ctx.plan.run(logits)
         return values[:, 0]

@@ -49,8 +49,8 @@ class Matched:
     teacher_rest: Tensor
 
     def to(self, device: Any) -> Matched:
-        """The same on another device."""
-        return Matched(*(t.to(device) for t in (self.student, self.teacher, self.student_rest, self.teacher_rest)))
+        """The same on another device; made once for each."""
+        return self if self.student.device == torch.device(device) else _moved(SameObject(self), str(device))
 
 
 def matched_ids(
@@ -64,15 +64,30 @@ def matched_ids(
     Raises LossInputError when nothing matches or no tokenizers are there.
     """
     if projection is not None:
-        pairs = one_to_one(projection)
-    elif batch.student is None or batch.teacher is None:
+        return _matched(SameObject(projection), tuple(widths))
+    if batch.student is None or batch.teacher is None:
         raise LossInputError(
             "matching tokens by identity needs both tokenizers: pass them to collate(samples, student, teacher), or "
             "give a projection."
         )
-    else:
-        pairs = (_by_string if raw else _by_bytes)(batch.student, batch.teacher)
-    return matched_from_pairs(pairs, widths)
+    return _matched_tokens(batch.student, batch.teacher, tuple(widths), raw)
+
+
+# Looking a vocabulary through takes longer than a step of the loss on a GPU: once for each map and width.
+@lru_cache(maxsize=8)
+def _matched(projection: SameObject, widths: tuple[int, int]) -> Matched:
+    return matched_from_pairs(one_to_one(projection.value), widths)
+
+
+@lru_cache(maxsize=8)
+def _matched_tokens(student: Tokenizer, teacher: Tokenizer, widths: tuple[int, int], raw: bool) -> Matched:
+    return matched_from_pairs((_by_string if raw else _by_bytes)(student, teacher), widths)
+
+
+@lru_cache(maxsize=8)
+def _moved(matched: SameObject, device: str) -> Matched:
+    own = matched.value
+    return Matched(*(t.to(device) for t in (own.student, own.teacher, own.student_rest, own.teacher_rest)))
 
 
 def matched_from_pairs(pairs: Any, widths: tuple[int, int], none: bool = False) -> Matched:

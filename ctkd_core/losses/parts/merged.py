@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ctkd_core.losses.base import Rows
+from ctkd_core.losses.engine.deferred import RowView, readable
 from ctkd_core.losses.engine.engine import Buffers, rows_per_chunk, softmax
 
 # Source: TRL 1.16, GOLD's merge: every scalar factor is clamped from below.
@@ -66,6 +67,8 @@ def token_log_probs(
     logits: Tensor, rows: Tensor, tokens: Tensor, temperature: float, dtype: torch.dtype, chunk_rows: int | None = None
 ) -> Tensor:
     """[n]: log softmax(logits[row] / temperature)[token] for rows, tokens int64 [n], a few rows at a time."""
+    if dtype == torch.float32 and readable(logits):
+        return in_place_log_probs(logits, rows, tokens, temperature)
     buffers = Buffers(logits.device, dtype)
     parts = []
     step = rows_per_chunk(logits.shape[-1], logits.device, chunk_rows)
@@ -74,6 +77,16 @@ def token_log_probs(
         chosen = z.gather(1, tokens[begin : begin + step, None]).squeeze(1) / temperature
         parts.append(chosen - softmax(z, temperature, buffers, "softmax")[1])
     return torch.cat(parts) if parts else torch.zeros(0, dtype=dtype, device=logits.device)
+
+
+def in_place_log_probs(logits: Tensor, rows: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    """As `token_log_probs`, in float32 and without a copy of a row, where `readable(logits)`."""
+    from ctkd_core.losses.kernels.gpu.statistics import normalisers
+
+    view = RowView(logits)
+    source = view.at(rows)
+    chosen = view.line[source.offset + tokens].float()
+    return chosen / temperature - normalisers(source, view.width, temperature)[0]
 
 
 def with_rows(rows: Rows, flat: Tensor, ids: Tensor) -> tuple[Rows, Tensor]:
