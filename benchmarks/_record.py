@@ -48,7 +48,7 @@ def load_average() -> list[float] | None:
 def revision(folder: Path = ROOT) -> str:
     """The short commit of a folder's repository, with "+" where files that it tracks were changed.
 
-    Outside one (a copied tree has no history): CTKD_REVISION, or "".
+    Outside one ""; for this tree, which may be a copy without history, CTKD_REVISION.
     """
     git = ["git", "-C", str(folder)]
     try:
@@ -56,7 +56,7 @@ def revision(folder: Path = ROOT) -> str:
         status = [*git, "status", "--porcelain", "--untracked-files=no"]
         changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("CTKD_REVISION", "")
+        return os.environ.get("CTKD_REVISION", "") if folder == ROOT else ""
     return commit.stdout.strip() + "+" * any("benchmarks/results/" not in line for line in changed)
 
 
