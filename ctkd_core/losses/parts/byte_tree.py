@@ -54,6 +54,11 @@ class ByteTree:
     _spelt: dict[int, Key] = field(repr=False)
     _nodes: dict[Key, Node] = field(default_factory=dict, repr=False)
 
+    @property
+    def root(self) -> Node:
+        """Where nothing is behind us."""
+        return self._node((), None)
+
     def symbols(self, token: int) -> Key:
         """The symbols of a token, () for one without text."""
         return self._spelt.get(token, ())
@@ -61,7 +66,7 @@ class ByteTree:
     def path(self, token: int) -> list[Node]:
         """The m + 1 nodes along a token of m symbols; kept."""
         key = self._spelt[token]
-        nodes = [self._node((), None)]
+        nodes = [self.root]
         for depth in range(1, len(key) + 1):
             nodes.append(self._node(key[:depth], nodes[-1]))
         return nodes
