@@ -56,6 +56,7 @@ class Evaluator:
 
     examples      those that bits per byte are measured on
     teacher_bits  bits per byte of a teacher that isn't loaded, where they are known
+    teacher_answers  its greedy completions of the first examples with a prompt, as many as are known
     between   called often; may raise to stop
     """
 
@@ -66,6 +67,7 @@ class Evaluator:
     examples: Sequence[Example]
     between: Callable[[], None] = nothing
     teacher_bits: float | None = None
+    teacher_answers: Sequence[str] = ()
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def figures(self, model: PreTrainedModel, names: str | Sequence[str] | None = None) -> Figures:
@@ -133,7 +135,13 @@ class Evaluator:
         if teacher is not None:
             written = self._written(teacher, examples, "asking")
             found["teacher_completions"] = completion_figures(references, written)
+        elif examples == self._answered_by_teacher()[: len(examples)]:
+            found["teacher_completions"] = completion_figures(references, self.teacher_answers[: len(examples)])
         return found
+
+    def _answered_by_teacher(self) -> list[Example]:
+        """The examples to which `teacher_answers` belong."""
+        return [e for e in self.examples if e.prompt][: len(self.teacher_answers)]
 
     def _arithmetic(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
         pairs = [(e, n) for e in self.examples if e.prompt and (n := operand_length(e)) is not None]
