@@ -12,6 +12,7 @@ from ctkd_core.distill.training import processes
 
 if TYPE_CHECKING:
     from ctkd_core.distill.trainer import DistillTrainer
+    from ctkd_core.distill.training.energy import EnergyMeter
 
 
 class RunCallback(TrainerCallback):
@@ -24,19 +25,24 @@ class RunCallback(TrainerCallback):
         cancelled: Callable[[], bool],
         evaluate: Callable[[int], None],
         eval_every: int,
+        energy: EnergyMeter | None = None,
     ) -> None:
         self._write = write
         self._note = note
         self._cancelled = cancelled
         self._evaluate = evaluate
         self._eval_every = eval_every
+        self._energy = energy
         self._since = time.perf_counter()
         self._seconds = 0.0
+        self._joules: float | None = None
         self.trainer: DistillTrainer | None = None
         self.stopped = False
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Start the clock of this step."""
+        """Start the clock of this step, and the meter: what happens between steps isn't training."""
+        if self._energy:
+            self._energy.spent()
         self._since = time.perf_counter()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
@@ -56,6 +62,7 @@ class RunCallback(TrainerCallback):
                 "gradient_norm": logs.get("grad_norm"),
                 "tokens_per_second": parts.pop("tokens") / max(seconds, 1e-9),
                 "seconds": seconds,
+                **({} if self._joules is None else {"joules": self._joules}),
                 **parts,
             }
         )
@@ -63,6 +70,7 @@ class RunCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
         """Note the step; stop, with a checkpoint, when somebody asked for it; evaluate where that is due."""
         self._seconds = time.perf_counter() - self._since
+        self._joules = self._energy.spent() if self._energy else None
         self._note(step=state.global_step, message=f"Step {state.global_step} of {state.max_steps}.")
         if any(processes.gathered(self._cancelled())):  # all processes stop behind the same step
             self.stopped = control.should_training_stop = control.should_save = True

@@ -59,6 +59,7 @@ class TrainRow(_Any):
     gradient_norm: NotRequired[Number]
     tokens_per_second: NotRequired[Number]
     seconds: NotRequired[Number]
+    joules: NotRequired[Number]
     terms: NotRequired[Figures]
     by_kind: NotRequired[Figures]
     by_class: NotRequired[Figures]
