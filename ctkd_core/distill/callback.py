@@ -12,6 +12,7 @@ from ctkd_core.distill.training import processes
 
 if TYPE_CHECKING:
     from ctkd_core.distill.trainer import DistillTrainer
+    from ctkd_core.distill.training.energy import EnergyMeter
 
 
 class RunCallback(TrainerCallback):
@@ -24,19 +25,24 @@ class RunCallback(TrainerCallback):
         cancelled: Callable[[], bool],
         evaluate: Callable[[int], None],
         eval_every: int,
+        energy: EnergyMeter | None = None,
     ) -> None:
         self._write = write
         self._note = note
         self._cancelled = cancelled
         self._evaluate = evaluate
         self._eval_every = eval_every
+        self._energy = energy
         self._since, self._cpu_since = time.perf_counter(), time.process_time()
         self._seconds = self._cpu_seconds = 0.0
+        self._joules: float | None = None
         self.trainer: DistillTrainer | None = None
         self.stopped = False
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Start the clock of this step."""
+        """Start the clock of this step, and the meter: what happens between steps isn't training."""
+        if self._energy:
+            self._energy.spent()
         self._since, self._cpu_since = time.perf_counter(), time.process_time()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
@@ -57,6 +63,7 @@ class RunCallback(TrainerCallback):
                 "tokens_per_second": parts.pop("tokens") / max(seconds, 1e-9),
                 "seconds": seconds,
                 "cpu_seconds": self._cpu_seconds,
+                **({} if self._joules is None else {"joules": self._joules}),
                 **parts,
             }
         )
@@ -65,6 +72,7 @@ class RunCallback(TrainerCallback):
         """Note the step; stop, with a checkpoint, when somebody asked for it; evaluate where that is due."""
         self._seconds = time.perf_counter() - self._since
         self._cpu_seconds = time.process_time() - self._cpu_since
+        self._joules = self._energy.spent() if self._energy else None
         self._note(step=state.global_step, message=f"Step {state.global_step} of {state.max_steps}.")
         if any(processes.gathered(self._cancelled())):  # all processes stop behind the same step
             self.stopped = control.should_training_stop = control.should_save = True

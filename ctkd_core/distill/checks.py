@@ -17,6 +17,7 @@ from ctkd_core.errors import CtkdError, PreflightError, RunError, short
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
+    from ctkd_core.distill.further import FurtherTeacher
     from ctkd_core.distill.preparation import Look
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -283,7 +284,7 @@ def _positions(config: RunConfig, who: str, source: str) -> list[Check]:
 
 def _teachers(config: RunConfig) -> list[Check]:
     """The weights, caches and servers of all teachers."""
-    from ctkd_core.distill.further import FurtherTeacher, further_teachers
+    from ctkd_core.distill.further import further_teachers
     from ctkd_core.distill.models.teachers import weights_source
 
     checks = []
@@ -297,6 +298,7 @@ def _teachers(config: RunConfig) -> list[Check]:
             checks.append(Check(f"{who}'s server", True, f"{short(access.server)} will be asked when the run starts."))
         elif said := missing_for(access.precision, access.loading):
             checks.append(Check(f"{who}'s precision", False, said))
+        checks += _top_tokens(entry, who)
         copied = number == 1 and config.copies_teacher
         if not access.elsewhere or copied:
             checks.append(_weights(who, source) if source != "bundled" else _bundled(who))
@@ -319,6 +321,17 @@ def _cache(config: RunConfig, number: int, who: str) -> Check:
         )
 
     return _guarded(f"{who}'s cache", "", look)
+
+
+def _top_tokens(entry: RunConfig | FurtherTeacher, who: str) -> list[Check]:
+    """A warning where a cache or server tells fewer tokens of a row than the method reads."""
+    from ctkd_core.distill.teachers.matching import fewer_than_read
+
+    try:
+        said = fewer_than_read(Access.of(entry), entry.method, entry.variant, entry.method_options)
+    except RunError:  # the check of the cache says it
+        return []
+    return [Check(f"{who}'s top tokens", False, said, fatal=False)] if said else []
 
 
 def _bundled(who: str) -> Check:

@@ -613,10 +613,29 @@ PRESETS: dict[str, RunConfig] = {
         eval_every=30,
         save_student=False,
     ),
+    # The other way round: a base model of which the small chat model's tasks are new. Its texts end with `<eos>`, the
+    # end of its own tokenizer (not `<end_of_turn>`, which only the instruct model writes).
+    "cross-family-reverse": RunConfig(
+        name="cross-family-reverse",
+        student="gemma3-270m",
+        teacher="smollm2",
+        student_model="pretrained",
+        student_path="gemma3-270m",
+        method="xtoken-pkl",
+        data="bundled",
+        steps=40,
+        batch_size=4,
+        max_length=64,
+        learning_rate=2e-5,
+        eval_samples=48,
+        eval_every=20,
+        save_student=False,
+    ),
 }
 PRESET_TITLES = {
     "quick": "Quick: a short look on any laptop",
     "standard": "Standard: a few hundred steps",
     "transfer": "Transfer: move the teacher to another tokenizer",
-    "cross-family": "Cross-family: Gemma teaches SmolLM2 three languages from few samples",
+    "cross-family": "Cross-family: Gemma teaches SmolLM2 four languages from few samples",
+    "cross-family-reverse": "Cross-family, reversed: SmolLM2 teaches Gemma short English tasks",
 }

@@ -60,6 +60,7 @@ class TrainRow(_Any):
     tokens_per_second: NotRequired[Number]
     seconds: NotRequired[Number]
     cpu_seconds: NotRequired[Number]
+    joules: NotRequired[Number]
     terms: NotRequired[Figures]
     by_kind: NotRequired[Figures]
     by_class: NotRequired[Figures]

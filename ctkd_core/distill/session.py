@@ -189,6 +189,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     from ctkd_core.distill.models.adapters import add_adapters
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
+    from ctkd_core.distill.teachers.matching import fewer_than_read
     from ctkd_core.distill.teachers.opening import opened
     from ctkd_core.tokenizers.load import load_tokenizer
 
@@ -228,6 +229,9 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     )
     for sentence in data.warnings:
         session.warn(sentence)
+    for asked in teachers:
+        if sentence := fewer_than_read(asked.access, asked.method, asked.variant, asked.options):
+            session.warn(sentence)
     _take_figures(session)
     if session.leads:
         _look_at_ends(session)
@@ -259,6 +263,8 @@ def _take_figures(session: Session) -> None:
     wanted = min(config.sample_prompts, sum(bool(e.prompt) for e in session.data.split.held_out))
     if wanted and figures.answer_tokens == config.sample_tokens and len(figures.answers) >= wanted:
         session.teacher_texts = list(figures.answers[:wanted])
+    if figures.answer_tokens == config.sample_tokens:
+        session.evaluator.teacher_answers = figures.answers
     lacking = [
         *(["bits per byte"] if held_out and session.evaluator.teacher_bits is None else []),
         *(["completions"] if wanted and session.teacher_texts is None else []),
@@ -328,6 +334,7 @@ def _fit(session: Session, resume_from: Path | None) -> int:
     from ctkd_core.distill.callback import RunCallback
     from ctkd_core.distill.trainer import DistillTrainer
     from ctkd_core.distill.training.arguments import reports_into
+    from ctkd_core.distill.training.energy import meter_of
 
     config = session.config
     callback = RunCallback(
@@ -336,6 +343,8 @@ def _fit(session: Session, resume_from: Path | None) -> int:
         cancelled=session.attempt.stop_asked,
         evaluate=lambda step: measure(session, step),
         eval_every=config.eval_every,
+        # Several processes may be on several machines.
+        energy=meter_of(torch_device(config.device)) if processes.world_size() == 1 else None,
     )
     with reports_into(session.run.dir):
         trainer = DistillTrainer(

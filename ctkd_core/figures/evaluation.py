@@ -18,13 +18,22 @@ Table = Mapping[str, float | None]
 Rows = Sequence[Mapping[str, Any]]
 MOST_PARTS = 24  # rows of a dot plot
 ROW_HEIGHT = 22  # pixels
-LINES = {"top1": "same first choice", "byte_top1": "same next byte"}
+LINES = {
+    "top1": "same first choice",
+    "byte_top1": "same next byte behind a token",
+    "next_byte_top1": "same next byte everywhere",
+}
+DISTANCES = {"byte_kl": "behind a token of both", "next_byte_kl": "at every byte"}
+LOOKS = ((BLUE, "solid", "circle"), (ORANGE, "dash", "square"), (GREY, "dot", "diamond"))
 NAMES = {
     "top1": "same first choice of token",
-    "byte_kl": "KL of next bytes, bits",
-    "byte_top1": "same next byte",
+    "byte_kl": "KL of next bytes at common boundaries, bits",
+    "byte_top1": "same next byte at common boundaries",
     "stretches": "stretches that are one token on both sides",
     "boundaries": "common boundaries",
+    "next_byte_kl": "KL of next bytes at every byte, bits",
+    "next_byte_top1": "same next byte at every byte",
+    "bytes": "bytes",
     "rouge_l": "ROUGE-L",
     "exact_match": "exact match",
     "texts": "completions",
@@ -141,46 +150,39 @@ def _behind(found: Moments, part: str) -> float:
 
 def agreement_curves(rows: Rows, height: int = 300) -> go.Figure:
     """Shares of equal first choices and of equal next bytes over steps."""
-    import plotly.graph_objects as go
-
-    traces: list[Any] = []
-    for (key, name), colour, dash, symbol in zip(
-        LINES.items(), (BLUE, ORANGE), ("solid", "dash"), ("circle", "square")
-    ):
-        x, y = _over_steps(rows, "agreement", key)
-        traces.append(
-            go.Scatter(
-                x=x,
-                y=y,
-                mode="lines+markers",
-                name=name,
-                line={"color": colour, "width": 2, "dash": dash},
-                marker={"size": 9, "symbol": symbol},
-                hovertemplate="step %{x}: %{y:.1%}<extra>" + name + "</extra>",
-            )
-        )
+    traces = _lines(rows, LINES, "%{y:.1%}")
     fig = figure(traces, "Agreement with the teacher (higher is better)", height=height)
     fig.update_xaxes(title_text="step", rangemode="tozero")
     return fig.update_yaxes(range=[0, 1.02], tickformat=".0%")
 
 
 def kl_curve(rows: Rows, height: int = 300) -> go.Figure:
-    """KL(teacher || student) of next bytes at common boundaries over steps."""
-    import plotly.graph_objects as go
-
-    x, y = _over_steps(rows, "agreement", "byte_kl")
-    line = go.Scatter(
-        x=x,
-        y=y,
-        mode="lines+markers",
-        name="KL of next bytes",
-        line={"color": BLUE, "width": 2},
-        marker={"size": 9},
-        hovertemplate="step %{x}: %{y:.3f} bits<extra></extra>",
-    )
-    fig = figure([line], "KL of next bytes, in bits (lower is better)", height=height)
+    """KL(teacher || student) of next bytes over steps: at common boundaries, and at every byte where that is known."""
+    fig = figure(_lines(rows, DISTANCES, "%{y:.3f} bits"), "KL of next bytes, in bits (lower is better)", height=height)
     fig.update_xaxes(title_text="step", rangemode="tozero")
     return fig.update_yaxes(rangemode="tozero")
+
+
+def _lines(rows: Rows, names: Mapping[str, str], form: str) -> list[Any]:
+    """A marked line over steps for each figure of the agreement that some evaluation has."""
+    import plotly.graph_objects as go
+
+    traces: list[Any] = []
+    for (key, name), (colour, dash, symbol) in zip(names.items(), LOOKS):
+        x, y = _over_steps(rows, "agreement", key)
+        if x:
+            traces.append(
+                go.Scatter(
+                    x=x,
+                    y=y,
+                    mode="lines+markers",
+                    name=name,
+                    line={"color": colour, "width": 2, "dash": dash},
+                    marker={"size": 9, "symbol": symbol},
+                    hovertemplate="step %{x}: " + form + "<extra>" + name + "</extra>",
+                )
+            )
+    return traces
 
 
 def agreement_table(rows: Rows) -> pd.DataFrame:

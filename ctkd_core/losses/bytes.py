@@ -134,10 +134,10 @@ def _trees(batch: AlignedBatch, widths: tuple[int, int]) -> tuple[ByteTree, Byte
         raise LossInputError(
             "loss 'bytes' reads the bytes of tokens: pass both tokenizers to collate(samples, student, teacher)."
         )
-    return byte_tree(student, widths[0], _ends(student)), byte_tree(teacher, widths[1], _ends(teacher))
+    return byte_tree(student, widths[0], answer_ends(student)), byte_tree(teacher, widths[1], answer_ends(teacher))
 
 
-def _ends(tokenizer: Tokenizer) -> frozenset[int]:
+def answer_ends(tokenizer: Tokenizer) -> frozenset[int]:
     """What ends answers: EOS and the tokens with which chat templates end a turn. The same for every batch."""
     named = [tokenizer.eos_id, *(tokenizer.id_of(name) for name in TURN_ENDS)]
     return frozenset(i for i in named if i is not None and (i == tokenizer.eos_id or i in tokenizer.special_ids))
@@ -306,7 +306,13 @@ def says(masses: Masses, nodes: Nodes, node: Tensor, before: Tensor) -> Said:
 
 def says_of(logits: Tensor | HeadLogits, both: Placed, side: int, temperature: float, dtype: torch.dtype) -> Said:
     """What a side (0 student, 1 teacher) says at P bytes; its logits [B, T, V] are read once, in chunks."""
-    rows, tree, reads = both.rows[side], both.trees[side], both.reads[side]
+    return says_at(logits, both.rows[side].flat, both.trees[side], both.reads[side], temperature, dtype)
+
+
+def says_at(
+    logits: Tensor | HeadLogits, flat: Tensor, tree: ByteTree, reads: Readings, temperature: float, dtype: torch.dtype
+) -> Said:
+    """What is said at P bytes by logits [..., V]; row r of the nodes is flat[r] among them, int64 [R]."""
     nodes, device = reads.nodes, logits.device
     found = Masses.zeros(len(nodes), device)
     buffers, used = Buffers(device, dtype), nodes.row.unique_consecutive()
@@ -314,7 +320,7 @@ def says_of(logits: Tensor | HeadLogits, both: Placed, side: int, temperature: f
     for start in range(0, 0 if units.nothing_computed() else len(used), step):
         chosen = used[start : start + step]
         low, high = _range(nodes.row, int(chosen[0]), int(chosen[-1]) + 1)
-        p, _ = softmax(buffers.read("logits", logits, rows.flat[chosen]), temperature, buffers, "softmax")
+        p, _ = softmax(buffers.read("logits", logits, flat[chosen]), temperature, buffers, "softmax")
         local = nodes.cut(low, high)
         local = Nodes(torch.searchsorted(chosen, local.row), local.root, local.low, local.edges)
         add_masses(p, local, tree, found.cut(low, high))

@@ -30,6 +30,7 @@ def domains(view: View) -> None:
             key="measure",
             bind="query-params",
             required=True,
+            wrap=True,  # beside the others it would be cut where the page is narrow or enlarged
             help="  \n".join(f"**{name}**: {m.meaning}" for name, m in MEASURES.items()),
         )
         rows |= own_corpus(view, method)

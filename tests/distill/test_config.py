@@ -75,9 +75,10 @@ def test_a_changed_config_of_a_run_is_refused(tmp_path):
 def test_presets_are_valid_and_titled():
     assert PRESETS["quick"].steps == 40
     assert set(PRESETS) == set(PRESET_TITLES)
-    assert {p.student for name, p in PRESETS.items() if name != "cross-family"} == {"deepseek"}
-    across = PRESETS["cross-family"]
+    assert {p.student for name, p in PRESETS.items() if not name.startswith("cross-family")} == {"deepseek"}
+    across, back = PRESETS["cross-family"], PRESETS["cross-family-reverse"]
     assert (across.teacher, across.student, across.student_path) == ("gemma3-270m", "smollm2", "smollm2")
+    assert (back.teacher, back.student, back.student_path) == ("smollm2", "gemma3-270m", "gemma3-270m")
 
 
 def test_held_out_samples_come_from_one_place():

@@ -56,6 +56,12 @@ def test_agreement_over_steps_and_its_table():
     fig = evaluation.agreement_curves(ROWS)
     assert list(fig.data[0].x) == [0, 1] and list(fig.data[0].y) == [0.25, 0.5]
     assert list(evaluation.kl_curve(ROWS).data[0].y) == [2.0, 1.0]
+    assert [t.name for t in evaluation.kl_curve(ROWS).data] == ["behind a token of both"], "runs of earlier versions"
+    everywhere = [
+        row | {"agreement": {"byte_kl": 1.0, "next_byte_kl": 0.5, "next_byte_top1": 0.25}} for row in ROWS[:1]
+    ]
+    assert {t.name: list(t.y) for t in evaluation.kl_curve(everywhere).data}["at every byte"] == [0.5]
+    assert [list(t.y) for t in evaluation.agreement_curves(everywhere).data] == [[0.25]]
     table = evaluation.agreement_table(ROWS)
     assert table["step"].tolist() == [0, 1] and table["same first choice of token"].tolist() == [0.25, 0.5]
     assert theme.message_bytes(fig) < 2**20

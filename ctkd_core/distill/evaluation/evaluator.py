@@ -5,8 +5,9 @@ The figures come as one flat table of numbers and of tables of numbers, the keys
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_
 from ctkd_core.distill.evaluation.class_mass import ClassMass
 from ctkd_core.distill.evaluation.completions import completion_figures
 from ctkd_core.distill.evaluation.exposure import excess_errors
+from ctkd_core.distill.evaluation.next_bytes import facing, head_width, tree_of
 from ctkd_core.distill.evaluation.table import chosen
 from ctkd_core.distill.evaluation.text_bits import bits_by_class, bits_by_domain, domains_of
 
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
 
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.data import Example
+    from ctkd_core.losses.bytes import FacingBytes
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 Figures = dict[str, Any]  # numbers, and tables of numbers
 WRITTEN_AT_ONCE = 16  # prompts of one call of generate
+BYTES_AT_ONCE = 20_000  # of text at which two models are compared; 2.3 kB each and model
 
 
 def nothing() -> None:
@@ -53,6 +57,7 @@ class Evaluator:
 
     examples      those that bits per byte are measured on
     teacher_bits  bits per byte of a teacher that isn't loaded, where they are known
+    teacher_answers  its greedy completions of the first examples with a prompt, as many as are known
     between   called often; may raise to stop
     """
 
@@ -63,6 +68,7 @@ class Evaluator:
     examples: Sequence[Example]
     between: Callable[[], None] = nothing
     teacher_bits: float | None = None
+    teacher_answers: Sequence[str] = ()
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def figures(self, model: PreTrainedModel, names: str | Sequence[str] | None = None) -> Figures:
@@ -105,8 +111,23 @@ class Evaluator:
         if teacher is None:
             return {}
         sides = list(zip(reader.items, teacher.items))
-        mine, theirs = self._said(reader), self._said(teacher)
+        trees = tuple(tree_of(x.tokenizer, head_width(x.model)) for x in (reader, teacher))
+        if "facing" not in self._kept:
+            self._kept["facing"] = [facing(*pair, trees) for pair in sides]  # type: ignore[arg-type]
+        mine, theirs = (self._said_of_bytes(x, k, self._kept["facing"]) for k, x in enumerate((reader, teacher)))
         return {"agreement": agreement(mine, theirs, sides, (self.student, self.teacher))}
+
+    def _said_of_bytes(self, reader: Reader, side: int, faced: Sequence[FacingBytes]) -> Iterator[Any]:
+        """What a model says at all common bytes, in blocks, so that not all of it is in memory at once.
+
+        side  0: the student's column of what faces each other, 1: the teacher's
+        """
+        places = [(one.row[:, side].contiguous(), one.offset[:, side].contiguous()) for one in faced]
+        sizes = np.cumsum([len(one) for one in faced])
+        blocks = np.maximum(sizes - 1, 0) // BYTES_AT_ONCE
+        for start, stop in itertools.pairwise([*np.unique(blocks, return_index=True)[1].tolist(), len(faced)]):
+            part = replace(reader, items=reader.items[start:stop])
+            yield from self._said(part, places[start:stop])
 
     def _completions(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
         examples = self._asking()
@@ -118,7 +139,13 @@ class Evaluator:
         if teacher is not None:
             written = self._written(teacher, examples, "asking")
             found["teacher_completions"] = completion_figures(references, written)
+        elif examples == self._answered_by_teacher()[: len(examples)]:
+            found["teacher_completions"] = completion_figures(references, self.teacher_answers[: len(examples)])
         return found
+
+    def _answered_by_teacher(self) -> list[Example]:
+        """The examples to which `teacher_answers` belong."""
+        return [e for e in self.examples if e.prompt][: len(self.teacher_answers)]
 
     def _arithmetic(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
         pairs = [(e, n) for e in self.examples if e.prompt and (n := operand_length(e)) is not None]
@@ -216,8 +243,8 @@ class Evaluator:
         also = None if mass is None else mass.add
         return evaluate.token_bits(reader.model, reader.items, self._batch, between=self.between, also=also)
 
-    def _said(self, reader: Reader) -> list[Any]:
-        return said(reader.model, reader.tokenizer, reader.items, self._batch, between=self.between)
+    def _said(self, reader: Reader, places: Any = None) -> list[Any]:
+        return said(reader.model, reader.tokenizer, reader.items, self._batch, between=self.between, places=places)
 
     @property
     def _batch(self) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.data import Example
     from ctkd_core.distill.runs import Run
+    from ctkd_core.distill.teachers.manifest import Figures
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 FILE = "evaluation.json"
@@ -113,17 +114,47 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, say: Say) -> dict[str, A
     from ctkd_core.distill.devices import cpu_count, torch_device
     from ctkd_core.distill.evaluation.evaluator import Evaluator
     from ctkd_core.distill.models.teachers import load_model
+    from ctkd_core.distill.teachers.manifest import Figures
     from ctkd_core.tokenizers.load import load_tokenizer
 
     torch.set_num_threads(config.threads or cpu_count())
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
     examples = _examples(config, bool(ask.data), (student, teacher))
-    say("Loading the student and the teacher.")
+    known = Figures() if ask.data else _of_cache(config, teacher)
+    answers = known.answers if known.answer_tokens == config.sample_tokens else ()
+    bits = known.bits_per_byte(len(examples))
+    asking = sum(bool(e.prompt) for e in examples)
     device = torch_device(config.device)
-    teacher_model = _teacher(config, device, say)
+    teacher_model = None
+    if bits is None or not _told_by_cache(config, min(asking, config.eval_completions) <= len(answers)):
+        say("Loading the student and the teacher.")
+        teacher_model = _teacher(config, device, say)
+    if teacher_model is None and bits is not None:
+        say("The teacher's bits per byte are those of its cache, of the same samples.")
     model = load_model(folder, role="student").to(device)  # type: ignore[arg-type]
     say(f"Measuring {len(examples)} held-out samples.")
-    return Evaluator(config, student, teacher, teacher_model, examples, lambda: say("")).figures(model)
+    evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: say(""), bits, answers)
+    return evaluator.figures(model)
+
+
+def _told_by_cache(config: RunConfig, answers: bool) -> bool:
+    """Whether all that is asked of the teacher is in its cache; `answers`: whether enough of its completions are."""
+    return set(chosen(config.evaluations)) <= ({"completions"} if answers else set())
+
+
+def _of_cache(config: RunConfig, tokenizer: Tokenizer) -> Figures:
+    """What the teacher's cache tells of it, where it is of this teacher, this data and these settings; else nothing."""
+    from ctkd_core.distill.models.teachers import planned_teachers
+    from ctkd_core.distill.teachers.manifest import Figures, held_out_of
+    from ctkd_core.distill.teachers.matching import check_cache
+
+    if Access.of(config).cache:
+        try:
+            figures = check_cache(config, planned_teachers(config, tokenizer)[0]).figures
+            return figures if figures.of == held_out_of(config) else Figures()
+        except RunError:
+            pass
+    return Figures()
 
 
 def _teacher(config: RunConfig, device: str, say: Say) -> PreTrainedModel | None:
@@ -139,7 +170,7 @@ def _teacher(config: RunConfig, device: str, say: Say) -> PreTrainedModel | None
     except RunError as fault:
         if not access.cache:
             raise
-        say(f"The teacher's figures aren't measured, because only its cache is here: {fault}")
+        say(f"The teacher isn't measured, because only its cache is here: {fault}")
         return None
 
 

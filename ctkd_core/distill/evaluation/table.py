@@ -56,7 +56,7 @@ EVALUATIONS: dict[str, Evaluation] = {
         ),
         Evaluation(
             "agreement",
-            "Does it say what the teacher says: the same first choice, and how far their next bytes lie apart.",
+            "Does it say what the teacher says: the same first choice, and how far all their next bytes lie apart.",
             "student and teacher read the held-out samples once more, each time",
             needs_teacher=True,
         ),

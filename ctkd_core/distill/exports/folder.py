@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.preparation import split_of
 from ctkd_core.errors import RunError, short, unknown
@@ -23,16 +23,42 @@ TOKENIZERS = ("student-tokenizer", "teacher-tokenizer")
 
 @dataclass(frozen=True)
 class Target:
-    """Another trainer. `methods`: those that exist there; `settings` and `files` are in the module of its name."""
+    """Another trainer. `methods`: those that exist there; `settings` and `files` are in the module of its name.
+
+    writes  options of `NOT_WRITTEN` that it has after all
+    """
 
     title: str
     methods: tuple[str, ...]
+    writes: frozenset[str] = frozenset()
 
 
 TARGETS = {
-    "trl": Target("TRL's GOLDTrainer", ("gold", "uld")),
+    "trl": Target("TRL's GOLDTrainer", ("gold", "uld"), frozenset({"precision"})),
     "nemo-rl": Target("NeMo-RL's cross-tokenizer distillation", ("xtoken-pkl", "xtoken-hkl")),
 }
+
+# Options that change what is learnt, or what it takes, and that a target isn't told, with what holds there instead.
+NOT_WRITTEN = {
+    "trainer": "there the trainer has its own.",
+    "lora_rank": "LoRA isn't set up, and all of the student's weights learn there.",
+    "teacher_cache": "the teacher's model is loaded there.",
+    "teacher_server": "the teacher's model is loaded there.",
+    "teacher_precision": "the teacher is loaded as its files are there, unless you say otherwise.",
+    "teacher_loading": "all of the teacher's weights lie on the device there.",
+    "state_learning_rate": "all that learns has the student's learning rate there.",
+    "warmup_from_zero": "the warm-up is the target's own.",
+    "truncation_side": "the target cuts long samples its own way.",
+    "precision": "bf16 and fp32 are all that is written.",
+    "threads": "it computes with as many threads as it likes.",
+    "eval_samples": "nothing is held out or measured there.",
+    "eval_data": "nothing is held out or measured there.",
+    "eval_every": "nothing is held out or measured there.",
+    "evaluations": "nothing is held out or measured there.",
+    "save_every": "checkpoints are the target's own affair.",
+    "save_dtype": "the student is saved in the numbers that it was trained in.",
+}
+_WRITTEN_VALUES = {("precision", "bf16"), ("precision", "fp32")}
 
 
 @dataclass(frozen=True)
@@ -73,7 +99,7 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
             written.append(STUDENT)
         if target == "nemo-rl":
             written.append(_write_map(pair, folder))
-        notes = [*notes, *_left_out(config), *([] if student or not own else [_MISSING])]
+        notes = [*notes, *_left_out(config, target), *([] if student or not own else [_MISSING])]
         write_atomic(folder / "README.md", _readme(config, target, contents, notes))
     except OSError as fault:
         raise RunError(f"{str(folder)!r} can't be written ({fault}); choose another folder.") from fault
@@ -83,16 +109,21 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
 _MISSING = f"The student isn't here: `ctkd export` writes it as {STUDENT!r}."
 
 
-def _left_out(config: RunConfig) -> list[str]:
-    """Sentences about options of the run that no target is told."""
+def _left_out(config: RunConfig, target: str) -> list[str]:
+    """Sentences about options of the run that the target isn't told, where they aren't at their default."""
     notes = []
-    if config.trainer:
-        notes.append(f"The table `trainer` ({', '.join(map(short, config.trainer))}) isn't written.")
-    if config.lora_rank:
-        notes.append(f"LoRA (lora_rank {config.lora_rank}) isn't written: there all of the student's weights learn.")
-    for name in ("teacher_cache", "teacher_server"):
-        if getattr(config, name):
-            notes.append(f"{name} isn't written: there the teacher's model is loaded.")
+    plain = {option.name: option.default for option in RUN_OPTIONS} | {"trainer": {}}
+    for name, instead in NOT_WRITTEN.items():
+        value = getattr(config, name)
+        if (
+            name in TARGETS[target].writes
+            or value == plain[name]
+            or (name == "precision" and value in ("bf16", "fp32"))
+        ):
+            continue
+        # A folder or an address of this machine means nothing elsewhere, and a table's values may be long.
+        said = {"trainer": f" ({', '.join(map(short, config.trainer))})", "teacher_cache": "", "teacher_server": ""}
+        notes.append(f"{name}{said.get(name, f' {short(value)}')} isn't written: {instead}")
     return notes
 
 

@@ -59,6 +59,7 @@ def settings(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
         **optimisation(config),
         "max_length": config.max_length,
         "bf16": config.precision == "bf16",
+        "fp16": config.precision == "fp16",
         "use_cpu": config.device == "cpu",
         "lmbda": config.on_policy_share,
         "temperature": config.on_policy_temperature,
@@ -76,6 +77,8 @@ def settings(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
         "TRL cuts long samples at their beginning, here at their end unless truncation_side is left.",
         "The order of the samples is another one, so only the first step of one whole batch is the same.",
     ]
+    if run["warmup_steps"] and not config.warmup_from_zero:
+        notes.append("TRL's warm-up begins at 0, so its first step learns nothing; here at its first share.")
     return {"use_uld_loss": True} | loss | common | run, notes
 
 

@@ -35,7 +35,7 @@ SETS = {
     row.name: row
     for row in (
         BundledSet("tasks", "bundled.jsonl", "short tasks of twenty kinds, the same as `bundled`", 30),
-        BundledSet("languages", "languages.jsonl", "questions and answers in Russian, German and Korean", 90),
+        BundledSet("languages", "languages.jsonl", "questions and answers in Russian, German, Korean and English", 80),
         BundledSet("arithmetic", "arithmetic.jsonl", "sums, differences and products by operand length", 30),
         BundledSet("code", "code.jsonl", "small Python functions and what they are asked for", 60),
     )

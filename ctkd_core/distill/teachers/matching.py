@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
-from ctkd_core.distill.teachers.access import check_probabilities
+from ctkd_core.distill.teachers.access import Access, check_probabilities
 from ctkd_core.distill.teachers.manifest import SERVER, Manifest, Whose, difference, read_manifest, text_of
 from ctkd_core.distill.teachers.store import problem
 from ctkd_core.errors import RunError, short
@@ -61,3 +62,26 @@ def _check_method(manifest: Manifest, method: str, variant: str, name: str) -> N
         )
     if not manifest.kept.logits:
         check_probabilities(method, variant, f"the cache {name}, which a server filled,")
+
+
+def fewer_than_read(access: Access, method: str, variant: str, options: Mapping[str, Any]) -> str:
+    """A warning where a cache or server tells fewer tokens of a row than the method would read; "" where it doesn't.
+
+    Raises RunError for a cache that can't be read.
+    """
+    row = methods.get(method, RunError)
+    wanted = row.read_of(options, variant).get("top_k") or 0
+    if not access.elsewhere or "top_k" not in row.uses:
+        return ""
+    if access.cache:
+        kept = read_manifest(Path(access.cache).expanduser()).kept
+        told, width, mend = kept.k, kept.width, f"fill a cache with --k {wanted}"
+    else:
+        told, width, mend = access.server_k, wanted, f"set teacher_server_k to {wanted}"
+    if min(wanted, width) <= told:
+        return ""
+    return (
+        f"method {method!r} reads the teacher's {wanted} most probable tokens of a row (top_k), but only {told} are "
+        "told apart there; the rest counts as one mass, spread over all other tokens. For the method as it is meant, "
+        f"{mend}; or set top_k to {told}."
+    )

@@ -1,6 +1,7 @@
 """A vocabulary sorted by bytes: all tokens that begin with the same bytes are one stretch of it.
 
-The end of an answer is one more symbol behind the 256 bytes. Tokens without text (other special tokens) aren't in it.
+The end of an answer is one more symbol behind the 256 bytes. Tokens without text (other special tokens, and the one for
+whatever a tokenizer can't spell) aren't in it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ class ByteTree:
     _spelt: dict[int, Key] = field(repr=False)
     _nodes: dict[Key, Node] = field(default_factory=dict, repr=False)
 
+    @property
+    def root(self) -> Node:
+        """Where nothing is behind us."""
+        return self._node((), None)
+
     def symbols(self, token: int) -> Key:
         """The symbols of a token, () for one without text."""
         return self._spelt.get(token, ())
@@ -60,7 +66,7 @@ class ByteTree:
     def path(self, token: int) -> list[Node]:
         """The m + 1 nodes along a token of m symbols; kept."""
         key = self._spelt[token]
-        nodes = [self._node((), None)]
+        nodes = [self.root]
         for depth in range(1, len(key) + 1):
             nodes.append(self._node(key[:depth], nodes[-1]))
         return nodes
@@ -86,12 +92,13 @@ class ByteTree:
 @lru_cache(maxsize=8)
 def byte_tree(tokenizer: Tokenizer, width: int, ends: frozenset[int]) -> ByteTree:
     """The tree of a tokenizer's ids below `width`; `ends`: special tokens that end an answer, one symbol together."""
-    table, special = tokenizer.all_token_bytes(), tokenizer.special_ids
+    # Not every tokenizer declares its unknown token special; the bytes of its name are no text of it.
+    table, textless = tokenizer.all_token_bytes(), tokenizer.special_ids | {tokenizer.unk_id}
     spelt: dict[int, Key] = {}
     for index in range(min(width, tokenizer.n_ids)):
         if index in ends:
             spelt[index] = (END,)
-        elif table[index] and index not in special:
+        elif table[index] and index not in textless:
             spelt[index] = tuple(table[index])
     order = sorted(spelt, key=lambda index: (spelt[index], index))
     keys = [spelt[index] for index in order]

@@ -38,6 +38,6 @@ def next_byte(case: Case) -> Targets:
         spelt = case.batch.student.token_bytes(token)[: int(faced.offset[at, 0])] if case.batch.student else b""
         note = f"byte {int((here < at).sum()) + 1} of {len(here)}, where the sides differ most"
         if spelt:
-            note += f"; the student's token has begun with {spelt!r}"
+            note += f"; the student's token has begun with {spelt.decode('utf-8', 'backslashreplace')!r}"
         found.append(Target(g, "byte", tuple(ids), t_values, s_values, lost, note=note, position=t1 - 1))
     return found

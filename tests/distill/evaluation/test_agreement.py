@@ -16,13 +16,16 @@ from ctkd_core.distill.evaluation.agreement import (
     agreement,
     byte_kl,
     common_boundaries,
-    first_bytes,
     regrets,
     said,
 )
+from ctkd_core.distill.evaluation.next_bytes import facing, tree_of
+from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt
 from tests.distill.kit import llama
-from tests.tiny import tiny_byte_level, tiny_metaspace
+from tests.losses.test_bytes import oracle_loss
+from tests.losses.test_bytes import said as oracle_said
+from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 STUDENT, TEACHER = tiny_byte_level(400, 3), tiny_byte_level(340, 1)
 TEXT = " the 201 cats 日本"
@@ -50,7 +53,7 @@ def test_next_bytes_are_the_sums_over_tokens(tokenizer):
     for found, item in zip(said(model, tokenizer, items, 2), items):
         assert found.bytes == pytest.approx(np.array(by_hand(model, tokenizer, item)), abs=1e-6)
         assert found.bytes.sum(1) == pytest.approx(1.0)
-    assert first_bytes(tokenizer)[tokenizer.eos_id or 0] == NO_BYTE
+    assert tree_of(tokenizer, tokenizer.n_ids).first[tokenizer.eos_id or 0] >= NO_BYTE
 
 
 def test_kl_is_that_of_the_definition_and_0_for_equal_models():
@@ -112,3 +115,74 @@ def test_texts_without_anything_to_compare_give_no_figure():
     found = agreement([None], [None], [(item, item)], (STUDENT, STUDENT))
     assert math.isnan(found["top1"]) and math.isnan(found["byte_kl"]) and found["boundaries"] == 0
     assert [len(x) for x in regrets([None], [None], [(item, item)])] == [0]
+
+
+def both_sides(text: str, models, tokenizers, prompt: str = "a prompt"):
+    """What two models say of one answer and of all its bytes, and the answer as each of them reads it."""
+    items = tuple(encode_scored(Example(prompt, text), x, 100) for x in tokenizers)
+    trees = tuple(tree_of(x, model.config.vocab_size) for x, model in zip(tokenizers, models))
+    faced = facing(*items, trees)
+    found = []
+    for side, (model, tokenizer) in enumerate(zip(models, tokenizers)):
+        place = faced.row[:, side].contiguous(), faced.offset[:, side].contiguous()
+        found.append(said(model, tokenizer, [items[side]], 2, places=[place]))
+    return found, items
+
+
+def of_the_oracle(text: str, models, tokenizers, prompt: str = "a prompt"):
+    """Bits of all bytes of an answer together, and what each side says there, from the loops of the loss's tests."""
+    batch = collate([align_sample(prompt, text, *tokenizers, ended=False)], *tokenizers)
+    sides, logits = [], []
+    for model, tokenizer, side in zip(models, tokenizers, ("student", "teacher")):
+        ids, labels = (getattr(batch, f"{side}_{what}") for what in ("ids", "labels"))
+        with torch.no_grad():
+            rows = model(ids).logits.double()
+        logits.append(rows)
+        sides.append(oracle_said(rows[0], ids[0].tolist(), labels[0].tolist(), tokenizer))
+    learnt = int((batch.student_labels[0, 1:] != -100).sum())
+    return float(oracle_loss(*logits, batch)) * learnt / math.log(2), sides
+
+
+def best(own, facing_side):
+    """The symbol that a side expects most, None for anything of which not both sides speak."""
+    (mine, ends), (others, _) = own, facing_side
+    shares = {c: float(p) for c, p in mine.items() if c in others}
+    rest = float(sum(p for c, p in mine.items() if c not in others)) + float(ends)
+    return max(shares, key=shares.__getitem__) if shares and max(shares.values()) > rest else None
+
+
+@pytest.mark.parametrize("sides", [(STUDENT, TEACHER), (TEACHER, STUDENT), (STUDENT, tiny_metaspace())], ids=str)
+def test_at_every_byte_both_say_what_the_oracle_of_the_loss_says(sides):
+    models = [llama(tokenizer.n_ids + 5, seed=seed) for seed, tokenizer in enumerate(sides)]
+    (mine, theirs), items = both_sides(TEXT, models, sides)
+    found = agreement(mine, theirs, [items], sides)
+    bits, (own, other) = of_the_oracle(TEXT, models, sides)
+    assert found["bytes"] == len(own) == len(other) == len(TEXT.encode()), "the three digits of 201, and all of 日本"
+    assert found["next_byte_kl"] == pytest.approx(bits / found["bytes"], rel=1e-4)
+    pairs = list(zip(own.values(), other.values()))  # in the order of the text
+    alike = [best(a, b) == best(b, a) for a, b in pairs]
+    assert found["next_byte_top1"] == pytest.approx(sum(alike) / len(alike))
+    assert found["boundaries"] < found["bytes"]
+
+
+def test_at_every_byte_a_model_agrees_with_itself_and_only_there_where_it_was_asked():
+    model = llama(STUDENT.n_ids, seed=3)
+    (mine, theirs), items = both_sides(TEXT, [model, model], [STUDENT, STUDENT])
+    found = agreement(mine, theirs, [items], (STUDENT, STUDENT))
+    assert (found["next_byte_top1"], found["next_byte_kl"]) == (1.0, 0.0)
+    plain = said(model, STUDENT, [items[0]], 2)
+    without = agreement(plain, plain, [items], (STUDENT, STUDENT))
+    assert set(found) - set(without) == {"next_byte_kl", "next_byte_top1", "bytes"}
+    assert {name: found[name] for name in without} == without
+
+
+def test_text_that_one_side_cannot_spell_or_writes_otherwise_has_no_common_bytes():
+    """The uncased tokenizer spells `the` for `The`, and nothing for 日本."""
+    sides = STUDENT, tiny_wordpiece()
+    models = [llama(tokenizer.n_ids, seed=seed) for seed, tokenizer in enumerate(sides)]
+    (mine, theirs), items = both_sides("The(201", models, sides)
+    found = agreement(mine, theirs, [items], sides)
+    assert found["bytes"] == len("(201")
+    (mine, theirs), items = both_sides("日本", models, sides)
+    nothing = agreement(mine, theirs, [items], sides)
+    assert nothing["bytes"] == 0 and math.isnan(nothing["next_byte_kl"]) and math.isnan(nothing["next_byte_top1"])

@@ -8,6 +8,7 @@ import pytest
 
 from ctkd_core.distill import evaluate, on_policy
 from ctkd_core.distill.data import Example
+from ctkd_core.distill.evaluation import evaluator as evaluator_module
 from ctkd_core.distill.evaluation.evaluator import Evaluator
 from ctkd_core.distill.records import _sound
 from ctkd_core.tokenizers.load import load_tokenizer
@@ -109,3 +110,14 @@ def test_prompts_longer_than_the_models_positions_lose_their_beginning(pair, sid
     Evaluator(config, student, teacher, teacher_model, long).figures(model, "exposure")
     assert len(lengths) == 10
     assert max(lengths) == 256 - 6
+
+
+def test_models_that_are_compared_in_blocks_agree_as_much(pair, sides, monkeypatch):
+    student, teacher, model, teacher_model = sides
+    evaluator = Evaluator(pair.config(), student, teacher, teacher_model, [Example("", ""), *EXAMPLES])
+    whole = evaluator.figures(model, "agreement")["agreement"]
+    assert whole["bytes"] >= whole["boundaries"] > 0 and whole["next_byte_kl"] > 0
+    monkeypatch.setattr(evaluator_module, "BYTES_AT_ONCE", 5)
+    assert evaluator.figures(model, "agreement")["agreement"] == pytest.approx(whole, rel=1e-5)
+    nothing = Evaluator(pair.config(), student, teacher, teacher_model, []).figures(model, "agreement")
+    assert nothing["agreement"]["boundaries"] == 0

@@ -118,3 +118,29 @@ def test_a_teacher_that_is_elsewhere_is_not_loaded_for_it(runs, monkeypatch):
         assert found["bits_per_byte"] > 0
         assert "teacher_bits_per_byte" not in found
         assert any(words in sentence for sentence in said)
+
+
+def test_what_the_cache_tells_of_the_teacher_is_not_measured_again(pair, store, tmp_path, monkeypatch):
+    from ctkd_core.distill.teachers.fill import cache_teacher
+
+    config = pair.config(method="alm", steps=1, save_student=True, eval_samples=3, sample_prompts=3, eval_completions=2)
+    cache_teacher(config, tmp_path / "cache", k=8, dtype="float32")
+    run = ctkd_core.distill(config.replace(teacher_cache=str(tmp_path / "cache")), store)
+    live = evaluate_run(run, Ask("completions,classes"))
+    assert "teacher_bits_by_class" in live, "whoever asks for more than the cache tells gets the model"
+
+    def gone(*_):
+        raise RunError("no such model.")
+
+    monkeypatch.setattr("ctkd_core.distill.models.teachers.load_teacher", gone)
+    said: list[str] = []
+    found = evaluate_run(run, Ask("completions"), said.append)
+    assert not any("no such model" in sentence or "Loading" in sentence for sentence in said)
+    assert any("those of its cache" in sentence for sentence in said)
+    assert found["teacher_bits_per_byte"] == pytest.approx(live["teacher_bits_per_byte"], rel=1e-5)
+    assert found["teacher_completions"] == live["teacher_completions"]
+    fewer = evaluate_run(run, Ask("none", samples=2))
+    assert fewer["teacher_bits_per_byte"] != found["teacher_bits_per_byte"] and fewer["held_out"] == 2
+    assert "teacher_bits_by_class" not in evaluate_run(run, Ask("classes"))
+    for ask in (Ask("none", samples=40), Ask("none", data=str(pair.data))):  # other samples
+        assert "teacher_bits_per_byte" not in evaluate_run(run, ask)

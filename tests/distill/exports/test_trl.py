@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ctkd_core.distill.config import RUN_OPTIONS
 from ctkd_core.distill.exports import trl
-from ctkd_core.distill.exports.folder import training_data, write
+from ctkd_core.distill.exports.folder import NOT_WRITTEN, TARGETS, training_data, write
 from ctkd_core.errors import RunError
 
 CASES = {
@@ -156,3 +157,34 @@ def test_the_notes_name_what_is_not_written(pair, tmp_path):
         "max_grad_norm", "lora_rank 2", "teacher_cache",
     ]  # fmt: skip
     assert all(note in (tmp_path / "more" / "README.md").read_text() for note in more)
+
+
+# What a target is told, what shaped the data and the student that are written, and what names or shows the run here.
+WRITTEN = """student teacher method variant student_model student_path student_layers embedding_rows tie_embeddings
+teacher_path data template chat_template learnt_turns skip_bad_records steps batch_size accumulation learning_rate
+warmup weight_decay max_length seed eval_share on_policy_share on_policy_temperature on_policy_top_p
+on_policy_max_new_tokens hidden_size layers device"""
+# Of LoRA, of a server, and of further teachers, which are refused.
+OF_OTHERS = """lora_alpha lora_dropout lora_targets teacher_server_model teacher_server_k teacher_weight teacher_mix
+teacher_score teacher_alpha"""
+SHOWN = "eval_completions sample_prompts sample_tokens keep_checkpoints save_student name"
+
+
+def test_every_option_of_a_run_is_written_or_noted():
+    told = [name for names in (WRITTEN, OF_OTHERS, SHOWN) for name in names.split()]
+    assert sorted([*told, *NOT_WRITTEN]) == sorted({option.name for option in RUN_OPTIONS} | {"trainer"})
+
+
+@pytest.mark.parametrize(("method", "target"), [("uld", "trl"), ("xtoken-pkl", "nemo-rl")])
+def test_what_a_target_cannot_do_is_in_its_readme(pair, tmp_path, method, target):
+    given = {"teacher_precision": "bf16", "teacher_loading": "offload", "precision": "fp16", "truncation_side": "left"}
+    if method == "uld":
+        given |= {"warmup_from_zero": True, "save_dtype": "float16"}
+    found = write(pair.config(method=method, **given), target, tmp_path / "out", student=False)
+    readme = (tmp_path / "out" / "README.md").read_text()
+    for name, value in given.items():
+        noted = f"{name} '{value}' isn't written" if isinstance(value, str) else f"{name} {value} isn't written"
+        assert (noted in readme) == (name not in TARGETS[target].writes), noted
+    assert len(set(found.notes)) == len(found.notes)
+    plain = trl.settings(pair.config(method="uld"))[1]
+    assert any("first step learns nothing" in note for note in plain)

@@ -25,7 +25,7 @@ def test_every_set_is_found_by_its_name_and_splits():
         data_file("bundled:languges")
 
 
-SCRIPTS = {"russian": "CYRILLIC", "german": "LATIN", "korean": "HANGUL"}
+SCRIPTS = {"russian": "CYRILLIC", "german": "LATIN", "korean": "HANGUL", "english": "LATIN"}
 
 
 def test_the_languages_are_what_they_say():

@@ -317,3 +317,24 @@ def test_preflight_looks_at_a_cached_teacher_that_the_student_is_made_of(pair, f
     config = pair.config(teacher_cache=str(few), student_model=made)
     assert "teacher" in {c.name for c in preflight(config)}
     assert estimate_bytes(config)["teacher"] > 0
+
+
+def test_a_cache_that_keeps_fewer_tokens_than_the_method_reads_is_warned_of(pair, few, whole, store):
+    from ctkd_core.distill.checks import preflight
+
+    def said(config):
+        return next((c for c in preflight(config) if c.name == "teacher's top tokens"), None)
+
+    config = pair.config(method="sedi", teacher_cache=str(few), steps=1)
+    found = said(config)
+    assert found is not None and not found.ok and not found.fatal
+    assert "100 most probable" in found.detail and "--k 100" in found.detail and "set top_k to 8" in found.detail
+    assert said(config.replace(method_options={"top_k": 8})) is None
+    assert said(config.replace(teacher_cache=str(whole))) is None, "the whole vocabulary is there"
+    assert said(pair.config(method="gold", teacher_cache=str(few))) is None, "it has no top_k"
+    assert said(config.replace(teacher_cache="nowhere")) is None, "the check of the cache says it"
+    served = {"teacher_server": "http://localhost:9/v1", "teacher_server_model": "tiny"}
+    own = said(pair.config(method="sedi", **served))
+    assert own is not None and "set teacher_server_k to 100" in own.detail
+    run = ctkd_core.distill(config, store)
+    assert found.detail in run.status().warnings

@@ -139,7 +139,7 @@ def test_the_real_one_fits_its_tokenizer_and_knows_its_languages() -> None:
     assert (facts.rows, facts.positions) == (tokenizer.n_ids, 32_768)
     model = teachers.load_frozen(source, access=Access(precision="bf16"))
     assert sum(p.numel() for p in model.parameters()) == 268_098_176
-    assert model.generation_config.eos_token_id == 1
+    assert model.generation_config.eos_token_id == tokenizer.eos_id == tokenizer.id_of("<eos>") == 1
     text = "Сегодня утром мы встретились на вокзале и вместе поехали к морю."
     bits = bits_per_byte(model, [encode_scored(Example("", text), tokenizer, 64)], 1)
     assert bits < 0.8
