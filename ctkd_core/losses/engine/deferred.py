@@ -173,7 +173,8 @@ class DeferredChunk(Chunk):
             own = coefficient * of(number)
             soft[temperature] = soft[temperature] + own if temperature in soft else own
         triples = [(t, self._norms[t], coefficient) for t, coefficient in soft.items()]
-        targets, apart = [], []
+        targets: list[tuple[Tensor, Tensor]] = []
+        apart: list[tuple[int, Tensor, Tensor, Tensor | None]] = []
         for number, columns, values, rows in self._columns:
             if rows is None and columns.shape[1] == 1 and not targets:
                 targets.append((columns[:, 0].contiguous(), values[:, 0] * of(number)))
