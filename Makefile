@@ -61,7 +61,8 @@ clean:  ## remove what the commands above made here (not your runs)
 
 .venv/.installed-dev: .venv/.installed requirements-dev.txt
 	$(PIP) install --quiet --requirement requirements-dev.txt
-	@command -v chromium >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq chromium; \
-	  else echo "The browser tests need Chromium: sudo apt-get install chromium, then again."; exit 1; fi; }
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && \
+	    { apt-get install -y -qq chromium-headless-shell || apt-get install -y -qq chromium; }; \
+	  else echo "The browser tests need Chromium: sudo apt-get install chromium-headless-shell, then again."; exit 1; fi; }
 	@touch $@
