@@ -4,6 +4,8 @@ PORT ?= 8501
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
+# Tests start hundreds of Python processes. Where bytecode isn't kept, each would compile the same files again.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests share nothing but conversions, so they run side by side, at most 8 (each may load a model). One process more than
 # there are cores: some wait for processes, servers and a browser.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
@@ -22,9 +24,13 @@ setup: .venv/.installed  ## make .venv with everything the product needs
 
 setup-dev: .venv/.installed-dev  ## the same plus development tools and a browser
 
+# Both models are converted side by side, each in one process; what Gemma's says is shown only where it fails.
 test: setup-dev  ## every test, the browser ones included
-	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare
-	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare gemma --accept-terms || echo "Going on without Gemma: its tests are skipped."
+	@mkdir -p .ctkd/tests
+	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare gemma --accept-terms >.ctkd/gemma.log 2>&1 & gemma=$$!; \
+	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare; made=$$?; \
+	wait $$gemma || { cat .ctkd/gemma.log; echo "Going on without Gemma: its tests are skipped."; }; \
+	exit $$made
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: setup-dev  ## without the slow and the browser tests
@@ -61,7 +67,8 @@ clean:  ## remove what the commands above made here (not your runs)
 
 .venv/.installed-dev: .venv/.installed requirements-dev.txt
 	$(PIP) install --quiet --requirement requirements-dev.txt
-	@command -v chromium >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq chromium; \
-	  else echo "The browser tests need Chromium: sudo apt-get install chromium, then again."; exit 1; fi; }
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && \
+	    { apt-get install -y -qq chromium-headless-shell || apt-get install -y -qq chromium; }; \
+	  else echo "The browser tests need Chromium: sudo apt-get install chromium-headless-shell, then again."; exit 1; fi; }
 	@touch $@

@@ -21,6 +21,7 @@ from _app import wait_for_app
 from _record import arguments, save
 
 ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-headless-shell")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 READY = {
     "/": "h1",
@@ -68,7 +69,7 @@ def main() -> None:
         address = f"http://127.0.0.1:{port}"
         wait_for_app(address)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             rows = [
                 {"what": "first /align after the server's start", **_summary([_load(browser, address, "/align")[0]])}
             ]

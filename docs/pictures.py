@@ -30,6 +30,7 @@ from ctkd_core.tokenizers import catalog  # noqa: E402
 TEXT = "In 2024 unbelievable naïve llamas sold 1234567 units."
 LEARNING_STEPS = 40  # steps in which projectors learn before attention is drawn
 WIDTH = 900
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-headless-shell")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -188,7 +189,7 @@ def main() -> None:
     folder = HERE / "img" / "methods"
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for method in sys.argv[1:] or [row.name for row in METHODS.values() if row.picture]:
             print(method)
             fig = PICTURES[methods.get(method).picture](method).update_layout(width=WIDTH, template="plotly_white")

@@ -26,11 +26,12 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_nothing(new_context, server, view):
+def test_axe_finds_nothing(page, server, view):
     """Half of the views open in light and turn dark, the others the other way round."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     first, then = ("light", "dark") if list(VIEWS).index(view) % 2 else ("dark", "light")
-    page = new_context(viewport={"width": 1280, "height": 1000}, color_scheme=first).new_page()
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.emulate_media(color_scheme=first)
     page.goto(server + view)
     page.wait_for_selector(VIEWS[view])
     settled(page)
