@@ -97,7 +97,7 @@ def every_byte(rows: Tensor, item: Scored, tree: ByteTree, row: Tensor, offset: 
     reads = replace(reads, nodes=moved, node=reads.node.to(rows.device), before=reads.before.to(rows.device))
     said = says_at(rows, torch.arange(len(rows), device=rows.device), tree, reads, 1.0, rows.dtype)
     share, alone = said.share.float().cpu(), said.alone.float().cpu()
-    return Said(share, *(x.cpu() for x in (said.speaks, said.rest, said.may_end, said.seen)), alone)
+    return Said(share, said.speaks.cpu(), said.rest.cpu(), said.may_end.cpu(), said.seen.cpu(), alone)
 
 
 def compare(student: Said, teacher: Said) -> tuple[NDArray[np.float64], int]:
