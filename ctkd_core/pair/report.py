@@ -14,6 +14,7 @@ from ctkd_core.background.progress import Progress
 from ctkd_core.files import documents
 from ctkd_core.pair.advice import Advice, advise
 from ctkd_core.pair.corpus import CorpusMetrics, Text, measure_domains
+from ctkd_core.pair.evidence import kind_of
 from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary.classes import CLASSES, audit, token_classes
 from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
@@ -134,7 +135,9 @@ def pair_report(
     special = compare(student, teacher)
     vocabulary = vocabulary_facts(student, teacher, shared)
     vocabulary["same_tokenizer"] = same = _same_tokenizer(student, teacher, domains)
-    facts = {
+    facts: dict[str, Any] = {
+        "student": student.name,
+        "teacher": teacher.name,
         "classes": vocabulary["classes"],
         "teacher_classes": vocabulary["teacher_classes"],
         "overlap": {way: shared.shares[way].smaller for way in WAYS},
@@ -142,6 +145,7 @@ def pair_report(
         "domains": domains,
         "special_tokens": special_token_warnings(student, teacher),
     }
+    facts["kind"] = kind_of(facts)
     return PairReport(student.name, teacher.name, method, vocabulary, domains, special, advise(facts))
 
 
