@@ -19,7 +19,8 @@ from experiments.definition import Experiment, ExperimentError, Planned
 
 VERSION = 1
 DAMAGED = "Remove it, or take it back from git."
-_CURVE = ("bits_per_byte", "bits_by_domain", "arithmetic", "exposure", "agreement")
+_ASIDE = ("teacher", "bytes_by_", "arithmetic_counts")  # of the figures: kept once, or weights
+_CURVE = ("bits_per_byte", "bits_by_domain", "mass_by_class", "arithmetic", "exposure", "agreement")
 
 
 def path_of(experiment: Experiment) -> Path:
@@ -124,7 +125,7 @@ def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, co
         "label": planned.label,
         "method": planned.config.method,
         "seed": planned.seed,
-        "figures": {name: value for name, value in figures_in(rows).items() if "." not in name or "by_domain" in name},
+        "figures": {name: value for name, value in figures_in(rows).items() if not name.startswith(_ASIDE)},
         "teacher": teacher,
         "curve": curve,
         "seconds": round(seconds, 1),

@@ -43,6 +43,7 @@ class Standing:
     equal: Interval | None
     equal_to_baseline: Difference | None
     seconds_per_step: float | None
+    cpu_seconds_per_step: float | None
     domains: dict[str, Domain]
 
 
@@ -121,6 +122,7 @@ def standings(
             equal=interval(list(equals[label].values())),
             equal_to_baseline=gaps_equal.get(label),
             seconds_per_step=_seconds_per_step(runs[label].values()),
+            cpu_seconds_per_step=_cpu_seconds_per_step(records[label].values()),
             domains=domains[label],
         )
     return found
@@ -235,6 +237,15 @@ def _teacher(record: Mapping[str, Any], figure: str) -> float | None:
 
 def _seconds_per_step(runs: Any) -> float | None:
     each = [run.curve[-1].seconds / run.curve[-1].step for run in runs if run.curve and run.curve[-1].step > 0]
+    return rounded(median(each)) if each else None
+
+
+def _cpu_seconds_per_step(records: Any) -> float | None:
+    each = [
+        spent / record["config"]["steps"]
+        for record in records
+        if (spent := record["figures"].get("training_cpu_seconds")) and record["config"].get("steps")
+    ]
     return rounded(median(each)) if each else None
 
 

@@ -13,6 +13,7 @@ COMMANDS: dict[str, str] = {
     "align": "align one text under two tokenizers",
     "compare": "align one text with several methods and show where they differ",
     "pair": "compare two tokenizers: shared vocabulary, texts by domain, which method to use",
+    "rank": "which teacher suits a student, which student a teacher: pairs of several tokenizers, best first",
     "project": "map the student's vocabulary onto the teacher's",
     "methods": "list the methods with paper, formula and options",
     "losses": "list the losses with their options",

@@ -30,14 +30,14 @@ class RunCallback(TrainerCallback):
         self._cancelled = cancelled
         self._evaluate = evaluate
         self._eval_every = eval_every
-        self._since = time.perf_counter()
-        self._seconds = 0.0
+        self._since, self._cpu_since = time.perf_counter(), time.process_time()
+        self._seconds = self._cpu_seconds = 0.0
         self.trainer: DistillTrainer | None = None
         self.stopped = False
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock of this step."""
-        self._since = time.perf_counter()
+        self._since, self._cpu_since = time.perf_counter(), time.process_time()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
         """Append the metrics row of one step."""
@@ -56,6 +56,7 @@ class RunCallback(TrainerCallback):
                 "gradient_norm": logs.get("grad_norm"),
                 "tokens_per_second": parts.pop("tokens") / max(seconds, 1e-9),
                 "seconds": seconds,
+                "cpu_seconds": self._cpu_seconds,
                 **parts,
             }
         )
@@ -63,6 +64,7 @@ class RunCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
         """Note the step; stop, with a checkpoint, when somebody asked for it; evaluate where that is due."""
         self._seconds = time.perf_counter() - self._since
+        self._cpu_seconds = time.process_time() - self._cpu_since
         self._note(step=state.global_step, message=f"Step {state.global_step} of {state.max_steps}.")
         if any(processes.gathered(self._cancelled())):  # all processes stop behind the same step
             self.stopped = control.should_training_stop = control.should_save = True

@@ -125,8 +125,12 @@ def token_bits(
     batch_size: int,
     pad_id: int = 0,
     between: Heartbeat | None = None,
+    also: Callable[[int, Any, Any], None] | None = None,
 ) -> list[NDArray[np.float64]]:
-    """-log2 p of each scored token, float64 [k] for each item; empty where nothing can be scored."""
+    """-log2 p of each scored token, float64 [k] for each item; empty where nothing can be scored.
+
+    `also` is called with the same rows, as `read_rows` does it, for whoever needs more of them.
+    """
     import torch
 
     found = [np.zeros(0) for _ in items]
@@ -134,6 +138,8 @@ def token_bits(
     def keep(number: int, rows: Any, targets: Any) -> None:
         nats = torch.nn.functional.cross_entropy(rows, targets, reduction="none")
         found[number] = nats.cpu().double().numpy() / math.log(2)
+        if also:
+            also(number, rows, targets)
 
     read_rows(model, items, keep, batch_size, pad_id, between)
     return found

@@ -201,7 +201,8 @@ def ranking_rows(condition: Condition) -> list[dict[str, str]]:
             "best look, " + against: interval(tried.best_to_baseline),
             "at equal seconds": interval(tried.equal),
             "at equal seconds, " + against: interval(tried.equal_to_baseline),
-            "seconds a step": "–" if tried.seconds_per_step is None else f"{tried.seconds_per_step:.3g}",
+            "seconds a step": _short(tried.seconds_per_step),
+            "CPU seconds a step": _short(tried.cpu_seconds_per_step),
         }
         for tried in condition.methods
     ]
@@ -277,6 +278,10 @@ def ranking_sentence(condition: Condition) -> str:
     behind = first.against_next
     order = "" if behind is None or behind.decided else f" Its lead over {done[1].title} isn't decided."
     return f"{what} Decided.{order}"
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _chance(found: Any) -> str:

@@ -134,19 +134,26 @@ def pair_report(
     domains = measure_domains(student, teacher, corpus, method, workers, progress)
     special = compare(student, teacher)
     vocabulary = vocabulary_facts(student, teacher, shared)
-    vocabulary["same_tokenizer"] = same = _same_tokenizer(student, teacher, domains)
+    facts = facts_of(student, teacher, shared, domains)
+    vocabulary["same_tokenizer"] = facts["same_tokenizer"]
+    return PairReport(student.name, teacher.name, method, vocabulary, domains, special, advise(facts))
+
+
+def facts_of(
+    student: Tokenizer, teacher: Tokenizer, shared: Overlap, domains: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What `advice.advise` decides by; `domains`: metrics by domain, as `corpus.measure_domains` gives them."""
     facts: dict[str, Any] = {
         "student": student.name,
         "teacher": teacher.name,
-        "classes": vocabulary["classes"],
-        "teacher_classes": vocabulary["teacher_classes"],
+        "classes": audit(student, shared.student_matched["canonical"]),
+        "teacher_classes": audit(teacher, shared.teacher_matched["canonical"]),
         "overlap": {way: shared.shares[way].smaller for way in WAYS},
-        "same_tokenizer": same,
+        "same_tokenizer": _same_tokenizer(student, teacher, domains),
         "domains": domains,
         "special_tokens": special_token_warnings(student, teacher),
     }
-    facts["kind"] = kind_of(facts)
-    return PairReport(student.name, teacher.name, method, vocabulary, domains, special, advise(facts))
+    return facts | {"kind": kind_of(facts)}
 
 
 def vocabulary_facts(student: Tokenizer, teacher: Tokenizer, shared: Overlap | None = None) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def test_rows_of_the_metrics_file_have_the_promised_keys(pair, store):
     run = ctkd_core.distill(pair.config(method="uld", steps=3, accumulation=2, eval_every=2), store)
     rows = run.metric_rows()
     train = [r for r in rows if r["kind"] == "train"]
-    assert {"kind", "step", "time", "loss", "terms", "learning_rate", "tokens_per_second"} <= set(train[0])
+    assert {"kind", "step", "time", "loss", "terms", "learning_rate", "tokens_per_second", "cpu_seconds"} <= set(
+        train[0]
+    )
     assert train[0]["terms"]["ce"] > 0
     assert sum(train[0]["by_kind"].values()) > 0
     assert sum(train[0]["by_class"].values()) == pytest.approx(sum(train[0]["by_kind"].values()))

@@ -67,6 +67,7 @@ def test_what_surrounds_the_values(condition: evidence.Condition) -> None:
     assert condition.find("alm").gap_closed == pytest.approx(1 / 3, abs=1e-5)
     assert condition.find("sft").gap_closed is None
     assert condition.find("alm").seconds_per_step == 1.0
+    assert condition.find("alm").cpu_seconds_per_step == 2.0
     assert condition.find("alm").domains["a"].value.mean == pytest.approx(1.9)
     assert condition.find("alm").domains["a"].to_baseline.mean == pytest.approx(-0.2)
     run = condition.find("alm").runs[1]

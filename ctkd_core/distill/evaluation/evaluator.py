@@ -17,6 +17,7 @@ from ctkd_core.distill import evaluate
 from ctkd_core.distill.evaluate import Scored
 from ctkd_core.distill.evaluation.agreement import agreement, regrets, said
 from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_length
+from ctkd_core.distill.evaluation.class_mass import ClassMass
 from ctkd_core.distill.evaluation.completions import completion_figures
 from ctkd_core.distill.evaluation.exposure import excess_errors
 from ctkd_core.distill.evaluation.table import chosen
@@ -69,7 +70,8 @@ class Evaluator:
         asked = chosen(self.config.evaluations if names is None else names)
         found: Figures = {"held_out": len(self.examples)}
         reader = Reader(model, self.student, self._items("student", self.student))
-        bits = self._bits(reader)
+        mass = ClassMass(self.student) if "classes" in asked else None
+        bits = self._bits(reader, mass)
         found["bits_per_byte"] = _per_byte(reader.items, bits)
         teacher = self._teacher()
         if teacher is not None:
@@ -78,6 +80,8 @@ class Evaluator:
             found["teacher_bits_per_byte"] = self.teacher_bits
         for name in asked:
             found |= _PARTS[name](self, reader, bits)
+        if mass is not None and (table := mass.means()):
+            found["mass_by_class"] = table
         return found
 
     def _classes(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:
@@ -208,8 +212,9 @@ class Evaluator:
             self._kept["teacher bits"] = self._bits(teacher)
         return list(self._kept["teacher bits"])
 
-    def _bits(self, reader: Reader) -> list[NDArray[np.float64]]:
-        return evaluate.token_bits(reader.model, reader.items, self._batch, between=self.between)
+    def _bits(self, reader: Reader, mass: ClassMass | None = None) -> list[NDArray[np.float64]]:
+        also = None if mass is None else mass.add
+        return evaluate.token_bits(reader.model, reader.items, self._batch, between=self.between, also=also)
 
     def _said(self, reader: Reader) -> list[Any]:
         return said(reader.model, reader.tokenizer, reader.items, self._batch, between=self.between)

@@ -107,7 +107,8 @@ class Tried(Document):
     to_best           difference to the method of rank 1
     against_next      difference to the next rank; its probability is that of the order being chance
     gap_closed        share of the distance from the baseline to the teacher; None where the teacher isn't better
-    seconds_per_step  median over runs
+    seconds_per_step  median over runs; cpu_seconds_per_step: that of all threads, which other work leaves alone; None
+                      where runs didn't note it
     missing           seeds without a run
     config            options of the run config in which the methods of the condition differ
     """
@@ -127,6 +128,7 @@ class Tried(Document):
     equal: Interval | None = None
     equal_to_baseline: Difference | None = None
     seconds_per_step: float | None = None
+    cpu_seconds_per_step: float | None = None
     domains: dict[str, Domain] = Field(default_factory=dict)
     missing: list[int] = Field(default_factory=list)
     config: dict[str, Any] = Field(default_factory=dict)

@@ -33,6 +33,7 @@ def test_every_evaluation_gives_figures_that_the_file_takes(pair, sides):
     assert found["bits_by_domain"] == {"sums": pytest.approx(found["bits_per_byte"])}
     assert found["teacher_bits_by_domain"]["sums"] == pytest.approx(found["teacher_bits_per_byte"])
     weights = found["bytes_by_class"]
+    assert set(found["mass_by_class"]) and all(0 < mass <= 1 for mass in found["mass_by_class"].values())
     whole = sum(found["bits_by_class"][name] * weights[name] for name in weights) / sum(weights.values())
     assert whole == pytest.approx(found["bits_per_byte"])
     assert 0 <= found["agreement"]["top1"] <= 1 and found["agreement"]["byte_kl"] > 0

@@ -1,0 +1,111 @@
+"""`ctkd rank`: which teacher suits a student, which student a teacher, or all pairs of several tokenizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ctkd_core.cli import complete
+from ctkd_core.cli.common import Output, UsageError, one_of
+from ctkd_core.cli.display import table, visible
+from ctkd_core.cli.progress import Bar
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_SIDE = "catalog name, hub id, folder or tokenizer.json"
+_COLUMNS = (
+    ("common boundaries", "boundaries"),
+    ("equal tokens", "equal_tokens"),
+    ("whole for the student", "teacher_whole"),
+    ("shared", "canonical"),
+    ("tokens", "tokens"),
+    ("numbers", "numbers"),
+    ("train with", "method"),
+)
+
+
+def run(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TOKENIZER]...",
+            help=f"The tokenizers to rank, each a {_SIDE}; none: all that work offline here.",
+            autocompletion=complete.tokenizers,
+        ),
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            "-s", "--student", metavar="S", help="Rank teachers for this student.", autocompletion=complete.tokenizers
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "-t", "--teacher", metavar="T", help="Rank students for this teacher.", autocompletion=complete.tokenizers
+        ),
+    ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--corpus",
+            metavar="F",
+            help="A file to measure on instead of the bundled samples, as in `ctkd pair`; may be repeated.",
+        ),
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            metavar="FIGURE",
+            help="Order by: boundaries (default), canonical, equal_tokens, teacher_whole or tokens.",
+        ),
+    ] = "boundaries",
+) -> Output:
+    """Measure the pairs; the document is {by, pairs: [RankedPair.to_dict, ...]}, best first."""
+    from ctkd_core.pair.ranking import ORDERS, rank_pairs
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    one_of("figure to order pairs by", ORDERS)(by)
+    if student is not None and teacher is not None:
+        raise UsageError("--student and --teacher fix both sides; `ctkd pair` compares one pair.")
+    texts = [text for name in corpus for text in _texts(name)] if corpus else None
+    sources = list(dict.fromkeys(names or _offline()))
+    with Bar(1) as bar:
+        loaded = {
+            source: load_tokenizer(source) for source in dict.fromkeys([*sources, *filter(None, (student, teacher))])
+        }
+        rows = rank_pairs(
+            [loaded[source] for source in sources],
+            loaded.get(student or ""),
+            loaded.get(teacher or ""),
+            texts,
+            by,
+            bar.update,
+        )
+    data = {"by": by, "pairs": [row.to_dict() for row in rows]}
+    return Output(lambda: data, lambda: _view(data))
+
+
+def _offline() -> list[str]:
+    """Names of the catalog's tokenizers that are here."""
+    from ctkd_core.tokenizers.assets import is_installed, is_prepared
+    from ctkd_core.tokenizers.catalog import TOKENIZERS
+
+    return [row.name for row in TOKENIZERS.values() if (is_prepared(row) if row.on_request else is_installed(row))]
+
+
+def _texts(path: str) -> list[Any]:
+    from ctkd_core.pair.corpus import read_texts
+
+    return list(read_texts(Path(path)))
+
+
+def _view(data: dict[str, Any]) -> list[RenderableType]:
+    rows = [
+        [visible(row["student"]), visible(row["teacher"]), *(row[key] for _, key in _COLUMNS)] for row in data["pairs"]
+    ]
+    return [table(["student", "teacher", *(title for title, _ in _COLUMNS)], rows)]

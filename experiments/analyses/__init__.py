@@ -1,0 +1,1 @@
+"""Analyses: experiments that are no table of runs."""

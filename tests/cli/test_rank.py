@@ -1,0 +1,60 @@
+"""`ctkd rank`: the document, the table, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ctkd_core.cli.main import main
+from ctkd_core.pair.ranking import RankedPair
+from tests.cli.test_main import Ctkd
+from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
+
+
+@pytest.fixture
+def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
+    return Ctkd(capsys)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    found = []
+    for name, tokenizer in (("a", tiny_byte_level()), ("b", tiny_metaspace()), ("c", tiny_wordpiece())):
+        path = tmp_path / name / "tokenizer.json"
+        path.parent.mkdir()
+        path.write_text(tokenizer.backend.to_str())
+        found.append(str(path))
+    return found
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> str:
+    path = tmp_path / "mine.txt"
+    path.write_text("One paragraph.\n\nAnother with 201.\n")
+    return str(path)
+
+
+def test_teachers_for_a_student_best_first(ctkd: Ctkd, files: list[str], corpus: str) -> None:
+    data = ctkd.json("rank", *files, "-s", files[0], "--corpus", corpus, "--by", "canonical")
+    assert data["by"] == "canonical" and len(data["pairs"]) == 2
+    assert list(data["pairs"][0]) == list(RankedPair.__dataclass_fields__)
+    assert data["pairs"][0]["canonical"] >= data["pairs"][1]["canonical"]
+    code, out, err = ctkd("rank", *files, "--corpus", corpus)
+    assert code == 0 and "common boundaries" in out
+    assert len(out.strip().splitlines()) == 2 + 6, "all ordered pairs"
+    assert " with " in err, "progress goes to stderr"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["-s", "deepseek", "-t", "smollm2"], "fix both sides"),
+        (["--by", "beauty"], "figure to order pairs by"),
+        (["deepseek"], "at least two"),
+        (["--corpus", "/nowhere.txt"], "nowhere"),
+    ],
+)
+def test_what_is_refused(capsys: pytest.CaptureFixture[str], flags: list[str], said: str) -> None:
+    assert main(["rank", *flags]) == 2
+    assert said in capsys.readouterr().err

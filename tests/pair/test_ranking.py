@@ -1,0 +1,91 @@
+"""Ranking pairs: which pairs there are, figures against their sources, order, and refusals."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.pair.corpus import measure
+from ctkd_core.pair.ranking import ORDERS, matrix, rank_pairs, ranking_frame
+from ctkd_core.pair.report import pair_report
+from ctkd_core.tokenizers.load import load_tokenizer_bytes
+from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace, tiny_wordpiece
+
+A, B, C = tiny_byte_level(), tiny_metaspace(), tiny_wordpiece()
+TEXTS = list(CORPUS[:4])
+
+
+def test_all_ordered_pairs_or_one_side_fixed() -> None:
+    every = {(row.student, row.teacher) for row in rank_pairs([A, B, C], texts=TEXTS)}
+    assert every == {(x.name, y.name) for x in (A, B, C) for y in (A, B, C) if x is not y}
+    assert [row.student for row in rank_pairs([A, B, C], student=A, texts=TEXTS)] == [A.name] * 2
+    assert {row.student for row in rank_pairs([A, B], teacher=C, texts=TEXTS)} == {A.name, B.name}
+
+
+def test_figures_are_those_of_the_report_on_the_pair() -> None:
+    (row,) = rank_pairs([B], student=A, texts=TEXTS)
+    report = pair_report(A, B, {"texts": TEXTS})
+    assert row.canonical == report.vocabulary["shares"]["canonical"]["smaller"]
+    assert (row.numbers, row.method) == (report.advice.verdict, report.advice.method)
+    assert row.equal_tokens == report.corpus["texts"]["student_tokens_1_1"]
+
+
+def test_common_boundaries_against_the_ends_of_tokens() -> None:
+    (row,) = rank_pairs([B], student=A, texts=TEXTS)
+    common = total = 0
+    for text in TEXTS:
+        ends = [{int(end) for start, end in side.encode(text).spans if end > start} for side in (A, B)]
+        common += len(ends[0] & ends[1])
+    metrics = measure(A, B, TEXTS)
+    total = metrics["student_tokens"] + metrics["teacher_tokens"]
+    assert row.boundaries == pytest.approx(2 * common / total)
+    assert row.tokens == pytest.approx(metrics["student_tokens"] / metrics["teacher_tokens"])
+
+
+def test_a_tokenizer_beside_its_equal_is_first() -> None:
+    equal = load_tokenizer_bytes(A.backend.to_str().encode(), "its equal")
+    rows = rank_pairs([B, equal, C], student=A, texts=TEXTS)
+    assert (rows[0].teacher, rows[0].same_tokenizer) == (equal.name, True)
+    assert rows[0].boundaries == rows[0].equal_tokens == rows[0].teacher_whole == 1.0
+
+
+@pytest.mark.parametrize("by", ORDERS)
+def test_the_best_pair_comes_first(by: str) -> None:
+    values = [getattr(row, by) for row in rank_pairs([A, B, C], texts=TEXTS, by=by)]
+    assert values == sorted(values, reverse=ORDERS[by])
+
+
+def test_the_matrix_and_the_frame_hold_every_pair() -> None:
+    rows = rank_pairs([A, B, C], texts=TEXTS)
+    students, teachers, values = matrix(rows, "canonical")
+    assert students == teachers == sorted([A.name, B.name, C.name])
+    assert [values[k][k] for k in range(3)] == [None] * 3
+    found = {(row.student, row.teacher): row.canonical for row in rows}
+    assert values[0][1] == found[students[0], teachers[1]]
+    assert len(ranking_frame(rows)) == 6 and list(ranking_frame([])) == list(ranking_frame(rows))
+
+
+def test_progress_may_stop_it() -> None:
+    class StopError(Exception):
+        pass
+
+    def progress(share: float, sentence: str) -> None:
+        if share:
+            raise StopError
+
+    with pytest.raises(StopError):
+        rank_pairs([A, B, C], texts=TEXTS[:1], progress=progress)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"tokenizers": [A]}, "at least two"),
+        ({"tokenizers": [A], "student": A}, "at least two"),
+        ({"tokenizers": [A, B], "student": A, "teacher": B}, "fixes one side"),
+        ({"tokenizers": [A, B], "by": "beauty"}, "order of pairs"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(asked, said) -> None:
+    with pytest.raises(CtkdError, match=said):
+        rank_pairs(**asked, texts=TEXTS)
