@@ -7,6 +7,7 @@ one against the committed results.
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from experiments import definition, results
 from experiments.definition import Condition, Experiment
 from experiments.standing import Standing, difference, mean_start, mean_teacher, standings
 
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "lists.py"
 # What a run config has that says nothing about the kind of a run.
 _ASIDE = ("version", "seed", "name", "data", "eval_data", "threads", "device", "keep_checkpoints")
 SHARED = "Seconds are those of a machine that other work shared: they tell apart what differs much, and nothing finer."
@@ -27,9 +29,14 @@ Records = dict[str, dict[int, Mapping[str, Any]]]
 
 
 def write(path: Path = store.PATH) -> Path:
-    """Write the digest of all experiments; returns where. Raises ExperimentError for results that can't be read."""
+    """Write the digest of all experiments, and the docs that read it; returns where.
+
+    Raises ExperimentError for results that can't be read.
+    """
     files.write_atomic(path, text())
     store.load.cache_clear()
+    if path == store.PATH and DOCS.is_file():
+        runpy.run_path(str(DOCS))["main"]()
     return path
 
 

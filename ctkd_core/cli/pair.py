@@ -127,7 +127,7 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
     advised = ("advice:", " ".join([advice["method"], *given, f"(verdict {advice['verdict']})"]))
     tried = [("  tried:", _tried(finding)) for finding in advice["evidence"]]
     near = [("  confidence:", f"{advice['confidence']} (kind: {advice['kind']})")]
-    return [*parts, facts([advised, *near, *because, *tried, *warnings])]
+    return [*parts, facts([advised, *because, *near, *tried, *warnings])]
 
 
 def _tried(finding: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core.figures.comparison import interval
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, VERMILLION
-from ctkd_core.methods.evidence import Condition, Tried, TriedRun
+from ctkd_core.methods.evidence import Condition, Digest, Tried, TriedRun
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -251,6 +251,20 @@ def domain_rows(condition: Condition) -> list[dict[str, str]]:
         for domain in dict.fromkeys(name for tried in condition.done for name in tried.domains)
         for tried in condition.done
         if (found := tried.domains.get(domain)) is not None
+    ]
+
+
+def claim_rows(found: Digest) -> list[dict[str, str]]:
+    """All claims as rows: who says what, and what was found."""
+    return [
+        {
+            "claim": claim.claim,
+            "source": claim.source,
+            "found": claim.ours,
+            "verdict": claim.verdict,
+            "experiment": experiment.name,
+        }
+        for experiment, claim in found.claims
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ctkd_core.figures.evidence import claim_rows
 from ctkd_core.methods.evidence import Claim, Digest, Experiment
 from pages.parts import state
 
@@ -29,20 +30,6 @@ def claims(found: Digest) -> None:
                 _claim(experiment, claim)
     with st.expander("As a table", icon=":material/table:"):
         st.dataframe(claim_rows(found), key="claim_rows", hide_index=True, alt="Claims and verdicts")
-
-
-def claim_rows(found: Digest) -> list[dict[str, str]]:
-    """All claims as rows."""
-    return [
-        {
-            "claim": claim.claim,
-            "source": claim.source,
-            "found": claim.ours,
-            "verdict": claim.verdict,
-            "experiment": experiment.name,
-        }
-        for experiment, claim in found.claims
-    ]
 
 
 def _claim(experiment: Experiment, claim: Claim) -> None:

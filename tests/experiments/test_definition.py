@@ -65,7 +65,7 @@ def test_the_plan_has_every_method_with_every_seed(tmp_path: Path, monkeypatch: 
     datas = [Path(each.config.data).read_text(encoding="utf-8").splitlines() for each in plan]
     assert datas[0] == datas[1]  # at one seed all learn from the same samples
     assert not set(datas[0]) & set(datas[3])  # and each seed from others
-    assert all(len(lines) == 4 and json.loads(lines[0])["domain"] == "bundled" for lines in datas)
+    assert all(len(lines) == 4 and json.loads(lines[0])["kind"] for lines in datas)
 
 
 def test_the_key_is_of_the_content_not_of_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
