@@ -47,6 +47,11 @@ MEASURES = {
 }
 
 
+def setting_name(experiment: str, title: str) -> str:
+    """What a list calls a setting: experiments may have settings of one title."""
+    return f"{title} · {experiment}"
+
+
 def figure_name(condition: Condition) -> str:
     """The figure in words, and which way is better."""
     return f"{condition.figure.replace('_', ' ')} ({'higher' if condition.higher_is_better else 'lower'} is better)"
@@ -196,7 +201,7 @@ def ranking_rows(condition: Condition) -> list[dict[str, str]]:
             else f"{tried.to_baseline.adjusted:.3g}",
             "minus the best": interval(tried.to_best),
             "chance of the order": _chance(tried.against_next),
-            "gap closed": "–" if tried.gap_closed is None else f"{100 * tried.gap_closed:.0f} %",
+            "gap closed": "–" if tried.gap_closed is None else f"{round(100 * tried.gap_closed)} %",
             "best look": interval(tried.best),
             "best look, " + against: interval(tried.best_to_baseline),
             "at equal seconds": interval(tried.equal),

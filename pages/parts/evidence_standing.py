@@ -16,6 +16,7 @@ from ctkd_core.figures.evidence import (
     ranking_rows,
     ranking_sentence,
     run_rows,
+    setting_name,
 )
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
 from pages.parts import loaders, state
@@ -62,7 +63,7 @@ def standing(found: Digest) -> None:
             icon=":material/science:",
         )
         return
-    there = {condition.title: (each, condition) for each, condition in regimes[regime]}
+    there = {setting_name(each.name, condition.title): (each, condition) for each, condition in regimes[regime]}
     if st.session_state.get("setting") not in there:
         st.session_state.pop("setting", None)
     title = setting_cell.selectbox("Setting", list(there), key="setting", bind="query-params")

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core import methods
+from ctkd_core.figures.evidence import setting_name
 from ctkd_core.figures.pair import (
     class_figure,
     class_sentence,
@@ -78,7 +79,9 @@ def _tried(found: Advice) -> None:
     if found.evidence:
         st.markdown("\n".join(f"- {state.plain(finding.sentence)}" for finding in found.evidence))
     first = found.evidence[0] if found.evidence else None
-    chosen = {"kind": first.kind, "regime": first.regime, "setting": first.title} if first else {"kind": found.kind}
+    chosen = {"kind": first.kind if first else found.kind}
+    if first:
+        chosen |= {"regime": first.regime, "setting": setting_name(first.experiment, first.title)}
     st.page_link(state.PAGES["evidence"], label="The evidence", icon=":material/science:", query_params=chosen)
 
 
