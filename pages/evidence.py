@@ -14,8 +14,8 @@ from pages.parts.frame import framed
 TABS = {"Methods": standing, "Claims": claims, "Analyses": analyses, "Do it again": reproduce}
 RULE = (
     "Decided means: at least three seeds, and the 95 % interval of the difference at equal seeds leaves 0 out. "
-    "Everything else is undecided, and said so. With three seeds the probability of chance can't fall below 0.25: take such "
-    "a verdict as a lead."
+    "Everything else is undecided, and said so. With three seeds the probability of chance can't fall below 0.25: "
+    "take such a verdict as a lead."
 )
 
 
