@@ -128,7 +128,7 @@ def _tried(found: Advice, facts: Mapping[str, Any], able: Collection[str], diges
         because = [f"Experiments don't decide alike: {named}. {rests}"]
     else:
         because = [f"Experiments don't decide against {methods.get(found.method).label}. {rests}"]
-    changed = {} if best is None else {"method": best.method, "options": dict(best.options)}
+    changed: dict[str, Any] = {} if best is None else {"method": best.method, "options": dict(best.options)}
     return replace(found, kind=kind, evidence=known, confidence=said, because=(*found.because, *because), **changed)
 
 
