@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal --durations 15
 
-.PHONY: help run setup setup-dev test test-fast check format bench clean
+.PHONY: help run setup setup-dev test test-fast check format bench evidence clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,6 +47,11 @@ format: setup-dev  ## let ruff mend what it can
 
 bench: setup-dev  ## every benchmark (but the GPU session's), results under benchmarks/results
 	for script in $$(ls benchmarks/*.py | grep -v /gpu_); do $(BIN)/python $$script || exit 1; done
+
+# What has a result isn't run again, unless AGAIN=1 asks for it; stopped, the same command goes on.
+evidence: setup  ## the small experiments; NAME=first-look: that one, MINUTES=5: begin no run later, AGAIN=1: do it again
+	$(BIN)/ctkd prepare
+	$(BIN)/python -m experiments run $(NAME) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(AGAIN),--again)
 
 clean:  ## remove what the commands above made here (not your runs)
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .ctkd

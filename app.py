@@ -30,6 +30,7 @@ def draw() -> None:
             st.Page("pages/align.py", title="Align", icon=":material/compare_arrows:", url_path="align"),
             st.Page("pages/vocabulary.py", title="Vocabulary map", icon=":material/grid_on:", url_path="vocabulary"),
             st.Page("pages/losses.py", title="Losses", icon=":material/ssid_chart:", url_path="losses"),
+            st.Page("pages/evidence.py", title="Evidence", icon=":material/science:", url_path="evidence"),
             st.Page("pages/runs.py", title="Runs", icon=":material/monitoring:", url_path="runs"),
         ],
         position="top",

@@ -1,7 +1,7 @@
-"""Writes the lists of methods in the docs from the table of methods: `python docs/lists.py`.
+"""Writes the lists of methods, and what experiments found, into the docs: `python docs/lists.py`.
 
 Between a line with `methods: NAME` and the next with `methods: end` stands what this file makes of the rows; a test
-compares them. What a list says is changed in the row, or here.
+compares them. What a list says is changed in the row, in the experiment (whose digest is read), or here.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from ctkd_core import methods  # noqa: E402
+from ctkd_core.figures.evidence import claim_rows, ranking_rows, ranking_sentence  # noqa: E402
 from ctkd_core.methods import METHODS, Method  # noqa: E402
+from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Experiment, Table, load  # noqa: E402
 
-FILES = (HERE / "index.md", HERE / "losses.md", HERE / "teachers.md", HERE.parent / "mkdocs.yml")
+_PAGES = ("index.md", "losses.md", "teachers.md", "evidence.md")
+FILES = (*(HERE / page for page in _PAGES), HERE.parent / "mkdocs.yml")
+STANDING = ("rank", "method", "runs", "mean (95 %)", "chance", "chance (Holm)", "gap closed", "CPU seconds a step")
 
 
 def overview() -> list[str]:
@@ -51,11 +55,78 @@ def navigation() -> list[str]:
     return [f"      - {row.label}: methods/{row.name}.md" for row in METHODS.values()]
 
 
+def kinds() -> list[str]:
+    """Kinds of pairs and regimes, and what was tried of each."""
+    found = load().conditions
+    rows = [(kind, meaning, tried([c for _, c in found if c.kind == kind])) for kind, meaning in KINDS.items()]
+    return table(("kind of pair", "what it is", "tried on (teacher → student)"), rows)
+
+
+def regimes() -> list[str]:
+    """Regimes, and what was tried of each."""
+    found = load().conditions
+    rows = [(name, meaning, tried([c for _, c in found if c.regime == name])) for name, meaning in REGIMES.items()]
+    return table(("regime", "what it is", "tried on (teacher → student)"), rows)
+
+
+def tried(conditions: list[Condition]) -> str:
+    """The pairs of these settings."""
+    return ", ".join(dict.fromkeys(f"{c.teacher} → {c.student}" for c in conditions)) or "never tried"
+
+
+def findings() -> list[str]:
+    """A section for each experiment: the question, what was found in each setting, tables, how to do it again."""
+    return [line for experiment in load().experiments for line in section(experiment)]
+
+
+def section(experiment: Experiment) -> list[str]:
+    """One experiment."""
+    lines = ["", f"### {experiment.title}", "", experiment.question, ""]
+    for condition in experiment.conditions:
+        lines += [f"**{condition.title}** ({condition.kind}, {condition.regime}). {ranking_sentence(condition)}", ""]
+        if condition.done:
+            lines += [*standing(condition), *(f"{note}" for note in condition.notes), ""]
+    for each in experiment.tables:
+        lines += [f"**{each.title}**", *analysis(each), *([each.note, ""] if each.note else [])]
+    needs = f" (needs {', '.join(experiment.needs)})" if experiment.needs else ""
+    return [*lines, f"Again: `{experiment.reproduce}`, about {experiment.minutes} minutes on two cores{needs}."]
+
+
+def standing(condition: Condition) -> list[str]:
+    """The ranking of one setting."""
+    rows = [row for row in ranking_rows(condition) if row["rank"] != "–"]
+    against = next(name for name in rows[0] if name.startswith("minus ") and name != "minus the best")
+    names = (*STANDING[:4], against, *STANDING[4:])
+    return table(names, [tuple(cell(row[name]) for name in names) for row in rows])
+
+
+def analysis(found: Table) -> list[str]:
+    """The table of an analysis."""
+    return table(tuple(map(cell, found.columns)), [tuple(map(cell, row)) for row in found.rows])
+
+
+def verdicts() -> list[str]:
+    """Every claim beside what was found."""
+    names = ("claim", "source", "found", "verdict")
+    rows = [tuple(cell(row[name]) for name in names) for row in claim_rows(load())]
+    return table(names, rows) if rows else ["", "No claim has been put to the test yet.", ""]
+
+
+def cell(value: object) -> str:
+    """A value in a table: nothing of it ends the cell."""
+    text = "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " ".join(text.replace("|", "\\|").split())
+
+
 LISTS: dict[str, Callable[[], list[str]]] = {
     "overview": overview,
     "views": views,
     "cached": cached,
     "navigation": navigation,
+    "kinds": kinds,
+    "regimes": regimes,
+    "findings": findings,
+    "verdicts": verdicts,
 }
 
 

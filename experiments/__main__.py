@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 
 from ctkd_core.errors import CtkdError
 
@@ -14,7 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="experiments, what they ask, and how many of their runs are done")
     running = commands.add_parser("run", help="run what an experiment still lacks")
-    running.add_argument("name", nargs="+")
+    running.add_argument("name", nargs="*", help="none: the small ones")
+    running.add_argument("--again", action="store_true", help="run what has a result too, and say both")
     running.add_argument("--minutes", type=float, help="begin no run after so many minutes")
     running.add_argument("--only", action="append", default=[], metavar="CONDITION")
     running.add_argument("--seeds", default="", help="0,1 or 0-4")
@@ -35,19 +37,26 @@ def _list(_: argparse.Namespace) -> int:
 
     for name in names():
         experiment = load(name)
-        done = len(results.read(experiment))
-        print(f"{name:20} {experiment.title} ({done} runs done, {experiment.minutes} minutes in all)")
+        if experiment.analysis:
+            done = "done" if results.read_analysis(experiment) else "not run"
+        else:
+            done = f"{len(results.read(experiment))} runs done"
+        small = ", small" if experiment.small else ""
+        print(f"{name:20} {experiment.title} ({done}, {experiment.minutes} minutes in all{small})")
     return 0
 
 
 def _run(asked: argparse.Namespace) -> int:
     from ctkd_core.distill.sweeps.definition import seeds_in
     from experiments import running
-    from experiments.definition import load
+    from experiments.definition import load, names
 
-    for name in asked.name:
-        budget = None if asked.minutes is None else asked.minutes * 60
-        running.run(load(name), budget, asked.only, seeds_in(asked.seeds) if asked.seeds else ())
+    wanted = [load(name) for name in asked.name] or [each for name in names() if (each := load(name)).small]
+    begun, seeds = time.monotonic(), seeds_in(asked.seeds) if asked.seeds else ()
+    for experiment in wanted:
+        left = None if asked.minutes is None else asked.minutes * 60 - (time.monotonic() - begun)
+        ran = running.run(experiment, left, asked.only, seeds, asked.again)
+        print(f"{experiment.name}: {ran} {'analysis' if experiment.analysis else 'runs'} done now.")
     return 0
 
 

@@ -16,12 +16,16 @@
         train: {texts: [ru-desktop], count: 24, by_seed: true}
         held_out: {texts: [ru-desktop, ru-system], count: 12}
         base: {steps: 40}
-    claims:                            # see experiments/claims.py
+    claims:                            # compared at equal seeds; experiments/digest.py gives the verdict
       - claim: The teacher helps where there are few samples.
         source: ours
         condition: ru-few
         better: bytes
         than: sft
+
+An experiment that trains nothing has `analysis: NAME` instead of methods, seeds and conditions: running it calls
+`experiments.analyses.NAME.run(experiment, say)`, which gives tables and claims (`results.Analysis`). `small: true`: it
+needs nothing that isn't installed with the program, and `make evidence` runs it.
 
 Each condition has every method with every seed. `by_seed`: each seed learns from other samples, so that what is found
 isn't about one draw of them; all methods have the same ones at one seed.
@@ -34,19 +38,21 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ctkd_core import files
+from ctkd_core import distill, files
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.errors import CtkdError
+from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.files import documents
+from ctkd_core.methods.evidence import KINDS, REGIMES
 from experiments import texts
 
 ROOT = Path(__file__).resolve().parent
-REGIMES = ("fresh text", "few samples", "long run", "no gold text")
+BUNDLED = "bundled"
+BUNDLED_DATA = Path(distill.__file__).resolve().parent / "data"
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -86,13 +92,13 @@ class Claim(BaseModel):
 
 
 class Condition(BaseModel):
-    """One setting in which all methods are tried."""
+    """One setting in which all methods are tried. `kind` and `regime`: those of `ctkd_core.methods.evidence`."""
 
     model_config = _STRICT
     name: str
     title: str
     kind: str
-    regime: Literal["fresh text", "few samples", "long run", "no gold text"]
+    regime: str
     train: Texts
     held_out: Texts | None = None
     base: dict[str, Any] = Field(default_factory=dict)
@@ -111,9 +117,11 @@ class Experiment(BaseModel):
     minutes: int
     needs: tuple[str, ...] = ()
     base: dict[str, Any] = Field(default_factory=dict)
-    methods: dict[str, dict[str, Any]]
-    seeds: tuple[int, ...]
-    conditions: tuple[Condition, ...]
+    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    analysis: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
+    small: bool = False
     claims: tuple[Claim, ...] = ()
     baseline: str = "sft"
 
@@ -150,14 +158,30 @@ def load(name: str) -> Experiment:
     except (yaml.YAMLError, ValidationError, TypeError) as fault:
         said = documents.sentences(fault) if isinstance(fault, ValidationError) else str(fault)
         raise ExperimentError(f"{name}/experiment.yaml: {said}") from None
+    _check(found)
+    return found
+
+
+def _check(found: Experiment) -> None:
+    """Raises ExperimentError for parts that don't fit together."""
+    trains = (found.methods, found.seeds, found.conditions)
+    if bool(found.analysis) == all(trains) or (found.analysis and any(trains)):
+        raise ExperimentError(f"{found.name}: an experiment has methods, seeds and conditions, or else an analysis.")
     known = {condition.name for condition in found.conditions}
+    if len(known) < len(found.conditions):
+        raise ExperimentError(f"{found.name}: two conditions have one name.")
     for condition in found.conditions:
-        if unknown := set(condition.methods) - set(found.methods):
-            raise ExperimentError(f"{name}: condition {condition.name} names unknown methods {sorted(unknown)}.")
+        if missing := set(condition.methods) - set(found.methods):
+            raise ExperimentError(f"{found.name}: condition {condition.name} names unknown methods {sorted(missing)}.")
+        if condition.kind not in KINDS:
+            raise unknown("kind of pair", condition.kind, KINDS, ExperimentError)
+        if condition.regime not in REGIMES:
+            raise unknown("regime", condition.regime, REGIMES, ExperimentError)
     for claim in found.claims:
         if claim.condition not in known or {claim.better, claim.than} - set(found.methods):
-            raise ExperimentError(f"{name}: the claim {claim.claim!r} names a condition or method that isn't there.")
-    return found
+            raise ExperimentError(
+                f"{found.name}: the claim {claim.claim!r} names a condition or method that isn't there."
+            )
 
 
 def plan(experiment: Experiment) -> list[Planned]:
@@ -168,7 +192,7 @@ def plan(experiment: Experiment) -> list[Planned]:
     seeds = {condition.name: condition.seeds or experiment.seeds for condition in experiment.conditions}
     return [
         _planned(experiment, condition, label, seeds[condition.name][number])
-        for number in range(max(map(len, seeds.values())))
+        for number in range(max(map(len, seeds.values()), default=0))
         for condition in experiment.conditions
         if number < len(seeds[condition.name])
         for label in condition.methods or tuple(experiment.methods)
@@ -198,7 +222,7 @@ def _content(path: str | Path) -> str:
 
 def _data(wanted: Texts, seed: int) -> str | Path:
     """The file with these samples, or the name of a bundled set taken whole."""
-    if len(wanted.texts) == 1 and wanted.texts[0].startswith("bundled") and not wanted.count:
+    if len(wanted.texts) == 1 and wanted.texts[0].startswith(BUNDLED) and not wanted.count:
         return wanted.texts[0]
     lines = [line for name in wanted.texts for line in _chosen(name, wanted, seed)]
     text = "".join(lines)
@@ -211,15 +235,27 @@ def _data(wanted: Texts, seed: int) -> str | Path:
 
 
 def _chosen(name: str, wanted: Texts, seed: int) -> Iterator[str]:
-    language, _, domain = name.partition("-")
-    held_out = domain.endswith("-held")
-    train, held = texts.fetch(language, domain.removesuffix("-held"), wanted.longest)
-    lines = (held if held_out else train).read_text(encoding="utf-8").splitlines()
+    lines = _lines(name, wanted.longest)
     count = wanted.count or len(lines)
     first = seed * count if wanted.by_seed else 0
     if first + count > len(lines):
         raise ExperimentError(f"{name} has {len(lines)} texts; seed {seed} asks for those up to {first + count}.")
     for line in lines[first : first + count]:
+        if name.startswith(BUNDLED):  # told apart by their own `kind` or `language`
+            yield line + "\n"
+            continue
         # Figures are told apart by where a text comes from.
         record: Mapping[str, Any] = json.loads(line)
         yield json.dumps({**record, "domain": name.removesuffix("-held")}, ensure_ascii=False) + "\n"
+
+
+def _lines(name: str, longest: int) -> list[str]:
+    """The samples of a text as JSON lines. Raises ExperimentError, TextsError."""
+    if name.startswith(BUNDLED):
+        path = BUNDLED_DATA / f"{name.partition(':')[2] or BUNDLED}.jsonl"
+        if not path.is_file():
+            raise ExperimentError(f"there is no bundled data {name!r}.")
+        return path.read_text(encoding="utf-8").splitlines()
+    language, _, domain = name.partition("-")
+    train, held = texts.fetch(language, domain.removesuffix("-held"), longest)
+    return (held if domain.endswith("-held") else train).read_text(encoding="utf-8").splitlines()

@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from ctkd_core import files
 from ctkd_core.distill.comparison.figures import figures_in
 from ctkd_core.distill.runs import Run
+from ctkd_core.files import documents
+from ctkd_core.methods.evidence import Claim, Table
 from experiments.definition import Experiment, ExperimentError, Planned
 
 VERSION = 1
+DAMAGED = "Remove it, or take it back from git."
 _ASIDE = ("teacher", "bytes_by_", "arithmetic_counts")  # of the figures: kept once, or weights
 _CURVE = ("bits_per_byte", "bits_by_domain", "mass_by_class", "arithmetic", "exposure", "agreement")
 
@@ -23,16 +28,65 @@ def path_of(experiment: Experiment) -> Path:
     return experiment.folder / "results.json"
 
 
+class Record(documents.Document):
+    """What must be there of a run; `record_of` makes it."""
+
+    key: str
+    condition: str
+    label: str
+    method: str
+    seed: int
+    figures: dict[str, float]
+    curve: list[dict[str, Any]]
+    config: dict[str, Any]
+    teacher: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, Any] = Field(default_factory=dict)
+    run: str = ""
+    finished: str = ""
+    seconds: float | None = None
+
+
+class Runs(documents.Document):
+    """The results of an experiment that trains."""
+
+    runs: list[Record]
+
+
+class Analysis(documents.Document):
+    """The results of an experiment that trains nothing: tables, and claims with what was found."""
+
+    tables: list[Table] = Field(default_factory=list)
+    claims: list[Claim] = Field(default_factory=list)
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+
 def read(experiment: Experiment) -> dict[str, dict[str, Any]]:
     """The records by key; {} where nothing was run. Raises ExperimentError for a file that holds something else."""
-    path = path_of(experiment)
-    if not path.exists():
+    document = _document(experiment)
+    if document is None or experiment.analysis:
         return {}
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return {record["key"]: record for record in document["runs"]}
-    except (OSError, ValueError, TypeError, KeyError) as fault:
-        raise ExperimentError(f"{path.name} of {experiment.name} can't be read ({fault}); remove it.") from None
+    documents.fitting(Runs, document, f"results.json of {experiment.name}", ExperimentError, DAMAGED)
+    return {record["key"]: record for record in document["runs"]}
+
+
+def read_analysis(experiment: Experiment) -> Analysis | None:
+    """What an analysis found; None where it wasn't run. Raises ExperimentError for a file that holds something else."""
+    document = _document(experiment)
+    if document is None:
+        return None
+    return documents.fitting(Analysis, document, f"results.json of {experiment.name}", ExperimentError, DAMAGED)
+
+
+def _document(experiment: Experiment) -> Any:
+    path = path_of(experiment)
+    return documents.read_json(path, "the results", ExperimentError, DAMAGED) if path.exists() else None
+
+
+def write_analysis(experiment: Experiment, found: Mapping[str, Any]) -> None:
+    """Keep what an analysis gave. Raises ExperimentError where that is something else."""
+    document = {"version": VERSION, "experiment": experiment.name, **found}
+    documents.fitting(Analysis, document, f"what {experiment.analysis} gives", ExperimentError)
+    files.write_atomic(path_of(experiment), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def write(experiment: Experiment, records: Mapping[str, Mapping[str, Any]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.methods.evidence import load
+from ctkd_core.pair.evidence import tried_before
 from ctkd_core.tokenizers.assets import is_installed
 from ctkd_core.tokenizers.catalog import TOKENIZERS
 from pages.parts import loaders, state
@@ -45,10 +47,16 @@ AIMS = (
         "Which tokens face which, and where methods differ.",
     ),
     ("align", ":material/balance:", "Compare methods on a pair", "Rates of every method beside the byte-exact truth."),
+    (
+        "evidence",
+        ":material/science:",
+        "See what helps",
+        "Which method for which kind of pair, as far as it was tried.",
+    ),
     ("runs", ":material/model_training:", "Train a student", "A short distillation on this machine, with live curves."),
 )
 SHOWN_PROBLEMS = 2
-AIM_PARAMS: tuple[dict[str, str], ...] = ({}, {}, {"tab": "Metrics"}, {"view": FORM})
+AIM_PARAMS: tuple[dict[str, str], ...] = ({}, {}, {"tab": "Metrics"}, {}, {"view": FORM})
 
 
 def main() -> None:
@@ -90,6 +98,8 @@ def preset_card(teacher: str, student: str, text: str, title: str, note: str) ->
         )
         st.caption(f"{title}. {note}")
         st.caption(f"{TOKENIZERS[teacher].title} · {TOKENIZERS[student].title}")
+        with state.errors_shown():
+            st.caption(state.plain(tried_before(load(), student, teacher)))
         if missing:
             st.caption("Not installed: " + "; ".join(f"`{TOKENIZERS[name].install}`" for name in missing))
 

@@ -123,8 +123,17 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
         parts.append(f"skipped texts: {'; '.join(skipped)}")
     because = [("  because:", text) for text in advice["because"]]
     warnings = [("  warning:", text) for text in advice["warnings"]]
-    advised = ("advice:", f"{advice['method']} (verdict {advice['verdict']})")
-    return [*parts, facts([advised, *because, *warnings])]
+    given = [f"{name.rpartition('.')[2]}={value}" for name, value in advice["options"].items()]
+    advised = ("advice:", " ".join([advice["method"], *given, f"(verdict {advice['verdict']})"]))
+    tried = [("  tried:", _tried(finding)) for finding in advice["evidence"]]
+    near = [("  confidence:", f"{advice['confidence']} (kind: {advice['kind']})")]
+    return [*parts, facts([advised, *because, *near, *tried, *warnings])]
+
+
+def _tried(finding: dict[str, Any]) -> str:
+    from ctkd_core.pair.evidence import Finding
+
+    return Finding(**finding).sentence
 
 
 def _class_row(name: str, row: dict[str, int], unmatched: dict[str, list[str]]) -> list[Any]:

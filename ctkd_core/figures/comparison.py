@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from ctkd_core.distill.comparison.table import Comparison, Row
+    from ctkd_core.methods.evidence import Interval
 
 FORMATS = (".csv", ".parquet")
 
@@ -105,7 +106,7 @@ def measured(row: Row, figure: str) -> str:
     return str(every) if found is not None and found.n == every else f"{found.n if found else 0} of {every}"
 
 
-def interval(found: Estimate | Difference | None, digits: int = 4) -> str:
+def interval(found: Estimate | Difference | Interval | None, digits: int = 4) -> str:
     """A mean with its interval in words: "1.2345 (1.2 to 1.3)"; "–" for None."""
     if found is None:
         return "–"

@@ -3,27 +3,26 @@
 The heart is X-Token's audit (arXiv 2605.21699): count how many of the student's tokens of a critical class the teacher
 has too. If they are missing, a loss that parts the vocabulary into common and uncommon tokens (H-KL, GOLD) pushes them
 down, and every student token must be projected instead (P-KL). The paper's numbers are quoted in the answers and in
-docs/pair.md. What is ours is said to be ours.
+docs/pair.md. What is ours is said to be ours. Where the kind of the pair is known, what experiments found on such pairs
+stands beside the rule, and takes its place where it decides (`evidence.favoured`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, field, replace
 from typing import Any
 
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
 from ctkd_core.errors import CtkdError
+from ctkd_core.methods.evidence import Digest, load
+from ctkd_core.pair import evidence as experiments
+from ctkd_core.pair.evidence import CRITICAL_SHARE, LEAST_OVERLAP, Finding
 
 # Classes whose loss the paper measured: numbers (GSM8k 2.56 where they are missing, 15.54 when all are projected).
 CRITICAL = ("digits_1", "digits_2", "digits_3")
-# A critical class counts as missing below this share. Ours: the paper's pairs have 0 or 1, this lies half-way.
-CRITICAL_SHARE = 0.5
-# The smallest canonical overlap (of the smaller vocabulary) that NeMo-RL's guide to X-Token lists: Llama 3.2 with
-# OLMo2-SuperBPE. Below it nothing is published for methods that rest on a vocabulary map.
-LEAST_OVERLAP = 0.498
 MOST_OVERLAP = 0.848  # the largest one there: Llama 3.2 with Qwen3
 # Below this share of student tokens in 1-1 groups, pairing by position compares unrelated places. Ours.
 MANY_ALONE = 0.9
@@ -44,9 +43,14 @@ class Advice:
     """What to use and why.
 
     method    name of a row of the table of methods that can be trained here
-    family    the method that the evidence favours; where it differs from `method`, `because` says so
+    family    the method that the published figures favour; where it differs from `method`, `because` says so
     verdict   "P-KL" (project every student token) or "H-KL" (match what is common, compare the rest by rank)
     because   sentences with the figures that decided; warnings: what to look out for
+    kind      the kind of the pair, "" where it isn't known
+    evidence  what experiments on this pair, or on pairs of its kind, found: one finding a setting
+    confidence  how near they came: "tried on this pair", "tried on such a pair", "never tried on such a pair"; "" where
+              the kind isn't known
+    options   run options, with dotted names, that the experiments advise with `method`
     """
 
     method: str
@@ -54,14 +58,19 @@ class Advice:
     verdict: str
     because: tuple[str, ...]
     warnings: tuple[str, ...]
+    kind: str = ""
+    evidence: tuple[Finding, ...] = ()
+    confidence: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return plain | {"evidence": [finding.to_dict() for finding in self.evidence]}
 
 
-def advise(facts: Mapping[str, Any], trainable: Collection[str] | None = None) -> Advice:
-    """The rule. Only `classes` is required; what isn't known isn't spoken of.
+def advise(facts: Mapping[str, Any], trainable: Collection[str] | None = None, digest: Digest | None = None) -> Advice:
+    """The rule, and the experiments where `kind` is given. `classes` is required; what isn't known isn't spoken of.
 
     classes          audit of the student's vocabulary: {class: {"total", "matched"}} by canonical form
     teacher_classes  the same for the teacher's
@@ -69,7 +78,9 @@ def advise(facts: Mapping[str, Any], trainable: Collection[str] | None = None) -
     same_tokenizer   whether both sides cut every text alike
     domains          metrics by domain, as `corpus.measure_domains` gives them
     special_tokens   sentences about special tokens that need care
+    kind             the kind of the pair (`evidence.kind_of`); student, teacher: the names of both sides
     trainable        names of methods that can train (default: those of the table)
+    digest           what experiments found (default: what comes with the package)
 
     Raises CtkdError when `classes` is missing.
     """
@@ -90,7 +101,44 @@ def advise(facts: Mapping[str, Any], trainable: Collection[str] | None = None) -
     family = order[0]
     method = next((name for name in (*order, *_LAST) if name in able), "sft")
     because += _availability(family, method, verdict, bool(facts.get("same_tokenizer")))
-    return Advice(method, family, verdict, tuple(because), tuple(_warnings(facts)))
+    found = Advice(method, family, verdict, tuple(because), tuple(_warnings(facts)))
+    return _tried(found, facts, able, digest) if facts.get("kind") else found
+
+
+def _tried(found: Advice, facts: Mapping[str, Any], able: Collection[str], digest: Digest | None) -> Advice:
+    """The advice with what experiments say; they change the method only where they decide."""
+    kind, student, teacher = facts["kind"], facts.get("student", ""), facts.get("teacher", "")
+    try:
+        there = experiments.settings(digest or load(), kind, student, teacher)
+    except CtkdError as fault:
+        return replace(found, kind=kind, confidence=experiments.NEVER, warnings=(*found.warnings, str(fault)))
+    known = experiments.findings(there, student, teacher)
+    best, against = experiments.favoured(there, found.method, able)
+    said = experiments.confidence(known)
+    rests = f"The advice rests on the rule, that is on {_rests_on(found, facts)}."
+    if not known:
+        because = [f"No experiment of ours has a pair of this kind ({kind}). {rests}"]
+    elif best is not None:
+        because = [
+            f"Experiments put {best.title} in the place of {methods.get(found.method).label}, which the rule names: "
+            "at least three seeds, and the interval of the difference leaves 0 out.",
+        ]
+    elif against:
+        named = ", ".join(f"{tried.title} ({condition.regime})" for condition, tried in against)
+        because = [f"Experiments don't decide alike: {named}. {rests}"]
+    else:
+        because = [f"Experiments don't decide against {methods.get(found.method).label}. {rests}"]
+    changed: dict[str, Any] = {} if best is None else {"method": best.method, "options": dict(best.options)}
+    return replace(found, kind=kind, evidence=known, confidence=said, because=(*found.because, *because), **changed)
+
+
+def _rests_on(found: Advice, facts: Mapping[str, Any]) -> str:
+    """The published claim behind the rule's method."""
+    if facts.get("same_tokenizer"):
+        return "plain distillation position by position (X-Token's row for one tokenizer)"
+    if found.family in _GROUPS:
+        return "ALM's transfer to bytes (arXiv 2503.20083)"
+    return f"X-Token's figures for {found.verdict} (arXiv 2605.21699)"
 
 
 def _share(classes: Mapping[str, Mapping[str, int]], name: str) -> float:

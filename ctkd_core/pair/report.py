@@ -14,6 +14,7 @@ from ctkd_core.background.progress import Progress
 from ctkd_core.files import documents
 from ctkd_core.pair.advice import Advice, advise
 from ctkd_core.pair.corpus import CorpusMetrics, Text, measure_domains
+from ctkd_core.pair.evidence import kind_of
 from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary.classes import CLASSES, audit, token_classes
 from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
@@ -142,7 +143,9 @@ def facts_of(
     student: Tokenizer, teacher: Tokenizer, shared: Overlap, domains: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """What `advice.advise` decides by; `domains`: metrics by domain, as `corpus.measure_domains` gives them."""
-    return {
+    facts: dict[str, Any] = {
+        "student": student.name,
+        "teacher": teacher.name,
         "classes": audit(student, shared.student_matched["canonical"]),
         "teacher_classes": audit(teacher, shared.teacher_matched["canonical"]),
         "overlap": {way: shared.shares[way].smaller for way in WAYS},
@@ -150,6 +153,7 @@ def facts_of(
         "domains": domains,
         "special_tokens": special_token_warnings(student, teacher),
     }
+    return facts | {"kind": kind_of(facts)}
 
 
 def vocabulary_facts(student: Tokenizer, teacher: Tokenizer, shared: Overlap | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core import methods
+from ctkd_core.figures.evidence import setting_name
 from ctkd_core.figures.pair import (
     class_figure,
     class_sentence,
@@ -18,6 +19,7 @@ from ctkd_core.figures.pair import (
 from ctkd_core.figures.pair_domains import domain_table
 from ctkd_core.files import to_json
 from ctkd_core.lab.question import Choice
+from ctkd_core.pair.advice import Advice
 from ctkd_core.pair.report import PairReport, doubles_notes
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import carry, run_views, state
@@ -52,10 +54,12 @@ def verdict(view: View) -> None:
     with st.container(border=True, key="advice"):
         what, why, warned = st.columns([4, 6, 5], gap="medium")
         with what:
-            st.subheader(f"Train with {found.method}", anchor=False)
+            options = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in found.options.items())
+            st.subheader(state.plain(f"Train with {found.method}" + (f", {options}" if options else "")), anchor=False)
             verdict_name, meaning = ("One vocabulary", "compare tokens by id") if same else (found.verdict, None)
             st.markdown(f"**{verdict_name}**: {meaning or MEANING[found.verdict]}.")
             st.caption(state.plain(methods.get(found.method).idea))
+            _tried(found)
             with st.popover("The rule", icon=":material/gavel:"):
                 st.markdown(RULE)
             _links(found.method)
@@ -64,6 +68,21 @@ def verdict(view: View) -> None:
         with warned:
             listed = [state.plain(warning) for warning in found.warnings] or ["Nothing special on these texts."]
             st.markdown("**Look out for**  \n" + "\n".join(f"- {warning}" for warning in listed))
+
+
+def _tried(found: Advice) -> None:
+    """How near experiments came to this pair, and what they found."""
+    if not found.confidence:
+        return
+    icon = ":material/science:" if found.evidence else ":material/help:"
+    st.markdown(f"{icon} **{found.confidence[:1].upper()}{found.confidence[1:]}** (kind: {found.kind})")
+    if found.evidence:
+        st.markdown("\n".join(f"- {state.plain(finding.sentence)}" for finding in found.evidence))
+    first = found.evidence[0] if found.evidence else None
+    chosen = {"kind": first.kind if first else found.kind}
+    if first:
+        chosen |= {"regime": first.regime, "setting": setting_name(first.experiment, first.title)}
+    st.page_link(state.PAGES["evidence"], label="The evidence", icon=":material/science:", query_params=chosen)
 
 
 def _links(method: str) -> None:
@@ -83,6 +102,8 @@ RULE = """\
 2. Less than 49.8 % of the smaller vocabulary in common by canonical form: a method that compares groups of tokens.
 3. Of the student's numbers of 1, 2 or 3 digits less than half are in the teacher's vocabulary: **P-KL**.
 4. Otherwise **H-KL**.
+5. Experiments on this pair, or on pairs of its kind, put another method in its place where they decide: at least three
+   seeds, and the 95 % interval of the difference at equal seeds leaves 0 out, in favour of one method alone.
 
 The audit is X-Token's (arXiv 2605.21699); the limits in 2 and 3 are explained in docs/pair.md. The rule reads
 tokenizers, not models: take it as a place to start.

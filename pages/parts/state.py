@@ -22,6 +22,7 @@ PAGES = {
     "align": "pages/align.py",
     "vocabulary": "pages/vocabulary.py",
     "losses": "pages/losses.py",
+    "evidence": "pages/evidence.py",
     "runs": "pages/runs.py",
 }
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|<>$:~&])")

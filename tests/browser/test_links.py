@@ -24,6 +24,7 @@ TITLES = {
     "align": "Align",
     "vocabulary": "Vocabulary map",
     "losses": "Losses",
+    "evidence": "Evidence",
     "runs": "Runs",
 }
 

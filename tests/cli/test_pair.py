@@ -28,6 +28,9 @@ def test_the_bundled_samples(ctkd: Ctkd) -> None:
     assert data["advice"]["verdict"] == "P-KL"
     assert any("0 of 1,000" in sentence for sentence in data["advice"]["because"])
     assert data["special_tokens"]
+    assert data["advice"]["kind"] == "uncommon numbers"
+    assert data["advice"]["confidence"] in {"tried on this pair", "tried on such a pair", "never tried on such a pair"}
+    assert bool(data["advice"]["evidence"]) == (data["advice"]["confidence"] != "never tried on such a pair")
 
 
 def test_the_table_for_people(ctkd: Ctkd) -> None:
@@ -36,6 +39,9 @@ def test_the_table_for_people(ctkd: Ctkd) -> None:
     assert "raw strings" in out
     assert "digits_3                  1000       0       0  201 " in out
     assert "verdict P-KL" in out
+    assert re.search(
+        r"^  confidence: +(never )?tried on (this|such a) pair \(kind: uncommon numbers\)", out, re.MULTILINE
+    )
     assert re.search(r"^eos +1 +<｜end▁of▁sentence｜> +2 +<\|im_end\|>", out, re.MULTILINE)
     assert "  eos: " in out or "  bos: " in out, "notes follow the table"
     for domain in DOMAINS:
@@ -93,3 +99,17 @@ def test_cheap_mistakes_are_told_before_tokenizers_load(ctkd: Ctkd) -> None:
 def test_help_names_the_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pair", "--help"]) == 0
     assert ".jsonl" in capsys.readouterr().out
+
+
+def test_what_experiments_found_stands_below_the_advice(ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ctkd_core.pair import advice
+    from tests.pair.test_evidence import BETTER, digest
+
+    tried = BETTER.model_copy(update={"student": "deepseek", "teacher": "smollm2"})
+    monkeypatch.setattr(advice, "load", lambda: digest(tried))
+    found = ctkd.json(*PAIR)["advice"]
+    assert (found["method"], found["confidence"]) == ("bytes", "tried on this pair")
+    assert found["evidence"][0]["tried_on"] == {"student": "deepseek", "teacher": "smollm2"}
+    _, out, _ = ctkd(*PAIR)
+    assert re.search(r"^advice: +bytes ", out, re.MULTILINE)
+    assert re.search(r"^  tried: +Setting few samples .*Bytes comes first", out, re.MULTILINE)

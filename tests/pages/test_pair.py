@@ -60,6 +60,7 @@ def test_the_default_pair_gets_its_verdict_and_figures():
     said = texts(at)
     assert "**P-KL**" in said and "2-digit numbers 0 of 100" in said
     assert "This decides for P-KL" in said
+    assert "ried on" in said and "(kind: uncommon numbers)" in said
     found = figures(at)
     assert set(found) == {
         "Tokens the two vocabularies share",
@@ -237,3 +238,18 @@ def test_the_page_imports_neither_torch_nor_transformers():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr[-2000:]
+
+
+def test_experiments_stand_beside_the_advice(monkeypatch):
+    from ctkd_core.pair import advice
+    from pages.parts import results
+    from tests.pair.test_evidence import BETTER, digest
+
+    tried = BETTER.model_copy(update={"student": "qwen", "teacher": "mistral-v3"})
+    monkeypatch.setattr(advice, "load", lambda: digest(tried))
+    results.RESULTS.clear()
+    at = opened("pair", student="qwen", teacher="mistral-v3")
+    results.RESULTS.clear()
+    said = texts(at).replace("\\", "")
+    assert "Train with bytes" in said
+    assert "**Tried on this pair**" in said and "Bytes comes first, -0.05" in said

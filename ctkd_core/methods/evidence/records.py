@@ -1,0 +1,241 @@
+"""The shape of the evidence: experiments, their conditions, what every method came to there, and verdicts on claims.
+
+`python -m experiments digest` writes it from the results of the experiments; nothing in it is typed by hand. Values are
+those of a condition's figure (bits per byte of held-out text unless said otherwise), rounded to six digits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ctkd_core.files.documents import Document
+
+# Kinds of pairs. All but the second are read off the two tokenizers; there the student is made of the teacher.
+SAME, TRANSFER, LITTLE, NUMBERS, CROSS = (
+    "same tokenizer",
+    "tokenizer transfer",
+    "little in common",
+    "uncommon numbers",
+    "cross-family",
+)
+KINDS = {
+    SAME: "Both sides cut every text alike.",
+    TRANSFER: "The student is the teacher, moved to another tokenizer.",
+    LITTLE: "The vocabularies share less of the smaller one than any pair that was published with a vocabulary map.",
+    NUMBERS: "The student has numbers of several digits as tokens which the teacher's vocabulary lacks.",
+    CROSS: "Models of two families with vocabularies that share much, numbers included.",
+}
+REGIMES = {
+    "fresh text": "Every sample is seen once.",
+    "few samples": "The same few samples are seen again and again.",
+    "long run": "Many steps, so that what is learnt first no longer decides.",
+    "no gold text": "Completions are the student's own or missing; no text is known to be right.",
+}
+LEAST_RUNS = 3  # pairs of runs below which nothing is said to be decided
+Verdict = Literal["reproduced", "contradicted", "undecided", "not run"]
+
+
+class Interval(Document):
+    """A mean over `n` runs with Student's 95 % interval; None for one run."""
+
+    n: int
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Difference(Interval):
+    """A mean of differences at equal seeds.
+
+    probability   of a mean at least this far from 0 by chance (two-sided sign-flip test; not below 2 / 2^n)
+    adjusted      the same after Holm's correction for all methods of the condition
+    """
+
+    probability: float
+    adjusted: float | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether there are at least three pairs of runs and the interval leaves 0 out."""
+        return self.n >= LEAST_RUNS and self.low is not None and self.high is not None and self.low * self.high > 0
+
+
+class Point(Document):
+    """One look at held-out text: after how many steps and seconds of training, and the figure."""
+
+    step: int
+    seconds: float
+    value: float
+
+
+class TriedRun(Document):
+    """One run.
+
+    best      the best value along the curve, its start included: what early stopping would have kept (chosen on the
+              text that it is measured on, so it is a little too good)
+    equal     the value when the quickest method of this seed was through, on a straight line between two looks
+    run       its id in the run store of the machine that made it; revision: git commit of the program
+    seconds   of the whole run, loading and measuring included
+    """
+
+    seed: int
+    value: float
+    best: float
+    equal: float | None = None
+    curve: list[Point]
+    run: str = ""
+    revision: str = ""
+    finished: str = ""
+    seconds: float | None = None
+
+
+class Domain(Document):
+    """The figure on held-out text of one domain, and the difference to the baseline."""
+
+    value: Interval
+    to_baseline: Difference | None = None
+
+
+class Tried(Document):
+    """A method in one condition. Differences are this method's value minus the other's, at equal seeds.
+
+    label             what the experiment calls it: the method, or the method with options
+    options           run options that differ from the defaults
+    rank              1 is best: by the mean difference to the baseline, without one by the mean; None without runs
+    to_best           difference to the method of rank 1
+    against_next      difference to the next rank; its probability is that of the order being chance
+    gap_closed        share of the distance from the baseline to the teacher; None where the teacher isn't better
+    seconds_per_step  median over runs; cpu_seconds_per_step: that of all threads, which other work leaves alone; None
+                      where runs didn't note it
+    missing           seeds without a run
+    config            options of the run config in which the methods of the condition differ
+    """
+
+    label: str
+    title: str
+    method: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    rank: int | None = None
+    value: Interval | None = None
+    to_baseline: Difference | None = None
+    to_best: Difference | None = None
+    against_next: Difference | None = None
+    gap_closed: float | None = None
+    best: Interval | None = None
+    best_to_baseline: Difference | None = None
+    equal: Interval | None = None
+    equal_to_baseline: Difference | None = None
+    seconds_per_step: float | None = None
+    cpu_seconds_per_step: float | None = None
+    domains: dict[str, Domain] = Field(default_factory=dict)
+    missing: list[int] = Field(default_factory=list)
+    config: dict[str, Any] = Field(default_factory=dict)
+    runs: list[TriedRun] = Field(default_factory=list)
+
+
+class Condition(Document):
+    """One setting in which methods were tried; `methods` in the order of their ranks, those without runs last.
+
+    start, teacher   mean value of the student before the first step, and of the teacher
+    samples          samples that a run learns from; 0: all of `train`
+    config           the options of the run config that all methods share, without seed, name and data
+    notes            what to know of these figures: runs left out, machines
+    """
+
+    name: str
+    title: str
+    kind: str
+    regime: str
+    student: str
+    teacher: str
+    student_model: str
+    figure: str
+    higher_is_better: bool
+    baseline: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    samples: int
+    train: list[str]
+    held_out: list[str]
+    start: float | None = None
+    teacher_value: float | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    methods: list[Tried]
+    notes: list[str] = Field(default_factory=list)
+
+    @property
+    def done(self) -> list[Tried]:
+        """The methods that have runs, best first."""
+        return [tried for tried in self.methods if tried.rank is not None]
+
+    def find(self, label: str) -> Tried | None:
+        """The method of that label."""
+        return next((tried for tried in self.methods if tried.label == label), None)
+
+
+class Claim(Document):
+    """What is said, by whom, and what was found. `difference`: `better` minus `than`, where runs were compared."""
+
+    claim: str
+    source: str
+    ours: str
+    verdict: Verdict
+    condition: str = ""
+    better: str = ""
+    than: str = ""
+    figure: str = ""
+    difference: Difference | None = None
+
+
+class Table(Document):
+    """Figures of an analysis that trains nothing."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[Any]]
+    note: str = ""
+
+
+class Experiment(Document):
+    """A question and what was found."""
+
+    name: str
+    title: str
+    question: str
+    minutes: int
+    small: bool = False
+    reproduce: str
+    needs: list[str] = Field(default_factory=list)
+    environment: dict[str, Any] = Field(default_factory=dict)
+    conditions: list[Condition] = Field(default_factory=list)
+    claims: list[Claim] = Field(default_factory=list)
+    tables: list[Table] = Field(default_factory=list)
+
+
+class Digest(Document):
+    """All experiments."""
+
+    version: int
+    experiments: list[Experiment]
+
+    @property
+    def conditions(self) -> list[tuple[Experiment, Condition]]:
+        """Every condition that has runs, with its experiment."""
+        return [(each, found) for each in self.experiments for found in each.conditions if found.done]
+
+    @property
+    def claims(self) -> list[tuple[Experiment, Claim]]:
+        """Every claim, with its experiment."""
+        return [(each, claim) for each in self.experiments for claim in each.claims]
+
+
+def verdict_of(difference: Difference | None, higher_is_better: bool) -> Verdict:
+    """The rule of all verdicts: at least three pairs of runs, and an interval of their difference that leaves 0 out."""
+    if difference is None:
+        return "not run"
+    if not difference.decided:
+        return "undecided"
+    return "reproduced" if (difference.mean > 0) == higher_is_better else "contradicted"

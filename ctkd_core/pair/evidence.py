@@ -1,0 +1,164 @@
+"""What experiments say about a pair: which kind it is, what was tried on such pairs, and whether that decides anything.
+
+The rule of `advice` rests on published figures. Experiments change its method only where they decide: see `favoured`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pydantic.dataclasses import dataclass
+
+from ctkd_core.methods.evidence import Condition, Digest, Tried
+from ctkd_core.methods.evidence.records import CROSS, LITTLE, NUMBERS, SAME, TRANSFER
+
+THIS, SUCH, NEVER = "tried on this pair", "tried on such a pair", "never tried on such a pair"
+# The smallest canonical overlap (of the smaller vocabulary) that NeMo-RL's guide to X-Token lists: Llama 3.2 with
+# OLMo2-SuperBPE. Below it nothing is published for methods that rest on a vocabulary map.
+LEAST_OVERLAP = 0.498
+# A critical class counts as missing below this share. Ours: the paper's pairs have 0 or 1, this lies half-way.
+CRITICAL_SHARE = 0.5
+_MULTI_DIGIT = ("digits_2", "digits_3")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The best method of one setting in which such a pair, or this one, was tried.
+
+    method, options   what came first, and its run options that aren't at their defaults
+    difference        to the baseline (SFT), with its 95 % interval, at n seeds; None where the baseline is the best, or
+                      wasn't run. probability: of such a difference by chance
+    decided           whether that difference is: n of 3 and more, and the interval leaves 0 out
+    tried_on          {"student", "teacher"}; this_pair: whether these are the pair asked about
+    """
+
+    kind: str
+    regime: str
+    title: str
+    experiment: str
+    condition: str
+    tried_on: dict[str, str]
+    this_pair: bool
+    figure: str
+    baseline: str
+    method: str
+    name: str
+    options: dict[str, Any]
+    difference: float | None
+    low: float | None
+    high: float | None
+    probability: float | None
+    n: int
+    decided: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as in `ctkd pair --json`."""
+        return asdict(self)
+
+    @property
+    def sentence(self) -> str:
+        """The finding in words."""
+        pair = f"{self.tried_on['teacher']} → {self.tried_on['student']}"
+        where = f"{self.title} ({pair}, {self.regime})"
+        if self.difference is None:
+            return f"{where}: {self.name} comes first."
+        ends = "" if self.low is None else f" ({self.low:+.3g} to {self.high:+.3g})"
+        said = "decided" if self.decided else "undecided"
+        what = f"{self.difference:+.3g}{ends} {self.figure.replace('_', ' ')} against {self.baseline}"
+        return f"{where}: {self.name} comes first, {what}, n = {self.n}, chance {self.probability:.3g}; {said}."
+
+
+def kind_of(facts: Mapping[str, Any]) -> str:
+    """The kind of a pair, one of `methods.evidence.KINDS`, from the facts that `advise` takes.
+
+    student_model   how the student is made, where that is known; "transplant" is a tokenizer transfer
+    """
+    classes = facts.get("classes") or {}
+    rows = [classes[name] for name in _MULTI_DIGIT if classes.get(name, {}).get("total")]
+    overlap = (facts.get("overlap") or {}).get("canonical")
+    if facts.get("same_tokenizer"):
+        return SAME
+    if facts.get("student_model") == "transplant":
+        return TRANSFER
+    if overlap is not None and overlap < LEAST_OVERLAP:
+        return LITTLE
+    return NUMBERS if any(row["matched"] / row["total"] < CRITICAL_SHARE for row in rows) else CROSS
+
+
+def settings(digest: Digest, kind: str, student: str, teacher: str) -> list[tuple[str, Condition]]:
+    """The settings that count for a pair, each with its experiment: of this pair where there are any, else of its kind.
+
+    A setting with a single method compares nothing and doesn't count.
+    """
+    there = [(e.name, c) for e, c in digest.conditions if len(c.done) > 1]
+    own = [(name, c) for name, c in there if (c.student, c.teacher) == (student, teacher)]
+    return own or [(name, c) for name, c in there if c.kind == kind]
+
+
+def findings(found: Sequence[tuple[str, Condition]], student: str, teacher: str) -> tuple[Finding, ...]:
+    """The best method of each setting."""
+    return tuple(_finding(name, condition, (student, teacher)) for name, condition in found)
+
+
+def tried_before(digest: Digest, student: str, teacher: str) -> str:
+    """What was tried on this very pair, in words, without a look at its tokenizers."""
+    there = settings(digest, "", student, teacher)
+    if not there:
+        return "Never tried in an experiment."
+    return "Tried: " + " ".join(finding.sentence for finding in findings(there, student, teacher))
+
+
+def confidence(found: Sequence[Finding]) -> str:
+    """How near the experiments came to the pair: THIS, SUCH or NEVER."""
+    return THIS if any(each.this_pair for each in found) else SUCH if found else NEVER
+
+
+def favoured(
+    found: Sequence[tuple[str, Condition]], method: str, able: Collection[str]
+) -> tuple[Tried | None, list[tuple[Condition, Tried]]]:
+    """The method that the experiments put in the place of `method`, and the settings that decide against it.
+
+    A setting decides against a method if its best one is decidedly better: than the method where that was tried with
+    its defaults, else than the baseline. It takes the place if every setting that decides names the same one, with the
+    same options, and it can be trained (`able`). None where they decide nothing, or not alike.
+    """
+    against = [(condition, best) for _, condition in found if (best := _better(condition, method)) is not None]
+    first = against[0][1] if against else None
+    alike = first is not None and all((t.method, t.options) == (first.method, first.options) for _, t in against)
+    return (first if first is not None and alike and first.method in able else None), against
+
+
+def _better(condition: Condition, method: str) -> Tried | None:
+    """The best method of a setting, if it is another one and decidedly better."""
+    best = condition.done[0]
+    mine = next((tried for tried in condition.done if tried.method == method and not tried.options), None)
+    gap = mine.to_best if mine is not None else best.to_baseline
+    return best if gap is not None and gap.decided and best is not mine else None
+
+
+def _finding(experiment: str, condition: Condition, pair: tuple[str, str]) -> Finding:
+    best = condition.done[0]
+    base = condition.find(condition.baseline)
+    gap = best.to_baseline
+    return Finding(
+        kind=condition.kind,
+        regime=condition.regime,
+        title=condition.title,
+        experiment=experiment,
+        condition=condition.name,
+        tried_on={"student": condition.student, "teacher": condition.teacher},
+        this_pair=(condition.student, condition.teacher) == pair,
+        figure=condition.figure,
+        baseline=base.title if base else "",
+        method=best.method,
+        name=best.title,
+        options=dict(best.options),
+        difference=gap.mean if gap else None,
+        low=gap.low if gap else None,
+        high=gap.high if gap else None,
+        probability=gap.probability if gap else None,
+        n=gap.n if gap else len(best.runs),
+        decided=bool(gap and gap.decided),
+    )

@@ -1,0 +1,268 @@
+"""Where the methods of one condition stand: means, differences at equal seeds, ranks, from the records of its runs.
+
+- **Differences** are taken at equal seeds, so that what the seeds share (samples, held-out text, start) falls out.
+- **Ranks** are by the mean difference to the baseline, which counts for a method that lacks a seed too; without a
+  baseline by the mean.
+- **Equal seconds**: of a seed's runs the one that trained shortest sets the time; each other run's curve is read off
+  there, on a straight line between the two looks around it.
+- **Share of the gap**: mean(baseline - method) / mean(baseline - teacher) over the seeds that both have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+
+from ctkd_core.distill.comparison import statistics
+from ctkd_core.distill.comparison.figures import higher_is_better
+from ctkd_core.distill.comparison.kinds import flat
+from ctkd_core.methods.evidence.records import Difference, Domain, Interval, Point, TriedRun
+
+DIGITS = 6
+BY_DOMAIN = "bits_by_domain."
+BySeed = dict[int, float]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One method: its runs by seed, and what they came to. See `records.Tried`."""
+
+    runs: dict[int, TriedRun]
+    rank: int | None
+    value: Interval | None
+    to_baseline: Difference | None
+    to_best: Difference | None
+    against_next: Difference | None
+    gap_closed: float | None
+    best: Interval | None
+    best_to_baseline: Difference | None
+    equal: Interval | None
+    equal_to_baseline: Difference | None
+    seconds_per_step: float | None
+    cpu_seconds_per_step: float | None
+    domains: dict[str, Domain]
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: what a digest keeps, equal on every machine."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def interval(values: Sequence[float]) -> Interval | None:
+    """Mean and 95 % interval; None without values."""
+    found = statistics.estimate(values)
+    if found is None:
+        return None
+    ends = [None if end is None else rounded(end) for end in (found.low, found.high)]
+    return Interval(n=found.n, mean=rounded(found.mean), low=ends[0], high=ends[1])
+
+
+def difference(values: Mapping[int, float], others: Mapping[int, float]) -> Difference | None:
+    """`values` minus `others` at the seeds of both; None without any."""
+    found = statistics.difference(values, others)
+    if found is None:
+        return None
+    ends = [None if end is None else rounded(end) for end in (found.low, found.high)]
+    return Difference(
+        n=found.n, mean=rounded(found.mean), low=ends[0], high=ends[1], probability=rounded(found.probability)
+    )
+
+
+def adjusted(found: Mapping[str, Difference | None]) -> dict[str, Difference | None]:
+    """The same with Holm's correction for all of them."""
+    there = {label: each for label, each in found.items() if each is not None}
+    corrected = dict(zip(there, statistics.holm([each.probability for each in there.values()])))
+    return {
+        label: each and each.model_copy(update={"adjusted": rounded(corrected[label])}) for label, each in found.items()
+    }
+
+
+def curve_of(record: Mapping[str, Any], figure: str) -> list[Point]:
+    """The figure at each look of a run, step 0 included; looks without it are left out."""
+    found = []
+    for look in record["curve"]:
+        value = flat(dict(look)).get(figure)
+        if isinstance(value, (int, float)) and np.isfinite(value):
+            spent = float(look.get("training_seconds") or 0.0)
+            found.append(Point(step=int(look["step"]), seconds=spent, value=rounded(value)))
+    return found
+
+
+def standings(
+    records: Mapping[str, Mapping[int, Mapping[str, Any]]], figure: str, baseline: str
+) -> dict[str, Standing]:
+    """Where each method stands. `records`: by label and seed; a label without runs may be there."""
+    runs = _with_equal({label: _runs(by_seed, figure) for label, by_seed in records.items()})
+    values = {label: {seed: run.value for seed, run in found.items()} for label, found in runs.items()}
+    base = baseline if values.get(baseline) else ""
+    order = _order(values, base, figure)
+    gaps = _gaps(values, base)
+    bests = {label: {seed: run.best for seed, run in found.items()} for label, found in runs.items()}
+    equals = {label: _equal(found) for label, found in runs.items()}
+    gaps_best, gaps_equal = _gaps(bests, base), _gaps(equals, base)
+    domains = _domains(records, base)
+    found = {}
+    for label in records:
+        rank = order.index(label) if label in order else None
+        behind = order[rank + 1] if rank is not None and rank + 1 < len(order) else None
+        found[label] = Standing(
+            runs=runs[label],
+            rank=None if rank is None else rank + 1,
+            value=interval(list(values[label].values())),
+            to_baseline=gaps.get(label),
+            to_best=difference(values[label], values[order[0]]) if rank else None,
+            against_next=difference(values[label], values[behind]) if behind else None,
+            gap_closed=_gap_closed(records, label, base, figure) if label != base else None,
+            best=interval(list(bests[label].values())),
+            best_to_baseline=gaps_best.get(label),
+            equal=interval(list(equals[label].values())),
+            equal_to_baseline=gaps_equal.get(label),
+            seconds_per_step=_seconds_per_step(runs[label].values()),
+            cpu_seconds_per_step=_cpu_seconds_per_step(records[label].values()),
+            domains=domains[label],
+        )
+    return found
+
+
+def mean_start(records: Mapping[str, Mapping[int, Mapping[str, Any]]], figure: str) -> float | None:
+    """The mean value before the first step."""
+    looks = [
+        point.value
+        for by_seed in records.values()
+        for record in by_seed.values()
+        for point in curve_of(record, figure)
+        if point.step == 0
+    ]
+    return rounded(fmean(looks)) if looks else None
+
+
+def mean_teacher(records: Mapping[str, Mapping[int, Mapping[str, Any]]], figure: str) -> float | None:
+    """The mean value of the teacher on the same text."""
+    found = [
+        value
+        for by_seed in records.values()
+        for record in by_seed.values()
+        if (value := _teacher(record, figure)) is not None
+    ]
+    return rounded(fmean(found)) if found else None
+
+
+def _runs(by_seed: Mapping[int, Mapping[str, Any]], figure: str) -> dict[int, TriedRun]:
+    found = {}
+    pick = max if higher_is_better(figure) else min
+    for seed, record in sorted(by_seed.items()):
+        if figure not in record["figures"]:
+            continue
+        value, curve = rounded(record["figures"][figure]), curve_of(record, figure)
+        found[seed] = TriedRun(
+            seed=seed,
+            value=value,
+            best=pick([value, *(point.value for point in curve)]),
+            curve=curve,
+            run=str(record.get("run") or ""),
+            revision=str((record.get("environment") or {}).get("revision") or ""),
+            finished=str(record.get("finished") or ""),
+            seconds=record.get("seconds"),
+        )
+    return found
+
+
+def _with_equal(runs: dict[str, dict[int, TriedRun]]) -> dict[str, dict[int, TriedRun]]:
+    """The same runs with their values at the seconds of the quickest one of their seed."""
+    shortest: BySeed = {}
+    for by_seed in runs.values():
+        for seed, run in by_seed.items():
+            if run.curve and run.curve[-1].seconds > 0:
+                shortest[seed] = min(shortest.get(seed, np.inf), run.curve[-1].seconds)
+
+    def at(run: TriedRun) -> float | None:
+        if run.seed not in shortest or len(run.curve) < 2:
+            return None
+        seconds, values = [p.seconds for p in run.curve], [p.value for p in run.curve]
+        return rounded(float(np.interp(shortest[run.seed], seconds, values)))
+
+    return {
+        label: {seed: run.model_copy(update={"equal": at(run)}) for seed, run in by_seed.items()}
+        for label, by_seed in runs.items()
+    }
+
+
+def _equal(runs: Mapping[int, TriedRun]) -> BySeed:
+    return {seed: run.equal for seed, run in runs.items() if run.equal is not None}
+
+
+def _gaps(values: Mapping[str, BySeed], base: str) -> dict[str, Difference | None]:
+    if not base:
+        return {}
+    return adjusted({label: difference(found, values[base]) for label, found in values.items() if label != base})
+
+
+def _order(values: Mapping[str, BySeed], base: str, figure: str) -> list[str]:
+    sign = -1.0 if higher_is_better(figure) else 1.0
+
+    def key(label: str) -> float:
+        gap = statistics.difference(values[label], values[base]) if base else None
+        if base and gap is None:  # shares no seed with the baseline
+            return float(np.inf)
+        return sign * (gap.mean if gap is not None else fmean(values[label].values()))
+
+    return sorted((label for label, found in values.items() if found), key=key)
+
+
+def _gap_closed(
+    records: Mapping[str, Mapping[int, Mapping[str, Any]]], label: str, base: str, figure: str
+) -> float | None:
+    if not base:
+        return None
+    closed, whole = [], []
+    for seed in sorted(set(records[label]) & set(records[base])):
+        own, sft = (records[name][seed]["figures"].get(figure) for name in (label, base))
+        known = [_teacher(records[name][seed], figure) for name in (label, base)]
+        teacher = next((value for value in known if value is not None), None)
+        if own is not None and sft is not None and teacher is not None:
+            closed.append(sft - own)
+            whole.append(sft - teacher)
+    better = -1.0 if higher_is_better(figure) else 1.0
+    return rounded(fmean(closed) / fmean(whole)) if whole and better * fmean(whole) > 0 else None
+
+
+def _teacher(record: Mapping[str, Any], figure: str) -> float | None:
+    value = flat(dict(record.get("teacher") or {})).get(f"teacher_{figure}", record["figures"].get(f"teacher_{figure}"))
+    return float(value) if isinstance(value, (int, float)) and np.isfinite(value) else None
+
+
+def _seconds_per_step(runs: Any) -> float | None:
+    each = [run.curve[-1].seconds / run.curve[-1].step for run in runs if run.curve and run.curve[-1].step > 0]
+    return rounded(median(each)) if each else None
+
+
+def _cpu_seconds_per_step(records: Any) -> float | None:
+    each = [
+        spent / record["config"]["steps"]
+        for record in records
+        if (spent := record["figures"].get("training_cpu_seconds")) and record["config"].get("steps")
+    ]
+    return rounded(median(each)) if each else None
+
+
+def _domains(records: Mapping[str, Mapping[int, Mapping[str, Any]]], base: str) -> dict[str, dict[str, Domain]]:
+    by_domain: dict[str, dict[str, BySeed]] = {}
+    for label, by_seed in records.items():
+        for seed, record in by_seed.items():
+            for name, value in record["figures"].items():
+                if name.startswith(BY_DOMAIN):
+                    domain = name.removeprefix(BY_DOMAIN)
+                    by_domain.setdefault(domain, {}).setdefault(label, {})[seed] = value
+    found: dict[str, dict[str, Domain]] = {label: {} for label in records}
+    for domain in sorted(by_domain):
+        values = by_domain[domain]
+        gaps = _gaps(values, base if base in values else "")
+        for label, by_seed in values.items():
+            mean = interval(list(by_seed.values()))
+            if mean is not None:
+                found[label][domain] = Domain(value=mean, to_baseline=gaps.get(label))
+    return found

@@ -1,0 +1,51 @@
+"""Evidence: which method for which kind of pair, tried; claims of papers beside what was found; how to do it again."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.methods.evidence import Digest, load
+from pages.parts import state
+from pages.parts.evidence_claims import analyses, claims, reproduce
+from pages.parts.evidence_standing import standing
+from pages.parts.frame import framed
+
+TABS = {"Methods": standing, "Claims": claims, "Analyses": analyses, "Do it again": reproduce}
+RULE = (
+    "Decided means: at least three seeds, and the 95 % interval of the difference at equal seeds leaves 0 out. "
+    "Everything else is undecided, and said so. With three seeds the probability of chance can't fall below 0.25: "
+    "take such a verdict as a lead."
+)
+
+
+def main() -> None:
+    st.title("Evidence", anchor=False)
+    st.markdown(
+        "Which method suits which kind of pair, as far as it was tried. Every figure comes from runs that are kept "
+        f"with their seeds, versions and machines; none was typed. {RULE}"
+    )
+    try:
+        found = load()
+    except CtkdError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        return
+    if not found.experiments:
+        st.info("No experiment comes with this installation.", icon=":material/science:")
+        st.markdown("In a checkout of the repository, this runs the small ones and writes the evidence anew:")
+        st.code("make evidence", language=None)
+        return
+    body(found)
+
+
+def body(found: Digest) -> None:
+    """The tabs; only the open one is drawn, and the address holds it."""
+    tabs = st.tabs(list(TABS), key="part", on_change="rerun", bind="query-params")
+    for tab, draw in zip(tabs, TABS.values()):
+        if tab.open:
+            with tab, state.errors_shown():
+                draw(found)
+
+
+if framed():
+    main()

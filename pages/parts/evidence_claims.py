@@ -1,0 +1,82 @@
+"""Page Evidence, the rest: claims with verdicts, tables of analyses that train nothing, how to do all of it again."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ctkd_core.figures.evidence import claim_rows
+from ctkd_core.methods.evidence import Claim, Digest, Experiment
+from pages.parts import state
+
+MARKS = {
+    "reproduced": ":green[:material/check_circle:]",
+    "contradicted": ":red[:material/cancel:]",
+    "undecided": ":orange[:material/help:]",
+    "not run": ":gray[:material/hourglass_empty:]",
+}
+
+
+def claims(found: Digest) -> None:
+    """What papers and we say, beside what was found."""
+    if not found.claims:
+        st.info("No claim has been put to the test yet.", icon=":material/science:")
+        return
+    counts = {verdict: sum(claim.verdict == verdict for _, claim in found.claims) for verdict in MARKS}
+    st.markdown(" · ".join(f"{MARKS[verdict]} {count} {verdict}" for verdict, count in counts.items()))
+    asked = st.selectbox("Verdict", ["all", *MARKS], key="verdict", bind="query-params", width=230)
+    for verdict in MARKS:
+        for experiment, claim in found.claims:
+            if claim.verdict == verdict and asked in ("all", verdict):
+                _claim(experiment, claim)
+    with st.expander("As a table", icon=":material/table:"):
+        st.dataframe(claim_rows(found), key="claim_rows", hide_index=True, alt="Claims and verdicts")
+
+
+def _claim(experiment: Experiment, claim: Claim) -> None:
+    with st.container(border=True):
+        st.markdown(f"{MARKS[claim.verdict]} **{claim.verdict}** · {state.plain(claim.claim)}")
+        st.caption(f"Said by: {state.plain(claim.source)}  \nFound: {state.plain(claim.ours)} · {experiment.name}")
+
+
+def analyses(found: Digest) -> None:
+    """Tables of experiments that train nothing."""
+    there = [experiment for experiment in found.experiments if experiment.tables]
+    if not there:
+        st.info("No analysis has been run yet.", icon=":material/science:")
+    for experiment in there:
+        st.header(state.plain(experiment.title), anchor=False)
+        st.caption(state.plain(experiment.question))
+        for k, table in enumerate(experiment.tables):
+            st.markdown(f"**{state.plain(table.title)}**")
+            rows = [dict(zip(table.columns, map(_cell, row))) for row in table.rows]
+            st.dataframe(rows, key=f"table_{experiment.name}_{k}", hide_index=True, alt=table.title)
+            if table.note:
+                st.caption(state.plain(table.note))
+        st.code(experiment.reproduce, language=None)
+
+
+def _cell(value: object) -> str:
+    """Columns may mix numbers and words, which a table can't sort or send as they are."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def reproduce(found: Digest) -> None:
+    """One line a question, how long it takes, and what the kept results come from."""
+    st.markdown(
+        "In a checkout of the repository. A stopped command goes on where it was; `AGAIN=1` runs what has a result too "
+        "and says both."
+    )
+    for experiment in found.experiments:
+        with st.container(border=True):
+            st.markdown(f"**{state.plain(experiment.title)}**")
+            st.caption(state.plain(experiment.question))
+            st.code(experiment.reproduce, language=None)
+            needs = f"; needs {', '.join(experiment.needs)}" if experiment.needs else ""
+            made = experiment.environment
+            kept = "Never run, or its results aren't kept here."
+            if made:
+                where = f"{made.get('platform')}, {made.get('device')}, {made.get('cpu_cores')} cores"
+                kept = f"Kept results: {where}, Python {made.get('python')}, revision {str(made.get('revision'))[:9]}."
+            st.caption(f"About {experiment.minutes} minutes on two cores{needs}.  \n{state.plain(kept)}")

@@ -1,0 +1,173 @@
+"""Page Evidence, methods: a kind of pair and a regime, the ranking there, and one run of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.figures.evidence import (
+    MEASURES,
+    curve_figure,
+    curve_rows,
+    domain_rows,
+    ranking_figure,
+    ranking_rows,
+    ranking_sentence,
+    run_rows,
+    setting_name,
+)
+from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
+from pages.parts import loaders, state
+from pages.parts.pair_verdict import twin
+from pages.parts.plots import plot
+
+Found = tuple[Experiment, Condition]
+NEVER = "never tried"
+
+
+def standing(found: Digest) -> None:
+    """The choice, and what was found there."""
+    tried = found.conditions
+    _this_pair(tried)
+    settings = {name: [each for each in tried if each[1].kind == name] for name in KINDS}
+
+    def first_regime() -> None:
+        there = [condition.regime for _, condition in settings[st.session_state["kind"]]]
+        st.session_state["regime"] = next((name for name in REGIMES if name in there), next(iter(REGIMES)))
+
+    kind_cell, regime_cell, setting_cell = st.columns(3)
+    kind = kind_cell.selectbox(
+        "Kind of pair",
+        list(KINDS),
+        next((k for k, name in enumerate(KINDS) if settings[name]), 0),
+        key="kind",
+        bind="query-params",
+        on_change=first_regime,
+    )
+    regimes = {name: [each for each in settings[kind] if each[1].regime == name] for name in REGIMES}
+    regime = regime_cell.selectbox(
+        "Regime",
+        list(REGIMES),
+        next((k for k, name in enumerate(REGIMES) if regimes[name]), 0),
+        key="regime",
+        bind="query-params",
+    )
+    st.caption(f"**{kind}**: {KINDS[kind]} **{regime}**: {REGIMES[regime]}")
+    if not regimes[regime]:
+        there = ", ".join(dict.fromkeys(f"{c.kind} ({c.regime})" for _, c in tried)) or "nothing yet"
+        st.info(
+            f"Never tried: no experiment has a pair of the kind “{kind}” in the regime “{regime}”. Tried so far: "
+            f"{there}.",
+            icon=":material/science:",
+        )
+        return
+    there = {setting_name(each.name, condition.title): (each, condition) for each, condition in regimes[regime]}
+    if st.session_state.get("setting") not in there:
+        st.session_state.pop("setting", None)
+    title = setting_cell.selectbox("Setting", list(there), key="setting", bind="query-params")
+    _condition(*there[title])
+
+
+def _this_pair(tried: list[Found]) -> None:
+    """Whether the pair of the bar above was tried."""
+    student, teacher = state.pair()
+    titles = [f"{c.title} ({c.kind}, {c.regime})" for _, c in tried if (c.student, c.teacher) == (student, teacher)]
+    pair = state.plain(f"{teacher} → {student}")
+    if titles:
+        st.success(
+            f"The pair above, {pair}, was tried: {state.plain('; '.join(titles))}.", icon=":material/check_circle:"
+        )
+    else:
+        st.caption(f":material/info: The pair above, {pair}, was {NEVER}; page Pair says what kind it is.")
+
+
+def _condition(experiment: Experiment, condition: Condition) -> None:
+    st.header(state.plain(condition.title), anchor=False)
+    samples = f"{condition.samples} samples of" if condition.samples else "all samples of"
+    texts = f"{samples} {', '.join(condition.train)}"
+    held_out = f"; measured on {', '.join(condition.held_out)}" if condition.held_out else ""
+    st.caption(
+        state.plain(
+            f"{experiment.question} Teacher {condition.teacher}, student {condition.student} "
+            f"({condition.student_model}); {condition.steps} steps of {condition.batch_size}, learning rate "
+            f"{condition.learning_rate:g}; {texts}{held_out}."
+        )
+    )
+    st.markdown(f"**{state.plain(ranking_sentence(condition))}**")
+    measure = st.segmented_control(
+        "Show", list(MEASURES), default="difference", key="by", required=True, bind="query-params"
+    )
+    measure = measure or "difference"
+    runs = {f"{tried.title}, seed {run.seed}": (tried, run) for tried in condition.done for run in tried.runs}
+    if st.session_state.get("tried") not in runs:
+        st.session_state.pop("tried", None)
+
+    def selected() -> None:
+        points = st.session_state["ranking"]["selection"]["points"]
+        who = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
+        if who is not None:
+            label, seed = who if isinstance(who, list) else who.values()
+            st.session_state["tried"] = next(n for n, (t, r) in runs.items() if (t.label, r.seed) == (label, seed))
+
+    chosen = runs.get(st.session_state.get("tried", next(iter(runs))))
+    plot(
+        lambda: ranking_figure(condition, measure, chosen and (chosen[0].label, chosen[1].seed)),
+        key="ranking",
+        on_select=selected,
+        selection_mode="points",
+        alt=f"Methods ranked by {measure}. {ranking_sentence(condition)}",
+    )
+    st.caption(f"{MEASURES[measure].meaning} Click a dot to open its run, or choose one below.")
+    twin(ranking_rows(condition), "ranking_table", "The ranking with all its figures")
+    if domains := domain_rows(condition):
+        with st.expander("By domain of the held-out text", icon=":material/category:"):
+            st.dataframe(domains, key="domain_rows", hide_index=True, alt="The figure by domain")
+    name = st.selectbox("Run", list(runs), key="tried", bind="query-params")
+    if name is not None:
+        _run(condition, *runs[name])
+    for note in condition.notes:
+        st.caption(state.plain(note))
+    st.markdown("Do it again:")
+    st.code(experiment.reproduce, language=None)
+
+
+def _run(condition: Condition, tried: Tried, run: TriedRun) -> None:
+    """One run: its curve, what it cost, its config; a link where it lies in the store of this machine."""
+    with st.container(border=True, key="tried_run"):
+        plot(
+            lambda: curve_figure(condition, tried.label, run.seed),
+            key="tried_curve",
+            alt=f"{tried.title}, seed {run.seed}: {run.curve[0].value if run.curve else '–'} to {run.value}",
+        )
+        twin(curve_rows(condition, tried.label, run.seed), "tried_curve_table", "The curve of this run")
+        cost = (
+            "" if tried.seconds_per_step is None else f", {tried.seconds_per_step:.3g} s a step (median of this method)"
+        )
+        whole = "" if run.seconds is None else f"; {run.seconds:.0f} s with loading and measuring"
+        st.caption(
+            state.plain(
+                f"{tried.title}, seed {run.seed}: {run.value:.4f}{cost}{whole}. Run {run.run}, finished "
+                f"{run.finished}, revision {run.revision[:9]}."
+            )
+        )
+        if _is_here(run.run):
+            st.page_link(
+                state.PAGES["runs"], label="Open the run", icon=":material/monitoring:", query_params={"run": run.run}
+            )
+        with st.expander("Config", icon=":material/settings:"):
+            st.json(_config(condition, tried, run), expanded=False)
+    with st.expander("All runs as a table", icon=":material/table:"):
+        st.dataframe(run_rows(condition), key="run_rows", hide_index=True, alt="All runs of this setting")
+
+
+def _config(condition: Condition, tried: Tried, run: TriedRun) -> dict[str, Any]:
+    return {**condition.config, **tried.config, "seed": run.seed}
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return bool(name) and loaders.store().get(name) is not None
+    except CtkdError:
+        return False

@@ -1,0 +1,200 @@
+"""The digest: the committed one is what the committed results give; statistics of made-up results; what is left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ctkd_core.methods import evidence
+from experiments import definition, digest
+from experiments.definition import ExperimentError
+from tests.experiments import made
+
+# Differences of alm to sft: -0.1, -0.2, -0.3: mean -0.2, s 0.1, half width t(2) * 0.1 / sqrt(3) = 0.248414.
+VALUES = {
+    "sft": {0: 1.5, 1: 1.6, 2: 1.7},
+    "alm": {0: 1.4, 1: 1.4, 2: 1.4},
+    "gold-warm": {0: 1.45, 1: 1.55, 2: 1.66},
+}
+
+
+@pytest.fixture
+def condition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> evidence.Condition:
+    found = made.experiment(tmp_path, monkeypatch)
+    made.write(found, made.results(VALUES))
+    return digest.build([found]).experiments[0].conditions[0]
+
+
+def test_the_committed_digest_is_of_the_committed_results() -> None:
+    """Where this fails: `python -m experiments digest`, and commit what it writes."""
+    assert evidence.PATH.read_text(encoding="utf-8") == digest.text()
+    assert evidence.read().experiments
+
+
+def test_means_and_differences_at_equal_seeds(condition: evidence.Condition) -> None:
+    alm = condition.find("alm")
+    assert alm is not None
+    assert (alm.value.n, alm.value.mean, alm.value.low) == (3, 1.4, 1.4)
+    gap = alm.to_baseline
+    assert gap.mean == pytest.approx(-0.2)
+    assert (gap.low, gap.high) == (pytest.approx(-0.448414, abs=1e-5), pytest.approx(0.048414, abs=1e-5))
+    assert gap.probability == 0.25  # 2 of 8 choices of signs are as far from 0
+    assert gap.adjusted == 0.5  # the smaller of two
+    assert not gap.decided
+    warm = condition.find("gold-warm")
+    # -0.05, -0.05, -0.04: mean -0.046667, s 0.0057735, half width 0.014342
+    assert warm.to_baseline.decided
+    assert warm.to_baseline.high == pytest.approx(-0.032324, abs=1e-5)
+    assert warm.to_best.mean == pytest.approx(1.553333 - 1.4, abs=1e-5)
+
+
+def test_ranks_titles_and_options(condition: evidence.Condition) -> None:
+    assert [(tried.rank, tried.label) for tried in condition.methods] == [(1, "alm"), (2, "gold-warm"), (3, "sft")]
+    warm = condition.find("gold-warm")
+    assert (warm.title, warm.options) == ("GOLD (temperature 2.0)", {"method_options.temperature": 2.0})
+    assert warm.against_next.mean == pytest.approx(-0.046667, abs=1e-5)
+    assert condition.find("alm").to_best is None
+    assert condition.find("sft").against_next is None
+    assert condition.find("sft").config["method"] == "sft"
+    assert condition.config["steps"] == 10
+
+
+def test_what_surrounds_the_values(condition: evidence.Condition) -> None:
+    assert (condition.start, condition.teacher_value, condition.baseline) == (2.0, 1.0, "sft")
+    # SFT is 0.6 from the teacher on average, ALM 0.4.
+    assert condition.find("alm").gap_closed == pytest.approx(1 / 3, abs=1e-5)
+    assert condition.find("sft").gap_closed is None
+    assert condition.find("alm").seconds_per_step == 1.0
+    assert condition.find("alm").cpu_seconds_per_step == 2.0
+    assert condition.find("alm").domains["a"].value.mean == pytest.approx(1.9)
+    assert condition.find("alm").domains["a"].to_baseline.mean == pytest.approx(-0.2)
+    run = condition.find("alm").runs[1]
+    assert (run.seed, run.value, run.run, run.revision, len(run.curve)) == (1, 1.4, "run-alm-1", "abc", 3)
+
+
+def test_the_best_look_and_equal_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    quick = made.record("sft", 0, 1.5)
+    slow = made.record("alm", 0, 1.6)
+    slow["curve"] = [
+        {"step": 0, "training_seconds": 0.0, "bits_per_byte": 2.0},
+        {"step": 5, "training_seconds": 20.0, "bits_per_byte": 1.2},
+        {"step": 10, "training_seconds": 40.0, "bits_per_byte": 1.6},
+    ]
+    made.write(found, [quick, slow])
+    alm = digest.build([found]).experiments[0].conditions[0].find("alm")
+    assert alm.best.mean == 1.2
+    assert alm.equal.mean == pytest.approx(1.6)  # SFT was through after ten seconds
+    assert alm.equal_to_baseline.mean == pytest.approx(0.1)
+    assert alm.seconds_per_step == 4.0
+
+
+def test_a_missing_seed_is_named_and_ranked_by_what_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    values = {"sft": VALUES["sft"], "alm": {2: 1.65}}  # a worse value than SFT's mean, but better at its seed
+    made.write(found, made.results(values))
+    condition = digest.build([found]).experiments[0].conditions[0]
+    assert [tried.label for tried in condition.done] == ["alm", "sft"]
+    alm = condition.find("alm")
+    assert alm.missing == [0, 1]
+    assert (alm.value.n, alm.value.low, alm.to_baseline.probability) == (1, None, 1.0)
+    assert condition.find("gold-warm").rank is None
+    assert condition.find("gold-warm").missing == [0, 1, 2]
+
+
+def test_without_the_baseline_means_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    made.write(found, made.results({key: VALUES[key] for key in ("alm", "gold-warm")}))
+    condition = digest.build([found]).experiments[0].conditions[0]
+    assert [tried.label for tried in condition.done] == ["alm", "gold-warm"]
+    assert condition.find("alm").to_baseline is None
+    assert condition.find("alm").gap_closed is None
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        (VALUES, "undecided"),
+        ({"sft": VALUES["sft"], "alm": {k: v - 0.1 for k, v in VALUES["sft"].items()}}, "reproduced"),
+        ({"sft": VALUES["sft"], "alm": {k: v + 0.1 for k, v in VALUES["sft"].items()}}, "contradicted"),
+        ({"sft": VALUES["sft"], "alm": {0: 1.0, 1: 1.1}}, "undecided"),
+        ({"sft": VALUES["sft"]}, "not run"),
+        ({}, "not run"),
+    ],
+)
+def test_verdicts_on_claims(
+    values: dict[str, dict[int, float]], verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    made.write(found, made.results(values))
+    (claim,) = digest.build([found]).experiments[0].claims
+    assert claim.verdict == verdict
+    assert ("not run" in claim.ours) == (verdict == "not run")
+    if claim.difference:
+        assert f"n = {claim.difference.n}" in claim.ours
+
+
+def test_runs_of_another_config_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    old = made.record("sft", 0, 9.0, key="old")
+    old["config"]["steps"] = 5
+    repeated = made.record("sft", 1, 8.0, key="earlier", finished="2025-01-01T00:00:00Z")
+    made.write(found, [old, repeated, *made.results(VALUES)])
+    condition = digest.build([found]).experiments[0].conditions[0]
+    assert condition.find("sft").value.mean == pytest.approx(1.6)
+    assert any("1 runs aren't counted: the experiment" in note for note in condition.notes)
+    assert any("later one with the same seed" in note for note in condition.notes)
+
+
+def test_it_is_the_same_every_time_and_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    made.write(found, list(reversed(made.results(VALUES))))
+    first = digest.text()
+    made.write(found, made.results(VALUES))
+    assert digest.text() == first
+    path = digest.write(tmp_path / "evidence.json")
+    assert evidence.read(path) == digest.build([found])
+
+
+def test_without_results_everything_is_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    document = digest.build([found])
+    assert document.conditions == []
+    assert document.experiments[0].conditions[0].start is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"runs": [{"key": 1}]}', '{"runs": 3}'])
+def test_damaged_results_are_refused(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    (found.folder / "results.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ExperimentError, match=r"results.*[Rr]emove it"):
+        digest.build([found])
+
+
+ANALYSIS = "title: Look\nquestion: What?\nminutes: 1\nanalysis: looking\n"
+
+
+def test_an_analysis_brings_tables_and_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch, ANALYSIS)
+    assert digest.build([found]).experiments[0].tables == []
+    content = {
+        "tables": [{"title": "T", "columns": ["pair", "x"], "rows": [["a", 1.5], ["b", None]], "note": "n"}],
+        "claims": [{"claim": "c", "source": "s", "ours": "o", "verdict": "undecided"}],
+        "environment": {"device": "cpu"},
+    }
+    (found.folder / "results.json").write_text(json.dumps({"version": 1, **content}), encoding="utf-8")
+    document = digest.build([found])
+    assert document.experiments[0].tables[0].rows[1] == ["b", None]
+    assert document.claims[0][1].verdict == "undecided"
+    (found.folder / "results.json").write_text('{"tables": [{"rows": 1}]}', encoding="utf-8")
+    with pytest.raises(ExperimentError, match=r"lacks 'tables\.0\.title'"):
+        digest.build([found])
+
+
+def test_every_experiment_can_be_read() -> None:
+    names = definition.names()
+    assert "first-look" in names
+    assert definition.load("first-look").small
+    assert sum(each.minutes for each in map(definition.load, names) if each.small) <= 30

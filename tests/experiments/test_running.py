@@ -1,0 +1,144 @@
+"""Running what is missing: resumed where it was stopped, failed runs left out, analyses; no model is loaded."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.errors import RunError
+from ctkd_core.methods.evidence import store
+from experiments import __main__, definition, digest, results, running
+from tests.experiments import made
+
+Said = list[str]
+
+
+class Pretended:
+    """`distill` without training: every run ends with a value of its seed; some fail."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.ran, self.failing, self.states = folder, [], set(), {}
+
+    def __call__(self, config: RunConfig, _store: Any) -> Any:
+        if config.name in self.failing:
+            raise RunError("no memory is left.")
+        self.ran.append(config.name)
+        (self.folder / "env.json").write_text('{"revision": "abc", "device": "cpu"}', encoding="utf-8")
+        rows = [
+            {"kind": "eval", "step": 0, "bits_per_byte": 2.0, "teacher_bits_per_byte": 1.0},
+            {"kind": "train", "step": 1, "loss": 3.0, "seconds": 0.5},
+            {"kind": "eval", "step": 1, "bits_per_byte": 1.5 + config.seed / 10},
+        ]
+        state = self.states.get(config.name, "finished")
+        return SimpleNamespace(
+            id=f"run{len(self.ran)}",
+            dir=self.folder,
+            metric_rows=lambda: iter(rows),
+            status=lambda: SimpleNamespace(state=state),
+        )
+
+
+@pytest.fixture
+def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    found = Pretended(tmp_path)
+    monkeypatch.setattr(running, "distill", found)
+    monkeypatch.setattr(digest, "write", lambda: store.PATH)
+    return found
+
+
+def test_every_run_is_kept_and_none_is_run_twice(
+    pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, said = made.experiment(tmp_path, monkeypatch), Said()
+    assert running.run(found, only=["few"], seeds=[0], say=said.append) == 3
+    assert pretended.ran == ["few sft 0", "few alm 0", "few gold-warm 0"]
+    assert running.run(found, say=said.append) == 6
+    assert running.run(found, say=said.append) == 0
+    assert len(pretended.ran) == 9
+    record = results.read(found)[definition.plan(found)[0].key]
+    assert record["figures"]["bits_per_byte"] == 1.5
+    assert record["curve"][1] == {"step": 1, "training_seconds": 0.5, "bits_per_byte": 1.5}
+    assert record["teacher"] == {"teacher_bits_per_byte": 1.0}
+    assert "/" not in record["config"]["data"]
+    kept = json.loads((found.folder / "results.json").read_text(encoding="utf-8"))["runs"]
+    assert [run["seed"] for run in kept] == sorted(run["seed"] for run in kept)
+
+
+def test_again_runs_all_and_says_both(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, said = made.experiment(tmp_path, monkeypatch), Said()
+    running.run(found, seeds=[0], say=lambda _: None)
+    assert running.run(found, seeds=[0], again=True, say=said.append) == 3
+    assert "(the result kept before: bits per byte 1.5000)" in said[1]
+
+
+def test_a_failed_run_is_said_and_left_out(
+    pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, said = made.experiment(tmp_path, monkeypatch), Said()
+    pretended.failing = {"few alm 0"}
+    assert running.run(found, seeds=[0], say=said.append) == 2
+    assert any("no memory is left" in text for text in said)
+    assert [planned.label for planned in running.missing(found, seeds=[0])] == ["alm"]
+
+
+def test_a_cancelled_run_stops_the_rest(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, said = made.experiment(tmp_path, monkeypatch), Said()
+    pretended.states = {"few alm 0": "cancelled"}
+    assert running.run(found, say=said.append) == 1
+    assert "cancelled; stopped" in said[-1]
+
+
+def test_the_budget_begins_no_run_later(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, said = made.experiment(tmp_path, monkeypatch), Said()
+    assert running.run(found, budget=-1.0, say=said.append) == 0
+    assert said == ["made: 9 runs are left; the same command goes on."]
+
+
+ANALYSIS = "title: a\nquestion: b\nminutes: 1\nsmall: true\nanalysis: looking\n"
+FOUND = {"tables": [{"title": "T", "columns": ["x"], "rows": [[1]]}], "claims": [], "environment": {}}
+
+
+def test_an_analysis_is_run_once(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, calls = made.experiment(tmp_path, monkeypatch, ANALYSIS), []
+
+    def run(experiment: Any, say: Any) -> Any:
+        calls.append(experiment.name)
+        return FOUND
+
+    monkeypatch.setitem(sys.modules, "experiments.analyses", SimpleNamespace(__path__=[]))
+    monkeypatch.setitem(sys.modules, "experiments.analyses.looking", SimpleNamespace(run=run))
+    assert [running.run(found, say=lambda _: None) for _ in range(2)] == [1, 0]
+    assert running.run(found, again=True, say=lambda _: None) == 1
+    assert len(calls) == 2
+    assert results.read_analysis(found).tables[0].rows == [[1]]
+    FOUND_BAD = {"tables": "none"}
+    monkeypatch.setitem(
+        sys.modules, "experiments.analyses.looking", SimpleNamespace(run=lambda experiment, say: FOUND_BAD)
+    )
+    with pytest.raises(definition.ExperimentError, match="what looking gives"):
+        running.run(found, again=True, say=lambda _: None)
+
+
+def test_an_analysis_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch, ANALYSIS.replace("looking", "nowhere"))
+    with pytest.raises(definition.ExperimentError, match="there is no analysis 'nowhere'"):
+        running.run(found, say=lambda _: None)
+
+
+def test_the_command_line(
+    pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.experiment(tmp_path, monkeypatch, made.YAML.replace("minutes: 3", "minutes: 3\nsmall: true"))
+    assert __main__.main(["run", "--seeds", "0"]) == 0
+    assert "made: 3 runs done now." in capsys.readouterr().out
+    assert __main__.main(["list"]) == 0
+    assert "3 runs done, 3 minutes in all, small" in capsys.readouterr().out
+    assert __main__.main(["run", "nothing"]) == 1
+    assert "there is no experiment 'nothing'" in capsys.readouterr().err

@@ -1,0 +1,136 @@
+"""Page Evidence: rankings, one run, claims, analyses, how to do it again, and what it says where there is nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctkd_core.methods.evidence import EvidenceError, store
+from experiments import digest
+from tests.experiments import made
+from tests.pages.app import figures, opened, texts
+
+pytestmark = pytest.mark.real
+VALUES = {"sft": {0: 1.5, 1: 1.6, 2: 1.7}, "alm": {0: 1.4, 1: 1.5, 2: 1.6}}
+ANALYSIS = "title: Where targets go\nquestion: Where?\nminutes: 1\nanalysis: looking\nneeds: [gemma]\n"
+FOUND = {
+    "tables": [
+        {"title": "Six pairs", "columns": ["pair", "top-1"], "rows": [["a", 0.5], ["b", None]], "note": "By us."}
+    ],
+    "claims": [{"claim": "SeDi is ahead.", "source": "SeDi, table 1", "ours": "0.95", "verdict": "reproduced"}],
+    "environment": {},
+}
+
+
+@pytest.fixture
+def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes the page read what these results give."""
+
+    def use(values: dict[str, dict[int, float]] | None) -> None:
+        found = []
+        if values is not None:
+            runs = made.experiment(tmp_path, monkeypatch)
+            made.write(runs, made.results(values))
+            (tmp_path / "other").mkdir()
+            (tmp_path / "other" / "experiment.yaml").write_text(ANALYSIS, encoding="utf-8")
+            (tmp_path / "other" / "results.json").write_text(json.dumps(FOUND), encoding="utf-8")
+            found = [runs, digest.definition.load("other")]
+        document = digest.build(found)
+        monkeypatch.setattr(store, "read", lambda *_: document)
+        store.load.cache_clear()
+
+    yield use
+    store.load.cache_clear()
+
+
+def test_the_packaged_evidence_opens() -> None:
+    at = opened("evidence")
+    assert not at.exception and not at.error
+    assert at.query_params == {}
+
+
+def test_a_ranking_with_its_run_and_tables(evidence: Any) -> None:
+    evidence(VALUES)
+    at = opened("evidence", student="qwen")
+    assert not at.exception and not at.error
+    said = texts(at).replace("\\", "")
+    assert "ALM comes first: -0.1 (-0.1 to -0.1) against SFT, n = 3, chance 0.25. Decided." in said
+    assert "The pair above, smollm2 → qwen, was never tried" in said
+    assert at.selectbox(key="kind").value == "tokenizer transfer"
+    assert at.selectbox(key="regime").value == "few samples"
+    assert set(figures(at)) == {"bits per byte (lower is better), minus SFT", "bits per byte (lower is better), seed 0"}
+    assert any("minus SFT" in table.value.columns for table in at.dataframe)
+    assert any(code.value == "make evidence NAME=made AGAIN=1" for code in at.code)
+    at.selectbox(key="tried").select("SFT, seed 2").run()
+    assert "bits per byte (lower is better), seed 2" in figures(at)
+    assert "run-sft-2" in texts(at)
+
+
+def test_the_pair_above_was_tried(evidence: Any) -> None:
+    evidence(VALUES)
+    assert "was tried: A few samples" in opened("evidence").success[0].value
+
+
+def test_never_tried_is_said(evidence: Any) -> None:
+    evidence(VALUES)
+    at = opened("evidence", kind="cross-family")
+    assert "Never tried" in at.info[0].value
+    at.selectbox(key="kind").select("tokenizer transfer").run()
+    assert not at.info
+    assert at.selectbox(key="regime").value == "few samples"
+    at.selectbox(key="regime").select("long run").run()
+    assert "Never tried" in at.info[0].value
+
+
+def test_the_address_brings_the_view_back(evidence: Any) -> None:
+    evidence(VALUES)
+    at = opened("evidence", by="value", tried="SFT, seed 1")
+    assert set(figures(at)) == {"bits per byte (lower is better)", "bits per byte (lower is better), seed 1"}
+
+
+def test_claims_and_verdicts(evidence: Any) -> None:
+    evidence(VALUES)
+    at = opened("evidence", part="Claims")
+    said = texts(at).replace("\\", "")
+    assert "**reproduced** · ALM is ahead." in said
+    assert "Said by: SeDi, table 1" in said
+    at.selectbox(key="verdict").select("contradicted").run()
+    assert "ALM is ahead" not in texts(at)
+
+
+def test_analyses_and_how_to_do_it_again(evidence: Any) -> None:
+    evidence(VALUES)
+    at = opened("evidence", part="Analyses")
+    (table,) = [element.value for element in at.dataframe]
+    assert table.iloc[1].tolist() == ["b", "–"]
+    at = opened("evidence", part="Do it again")
+    assert [code.value for code in at.code] == ["make evidence NAME=made AGAIN=1", "make evidence NAME=other AGAIN=1"]
+    assert "needs gemma" in texts(at)
+
+
+def test_without_evidence_it_says_how_to_get_some(evidence: Any) -> None:
+    evidence(None)
+    at = opened("evidence")
+    assert "No experiment comes with this installation" in at.info[0].value
+    assert at.code[0].value == "make evidence"
+
+
+@pytest.mark.parametrize("part", ["Methods", "Claims", "Analyses", "Do it again"])
+def test_experiments_without_runs(evidence: Any, part: str) -> None:
+    evidence({})
+    at = opened("evidence", part=part)
+    assert not at.exception and not at.error
+
+
+def test_damaged_evidence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise EvidenceError("the evidence isn't whole JSON.")
+
+    monkeypatch.setattr(store, "read", fails)
+    store.load.cache_clear()
+    at = opened("evidence")
+    store.load.cache_clear()
+    assert "isn't whole JSON" in at.error[0].value

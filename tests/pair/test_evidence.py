@@ -1,0 +1,211 @@
+"""Which kind a pair is, what was tried on it, and when experiments put another method in the place of the rule's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ctkd_core import methods
+from ctkd_core.methods import evidence
+from ctkd_core.methods.evidence import Condition, Difference, Digest, EvidenceError, Experiment, Interval, Tried
+from ctkd_core.pair import advice
+from ctkd_core.pair.advice import advise
+from ctkd_core.pair.evidence import NEVER, SUCH, THIS, kind_of, settings, tried_before
+
+ALL = frozenset(methods.METHODS)
+SPLIT = {"digits_1": {"total": 10, "matched": 10}, "digits_2": {"total": 0, "matched": 0}}
+MISSING = {"digits_1": {"total": 10, "matched": 10}, "digits_2": {"total": 100, "matched": 0}}
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        ({"classes": MISSING, "same_tokenizer": True}, "same tokenizer"),
+        ({"classes": MISSING, "student_model": "transplant"}, "tokenizer transfer"),
+        ({"classes": MISSING, "overlap": {"canonical": 0.2}}, "little in common"),
+        ({"classes": MISSING, "overlap": {"canonical": 0.9}}, "uncommon numbers"),
+        ({"classes": SPLIT, "overlap": {"canonical": 0.9}}, "cross-family"),
+        ({"classes": SPLIT}, "cross-family"),
+        ({}, "cross-family"),
+    ],
+)
+def test_kinds_of_pairs(facts: dict[str, Any], kind: str) -> None:
+    assert kind_of(facts) == kind
+    assert kind in evidence.KINDS
+
+
+def gap(mean: float, half: float = 0.01, n: int = 5) -> Difference:
+    return Difference(n=n, mean=mean, low=mean - half, high=mean + half, probability=0.0625)
+
+
+def tried(name: str, rank: int, base: Difference | None = None, best: Difference | None = None, **more: Any) -> Tried:
+    return Tried(
+        label=name,
+        title=methods.get(name).label,
+        method=name,
+        rank=rank,
+        value=Interval(n=5, mean=1.0),
+        to_baseline=base,
+        to_best=best,
+        **more,
+    )
+
+
+def setting(*order: Tried, regime: str = "few samples", **changes: Any) -> Condition:
+    given = {
+        "name": regime,
+        "title": f"Setting {regime}",
+        "kind": "cross-family",
+        "regime": regime,
+        "student": "smollm2",
+        "teacher": "gemma3-270m",
+        "student_model": "pretrained",
+        "figure": "bits_per_byte",
+        "higher_is_better": False,
+        "baseline": "sft",
+        "steps": 1,
+        "batch_size": 1,
+        "learning_rate": 1e-4,
+        "samples": 1,
+        "train": ["a"],
+        "held_out": [],
+        "methods": list(order),
+    }
+    return Condition(**given | changes)
+
+
+def digest(*conditions: Condition) -> Digest:
+    made = Experiment(name="made", title="t", question="q", minutes=1, reproduce="make", conditions=list(conditions))
+    return Digest(version=1, experiments=[made])
+
+
+FACTS = {
+    "classes": SPLIT,
+    "overlap": {"canonical": 0.9},
+    "kind": "cross-family",
+    "student": "qwen",
+    "teacher": "smollm2",
+}
+PAIR = {"student": "smollm2", "teacher": "gemma3-270m"}
+# The rule's method for these facts is xtoken-hkl.
+BETTER = setting(tried("bytes", 1, gap(-0.05)), tried("sft", 2, best=gap(0.05)))
+OVER_IT = setting(
+    tried("bytes", 1, gap(-0.05)), tried("xtoken-hkl", 2, gap(-0.01), gap(0.04)), tried("sft", 3, best=gap(0.05))
+)
+LEVEL = setting(
+    tried("bytes", 1, gap(-0.05)), tried("xtoken-hkl", 2, gap(-0.045), gap(0.005)), tried("sft", 3, best=gap(0.05))
+)
+NOTHING = setting(tried("bytes", 1, gap(-0.005)), tried("sft", 2, best=gap(0.005)))
+TWO = setting(tried("bytes", 1, gap(-0.05, n=2)), tried("sft", 2, best=gap(0.05, n=2)))
+TEXT = setting(tried("sft", 1), tried("xtoken-hkl", 2, gap(0.05), gap(0.05)), regime="fresh text")
+MINE = setting(tried("alm", 1, gap(-0.05)), tried("sft", 2, best=gap(0.05)), student="qwen", teacher="smollm2")
+WEIGHED = setting(tried("bytes", 1, gap(-0.05), options={"method_options.ce_weight": 0.2}), tried("sft", 2))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "method", "said"),
+    [
+        ((BETTER,), "bytes", "Experiments put Bytes in the place of X-Token H-KL"),
+        ((OVER_IT,), "bytes", "Experiments put Bytes"),
+        ((LEVEL,), "xtoken-hkl", "don't decide against X-Token H-KL"),
+        ((NOTHING,), "xtoken-hkl", "rests on the rule, that is on X-Token's figures for H-KL"),
+        ((TWO,), "xtoken-hkl", "don't decide against"),
+        ((TEXT,), "sft", "Experiments put SFT"),
+        ((BETTER, TEXT), "xtoken-hkl", "don't decide alike: Bytes (few samples), SFT (fresh text)"),
+        ((BETTER, NOTHING), "bytes", "Experiments put Bytes"),
+        ((BETTER, MINE), "alm", "Experiments put ALM"),  # what was tried on the pair itself comes first
+        ((WEIGHED,), "bytes", "Experiments put Bytes"),
+        ((), "xtoken-hkl", "No experiment of ours has a pair of this kind (cross-family)"),
+    ],
+)
+def test_experiments_change_the_method_only_where_they_decide(
+    conditions: tuple[Condition, ...], method: str, said: str
+) -> None:
+    found = advise(FACTS, ALL, digest(*conditions))
+    assert found.method == method
+    assert said in found.because[-1]
+    assert (found.family, found.verdict) == ("xtoken-hkl", "H-KL")
+    assert found.options == ({"method_options.ce_weight": 0.2} if conditions == (WEIGHED,) else {})
+
+
+def test_what_cannot_be_trained_here_is_not_advised() -> None:
+    assert advise(FACTS, ALL - {"bytes"}, digest(BETTER)).method == "xtoken-hkl"
+
+
+@pytest.mark.parametrize(
+    ("facts", "conditions", "confidence", "own"),
+    [
+        (FACTS, (BETTER,), SUCH, [False]),
+        (FACTS | PAIR, (BETTER,), THIS, [True]),
+        (FACTS | {"kind": "uncommon numbers"}, (BETTER,), NEVER, []),
+        (FACTS | PAIR | {"kind": "uncommon numbers"}, (BETTER,), THIS, [True]),
+        (FACTS, (setting(tried("bytes", 1)),), NEVER, []),  # one method alone compares nothing
+        (FACTS, (BETTER, TEXT), SUCH, [False, False]),
+    ],
+)
+def test_confidence(facts: dict[str, Any], conditions: tuple[Condition, ...], confidence: str, own: list[bool]) -> None:
+    found = advise(facts, ALL, digest(*conditions))
+    assert found.confidence == confidence
+    assert [finding.this_pair for finding in found.evidence] == own
+
+
+def test_findings_are_plain_data_and_sentences() -> None:
+    found = advise(FACTS, ALL, digest(BETTER)).to_dict()
+    (row,) = found["evidence"]
+    assert (row["regime"], row["kind"], row["method"], row["n"]) == ("few samples", "cross-family", "bytes", 5)
+    assert (row["difference"], row["probability"], row["experiment"]) == (-0.05, 0.0625, "made")
+    assert row["tried_on"] == PAIR
+    assert row["decided"]
+    (finding,) = advise(FACTS, ALL, digest(BETTER)).evidence
+    assert finding.sentence == (
+        "Setting few samples (gemma3-270m → smollm2, few samples): Bytes comes first, -0.05 (-0.06 to -0.04) bits per "
+        "byte against SFT, n = 5, chance 0.0625; decided."
+    )
+    assert advise(FACTS, ALL, digest(TEXT)).evidence[0].sentence.endswith("SFT comes first.")
+
+
+def test_without_a_kind_experiments_are_not_spoken_of() -> None:
+    found = advise({"classes": SPLIT}, ALL, digest(BETTER))
+    assert (found.method, found.evidence, found.confidence, found.kind) == ("xtoken-hkl", (), "", "")
+
+
+def test_damaged_evidence_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> Digest:
+        raise EvidenceError("the evidence isn't whole JSON.")
+
+    monkeypatch.setattr(advice, "load", fails)
+    found = advise(FACTS, ALL)
+    assert (found.method, found.confidence) == ("xtoken-hkl", NEVER)
+    assert "isn't whole JSON" in found.warnings[-1]
+
+
+def test_what_was_tried_on_a_named_pair() -> None:
+    made = digest(BETTER)
+    assert "Bytes comes first" in tried_before(made, "smollm2", "gemma3-270m")
+    assert tried_before(made, "qwen", "smollm2") == "Never tried in an experiment."
+    assert settings(made, "cross-family", "qwen", "smollm2")
+
+
+@pytest.mark.real
+def test_kinds_in_experiments_are_those_of_their_tokenizers() -> None:
+    """A kind is written in an experiment by hand; the tokenizers that are here say whether it is right."""
+    from ctkd_core import load_tokenizer
+    from ctkd_core.errors import TokenizerError
+    from ctkd_core.pair.report import vocabulary_facts
+
+    checked = 0
+    for each in evidence.load().experiments:
+        for condition in each.conditions:
+            try:
+                student, teacher = load_tokenizer(condition.student), load_tokenizer(condition.teacher)
+            except TokenizerError:  # Gemma is here only where its terms were accepted
+                continue
+            facts = vocabulary_facts(student, teacher)
+            facts |= {"overlap": {"canonical": facts["shares"]["canonical"]["smaller"]}}
+            facts |= {"same_tokenizer": student is teacher}
+            # A moved student is a transfer, and of the kind of its tokenizers as well.
+            kinds = {kind_of(facts), kind_of(facts | {"student_model": condition.student_model})}
+            assert condition.kind in kinds, f"{each.name}, {condition.name}"
+            checked += 1
+    assert checked
