@@ -92,8 +92,9 @@ def environment() -> dict[str, Any]:
 
 
 def alone(name: str, run: Callable[[Any, Say], dict[str, Any]]) -> int:
-    """Run one analysis and write its results.json; returns the exit code."""
+    """Run one analysis, write its results.json and the results in its README; returns the exit code."""
     from ctkd_core.errors import CtkdError
+    from experiments.analyses import readme
 
     experiment = Asked(name)
     try:
@@ -102,6 +103,7 @@ def alone(name: str, run: Callable[[Any, Say], dict[str, Any]]) -> int:
         print(f"error: {fault}", file=sys.stderr)
         return 1
     files.write_atomic(experiment.folder / "results.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    readme.write(experiment.folder / "README.md", found)
     return 0
 
 

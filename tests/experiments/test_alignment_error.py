@@ -41,8 +41,8 @@ def test_f1_is_that_of_the_alignments_metrics():
 
 def test_one_tokenizer_on_both_sides_has_no_error_by_any_method():
     (texts,) = records(TEXT, student=MANY, teacher=MANY).values()
-    # Chunks of words join what needs no joining, and a decoded piece of a character is U+FFFD whatever it was.
-    for method in set(error.METHODS) - {"ALM, by words", "GOLD-greedy as released"}:
+    # Words and characters are coarser than tokens may be; a decoded piece of a character is U+FFFD whatever it was.
+    for method in set(error.METHODS) - {"ALM, by words", "SeDi, characters", "GOLD-greedy as released"}:
         assert error.figure(texts, method, "f1").value == 1.0, method
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from ctkd_core.alignment import align
 from ctkd_core.vocabulary.exact import exact_matches
 from experiments.analyses import migrated_targets as pilot
-from experiments.analyses import targets
+from experiments.analyses import readme, targets
 from experiments.analyses.predictions import Said
+from experiments.analyses.records import ROOT
 from tests.tiny import tiny_byte_level, tiny_metaspace
 
 MANY, FEW = tiny_byte_level(400, 3), tiny_byte_level(300, 1)
@@ -127,10 +130,45 @@ def test_tables_and_claims_follow_from_the_records():
     records = {pair: {"conversion": texts, "prediction": texts}}
     tables = pilot.tables_of(records)
     assert all(len(row) == len(t["columns"]) for t in tables for row in t["rows"])
-    assert tables[0]["rows"][0][:4] == [*pair, "60.0 (60.0 to 60.0)", "50.0 (50.0 to 50.0)"]
+    assert tables[0]["rows"][0][:5] == ["English", *pair, "60.0 (60.0 to 60.0)", "50.0 (50.0 to 50.0)"]
     assert {c["verdict"] for c in pilot.claims_of(records)} == {"reproduced"}
     worse = [record(language, sedi=[10, 3]) for language in ("ru", "en")]
     records = {pair: {"conversion": texts, "prediction": worse}}
     found = {c["claim"]: c["verdict"] for c in pilot.claims_of(records)}
-    assert found["Converted targets are right more often by SeDi than by CDM (prediction)."] == "contradicted"
-    assert found["Converted targets are right more often by CDM than by MinED (prediction)."] == "reproduced"
+    where = "(of the rows that it fills; prediction, English)"
+    assert found[f"SeDi makes more right targets than CDM {where}."] == "contradicted"
+    assert found[f"CDM makes more right targets than MinED {where}."] == "reproduced"
+
+
+def test_rows_that_a_method_leaves_out_count_as_wrong_of_all_rows():
+    texts = [record("en", mined=[4, 4], cdm=[10, 8])]
+    assert pilot.gap(texts, "cdm", "mined").value == pytest.approx(-0.2)
+    assert pilot.gap(texts, "cdm", "mined", of_all=True).value == pytest.approx(4 / 12)
+
+
+def test_the_readme_repeats_the_results(tmp_path):
+    found = {
+        "claims": [{"claim": "a | b", "source": "s", "ours": "o", "verdict": "undecided"}],
+        "tables": [{"title": "T", "columns": ["x", "y"], "rows": [[1, "2"]], "note": "n"}],
+    }
+    path = tmp_path / "README.md"
+    readme.write(path, found)
+    assert not path.exists()
+    path.write_text(f"# A\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    readme.write(path, found)
+    text = path.read_text()
+    assert "old" not in text and text.endswith(f"{readme.END}\nafter\n")
+    assert "| a / b | s | o | undecided |" in text and "| 1 | 2 |" in text
+    readme.write(path, found)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["migrated-targets", "alignment-error"])
+def test_what_is_written_of_an_experiment_is_what_it_found(name):
+    folder = ROOT / name
+    path = folder / "results.json"
+    if not path.exists():
+        pytest.skip("not run yet")
+    assert readme.rendered(json.loads(path.read_text(encoding="utf-8"))) in (folder / "README.md").read_text(
+        encoding="utf-8"
+    )
