@@ -233,10 +233,10 @@ def tables_of(records: Records) -> list[dict[str, Any]]:
                     "SeDi with the release's repair",
                 ],
                 [[scope, *pair, *_every_row(texts)] for pair, scope, texts in rows],
-                "Percent of all rows. Filled: with a target out of the teacher. Right or not filled: rows without one count "
-                "as right, because what the student learns there is the text's own token. Common rows: accuracy where all "
-                "three have a target. Repair: of the rows that SeDi fills, wrong ones replaced by the text's own token, "
-                "but for the last of a text.",
+                "Percent of all rows. Filled: with a target out of the teacher. Right or not filled: rows without one "
+                "count as right, because what the student learns there is the text's own token. Common rows: accuracy "
+                "where all three have a target. Repair: of the rows that SeDi fills, wrong ones replaced by the text's "
+                "own token, but for the last of a text.",
             )
         )
     found.append(
@@ -308,7 +308,8 @@ def claims_of(records: Records) -> list[dict[str, str]]:
                 signs = [gap(texts, better, than, of_all).sign for texts in of]
                 found.append(
                     claim(
-                        f"{METHODS[better]} makes more right targets than {METHODS[than]} ({where}; {reading}, {scope}).",
+                        f"{METHODS[better]} makes more right targets than {METHODS[than]} "
+                        f"({where}; {reading}, {scope}).",
                         SOURCE,
                         f"larger {counted(signs)}",
                         verdict(signs),
