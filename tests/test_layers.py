@@ -161,7 +161,7 @@ OF_MANY = {
 
 def home_of(test: Path) -> list[Path]:
     """The module or package that a test file is named after, wherever it would lie."""
-    base = ROOT if test.parts[0] == "pages" else CORE
+    base = ROOT if test.parts[0] in {"pages", "experiments"} else CORE
     module = base / test.parent / test.name.removeprefix("test_")
     return [path for path in (module, module.with_suffix("")) if path.exists()]
 
