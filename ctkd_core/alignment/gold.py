@@ -23,27 +23,45 @@ from ctkd_core.alignment.boundaries import (
     text_positions,
 )
 from ctkd_core.alignment.components import check_same_text, coverage_notes
+from ctkd_core.alignment.mined import mined
+from ctkd_core.alignment.positional import uld
 from ctkd_core.alignment.released import gold as released
+from ctkd_core.errors import AlignmentError, unknown
 from ctkd_core.tokenizers.encoding import Encoding
 
+GROUPINGS = ("bytes", "dtw", "positional")
 
-def gold(student: Encoding, teacher: Encoding, *, variant: str = "clean") -> Alignment:
+
+def gold(student: Encoding, teacher: Encoding, *, variant: str = "clean", groups: str = "bytes") -> Alignment:
     """Groups between common byte boundaries; `flags` says which of them cover the same bytes on both sides.
+
+    groups  "bytes"; or, to see what errors of the alignment cost the same loss, "dtw": the connected components of
+            MinED's path, or "positional": ULD's pairs by index (variant "clean" only)
 
     Tokens over bytes that the other side leaves uncovered join the group that follows. `released` takes byte offsets
     from the reported characters as the trainer does and forces the left-over tokens into one last group; where that
     group lacks a side the trainer drops it, here it stays as a one-sided group.
 
-    Raises AlignmentError for two different texts, and for tokenizers that aren't byte-level with `released`.
+    Raises AlignmentError for two different texts, an unknown `groups`, and for tokenizers that aren't byte-level with
+    `released`.
     """
+    if groups not in GROUPINGS:
+        raise unknown("value of 'groups'", groups, GROUPINGS, AlignmentError)
     check_same_text(student, teacher)
-    groups, notes = _released(student, teacher) if variant == "released" else _clean(student, teacher)
+    if variant == "released":
+        found, notes = _released(student, teacher)
+    elif groups == "bytes":
+        found, notes = _clean(student, teacher)
+    else:
+        other = (mined if groups == "dtw" else uld)(student, teacher)
+        found, notes = other.groups, (f"The groups are those of {other.method!r}, which may join different text.",)
     alignment = Alignment(
         student=student,
         teacher=teacher,
         method="gold",
-        groups=groups,
+        groups=found,
         variant=variant,
+        options={"groups": groups},
         notes=(*coverage_notes(student, teacher), *notes),
     )
     return replace(alignment, flags=same_bytes(alignment))

@@ -35,6 +35,8 @@ class MigrationReport:
     written      int64 [n] candidates with a piece for this row; the rest are dropped or end before it
     slots        int64 [n] different student tokens that they land on
     best         int64 [n] student token that the likeliest candidate lands on, -1 where it has no piece here
+    top          int64 [n] student token that the likeliest candidate with a piece here lands on: where the target is
+                 largest; -1 for rows without any
     gold         int64 [n] the text's own student token
 
     With log-probabilities of the candidates also, float64 [n], the teacher's probability of
@@ -52,6 +54,7 @@ class MigrationReport:
     written: NDArray[np.int64]
     slots: NDArray[np.int64]
     best: NDArray[np.int64]
+    top: NDArray[np.int64]
     gold: NDArray[np.int64]
     mass: NDArray[np.float64] | None = None
     dropped_mass: NDArray[np.float64] | None = None
@@ -146,6 +149,7 @@ def migration_report(
         written=written.sum(axis=1),
         slots=first.sum(axis=1),
         best=slots[:, 0],
+        top=np.take_along_axis(slots, written.argmax(axis=1)[:, None], axis=1)[:, 0],
         gold=alignment.student.ids[token].astype(np.int64),
         **masses,
     )

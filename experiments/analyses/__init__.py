@@ -1,1 +1,1 @@
-"""Analyses: experiments that are no table of runs."""
+"""What no table of runs answers: each module has `run(experiment, say)`, which returns what results.json holds."""

@@ -336,3 +336,20 @@ def test_ten_thousand_tokens_take_no_quadratic_work(kind):
     alignment = gold_greedy(s, t, variant="released")
     assert len(decoded_pieces(s)) == 3 * 3400
     assert np.array_equal(alignment.groups[-1, [1, 3]], [len(s), len(t)])
+
+
+@pytest.mark.parametrize(("groups", "method"), [("dtw", "mined"), ("positional", "uld")])
+def test_other_groups_are_those_of_the_method_that_they_name(groups, method):
+    student, teacher = tiny_byte_level(400, 3), tiny_byte_level(300, 1)
+    found = align("In 2024 we sold 1234567 units.", student=student, teacher=teacher, method="gold", groups=groups)
+    other = align("In 2024 we sold 1234567 units.", student=student, teacher=teacher, method=method)
+    assert found.groups.tolist() == other.groups.tolist()
+    assert found.label == f"gold (groups {groups})"
+    assert found.flags is not None and not found.flags.all()
+    assert other.method in found.notes[-1]
+
+
+def test_unknown_groups_are_refused():
+    student = tiny_byte_level(400, 3)
+    with pytest.raises(AlignmentError, match="groups"):
+        align("a", student=student, teacher=student, method="gold", groups="words")

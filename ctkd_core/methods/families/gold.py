@@ -24,6 +24,20 @@ ROWS = (
         outputs=("logits",),
         uses=("groups",),
         aligner="ctkd_core.alignment.gold:gold",
+        align_options=(
+            Option(
+                "groups",
+                "choice",
+                "bytes",
+                "bytes: where both sides reach one byte; dtw: along MinED's path; positional: token k faces token k. "
+                "The last two are there to see what errors of the alignment cost.",
+                choices=("bytes", "dtw", "positional"),
+                source="released trainer: bytes",
+                advanced=True,
+                later=True,
+                variants=("clean",),
+            ),
+        ),
         own_mean=("released",),
         loss="ctkd_core.losses.gold:gold_loss",
         loss_options=(

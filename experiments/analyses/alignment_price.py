@@ -1,0 +1,104 @@
+"""What errors of an alignment cost: the runs of `alignment-price` beside the boundary F1 of their groups.
+
+One loss is trained on byte-exact groups, on those of time warping and on pairs by index; the differences in bits per
+byte are taken at equal seeds. F1 is that of `alignment-error`, for the same pair and language.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ctkd_core.distill.comparison.statistics import difference, estimate
+from experiments.analyses.intervals import verdict
+from experiments.analyses.records import ROOT, claim, table
+
+NAME = "alignment-price"
+# Label of a run: whose groups it trains on, as `alignment-error` names them, and the label with byte-exact ones.
+GROUPS = {
+    "gold-bytes": ("GOLD", "gold-bytes"),
+    "gold-dtw": ("MinED", "gold-bytes"),
+    "gold-positional": ("ULD, by index", "gold-bytes"),
+    "uld-bytes": ("SeDi, bytes", "uld-bytes"),
+    "uld-positional": ("ULD, by index", "uld-bytes"),
+}
+FIGURE = "bits_per_byte"
+
+F1 = Mapping[tuple[str, str, str, str], float]
+
+
+def beside(f1: F1) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Tables and claims of the runs that are done; none where there are none. f1: see `alignment_error.f1_of`."""
+    path = ROOT / NAME / "results.json"
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    return priced(runs, f1) if runs else ([], [])
+
+
+def priced(runs: Sequence[Mapping[str, Any]], f1: F1) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """A table of all labels with F1 and bits per byte, and what they say together.
+
+    runs: records of results.json, with condition ("LANGUAGE-..."), label, seed, figures and config.
+    """
+    rows, points = [], []
+    for condition in dict.fromkeys(run["condition"] for run in runs):
+        here = [run for run in runs if run["condition"] == condition]
+        by_label = {label: _by_seed(here, label) for label in GROUPS}
+        for label, (method, exact) in GROUPS.items():
+            values = by_label[label]
+            mean = estimate(list(values.values()))
+            if mean is None:
+                continue
+            config = next(run["config"] for run in here if run["label"] == label)
+            place = (config["teacher"], config["student"], condition.partition("-")[0], method)
+            score = f1.get(place, float("nan"))
+            change = difference(values, by_label[exact])
+            rows.append([condition, label, _short(100 * score, 1), mean.n, _range(mean.mean, mean.low, mean.high),
+                         "-" if change is None or label == exact else _range(change.mean, change.low, change.high),
+                         "-" if change is None or label == exact else _short(change.probability, 2)])  # fmt: skip
+            if change is not None and label != exact:
+                points.append((1.0 - score, change))
+    found = table(
+        "What errors of the alignment cost",
+        ["condition", "loss on groups", "boundary F1, percent", "seeds", "bits per byte", "minus byte-exact groups",
+         "chance"],
+        rows,
+        "The same loss, data, steps and seeds; means with 95 % intervals over seeds, differences at equal seeds. "
+        "Chance: of a sign-flip test, which three seeds can't bring below 0.25.",
+    )  # fmt: skip
+    return [found], [_claim(points)]
+
+
+def slope(missing: Sequence[float], cost: Sequence[float]) -> float:
+    """Bits per byte that each unit of lost F1 costs: the least-squares line through 0; NaN without any loss."""
+    x, y = np.asarray(missing, dtype=np.float64), np.asarray(cost, dtype=np.float64)
+    kept = np.isfinite(x) & np.isfinite(y)
+    x, y = x[kept], y[kept]
+    return float((x * y).sum() / (x * x).sum()) if (x * x).sum() > 0 else float("nan")
+
+
+def _claim(points: Sequence[tuple[float, Any]]) -> dict[str, str]:
+    """Worse wherever the whole interval says so on most points, and nowhere better; or the other way round."""
+    signs = [0 if d.low is None or d.high is None else int(d.low > 0) - int(d.high < 0) for _, d in points]
+    line = slope([x for x, _ in points], [d.mean for _, d in points])
+    return claim(
+        "Errors of the alignment cost bits per byte: a loss learns worse on groups that join different text.",
+        "SeDi, GOLD, CDM (each of its own alignment)",
+        f"worse with an interval above 0 in {signs.count(1)} of {len(signs)} comparisons, better in {signs.count(-1)}; "
+        f"{_short(line, 3)} bits per byte for each unit of lost F1 (least squares through 0)",
+        verdict(signs),
+    )
+
+
+def _by_seed(runs: Sequence[Mapping[str, Any]], label: str) -> dict[int, float]:
+    return {run["seed"]: run["figures"][FIGURE] for run in runs if run["label"] == label and FIGURE in run["figures"]}
+
+
+def _range(mean: float, low: float | None, high: float | None) -> str:
+    return f"{mean:.4f}" if low is None or high is None else f"{mean:.4f} ({low:.4f} to {high:.4f})"
+
+
+def _short(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
