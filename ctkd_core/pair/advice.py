@@ -121,7 +121,7 @@ def _tried(found: Advice, facts: Mapping[str, Any], able: Collection[str], diges
     elif best is not None:
         because = [
             f"Experiments put {best.title} in the place of {methods.get(found.method).label}, which the rule names: "
-            "at least three seeds, and the interval of the difference leaves 0 out.",
+            f"at least {experiments.LEAST_SEEDS} seeds, and the interval of the difference leaves 0 out.",
         ]
     elif against:
         named = ", ".join(f"{tried.title} ({condition.regime})" for condition, tried in against)

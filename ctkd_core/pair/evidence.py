@@ -20,6 +20,10 @@ THIS, SUCH, NEVER = "tried on this pair", "tried on such a pair", "never tried o
 LEAST_OVERLAP = 0.498
 # A critical class counts as missing below this share. Ours: the paper's pairs have 0 or 1, this lies half-way.
 CRITICAL_SHARE = 0.5
+# What it takes to put another method in the place of the rule's. Ours: a verdict needs three seeds, but three can't bring
+# the probability of chance below 0.25; five can bring it to 0.06. And bits per byte must be what was compared.
+LEAST_SEEDS = 5
+JUDGED_BY = "bits_per_byte"
 _MULTI_DIGIT = ("digits_2", "digits_3")
 
 
@@ -120,8 +124,8 @@ def favoured(
 ) -> tuple[Tried | None, list[tuple[Condition, Tried]]]:
     """The method that the experiments put in the place of `method`, and the settings that decide against it.
 
-    A setting decides against a method if its best one is decidedly better: than the method where that was tried with
-    its defaults, else than the baseline. It takes the place if every setting that decides names the same one, with the
+    A setting decides against a method if its best one is decidedly better, in bits per byte and at LEAST_SEEDS seeds:
+    than the method where that was tried with its defaults, else than the baseline. It takes the place if every setting that decides names the same one, with the
     same options, and it can be trained (`able`). None where they decide nothing, or not alike.
     """
     against = [(condition, best) for _, condition in found if (best := _better(condition, method)) is not None]
@@ -132,10 +136,12 @@ def favoured(
 
 def _better(condition: Condition, method: str) -> Tried | None:
     """The best method of a setting, if it is another one and decidedly better."""
+    if condition.figure != JUDGED_BY:
+        return None
     best = condition.done[0]
     mine = next((tried for tried in condition.done if tried.method == method and not tried.options), None)
     gap = mine.to_best if mine is not None else best.to_baseline
-    return best if gap is not None and gap.decided and best is not mine else None
+    return best if gap is not None and gap.decided and gap.n >= LEAST_SEEDS and best is not mine else None
 
 
 def _finding(experiment: str, condition: Condition, pair: tuple[str, str]) -> Finding:

@@ -98,6 +98,8 @@ LEVEL = setting(
 )
 NOTHING = setting(tried("bytes", 1, gap(-0.005)), tried("sft", 2, best=gap(0.005)))
 TWO = setting(tried("bytes", 1, gap(-0.05, n=2)), tried("sft", 2, best=gap(0.05, n=2)))
+THREE = setting(tried("bytes", 1, gap(-0.05, n=3)), tried("sft", 2, best=gap(0.05, n=3)))
+MASS = setting(tried("bytes", 1, gap(0.05)), tried("sft", 2, best=gap(-0.05)), figure="mass_by_class.digits_3")
 TEXT = setting(tried("sft", 1), tried("xtoken-hkl", 2, gap(0.05), gap(0.05)), regime="fresh text")
 MINE = setting(tried("alm", 1, gap(-0.05)), tried("sft", 2, best=gap(0.05)), student="qwen", teacher="smollm2")
 WEIGHED = setting(tried("bytes", 1, gap(-0.05), options={"method_options.ce_weight": 0.2}), tried("sft", 2))
@@ -111,6 +113,8 @@ WEIGHED = setting(tried("bytes", 1, gap(-0.05), options={"method_options.ce_weig
         ((LEVEL,), "xtoken-hkl", "don't decide against X-Token H-KL"),
         ((NOTHING,), "xtoken-hkl", "rests on the rule, that is on X-Token's figures for H-KL"),
         ((TWO,), "xtoken-hkl", "don't decide against"),
+        ((THREE,), "xtoken-hkl", "don't decide against"),  # a verdict, and too few seeds for advice
+        ((MASS,), "xtoken-hkl", "don't decide against"),
         ((TEXT,), "sft", "Experiments put SFT"),
         ((BETTER, TEXT), "xtoken-hkl", "don't decide alike: Bytes (few samples), SFT (fresh text)"),
         ((BETTER, NOTHING), "bytes", "Experiments put Bytes"),
