@@ -20,8 +20,8 @@ THIS, SUCH, NEVER = "tried on this pair", "tried on such a pair", "never tried o
 LEAST_OVERLAP = 0.498
 # A critical class counts as missing below this share. Ours: the paper's pairs have 0 or 1, this lies half-way.
 CRITICAL_SHARE = 0.5
-# What it takes to put another method in the place of the rule's. Ours: a verdict needs three seeds, but three can't bring
-# the probability of chance below 0.25; five can bring it to 0.06. And bits per byte must be what was compared.
+# What it takes to put another method in the place of the rule's. Ours: a verdict needs three seeds, but three can't
+# bring the probability of chance below 0.25; five can bring it to 0.06. And bits per byte must be what was compared.
 LEAST_SEEDS = 5
 JUDGED_BY = "bits_per_byte"
 _MULTI_DIGIT = ("digits_2", "digits_3")
@@ -125,8 +125,9 @@ def favoured(
     """The method that the experiments put in the place of `method`, and the settings that decide against it.
 
     A setting decides against a method if its best one is decidedly better, in bits per byte and at LEAST_SEEDS seeds:
-    than the method where that was tried with its defaults, else than the baseline. It takes the place if every setting that decides names the same one, with the
-    same options, and it can be trained (`able`). None where they decide nothing, or not alike.
+    than the method where that was tried with its defaults, else than the baseline. It takes the place if every setting
+    that decides names the same one, with the same options, and it can be trained (`able`). None where they decide
+    nothing, or not alike.
     """
     against = [(condition, best) for _, condition in found if (best := _better(condition, method)) is not None]
     first = against[0][1] if against else None
