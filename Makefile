@@ -28,6 +28,7 @@ setup-dev: .venv/.installed-dev  ## the same plus development tools and a browse
 test: setup-dev  ## every test, the browser ones included
 	@mkdir -p .ctkd/tests
 	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare gemma --accept-terms >.ctkd/gemma.log 2>&1 & gemma=$$!; \
+	trap 'kill $$gemma 2>/dev/null' INT TERM; \
 	CTKD_HOME=.ctkd/tests $(BIN)/ctkd prepare; made=$$?; \
 	wait $$gemma || { cat .ctkd/gemma.log; echo "Going on without Gemma: its tests are skipped."; }; \
 	exit $$made

@@ -32,7 +32,7 @@ import _text_pairs  # noqa: E402
 from _comparison import Comparison, agrees  # noqa: E402
 from _installed import LEFT_OUT, PEERS  # noqa: E402
 from _pairs import interleaved  # noqa: E402
-from _record import arguments, load_average, save  # noqa: E402
+from _record import arguments, load_average, revision, save  # noqa: E402
 from losses import PASSIVE, peak_mib  # noqa: E402
 
 COMPARISONS = (*_loss_pairs.COMPARISONS, *_text_pairs.COMPARISONS)
@@ -135,8 +135,9 @@ def keep(rows: list[dict[str, Any]], missing: dict[str, str], given: Any) -> Non
         "missing": missing,
         "left_out": LEFT_OUT,
     }
-    partly = bool(given.what or given.size)
-    save(given.out, merged(given.out if partly else None, rows), **about)
+    # Rows of before stay: a run that is stopped, or one without some peer, doesn't lose what others measured.
+    fresh = [row | {"revision": revision()} for row in rows]
+    save(given.out, merged(given.out, fresh), **about)
     if given.out.resolve() == _tables.RESULTS:
         _tables.write()
 

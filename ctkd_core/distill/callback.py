@@ -41,9 +41,18 @@ class RunCallback(TrainerCallback):
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock of this step, and the meter: what happens between steps isn't training."""
+        self._wait_for_device()
         if self._energy:
             self._energy.spent()
         self._since, self._cpu_since = time.perf_counter(), time.process_time()
+
+    def _wait_for_device(self) -> None:
+        """A GPU works on behind the program: without this, a step's end would be counted to what follows."""
+        device = self.trainer.args.device if self.trainer is not None else None
+        if device is not None and device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(device)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
         """Append the metrics row of one step."""
@@ -70,6 +79,7 @@ class RunCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002
         """Note the step; stop, with a checkpoint, when somebody asked for it; evaluate where that is due."""
+        self._wait_for_device()
         self._seconds = time.perf_counter() - self._since
         self._cpu_seconds = time.process_time() - self._cpu_since
         self._joules = self._energy.spent() if self._energy else None

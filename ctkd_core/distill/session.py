@@ -265,16 +265,19 @@ def _take_figures(session: Session) -> None:
         session.teacher_texts = list(figures.answers[:wanted])
     if figures.answer_tokens == config.sample_tokens:
         session.evaluator.teacher_answers = figures.answers
+    asked = min(config.eval_completions, sum(bool(e.prompt.strip()) for e in session.evaluator.examples))
+    measured_with = asked if "completions" in chosen(config.evaluations) else 0
     lacking = [
         *(["bits per byte"] if held_out and session.evaluator.teacher_bits is None else []),
         *(["completions"] if wanted and session.teacher_texts is None else []),
+        *([f"{asked} answers"] if len(session.evaluator.teacher_answers or ()) < measured_with else []),
     ]
     if lacking:
         session.warn(
             f"the teacher isn't loaded, and its cache or server has no {' and no '.join(lacking)} of it for "
-            f"eval_samples {config.eval_samples}, sample_prompts {config.sample_prompts} and sample_tokens "
-            f"{config.sample_tokens}, so they aren't shown; a cache that is filled with these options and the same "
-            "held-out data has them."
+            f"eval_samples {config.eval_samples}, sample_prompts {config.sample_prompts}, sample_tokens "
+            f"{config.sample_tokens} and evaluations {config.evaluations}, so they aren't shown; a cache that is "
+            "filled with these options and the same held-out data has them."
         )
 
 

@@ -182,8 +182,8 @@ class _Kernel:
     slopes: Tensor | None = None
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:  # noqa: ARG002 - the slopes are weighted already
-        if chunk.gradient is not None and self.columns is not None and self.slopes is not None:
-            chunk.gradient.scatter_add_(1, self.columns[chunk.rows], self.slopes[chunk.rows])
+        if chunk.learns and self.columns is not None and self.slopes is not None:
+            chunk.add_at(self.columns[chunk.rows], self.slopes[chunk.rows])
         return self.values[chunk.rows]
 
 

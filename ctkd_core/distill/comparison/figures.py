@@ -13,7 +13,7 @@ from ctkd_core.distill.runs import Run
 DEFAULT = "bits_per_byte"
 _BOOKKEEPING = ("step", "time", "kind", "held_out", "index")
 # Of figures whose name says that more is better; all others are errors, losses or costs.
-_HIGHER = re.compile(r"mass|exact|accuracy|arithmetic|rouge|agreement|match|closed|top_?1|tokens_per_second")
+_HIGHER = re.compile(r"mass_by_class|exact|accuracy|arithmetic|rouge|agreement|match|closed|top_?1|tokens_per_second")
 _LOWER = re.compile(r"kl|loss|error|distance|divergence")  # also where the table of such a figure has a name of those
 
 
@@ -31,16 +31,18 @@ def figures_in(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """The figures in rows that count: the last look after a step, the last loss, seconds and tokens of all steps."""
     found: dict[str, float] = {}
     last: Mapping[str, Any] = {}
-    seconds = cpu_seconds = tokens = joules = 0.0
+    seconds = tokens = 0.0
+    spent_beside: dict[str, float | None] = {"cpu_seconds": 0.0, "joules": 0.0}
     for row in rows:
         if row.get("kind") == "eval" and (number(row.get("step")) or 0) > 0:
             last = row
         elif row.get("kind") == "train":
             spent = number(row.get("seconds")) or 0.0
             seconds += spent
-            cpu_seconds += number(row.get("cpu_seconds")) or 0.0
             tokens += spent * (number(row.get("tokens_per_second")) or 0.0)
-            joules += number(row.get("joules")) or 0.0
+            for name, known in spent_beside.items():  # a step without it leaves no total: a part would look like one
+                own = number(row.get(name))
+                spent_beside[name] = None if known is None or own is None else known + own
             if (loss := number(row.get("loss"))) is not None:
                 found["loss"] = loss
     for key, value in flat(dict(last)).items():
@@ -48,8 +50,8 @@ def figures_in(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
             found[key] = figure
     spent_on = (
         ("training_seconds", seconds),
-        ("training_cpu_seconds", cpu_seconds),
+        ("training_cpu_seconds", spent_beside["cpu_seconds"]),
         ("training_tokens", tokens),
-        ("training_joules", joules),
+        ("training_joules", spent_beside["joules"]),
     )
     return found | {key: value for key, value in spent_on if value}

@@ -58,7 +58,7 @@ NOT_WRITTEN = {
     "save_every": "checkpoints are the target's own affair.",
     "save_dtype": "the student is saved in the numbers that it was trained in.",
 }
-_WRITTEN_VALUES = {("precision", "bf16"), ("precision", "fp32")}
+_WRITTEN_VALUES = (("precision", "bf16"), ("precision", "fp32"))
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,7 @@ def _left_out(config: RunConfig, target: str) -> list[str]:
     plain = {option.name: option.default for option in RUN_OPTIONS} | {"trainer": {}}
     for name, instead in NOT_WRITTEN.items():
         value = getattr(config, name)
-        if (
-            name in TARGETS[target].writes
-            or value == plain[name]
-            or (name == "precision" and value in ("bf16", "fp32"))
-        ):
+        if name in TARGETS[target].writes or value == plain[name] or (name, value) in _WRITTEN_VALUES:
             continue
         # A folder or an address of this machine means nothing elsewhere, and a table's values may be long.
         said = {"trainer": f" ({', '.join(map(short, config.trainer))})", "teacher_cache": "", "teacher_server": ""}

@@ -35,15 +35,19 @@ class Counter:
 
 @dataclass
 class EnergyMeter:
-    """Several counters together."""
+    """Several counters together; when one of them fails, the others have no sum with it any more."""
 
     counters: Sequence[Counter]
+    _failed: bool = field(default=False, repr=False)
 
     def spent(self) -> float | None:
-        """Joules since the last call, None where a counter can't be read (any more)."""
+        """Joules since the last call; None once a counter couldn't be read."""
+        if self._failed:
+            return None
         try:
             return sum([counter.spent() for counter in self.counters])
         except (OSError, ValueError, RuntimeError):
+            self._failed = True
             return None
 
 

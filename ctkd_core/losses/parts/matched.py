@@ -22,17 +22,33 @@ if TYPE_CHECKING:
 class SameObject:
     """A key for caches of what is made of a map: scipy matrices can't be hashed, so the object itself counts.
 
-    Equal to another one only if both hold the very same object, which it keeps alive; changes inside go unseen.
+    Equal to another one only if both hold the very same object, which it keeps alive, with the same entries: a caller
+    may change a scipy matrix between two steps.
     """
 
     def __init__(self, value: Any):
         self.value = value
+        self._entries = _stamp(value)
 
     def __hash__(self) -> int:
         return id(self.value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SameObject) and other.value is self.value
+        return isinstance(other, SameObject) and other.value is self.value and other._entries == self._entries
+
+
+def _stamp(value: Any) -> tuple[float, ...]:
+    """What tells the entries of a sparse matrix from those that it had before; () for anything else.
+
+    Sums weighed by the place, so that rows which are scaled to 1 anew, or entries that trade places, are told apart.
+    """
+    if not hasattr(value, "nnz") or not isinstance(getattr(value, "data", None), np.ndarray):
+        return ()
+    data = value.data.ravel()
+    ramp = np.arange(1, len(data) + 1, dtype=np.float64)
+    places = [getattr(value, name, None) for name in ("indices", "row", "col", "indptr")]
+    sums = [float(p @ ramp[: len(p)]) if len(p) <= len(ramp) else float(p.sum()) for p in places if p is not None]
+    return float(value.nnz), float(data @ ramp), *sums
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ctkd_core.distill.comparison.figures import figures_in
 from ctkd_core.distill.comparison.kinds import kinds_of
 from ctkd_core.distill.comparison.table import compare, run_frame
 from ctkd_core.errors import RunError
@@ -92,7 +93,7 @@ def test_without_sft_there_is_no_baseline_and_without_figures_no_rank(store):
 
 
 def test_more_is_better_for_some_figures(store):
-    from ctkd_core.distill.comparison.figures import figures_in, higher_is_better
+    from ctkd_core.distill.comparison.figures import higher_is_better
 
     assert [higher_is_better(x) for x in ("exact_match", "rouge_l", "teacher_top1_agreement")] == [True] * 3
     assert [higher_is_better(x) for x in ("bits_per_byte", "loss", "repetition", "agreement.kl")] == [False] * 4
@@ -108,3 +109,12 @@ def test_frames_have_every_run_and_kind(runs):
     assert every["run_id"].tolist() == [run.id for run in runs]
     assert every["config.learning_rate"].tolist()[2] == 0.1
     assert every["training_tokens"].tolist() == [200.0] * 9
+
+
+def test_a_total_that_a_step_lacks_is_left_out():
+    rows = [{"kind": "train", "step": k, "seconds": 2.0, "cpu_seconds": 3.0, "joules": 5.0} for k in (1, 2)]
+    found = figures_in(rows)
+    assert (found["training_seconds"], found["training_cpu_seconds"], found["training_joules"]) == (4.0, 6.0, 10.0)
+    del rows[0]["joules"]  # resumed where the counter can be read
+    found = figures_in(rows)
+    assert "training_joules" not in found and found["training_cpu_seconds"] == 6.0

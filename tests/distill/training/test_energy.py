@@ -10,7 +10,7 @@ import torch
 
 import ctkd_core
 from ctkd_core.distill.training import energy
-from ctkd_core.distill.training.energy import EnergyMeter, meter_of, rapl_counters
+from ctkd_core.distill.training.energy import Counter, EnergyMeter, meter_of, rapl_counters
 
 RANGE = 1_000_000_000  # microjoules, at which a counter starts again
 
@@ -50,6 +50,20 @@ def test_a_counter_that_starts_again_goes_on(tmp_path):
     assert meter.spent() == pytest.approx(3.0)
     path.write_text("4500000")
     assert meter.spent() == pytest.approx(2.5)
+
+
+def test_a_meter_whose_counter_failed_stays_silent():
+    """Else what was spent between steps would be the next step's."""
+    readings = iter([0.0, 5.0, OSError("gone"), 90.0, 95.0])
+
+    def read():
+        value = next(readings)
+        if isinstance(value, OSError):
+            raise value
+        return value
+
+    meter = EnergyMeter([Counter(read)])
+    assert [meter.spent() for _ in range(4)] == [5.0, None, None, None]
 
 
 def test_where_nothing_is_told_there_is_no_meter(tmp_path):

@@ -25,7 +25,16 @@ NUMBERS = {
     *("f_scale_s", "f_scale_t", "f_number", "m_scale", "p_scale_s", "p_scale_t", "p_number"),
 }
 LOGITS = {"line", "s_line", "t_line", "f_line", "out"}
-WRITER = {"STEP": 16, "OUT_STEP": 16, "F_STEP": 16, "TWO": True, "TARGET": True, "DENSE": False, "BASE": False}
+WRITER = {
+    "STEP": 16,
+    "OUT_STEP": 16,
+    "F_STEP": 16,
+    "ONE": True,
+    "TWO": True,
+    "TARGET": True,
+    "DENSE": False,
+    "BASE": False,
+}
 PLAIN = {"FACING": 0, "MAPPED": False, "PAIRED": 0, "BLOCK": 2048}
 
 # (module, kernel, constants, types that differ from the rule, loads or stores of 16 bytes that must be there)

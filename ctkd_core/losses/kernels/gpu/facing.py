@@ -86,16 +86,16 @@ def _one_pass(
         else:
             moved = moved * back_s - tl.sum(e_s * gap, 0)
         best_s, best_t = high_s, high_t
-    for begin in range(width, whole, BLOCK):  # columns that only the cross-entropy sees
+    best_1 = best_s
+    for begin in range(
+        width, whole, BLOCK
+    ):  # columns that only the cross-entropy sees; the others' sums stay as they are
         place = begin + tl.arange(0, BLOCK)
         z_s = tl.load(s_start + place, mask=place < whole, other=-float("inf")).to(tl.float32)
-        high_s = tl.maximum(best_s, tl.max(z_s, 0))
-        shift_s = tl.where(high_s == -float("inf"), 0.0, high_s)
-        sum_1 = sum_1 * tl.exp(best_s - shift_s) + tl.sum(tl.exp(z_s - shift_s), 0)
-        sum_s = sum_s * tl.exp((best_s - shift_s) * scale_s)
-        if KIND == REVERSE:
-            moved = moved * tl.exp((best_s - shift_s) * scale_s)
-        best_s = high_s
+        high_1 = tl.maximum(best_1, tl.max(z_s, 0))
+        shift_1 = tl.where(high_1 == -float("inf"), 0.0, high_1)
+        sum_1 = sum_1 * tl.exp(best_1 - shift_1) + tl.sum(tl.exp(z_s - shift_1), 0)
+        best_1 = high_1
     log_s, log_t = best_s * scale_s + tl.log(sum_s), best_t * scale_t + tl.log(sum_t)
     if KIND == FORWARD:
         value = moved / sum_t - log_t + log_s
@@ -104,7 +104,7 @@ def _one_pass(
         value = moved / sum_s - log_s + log_t
         total = value
     tl.store(lse_s + row, log_s)
-    tl.store(lse_1 + row, best_s + tl.log(sum_1))
+    tl.store(lse_1 + row, best_1 + tl.log(sum_1))
     tl.store(lse_t + row, log_t)
     tl.store(values + row, value)
     tl.store(totals + row, total)

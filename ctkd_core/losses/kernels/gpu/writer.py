@@ -33,7 +33,7 @@ def _write(
     s_line, s_offset, s_norm, s_first, s_count, s_factor, t_line, t_offset, t_norm, t_first, t_count, t_factor,
     p_group, p_share, p_weight, p_rest_weight, p_partner, p_place, p_signs, p_rest, p_scale_s, p_scale_t, p_number,
     STEP: tl.constexpr, OUT_STEP: tl.constexpr, F_STEP: tl.constexpr,
-    TWO: tl.constexpr, TARGET: tl.constexpr, DENSE: tl.constexpr, BASE: tl.constexpr,
+    ONE: tl.constexpr, TWO: tl.constexpr, TARGET: tl.constexpr, DENSE: tl.constexpr, BASE: tl.constexpr,
     FACING: tl.constexpr, MAPPED: tl.constexpr, PAIRED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
@@ -42,7 +42,9 @@ def _write(
     z = tl.load(line + tl.multiple_of(tl.load(offset + row), STEP) + place, mask=inside, other=-float("inf")).to(
         tl.float32
     )
-    total = tl.load(coefficient_a + row) * tl.exp(z * scale_a - tl.load(norm_a + row))
+    total = tl.zeros([BLOCK], dtype=tl.float32)
+    if ONE:  # else there is no log-sum-exp, and 0 times the exponential of a large logit is no number
+        total += tl.load(coefficient_a + row) * tl.exp(z * scale_a - tl.load(norm_a + row))
     if TWO:
         total += tl.load(coefficient_b + row) * tl.exp(z * scale_b - tl.load(norm_b + row))
     if TARGET:
@@ -205,7 +207,8 @@ def write(
         line, offset, *out[:2], width, float(alpha), float(base or 0.0), *terms, *target,
         none if parts.dense is None else parts.dense, *facing, *mapped, *paired,
         step, out.step, parts.facing[0].rows.step if parts.facing else 1,
-        len(parts.softmaxes) > 1, parts.target is not None, parts.dense is not None, base is not None,
+        len(parts.softmaxes) > 0, len(parts.softmaxes) > 1,
+        parts.target is not None, parts.dense is not None, base is not None,
         FACING_NUMBERS[parts.facing[0].kind] if parts.facing else 0, parts.mapped is not None,
         PAIRED_NUMBERS[parts.paired[0].kind] if parts.paired else 0, BLOCK, num_warps=WARPS,
     )  # fmt: skip
