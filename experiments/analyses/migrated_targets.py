@@ -358,7 +358,7 @@ def claims_of(records: Records) -> list[dict[str, str]]:
 
 
 def _published(text: str, found: Sequence[Interval]) -> dict[str, str]:
-    """Whether a figure reaches the least of the published ones, pair by pair: with its whole interval, or not at all."""
+    """Whether a figure reaches the least of the published ones: pair by pair with the whole interval, or not at all."""
     least = PAPER["sedi"] / 100
     signs = [int(interval.low >= least) - int(interval.high < least) for interval in found]
     return claim(

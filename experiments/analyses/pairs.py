@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 from experiments import texts
@@ -55,7 +55,7 @@ def chosen_texts(count: int, languages: Sequence[str] = LANGUAGES, longest: int 
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def tokenizer(name: str) -> Tokenizer:
     """The tokenizer of a catalog name. Raises TokenizerError with the package to install."""
     from ctkd_core.tokenizers.load import load_tokenizer
