@@ -16,7 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("list", help="experiments, what they ask, and how many of their runs are done")
     running = commands.add_parser("run", help="run what an experiment still lacks")
     running.add_argument("name", nargs="*", help="none: the small ones")
-    running.add_argument("--again", action="store_true", help="run what has a result too, and say both")
+    running.add_argument(
+        "--again", action="store_true", help="run what has a result too, and say both; stopped, it goes on"
+    )
     running.add_argument("--minutes", type=float, help="begin no run after so many minutes")
     running.add_argument("--only", action="append", default=[], metavar="CONDITION")
     running.add_argument("--seeds", default="", help="0,1 or 0-4")
@@ -53,11 +55,15 @@ def _run(asked: argparse.Namespace) -> int:
 
     wanted = [load(name) for name in asked.name] or [each for name in names() if (each := load(name)).small]
     begun, seeds = time.monotonic(), seeds_in(asked.seeds) if asked.seeds else ()
+    running.check(wanted, asked.only, seeds)
+    failed: list[str] = []
     for experiment in wanted:
         left = None if asked.minutes is None else asked.minutes * 60 - (time.monotonic() - begun)
-        ran = running.run(experiment, left, asked.only, seeds, asked.again)
+        ran = running.run(experiment, left, asked.only, seeds, asked.again, failed=failed.append)
         print(f"{experiment.name}: {ran} {'analysis' if experiment.analysis else 'runs'} done now.")
-    return 0
+    for problem in failed:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _texts(asked: argparse.Namespace) -> int:

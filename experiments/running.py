@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from filelock import FileLock
+
 from ctkd_core import RunStore, distill
-from ctkd_core.errors import CtkdError
-from experiments import digest, results
+from ctkd_core.errors import CtkdError, unknown
+from experiments import digest, passes, results
+from experiments.analyses import readme
 from experiments.definition import Experiment, ExperimentError, Planned, plan
 
 
 def missing(
-    experiment: Experiment, only: Collection[str] = (), seeds: Collection[int] = (), again: bool = False
+    experiment: Experiment, only: Collection[str] = (), seeds: Collection[int] = (), since: str | None = None
 ) -> list[Planned]:
-    """The runs without a result, or all of them; `only`: of these conditions, `seeds`: of these seeds."""
-    done = {} if again else results.read(experiment)
+    """The runs without a result; `only`: of these conditions, `seeds`: of these seeds.
+
+    since  a time as records have it: results that are older count as none, those of that very second too
+    """
+    done = {key for key, record in results.read(experiment).items() if since is None or record["finished"] > since}
     return [
         planned
         for planned in plan(experiment)
@@ -28,6 +35,19 @@ def missing(
     ]
 
 
+def check(experiments: Sequence[Experiment], only: Collection[str] = (), seeds: Collection[int] = ()) -> None:
+    """Raise ExperimentError for a condition or seed that none of the experiments has, with those that they have."""
+    conditions = [condition for experiment in experiments for condition in experiment.conditions]
+    for name in only:
+        if name not in (known := {condition.name for condition in conditions}):
+            raise unknown("condition", name, known, ExperimentError)
+    known_seeds = {seed for each in experiments for seed in each.seeds}
+    known_seeds |= {seed for condition in conditions for seed in condition.seeds}
+    if lost := sorted(set(seeds) - known_seeds):
+        there = ", ".join(map(str, sorted(known_seeds))) or "none"
+        raise ExperimentError(f"there is no seed {', '.join(map(str, lost))}; the seeds are {there}.")
+
+
 def run(
     experiment: Experiment,
     budget: float | None = None,
@@ -35,22 +55,33 @@ def run(
     seeds: Collection[int] = (),
     again: bool = False,
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    failed: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Run what is missing, at most `budget` seconds (a run that has begun is finished); returns how many were run.
 
-    Stopped or killed, the same call goes on. A run that fails is said and left out; the others go on. `again`: runs
-    that have a result are run too, and said beside it. What was run is in the digest afterwards.
+    Stopped or killed, the same call goes on. A run that fails is said, to `failed` as well, and left out; the others go
+    on. `again`: runs that have a result are run too, and said beside it. What was run is in the digest afterwards.
     """
     if experiment.analysis:
         count = _analyse(experiment, again, say)
     else:
-        count = _train(experiment, budget, missing(experiment, only, seeds, again), say)
+        since = passes.begun(experiment, only, seeds) if again else None
+        wanted = missing(experiment, only, seeds, since)
+        count = _train(experiment, budget, wanted, say, failed)
+        if since is not None and (count == len(wanted) or not missing(experiment, only, seeds, since)):
+            passes.done(experiment, only, seeds)
     if count:
         digest.write()
     return count
 
 
-def _train(experiment: Experiment, budget: float | None, wanted: list[Planned], say: Callable[[str], None]) -> int:
+def _train(
+    experiment: Experiment,
+    budget: float | None,
+    wanted: list[Planned],
+    say: Callable[[str], None],
+    failed: Callable[[str], None],
+) -> int:
     begun, count = time.monotonic(), 0
     command = f"make evidence NAME={experiment.name}"
     for number, planned in enumerate(wanted, start=1):
@@ -62,18 +93,29 @@ def _train(experiment: Experiment, budget: float | None, wanted: list[Planned], 
         try:
             done = distill(planned.config, RunStore())
         except CtkdError as fault:
-            say(f"{planned.config.name}: {fault}")
+            problem = f"{planned.config.name}: {fault}"
+            say(problem)
+            failed(problem)
             continue
         if done.status().state != "finished":
-            say(f"{planned.config.name}: {done.status().state}; stopped.")
+            problem = f"{planned.config.name}: {done.status().state}; stopped."
+            say(problem)
+            failed(problem)
             break
         record = results.record_of(planned, done, time.process_time() - cpu, time.perf_counter() - wall, command)
-        # Read again: several processes may share the work (`--seeds`).
-        kept = results.read(experiment)
-        results.write(experiment, kept | {planned.key: record})
+        # Several processes may share the work (`--seeds`): none may write between another's reading and writing.
+        with _lock(experiment):
+            kept = results.read(experiment)
+            results.write(experiment, kept | {planned.key: record})
         count += 1
         say(f"    {_figure(planned, record)}, {record['seconds']:.0f} s{_before(planned, kept.get(planned.key))}")
     return count
+
+
+def _lock(experiment: Experiment) -> FileLock:
+    """The lock for reading and writing results.json as one."""
+    path = results.path_of(experiment)
+    return FileLock(path.with_name(path.name + ".lock"))
 
 
 def _figure(planned: Planned, record: Mapping[str, Any]) -> str:
@@ -97,5 +139,8 @@ def _analyse(experiment: Experiment, again: bool, say: Callable[[str], None]) ->
             raise
         raise ExperimentError(f"{experiment.name}: there is no analysis {experiment.analysis!r}.") from None
     say(f"{experiment.name}: {experiment.title}")
-    results.write_analysis(experiment, module.run(experiment, say))
+    options = {"again": again} if "again" in inspect.signature(module.run).parameters else {}
+    found = module.run(experiment, say, **options)
+    results.write_analysis(experiment, found)
+    readme.write(experiment.folder / "README.md", found)
     return 1

@@ -42,11 +42,13 @@ def gold(student: Encoding, teacher: Encoding, *, variant: str = "clean", groups
     from the reported characters as the trainer does and forces the left-over tokens into one last group; where that
     group lacks a side the trainer drops it, here it stays as a one-sided group.
 
-    Raises AlignmentError for two different texts, an unknown `groups`, and for tokenizers that aren't byte-level with
-    `released`.
+    Raises AlignmentError for two different texts, an unknown `groups`, and with `released` for other `groups` than
+    "bytes" and for tokenizers that aren't byte-level.
     """
     if groups not in GROUPINGS:
         raise unknown("value of 'groups'", groups, GROUPINGS, AlignmentError)
+    if variant == "released" and groups != "bytes":
+        raise AlignmentError(f"variant 'released' has its own groups and reads no 'groups' ({groups!r}); leave it out.")
     check_same_text(student, teacher)
     if variant == "released":
         found, notes = _released(student, teacher)

@@ -23,7 +23,6 @@ _COLUMNS = (
     ("shared", "canonical"),
     ("tokens", "tokens"),
     ("numbers", "numbers"),
-    ("train with", "method"),
 )
 
 
@@ -65,13 +64,23 @@ def run(
         ),
     ] = "boundaries",
 ) -> Output:
-    """Measure the pairs; the document is {by, pairs: [RankedPair.to_dict, ...]}, best first."""
+    """Measure the pairs; the document is {by, skipped, pairs: [RankedPair.to_dict, ...]}, best first.
+
+    skipped  {reason: texts that weren't measured}, the most of any pair
+    """
     from ctkd_core.pair.ranking import ORDERS, rank_pairs
     from ctkd_core.tokenizers.load import load_tokenizer
 
     one_of("figure to order pairs by", ORDERS)(by)
     if student is not None and teacher is not None:
         raise UsageError("--student and --teacher fix both sides; `ctkd pair` compares one pair.")
+    for flag, value in (
+        ("--student", student),
+        ("--teacher", teacher),
+        *(("a tokenizer", name) for name in names or ()),
+    ):
+        if value is not None and not value.strip():
+            raise UsageError(f"{flag} is empty; give a {_SIDE}, or leave it out.")
     texts = [text for name in corpus for text in _texts(name)] if corpus else None
     sources = list(dict.fromkeys(names or _offline()))
     with Bar(1) as bar:
@@ -86,7 +95,9 @@ def run(
             by,
             bar.update,
         )
-    data = {"by": by, "pairs": [row.to_dict() for row in rows]}
+    reasons = dict.fromkeys(reason for row in rows for reason in row.skipped)
+    skipped = {reason: max(row.skipped.get(reason, 0) for row in rows) for reason in reasons}
+    data = {"by": by, "skipped": skipped, "pairs": [row.to_dict() for row in rows]}
     return Output(lambda: data, lambda: _view(data))
 
 
@@ -106,6 +117,15 @@ def _texts(path: str) -> list[Any]:
 
 def _view(data: dict[str, Any]) -> list[RenderableType]:
     rows = [
-        [visible(row["student"]), visible(row["teacher"]), *(row[key] for _, key in _COLUMNS)] for row in data["pairs"]
+        [visible(row["student"]), visible(row["teacher"]), *(row[key] for _, key in _COLUMNS), _advised(row)]
+        for row in data["pairs"]
     ]
-    return [table(["student", "teacher", *(title for title, _ in _COLUMNS)], rows)]
+    parts: list[RenderableType] = [table(["student", "teacher", *(title for title, _ in _COLUMNS), "train with"], rows)]
+    if data["skipped"]:
+        listed = "; ".join(f"{count} x {reason}" for reason, count in data["skipped"].items())
+        parts.append(f"skipped texts (the most of any pair): {listed}")
+    return parts
+
+
+def _advised(row: dict[str, Any]) -> str:
+    return " ".join([row["method"], *(f"{name.rpartition('.')[2]}={value}" for name, value in row["options"].items())])

@@ -7,20 +7,24 @@ with. The figures are those of `pair.report`; common boundaries and the share of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.alignment import align
 from ctkd_core.background.progress import Progress
-from ctkd_core.errors import CtkdError, unknown
+from ctkd_core.errors import AlignmentError, CtkdError, TokenizerError, unknown
 from ctkd_core.pair.advice import advise
-from ctkd_core.pair.corpus import Text, measure
+from ctkd_core.pair.corpus import Text, _no_text, _pieces, measure
 from ctkd_core.pair.report import facts_of
 from ctkd_core.tokenizers.load import as_tokenizer
 from ctkd_core.vocabulary.overlap import WAYS, overlap
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -40,6 +44,8 @@ class RankedPair:
     numbers             "P-KL" where tokens of numbers are missing from the common ones, else "H-KL" (X-Token's audit)
     same_tokenizer      whether both are one tokenizer
     method              what the advice recommends
+    options             run options, with dotted names, that the advice recommends with it; mostly none
+    skipped             texts that weren't measured, {reason: count}
     """
 
     student: str
@@ -52,6 +58,8 @@ class RankedPair:
     numbers: str
     same_tokenizer: bool
     method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, an entry of `ctkd rank --json`."""
@@ -76,13 +84,20 @@ def rank_pairs(
     by        one of ORDERS
     progress  gets the share done and a sentence, and may raise to cancel
 
-    Raises CtkdError for an unknown order, for both sides fixed, fewer than two tokenizers, or more than 2,000 pairs.
+    What isn't a text, or is refused by a side, is left out and counted (`RankedPair.skipped`); long texts are cut as
+    `corpus.measure` cuts them. Tokenizers of one name are told apart by where they come from (`Tokenizer.source`).
+
+    Raises CtkdError for an unknown order, for both sides fixed, fewer than two tokenizers, more than 2,000 pairs, and
+    where a pair has no text to be measured on.
     """
     if by not in ORDERS:
         raise unknown("order of pairs", by, ORDERS)
     pairs = _pairs(tokenizers, student, teacher)
     shown = _names([side for pair in pairs for side in pair])
     corpus = _samples() if texts is None else list(texts)
+    if all(_no_text(text) for text in corpus):
+        reasons = Counter(map(_no_text, corpus))
+        raise CtkdError(f"there is no text to measure pairs on ({_listed(reasons) or 'nothing was given'}).")
     found = []
     for place, (own, other) in enumerate(pairs):
         names = shown[id(own)], shown[id(other)]
@@ -135,15 +150,24 @@ def _pairs(
 
 
 def _names(tokenizers: Iterable[Tokenizer]) -> dict[int, str]:
-    """A name for each tokenizer; those of one name are numbered, so that rows can be told apart."""
+    """A name for each tokenizer, with where it comes from, or else a number, where several have one name."""
     unique = {id(one): one for one in tokenizers}
-    names = [one.name for one in unique.values()]
-    seen: dict[str, int] = {}
-    found = {}
-    for key, one in unique.items():
-        seen[one.name] = seen.get(one.name, 0) + 1
-        found[key] = one.name if names.count(one.name) == 1 else f"{one.name} ({seen[one.name]})"
-    return found
+    names = {key: one.name for key, one in unique.items()}
+    same = Counter(names.values())
+    names = {
+        key: f"{name} ({unique[key].source})" if same[name] > 1 and unique[key].source else name
+        for key, name in names.items()
+    }
+    same, seen = Counter(names.values()), Counter[str]()
+    for key, name in names.items():
+        if same[name] > 1:
+            seen[name] += 1
+            names[key] = f"{name} ({seen[name]})"
+    return names
+
+
+def _listed(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
 
 
 def _samples() -> list[Text]:
@@ -155,6 +179,8 @@ def _samples() -> list[Text]:
 def _ranked(student: Tokenizer, teacher: Tokenizer, names: tuple[str, str], corpus: Sequence[Text]) -> RankedPair:
     shared = overlap(student, teacher)
     metrics: Mapping[str, Any] = measure(student, teacher, corpus, METHOD)
+    if not metrics["texts"]:
+        raise CtkdError(f"{names[0]} with {names[1]}: no text can be measured ({_listed(metrics['skipped'])}).")
     facts = facts_of(student, teacher, shared, {"texts": metrics})
     advice = advise(facts)
     tokens = metrics["student_tokens"] + metrics["teacher_tokens"]
@@ -165,20 +191,37 @@ def _ranked(student: Tokenizer, teacher: Tokenizer, names: tuple[str, str], corp
         # A group of this method ends wherever both sides end a token, so groups count the common places.
         boundaries=2 * metrics["n_groups"] / tokens if tokens else 0.0,
         equal_tokens=metrics["student_tokens_1_1"],
-        teacher_whole=_whole(student, teacher, corpus),
+        teacher_whole=_whole(student, teacher, corpus, shared.teacher_matched["bytes"], metrics["skipped"]),
         tokens=metrics["student_tokens"] / metrics["teacher_tokens"] if metrics["teacher_tokens"] else 0.0,
         numbers=advice.verdict,
         same_tokenizer=facts["same_tokenizer"],
         method=advice.method,
+        options=advice.options,
+        skipped=metrics["skipped"],
     )
 
 
-def _whole(student: Tokenizer, teacher: Tokenizer, corpus: Sequence[Text]) -> float:
-    matched = overlap(student, teacher).teacher_matched["bytes"]
+def _whole(
+    student: Tokenizer,
+    teacher: Tokenizer,
+    corpus: Sequence[Text],
+    matched: NDArray[np.bool_],
+    skipped: Mapping[str, int],
+) -> float:
+    """Of the teacher's tokens in what `measure` measured, the share that is `matched` (bool [teacher ids]).
+
+    skipped  what `measure` left out; where nothing was refused, the student needn't be asked once more
+    """
+    refused = any(reason.startswith("refused") for reason in skipped)
     whole = total = 0
     for text in corpus:
-        if isinstance(text, str):
-            ids = teacher.encode(text).ids
+        for piece in () if _no_text(text) else _pieces(str(text)):
+            try:
+                if refused:
+                    align(piece, student=student, teacher=teacher, method=METHOD)
+                ids = teacher.encode(piece).ids
+            except (TokenizerError, AlignmentError):
+                continue
             whole += int(matched[ids].sum())
             total += len(ids)
     return whole / total if total else 0.0

@@ -15,12 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ctkd_core import methods
+from experiments.analyses.records import Clock, document
 
 PAIRS: dict[str, dict[str, Any]] = {
     "gemma3-270m teaches smollm2": {
@@ -46,6 +46,7 @@ BASE = {
     "sample_prompts": 0,
     "save_student": False,
     "threads": 1,
+    "seed": 0,
 }
 COLUMNS = ("method", "CPU s a step", "of SFT", "first step, CPU s", "peak MiB", "above SFT, MiB")
 BASELINE = "sft"
@@ -60,7 +61,7 @@ def names() -> list[str]:
 
 def run(experiment: Any, say: Callable[[str], None]) -> dict[str, Any]:  # noqa: ARG001 - there is nothing to choose
     """Measure every method on both pairs; a method that fails is a row that says so."""
-    begun = time.monotonic()
+    clock = Clock()
     tables = []
     for title, pair in PAIRS.items():
         measured = {}
@@ -68,7 +69,7 @@ def run(experiment: Any, say: Callable[[str], None]) -> dict[str, Any]:  # noqa:
             say(f"cost: {title}, {name}")
             measured[name] = measure({**BASE, **pair, "method": name})
         tables.append(table(title, measured))
-    return {"version": 1, "experiment": "cost", "tables": tables, "claims": [], "seconds": time.monotonic() - begun}
+    return document("cost", tables, [], [BASE["seed"]], clock())
 
 
 def table(title: str, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:

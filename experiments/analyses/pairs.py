@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from experiments import texts
@@ -54,8 +55,14 @@ def chosen_texts(count: int, languages: Sequence[str] = LANGUAGES, longest: int 
     return found
 
 
+@cache
 def tokenizer(name: str) -> Tokenizer:
     """The tokenizer of a catalog name. Raises TokenizerError with the package to install."""
     from ctkd_core.tokenizers.load import load_tokenizer
 
     return load_tokenizer(name)
+
+
+def fingerprints(pair: Sequence[str]) -> list[str]:
+    """The fingerprints of a pair's tokenizers, on which all that is measured of it depends."""
+    return [tokenizer(name).fingerprint for name in pair]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ctkd_core import files
 from experiments.analyses.pairs import WITH_WEIGHTS, Text, tokenizer
+from experiments.analyses.records import Anew
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -33,7 +34,7 @@ class Said:
     entropy: NDArray[np.float32]
 
 
-def said(body: str, reads_with: str, texts: Sequence[Text]) -> list[Said]:
+def said(body: str, reads_with: str, texts: Sequence[Text], anew: Anew | None = None) -> list[Said]:
     """What the model `body` says of the texts, under its own tokenizer or, its embeddings moved, under another one.
 
     Raises RunError where the model isn't prepared.
@@ -42,11 +43,13 @@ def said(body: str, reads_with: str, texts: Sequence[Text]) -> list[Said]:
     key = json.dumps([body, reads_with, reader.fingerprint, TOP_K, [text.text for text in texts]])
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = files.cache_dir() / "experiments" / "analyses" / "said" / f"{name}.npz"
-    if not path.exists():
+    anew = anew or Anew()
+    if not anew.has(path):
         found = _ask(body, reader, texts)
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as part, part.open("wb") as out:
             np.savez(out, **found)
+        anew.made(path)
     with np.load(path, allow_pickle=False) as arrays:
         ends = np.cumsum(arrays["length"])[:-1]
         columns = [np.split(arrays[name], ends) for name in ("ids", "logprobs", "entropy")]

@@ -13,14 +13,13 @@ BEGIN, END = "<!-- written from results.json -->", "<!-- end -->"
 
 def rendered(found: Mapping[str, Any]) -> str:
     """Claims and tables of results.json as Markdown."""
-    parts = [
-        "### Claims",
-        "",
-        *_rows(["claim", "source", "ours", "verdict"], [list(c.values()) for c in found["claims"]]),
-    ]
-    for table in found["tables"]:
-        parts += ["", f"### {table['title']}", "", table["note"], "", *_rows(table["columns"], table["rows"])]
-    return "\n".join(parts)
+    names = ["claim", "source", "ours", "verdict"]
+    claims = [[claim.get(name, "") for name in names] for claim in found.get("claims", [])]
+    parts = [["### Claims", *_block(names, claims)]] if claims else []
+    for table in found.get("tables", []):
+        note = [table["note"]] if table.get("note") else []
+        parts.append([f"### {table['title']}", *note, *_block(table["columns"], table["rows"])])
+    return "\n\n".join(part for block in parts for part in block)
 
 
 def write(path: Path, found: Mapping[str, Any]) -> None:
@@ -31,6 +30,10 @@ def write(path: Path, found: Mapping[str, Any]) -> None:
     before, mark, rest = text.partition(BEGIN)
     if mark:
         files.write_atomic(path, f"{before}{BEGIN}\n\n{rendered(found)}\n\n{END}{rest.partition(END)[2]}")
+
+
+def _block(columns: list[str], rows: list[list[Any]]) -> list[str]:
+    return ["\n".join(_rows(columns, rows))]
 
 
 def _rows(columns: list[str], rows: list[list[Any]]) -> list[str]:

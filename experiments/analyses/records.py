@@ -30,16 +30,40 @@ class Asked:
         return ROOT / self.name
 
 
-def kept(name: str, asked: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+class Anew:
+    """Which kept parts an analysis may read: all of them, or with `again` those alone that it has made itself."""
+
+    def __init__(self, again: bool = False) -> None:
+        self._again = again
+        self._made: set[Path] = set()
+
+    def has(self, path: Path) -> bool:
+        """Whether the part kept at `path` may be read."""
+        return path.exists() and (not self._again or path in self._made)
+
+    def made(self, path: Path) -> None:
+        """The part at `path` was made by this analysis."""
+        self._made.add(path)
+
+
+def kept(
+    name: str, asked: Mapping[str, Any], make: Callable[[], dict[str, Any]], anew: Anew | None = None
+) -> dict[str, Any]:
     """What `make` returns, from the file of an earlier call where `asked` (all that it depends on) was the same."""
-    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
-    path = files.cache_dir() / "experiments" / "analyses" / name / f"{key}.json"
-    if path.exists():
+    anew, path = anew or Anew(), path_of(name, asked)
+    if anew.has(path):
         return dict(json.loads(path.read_text(encoding="utf-8")))
     found = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomic(path, json.dumps(found))
+    anew.made(path)
     return found
+
+
+def path_of(name: str, asked: Mapping[str, Any]) -> Path:
+    """Where a part of analysis `name` that depends on `asked` is kept."""
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    return files.cache_dir() / "experiments" / "analyses" / name / f"{key}.json"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> dict[str, Any]:

@@ -353,3 +353,10 @@ def test_unknown_groups_are_refused():
     student = tiny_byte_level(400, 3)
     with pytest.raises(AlignmentError, match="groups"):
         align("a", student=student, teacher=student, method="gold", groups="words")
+
+
+def test_the_released_variant_reads_no_groups():
+    pair = (encoding(["a", " b"]), encoding(["a b"]))
+    with pytest.raises(AlignmentError, match="reads no 'groups' \\('dtw'\\)"):
+        gold(*pair, variant="released", groups="dtw")
+    assert gold(*pair, variant="released", groups="bytes").groups.tolist()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ctkd_core.cli import rank
 from ctkd_core.cli.main import main
 from ctkd_core.pair.ranking import RankedPair
 from tests.cli.test_main import Ctkd
@@ -53,8 +54,31 @@ def test_teachers_for_a_student_best_first(ctkd: Ctkd, files: list[str], corpus:
         (["--by", "beauty"], "figure to order pairs by"),
         (["deepseek"], "at least two"),
         (["--corpus", "/nowhere.txt"], "nowhere"),
+        (["-s", ""], "--student is empty"),
+        (["-t", " "], "--teacher is empty"),
+        (["deepseek", ""], "a tokenizer is empty"),
     ],
 )
 def test_what_is_refused(capsys: pytest.CaptureFixture[str], flags: list[str], said: str) -> None:
     assert main(["rank", *flags]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_skipped_texts_and_two_folders_of_one_name_are_shown(ctkd: Ctkd, files: list[str], tmp_path: Path) -> None:
+    other = tmp_path / "other" / "a" / "tokenizer.json"
+    other.parent.mkdir(parents=True)
+    other.write_text(Path(files[1]).read_text())
+    corpus = tmp_path / "mine.jsonl"
+    corpus.write_text('{"text": "Some words."}\n{"text": ""}\n{"text": ""}\n')
+    asked = ("rank", files[0], str(other), "--corpus", str(corpus))
+    data = ctkd.json(*asked)
+    assert {row["student"] for row in data["pairs"]} == {f"a ({path})" for path in (files[0], other)}
+    (count,) = data["skipped"].values()
+    assert count == 2 and all(row["skipped"] == data["skipped"] for row in data["pairs"])
+    code, out, _ = ctkd(*asked)
+    assert code == 0 and "skipped texts (the most of any pair): 2 x" in out
+
+
+def test_a_method_is_shown_with_its_options() -> None:
+    assert rank._advised({"method": "gold", "options": {"method_options.beta": 0.5}}) == "gold beta=0.5"
+    assert rank._advised({"method": "sft", "options": {}}) == "sft"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,8 @@ import pytest
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.errors import RunError
 from ctkd_core.methods.evidence import store
-from experiments import __main__, definition, digest, results, running
+from experiments import __main__, definition, digest, passes, results, running
+from experiments.analyses import readme
 from tests.experiments import made
 
 Said = list[str]
@@ -24,12 +27,12 @@ class Pretended:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.ran, self.failing, self.states = folder, [], set(), {}
+        (folder / "env.json").write_text('{"revision": "abc", "device": "cpu"}', encoding="utf-8")
 
     def __call__(self, config: RunConfig, _store: Any) -> Any:
         if config.name in self.failing:
             raise RunError("no memory is left.")
         self.ran.append(config.name)
-        (self.folder / "env.json").write_text('{"revision": "abc", "device": "cpu"}', encoding="utf-8")
         rows = [
             {"kind": "eval", "step": 0, "bits_per_byte": 2.0, "teacher_bits_per_byte": 1.0},
             {"kind": "train", "step": 1, "loss": 3.0, "seconds": 0.5},
@@ -78,6 +81,87 @@ def test_again_runs_all_and_says_both(pretended: Pretended, tmp_path: Path, monk
     assert "(the result kept before: bits per byte 1.5000)" in said[1]
 
 
+def test_a_stopped_pass_goes_on_and_a_complete_one_begins_anew(
+    pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    running.run(found, say=lambda _: None)
+
+    def age(*times: str) -> None:
+        """The records finished at these times, in the order of the plan; those without one at the last of them."""
+        kept = results.read(found)
+        for number, planned in enumerate(definition.plan(found)):
+            kept[planned.key] |= {"finished": times[min(number, len(times) - 1)]}
+        results.write(found, kept)
+
+    age("2026-01-01T00:00:00Z")
+    pretended.states = {"few gold-warm 0": "cancelled"}
+    assert running.run(found, again=True, say=lambda _: None) == 2
+    (begun,) = json.loads(passes.path_of(found).read_text(encoding="utf-8")).values()
+    age("2999-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
+    pretended.states, pretended.ran = {}, []
+    assert running.run(found, seeds=[1], again=True, say=lambda _: None) == 3, "another choice is a pass of its own"
+    pretended.ran = []
+    age("2999-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
+    assert running.run(found, again=True, say=lambda _: None) == 7
+    assert "few sft 0" not in pretended.ran and "few gold-warm 0" in pretended.ran
+    assert not passes.path_of(found).exists()
+    assert begun > "2026-01-01T00:00:00Z"
+    age("2026-01-01T00:00:00Z")
+    assert running.run(found, again=True, say=lambda _: None) == 9
+
+
+def test_times_of_passes_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    for text in ("[", "[]", '{"a": 1}'):
+        passes.path_of(found).write_text(text, encoding="utf-8")
+        with pytest.raises(definition.ExperimentError, match="Remove it; the pass then begins anew"):
+            passes.begun(found)
+
+
+def test_what_another_process_wrote_meanwhile_is_kept(
+    pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads stand for two processes: each record is written while the other one wants to."""
+    found, write = made.experiment(tmp_path, monkeypatch), results.write
+
+    def slowly(experiment: Any, records: Any) -> None:
+        time.sleep(0.02)  # between reading and writing, where another one's record would get lost
+        write(experiment, records)
+
+    monkeypatch.setattr(results, "write", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        counts = list(pool.map(lambda seed: running.run(found, seeds=[seed], say=lambda _: None), (0, 1, 2)))
+    assert counts == [3, 3, 3]
+    assert len(results.read(found)) == 9
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [({"only": ["fw"]}, "unknown condition 'fw'; did you mean 'few'"), ({"seeds": [1, 7]}, "no seed 7; .* 0, 1, 2")],
+)
+def test_an_unknown_condition_or_seed_is_refused(
+    asked: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    running.check([found], only=["few"], seeds=[0, 2])
+    with pytest.raises(definition.ExperimentError, match=said):
+        running.check([found], **asked)
+
+
+def test_the_command_fails_where_a_run_failed(
+    pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.experiment(tmp_path, monkeypatch)
+    pretended.failing = {"few alm 0"}
+    assert __main__.main(["run", "made", "--seeds", "0"]) == 1
+    captured = capsys.readouterr()
+    assert "made: 2 runs done now." in captured.out
+    assert captured.err.endswith("error: few alm 0: no memory is left.\n")
+    assert __main__.main(["run", "made", "--only", "many"]) == 1
+    assert "unknown condition 'many'" in capsys.readouterr().err
+
+
 def test_a_failed_run_is_said_and_left_out(
     pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +208,24 @@ def test_an_analysis_is_run_once(pretended: Pretended, tmp_path: Path, monkeypat
     )
     with pytest.raises(definition.ExperimentError, match="what looking gives"):
         running.run(found, again=True, say=lambda _: None)
+
+
+def test_an_analysis_is_told_of_again_and_writes_its_readme(
+    pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, calls = made.experiment(tmp_path, monkeypatch, ANALYSIS), []
+
+    def run(experiment: Any, say: Any, again: bool = False) -> Any:
+        calls.append(again)
+        return FOUND
+
+    monkeypatch.setitem(sys.modules, "experiments.analyses.looking", SimpleNamespace(run=run))
+    path = found.folder / "README.md"
+    path.write_text(f"# Asked\n{readme.BEGIN}{readme.END}\n", encoding="utf-8")
+    for again in (False, True):
+        running.run(found, again=again, say=lambda _: None)
+    assert calls == [False, True]
+    assert "### T" in path.read_text(encoding="utf-8")
 
 
 def test_an_analysis_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from ctkd_core.errors import CtkdError
-from ctkd_core.pair.corpus import measure
+from ctkd_core.errors import CtkdError, TokenizerError
+from ctkd_core.pair import corpus, ranking
+from ctkd_core.pair.advice import advise
+from ctkd_core.pair.corpus import Skipped, measure
 from ctkd_core.pair.ranking import ORDERS, matrix, rank_pairs, ranking_frame
 from ctkd_core.pair.report import pair_report
 from ctkd_core.tokenizers.load import load_tokenizer_bytes
@@ -89,3 +94,66 @@ def test_progress_may_stop_it() -> None:
 def test_what_cannot_be_ranked_is_refused(asked, said) -> None:
     with pytest.raises(CtkdError, match=said):
         rank_pairs(**asked, texts=TEXTS)
+
+
+def test_what_cannot_be_measured_is_counted_and_left_out() -> None:
+    (plain,) = rank_pairs([B], student=A, texts=TEXTS)
+    odd = [*TEXTS, "", "half of \ud800", Skipped("not a record"), 7]
+    (row,) = rank_pairs([B], student=A, texts=odd)
+    assert row.skipped == {"empty": 1, "not valid Unicode (half of a character)": 1, "not a record": 1, "not a text": 1}
+    assert replace(row, skipped={}) == plain
+
+
+@pytest.mark.parametrize("side", [A, B])
+def test_a_text_that_one_side_refuses_is_left_out_of_every_figure(side: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(self: Any, text: str, special_tokens: bool = False) -> Any:
+        if self is side and text == TEXTS[0]:
+            raise TokenizerError("no.")
+        return encode(self, text, special_tokens)
+
+    (expected,) = rank_pairs([B], student=A, texts=TEXTS[1:])
+    encode = type(A).encode
+    monkeypatch.setattr(type(A), "encode", refusing)
+    (row,) = rank_pairs([B], student=A, texts=TEXTS)
+    assert row.skipped == {"refused by the tokenizer": 1}
+    assert replace(row, skipped={}) == expected
+    with pytest.raises(CtkdError, match=r"no text can be measured \(1 x refused by the tokenizer\)"):
+        rank_pairs([B], student=A, texts=TEXTS[:1])
+
+
+@pytest.mark.parametrize(("texts", "said"), [([], "nothing was given"), (["", " "], "2 x empty")])
+def test_no_text_at_all_is_refused(texts: list[str], said: str) -> None:
+    with pytest.raises(CtkdError, match=f"no text to measure pairs on .{said}"):
+        rank_pairs([A, B], texts=texts)
+
+
+def test_long_texts_are_cut_as_measure_cuts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "MAX_TEXT", 20)
+    lengths: list[int] = []
+    encode = type(A).encode
+
+    def counting(self: Any, text: str, special_tokens: bool = False) -> Any:
+        lengths.append(len(text))
+        return encode(self, text, special_tokens)
+
+    monkeypatch.setattr(type(A), "encode", counting)
+    rank_pairs([B], student=A, texts=["a word " * 20])
+    assert max(lengths) <= 20
+
+
+def test_tokenizers_of_one_name_are_told_apart_by_where_they_come_from() -> None:
+    data = A.backend.to_str().encode()
+    one, two = (replace(load_tokenizer_bytes(data, "model"), source=source) for source in ("here/model", "there/model"))
+    rows = rank_pairs([one, two, B], texts=TEXTS[:1])
+    assert {row.student for row in rows} == {"model (here/model)", "model (there/model)", B.name}
+    rows = rank_pairs([one, replace(two, source=one.source)], texts=TEXTS[:1])
+    assert {row.student for row in rows} == {"model (here/model) (1)", "model (here/model) (2)"}
+    rows = rank_pairs([replace(one, source=""), replace(two, source="")], texts=TEXTS[:1])
+    assert {row.student for row in rows} == {"model (1)", "model (2)"}
+
+
+def test_a_method_comes_with_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"method_options.temperature": 2.0}
+    monkeypatch.setattr(ranking, "advise", lambda facts: replace(advise(facts), method="gold", options=options))
+    (row,) = rank_pairs([B], student=A, texts=TEXTS[:1])
+    assert (row.method, row.options, row.to_dict()["options"]) == ("gold", options, options)

@@ -44,6 +44,9 @@ def settings(config: RunConfig, student: str) -> tuple[dict[str, Any], list[str]
     if teacher == "bundled":
         teacher = str(prepared_folder())
         notes.append("The teacher is the folder that `ctkd prepare` made on this machine.")
+    for name in ("anchors", "repair"):
+        if not config.align_options[name]:
+            notes.append(f"align_options {name}=false isn't written: their aligner does as it is set there.")
     if config.variant == "clean":
         notes.append("Groups are compared whatever the labels say there, and the scale has no limit.")
     batch = config.batch_size * config.accumulation

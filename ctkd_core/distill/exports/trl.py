@@ -42,6 +42,9 @@ def settings(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
     Raises RunError for an option that GOLDTrainer hasn't.
     """
     o = config.method_options
+    groups = config.align_options.get("groups", "bytes")
+    if groups != "bytes":
+        raise RunError(f"TRL's GOLD groups tokens by bytes; groups is {groups!r} here. Export with groups=bytes.")
     loss, notes = (_gold if config.method == "gold" else _uld)(o, config.variant)
     temperature = float(o["temperature"])
     common = {

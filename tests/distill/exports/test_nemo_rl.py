@@ -98,3 +98,13 @@ def test_losses_by_their_names_there(pair, given, expected):
 def test_what_nemo_rl_has_not_is_refused(pair, tmp_path, given, sentence):
     with pytest.raises(RunError, match=sentence):
         write(pair.config(**given), "nemo-rl", tmp_path / "out")
+
+
+def test_how_groups_are_made_is_noted_where_it_cannot_be_said(pair):
+    def notes(**options):
+        config = pair.config(**PKL, align_options=options)
+        return [note for note in nemo_rl.settings(config, "student")[1] if "align_options" in note]
+
+    assert notes(max_span=3) == []
+    (note,) = notes(repair=False)
+    assert "repair=false isn't written" in note

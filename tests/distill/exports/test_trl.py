@@ -53,6 +53,7 @@ def test_options_carry_their_values(pair):
     [
         ({"method": "uld", "method_options": {"top_k": 5}}, "top_k is 5"),
         ({"method": "uld", "method_options": {"pairing": "groups"}}, "pairing is 'groups'"),
+        ({"method": "gold", "align_options": {"groups": "dtw"}}, "groups is 'dtw'"),
         ({"method": "sedi"}, "has no method 'sedi'"),
         ({"method": "xtoken-pkl"}, "--to nemo-rl"),
     ],

@@ -58,6 +58,39 @@ def test_every_pair_and_language_has_a_row_in_the_tables():
     assert math.isnan(f1["teacher", "student", "ru", "GOLD"])
 
 
+def test_pairs_of_one_text_are_added_before_texts_are_drawn():
+    (texts,) = records(TEXT, TEXT[3:]).values()
+    alone, many = {("a", "b"): texts}, {("a", name): texts for name in "bcdef"}
+    for method in ("CDM", "ULD, by index", "ALM, by words"):
+        (one, five) = (error._in(of, "en", method, "f1") for of in (alone, many))
+        assert len(five) == len(texts)
+        assert error.figure(five, method, "f1") == error.figure(one, method, "f1")
+    refused = {("a", "b"): [t | {"CDM": None} for t in texts]}
+    assert error._in(refused, "en", "CDM", "f1") == [{"CDM": None}, {"CDM": None}]
+    assert error._in(refused | {("c", "d"): texts}, "en", "CDM", "f1") == error._in(alone, "en", "CDM", "f1")
+
+
+def test_both_directions_of_a_pair_are_one_where_the_figure_is_the_same():
+    (texts,) = records(TEXT).values()
+    other = [t | {"CDM": t["ULD, by index"]} for t in texts]
+    both = {("a", "b"): texts, ("b", "a"): texts, ("a", "c"): texts}
+    assert len(error.once(both, ["CDM", "GOLD"], "f1")) == 2
+    assert len(error.once(both | {("b", "a"): other}, ["CDM", "GOLD"], "f1")) == 3
+    assert len(error.once(both | {("b", "a"): other}, ["GOLD"], "f1")) == 2
+    claims = error.claims_of(both, {pair: [t | {error.ENTROPY: t["CDM"]} for t in of] for pair, of in both.items()})
+    assert all("of 2 pairs" in c["ours"] for c in claims)
+
+
+def test_what_is_kept_depends_on_methods_and_tokenizers(monkeypatch):
+    monkeypatch.setattr(error, "fingerprints", lambda pair: ["x", "y"])
+    keys = [str(error.depends(("a", "b"), "texts", []))]
+    monkeypatch.setitem(error.METHODS, "CDM", {"method": "cdm", "variant": "released"})
+    keys.append(str(error.depends(("a", "b"), "texts", [])))
+    monkeypatch.setattr(error, "fingerprints", lambda pair: ["x", "z"])
+    keys.append(str(error.depends(("a", "b"), "texts", [])))
+    assert len(set(keys)) == 3
+
+
 def run(label, seed, bits, condition="ru-few"):
     config = {"teacher": "gemma3-270m", "student": "smollm2"}
     return {"condition": condition, "label": label, "seed": seed, "figures": {"bits_per_byte": bits}, "config": config}
