@@ -85,7 +85,8 @@ def section(experiment: Experiment) -> list[str]:
     for condition in experiment.conditions:
         lines += [f"**{condition.title}** ({condition.kind}, {condition.regime}). {ranking_sentence(condition)}", ""]
         if condition.done:
-            lines += [*standing(condition), *(f"{note}" for note in condition.notes), ""]
+            measured = f"Measured on {condition.held_out_text}." if condition.held_out_text else ""
+            lines += [*standing(condition), *filter(None, (measured, *condition.notes)), ""]
     for each in experiment.tables:
         lines += [f"**{each.title}**", *analysis(each), *([each.note, ""] if each.note else [])]
     needs = f" (needs {', '.join(experiment.needs)})" if experiment.needs else ""
@@ -94,7 +95,7 @@ def section(experiment: Experiment) -> list[str]:
 
 def standing(condition: Condition) -> list[str]:
     """The ranking of one setting."""
-    rows = [row for row in ranking_rows(condition) if row["rank"] != "–"]
+    rows = [row for row in ranking_rows(condition) if row["mean (95 %)"] != "–"]
     against = next(name for name in rows[0] if name.startswith("minus ") and name != "minus the best")
     names = (*STANDING[:4], against, *STANDING[4:])
     return table(names, [tuple(cell(row[name]) for name in names) for row in rows])

@@ -10,7 +10,7 @@
     seeds: [0, 1, 2]
     conditions:
       - name: ru-few
-        title: 24 Russian sentences, seen often
+        title: 24 pieces of Russian documentation, seen often
         kind: cross-family             # what kind of pair it is, for the advice
         regime: few samples            # see REGIMES
         train: {texts: [ru-desktop], count: 24, by_seed: true}
@@ -216,13 +216,40 @@ def _planned(experiment: Experiment, condition: Condition, label: str, seed: int
     return Planned(condition, label, seed, config, hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
+def texts_of(condition: Condition) -> dict[str, Any]:
+    """What a record keeps of its text beside the names of files, and what the digest compares where a record has it.
+
+    train, held_out   what the experiment asked for
+    content           {name: sha256} of the bundled sets taken whole, of which a run's config has the name alone
+    """
+    sides = [side for side in (condition.train, condition.held_out) if side is not None]
+    whole = {side.texts[0]: _bundled(side.texts[0]) for side in sides if _taken_whole(side)}
+    return {
+        "train": condition.train.model_dump(mode="json"),
+        "held_out": condition.held_out and condition.held_out.model_dump(mode="json"),
+        "content": {name: files.file_sha256(path) for name, path in whole.items()},
+    }
+
+
+def _taken_whole(wanted: Texts) -> bool:
+    return len(wanted.texts) == 1 and wanted.texts[0].startswith(BUNDLED) and not wanted.count
+
+
+def _bundled(name: str) -> Path:
+    """The file of a bundled set. Raises ExperimentError where there is none."""
+    path = BUNDLED_DATA / f"{name.partition(':')[2] or BUNDLED}.jsonl"
+    if not path.is_file():
+        raise ExperimentError(f"there is no bundled data {name!r}.")
+    return path
+
+
 def _content(path: str | Path) -> str:
     return f"sha256:{files.file_sha256(Path(path))[:16]}" if Path(path).is_file() else str(path)
 
 
 def _data(wanted: Texts, seed: int) -> str | Path:
     """The file with these samples, or the name of a bundled set taken whole."""
-    if len(wanted.texts) == 1 and wanted.texts[0].startswith(BUNDLED) and not wanted.count:
+    if _taken_whole(wanted):
         return wanted.texts[0]
     lines = [line for name in wanted.texts for line in _chosen(name, wanted, seed)]
     text = "".join(lines)
@@ -252,10 +279,7 @@ def _chosen(name: str, wanted: Texts, seed: int) -> Iterator[str]:
 def _lines(name: str, longest: int) -> list[str]:
     """The samples of a text as JSON lines. Raises ExperimentError, TextsError."""
     if name.startswith(BUNDLED):
-        path = BUNDLED_DATA / f"{name.partition(':')[2] or BUNDLED}.jsonl"
-        if not path.is_file():
-            raise ExperimentError(f"there is no bundled data {name!r}.")
-        return path.read_text(encoding="utf-8").splitlines()
+        return _bundled(name).read_text(encoding="utf-8").splitlines()
     language, _, domain = name.partition("-")
     train, held = texts.fetch(language, domain.removesuffix("-held"), longest)
     return (held if domain.endswith("-held") else train).read_text(encoding="utf-8").splitlines()

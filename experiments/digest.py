@@ -18,13 +18,17 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.methods import evidence
 from ctkd_core.methods.evidence import store
 from experiments import definition, results
-from experiments.definition import Condition, Experiment
-from experiments.standing import Standing, difference, mean_start, mean_teacher, standings
+from experiments.definition import Condition, Experiment, texts_of
+from experiments.standing import LEAST_LOOKS, Standing, difference, mean_start, mean_teacher, standings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "lists.py"
-# What a run config has that says nothing about the kind of a run.
+# What a run config has that says nothing about the kind of a run; which text it had is compared on its own.
 _ASIDE = ("version", "seed", "name", "data", "eval_data", "threads", "device", "keep_checkpoints")
 SHARED = "Seconds are those of a machine that other work shared: they tell apart what differs much, and nothing finer."
+FEW_LOOKS = (
+    f"No values at equal seconds: runs have fewer than {LEAST_LOOKS} looks at held-out text, too few for a line."
+)
+BYTES = "bytes_by_domain."
 Records = dict[str, dict[int, Mapping[str, Any]]]
 
 
@@ -89,64 +93,136 @@ def _config(experiment: Experiment, condition: Condition, label: str) -> dict[st
     return {key: value for key, value in whole.items() if key not in _ASIDE}
 
 
+def _teachers(experiment: Experiment, condition: Condition) -> tuple[str, dict[str, str], dict[str, list[str]]]:
+    """The teacher of most labels (among equals the baseline's); by label its first teacher, and its further ones."""
+    configs = {label: _config(experiment, condition, label) for label in _labels(experiment, condition)}
+    first = {label: str(config["teacher"]) for label, config in configs.items()}
+    among = list(first.values())
+    usual = max(among, key=lambda name: (among.count(name), name == first.get(experiment.baseline)))
+    further = {label: [each["teacher"] for each in config.get("teachers") or ()] for label, config in configs.items()}
+    return usual, first, further
+
+
+def _others(experiment: Experiment, condition: Condition) -> set[str]:
+    """Labels that have another teacher than the condition, or further ones."""
+    usual, first, further = _teachers(experiment, condition)
+    return {label for label in first if first[label] != usual or further[label]}
+
+
 def _chosen(experiment: Experiment, condition: Condition, kept: list[dict[str, Any]]) -> tuple[Records, list[str]]:
     """The records of a condition by label and seed, and sentences on those left out.
 
-    Of two runs with one seed the later counts. Left out are runs whose config isn't what the experiment says now.
+    Of two runs with one seed the later counts. Left out are runs whose config or text isn't what the experiment says
+    now, and those measured on other held-out text than most, or trained on other text than most with their seed.
     """
-    found: Records = {label: {} for label in _labels(experiment, condition)}
-    wanted = {label: _config(experiment, condition, label) for label in found}
+    wanted = {label: _config(experiment, condition, label) for label in _labels(experiment, condition)}
+    texts = texts_of(condition)
+    there = [record for record in kept if record["condition"] == condition.name]
     seeds = condition.seeds or experiment.seeds
-    others = repeated = 0
-    for record in sorted(kept, key=lambda record: (record.get("finished", ""), record["key"])):
-        label, seed = record["label"], record["seed"]
-        if record["condition"] != condition.name:
-            continue
-        asked = wanted.get(label)
-        if asked is None or seed not in seeds or any(asked[k] != v for k, v in record["config"].items() if k in asked):
-            others += 1
-            continue
-        repeated += seed in found[label]
-        found[label][seed] = record
+    fit = [r for r in there if r["seed"] in seeds and _says_so(r, wanted.get(r["label"]), texts)]
+    on_text = _of_most(fit, "eval_data")
+    same = [r for seed in seeds for r in _of_most([r for r in on_text if r["seed"] == seed], "data")]
+    found: Records = {label: {} for label in wanted}
+    for record in sorted(same, key=_age):
+        found[record["label"]][record["seed"]] = record
+    others, apart = len(there) - len(fit), len(fit) - len(same)
+    repeated = len(same) - sum(map(len, found.values()))
     notes = [SHARED] if any(found.values()) else []
     if others:
         notes.append(f"{others} runs aren't counted: the experiment now says otherwise than their configs.")
+    if apart:
+        notes.append(
+            f"{apart} runs aren't counted: they had other text than the runs that they would be compared with."
+        )
     if repeated:
         notes.append(f"{repeated} runs aren't counted: there is a later one with the same seed.")
+    if any(len(record["curve"]) < LEAST_LOOKS for by_seed in found.values() for record in by_seed.values()):
+        notes.append(FEW_LOOKS)
     return found, notes
+
+
+def _age(record: Mapping[str, Any]) -> tuple[str, str]:
+    return record.get("finished", ""), record["key"]
+
+
+def _says_so(record: Mapping[str, Any], asked: Mapping[str, Any] | None, texts: Mapping[str, Any]) -> bool:
+    """Whether a run's config, and its text as far as it was noted, are what the experiment says now."""
+    if asked is None or any(asked[key] != value for key, value in record["config"].items() if key in asked):
+        return False
+    return all(record.get(key) in (None, value) for key, value in texts.items())
+
+
+def _of_most(records: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """The records with the text that most methods have at most seeds (among equals: the latest).
+
+    A file of samples is named by its content, so equal names are equal text.
+    """
+    by_text: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        by_text.setdefault(str(record["config"].get(key) or ""), []).append(record)
+
+    def weight(found: list[dict[str, Any]]) -> tuple[int, tuple[str, str]]:
+        return len({(r["label"], r["seed"]) for r in found}), max(map(_age, found))
+
+    return max(by_text.values(), key=weight, default=[])
 
 
 def _condition(experiment: Experiment, condition: Condition, records: Records, notes: list[str]) -> evidence.Condition:
     configs = {label: _config(experiment, condition, label) for label in records}
     config = next(iter(configs.values()))
     shared = {key: v for key, v in config.items() if all(key in c and c[key] == v for c in configs.values())}
-    found = standings(records, condition.figure, experiment.baseline)
-    order = sorted(found, key=lambda label: found[label].rank or len(found) + 1)
+    others = _others(experiment, condition)
+    found = standings(records, condition.figure, experiment.baseline, others)
+    order = sorted(found, key=lambda label: (found[label].rank or len(found) + 1, not found[label].runs))
     held_out = condition.held_out.texts if condition.held_out else ()
     return evidence.Condition(
         name=condition.name,
         title=condition.title,
         kind=condition.kind,
         regime=condition.regime,
-        **{key: config[key] for key in ("student", "teacher", "student_model", "steps", "batch_size", "learning_rate")},
+        teacher=_teachers(experiment, condition)[0],
+        **{key: config[key] for key in ("student", "student_model", "steps", "batch_size", "learning_rate")},
         figure=condition.figure,
         higher_is_better=higher_is_better(condition.figure),
         baseline=experiment.baseline if experiment.baseline in records else "",
         samples=condition.train.count * len(condition.train.texts),
         train=list(condition.train.texts),
         held_out=list(held_out),
+        held_out_text=_held_out_text(condition, records, config),
         start=mean_start(records, condition.figure),
-        teacher_value=mean_teacher(records, condition.figure),
+        teacher_value=mean_teacher(records, condition.figure, others),
         config=shared,
         methods=[_tried(experiment, condition, label, found[label], shared) for label in order],
         notes=notes,
     )
 
 
+def _held_out_text(condition: Condition, records: Records, config: Mapping[str, Any]) -> str:
+    """How much text the figure is measured on: pieces, and bytes where runs noted them."""
+    most, wanted = config["eval_samples"], condition.held_out
+    pieces = wanted.count * len(wanted.texts) if wanted else 0
+    said = f"{min(pieces, most)} pieces" if pieces else f"at most {most} pieces"
+    measured = {_bytes(record) for by_seed in records.values() for record in by_seed.values()} - {0}
+    if measured:
+        low, high = min(measured), max(measured)
+        said += f", {low:,} bytes" if low == high else f", {low:,} to {high:,} bytes"
+    if wanted is None:
+        said += ", held out of the same set"
+        if condition.train.by_seed:
+            return f"{said}, other ones for each seed"
+    return f"{said}, the same for all seeds"
+
+
+def _bytes(record: Mapping[str, Any]) -> int:
+    """Bytes of held-out text that a run noted; 0: none."""
+    return int(record.get("held_out_bytes") or sum(v for k, v in record["figures"].items() if k.startswith(BYTES)))
+
+
 def _tried(
     experiment: Experiment, condition: Condition, label: str, found: Standing, shared: Mapping[str, Any]
 ) -> evidence.Tried:
     config = _config(experiment, condition, label)
+    usual, first, further = _teachers(experiment, condition)
     values = vars(found) | {"runs": list(found.runs.values())}
     seeds = condition.seeds or experiment.seeds
     return evidence.Tried(
@@ -154,6 +230,8 @@ def _tried(
         title=_title(experiment, condition, label),
         method=config["method"],
         options=_options(experiment, condition, label),
+        teacher=first[label] if first[label] != usual else "",
+        further_teachers=further[label],
         missing=[seed for seed in seeds if seed not in found.runs],
         config={key: value for key, value in config.items() if key not in shared},
         **values,
@@ -161,19 +239,25 @@ def _tried(
 
 
 def _title(experiment: Experiment, condition: Condition, label: str) -> str:
-    """The short name of the method, with its options in brackets."""
+    """The short name of the method, with its options and a teacher that isn't the condition's in brackets."""
     options = _options(experiment, condition, label)
-    said = ", ".join(f"{name.rpartition('.')[2].replace('_', ' ')} {value}" for name, value in options.items())
+    usual, first, further = _teachers(experiment, condition)
+    parts = [
+        f"{name.rpartition('.')[2].replace('_', ' ')} {value}" for name, value in options.items() if name != "teachers"
+    ]
+    parts += [f"teacher {first[label]}"] if first[label] != usual else []
+    said = ", ".join([*parts, *(f"with teacher {name}" for name in further[label])])
     short = methods.get(experiment.methods[label].get("method", label)).label
     return f"{short} ({said})" if said else short
 
 
 def _options(experiment: Experiment, condition: Condition, label: str) -> dict[str, Any]:
-    """What a label sets that the method alone wouldn't have, with dotted names."""
+    """What a label sets that the method alone wouldn't have, with dotted names; its teacher is no option of it."""
     from ctkd_core.distill.comparison.kinds import flat
 
     given = {**experiment.methods[label]}
     method = given.pop("method", label)
+    given.pop("teacher", None)
     plain = {"method": method, **experiment.base, **condition.base}
     usual = flat(RunConfig.from_dict(plain).to_dict())
     defaults = {f"method_options.{k}": v for k, v in methods.get(method).resolve_loss({}).items()}

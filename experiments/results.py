@@ -15,7 +15,7 @@ from ctkd_core.distill.comparison.figures import figures_in
 from ctkd_core.distill.runs import Run
 from ctkd_core.files import documents
 from ctkd_core.methods.evidence import Claim, Table
-from experiments.definition import Experiment, ExperimentError, Planned
+from experiments.definition import Experiment, ExperimentError, Planned, texts_of
 
 VERSION = 1
 DAMAGED = "Remove it, or take it back from git."
@@ -119,19 +119,22 @@ def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, co
     for key in ("data", "eval_data"):  # where files lie on one machine says nothing to others
         if config.get(key):
             config[key] = Path(config[key]).name
+    figures = figures_in(rows)
     return {
         "key": planned.key,
         "condition": planned.condition.name,
         "label": planned.label,
         "method": planned.config.method,
         "seed": planned.seed,
-        "figures": {name: value for name, value in figures_in(rows).items() if not name.startswith(_ASIDE)},
+        "figures": {name: value for name, value in figures.items() if not name.startswith(_ASIDE)},
         "teacher": teacher,
         "curve": curve,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu_seconds, 1),
         "run": run.id,
         "config": config,
+        **texts_of(planned.condition),
+        "held_out_bytes": int(sum(v for name, v in figures.items() if name.startswith("bytes_by_domain."))),
         "command": command,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "environment": {

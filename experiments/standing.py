@@ -1,16 +1,18 @@
 """Where the methods of one condition stand: means, differences at equal seeds, ranks, from the records of its runs.
 
 - **Differences** are taken at equal seeds, so that what the seeds share (samples, held-out text, start) falls out.
-- **Ranks** are by the mean difference to the baseline, which counts for a method that lacks a seed too; without a
-  baseline by the mean.
+- **Ranks** are by the mean over equal seeds: those of the method that has most. A method that lacks one of them has no
+  rank, as other seeds are other texts.
 - **Equal seconds**: of a seed's runs the one that trained shortest sets the time; each other run's curve is read off
-  there, on a straight line between the two looks around it.
+  there, on a straight line between the two looks around it. None for a run with fewer than four looks: a line between
+  looks that far apart says what was drawn, not what was learnt.
 - **Share of the gap**: mean(baseline - method) / mean(baseline - teacher) over the seeds that both have.
+- **The teacher** is the condition's. Methods with another one (`others`) have no say in its value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
@@ -24,6 +26,7 @@ from ctkd_core.methods.evidence.records import Difference, Domain, Interval, Poi
 
 DIGITS = 6
 BY_DOMAIN = "bits_by_domain."
+LEAST_LOOKS = 4  # on a curve from which values at equal seconds are read
 BySeed = dict[int, float]
 
 
@@ -36,6 +39,7 @@ class Standing:
     value: Interval | None
     to_baseline: Difference | None
     to_best: Difference | None
+    to_others: dict[str, Difference]
     against_next: Difference | None
     gap_closed: float | None
     best: Interval | None
@@ -93,13 +97,16 @@ def curve_of(record: Mapping[str, Any], figure: str) -> list[Point]:
 
 
 def standings(
-    records: Mapping[str, Mapping[int, Mapping[str, Any]]], figure: str, baseline: str
+    records: Mapping[str, Mapping[int, Mapping[str, Any]]], figure: str, baseline: str, others: Collection[str] = ()
 ) -> dict[str, Standing]:
-    """Where each method stands. `records`: by label and seed; a label without runs may be there."""
+    """Where each method stands. `records`: by label and seed; a label without runs may be there.
+
+    others   labels whose teacher isn't the condition's
+    """
     runs = _with_equal({label: _runs(by_seed, figure) for label, by_seed in records.items()})
     values = {label: {seed: run.value for seed, run in found.items()} for label, found in runs.items()}
     base = baseline if values.get(baseline) else ""
-    order = _order(values, base, figure)
+    order = _order(values, base, higher_is_better(figure))
     gaps = _gaps(values, base)
     bests = {label: {seed: run.best for seed, run in found.items()} for label, found in runs.items()}
     equals = {label: _equal(found) for label, found in runs.items()}
@@ -114,9 +121,10 @@ def standings(
             rank=None if rank is None else rank + 1,
             value=interval(list(values[label].values())),
             to_baseline=gaps.get(label),
-            to_best=difference(values[label], values[order[0]]) if rank else None,
+            to_best=difference(values[label], values[order[0]]) if order and label != order[0] else None,
+            to_others=_to_others(values, label, base),
             against_next=difference(values[label], values[behind]) if behind else None,
-            gap_closed=_gap_closed(records, label, base, figure) if label != base else None,
+            gap_closed=_gap_closed(records, label, base, figure, others) if label != base else None,
             best=interval(list(bests[label].values())),
             best_to_baseline=gaps_best.get(label),
             equal=interval(list(equals[label].values())),
@@ -140,11 +148,14 @@ def mean_start(records: Mapping[str, Mapping[int, Mapping[str, Any]]], figure: s
     return rounded(fmean(looks)) if looks else None
 
 
-def mean_teacher(records: Mapping[str, Mapping[int, Mapping[str, Any]]], figure: str) -> float | None:
-    """The mean value of the teacher on the same text."""
+def mean_teacher(
+    records: Mapping[str, Mapping[int, Mapping[str, Any]]], figure: str, others: Collection[str] = ()
+) -> float | None:
+    """The mean value of the condition's teacher on the same text; `others`: labels that have another one."""
     found = [
         value
-        for by_seed in records.values()
+        for label, by_seed in records.items()
+        if label not in others
         for record in by_seed.values()
         if (value := _teacher(record, figure)) is not None
     ]
@@ -180,7 +191,7 @@ def _with_equal(runs: dict[str, dict[int, TriedRun]]) -> dict[str, dict[int, Tri
                 shortest[seed] = min(shortest.get(seed, np.inf), run.curve[-1].seconds)
 
     def at(run: TriedRun) -> float | None:
-        if run.seed not in shortest or len(run.curve) < 2:
+        if run.seed not in shortest or len(run.curve) < LEAST_LOOKS:
             return None
         seconds, values = [p.seconds for p in run.curve], [p.value for p in run.curve]
         return rounded(float(np.interp(shortest[run.seed], seconds, values)))
@@ -201,27 +212,29 @@ def _gaps(values: Mapping[str, BySeed], base: str) -> dict[str, Difference | Non
     return adjusted({label: difference(found, values[base]) for label, found in values.items() if label != base})
 
 
-def _order(values: Mapping[str, BySeed], base: str, figure: str) -> list[str]:
-    sign = -1.0 if higher_is_better(figure) else 1.0
+def _to_others(values: Mapping[str, BySeed], label: str, base: str) -> dict[str, Difference]:
+    """Differences to every other method but the baseline; left out where no seed is shared."""
+    found = {other: difference(values[label], values[other]) for other in values if other not in (label, base)}
+    return {other: gap for other, gap in found.items() if gap is not None}
 
-    def key(label: str) -> float:
-        gap = statistics.difference(values[label], values[base]) if base else None
-        if base and gap is None:  # shares no seed with the baseline
-            return float(np.inf)
-        return sign * (gap.mean if gap is not None else fmean(values[label].values()))
 
-    return sorted((label for label, found in values.items() if found), key=key)
+def _order(values: Mapping[str, BySeed], base: str, higher: bool) -> list[str]:
+    """The labels that can be ranked, best first: those that have all seeds of the label with most (first: `base`)."""
+    most = max(values, key=lambda label: (len(values[label]), label == base), default="")
+    seeds = set(values[most]) if most else set()
+    ranked = [label for label, found in values.items() if seeds and seeds <= set(found)]
+    return sorted(ranked, key=lambda label: fmean(values[label][seed] for seed in sorted(seeds)), reverse=higher)
 
 
 def _gap_closed(
-    records: Mapping[str, Mapping[int, Mapping[str, Any]]], label: str, base: str, figure: str
+    records: Mapping[str, Mapping[int, Mapping[str, Any]]], label: str, base: str, figure: str, others: Collection[str]
 ) -> float | None:
     if not base:
         return None
     closed, whole = [], []
     for seed in sorted(set(records[label]) & set(records[base])):
         own, sft = (records[name][seed]["figures"].get(figure) for name in (label, base))
-        known = [_teacher(records[name][seed], figure) for name in (label, base)]
+        known = [_teacher(records[name][seed], figure) for name in (label, base) if name not in others]
         teacher = next((value for value in known if value is not None), None)
         if own is not None and sft is not None and teacher is not None:
             closed.append(sft - own)

@@ -15,7 +15,10 @@ TABS = {"Methods": standing, "Claims": claims, "Analyses": analyses, "Do it agai
 RULE = (
     "Decided means: at least three seeds, and the 95 % interval of the difference at equal seeds leaves 0 out. "
     "Everything else is undecided, and said so. With three seeds the probability of chance can't fall below 0.25: "
-    "take such a verdict as a lead."
+    "take such a verdict as a lead. Each verdict is of one comparison, not corrected for how many there are: of twenty "
+    "without any effect one would be decided. Holm's correction for the methods of a setting stands beside. All seeds "
+    "are measured on the same held-out text unless a setting says otherwise: intervals cover other draws and orders of "
+    "the training text, not other held-out text."
 )
 
 

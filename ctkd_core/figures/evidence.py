@@ -40,7 +40,8 @@ MEASURES = {
         "best",
     ),
     "equal seconds": Measure(
-        "The same difference, when the quickest method of a seed was through; between two looks on a straight line.",
+        "The same difference, when the quickest method of a seed was through; between two looks on a straight line. "
+        "None where a run has fewer than four looks: such a line would say what was drawn, not what was learnt.",
         "equal_to_baseline",
         "equal",
     ),
@@ -281,6 +282,10 @@ def ranking_sentence(condition: Condition) -> str:
     first, base = done[0], baseline_title(condition)
     if len(done) == 1:
         return f"Only {first.title} has been run; there is nothing to compare."
+    ranked = condition.ranked
+    if len(ranked) == 1:
+        fewer = ", ".join(f"{t.title} {len(t.runs)}" for t in done[1:])
+        return f"No order yet: {first.title} has {len(first.runs)} seeds, all others have fewer ({fewer})."
     if first.label == condition.baseline:
         said = f"{base} comes first: no other method is better than it on average."
         worse = ", ".join(t.title for t in done[1:] if t.to_baseline is not None and t.to_baseline.decided)
@@ -295,7 +300,7 @@ def ranking_sentence(condition: Condition) -> str:
     if not gap.decided:
         return f"{what} Undecided: the interval holds 0 or there are fewer than three seeds."
     behind = first.against_next
-    order = "" if behind is None or behind.decided else f" Its lead over {done[1].title} isn't decided."
+    order = "" if behind is None or behind.decided else f" Its lead over {ranked[1].title} isn't decided."
     return f"{what} Decided.{order}"
 
 

@@ -121,7 +121,8 @@ def _tried(found: Advice, facts: Mapping[str, Any], able: Collection[str], diges
     elif best is not None:
         because = [
             f"Experiments put {best.title} in the place of {methods.get(found.method).label}, which the rule names: "
-            f"at least {experiments.LEAST_SEEDS} seeds, and the interval of the difference leaves 0 out.",
+            f"better at every one of {experiments.LEAST_SEEDS} seeds or more, and the interval of the difference "
+            "leaves 0 out.",
         ]
     elif against:
         named = ", ".join(f"{tried.title} ({condition.regime})" for condition, tried in against)

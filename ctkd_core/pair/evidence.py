@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from ctkd_core.methods.evidence import Condition, Digest, Tried
+from ctkd_core.methods import METHODS
+from ctkd_core.methods.evidence import Condition, Difference, Digest, Tried
 from ctkd_core.methods.evidence.records import CROSS, LITTLE, NUMBERS, SAME, TRANSFER
 
 THIS, SUCH, NEVER = "tried on this pair", "tried on such a pair", "never tried on such a pair"
@@ -22,7 +23,10 @@ LEAST_OVERLAP = 0.498
 CRITICAL_SHARE = 0.5
 # What it takes to put another method in the place of the rule's. Ours: a verdict needs three seeds, but three can't
 # bring the probability of chance below 0.25; five can bring it to 0.06. And bits per byte must be what was compared.
+# Intervals aren't corrected for the number of methods, so beside them every seed must agree: the probability of chance
+# is as small as n seeds can make it, 2 / 2^n, or below one in a thousand.
 LEAST_SEEDS = 5
+SMALL_CHANCE = 0.001
 JUDGED_BY = "bits_per_byte"
 _MULTI_DIGIT = ("digits_2", "digits_3")
 
@@ -31,10 +35,12 @@ _MULTI_DIGIT = ("digits_2", "digits_3")
 class Finding:
     """The best method of one setting in which such a pair, or this one, was tried.
 
-    method, options   what came first, and its run options that aren't at their defaults
+    method, options   what came first of the methods that such a pair can have (see `fitting`), and its run options that
+                      aren't at their defaults
     difference        to the baseline (SFT), with its 95 % interval, at n seeds; None where the baseline is the best, or
                       wasn't run. probability: of such a difference by chance
     decided           whether that difference is: n of 3 and more, and the interval leaves 0 out
+    ranked            whether there is an order: two methods or more with the most seeds
     tried_on          {"student", "teacher"}; this_pair: whether these are the pair asked about
     """
 
@@ -56,6 +62,7 @@ class Finding:
     probability: float | None
     n: int
     decided: bool
+    ranked: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in `ctkd pair --json`."""
@@ -66,10 +73,12 @@ class Finding:
         """The finding in words."""
         pair = f"{self.tried_on['teacher']} → {self.tried_on['student']}"
         where = f"{self.title} ({pair}, {self.regime})"
+        if not self.ranked:
+            return f"{where}: no order yet, as no other method has as many seeds as {self.name}."
         if self.difference is None:
             return f"{where}: {self.name} comes first."
         ends = "" if self.low is None else f" ({self.low:+.3g} to {self.high:+.3g})"
-        said = "decided" if self.decided else "undecided"
+        said = "undecided" if not self.decided else "decided" if self.n >= LEAST_SEEDS else "a lead"
         what = f"{self.difference:+.3g}{ends} {self.figure.replace('_', ' ')} against {self.baseline}"
         return f"{where}: {self.name} comes first, {what}, n = {self.n}, chance {self.probability:.3g}; {said}."
 
@@ -96,7 +105,7 @@ def settings(digest: Digest, kind: str, student: str, teacher: str) -> list[tupl
 
     A setting with a single method compares nothing and doesn't count.
     """
-    there = [(e.name, c) for e, c in digest.conditions if len(c.done) > 1]
+    there = [(e.name, c) for e, c in digest.conditions if len(fitting(c)) > 1]
     own = [(name, c) for name, c in there if (c.student, c.teacher) == (student, teacher)]
     return own or [(name, c) for name, c in there if c.kind == kind]
 
@@ -119,15 +128,30 @@ def confidence(found: Sequence[Finding]) -> str:
     return THIS if any(each.this_pair for each in found) else SUCH if found else NEVER
 
 
+def fitting(condition: Condition) -> list[Tried]:
+    """The methods of a setting that have runs and speak for its pair, ranked ones first, best first.
+
+    Left out are those with another teacher or with further ones, and those that need one tokenizer on both sides where
+    the pair has two: what they reach, such a pair can't.
+    """
+    return [
+        tried
+        for tried in condition.done
+        if not (tried.teacher or tried.further_teachers)
+        and (condition.kind == SAME or not (tried.method in METHODS and METHODS[tried.method].same_tokenizer))
+    ]
+
+
 def favoured(
     found: Sequence[tuple[str, Condition]], method: str, able: Collection[str]
 ) -> tuple[Tried | None, list[tuple[Condition, Tried]]]:
     """The method that the experiments put in the place of `method`, and the settings that decide against it.
 
-    A setting decides against a method if its best one is decidedly better, in bits per byte and at LEAST_SEEDS seeds:
-    than the method where that was tried with its defaults, else than the baseline. It takes the place if every setting
-    that decides names the same one, with the same options, and it can be trained (`able`). None where they decide
-    nothing, or not alike.
+    A setting decides against a method for the first of its ranking that fits (`fitting`) and is decidedly better, in
+    bits per byte and at LEAST_SEEDS equal seeds or more: than the method where that was tried with its defaults, else
+    than the baseline. Decidedly: the 95 % interval leaves 0 out, and all differences have one sign (the sign-flip
+    probability is at its minimum for n, or below SMALL_CHANCE). It takes the place if every setting that decides names
+    the same one, with the same options, and it can be trained (`able`). None where they decide nothing, or not alike.
     """
     against = [(condition, best) for _, condition in found if (best := _better(condition, method)) is not None]
     first = against[0][1] if against else None
@@ -136,17 +160,32 @@ def favoured(
 
 
 def _better(condition: Condition, method: str) -> Tried | None:
-    """The best method of a setting, if it is another one and decidedly better."""
+    """The first method of a setting that is decidedly better than `method` at equal seeds."""
     if condition.figure != JUDGED_BY:
         return None
-    best = condition.done[0]
-    mine = next((tried for tried in condition.done if tried.method == method and not tried.options), None)
-    gap = mine.to_best if mine is not None else best.to_baseline
-    return best if gap is not None and gap.decided and gap.n >= LEAST_SEEDS and best is not mine else None
+    there = fitting(condition)
+    mine = next((tried for tried in there if tried.method == method and not tried.options), None)
+    than = mine.label if mine is not None else condition.baseline
+    for tried in there:
+        gap = tried.to_baseline if than == condition.baseline else tried.to_others.get(than)
+        if tried.label != than and gap is not None and _decides(gap, condition.higher_is_better):
+            return tried
+    return None
+
+
+def _decides(gap: Difference, higher_is_better: bool) -> bool:
+    """Whether a difference at equal seeds is enough for advice, and goes the right way."""
+    return (
+        gap.decided
+        and (gap.mean > 0) == higher_is_better
+        and gap.n >= LEAST_SEEDS
+        and gap.probability <= max(2 / 2**gap.n, SMALL_CHANCE)
+    )
 
 
 def _finding(experiment: str, condition: Condition, pair: tuple[str, str]) -> Finding:
-    best = condition.done[0]
+    there = fitting(condition)
+    best = there[0]
     base = condition.find(condition.baseline)
     gap = best.to_baseline
     return Finding(
@@ -168,4 +207,5 @@ def _finding(experiment: str, condition: Condition, pair: tuple[str, str]) -> Fi
         probability=gap.probability if gap else None,
         n=gap.n if gap else len(best.runs),
         decided=bool(gap and gap.decided),
+        ranked=sum(tried.rank is not None for tried in there) > 1,
     )

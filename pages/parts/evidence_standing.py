@@ -87,7 +87,8 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     st.header(state.plain(condition.title), anchor=False)
     samples = f"{condition.samples} samples of" if condition.samples else "all samples of"
     texts = f"{samples} {', '.join(condition.train)}"
-    held_out = f"; measured on {', '.join(condition.held_out)}" if condition.held_out else ""
+    measured = ", ".join(condition.held_out) or "text of the same set"
+    held_out = f"; measured on {measured} ({condition.held_out_text})" if condition.held_out_text else ""
     st.caption(
         state.plain(
             f"{experiment.question} Teacher {condition.teacher}, student {condition.student} "

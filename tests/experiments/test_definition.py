@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ctkd_core.errors import CtkdError
-from experiments import definition
+from experiments import definition, results
 from tests.experiments import made
 
 
@@ -89,3 +89,18 @@ def test_samples_that_are_not_there(change: str, said: str, tmp_path: Path, monk
     found = made.experiment(tmp_path, monkeypatch, made.YAML.replace(old, change))
     with pytest.raises(CtkdError, match=said):
         definition.plan(found)
+
+
+def test_a_bundled_set_taken_whole_is_noted_with_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    assert definition.texts_of(found.conditions[0])["content"] == {}  # a file named by its content
+    whole = made.experiment(tmp_path, monkeypatch, made.YAML.replace(", count: 4, by_seed: true", ""))
+    noted = definition.texts_of(whole.conditions[0])
+    assert len(noted["content"]["bundled"]) == 64
+    assert (noted["train"]["texts"], noted["held_out"]) == (["bundled"], None)
+
+
+def test_results_of_a_bundled_set_keep_their_keys() -> None:
+    """Titles, hashes and how a record is kept have no part in the key of a run."""
+    plan = definition.plan(definition.load("number-tokens"))
+    assert {each.key for each in plan} >= set(results.read(definition.load("number-tokens")))

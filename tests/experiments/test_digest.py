@@ -71,7 +71,7 @@ def test_what_surrounds_the_values(condition: evidence.Condition) -> None:
     assert condition.find("alm").domains["a"].value.mean == pytest.approx(1.9)
     assert condition.find("alm").domains["a"].to_baseline.mean == pytest.approx(-0.2)
     run = condition.find("alm").runs[1]
-    assert (run.seed, run.value, run.run, run.revision, len(run.curve)) == (1, 1.4, "run-alm-1", "abc", 3)
+    assert (run.seed, run.value, run.run, run.revision, len(run.curve)) == (1, 1.4, "run-alm-1", "abc", 4)
 
 
 def test_the_best_look_and_equal_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +80,7 @@ def test_the_best_look_and_equal_seconds(tmp_path: Path, monkeypatch: pytest.Mon
     slow = made.record("alm", 0, 1.6)
     slow["curve"] = [
         {"step": 0, "training_seconds": 0.0, "bits_per_byte": 2.0},
+        {"step": 2, "training_seconds": 8.0, "bits_per_byte": 1.68},
         {"step": 5, "training_seconds": 20.0, "bits_per_byte": 1.2},
         {"step": 10, "training_seconds": 40.0, "bits_per_byte": 1.6},
     ]
@@ -91,16 +92,37 @@ def test_the_best_look_and_equal_seconds(tmp_path: Path, monkeypatch: pytest.Mon
     assert alm.seconds_per_step == 4.0
 
 
-def test_a_missing_seed_is_named_and_ranked_by_what_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_looks_give_no_value_at_equal_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = made.experiment(tmp_path, monkeypatch)
-    values = {"sft": VALUES["sft"], "alm": {2: 1.65}}  # a worse value than SFT's mean, but better at its seed
+    runs = made.results({"sft": {0: 1.5}, "alm": {0: 1.4}})
+    for each in runs:
+        del each["curve"][1]
+    made.write(found, runs)
+    condition = digest.build([found]).experiments[0].conditions[0]
+    assert condition.find("alm").equal is None
+    assert condition.find("alm").equal_to_baseline is None
+    assert digest.FEW_LOOKS in condition.notes
+
+
+def test_a_missing_seed_is_named_and_takes_no_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    values = {"alm": {2: 1.65}, "sft": VALUES["sft"], "gold-warm": {k: v + 0.1 for k, v in VALUES["sft"].items()}}
     made.write(found, made.results(values))
     condition = digest.build([found]).experiments[0].conditions[0]
-    assert [tried.label for tried in condition.done] == ["alm", "sft"]
+    assert [tried.label for tried in condition.ranked] == ["sft", "gold-warm"]
+    assert [tried.label for tried in condition.done] == ["sft", "gold-warm", "alm"]  # listed all the same
     alm = condition.find("alm")
-    assert alm.missing == [0, 1]
+    assert (alm.rank, alm.missing) == (None, [0, 1])
     assert (alm.value.n, alm.value.low, alm.to_baseline.probability) == (1, None, 1.0)
-    assert condition.find("gold-warm").rank is None
+    assert alm.to_best.mean == pytest.approx(-0.05)
+    assert alm.to_others["gold-warm"].mean == pytest.approx(-0.15)
+
+
+def test_what_was_not_run_is_listed_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    made.write(found, made.results({"sft": VALUES["sft"]}))
+    condition = digest.build([found]).experiments[0].conditions[0]
+    assert [tried.label for tried in condition.done] == ["sft"]
     assert condition.find("gold-warm").missing == [0, 1, 2]
 
 
@@ -146,6 +168,93 @@ def test_runs_of_another_config_are_left_out_and_counted(tmp_path: Path, monkeyp
     assert condition.find("sft").value.mean == pytest.approx(1.6)
     assert any("1 runs aren't counted: the experiment" in note for note in condition.notes)
     assert any("later one with the same seed" in note for note in condition.notes)
+
+
+@pytest.mark.parametrize("key", ["data", "eval_data"])
+def test_at_one_seed_all_have_the_same_text(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    runs = made.results(VALUES)
+    odd = made.record("alm", 1, 0.1, key="odd", finished="2026-02-01T00:00:00Z")  # the latest, and on other text
+    odd["config"][key] = "other.jsonl"
+    made.write(found, [*runs, odd])
+    condition = digest.build([found]).experiments[0].conditions[0]
+    assert condition.find("alm").value.mean == pytest.approx(1.4)
+    assert any(note.startswith("1 runs aren't counted: they had other text") for note in condition.notes)
+
+
+def test_seeds_may_have_texts_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    runs = made.results(VALUES)
+    for each in runs:
+        each["config"] |= {"data": f"{each['seed']}.jsonl", "eval_data": "held.jsonl"}
+    made.write(found, runs)
+    condition = digest.build([found]).experiments[0].conditions[0]
+    assert all(len(tried.runs) == 3 for tried in condition.methods)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train": {"texts": ["bundled"], "count": 5, "longest": 120, "by_seed": True}},
+        {"held_out": {"texts": ["bundled"], "count": 5, "longest": 120, "by_seed": False}},
+        {"content": {"bundled": "0" * 64}},
+    ],
+)
+def test_runs_on_text_that_is_not_asked_for_now_are_left_out(
+    change: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    now = definition.texts_of(found.conditions[0])
+    made.write(found, [each | now for each in made.results(VALUES)])
+    assert digest.build([found]).experiments[0].conditions[0].find("sft").value.n == 3
+    made.write(
+        found, [*(each | now for each in made.results(VALUES)), made.record("sft", 1, 9.0, key="x") | now | change]
+    )
+    condition = digest.build([found]).experiments[0].conditions[0]
+    assert condition.find("sft").value.mean == pytest.approx(1.6)
+    assert any("1 runs aren't counted: the experiment now" in note for note in condition.notes)
+
+
+TEACHERS = made.YAML.replace(
+    "  alm: {}",
+    """  kd: {teacher: qwen}
+  alm: {teacher: smollm2}
+  both: {method: bytes, teachers: [{teacher: qwen, method: bytes}]}""",
+)
+
+
+def test_methods_of_another_teacher_are_named_and_have_no_say_in_its_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made.experiment(tmp_path, monkeypatch, TEACHERS)
+    runs = made.results({"kd": {0: 1.3}, "sft": {0: 1.5}, "alm": {0: 1.4}, "both": {0: 1.35}})
+    runs[0]["teacher"] = {"teacher_bits_per_byte": 0.2}
+    made.write(found, runs)
+    condition = digest.build([found]).experiments[0].conditions[0]
+    assert (condition.teacher, condition.teacher_value) == ("smollm2", 1.0)
+    kd, alm, both = (condition.find(label) for label in ("kd", "alm", "both"))
+    assert (kd.teacher, kd.options, kd.title) == ("qwen", {}, "KD (teacher qwen)")
+    assert kd.gap_closed == pytest.approx(0.4)  # of the way to the condition's teacher
+    assert (alm.teacher, alm.options, alm.title) == ("", {}, "ALM")
+    assert (both.further_teachers, both.title) == (["qwen"], "Bytes (with teacher qwen)")
+
+
+def test_how_much_text_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(yaml: str, runs: list[dict[str, object]]) -> str:
+        found = made.experiment(tmp_path, monkeypatch, yaml)
+        made.write(found, runs)
+        return digest.build([found]).experiments[0].conditions[0].held_out_text
+
+    runs = made.results(VALUES)
+    assert said(made.YAML, runs) == "at most 48 pieces, held out of the same set, other ones for each seed"
+    whole = made.YAML.replace(", count: 4, by_seed: true", "")
+    assert said(whole, runs) == "at most 48 pieces, held out of the same set, the same for all seeds"
+    apart = made.YAML.replace("claims:", "    held_out: {texts: [ru-desktop-held, ru-system-held], count: 12}\nclaims:")
+    assert said(apart, runs) == "24 pieces, the same for all seeds"
+    runs[0]["figures"] |= {"bytes_by_domain.a": 1000.0, "bytes_by_domain.b": 234.0}
+    assert said(apart, runs) == "24 pieces, 1,234 bytes, the same for all seeds"
+    runs[1]["held_out_bytes"] = 1300
+    assert said(apart, runs) == "24 pieces, 1,234 to 1,300 bytes, the same for all seeds"
 
 
 def test_it_is_the_same_every_time_and_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

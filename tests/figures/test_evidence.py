@@ -57,9 +57,9 @@ def test_an_unknown_measure(few: Condition) -> None:
 def test_a_curve_stands_beside_the_baseline_and_the_best(few: Condition) -> None:
     fig = figures.curve_figure(few, "gold-warm", 2)
     assert [trace.name for trace in fig.data] == ["GOLD (temperature 2.0)", "SFT", "ALM"]
-    assert list(fig.data[0].x) == [0, 5, 10]
+    assert list(fig.data[0].x) == [0, 2, 5, 10]
     assert fig.data[0].y[-1] == 1.75
-    assert [row["step"] for row in figures.curve_rows(few, "gold-warm", 2)] == ["0", "5", "10"]
+    assert [row["step"] for row in figures.curve_rows(few, "gold-warm", 2)] == ["0", "2", "5", "10"]
     assert figures.curve_rows(few, "gold-warm", 9) == []
 
 
@@ -80,7 +80,12 @@ def test_tables_hold_what_figures_show(few: Condition) -> None:
         ({}, "Never tried"),
         ({"sft": VALUES["sft"]}, "Only SFT has been run"),
         (VALUES, "Decided."),
-        ({"sft": VALUES["sft"], "alm": {0: 1.4, 1: 1.5}}, "fewer than three seeds"),
+        ({"sft": {0: 1.5, 1: 1.6}, "alm": {0: 1.4, 1: 1.5}}, "fewer than three seeds"),
+        (
+            {"sft": VALUES["sft"], "alm": {0: 1.4, 1: 1.5}},
+            "No order yet: SFT has 3 seeds, all others have fewer (ALM 2)",
+        ),
+        (VALUES | {"gold-warm": {2: 0.1}}, "ALM comes first"),
         ({"sft": VALUES["sft"], "alm": {0: 1.4, 1: 1.5, 2: 1.75}}, "Undecided"),
         ({"sft": VALUES["sft"], "alm": {0: 1.6, 1: 1.7, 2: 1.8}}, "SFT comes first"),
         ({"sft": VALUES["sft"], "alm": {0: 1.6, 1: 1.7, 2: 1.8}}, "Decidedly worse: ALM"),

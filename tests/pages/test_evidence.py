@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from ctkd_core.methods.evidence import EvidenceError, store
+from ctkd_core.pair.evidence import LEAST_SEEDS
 from experiments import digest
+from pages.parts import pair_verdict
 from tests.experiments import made
 from tests.pages.app import figures, opened, texts
 
@@ -123,6 +125,14 @@ def test_experiments_without_runs(evidence: Any, part: str) -> None:
     evidence({})
     at = opened("evidence", part=part)
     assert not at.exception and not at.error
+
+
+def test_the_rules_say_what_the_code_asks_for() -> None:
+    assert f"at every one of {LEAST_SEEDS}" in pair_verdict.RULE
+    assert "in bits per byte, better than the rule's method" in pair_verdict.RULE
+    said = texts(opened("evidence"))
+    assert "not corrected for how many there are" in said
+    assert "the same held-out text" in said
 
 
 def test_damaged_evidence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,9 @@ def gap(mean: float, half: float = 0.01, n: int = 5) -> Difference:
     return Difference(n=n, mean=mean, low=mean - half, high=mean + half, probability=0.0625)
 
 
-def tried(name: str, rank: int, base: Difference | None = None, best: Difference | None = None, **more: Any) -> Tried:
+def tried(
+    name: str, rank: int | None, base: Difference | None = None, best: Difference | None = None, **more: Any
+) -> Tried:
     return Tried(
         label=name,
         title=methods.get(name).label,
@@ -90,17 +92,34 @@ FACTS = {
 PAIR = {"student": "smollm2", "teacher": "gemma3-270m"}
 # The rule's method for these facts is xtoken-hkl.
 BETTER = setting(tried("bytes", 1, gap(-0.05)), tried("sft", 2, best=gap(0.05)))
-OVER_IT = setting(
-    tried("bytes", 1, gap(-0.05)), tried("xtoken-hkl", 2, gap(-0.01), gap(0.04)), tried("sft", 3, best=gap(0.05))
-)
+SFT = tried("sft", 3, best=gap(0.05))
+HKL = tried("xtoken-hkl", 2, gap(-0.01), gap(0.04))
+OVER_IT = setting(tried("bytes", 1, gap(-0.05), to_others={"xtoken-hkl": gap(-0.04)}), HKL, SFT)
 LEVEL = setting(
-    tried("bytes", 1, gap(-0.05)), tried("xtoken-hkl", 2, gap(-0.045), gap(0.005)), tried("sft", 3, best=gap(0.05))
+    tried("bytes", 1, gap(-0.05), to_others={"xtoken-hkl": gap(-0.005)}),
+    tried("xtoken-hkl", 2, gap(-0.045), gap(0.005)),
+    SFT,
 )
+# First by other seeds, and worse at equal ones.
+ELSEWHERE = setting(tried("bytes", 1, gap(-0.05), to_others={"xtoken-hkl": gap(0.04)}), HKL, SFT)
+# A method of one seed that comes first, and a decided one behind it.
+ONE_SEED = Difference(n=1, mean=-0.5, probability=1.0)
+BEHIND = setting(tried("alm", 1, ONE_SEED), tried("bytes", 2, gap(-0.05)), SFT)
+# Not all differences have one sign.
+MIXED = setting(tried("bytes", 1, gap(-0.05).model_copy(update={"probability": 0.125})), SFT)
+# What the pair can't have: a method for one tokenizer, another teacher, a second one.
+KD = setting(tried("kd", 1, gap(-0.2)), tried("bytes", 2, gap(-0.05)), SFT)
+STRANGER = setting(tried("alm", 1, gap(-0.2), teacher="smollm2"), tried("bytes", 2, gap(-0.05)), SFT)
+COUPLE = setting(tried("bytes", 1, gap(-0.2), further_teachers=["smollm2"]), SFT, tried("alm", 3, gap(0.01)))
 NOTHING = setting(tried("bytes", 1, gap(-0.005)), tried("sft", 2, best=gap(0.005)))
 TWO = setting(tried("bytes", 1, gap(-0.05, n=2)), tried("sft", 2, best=gap(0.05, n=2)))
 THREE = setting(tried("bytes", 1, gap(-0.05, n=3)), tried("sft", 2, best=gap(0.05, n=3)))
 MASS = setting(tried("bytes", 1, gap(0.05)), tried("sft", 2, best=gap(-0.05)), figure="mass_by_class.digits_3")
-TEXT = setting(tried("sft", 1), tried("xtoken-hkl", 2, gap(0.05), gap(0.05)), regime="fresh text")
+TEXT = setting(
+    tried("sft", 1, to_others={"xtoken-hkl": gap(-0.05)}),
+    tried("xtoken-hkl", 2, gap(0.05), gap(0.05)),
+    regime="fresh text",
+)
 MINE = setting(tried("alm", 1, gap(-0.05)), tried("sft", 2, best=gap(0.05)), student="qwen", teacher="smollm2")
 WEIGHED = setting(tried("bytes", 1, gap(-0.05), options={"method_options.ce_weight": 0.2}), tried("sft", 2))
 
@@ -120,6 +139,12 @@ WEIGHED = setting(tried("bytes", 1, gap(-0.05), options={"method_options.ce_weig
         ((BETTER, NOTHING), "bytes", "Experiments put Bytes"),
         ((BETTER, MINE), "alm", "Experiments put ALM"),  # what was tried on the pair itself comes first
         ((WEIGHED,), "bytes", "Experiments put Bytes"),
+        ((ELSEWHERE,), "xtoken-hkl", "don't decide against"),
+        ((BEHIND,), "bytes", "Experiments put Bytes"),
+        ((MIXED,), "xtoken-hkl", "don't decide against"),
+        ((KD,), "bytes", "Experiments put Bytes"),
+        ((STRANGER,), "bytes", "Experiments put Bytes"),
+        ((COUPLE,), "xtoken-hkl", "don't decide against"),
         ((), "xtoken-hkl", "No experiment of ours has a pair of this kind (cross-family)"),
     ],
 )
@@ -167,6 +192,14 @@ def test_findings_are_plain_data_and_sentences() -> None:
         "byte against SFT, n = 5, chance 0.0625; decided."
     )
     assert advise(FACTS, ALL, digest(TEXT)).evidence[0].sentence.endswith("SFT comes first.")
+    assert advise(FACTS, ALL, digest(THREE)).evidence[0].sentence.endswith("n = 3, chance 0.0625; a lead.")
+    assert [each.name for each in advise(FACTS, ALL, digest(KD, STRANGER)).evidence] == ["Bytes", "Bytes"]
+    early = setting(
+        tried("sft", 1), tried("bytes", None, gap(-0.05, n=2), runs=[{"seed": 0, "value": 1, "best": 1, "curve": []}])
+    )
+    assert (
+        advise(FACTS, ALL, digest(early)).evidence[0].sentence.endswith("as no other method has as many seeds as SFT.")
+    )
 
 
 def test_without_a_kind_experiments_are_not_spoken_of() -> None:

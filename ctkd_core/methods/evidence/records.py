@@ -102,9 +102,12 @@ class Tried(Document):
     """A method in one condition. Differences are this method's value minus the other's, at equal seeds.
 
     label             what the experiment calls it: the method, or the method with options
-    options           run options that differ from the defaults
-    rank              1 is best: by the mean difference to the baseline, without one by the mean; None without runs
+    options           run options that differ from the defaults, the teacher apart
+    teacher           its teacher where that isn't the condition's; further_teachers: those beside it
+    rank              1 is best: by the mean over the seeds that all ranked methods have; None without runs, and with
+                      fewer seeds than the method that has most
     to_best           difference to the method of rank 1
+    to_others         difference to each other method that shares seeds with it, by label, the baseline apart
     against_next      difference to the next rank; its probability is that of the order being chance
     gap_closed        share of the distance from the baseline to the teacher; None where the teacher isn't better
     seconds_per_step  median over runs; cpu_seconds_per_step: that of all threads, which other work leaves alone; None
@@ -117,10 +120,13 @@ class Tried(Document):
     title: str
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
+    teacher: str = ""
+    further_teachers: list[str] = Field(default_factory=list)
     rank: int | None = None
     value: Interval | None = None
     to_baseline: Difference | None = None
     to_best: Difference | None = None
+    to_others: dict[str, Difference] = Field(default_factory=dict)
     against_next: Difference | None = None
     gap_closed: float | None = None
     best: Interval | None = None
@@ -138,8 +144,10 @@ class Tried(Document):
 class Condition(Document):
     """One setting in which methods were tried; `methods` in the order of their ranks, those without runs last.
 
-    start, teacher   mean value of the student before the first step, and of the teacher
+    teacher          that of most methods; start, teacher_value: mean value of the student before the first step, and of
+                     that teacher
     samples          samples that a run learns from; 0: all of `train`
+    held_out_text    how much text the figure is measured on, in words; the same for all seeds unless it says otherwise
     config           the options of the run config that all methods share, without seed, name and data
     notes            what to know of these figures: runs left out, machines
     """
@@ -160,6 +168,7 @@ class Condition(Document):
     samples: int
     train: list[str]
     held_out: list[str]
+    held_out_text: str = ""
     start: float | None = None
     teacher_value: float | None = None
     config: dict[str, Any] = Field(default_factory=dict)
@@ -168,7 +177,12 @@ class Condition(Document):
 
     @property
     def done(self) -> list[Tried]:
-        """The methods that have runs, best first."""
+        """The methods that have runs: ranked ones first, best first, then those with too few seeds for a rank."""
+        return [tried for tried in self.methods if tried.rank is not None or tried.runs]
+
+    @property
+    def ranked(self) -> list[Tried]:
+        """The methods that have a rank, best first."""
         return [tried for tried in self.methods if tried.rank is not None]
 
     def find(self, label: str) -> Tried | None:
