@@ -58,7 +58,8 @@ def verdict(view: View) -> None:
             options = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in found.options.items())
             st.subheader(state.plain(f"Train with {found.method}" + (f", {options}" if options else "")), anchor=False)
             verdict_name, meaning = ("One vocabulary", "compare tokens by id") if same else (found.verdict, None)
-            st.markdown(f"**{verdict_name}**: {meaning or MEANING[found.verdict]}.")
+            whose = "" if same or found.method == found.family else "The rule alone says "
+            st.markdown(f"{whose}**{verdict_name}**: {meaning or MEANING[found.verdict]}.")
             st.caption(state.plain(methods.get(found.method).idea))
             _tried(found)
             with st.popover("The rule", icon=":material/gavel:"):
