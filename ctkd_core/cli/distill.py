@@ -23,8 +23,9 @@ from ctkd_core.cli.common import (
     parse_assignments,
 )
 from ctkd_core.cli.display import cell, facts, styled
-from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig, read_table
+from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.config import preset as preset_of
+from ctkd_core.distill.config_file import read_table
 from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.distill.training.processes import rank, world_size
 from ctkd_core.distill.training.table import parse_assignments as trainer_table

@@ -10,7 +10,8 @@ from ctkd_core.cli import complete
 from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of
 from ctkd_core.cli.display import facts, table
 from ctkd_core.cli.distill import state_of
-from ctkd_core.distill.config import PRESETS, read_table
+from ctkd_core.distill.config import PRESETS
+from ctkd_core.distill.config_file import read_table
 from ctkd_core.distill.sweeps.definition import values_in
 from ctkd_core.errors import short
 from ctkd_core.methods import METHODS

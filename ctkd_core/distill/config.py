@@ -14,6 +14,7 @@ from pydantic import field_validator as validated
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
+from ctkd_core.distill.config_file import is_folder, read_table
 from ctkd_core.distill.evaluation import table as evaluation
 from ctkd_core.distill.further import (
     CONFIG,
@@ -27,8 +28,6 @@ from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, 
 from ctkd_core.distill.teachers import access
 from ctkd_core.distill.training.table import parse_table
 from ctkd_core.errors import RunError, short, unknown
-from ctkd_core.files.data_files import deeper_than, shown_name
-from ctkd_core.markup.visible import one_line, shorten
 from ctkd_core.methods.options import only_read
 
 CONFIG_VERSION = 1  # of the file format: a reader refuses a newer one instead of misreading it
@@ -45,7 +44,6 @@ _LATER = (
     *("student_layers", "embedding_rows", "tie_embeddings", "save_dtype"),
     *("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"),
 )
-MAX_DEPTH = 20  # tables and lists in one another; a config has four
 
 
 @refusing("option of a run")
@@ -447,49 +445,6 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def read_table(path: str | Path) -> dict[str, Any]:
-    """The table in a YAML or JSON file, unchecked, so that command line options can be laid over it.
-
-    The config.json of a run, or its folder, is the config of the same run again.
-    Raises RunError when the file is missing, isn't text, or doesn't hold a table.
-    """
-    path = Path(path)
-    if _is_folder(str(path)) and (path / "config.json").is_file():  # a run
-        path = path / "config.json"
-    name = shown_name(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise RunError(f"there's no config file {short(str(path))}; give a .yaml or .json file, or --preset.") from None
-    except (OSError, ValueError) as fault:  # ValueError: not UTF-8, a NUL byte in the name
-        raise RunError(f"config file {short(str(path))} can't be read: {one_line(str(fault))}.") from None
-    suffix = path.suffix.lower()
-    if suffix not in {".yaml", ".yml", ".json"}:
-        raise RunError(f"config file {name!r} ends in {suffix!r}; use .yaml, .yml or .json.")
-    import yaml
-
-    try:
-        data = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
-    except RecursionError:
-        raise RunError(f"config file {name!r} is nested too deeply to read.") from None
-    except (ValueError, TypeError, AttributeError, LookupError, OverflowError, yaml.YAMLError) as fault:
-        # YAML's constructors raise what they like for a date that is none, or a key that is a list.
-        raise RunError(f"config file {name!r} isn't valid {suffix[1:].upper()}: {_reason(fault)}.") from None
-    if not isinstance(data, dict):
-        raise RunError(f"config file {name!r} holds {type(data).__name__}, not a table of options.")
-    if deeper_than(data, MAX_DEPTH):
-        raise RunError(f"config file {name!r} is nested too deeply to read.")
-    return data
-
-
-def _reason(fault: Exception) -> str:
-    """What a parser found, in one line; Python's advice on long numbers is for programmers."""
-    said = str(fault)
-    if "integer string conversion" in said:
-        return "it holds a number of thousands of digits"
-    return shorten(" ".join(map(one_line, said.split())), 300).rstrip(".")
-
-
 def preset(name: str) -> RunConfig:
     """The preset called `name`; an unknown name fails with the nearest ones."""
     if not isinstance(name, str) or name not in PRESETS:
@@ -499,16 +454,9 @@ def preset(name: str) -> RunConfig:
 
 def _with_path(changes: dict[str, Any]) -> dict[str, Any]:
     model = changes.get("student_model")
-    if isinstance(model, str) and model not in STUDENT_MODELS and ("/" in model or _is_folder(model)):
+    if isinstance(model, str) and model not in STUDENT_MODELS and ("/" in model or is_folder(model)):
         return changes | {"student_model": "pretrained", "student_path": model}
     return changes
-
-
-def _is_folder(name: str) -> bool:
-    try:
-        return Path(name).is_dir()
-    except (OSError, ValueError):  # too long for a file's name, a NUL byte
-        return False
 
 
 def _check_student(config: RunConfig) -> None:

@@ -187,11 +187,11 @@ def _batches(texts: Iterable[Text], total: _Totals) -> Iterator[list[tuple[str, 
     batch: list[tuple[str, bool]] = []
     size = 0
     for text in texts:
-        reason = _no_text(text)
+        reason = why_unread(text)
         if reason:
             total.skipped[reason] += 1
             continue
-        for place, piece in enumerate(_pieces(str(text))):
+        for place, piece in enumerate(pieces(str(text))):
             batch.append((piece, place == 0))
             size += len(piece)
             if size >= BATCH_CHARACTERS or len(batch) >= BATCH_TEXTS:
@@ -201,7 +201,7 @@ def _batches(texts: Iterable[Text], total: _Totals) -> Iterator[list[tuple[str, 
         yield batch
 
 
-def _no_text(text: Any) -> str:
+def why_unread(text: Any) -> str:
     """Why this is no text to measure, "" if it is one."""
     if isinstance(text, Skipped):
         return text.reason
@@ -216,7 +216,8 @@ def _no_text(text: Any) -> str:
     return ""
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str) -> Iterator[str]:
+    """A text in pieces of at most MAX_TEXT characters, cut at white space where there is some."""
     start = 0
     while len(text) - start > MAX_TEXT:
         window = text[start : start + MAX_TEXT]

@@ -16,7 +16,7 @@ from ctkd_core.alignment import align
 from ctkd_core.background.progress import Progress
 from ctkd_core.errors import AlignmentError, CtkdError, TokenizerError, unknown
 from ctkd_core.pair.advice import advise
-from ctkd_core.pair.corpus import Text, _no_text, _pieces, measure
+from ctkd_core.pair.corpus import Text, measure, pieces, why_unread
 from ctkd_core.pair.report import facts_of
 from ctkd_core.tokenizers.load import as_tokenizer
 from ctkd_core.vocabulary.overlap import WAYS, overlap
@@ -95,8 +95,8 @@ def rank_pairs(
     pairs = _pairs(tokenizers, student, teacher)
     shown = _names([side for pair in pairs for side in pair])
     corpus = _samples() if texts is None else list(texts)
-    if all(_no_text(text) for text in corpus):
-        reasons = Counter(map(_no_text, corpus))
+    if all(why_unread(text) for text in corpus):
+        reasons = Counter(map(why_unread, corpus))
         raise CtkdError(f"there is no text to measure pairs on ({_listed(reasons) or 'nothing was given'}).")
     found = []
     for place, (own, other) in enumerate(pairs):
@@ -215,7 +215,7 @@ def _whole(
     refused = any(reason.startswith("refused") for reason in skipped)
     whole = total = 0
     for text in corpus:
-        for piece in () if _no_text(text) else _pieces(str(text)):
+        for piece in () if why_unread(text) else pieces(str(text)):
             try:
                 if refused:
                     align(piece, student=student, teacher=teacher, method=METHOD)

@@ -153,7 +153,7 @@ def _of_cache(config: RunConfig, tokenizer: Tokenizer) -> Figures:
             figures = check_cache(config, planned_teachers(config, tokenizer)[0]).figures
             return figures if figures.of == held_out_of(config) else Figures()
         except RunError:
-            pass
+            pass  # a cache of other data or another teacher tells nothing: the model is asked instead
     return Figures()
 
 

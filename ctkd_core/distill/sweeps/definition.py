@@ -24,7 +24,8 @@ from pydantic import field_validator as validated
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
-from ctkd_core.distill.config import RUN_OPTIONS, RunConfig, read_table
+from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
+from ctkd_core.distill.config_file import read_table
 from ctkd_core.distill.estimate import estimate
 from ctkd_core.distill.further import CONFIG
 from ctkd_core.distill.settings import fields_of, refusing, schema_of
