@@ -19,14 +19,14 @@ def summary(results: Mapping[str, Any]) -> str:
         [row["what"], row["peer"], row["size"], _ratio(row["ratio"]), _memory(row), _same(row)] for row in last.values()
     ]
     head = ["what", "by", "size", "times our time", "times our memory", "same answer"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def full(results: Mapping[str, Any]) -> str:
     """One row a comparison and size, with the seconds of both, and what isn't compared."""
     rows = [
         [
-            row["what"], row["peer"], row["size"], _seconds(row["ours_seconds"]), _seconds(row["peer_seconds"]),
+            row["what"], row["peer"], row["size"], seconds(row["ours_seconds"]), seconds(row["peer_seconds"]),
             _ratio(row["ratio"]), str(row["ratio"]["pairs"]), _times(row["cpu_ratio"]["median"]),
             _mib(row, "ours"), _mib(row, "peer"), _same(row),
         ]
@@ -38,7 +38,7 @@ def full(results: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     notes = {row["note"]: f"{row['what']}, {row['peer']}: {row['note']}." for row in results["rows"] if row["note"]}
     left_out = [f"{name}: {why}" for name, why in {**results["missing"], **results["left_out"]}.items()]
-    lines = [_conditions(results), "", _table(head, rows), "", *(f"- {line}" for line in [*notes.values(), *left_out])]
+    lines = [_conditions(results), "", table(head, rows), "", *(f"- {line}" for line in [*notes.values(), *left_out])]
     return "\n".join(lines)
 
 
@@ -53,13 +53,13 @@ def pages(results: Mapping[str, Any]) -> dict[Path, str]:
     return {ROOT / "README.md": summary(results), ROOT / "benchmarks" / "README.md": full(results)}
 
 
-def placed(page: str, text: str) -> str:
+def placed(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with `text` between the comments. Raises SystemExit where they aren't there once each."""
-    before, found, rest = page.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not found or not ended or BEGIN in after:
-        raise SystemExit(f"the page should hold {BEGIN!r} and, behind it, {END!r} once each.")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+    before, found, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended or begin in after:
+        raise SystemExit(f"the page should hold {begin!r} and, behind it, {end!r} once each.")
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
 def _conditions(results: Mapping[str, Any]) -> str:
@@ -97,10 +97,17 @@ def _times(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
+    """Seconds in a table's cell."""
     return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.3g} ms"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def mib(value: float) -> str:
+    """MiB in a table's cell."""
+    return f"{value:,.0f} MiB"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

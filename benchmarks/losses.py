@@ -4,7 +4,7 @@
 
 Every method that trains is a case; a chosen size or case replaces its rows in the results and leaves the others. The
 figures of the size "large" come with the package as `ctkd_core/lab/costs.json`, which page Losses scales to others;
-`--costs` writes that file from the results without measuring anything.
+`--costs` writes that file and the table of benchmarks/README.md from the results without measuring anything.
 
 The peers are TRL's GOLD loss where it is installed (`pip install trl datasets`; one step, it takes half a minute), and
 public formulas in plain torch (`_peers.py`). Sizes: "large" 256 student x 300 teacher rows, 128k x 152k; "cpu-run"
@@ -33,6 +33,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
+import _loss_table  # noqa: E402
 from _pairs import interleaved  # noqa: E402
 from _record import arguments, environment, load_average, save  # noqa: E402
 
@@ -416,6 +417,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.costs:
         COSTS.write_text(json.dumps(costs_document(json.loads(given.out.read_text())), indent=1) + "\n")
+        _loss_table.write()
         return
     if given.one:
         print(json.dumps(measure(*given.one, given.repeats)))
@@ -430,6 +432,7 @@ def main() -> None:
             save(given.out, merged(given.out, rows) if given.size or given.name else rows)
     if given.out.resolve() == RESULTS:
         COSTS.write_text(json.dumps(costs_document(json.loads(RESULTS.read_text())), indent=1) + "\n")
+        _loss_table.write()
     for name, power in growth(rows).items():
         print(f"{name}: from 64 to 1,024 positions time grows as their number to the power of {power:.2f}")
 

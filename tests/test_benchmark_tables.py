@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from ctkd_core import methods
+
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -39,6 +41,19 @@ def test_the_pages_show_what_was_measured(program):
     for path, text in tables.pages(results()).items():
         page = path.read_text(encoding="utf-8")
         assert tables.placed(page, text) == page, f"{path.name}: run `python benchmarks/peers.py --tables`"
+
+
+def test_the_page_shows_the_losses_that_were_measured(program):
+    table = program("_loss_table")
+    page = table.PAGE.read_text(encoding="utf-8")
+    made = table.text(json.loads(table.RESULTS.read_text(encoding="utf-8")))
+    again = program("_tables").placed(page, made, table.BEGIN, table.END)
+    assert again == page, "run `python benchmarks/losses.py --costs`"
+
+
+def test_every_method_that_trains_has_a_row(program):
+    named = {case for _, case, _ in program("_loss_table").ROWS}
+    assert {row.cost_of or row.name for row in methods.training()} <= named
 
 
 def test_the_readme_quotes_ratios_alone(program):
