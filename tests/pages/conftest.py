@@ -1,4 +1,4 @@
-"""Pages are opened hundreds of times here; what Streamlit looks up anew each time and never changes is looked up once."""
+"""Pages are opened hundreds of times here: what Streamlit looks up anew each time is looked up once."""
 
 from __future__ import annotations
 
