@@ -16,15 +16,17 @@ Found = TypeVar("Found")
 
 PATIENCE = 300.0  # seconds for what takes up to 20 idle: a page, a child process, a small job
 LONG = 3000.0  # seconds for what takes minutes idle: bundled models that train or answer
-POLL = 0.02
+SOONEST, LATEST = 0.02, 0.2  # seconds between two looks: a look at a run reads files, and the run needs the processor
 
 
 def wait_for(condition: Callable[[], Found], seconds: float = PATIENCE, what: str = "the condition") -> Found:
     """Poll until `condition` is true and return its value; fail after `seconds`."""
     end = time.monotonic() + seconds
+    pause = SOONEST
     while not (value := condition()):
         assert time.monotonic() < end, f"{what} didn't come true within {seconds:g} s"
-        time.sleep(POLL)
+        time.sleep(pause)
+        pause = min(1.2 * pause, LATEST)
     return value
 
 

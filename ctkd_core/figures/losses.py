@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.figures.theme import escape, figure, folded
+from ctkd_core.figures.theme import escape, folded, habits
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene
 from ctkd_core.losses.views.target import SHORT, Target
 from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, VERMILLION
@@ -347,7 +347,7 @@ def _token_axis(fig: Any, labels: list[str], row: int, column: int) -> None:
 
 
 def _finish(fig: Any, title: str, height: int) -> Any:
-    fig.update_layout(figure([], title, height).layout)
+    fig.update_layout(habits(title, height))
     fig.update_layout(margin={"l": 10, "r": 20, "t": 44 + 18 * len(folded(title)), "b": 34})
     for annotation in fig.layout.annotations:
         annotation.update(font={"size": 12.5})

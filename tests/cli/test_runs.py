@@ -326,15 +326,6 @@ def test_detached_run_is_found_followed_and_cancelled(
     assert ctkd.json("runs", "show", started["run_id"], *at)["status"] == "cancelled"
 
 
-@pytest.mark.slow
-def test_quick_preset_trains(store: RunStore, ctkd: Ctkd) -> None:
-    words = ["distill", "--preset", "quick", "--steps", "2", "--eval-samples", "2", "--runs-dir", str(store.root)]
-    data = ctkd.json(*words, "--sample-prompts", "1", "--sample-tokens", "4", "-m", "sft")
-    assert data["status"] == "finished"
-    assert data["step"] == data["steps"] == 2
-    assert all(isinstance(data["metrics"][key], float) for key in METRICS)
-
-
 def test_errors_are_ctkd_errors() -> None:
     with pytest.raises(CtkdError):
         config("--seed", "-1")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
+from ctkd_core.cli.main import main
 from ctkd_core.distill.config import PRESETS
 from ctkd_core.distill.models import teachers as teacher
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.tokenizers import assets, catalog
 from tests.homes import own_home
-from tests.patience import LONG, wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,19 +46,23 @@ def catalog_tokenizer():
     return load_tokenizer("smollm2")
 
 
-def test_the_quick_preset_learns(tmp_path, monkeypatch):
+def test_the_quick_preset_learns(tmp_path, monkeypatch, capsys):
     """The preset with fewer steps, texts and samples; benchmarks/quick_preset.py measures the whole and its time."""
     teacher.prepare()
     own_home(tmp_path / "home", monkeypatch)
     store = RunStore(tmp_path / "runs")
-    config = PRESETS["quick"].replace(steps=14, eval_samples=8, sample_prompts=1, sample_tokens=8)
-    run = store.launch(store.create(config))
-    status = wait_for(lambda: run.status().ended_already and run.status(), seconds=LONG, what="the quick run")
-    assert (status.state, status.step) == ("finished", config.steps), run.log_tail()
+    changed = {"--steps": 14, "--eval-samples": 8, "--sample-prompts": 1, "--sample-tokens": 8}
+    words = [str(word) for option in changed.items() for word in option]
+    code = main(["distill", "--preset", "quick", *words, "--json", "--runs-dir", str(store.root)])
+    (run,) = store.list()
+    assert code == 0, run.log_tail()
+    said = json.loads(capsys.readouterr().out)
+    assert (said["run_id"], said["status"], said["step"], said["steps"]) == (run.id, "finished", 14, 14)
     train = run.metrics().query("kind == 'train'")
     assert train.loss.tail(4).mean() < 0.95 * train.loss.head(4).mean()
-    figures = run.summary()["metrics"]
+    figures = said["metrics"]
+    assert figures == run.summary()["metrics"]
     assert figures["bits_per_byte_after"] < 0.95 * figures["bits_per_byte_before"]
     assert 1.0 < figures["teacher_bits_per_byte"] < 3.0
-    assert {s["step"] for s in run.samples()} == {0, config.steps}
+    assert {s["step"] for s in run.samples()} == {0, 14}
     assert all(s["teacher"] is not None for s in run.samples())
