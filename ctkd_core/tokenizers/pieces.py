@@ -78,6 +78,13 @@ class PieceEncoder:
         head = self._middle.encode(text[:start], add_special_tokens=False)
         return [*self._named(head.ids), *later[first:]], [*head.offsets, *anew.offsets[first:]]
 
+    def encode_beginning(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """As `encode_text`, of a text with nothing before it: with the blank that the tokenizer puts there."""
+        if self._whole is None:
+            return self.encode_text(text)
+        found = self._whole.encode(text, add_special_tokens=False)
+        return self._named(found.ids), list(found.offsets)
+
     def normalise(self, text: str) -> str:
         """What the normaliser makes of a stretch of text, blanks as blanks; nothing is put before it."""
         normaliser = self._middle.normalizer
