@@ -54,12 +54,14 @@ class Tokenizer:
 
     @classmethod
     def from_backend(cls, backend: tokenizers.Tokenizer, name: str, **details: Any) -> Tokenizer:
-        """A Tokenizer around a `tokenizers.Tokenizer`; truncation and padding are switched off.
+        """A Tokenizer around a `tokenizers.Tokenizer`; truncation, padding and dropout of merges are switched off.
 
         `details`: config (dict of tokenizer_config.json), and the fields of this class.
         """
         backend.no_truncation()
         backend.no_padding()
+        if getattr(backend.model, "dropout", None):  # merges left out at random: for training, and never the same twice
+            backend.model.dropout = None
         spec = facts.read_spec(backend)
         config = details.pop("config", None) or {}
         values: dict[str, Any] = {"name": name, "backend": backend, "spec": spec, "kind": facts.kind_of(spec)}
