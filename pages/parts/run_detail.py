@@ -59,9 +59,12 @@ def _live(run_id: str, was_ended: bool) -> None:
     if status.ended_already != was_ended:
         st.rerun()  # it ended, or was resumed: mount it again without the timer, or with it
     rows: list[dict[str, Any]] = []
+    damage = ""
     with state.errors_shown():
-        rows = loaders.metric_rows(run)
+        rows, damage = loaders.metrics(run)
     _status(run, status, rows)
+    if damage:
+        st.warning(state.plain(damage), icon=":material/warning:")
     _numbers(status, rows)
     _curves(rows)
     evaluation(rows, metrics_frame(rows))
