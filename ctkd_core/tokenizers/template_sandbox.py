@@ -172,9 +172,9 @@ def _environment() -> Any:
     return environment
 
 
-def _but_nothing(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _but_nothing(test: Any) -> Callable[[Any], bool]:
     """A test of Jinja that a null content doesn't pass, although it is a text here."""
-    return lambda value: not isinstance(value, _Nothing) and test(value)
+    return lambda value: not isinstance(value, _Nothing) and bool(test(value))
 
 
 def _limit_resources(seconds: float) -> None:
