@@ -217,9 +217,9 @@ def state_of(data: Mapping[str, Any]) -> Text:
     return styled(data.get("status"), _STYLES.get(str(data.get("status")), ""))
 
 
-def describe(run: Run) -> RenderableType:
-    """One run as a few facts."""
-    data = run.summary()
+def describe(run: Run, whole: bool = False) -> RenderableType:
+    """One run as a few facts; `whole` as in `Run.summary`."""
+    data = run.summary(whole=whole)
     metrics = data.get("metrics") or {}
 
     def change(name: str, before: str, after: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete, progress
-from ctkd_core.cli.common import Output, RunsDir, UsageError, names_of, one_of, whole
+from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of, one_of, whole
 from ctkd_core.cli.display import facts, styled, table
 from ctkd_core.cli.distill import describe, finish, state_of, together
 from ctkd_core.distill.training.processes import world_size
@@ -123,7 +123,7 @@ def show(
     run = _get(_store(runs_dir), name)
 
     def data() -> dict[str, Any]:
-        return run.summary() | {
+        return run.summary(whole=True) | {
             "config": run.config.to_dict(),
             "samples": run.samples(),
             "log": run.log_tail(log_lines).splitlines(),
@@ -131,7 +131,7 @@ def show(
 
     def view() -> list[RenderableType]:
         config = [[key, str(value)] for key, value in run.config.to_dict().items()]
-        parts: list[RenderableType] = [describe(run), table(["option", "value"], config)]
+        parts: list[RenderableType] = [describe(run, whole=True), table(["option", "value"], config)]
         samples = run.samples()
         last = [sample for sample in samples if sample.get("step") == samples[-1].get("step")]
         keys = ["step", "prompt", "reference", "student", "teacher"]
@@ -336,11 +336,13 @@ def export(
     path = Path(out or f"metrics.{format}")
     if path.exists() and not force:
         raise UsageError(f"{str(path)!r} exists already; choose another name with --out, or add --force.")
+    if damage := run.metrics_part().damage:
+        inform(damage)
     frame = run.metrics()
     text = frame.to_csv(index=False) if format == "csv" else frame.to_json(orient="records", indent=1)
     path.write_text(text, encoding="utf-8")
     return Output(
-        lambda: run.summary() | {"path": str(path.absolute()), "rows": len(frame)},
+        lambda: run.summary(whole=True) | {"path": str(path.absolute()), "rows": len(frame)},
         lambda: [f"{len(frame)} rows in {path}"],
     )
 

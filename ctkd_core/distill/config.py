@@ -514,7 +514,9 @@ def _check_precision(config: RunConfig) -> None:
 
 def _check_device(device: str) -> None:
     kind, _, index = device.partition(":")
-    if kind not in {"auto", "cpu", "cuda", "mps"} or (index and not (kind == "cuda" and index.isdigit())):
+    if kind not in {"auto", "cpu", "cuda", "mps"} or (
+        index and not (kind == "cuda" and index.isascii() and index.isdigit())
+    ):
         raise RunError(f"device {short(device)} isn't known; use auto, cpu, mps, cuda or cuda:0.")
 
 

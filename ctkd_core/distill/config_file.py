@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def read_table(path: str | Path) -> dict[str, Any]:
     import yaml
 
     try:
-        data = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
+        data = json.loads(text, object_pairs_hook=_table) if suffix == ".json" else yaml.load(text, _loader())  # noqa: S506
     except RecursionError:
         raise RunError(f"config file {name!r} is nested too deeply to read.") from None
     except (ValueError, TypeError, AttributeError, LookupError, OverflowError, yaml.YAMLError) as fault:
@@ -46,6 +48,38 @@ def read_table(path: str | Path) -> dict[str, Any]:
     if deeper_than(data, MAX_DEPTH):
         raise RunError(f"config file {name!r} is nested too deeply to read.")
     return data
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table of JSON. Raises ValueError for a key that stands twice: the last one would count, and nobody be told."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {short(twice)} stands twice in one table")
+    return found
+
+
+@cache
+def _loader() -> Any:
+    """YAML's safe loader, which refuses a key that stands twice in one table, too; merged tables may be overridden."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def flatten_mapping(self, node: Any) -> None:
+            if not hasattr(node, "looked_at"):  # an anchored table comes by again, with what was merged into it
+                node.looked_at = True
+                lines: dict[tuple[str, str], int] = {}
+                for key, _ in node.value:
+                    if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                        continue
+                    line = key.start_mark.line + 1
+                    if (key.tag, key.value) in lines:
+                        first = lines[key.tag, key.value]
+                        raise ValueError(f"the key {short(key.value)} stands twice, in lines {first} and {line}")
+                    lines[key.tag, key.value] = line
+            super().flatten_mapping(node)
+
+    return Loader
 
 
 def _reason(fault: Exception) -> str:

@@ -42,7 +42,8 @@ def run_card(run: Run) -> str:
     """State, figures, and the curves of loss and bits per byte."""
     try:
         found = run.summary()
-        if found["status"] == "damaged":  # the message begins with that word and says which file
+        unknown = found["step"] is None or found["steps"] is None
+        if found["status"] == "damaged" and unknown:  # the message begins with that word and says which file
             return blocks.card(found["name"] or run.id, f"<p>This run is {blocks.text(found['message'], 400)}</p>")
         rows = run.metric_rows()
         title = f"{found['name'] or run.id}: {found['method']}, {found['teacher']} → {found['student']}"

@@ -19,7 +19,8 @@ MOST_POINTS = 80  # of the small curve
 class Headline:
     """First and last loss and bits per byte, None for what wasn't measured (yet), and the losses thinned out.
 
-    size  bytes of metrics.jsonl that these figures know, None where that isn't known
+    size    bytes of metrics.jsonl that these figures know, None where that isn't known
+    damage  what in it is no row and was passed over, as a sentence; "" when nothing is
     """
 
     loss_first: float | None = None
@@ -29,6 +30,7 @@ class Headline:
     teacher_bits_per_byte: float | None = None
     curve: tuple[float, ...] = field(default_factory=tuple)
     size: int | None = None
+    damage: str = ""
 
     def figures(self) -> dict[str, float | None]:
         """The figures by their names."""
@@ -39,9 +41,10 @@ NOTHING = Headline()
 
 
 class HeadlineKeeper:
-    """The headline of rows as they come."""
+    """The headline of rows as they come; `damage` is what was passed over among the first of them."""
 
-    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(self, rows: Iterable[dict[str, Any]] = (), damage: str = "") -> None:
+        self._damage = damage
         self._found: dict[str, float | None] = dict.fromkeys(FIGURES)
         self._curve: list[float] = []
         self._every, self._losses = 1, 0
@@ -72,7 +75,7 @@ class HeadlineKeeper:
 
     def headline(self, size: int | None = None) -> Headline:
         """What the rows so far come to."""
-        return Headline(**self._found, curve=tuple(self._curve), size=size)
+        return Headline(**self._found, curve=tuple(self._curve), size=size, damage=self._damage)
 
 
 def headline(rows: Iterable[dict[str, Any]]) -> dict[str, float | None]:

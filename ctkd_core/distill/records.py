@@ -2,13 +2,15 @@
 
 A process that is killed may leave half a line at the end. Readers leave it for later; the next writer ends it, so
 that what follows is whole again. A row counts when it has what its kind must have, of the right type; one that hasn't
-is passed over like a torn line, so that no reader has to look twice.
+is passed over like a torn line, so that no reader has to look twice, and is damage: `read_part` says what and where.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
@@ -16,11 +18,13 @@ from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
 from ctkd_core.distill.headline import number
+from ctkd_core.errors import short
 from ctkd_core.files import documents, open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
 
+TORN = "it isn't whole JSON"  # what is wrong with a line that its writer didn't end, as with some others
 WORDS = frozenset({"kind", "prompt", "reference", "student", "teacher"})  # columns of words, not of figures
 
 
@@ -112,10 +116,13 @@ class RecordWriter:
 
     def write(self, row: dict[str, Any]) -> int:
         """Append one row; returns the size of the file. Numbers that JSON doesn't have (NaN, infinity) become null."""
-        if self._file is None:
-            self._file = self._open()
         line = json.dumps(finite(row), ensure_ascii=False, default=str, allow_nan=False) + "\n"
-        self._file.write(line.encode("utf-8", errors="backslashreplace"))
+        data = line.encode("utf-8", errors="backslashreplace")
+        if self._file is None:
+            torn = self._path.exists() and (before := self._path.read_bytes()) and not before.endswith(b"\n")
+            self._file = self._path.open("ab")
+            data = b"\n" + data if torn else data  # in one piece: nobody reads an ended half line with nothing after
+        self._file.write(data)
         self._file.flush()
         return self._file.tell()
 
@@ -125,55 +132,105 @@ class RecordWriter:
             self._file.close()
             self._file = None
 
-    def _open(self) -> IO[bytes]:
-        torn = self._path.exists() and (data := self._path.read_bytes()) and not data.endswith(b"\n")
-        file = self._path.open("ab")
-        if torn:
-            file.write(b"\n")
-        return file
 
+@dataclass(frozen=True)
+class Part:
+    """What stands in a file of rows from some byte on.
 
-def read_records(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Rows from byte `offset` on, and where the next call should begin.
-
-    Half a line at the end isn't read and not passed over; a broken line in the middle (a torn one, ended by the
-    next writer) and a row that lacks what its kind must have are passed over. A missing file has no rows.
-    Raises OSError for what is no plain file.
+    rows    those whose figures are figures and whose step is one, so that whoever draws them needn't look again; keys
+            that this program doesn't know are left out unless they hold figures
+    end     where the next look begins
+    damage  the first row that isn't as its kind must be, "line 3: ...", and how many more; "" when all are
     """
+
+    rows: list[dict[str, Any]]
+    end: int
+    damage: str = ""
+
+
+def read_part(path: Path, offset: int = 0) -> Part:
+    """The rows from byte `offset` on, which begins a line.
+
+    No damage is half a line at the end of the file or before a row of kind "resume" (its writer was killed), nor a row
+    of a kind that this program doesn't know. A missing file has no rows. Raises OSError for what is no plain file.
+    """
+    data, end = _whole_lines(path, offset)
+    rows: list[dict[str, Any]] = []
+    wrong: list[tuple[int, str]] = []
+    torn: list[tuple[int, str]] = []
+    for line, (row, fault) in enumerate(_rows_in(data), 1):
+        if row is None and not fault:
+            continue
+        what = fault if row is None else _unsound(row)
+        if what == TORN:
+            torn.append((line, what))
+            continue
+        if row is None or row.get("kind") != "resume":
+            wrong += torn
+        torn = []
+        if row is not None and what is None:
+            rows.append(row)
+        elif what and (row is None or row.get("kind") in (None, *_ROWS)):
+            wrong.append((line, what))
+    return Part(rows, end, _told(path, offset, wrong + torn))
+
+
+def _told(path: Path, offset: int, wrong: list[tuple[int, str]]) -> str:
+    """The first of what is wrong, with its line counted from the beginning of the file."""
+    if not wrong:
+        return ""
+    before = 0
+    if offset:
+        with open_regular(path) as file:
+            before = file.read(offset).count(b"\n")
+    more = f"; {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+    return f"line {before + wrong[0][0]:,}: {wrong[0][1].rstrip('.')}{more}"
+
+
+def _whole_lines(path: Path, offset: int) -> tuple[bytes, int]:
     try:
         with open_regular(path) as file:
             file.seek(offset)
             data = file.read()
     except FileNotFoundError:
-        return [], offset
+        return b"", offset
     whole = data.rfind(b"\n") + 1
-    rows = [row for line in data[:whole].split(b"\n") if (row := _row(line)) is not None]
-    return rows, offset + whole
+    return data[:whole], offset + whole
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
-    """The row in a line as it was written, None for anything else."""
-    try:
-        row = json.loads(line)
-        if b"\\ud" in line.lower():  # half a character, which no table of text takes
-            row = json.loads(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
+def _rows_in(data: bytes) -> Iterator[tuple[dict[str, Any] | None, str]]:
+    """Of each whole line its row, or None and what is wrong with it ("" for an empty line)."""
+    for line in data.split(b"\n")[:-1]:
+        try:
+            row = json.loads(line)
+            if b"\\ud" in line.lower():  # half a character, which no table of text takes
+                row = json.loads(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
+        except RecursionError:
+            yield None, "it is nested too deeply to read"
+            continue
+        except ValueError:
+            yield None, TORN if line.strip() else ""
+            continue
         kind = row.get("kind") if isinstance(row, dict) else None
-        documents.adapter(_ROWS.get(kind, Row) if isinstance(kind, str) else Row).validate_python(row)
-    except (ValueError, RecursionError, ValidationError):  # ValidationError is a ValueError; named for the reader
-        return None
-    return dict(row)
+        try:
+            documents.adapter(_ROWS.get(kind, Row) if isinstance(kind, str) else Row).validate_python(row)
+        except ValidationError as fault:
+            known = not isinstance(kind, str) or kind in _ROWS
+            yield None, documents.sentences(fault) if known else ""
+            continue
+        known = _ROWS.get(kind, Row).__annotations__.keys() | WORDS
+        yield {key: value for key, value in row.items() if key in known or _figure(value)}, ""
 
 
-def sound_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows whose figures are figures and whose step is one: whoever draws them needn't look again."""
-    return [row for row in rows if _sound(row)]
-
-
-def _sound(row: dict[str, Any]) -> bool:
+def _unsound(row: dict[str, Any]) -> str | None:
+    """What in a row isn't a figure, None where all are; every row has a step and may have a kind."""
     step, kind = row.get("step"), row.get("kind", "")
-    if not isinstance(step, int) or isinstance(step, bool) or not -1 <= step < 2**53 or not isinstance(kind, str):
-        return False
-    return all(_figure(value) for key, value in row.items() if key not in WORDS)
+    if not isinstance(step, int) or isinstance(step, bool) or not -1 <= step < 2**53:
+        return f"'step' is no number of a step: {short(step)}" if "step" in row else "it lacks 'step'"
+    if not isinstance(kind, str):
+        return f"'kind' is no word: {short(kind)}"
+    found = next((key for key, value in row.items() if key not in WORDS and not _figure(value)), None)
+    return None if found is None else f"{short(found)} holds something else than figures: {short(row[found])}"
 
 
 def _figure(value: Any) -> bool:

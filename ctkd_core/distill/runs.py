@@ -34,6 +34,7 @@ from ctkd_core.background.status import (
     LAUNCH,
     damaged,
     elsewhere,
+    plain_text,
     process_of,
     read_status,
     reason,
@@ -43,7 +44,7 @@ from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
-from ctkd_core.distill.records import current_rows, metrics_frame, read_records, sound_rows
+from ctkd_core.distill.records import Part, current_rows, metrics_frame, read_part
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.sweeps import membership
 from ctkd_core.errors import CtkdError, RunError, unknown
@@ -121,7 +122,7 @@ class Run:
 
     def metric_rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl that count, as they were written. Raises RunError for what isn't a file."""
-        return current_rows(self.read_metrics()[0])
+        return current_rows(self.metrics_part().rows)
 
     def read_metrics(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Rows of metrics.jsonl from byte `offset`, and the next offset: what a live view polls.
@@ -129,20 +130,28 @@ class Run:
         A row of kind "resume" says that earlier rows after its step no longer count (`records.current_rows`). Rows that
         hold something else than figures are passed over. Raises RunError for what isn't a file.
         """
-        return self._rows(METRICS, offset)
+        part = self.metrics_part(offset)
+        return part.rows, part.end
+
+    def metrics_part(self, offset: int = 0) -> Part:
+        """As `read_metrics`, with the sentence about rows that aren't what they should be. Raises RunError."""
+        part = self._part(METRICS, offset)
+        return replace(part, damage=self._damaged(METRICS, part.damage)) if part.damage else part
 
     def samples(self) -> list[dict[str, Any]]:
         """Completions of held-out prompts: step, prompt, reference, student, teacher. Raises RunError."""
-        rows = current_rows(self._rows("samples.jsonl")[0])
+        rows = current_rows(self._part("samples.jsonl").rows)
         words = ("prompt", "reference", "student", "teacher")
         return [row for row in rows if all(isinstance(row.get(key), str | None) for key in words)]
 
-    def _rows(self, file: str, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    def _part(self, file: str, offset: int = 0) -> Part:
         try:
-            rows, end = read_records(self.dir / file, offset)
+            return read_part(self.dir / file, offset)
         except OSError as fault:
             raise RunError(f"run {self.id!r} is damaged: {file} ({reason(fault)}) in {str(self.dir)!r}.") from None
-        return sound_rows(rows), end
+
+    def _damaged(self, file: str, what: str) -> str:
+        return plain_text(f"damaged: {file} ({what}) in {str(self.dir)!r}")
 
     def log_tail(self, lines: int = 40) -> str:
         """The last lines of log.txt."""
@@ -227,26 +236,34 @@ class Run:
             headline=status.headline,
         )
 
-    def summary(self, curve: bool = False) -> dict[str, Any]:
+    def summary(self, curve: bool = False, whole: bool = False) -> dict[str, Any]:
         """One row of `ctkd runs ls --json`; with `curve`, also `losses`, some points of the training loss.
 
-        A damaged run has the status "damaged", a message that says what and where, and None for what isn't known.
+        A damaged run has the status "damaged", a message that says what and where, and None for what isn't known. So
+        has one that ended and has rows of metrics that are none, with the figures of all others. `whole` looks at the
+        rows even where the status has their figures: the size of the file doesn't tell every change.
         """
         status, problem, config = self.status(), "", None
         try:
             config = self.config
-            found = self._headline(status)
+            found = self._headline(status, whole)
         except RunError as fault:
             problem, found = str(fault), NOTHING
         if status.state == "damaged":
             problem = status.message
+        warnings = list(status.warnings)
+        if found.damage and not problem:
+            if status.ended_already:
+                problem = found.damage
+            else:
+                warnings.append(found.damage)
         row = {
             "run_id": self.id,
             "run_dir": str(self.dir),
             "name": config.name if config else "",
             "status": "damaged" if problem else status.state,
             "message": _as_damage(problem) if problem else status.message,
-            "warnings": list(status.warnings),
+            "warnings": warnings,
             "step": None if status.state == "damaged" else status.step,
             "steps": config.steps if config else None,
             **{key: getattr(config, key, None) for key in _OF_THE_CONFIG},
@@ -259,7 +276,7 @@ class Run:
         }
         return row | {"losses": list(found.curve)} if curve else row
 
-    def _headline(self, status: RunStatus) -> Headline:
+    def _headline(self, status: RunStatus, whole: bool = False) -> Headline:
         """The figures that lists show: from the status, else derived from the metrics, once. Raises RunError."""
         path = self.dir / METRICS
         try:
@@ -267,15 +284,16 @@ class Run:
         except FileNotFoundError:
             return status.headline or NOTHING
         except OSError as fault:
-            raise RunError(f"damaged: {METRICS} ({reason(fault)}) in {str(self.dir)!r}") from None
+            raise RunError(self._damaged(METRICS, reason(fault))) from None
         if not stat.S_ISREG(found.st_mode) or not os.access(path, os.R_OK):
-            raise RunError(f"damaged: {METRICS} (it isn't a file that can be read) in {str(self.dir)!r}")
+            raise RunError(self._damaged(METRICS, "it isn't a file that can be read"))
         kept = status.headline
         # While the worker lives, its figures are at most a heartbeat old. A run that ended has all rows in them.
-        if kept is not None and (not status.ended_already or kept.size in (None, found.st_size)):
+        fresh = kept is not None and (not status.ended_already or kept.size in (None, found.st_size))
+        if kept is not None and fresh and not (whole or kept.damage):
             return kept
         derived = _derived(str(self.dir), found.st_mtime_ns, found.st_size)
-        if status.ended_already and status.state != "damaged":
+        if status.ended_already and status.state != "damaged" and derived != kept:
             self._keep(derived)
         return derived
 
@@ -340,7 +358,8 @@ _OF_THE_CONFIG = (
 @lru_cache(maxsize=2048)
 def _derived(run_dir: str, _changed: int, size: int) -> Headline:
     """The headline of a metrics.jsonl as it was at a time of change and a size."""
-    return HeadlineKeeper(Run(Path(run_dir)).metric_rows()).headline(size)
+    part = Run(Path(run_dir)).metrics_part()
+    return HeadlineKeeper(current_rows(part.rows), part.damage).headline(size)
 
 
 def _as_damage(text: str) -> str:

@@ -17,8 +17,8 @@ from ctkd_core.distill.evaluation.evaluator import Evaluator
 from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
 from ctkd_core.distill.headline import HeadlineKeeper
 from ctkd_core.distill.preparation import Prepared, prepared
-from ctkd_core.distill.records import RecordWriter, current_rows, read_records, sound_rows
-from ctkd_core.distill.runs import Run
+from ctkd_core.distill.records import RecordWriter, current_rows
+from ctkd_core.distill.runs import METRICS, Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.training import processes
@@ -40,15 +40,16 @@ UNLIKELY, FAR = -7.0, 6.0  # from which on another end counts that is so much li
 class Metrics:
     """Appends rows to metrics.jsonl and keeps the run's headline in its status."""
 
-    def __init__(self, path: Path, attempt: Attempt[RunStatus]) -> None:
-        self._path, self._attempt = path, attempt
-        self._writer, self._headline = RecordWriter(path), HeadlineKeeper()
+    def __init__(self, run: Run, attempt: Attempt[RunStatus]) -> None:
+        self._run, self._attempt = run, attempt
+        self._writer, self._headline = RecordWriter(_file(run, METRICS)), HeadlineKeeper()
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row. Raises OSError."""
         size = self._writer.write(row)
         if row["kind"] == "resume":  # earlier rows after its step no longer count
-            self._headline = HeadlineKeeper(current_rows(sound_rows(read_records(self._path)[0])))
+            part = self._run.metrics_part()
+            self._headline = HeadlineKeeper(current_rows(part.rows), part.damage)
         else:
             self._headline.add(row)
         self._attempt.note(headline=self._headline.headline(size))
@@ -214,7 +215,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         run=run,
         config=config,
         attempt=attempt,
-        metrics=Metrics(_file(run, "metrics.jsonl"), attempt),
+        metrics=Metrics(run, attempt),
         samples=RecordWriter(_file(run, "samples.jsonl")),
         student=student,
         teacher=teacher,

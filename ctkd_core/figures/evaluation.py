@@ -206,7 +206,9 @@ def length_figure(found: Moments, title: str, axis: str, share: bool = True, hei
         ("teacher", found.teacher, ORANGE, "dash", "diamond"),
         ("at the start", found.before, GREY, "dot", "circle-open"),
     ):
-        points = sorted((int(part), value) for part, value in table.items() if part.isdigit() and value is not None)
+        points = sorted(
+            (_length(part), value) for part, value in table.items() if _length(part) >= 0 and value is not None
+        )
         if points:
             traces.append(
                 go.Scatter(
@@ -225,10 +227,15 @@ def length_figure(found: Moments, title: str, axis: str, share: bool = True, hei
     return fig.update_yaxes(range=[0, 1.02], tickformat=".0%") if share else fig.update_yaxes(ticksuffix=" %")
 
 
+def _length(word: str) -> int:
+    """A length as a number, -1 for a word that is none ("²" is a digit, too)."""
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 10 else -1
+
+
 def length_table(found: Moments, what: str, sizes: str = "exercises") -> pd.DataFrame:
     """The twin of `length_figure`, by increasing length."""
     table = part_table(found, what, sizes)
-    table[what] = [int(part) if str(part).isdigit() else -1 for part in table[what]]
+    table[what] = [_length(str(part)) for part in table[what]]
     return table.sort_values(what, ignore_index=True)
 
 

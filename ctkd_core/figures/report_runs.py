@@ -19,6 +19,7 @@ from ctkd_core.distill.comparison.figures import DEFAULT, figures_of
 from ctkd_core.distill.comparison.kinds import flat
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import SAYS, Comparison, compare
+from ctkd_core.distill.records import current_rows
 from ctkd_core.distill.runs import Run
 from ctkd_core.figures.comparison import interval, ranking
 from ctkd_core.figures.words import duration
@@ -42,7 +43,8 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}.wide{overflow-x:auto}
 
 def run_html(run: Run) -> str:
     """One run. Raises RunError for a damaged one."""
-    config, rows, status = run.config, run.metric_rows(), run.status()
+    config, found, status = run.config, run.metrics_part(), run.status()
+    rows = current_rows(found.rows)
     parts = [
         f"<h1>{text(config.name or run.id)}</h1>",
         facts(
@@ -55,7 +57,7 @@ def run_html(run: Run) -> str:
                 "message": status.message,
             }
         ),
-        *(note(sentence) for sentence in status.warnings),
+        *(note(sentence) for sentence in (*status.warnings, found.damage) if sentence),
         "<h2>Figures</h2>",
         table(("figure", "value"), figures_of(run).items()),
         "<h2>Curves</h2>",

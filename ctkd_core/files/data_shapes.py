@@ -15,7 +15,7 @@ from typing import Any
 from ctkd_core.errors import CtkdError
 from ctkd_core.markup.visible import one_line, shorten
 
-Message = dict[str, Any]  # role and content (text) at least
+Message = dict[str, Any]  # role and content at least
 
 # Why a record can't be used, where only the number of such records is told.
 NO_RECORD = "not a record with text, prompt/completion or messages"
@@ -55,7 +55,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages, each with a role and a content that is text; what else a message has (tool calls) stays.
+    """Messages, each with a role and a content; what else a message has (tool calls) stays.
+
+    A content is text, or None where an assistant only calls tools.
 
     context  how many of the first messages are only read: those of a prompt
     tools    descriptions of the tools that may be called, None for none
@@ -72,7 +74,7 @@ class Conversation:
         return tuple(
             n
             for n, message in enumerate(self.messages)
-            if n >= self.context and message["role"] == "assistant" and message["content"].strip()
+            if n >= self.context and message["role"] == "assistant" and (message["content"] or "").strip()
         )
 
 
@@ -143,8 +145,9 @@ def _message(value: Any, where: str) -> Message:
     if "content" not in message:
         if role != "assistant":  # an assistant may only call tools
             raise Misfit(f"{where} (role {_short(role)!r}) has no content; it is null or missing.", NO_CONTENT)
-        message["content"] = ""
-    message["content"] = _content(message["content"], f"{where}: content")
+        message["content"] = None  # templates ask whether it is none
+    else:
+        message["content"] = _content(message["content"], f"{where}: content")
     for key, inner in message.items():
         _check_unicode(inner, f"{where}: {_short(key)}")
     return message

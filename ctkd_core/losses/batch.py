@@ -269,23 +269,30 @@ def shortened(ids: list[int], following: int, most: int | None, tokenizer: Token
 def answer_of(prompt: str | ChatPrompt, completion: str, tokenizer: Tokenizer) -> Encoding:
     """`completion` as the tokenizer cuts it behind this prompt, its spans counted from the completion's first byte.
 
-    The blank that a template puts before an answer belongs to the first token and to no byte of the completion.
+    The blank that a template puts before an answer belongs to the first token and to no byte of the completion. So does
+    the blank that a tokenizer puts before a text, where there is no prompt.
     """
-    lead = prompt.lead if isinstance(prompt, ChatPrompt) else ""
+    text, lead = (prompt.text, prompt.lead) if isinstance(prompt, ChatPrompt) else (prompt, "")
+    if not text and not lead:
+        begun = tokenizer.encode_continuation(completion, behind=False)
+        return begun if begun.bytes_in_text == begun.token_bytes else _spelling(begun, begun.bytes_in_text)
     if not lead:
         return encode_response(completion, tokenizer)
     whole = encode_response(lead + completion, tokenizer)
     n_bytes, n_chars = len(lead.encode()), len(lead)
     hidden = np.clip(n_bytes - whole.spans[:, 0], 0, None)
-    token_bytes = [b[h:] for b, h in zip(whole.token_bytes, hidden.tolist())]
     return replace(
-        whole,
+        _spelling(whole, [b[h:] for b, h in zip(whole.token_bytes, hidden.tolist())]),
         text=completion,
-        tokens=[b.decode("utf-8", errors="backslashreplace") for b in token_bytes],
-        token_bytes=token_bytes,
         spans=np.clip(whole.spans - n_bytes, 0, None),
         char_spans=np.clip(whole.char_spans - n_chars, 0, None),
     )
+
+
+def _spelling(encoding: Encoding, token_bytes: list[bytes]) -> Encoding:
+    """The same tokens with what they spell of the text."""
+    tokens = [data.decode("utf-8", errors="backslashreplace") for data in token_bytes]
+    return replace(encoding, tokens=tokens, token_bytes=token_bytes)
 
 
 def encode_response(text: str, tokenizer: Tokenizer) -> Encoding:

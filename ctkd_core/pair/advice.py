@@ -113,7 +113,8 @@ def _tried(found: Advice, facts: Mapping[str, Any], able: Collection[str], diges
     except CtkdError as fault:
         return replace(found, kind=kind, confidence=experiments.NEVER, warnings=(*found.warnings, str(fault)))
     known = experiments.findings(there, student, teacher)
-    best, against = experiments.favoured(there, found.method, able)
+    judged = experiments.favoured(there, found.method, able)
+    best = judged.best
     said = experiments.confidence(known)
     rests = f"The advice rests on the rule, that is on {_rests_on(found, facts)}."
     if not known:
@@ -124,13 +125,19 @@ def _tried(found: Advice, facts: Mapping[str, Any], able: Collection[str], diges
             f"better at every one of {experiments.LEAST_SEEDS} seeds or more, and the interval of the difference "
             "leaves 0 out.",
         ]
-    elif against:
-        named = ", ".join(f"{tried.title} ({condition.regime})" for condition, tried in against)
-        because = [f"Experiments don't decide alike: {named}. {rests}"]
+    elif judged.against:
+        because = [f"Experiments don't decide alike: {_named(judged)}. {rests}"]
     else:
         because = [f"Experiments don't decide against {methods.get(found.method).label}. {rests}"]
     changed: dict[str, Any] = {} if best is None else {"method": best.method, "options": dict(best.options)}
     return replace(found, kind=kind, evidence=known, confidence=said, because=(*found.because, *because), **changed)
+
+
+def _named(judged: experiments.Judgement) -> str:
+    """What the settings that decide something name, and where the one that they name is worse."""
+    named = ", ".join(f"{tried.title} ({condition.regime})" for condition, tried in judged.against)
+    worse = ", ".join(condition.regime for condition in judged.worse)
+    return f"{named}; worse in {worse}" if worse else named
 
 
 def _rests_on(found: Advice, facts: Mapping[str, Any]) -> str:

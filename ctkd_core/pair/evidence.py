@@ -142,42 +142,66 @@ def fitting(condition: Condition) -> list[Tried]:
     ]
 
 
-def favoured(
-    found: Sequence[tuple[str, Condition]], method: str, able: Collection[str]
-) -> tuple[Tried | None, list[tuple[Condition, Tried]]]:
-    """The method that the experiments put in the place of `method`, and the settings that decide against it.
+@dataclass(frozen=True)
+class Judgement:
+    """What the settings decide about a method.
+
+    best     the method that takes its place; None where the settings decide nothing, or not alike
+    against  the settings that decide against it, each with the method that is decidedly better there
+    worse    the settings in which the one method that `against` names is itself decidedly worse
+    """
+
+    best: Tried | None
+    against: list[tuple[Condition, Tried]]
+    worse: list[Condition]
+
+
+def favoured(found: Sequence[tuple[str, Condition]], method: str, able: Collection[str]) -> Judgement:
+    """What the experiments put in the place of `method`.
 
     A setting decides against a method for the first of its ranking that fits (`fitting`) and is decidedly better, in
     bits per byte and at LEAST_SEEDS equal seeds or more: than the method where that was tried with its defaults, else
     than the baseline. Decidedly: the 95 % interval leaves 0 out, and all differences have one sign (the sign-flip
     probability is at its minimum for n, or below SMALL_CHANCE). It takes the place if every setting that decides names
-    the same one, with the same options, and it can be trained (`able`). None where they decide nothing, or not alike.
+    the same one, with the same options, if no setting finds it decidedly worse than the same opponent, and if it can be
+    trained (`able`).
     """
-    against = [(condition, best) for _, condition in found if (best := _better(condition, method)) is not None]
+    settings = [condition for _, condition in found if condition.figure == JUDGED_BY]
+    against = [(condition, best) for condition in settings if (best := _better(condition, method)) is not None]
     first = against[0][1] if against else None
-    alike = first is not None and all((t.method, t.options) == (first.method, first.options) for _, t in against)
-    return (first if first is not None and alike and first.method in able else None), against
+    if first is None or any((t.method, t.options) != (first.method, first.options) for _, t in against):
+        return Judgement(None, against, [])
+    worse = [condition for condition in settings if _worse(condition, first, method)]
+    return Judgement(first if not worse and first.method in able else None, against, worse)
 
 
 def _better(condition: Condition, method: str) -> Tried | None:
     """The first method of a setting that is decidedly better than `method` at equal seeds."""
-    if condition.figure != JUDGED_BY:
-        return None
-    there = fitting(condition)
-    mine = next((tried for tried in there if tried.method == method and not tried.options), None)
+    up = condition.higher_is_better
+    return next((tried for tried in fitting(condition) if _decides(_gap(condition, tried, method), up)), None)
+
+
+def _worse(condition: Condition, proposed: Tried, method: str) -> bool:
+    """Whether a setting finds the proposed method, with its options, decidedly worse than `method` at equal seeds."""
+    same = [t for t in fitting(condition) if (t.method, t.options) == (proposed.method, proposed.options)]
+    return any(_decides(_gap(condition, tried, method), not condition.higher_is_better) for tried in same)
+
+
+def _gap(condition: Condition, tried: Tried, method: str) -> Difference | None:
+    """A method's difference to `method` where that was tried with its defaults, else to the baseline."""
+    mine = next((t for t in fitting(condition) if t.method == method and not t.options), None)
     than = mine.label if mine is not None else condition.baseline
-    for tried in there:
-        gap = tried.to_baseline if than == condition.baseline else tried.to_others.get(than)
-        if tried.label != than and gap is not None and _decides(gap, condition.higher_is_better):
-            return tried
-    return None
+    if tried.label == than:
+        return None
+    return tried.to_baseline if than == condition.baseline else tried.to_others.get(than)
 
 
-def _decides(gap: Difference, higher_is_better: bool) -> bool:
-    """Whether a difference at equal seeds is enough for advice, and goes the right way."""
+def _decides(gap: Difference | None, up: bool) -> bool:
+    """Whether a difference at equal seeds is enough for advice, and goes up or down as is asked."""
     return (
-        gap.decided
-        and (gap.mean > 0) == higher_is_better
+        gap is not None
+        and gap.decided
+        and (gap.mean > 0) == up
         and gap.n >= LEAST_SEEDS
         and gap.probability <= max(2 / 2**gap.n, SMALL_CHANCE)
     )

@@ -170,7 +170,7 @@ def _batches(jobs: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, An
     size = 0
     for job in jobs:
         batch.append(job)
-        size += sum(len(message["content"]) for message in job["messages"])
+        size += sum(len(message["content"] or "") for message in job["messages"])
         if len(batch) >= JOBS or size >= JOB_CHARACTERS:
             yield batch
             batch, size = [], 0

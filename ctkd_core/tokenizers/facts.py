@@ -181,9 +181,7 @@ def render_chat(
     """`messages` through a Jinja chat template, in a process with limits because templates come from strangers."""
     from ctkd_core.tokenizers.template_sandbox import in_child
 
-    # A null content (beside tool calls, say) is nothing, not the word "None".
-    said = [{k: "" if k == "content" and v is None else v for k, v in m.items()} for m in messages]
-    values = {"messages": said, "add_generation_prompt": generation_prompt}
+    values = {"messages": list(messages), "add_generation_prompt": generation_prompt}
     return in_child(template, [values], names)[0]
 
 

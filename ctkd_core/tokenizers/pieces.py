@@ -40,6 +40,10 @@ class PieceEncoder:
         self._kind = tokenizer.kind
         self._middle, self._renamed = _shell(tokenizer, prefix=False)
         self._whole = _shell(tokenizer, prefix=True)[0] if _adds_prefix(tokenizer.spec) else None
+        # Stretches of a text have ends of their own, which a whole text doesn't trim.
+        self._rewriter = _parsed(
+            {"normalizer": _drop(tokenizer.spec.get("normalizer"), {"Prepend", "Strip"})}
+        ).normalizer
         self._added = {t["id"] for t in _own(tokenizer)}
         self._alphabet = byte_alphabet()
         self._unknown = [] if tokenizer.unk_id is None else [tokenizer.unk_id]
@@ -78,10 +82,16 @@ class PieceEncoder:
         head = self._middle.encode(text[:start], add_special_tokens=False)
         return [*self._named(head.ids), *later[first:]], [*head.offsets, *anew.offsets[first:]]
 
+    def encode_beginning(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """As `encode_text`, of a text with nothing before it: with the blank that the tokenizer puts there."""
+        if self._whole is None:
+            return self.encode_text(text)
+        found = self._whole.encode(text, add_special_tokens=False)
+        return self._named(found.ids), list(found.offsets)
+
     def normalise(self, text: str) -> str:
         """What the normaliser makes of a stretch of text, blanks as blanks; nothing is put before it."""
-        normaliser = self._middle.normalizer
-        return text if normaliser is None else normaliser.normalize_str(text)
+        return text if self._rewriter is None else self._rewriter.normalize_str(text)
 
     def _named(self, ids: list[int]) -> list[int]:
         return [self._renamed.get(i, i) for i in ids] if self._renamed else ids
@@ -119,16 +129,11 @@ def _shell(tokenizer: Tokenizer, prefix: bool) -> tuple[tokenizers.Tokenizer, di
     from tokenizers import Tokenizer as Backend
 
     spec = tokenizer.spec
-    shell: dict[str, Any] = {
-        "version": "1.0",
-        "added_tokens": [],
-        "model": {"type": "BPE", "vocab": {}, "merges": []},
+    parts: dict[str, Any] = {
         "normalizer": spec.get("normalizer") if prefix else _drop(spec.get("normalizer"), {"Prepend"}),
         "pre_tokenizer": spec.get("pre_tokenizer") if prefix else _no_prefix_space(spec.get("pre_tokenizer")),
-        "post_processor": None,
-        "decoder": None,
     }
-    parsed = Backend.from_str(json.dumps(shell))
+    parsed = _parsed(parts)
     made = Backend(tokenizer.backend.model)
     if parsed.normalizer is not None:
         made.normalizer = parsed.normalizer
@@ -140,6 +145,15 @@ def _shell(tokenizer: Tokenizer, prefix: bool) -> tuple[tokenizers.Tokenizer, di
     made.add_tokens(_around_taken(made, tokens))
     ids = {t["id"]: made.token_to_id(t["content"]) for t in own}
     return made, {index: true for true, index in ids.items() if index not in (None, true)}
+
+
+def _parsed(parts: dict[str, Any]) -> tokenizers.Tokenizer:
+    """A tokenizer without a vocabulary, of these parts."""
+    from tokenizers import Tokenizer as Backend
+
+    rest = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor", "decoder"))
+    model = {"type": "BPE", "vocab": {}, "merges": []}
+    return Backend.from_str(json.dumps({"version": "1.0", "added_tokens": [], "model": model, **rest, **parts}))
 
 
 def _around_taken(backend: tokenizers.Tokenizer, tokens: list[tokenizers.AddedToken]) -> list[tokenizers.AddedToken]:

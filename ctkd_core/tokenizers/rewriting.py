@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 Normalise = Callable[[str], str]
 LARGEST = ("line", "word", "character")
+LONGEST_JOINED = 200  # characters of a word in which characters that are rewritten together are looked for
 _FIRST_MARK = "\u0300"
 _WORD = re.compile(r"\S+|\s", re.DOTALL)
 # Hangul vowels and final consonants, half-width voice marks: they compose with what stands before them.
@@ -82,7 +83,24 @@ def _parts(piece: str, normalise: Normalise, largest: str) -> list[str]:
             parts[-1] += character
         else:
             parts.append(character)
-    return parts
+    return parts if len(parts) > LONGEST_JOINED else _together(parts, normalise)
+
+
+def _together(parts: list[str], normalise: Normalise) -> list[str]:
+    """Parts that are only rewritten together, as "``" to a quotation mark, as one; most are none."""
+
+    def made(some: Sequence[str]) -> str:
+        return "".join(normalise("".join(some)).split())  # some normalisers set blanks around characters
+
+    if "".join(made([part]) for part in parts) == made(parts):
+        return parts
+    found: list[str] = []
+    while parts:
+        whole = made(parts)
+        size = next((k for k in range(1, len(parts)) if made(parts[:k]) + made(parts[k:]) == whole), len(parts))
+        found.append("".join(parts[:size]))
+        parts = parts[size:]
+    return found
 
 
 def _rewritten(part: str, normalise: Normalise) -> tuple[bytes, bytes]:

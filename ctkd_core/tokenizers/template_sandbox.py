@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -86,7 +86,7 @@ def fill(template: str, values: Mapping[str, Any], limit: int = MAX_OUTPUT) -> s
 
     parts, size = [], 0
     try:
-        for part in _compiled(template).generate({"tools": None, "documents": None} | dict(values)):
+        for part in _compiled(template).generate({"tools": None, "documents": None} | _said(values)):
             parts.append(part)
             size += len(part)
             if size > limit:
@@ -101,6 +101,33 @@ def fill(template: str, values: Mapping[str, Any], limit: int = MAX_OUTPUT) -> s
     except (AssertionError, RuntimeError) as fault:  # what Jinja's own filters and helpers raise
         raise TokenizerError(f"the chat template can't be applied: {fault or type(fault).__name__}.") from None
     return "".join(parts)
+
+
+class _Nothing(str):
+    """A null content, as of a message that only calls tools: none to whoever asks, and nothing where it is written.
+
+    Templates that never thought of it write its text; Jinja would write the word "None" there, or refuse.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return other is None
+
+    def __ne__(self, other: object) -> bool:
+        return other is not None
+
+    __hash__ = str.__hash__
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with null contents of messages as `_Nothing`."""
+    messages = values.get("messages")
+    if not isinstance(messages, list):
+        return dict(values)
+    null = {"content": _Nothing()}
+    given = [m | null if isinstance(m, dict) and "content" in m and m["content"] is None else m for m in messages]
+    return {**values, "messages": given}
 
 
 @lru_cache(maxsize=4)
@@ -137,9 +164,17 @@ def _environment() -> Any:
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
     )
     environment.filters["tojson"] = tojson
+    for name in ("string", "iterable", "sequence"):
+        environment.tests[name] = _but_nothing(environment.tests[name])
+    environment.tests["none"] = lambda value: value is None or isinstance(value, _Nothing)
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     return environment
+
+
+def _but_nothing(test: Any) -> Callable[[Any], bool]:
+    """A test of Jinja that a null content doesn't pass, although it is a text here."""
+    return lambda value: not isinstance(value, _Nothing) and bool(test(value))
 
 
 def _limit_resources(seconds: float) -> None:

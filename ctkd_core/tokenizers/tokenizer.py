@@ -54,12 +54,14 @@ class Tokenizer:
 
     @classmethod
     def from_backend(cls, backend: tokenizers.Tokenizer, name: str, **details: Any) -> Tokenizer:
-        """A Tokenizer around a `tokenizers.Tokenizer`; truncation and padding are switched off.
+        """A Tokenizer around a `tokenizers.Tokenizer`; truncation, padding and dropout of merges are switched off.
 
         `details`: config (dict of tokenizer_config.json), and the fields of this class.
         """
         backend.no_truncation()
         backend.no_padding()
+        if getattr(backend.model, "dropout", None):  # merges left out at random: for training, and never the same twice
+            backend.model.dropout = None
         spec = facts.read_spec(backend)
         config = details.pop("config", None) or {}
         values: dict[str, Any] = {"name": name, "backend": backend, "spec": spec, "kind": facts.kind_of(spec)}
@@ -208,15 +210,18 @@ class Tokenizer:
             raw = self.backend.encode_batch([text], add_special_tokens=False)[0]
         return self._encoding(text, raw.ids, raw.offsets, self._special_table)
 
-    def encode_continuation(self, text: str) -> Encoding:
+    def encode_continuation(self, text: str, behind: bool = True) -> Encoding:
         """`text` as it stands behind a prompt: no blank before it; special tokens in it are text, added ones tokens.
+
+        behind  False: nothing stands before it, so that the blank is there which the tokenizer puts before texts
 
         Raises TokenizerError for text that isn't valid Unicode.
         """
         encode_text(text)
         self._check_growth((text,))
         with library_faults(f"{self.name} can't encode this text"):
-            ids, offsets = self._piece_encoder.encode_text(text)
+            encoder = self._piece_encoder
+            ids, offsets = encoder.encode_text(text) if behind else encoder.encode_beginning(text)
         return self._encoding(text, ids, offsets, np.zeros(self.n_ids, dtype=np.bool_))
 
     def _encoding(

@@ -22,7 +22,7 @@ def unpacked(word: str) -> Choice:
     try:
         name, variant, given = json.loads(word)
         given = dict(given)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise CtkdError(
             f"the address should carry [method, variant, options] as JSON; got {word[:80]!r}. Choose the method below."
         ) from None

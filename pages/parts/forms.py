@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import streamlit as st
 
 from ctkd_core.methods.options import Option
+from pages.parts import address
 
 
 def option_fields(
@@ -80,6 +82,7 @@ def option_field(option: Option, value: Any, prefix: str, in_url: bool = False, 
     hint = option.help + option.where() + (f"  \nDefault from: {option.source}." if option.source else "")
     shared: dict[str, Any] = {"key": f"{prefix}_{option.name}", "help": hint, "disabled": idle}
     if in_url:
+        _drop_infinite(option, shared["key"])
         shared["bind"] = "query-params"
     match option.kind:
         case "bool":
@@ -102,3 +105,16 @@ def option_field(option: Option, value: Any, prefix: str, in_url: bool = False, 
                 **shared,
             )
     return st.text_input(label, value="" if value is None else str(value), **shared)
+
+
+def _drop_infinite(option: Option, key: str) -> None:
+    """Take a number that is none out of the address: Streamlit can't make a whole number of infinity."""
+    asked = st.query_params.get(key)
+    if option.kind not in ("int", "float") or asked is None or key in st.session_state:
+        return
+    try:
+        finite = math.isfinite(float(asked))
+    except ValueError:
+        return  # which the widget drops by itself
+    if not finite:
+        address.change({key: None})

@@ -148,13 +148,20 @@ def run_summaries(most: int | None = None, archived: bool = False) -> list[dict[
 
 def metric_rows(run: Run) -> list[dict[str, Any]]:
     """Rows of metrics.jsonl that count; only what was appended since the last call is read."""
+    return metrics(run)[0]
+
+
+def metrics(run: Run) -> tuple[list[dict[str, Any]], str]:
+    """As `metric_rows`, and what in the file is no row, as a sentence."""
     from ctkd_core.distill.records import current_rows
 
     tail = _tail(str(run.dir))
     with tail.lock:
-        fresh, tail.offset = run.read_metrics(tail.offset)
-        tail.rows.extend(fresh)
-        return current_rows(tail.rows)
+        fresh = run.metrics_part(tail.offset)
+        tail.offset = fresh.end
+        tail.rows.extend(fresh.rows)
+        tail.damage = tail.damage or fresh.damage
+        return current_rows(tail.rows), tail.damage
 
 
 class _Tail:
@@ -164,6 +171,7 @@ class _Tail:
         self.run_dir = run_dir
         self.rows: list[dict[str, Any]] = []
         self.offset = 0
+        self.damage = ""
         self.lock = threading.Lock()
 
 

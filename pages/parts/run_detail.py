@@ -59,9 +59,12 @@ def _live(run_id: str, was_ended: bool) -> None:
     if status.ended_already != was_ended:
         st.rerun()  # it ended, or was resumed: mount it again without the timer, or with it
     rows: list[dict[str, Any]] = []
+    damage = ""
     with state.errors_shown():
-        rows = loaders.metric_rows(run)
+        rows, damage = loaders.metrics(run)
     _status(run, status, rows)
+    if damage:
+        st.warning(state.plain(damage), icon=":material/warning:")
     _numbers(status, rows)
     _curves(rows)
     evaluation(rows, metrics_frame(rows))
@@ -110,22 +113,21 @@ def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:
     before, after = found["bits_per_byte_before"], found["bits_per_byte_after"]
     teacher = found.get("teacher_bits_per_byte")
     now = after if after is not None else before
-    cells = st.columns(5)
-    shared: dict[str, Any] = {"border": True, "height": "stretch"}
+    shared: dict[str, Any] = {"border": True, "height": "stretch", "width": "stretch"}
     meaning = "Held-out text, whatever the tokenizer; lower is better."
-    cells[0].metric(
-        "bits per byte now", number(now), change(after, before), delta_color="inverse", **shared, help=meaning
-    )
-    cells[1].metric("at the start", number(before), **shared, help="Before the first step.")
-    cells[2].metric("teacher", number(teacher), **shared, help="The teacher on the same text: what could be reached.")
-    cells[3].metric(
+    # In a narrow window they stand side by side as far as they fit: columns would fill it twice over.
+    row = st.container(horizontal=True, gap="small", key="run_numbers")
+    row.metric("bits per byte now", number(now), change(after, before), delta_color="inverse", **shared, help=meaning)
+    row.metric("at the start", number(before), **shared, help="Before the first step.")
+    row.metric("teacher", number(teacher), **shared, help="The teacher on the same text: what could be reached.")
+    row.metric(
         "training loss",
         number(found["loss_last"]),
         change(found["loss_last"], found["loss_first"]),
         delta_color="inverse",
         **shared,
     )
-    cells[4].metric("time", duration(status.seconds) or "–", **shared)
+    row.metric("time", duration(status.seconds) or "–", **shared)
 
 
 def _curves(rows: list[dict[str, Any]]) -> None:

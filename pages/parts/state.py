@@ -89,10 +89,15 @@ def method_names() -> tuple[str, str]:
     return state.get("method") or "sedi", state.get("against") or "uld"
 
 
+def is_number(word: str) -> bool:
+    """Whether a word of the address is a whole number from 0 on; "²" is a digit, too, and none."""
+    return word.isascii() and word.isdigit() and len(word) < 9
+
+
 def pinned() -> int | None:
     """The group that every panel shows, None when none is pinned."""
     value = st.query_params.get("group", "")
-    return int(value) if value.isdigit() and len(value) < 9 else None
+    return int(value) if is_number(value) else None
 
 
 def pin(group: int | None) -> None:

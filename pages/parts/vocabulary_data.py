@@ -11,6 +11,7 @@ from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Density, Window, density, order_of
 from ctkd_core.vocabulary.store import cached, cached_project, load
+from pages.parts import state
 from pages.parts.results import keeps, keeps_few
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def keep_window_inside(shape: tuple[int, int]) -> None:
 def window() -> Window | None:
     """The window of the address ("row,rows,column,columns"); None without a readable one."""
     parts = st.query_params.get("window", "").split(",")
-    if len(parts) != 4 or not all(part.isdigit() and len(part) < 9 for part in parts):
+    if len(parts) != 4 or not all(map(state.is_number, parts)):
         return None
     return Window(*map(int, parts))
 

@@ -284,6 +284,9 @@ LONG = "0x" + "f" * 6000
     ("name", "text", "word"),
     [
         ("c.yaml", "on: 5", "unknown option of a run True"),
+        ("c.yaml", "steps: 4\nmethod: uld\nsteps: 5", "the key 'steps' stands twice, in lines 1 and 3"),
+        ("c.yaml", "method_options: {beta: 1, beta: 1}", "the key 'beta' stands twice"),
+        ("c.json", '{"steps": 4, "steps": 5}', "the key 'steps' stands twice"),
         ("c.yaml", "1: 5", "unknown option of a run 1"),
         ("c.yaml", "method_options: {on: 1}", "method_options must be a table of options"),
         ("c.yaml", "teachers: [{teacher: qwen, on: 1}]", "unknown key of entry 1 of teachers True"),

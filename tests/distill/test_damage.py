@@ -260,7 +260,7 @@ def test_a_store_that_cannot_be_written_lists_older_runs_too(tmp_path, monkeypat
     assert "metrics.jsonl" not in names, "derived once in this process"
 
 
-def test_rows_that_hold_no_figures_are_passed_over(tmp_path):
+def test_rows_that_hold_no_figures_are_passed_over_and_said_to_be_damage(tmp_path):
     run = made(RunStore(tmp_path / "runs"))
     with (run.dir / "metrics.jsonl").open("a") as file:
         for row in (
@@ -274,4 +274,18 @@ def test_rows_that_hold_no_figures_are_passed_over(tmp_path):
             file.write(json.dumps(row) + "\n")
         file.write("[1, 2]\n" + "[" * 100_000 + "\n")
     assert run.metric_rows() == ROWS
-    assert run.summary()["metrics"]["loss_last"] == 4.5
+    row = run.summary()
+    assert row["metrics"]["loss_last"] == 4.5
+    assert (row["status"], row["step"], row["method"]) == ("damaged", 5, "sft")
+    assert row["message"].startswith("damaged: metrics.jsonl (line 8: 'loss': ")
+    assert row["message"].endswith(f"; 7 more) in {str(run.dir)!r}")
+    assert Run(run.dir).summary()["message"] == row["message"], "kept with the figures"
+    assert run.status().state == "finished"
+    lines = (run.dir / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run.dir / "metrics.jsonl").write_text("".join(lines[: len(ROWS)]))
+    assert run.summary()["status"] == "finished", "mended"
+    (run.dir / "metrics.jsonl").write_text(
+        "".join([*lines[:3], lines[3].replace('"ce"', "'ce'"), *lines[4 : len(ROWS)]])
+    )
+    assert run.summary()["status"] == "finished", "a list looks at sizes"
+    assert "line 4: it isn't whole JSON)" in run.summary(whole=True)["message"]

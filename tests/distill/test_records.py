@@ -11,42 +11,45 @@ from hypothesis import strategies as st
 from ctkd_core.distill.headline import headline
 from ctkd_core.distill.records import (
     EvalRow,
+    Part,
     RecordWriter,
     ResumeRow,
     Row,
     TrainRow,
     current_rows,
     metrics_frame,
-    read_records,
+    read_part,
 )
 
 
 def test_rows_come_back_and_the_offset_goes_on(tmp_path):
-    path = tmp_path / "metrics.jsonl"
+    path = tmp_path / "samples.jsonl"
     writer = RecordWriter(path)
-    writer.write({"step": 1, "text": "é🦙"})
-    rows, offset = read_records(path)
-    assert rows == [{"step": 1, "text": "é🦙"}]
-    assert read_records(path, offset) == ([], offset)
+    writer.write({"step": 1, "prompt": "é🦙"})
+    first = read_part(path)
+    assert first.rows == [{"step": 1, "prompt": "é🦙"}]
+    assert (read_part(path, first.end).rows, read_part(path, first.end).end) == ([], first.end)
     writer.write({"step": 2})
-    assert read_records(path, offset) == ([{"step": 2}], path.stat().st_size)
+    assert read_part(path, first.end) == Part([{"step": 2}], path.stat().st_size)
 
 
 def test_half_a_line_waits_and_is_ended_by_the_next_writer(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"step": 2, "lo')
-    rows, offset = read_records(path)
-    assert rows == [{"step": 1}]
-    assert offset == len(b'{"step": 1}\n')
-    RecordWriter(path).write({"step": 2})
-    assert read_records(path)[0] == [{"step": 1}, {"step": 2}]
-    assert read_records(path, offset)[0] == [{"step": 2}]
+    first = read_part(path)
+    assert first == Part([{"step": 1}], len(b'{"step": 1}\n'))
+    writer = RecordWriter(path)
+    writer.write({"kind": "resume", "step": 1})
+    writer.write({"step": 2})
+    after = [{"kind": "resume", "step": 1}, {"step": 2}]
+    assert read_part(path) == Part([{"step": 1}, *after], path.stat().st_size)
+    assert read_part(path, first.end) == Part(after, path.stat().st_size)
 
 
 def test_a_line_torn_inside_a_character_is_passed_over(tmp_path):
     path = tmp_path / "samples.jsonl"
-    path.write_bytes('{"a": 1}\n{"b": "é'.encode()[:-1] + b'\n{"c": 3}\n')
-    assert read_records(path)[0] == [{"a": 1}, {"c": 3}]
+    path.write_bytes('{"step": 1}\n{"prompt": "é'.encode()[:-1] + b'\n{"kind": "resume", "step": 1}\n{"step": 3}\n')
+    assert read_part(path) == Part([{"step": 1}, {"kind": "resume", "step": 1}, {"step": 3}], path.stat().st_size)
 
 
 @pytest.mark.parametrize(
@@ -69,16 +72,46 @@ def test_a_line_torn_inside_a_character_is_passed_over(tmp_path):
         {"step": 10**400},
         {"step": 1, "index": 0, "prompt": None},
         {"step": 1, "time": "noon"},
+        {"kind": "train", "step": 1, "loss": 2.0, "diagnostics": {"groups": [1]}},
+        {"loss": 1.0},
     ],
 )
-def test_a_row_of_another_shape_is_passed_over(tmp_path, damaged):
+def test_a_row_of_another_shape_is_passed_over_and_said_to_be_damage(tmp_path, damaged):
     path = tmp_path / "metrics.jsonl"
-    good = [{"kind": "train", "step": 0, "loss": 5, "more": [1]}, {"kind": "eval", "step": 0, "bits_per_byte": None}]
-    lines = [json.dumps(row) for row in (good[0], damaged, good[1])]
-    path.write_text("\n".join(lines) + "\n" + "[" * 100_000 + "\n")
-    rows, offset = read_records(path)
-    assert rows == good
-    assert offset == path.stat().st_size
+    good = [
+        {"kind": "train", "step": 0, "loss": 5, "more": 1, "later": [1]},
+        {"kind": "eval", "step": 0, "bits_per_byte": None},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in (good[0], damaged, good[1])))
+    found = read_part(path)
+    del good[0]["later"]
+    assert (found.rows, found.end) == (good, path.stat().st_size)
+    assert found.damage.startswith("line 2: ") and "more" not in found.damage
+    start = path.read_bytes().index(b"\n") + 1
+    assert read_part(path, start).damage == found.damage, "lines are counted from the beginning of the file"
+
+
+@pytest.mark.parametrize(
+    ("lines", "damage"),
+    [
+        (["[" * 100_000], "line 1: it is nested too deeply to read"),
+        (["junk", '{"kind": "train", "step": 1, "loss": 1}'], "line 1: it isn't whole JSON"),
+        (["", '{"step": 1}', "junk"], "line 3: it isn't whole JSON"),
+        (
+            ["5", "junk", "\x00\x00", '{"kind": "resume", "step": 0}', "{}"],
+            "line 1: input should be a valid dictionary",
+        ),
+        (["junk", "", '{"kind": "resume", "step": 0}'], ""),
+        (['{"kind": "of a later version", "step": "x"}', '{"kind": "another", "words": "x"}'], ""),
+        ([], ""),
+    ],
+)
+def test_what_counts_as_damage(tmp_path, lines, damage):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(line + "\n" for line in lines) + '{"kind": "train", "st')
+    found = read_part(path).damage
+    assert found.startswith(damage) and bool(found) == bool(damage)
+    assert ("; 1 more" in found) == (lines[-1:] == ["{}"])
 
 
 NAMES = st.sampled_from(
@@ -100,7 +133,7 @@ ROWS = st.fixed_dictionaries(
 def test_no_file_of_rows_stops_a_reader(tmp_path, rows, junk):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes("".join(json.dumps(row) + "\n" for row in rows).encode() + junk + b"\n")
-    found = current_rows(read_records(path)[0])
+    found = current_rows(read_part(path).rows)
     assert set(headline(found)) == set(headline([]))
     assert len(metrics_frame(found)) == len(found)
 
@@ -143,7 +176,7 @@ def test_headline_takes_the_first_and_last_of_each():
 
 def test_half_a_character_in_a_row_stops_no_table(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"kind": "train", "step": 1, "loss": 2.0, "note": "\\ud800", "face": "\\ud83d\\ude00"}\n')
-    (row,) = read_records(path)[0]
-    assert (row["note"], row["face"]) == ("?", "\U0001f600")
+    path.write_text('{"kind": "train", "step": 1, "loss": 2.0, "prompt": "\\ud800", "student": "\\ud83d\\ude00"}\n')
+    (row,) = read_part(path).rows
+    assert (row["prompt"], row["student"]) == ("?", "\U0001f600")
     assert len(metrics_frame([row])) == 1

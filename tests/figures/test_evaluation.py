@@ -76,6 +76,9 @@ def test_lengths_are_numbers_in_order():
     assert table["digits"].tolist() == [2, 10] and table["exercises"].tolist() == [6, 4]
     excess = evaluation.length_figure(evaluation.Moments({"4": 12.5}), "Excess error", "boundaries", share=False)
     assert excess.layout.yaxis.ticksuffix == " %" and list(excess.data[0].y) == [12.5]
+    odd = evaluation.Moments({"²": 1.0, "1" * 5000: 1.0, "3": 0.5})
+    assert list(evaluation.length_figure(odd, "Right results", "digits").data[0].x) == [3]
+    assert evaluation.length_table(odd, "digits")["digits"].tolist() == [-1, -1, 3], "a file may name anything"
     measures = evaluation.measure_table(evaluation.Moments({"rouge_l": 0.5}, teacher={"rouge_l": 0.75}))
     assert measures.to_dict("records") == [{"measure": "ROUGE-L", "student": 0.5, "teacher": 0.75}]
 

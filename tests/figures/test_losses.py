@@ -129,7 +129,15 @@ def test_targets_have_a_panel_a_method_and_hatched_loss():
     ]
     assert table["most of it from"].iloc[2] == "201 10.0 %"
     assert losses.target_rows(LAB, PKL.targets[1])[0][0] == "rank 1"
-    assert len(losses.target_figure(LAB, 1).data) == 2
+    assert len(losses.target_figure(LAB, 1).data) == 3
+
+
+def test_no_mark_stands_in_a_value():
+    more = replace(PKL, targets=(Target(1, "rank", (-1, -1), (0.7, 0.1), (0.2, 0.3), (("left over", 0.2),)),))
+    bars, marks, values = losses.target_figure(replace(LAB, views=(more,)), 1).data
+    assert list(marks.x) == [0.2, 0.3] and list(bars.x) == [0.7, 0.1, 0.2]
+    assert list(values.x) == [0.7, 0.3, 0.2], "behind whichever ends later"
+    assert [text.strip() for text in values.text] == ["70.0 %", "10.0 %", "20.0 %"]
 
 
 def test_gradients_point_the_way_a_step_moves_the_token():

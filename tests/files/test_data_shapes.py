@@ -62,7 +62,7 @@ def test_tools_and_turns_without_a_text() -> None:
     found = shape_of({"messages": [USER, CALL, RESULT, ANSWER], "tools": [{"name": "f"}]})
     assert isinstance(found, Conversation)
     assert found.answers == (3,)
-    assert found.messages[1]["content"] == "" and found.messages[1]["tool_calls"] == CALL["tool_calls"]
+    assert found.messages[1]["content"] is None and found.messages[1]["tool_calls"] == CALL["tool_calls"]
     assert found.messages[2] == RESULT
     assert found.tools == [{"name": "f"}]
 

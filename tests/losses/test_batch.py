@@ -123,6 +123,19 @@ def test_a_completion_is_the_rest_of_prompt_and_completion(text):
         assert encode_response(text, tokenizer).ids.tolist() == whole[len(prompt) :]
 
 
+def test_a_text_without_a_prompt_begins_like_any_text():
+    tokenizer = tiny_metaspace()
+    own = tokenizer.encode("the cats").ids.tolist()
+    assert own != encode_response("the cats", tokenizer).ids.tolist(), "it puts a blank before texts"
+    for prompt in ("", ChatPrompt("")):
+        answer = answer_of(prompt, "the cats", tokenizer)
+        assert answer.ids.tolist() == own
+        assert b"".join(answer.token_bytes) == b"the cats" and answer.spans[0, 0] == 0, "the blank is no part of it"
+    sample = align_sample("", "the cats", tokenizer, tiny_byte_level(300, 1), method="gold")
+    assert sample.student_ids.tolist() == [tokenizer.bos_id, *own, tokenizer.eos_id]
+    assert answer_of("x", "the cats", tokenizer).ids.tolist() == encode_response("the cats", tokenizer).ids.tolist()
+
+
 def test_a_rewritten_completion_gets_no_blank_before_it():
     tokenizer = tiny_metaspace()
 

@@ -209,7 +209,12 @@ def test_what_looks_perfect_and_is_wrong_is_marked():
     assert set(at.dataframe[0].value["mark"]) == {"≠"}
 
 
-@pytest.mark.parametrize("group", ["999", "-1", "x", "9999999999"])
+def test_an_infinite_number_in_the_address_is_passed_over():
+    at = opened("align", method="cdm", a_cdm_window="1e400")
+    assert not at.exception and "a_cdm_window" not in at.query_params
+
+
+@pytest.mark.parametrize("group", ["999", "-1", "x", "²", "9999999999"])
 def test_a_group_that_does_not_exist_leaves_the_address_with_a_word(group):
     at = opened("align", group=group)
     assert "group" not in at.query_params

@@ -92,6 +92,18 @@ def test_a_damaged_run_is_a_row_that_says_so_and_hides_no_other():
     assert not opened("start").exception
 
 
+def test_a_row_of_metrics_that_is_none_is_named_and_the_others_are_shown():
+    run = made(name="mine")
+    with (run.dir / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 3, "loss": "low"}\n{"kind": "tr')
+    at = opened("runs", run=run.id)
+    assert not at.exception
+    (said,) = (warning.value.replace("\\", "") for warning in at.warning)
+    assert said.startswith("damaged: metrics.jsonl (line 13: 'loss': ") and "more" not in said
+    assert [metric.value for metric in at.metric][:2] == ["1.750", "2.500"]
+    assert len(figures(at)) >= 2
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl", "log.txt"])
 def test_a_folder_in_a_files_place_leaves_the_rest_of_the_page(name):
     run = made(name="mine")

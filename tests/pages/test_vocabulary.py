@@ -97,6 +97,12 @@ def test_only_the_open_tab_computes(panel, title):
 
 
 @real
+def test_digits_that_are_no_numbers_are_no_window():
+    at = opened("vocabulary", map="exact", window="²,1,1,1")
+    assert not at.exception and "window" not in at.query_params
+    assert any("The window in the address isn't" in warning.value for warning in at.warning)
+
+
 def test_the_address_holds_order_and_window():
     at = opened("vocabulary", map="exact", order="class", cells="mass", window="200,900,0,49152")
     shown(at)

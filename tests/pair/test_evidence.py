@@ -122,6 +122,16 @@ TEXT = setting(
 )
 MINE = setting(tried("alm", 1, gap(-0.05)), tried("sft", 2, best=gap(0.05)), student="qwen", teacher="smollm2")
 WEIGHED = setting(tried("bytes", 1, gap(-0.05), options={"method_options.ce_weight": 0.2}), tried("sft", 2))
+# Where the method that other settings put in the rule's place is worse than the rule's, or than SFT.
+WORSE = setting(
+    HKL.model_copy(update={"rank": 1}),
+    tried("sft", 2),
+    tried("bytes", 3, gap(0.05), to_others={"xtoken-hkl": gap(0.06)}),
+    regime="fresh text",
+)
+WORSE_THAN_TEXT = setting(tried("sft", 1), tried("bytes", 2, gap(0.05)), regime="fresh text")
+MAYBE_WORSE = setting(tried("sft", 1), tried("bytes", 2, gap(0.05, n=3)), regime="fresh text")
+OTHERWISE_WORSE = setting(tried("sft", 1), tried("bytes", 2, gap(0.05), options={"k": 1}), regime="fresh text")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +147,11 @@ WEIGHED = setting(tried("bytes", 1, gap(-0.05), options={"method_options.ce_weig
         ((TEXT,), "sft", "Experiments put SFT"),
         ((BETTER, TEXT), "xtoken-hkl", "don't decide alike: Bytes (few samples), SFT (fresh text)"),
         ((BETTER, NOTHING), "bytes", "Experiments put Bytes"),
+        ((OVER_IT, WORSE), "xtoken-hkl", "don't decide alike: Bytes (few samples); worse in fresh text"),
+        ((BETTER, WORSE_THAN_TEXT), "xtoken-hkl", "don't decide alike: Bytes (few samples); worse in fresh text"),
+        ((BETTER, MAYBE_WORSE), "bytes", "Experiments put Bytes"),
+        ((BETTER, OTHERWISE_WORSE), "bytes", "Experiments put Bytes"),  # with options that nobody proposes
+        ((WORSE,), "xtoken-hkl", "don't decide against"),
         ((BETTER, MINE), "alm", "Experiments put ALM"),  # what was tried on the pair itself comes first
         ((WEIGHED,), "bytes", "Experiments put Bytes"),
         ((ELSEWHERE,), "xtoken-hkl", "don't decide against"),

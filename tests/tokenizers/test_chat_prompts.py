@@ -93,6 +93,18 @@ def test_calls_and_tools_reach_the_template() -> None:
     assert asked.whole and not turn("I'll look.", tool_calls=[1]).whole
 
 
+def test_a_null_content_is_none_to_a_template_and_nothing_in_its_text() -> None:
+    template = (
+        "{% for m in messages %}{{ '<call>' if m.content is none }}{{ m.content | trim }}"
+        "{{ ' text' if m.content is string }}{{ ' null' if m.content == none }}|{% endfor %}"
+    )
+    call = {"role": "assistant", "content": None, "tool_calls": [1]}
+    asked = Turn((USER, call, {"role": "tool", "content": "7"}), {"role": "assistant", "content": "7!"})
+    (prompt,) = chat_prompts(chatty(template), [asked])
+    assert isinstance(prompt, ChatPrompt)
+    assert prompt.text == "Two? text|<call> null|7 text|"
+
+
 def test_a_mark_in_the_conversation_is_asked_for_instead() -> None:
     tokenizer = chatty()
     (prompt,) = chat_prompts(tokenizer, [turn("2", {"role": "user", "content": MARK})])

@@ -63,6 +63,7 @@ def test_composed_marks_stay_with_their_letter(text: str, method: str) -> None:
         (normalizers.NFKC(), "aﬁb", [("a", "a"), ("f", "ﬁ"), ("i", "ﬁ"), ("b", "b")]),
         (normalizers.Replace("ß", "ss"), "aßb", [("a", "a"), ("s", "ß"), ("s", "ß"), ("b", "b")]),
         # Two become one, or nothing.
+        (normalizers.Replace("``", '"'), "a``b", [("a", "a"), ('"', "``"), ("b", "b")]),
         (normalizers.NFC(), "e\u0301b", [("é", "e\u0301"), ("b", "b")]),
         (normalizers.Replace("´", ""), "a´b", [("a", "a"), ("b", "b")]),
         # One becomes another one.
@@ -75,6 +76,14 @@ def test_composed_marks_stay_with_their_letter(text: str, method: str) -> None:
 )
 def test_a_token_covers_what_it_was_made_of(normaliser: Any, text: str, expected: list[tuple[str, str]]) -> None:
     assert pieces(text, letters(normaliser)) == expected
+
+
+def test_blanks_that_only_a_texts_ends_lose_stay_inside_it() -> None:
+    backend = Backend.from_str(PLAIN.backend.to_str())
+    backend.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.NFC()])
+    encoding = Tokenizer.from_backend(backend, "strips").encode("a  \u0301q\u0307\u0323")
+    q = len("a  \u0301".encode())
+    assert {tuple(span) for span in encoding.spans.tolist() if span[0] >= q} == {(q, q + 5)}, "the marks change places"
 
 
 def test_a_word_made_of_an_expanded_character_covers_it_and_its_neighbours() -> None:

@@ -74,7 +74,8 @@ def test_configuration_names_roles_and_template(folder: Path) -> None:
     assert tokenizer.render_chat([{"role": "user", "content": "hi"}]) == "hi"
 
 
-def test_truncation_and_padding_of_the_file_are_switched_off(tmp_path: Path, document: dict[str, Any]) -> None:
+def test_truncation_padding_and_dropout_of_the_file_are_switched_off(tmp_path: Path, document: dict[str, Any]) -> None:
+    document["model"]["dropout"] = 0.9
     document["truncation"] = {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
     document["padding"] = {
         "strategy": {"Fixed": 50},
