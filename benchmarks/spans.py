@@ -104,7 +104,7 @@ def main() -> None:
 
         calls["spacy-alignments (character diff)"] = (lambda: get_alignments(a.tokens, b.tokens), 3)
     else:
-        print("spacy-alignments isn't installed (pip install -r requirements-dev.txt): left out of the comparison")
+        print("spacy-alignments isn't installed (pip install -e '.[dev]'): left out of the comparison")
     times = {name: median_ms(call, repeats) for name, (call, repeats) in calls.items()}
     base = next(iter(times.values()))
     grown = growth(student, teacher)
