@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ctkd_core.methods.row import Method
 
 _SOURCE_HELP = "Choose one, or type a hub id, a folder, or the path of a tokenizer.json. Uploads: page Align."
-_DEFAULTS = {"student": DEFAULT_PAIR[0], "teacher": DEFAULT_PAIR[1], "method": "sedi", "against": "uld"}
+_DEFAULTS = {"student": DEFAULT_PAIR[0], "teacher": DEFAULT_PAIR[1], **dict(zip(("method", "against"), state.DEFAULT_METHODS))}
 _LABELS = {"student": "Student", "teacher": "Teacher", "method": "Method", "against": "compared with"}
 _METHODS = {"align": ("method", "against"), "pair": ("method",)}  # pages that read them
 _RUN_HELP = "What this run was made with. Another choice opens a new run with everything else as in this one."
@@ -31,6 +31,8 @@ def top_bar(page: str) -> None:
     """Draw the bar of the page with this path ("" for Start); its values live in the address."""
     address.arrive(page)
     state.take_linked_pair()
+    if page == "align":
+        state.take_linked_method()
     known = methods.training() if page in ("losses", "runs") else methods.aligning()
     # The navigation takes the methods of page Align along, also those that can't train: no reason to complain.
     names = methods.METHODS if page in ("losses", "runs") else [row.name for row in known]
