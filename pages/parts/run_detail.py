@@ -15,6 +15,7 @@ from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
 from ctkd_core.figures.words import between, change, duration, number, progress, remaining
+from ctkd_core.markup.glossary import explained
 from pages.parts import job as jobs
 from pages.parts import loaders, state
 from pages.parts.launching import change_button
@@ -112,7 +113,7 @@ def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:
     now = after if after is not None else before
     cells = st.columns(5)
     shared: dict[str, Any] = {"border": True, "height": "stretch"}
-    meaning = "Held-out text, whatever the tokenizer; lower is better."
+    meaning = f"Held-out text, whatever the tokenizer; lower is better.  \n{explained('bits per byte')}"
     cells[0].metric(
         "bits per byte now", number(now), change(after, before), delta_color="inverse", **shared, help=meaning
     )
