@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
+from pages.parts import tour
 from pages.parts.frame import frame
 from pages.parts.guard import Guard, guarded_output
 from pages.parts.page_base import PageBase
@@ -42,6 +43,7 @@ def draw() -> None:
     terms_style()
     warm_up()
     top_bar(page.url_path)
+    tour.box(page.url_path or "start")
     with frame():
         page.run()
 
