@@ -220,7 +220,7 @@ def test_methods_are_stacked_and_disagreements_listed():
     assert "The 4 methods disagree on" in texts(at)
     assert {"bytes", "opinions", "sedi", "gold"} <= set(at.dataframe[0].value.columns)
     again = opened("align", tab="Methods", against="sedi", stacked=["alm", "mined"])
-    assert components(again)["stack_lanes"]["methods"] == ["sedi", "mined", "alm"]
+    assert components(again)["stack_lanes"]["methods"] == ["sedi", "alm", "mined"]
 
 
 def test_the_path_is_walked_step_by_step_on_the_page_of_the_pinned_group():
