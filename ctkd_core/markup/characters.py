@@ -61,6 +61,8 @@ def character_name(cluster: str) -> str:
 
 
 def _name(character: str) -> str:
+    if ord(character) in _FLAG:
+        return f"flag letter {chr(ord('A') + ord(character) - _FLAG.start)}"
     if ord(character) in _SKIN:
         return f"skin tone {ord(character) - _SKIN.start + 2}"  # Fitzpatrick's types 1-2 to 6
     return unicodedata.name(character, "").lower() or f"U+{ord(character):04X}"

@@ -106,7 +106,7 @@ function build(root, data) {
   root.setAttribute("aria-label", `Tokens of ${data.teacher} above, of ${data.student} below`);
   root.style.setProperty("--mark", data.mark);
   const named = data.groups.some((group) => group.ns || group.nt);
-  const lines = make("div", `lines${named ? " with-names" : ""}`);
+  const lines = make("div", `lines${named ? " with-names" : ""}${data.b.length ? " with-marks" : ""}`);
   lines.dir = data.dir;
   for (const group of data.groups) {
     const kind = data.kinds[group.k];

@@ -89,6 +89,8 @@ def _named(asked: str) -> tuple[Tour | None, int | None]:
 
 def _go(tour: Tour, step: int) -> None:
     """Show one step: what is bound to the address is set in its widget as well."""
+    if tour.own_pair:
+        state.default_pair()
     wanted, bound = tour.steps[step].address, BOUND[tour.page]
     for name, value in wanted.items():
         if name in bound:

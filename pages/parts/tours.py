@@ -25,13 +25,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Tour:
-    """A tour over one page, by the name that the address has."""
+    """A tour over one page, by the name that the address has.
+
+    own_pair: what it says holds for the default pair alone, so each step puts that one into the bar
+    """
 
     name: str
     title: str
     page: str  # a key of `state.PAGES`
     icon: str
     steps: tuple[Step, ...]
+    own_pair: bool = True
 
 
 _DRIFT = Tour(
@@ -170,6 +174,7 @@ _TRANSFER = Tour(
             {"view": None, "run": None, "compare": None},
         ),
     ),
+    own_pair=False,
 )
 
 TOURS: dict[str, Tour] = {tour.name: tour for tour in (_DRIFT, _NUMBER, _TRANSFER)}

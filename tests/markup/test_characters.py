@@ -40,6 +40,8 @@ def test_what_belongs_together(text: str, parts: list[str]) -> None:
         ("👩‍🚀", "woman, rocket"),
         ("👍🏽", "thumbs up sign, skin tone 4"),
         ("🇯🇵", "flag JP"),
+        ("🇯", "flag letter J"),
+        ("\u200d", "zero width joiner"),
         ("i\u0308", "latin small letter i with diaeresis"),
         ("\ue000", "U+E000"),
     ],

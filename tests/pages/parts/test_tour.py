@@ -43,7 +43,8 @@ def test_a_tour_is_walked_from_a_link_to_its_end_and_leaves_the_page_as_it_is(na
 
 
 def test_the_drift_is_where_the_tour_says():
-    at = opened("align", tour="drift")
+    at = opened("align", tour="drift", student="qwen", teacher="mistral-v3")
+    assert (chips(at)["student"], chips(at)["teacher"]) == ("deepseek", "smollm2"), "what it says holds for this pair"
     for _ in range(2):
         at.button(key="tour_next").click().run()
     data = chips(at)
