@@ -46,8 +46,10 @@ def step_page(alignment: Alignment, page: int = 0) -> dict[str, Any]:
     """One page as plain data for the component.
 
     Keys: student, teacher ([position, text] of each), names, cells (teacher rows of student columns; a cell is [group,
-    local cost, accumulated cost, the three candidates, which of them is taken], None where nothing was searched), path
-    ([column, row] of each step), first, total (steps are counted from 0), unit, candidates (their names), colours.
+    local cost, accumulated cost, the three candidates, which of them is taken], None where nothing was searched),
+    reach (teacher tokens of each group, from and to), path ([column, row] of each step), first, total (steps are
+    counted from 0), unit, candidates (their names), colours.
+
     Raises AlignmentError for a method without costs, and for a stretch too large to show its accumulated costs.
     """
     surface, path = _surface(alignment), _path(alignment)
@@ -70,6 +72,7 @@ def step_page(alignment: Alignment, page: int = 0) -> dict[str, Any]:
         "teacher": _labels(alignment.teacher, y),
         "names": [alignment.student.tokenizer, alignment.teacher.tokenizer],
         "cells": cells,
+        "reach": {str(g): alignment.groups[g, 2:].tolist() for g in np.unique(owner[owner >= 0]).tolist()},
         "path": (steps - [rows.start, columns.start]).tolist() if len(steps) else [],
         "first": first,
         "total": len(path),

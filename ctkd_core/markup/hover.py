@@ -15,7 +15,7 @@ STYLE = """
 .terms .meaning{visibility:hidden;position:absolute;left:0;top:100%;z-index:20;box-sizing:border-box;width:max-content;
 max-width:min(100%,34em);padding:7px 10px;margin-top:2px;border-radius:8px;border:1px solid #8886;font-size:13px;
 font-weight:400;line-height:1.45;text-align:left;white-space:normal;box-shadow:0 4px 14px #0003;
-background:var(--terms-bg,#fff);color:var(--terms-fg,#0b0c10)}
+background:Canvas;color:CanvasText}
 .terms button.term:hover .meaning,.terms button.term:focus .meaning{visibility:visible}
 """.strip()
 

@@ -101,7 +101,9 @@ function draw(root) {
     element.classList.toggle("walked", walked.has(here));
     element.classList.toggle("now", here === now);
     element.classList.toggle("from", here === before);
-    element.classList.toggle("pinned", element.dataset.g === String(root._pinned));
+    const [from, to] = data.reach[element.dataset.g] ?? [0, 0];
+    const teacher = data.teacher[element.dataset.y][0];
+    element.classList.toggle("pinned", element.dataset.g === String(root._pinned) && from <= teacher && teacher < to);
   }
   root.querySelector(".scrub").value = step;
   root.querySelector(".scrub").setAttribute("aria-valuetext", `step ${data.first + step} of ${data.total - 1}`);

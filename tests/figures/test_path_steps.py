@@ -46,6 +46,7 @@ def test_the_page_of_a_group_shows_it():
         if s1 > s0 and t1 > t0:
             places = [(data["student"][x][0], data["teacher"][y][0]) for x, y in data["path"]]
             assert any(s0 <= s < s1 and t0 <= t < t1 for s, t in places)
+            assert data["reach"][str(group)] == [t0, t1]
 
 
 def test_the_table_has_a_row_for_each_step():
