@@ -10,9 +10,11 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
+from pages.parts import tour
 from pages.parts.frame import frame
 from pages.parts.guard import Guard, guarded_output
 from pages.parts.page_base import PageBase
+from pages.parts.terms import terms_style
 from pages.parts.topbar import top_bar
 from pages.parts.warm import warm_up
 
@@ -38,8 +40,10 @@ def draw() -> None:
     # After the navigation: the document is named for its page.
     st.set_page_config(page_title=f"{page.title} · CTKD Lab")
     st.html(PARTS / "narrow.css")
+    terms_style()
     warm_up()
     top_bar(page.url_path)
+    tour.box(page.url_path or "start")
     with frame():
         page.run()
 

@@ -1,4 +1,4 @@
-"""Writes the lists of methods, and what experiments found, into the docs: `python docs/lists.py`.
+"""Writes the lists of methods and terms, and what experiments found, into the docs: `python docs/lists.py`.
 
 Between a line with `methods: NAME` and the next with `methods: end` stands what this file makes of the rows; a test
 compares them. What a list says is changed in the row, in the experiment (whose digest is read), or here.
@@ -15,10 +15,11 @@ sys.path.insert(0, str(HERE.parent))
 
 from ctkd_core import methods  # noqa: E402
 from ctkd_core.figures.evidence import claim_rows, ranking_rows, ranking_sentence  # noqa: E402
+from ctkd_core.markup.glossary import TERMS  # noqa: E402
 from ctkd_core.methods import METHODS, Method  # noqa: E402
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Experiment, Table, load  # noqa: E402
 
-_PAGES = ("index.md", "losses.md", "teachers.md", "evidence.md")
+_PAGES = ("index.md", "losses.md", "teachers.md", "evidence.md", "glossary.md")
 FILES = (*(HERE / page for page in _PAGES), HERE.parent / "mkdocs.yml")
 STANDING = ("rank", "method", "runs", "mean (95 %)", "chance", "chance (Holm)", "gap closed", "CPU seconds a step")
 
@@ -113,6 +114,11 @@ def verdicts() -> list[str]:
     return table(names, rows) if rows else ["", "No claim has been put to the test yet.", ""]
 
 
+def glossary() -> list[str]:
+    """Every term with its meaning."""
+    return table(("term", "meaning"), [(", ".join(f"**{name}**" for name in t.names), t.meaning) for t in TERMS])
+
+
 def cell(value: object) -> str:
     """A value in a table: nothing of it ends the cell."""
     text = "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -128,6 +134,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "regimes": regimes,
     "findings": findings,
     "verdicts": verdicts,
+    "glossary": glossary,
 }
 
 

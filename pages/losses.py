@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from ctkd_core.figures.losses import PARTS, Lab, strip
-from ctkd_core.figures.losses_tables import finding, problems
+from ctkd_core.figures.losses import PARTS, Lab, largest_group, strip
+from ctkd_core.figures.losses_tables import finding, opening, problems
 from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Answer, Choice, Question
 from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -80,13 +80,15 @@ def picture(question: Question, choices: list[Choice], answer: Answer, first: De
         st.warning(f"**{state.plain(name)}** has nothing to show: {state.plain(why)}", icon=":material/block:")
     state.drop_unknown_group(len(answer.scene.groups))
     pinned = state.pinned()
-    chosen = choosing.example_group() if pinned is None else pinned
+    largest = largest_group(lab)
+    chosen = pinned if pinned is not None or largest is None else largest[0]
     losses_strip(strip(lab), chosen, state.pin, key="strip")
     st.caption(state.plain(" ".join(answer.scene.notes)) + (" Stored example." if answer.stored else ""))
     if chosen is None or chosen >= len(answer.scene.groups):
         st.caption("Choose a group above: what both models say there, and what each method makes of it.")
         return lab
-    if said := finding(lab, chosen):
+    said = opening(lab, *largest) if largest is not None and pinned is None else finding(lab, chosen)
+    if said:
         first.info(state.plain(said), icon=":material/trending_up:")
     group_panel(lab, chosen, question.named)
     return lab

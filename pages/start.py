@@ -12,6 +12,7 @@ from ctkd_core.tokenizers.catalog import TOKENIZERS
 from pages.parts import loaders, state
 from pages.parts.frame import framed
 from pages.parts.gemma import second_model
+from pages.parts.help_menu import tour_links
 from pages.parts.run_views import FORM
 from pages.parts.runs_list import bits, dot, when
 
@@ -66,6 +67,9 @@ def main() -> None:
         "Here you see how methods bring them together, measure where they fail, and train a student with them. "
         "Everything on this page works without a network."
     )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="tours"):
+        st.markdown("New here? Look around in a minute:", width="content")
+        tour_links()
     st.header("What do you want to do?", anchor=False)
     for cell, (page, icon, title, text), params in zip(st.columns(len(AIMS)), AIMS, AIM_PARAMS):
         with cell, st.container(border=True, height="stretch"):

@@ -13,7 +13,7 @@ from pages.parts.plots import figures_last
 from pages.parts.vocabulary_build import build_panel, choose
 from pages.parts.vocabulary_map import View, audit_bars, density_map, verdict
 from pages.parts.vocabulary_tabs import details
-from pages.parts.vocabulary_token import look_up
+from pages.parts.vocabulary_token import guidance, look_up
 
 
 def main() -> None:
@@ -38,6 +38,7 @@ def main() -> None:
 def body(projection: data.Held, student: Tokenizer, teacher: Tokenizer) -> None:
     """What there is to see of a map; a click or a look-up reruns only this."""
     view = View(projection.map, student, teacher)
+    guidance(view)
     left, middle, right = st.columns([4, 5, 4], gap="medium")
     with left:
         audit_bars(view)

@@ -64,6 +64,14 @@ class CostSurface(Protocol):
         """`kind` "local" (cost of one cell) or "accumulated" (cheapest way to it)."""
         ...
 
+    def candidates(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """float32 [3, rows, columns]: the cheapest cost before each cell, by both sides, the teacher or the student."""
+        ...
+
+    def taken(self, candidates: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Which of the candidates [3, ...] the search takes, -1 without any."""
+        ...
+
     def binned(self, kind: str, max_rows: int, max_columns: int) -> NDArray[np.float32]:
         """The whole surface, averaged down to at most [max_rows, max_columns]."""
         ...

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ctkd_core.alignment.kinds import KIND_STYLES, UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.alignment.metrics import health, kind_counts
 from ctkd_core.markup import blocks
+from ctkd_core.markup.direction import base_direction
 from ctkd_core.markup.numbers import decimals, percent
 from ctkd_core.markup.visible import counted, one_line, shorten
 from ctkd_core.tokenizers.display import token_chip
@@ -75,7 +76,8 @@ def token_rows(alignment: Alignment, most: int) -> str:
         parts.append(f'<div class="g" title="{title}"><div>{above}</div>{join}<div>{below}</div></div>')
     more = len(alignment) - most
     tail = blocks.note(f"{counted(more, 'more group')} {'is' if more == 1 else 'are'} not drawn.") if more > 0 else ""
-    return f'<div class="rows">{"".join(parts)}</div>{tail}'
+    way = ' dir="rtl"' if base_direction(alignment.student.text) == "rtl" else ""
+    return f'<div class="rows"{way}>{"".join(parts)}</div>{tail}'
 
 
 def _side(encoding: Encoding, start: int, end: int, kind: str) -> str:

@@ -64,7 +64,7 @@ def mined(
         method="mined",
         groups=groups,
         pairs=pairs,
-        cost=DtwSurface(costs, blocks, positions(student), positions(teacher), unit="edits"),
+        cost=DtwSurface(costs, blocks, positions(student), positions(teacher), unit="edits", ties=ties),
         variant=variant,
         options={"ties": ties, "same_end": same_end, "window": window},
         notes=tuple(notes),

@@ -31,6 +31,7 @@ class DtwSurface:
     student_entropy: NDArray[np.float32] | None = None
     teacher_entropy: NDArray[np.float32] | None = None
     unit: str = "edits x student weight x teacher weight"
+    ties: str = "teacher"  # which side goes on alone where that costs the same (`cheapest_path.dtw`)
     _kept: dict[Block, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     @property
@@ -81,6 +82,36 @@ class DtwSurface:
             count = np.add.reduceat(known.sum(axis=0), column_starts)
             out[k] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         return out
+
+    def candidates(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """What the recurrence chooses from in every cell of a window, float32 [3, rows, columns]; slices need step 1.
+
+        The cost of the cheapest way so far when both sides go on (the diagonal), the teacher alone, the student alone;
+        NaN where nothing was searched. The first cell of the text has nothing before it: its diagonal is 0.
+        """
+        n, m = self.shape
+        r_at, r = _content_index(self.student_at, np.arange(n)[rows])
+        c_at, c = _content_index(self.teacher_at, np.arange(m)[columns])
+        out = np.full((3, len(range(n)[rows]), len(range(m)[columns])), np.nan, dtype=np.float32)
+        if not len(r) or not len(c):
+            return out
+        before = np.full((len(r) + 1, len(c) + 1), np.nan, dtype=np.float32)
+        first_row, first_column = int(r[0] == 0), int(c[0] == 0)
+        before[first_row:, first_column:] = self._accumulated(
+            self.student_at[r[0] - 1 + first_row : r[-1] + 1], self.teacher_at[c[0] - 1 + first_column : c[-1] + 1]
+        )
+        if first_row and first_column:
+            before[0, 0] = 0.0
+        for k, (i, j) in enumerate(((0, 0), (1, 0), (0, 1))):
+            out[k][np.ix_(r_at, c_at)] = before[i : i + len(r), j : j + len(c)]
+        return out
+
+    def taken(self, candidates: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Which of `candidates` [3, ...] the search takes, 0 to 2, -1 where there is none; the diagonal wins ties."""
+        known = np.where(np.isnan(candidates), np.inf, candidates)
+        order = (0, 1, 2) if self.ties == "teacher" else (0, 2, 1)
+        best = np.array(order, dtype=np.int8)[np.argmin(known[list(order)], axis=0)]
+        return np.where(np.isfinite(known).any(axis=0), best, np.int8(-1))
 
     def _cells(self, kind: str, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
         if kind not in KINDS:

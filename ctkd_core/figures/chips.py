@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.kinds import KIND_STYLES, KINDS, UNEQUAL, UNEQUAL_MEANING
+from ctkd_core.figures.chip_names import named_tokens, texts_under
 from ctkd_core.markup.colours import VERMILLION
+from ctkd_core.markup.direction import against, base_direction, own_direction
 from ctkd_core.markup.visible import hex_bytes, shorten, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
 
@@ -49,9 +51,11 @@ def chip_page(
     """The data of one page for the component.
 
     Keys: teacher, student (names), groups (list of {g, k, s, t, d, x}: index, kind, tokens of each side as
-    [index, id, text, hex], whether method B differs there, whether the sides spell different bytes), b (groups of
-    `other` in the stretches that differ, as [s0, s1, t0, t1]), kinds (style of each kind), unequal (how x is marked),
-    first, last, total (group indices), methods.
+    [index, id, text, hex], whether method B differs there, whether the sides spell different bytes; where there is
+    something to say also ns, nt: names over tokens of a side as [first, end, characters, name], dir: a direction of its
+    own, r: the text has these groups the other way round), b (groups of `other` in the stretches that differ, as
+    [s0, s1, t0, t1]), kinds (style of each kind), unequal (how x is marked), first, last, total (group indices),
+    methods, dir (of the text).
     """
     starts = page_starts(alignment, tokens)
     page = min(max(page, 0), len(starts) - 1)
@@ -61,6 +65,13 @@ def chip_page(
     unequal = alignment.unequal[first:last]
     rows = alignment.groups[first:last].tolist()
     codes = alignment.kind_codes[first:last].tolist()
+    student_names, teacher_names = (
+        _named(side, rows, k) for side, k in ((alignment.student, 0), (alignment.teacher, 2))
+    )
+    base = base_direction(alignment.student.text)
+    texts = texts_under(alignment, first, last)
+    turned = against(texts, base)
+    ways = [way if (way := own_direction(text)) not in (None, base) else "" for text in texts]
     return {
         "teacher": alignment.teacher.tokenizer,
         "student": alignment.student.tokenizer,
@@ -76,6 +87,7 @@ def chip_page(
                 "d": bool(differs[k]),
                 "x": bool(unequal[k]),
             }
+            | _drawn_if(ns=_names(student_names, s0, s1), nt=_names(teacher_names, t0, t1), r=turned[k], dir=ways[k])
             for k, (s0, s1, t0, t1) in enumerate(rows)
         ],
         "b": others,
@@ -92,10 +104,34 @@ def chip_page(
         ],
         "unequal": {"mark": UNEQUAL, "why": UNEQUAL_MEANING},
         "mark": VERMILLION,
+        "dir": base,
         "first": first,
         "last": last,
         "total": len(alignment),
     }
+
+
+def _named(encoding: Encoding, rows: list[list[int]], column: int) -> list[tuple[int, int, str, str]]:
+    """Names over the tokens of one side of a page, whose groups are `rows`."""
+    some = [row for row in rows if row[column + 1] > row[column]]
+    if not some:
+        return []
+    start, end = some[0][column], some[-1][column + 1]
+    return named_tokens(encoding, start, min(end, start + 2 * PAGE_TOKENS))  # of a super-group only the first are drawn
+
+
+def _names(found: list[tuple[int, int, str, str]], start: int, end: int) -> list[list[Any]]:
+    """The names over the tokens of one group, as [first, end, characters, name] counted from its first token."""
+    return [
+        [max(a, start) - start, min(b, end) - start, shown, name]
+        for a, b, shown, name in found
+        if a < end and b > start
+    ]
+
+
+def _drawn_if(**parts: Any) -> dict[str, Any]:
+    """Those that say something: most groups have no name over them and run as the text does."""
+    return {name: value for name, value in parts.items() if value}
 
 
 def _tokens(encoding: Encoding, start: int, end: int) -> list[list[Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.opinions import group_of_tokens
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
 from ctkd_core.markup.colours import BLUE, GREEN, ORANGE, VERMILLION
@@ -80,7 +81,7 @@ def dtw_table(alignment: Alignment, group: int | None = None, size: int = WINDOW
     path = _path_inside(alignment, rows, columns)
     x, y = path[:, 0], path[:, 1]
     at = x - rows.start, y - columns.start
-    owner = _cells(alignment, np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop))
+    owner = cell_groups(alignment, np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop))
     table = {
         "group": owner.reshape(rows.stop - rows.start, -1)[at],
         "student": [_label(alignment.student, i) for i in x.tolist()],
@@ -112,7 +113,7 @@ def _window(alignment: Alignment, group: int | None, kind: str, rows: slice, col
     x, y = np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)
     bar = {"title": {"text": "cost", "side": "top"}, "thickness": 10, "outlinewidth": 0, "x": BAR_X, "len": 0.9}
     path = _path_inside(alignment, rows, columns)
-    data = np.stack([_cells(alignment, x, y).astype(np.float32), costs.ravel()], axis=1)
+    data = np.stack([cell_groups(alignment, x, y).astype(np.float32), costs.ravel()], axis=1)
     return [
         go.Heatmap(x=x, y=y, z=costs.T, colorscale=SEQUENTIAL, hoverinfo="skip", xgap=1, ygap=1, colorbar=bar),
         *_outlines(alignment, group, rows, columns),
@@ -249,22 +250,11 @@ def _surface(alignment: Alignment) -> Any:
     return alignment.cost
 
 
-def _cells(alignment: Alignment, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
+def cell_groups(alignment: Alignment, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
     """The group of every cell, row by row; a cell of no group counts to its student's."""
-    owner = np.full(len(alignment.student), -1, dtype=np.int64)
-    for_teacher = np.full(len(alignment.teacher), -1, dtype=np.int64)
-    sizes = alignment.sizes
-    owner[_members(alignment.groups[:, :2])] = np.repeat(np.arange(len(alignment)), sizes[:, 0])
-    for_teacher[_members(alignment.groups[:, 2:])] = np.repeat(np.arange(len(alignment)), sizes[:, 1])
+    owner, for_teacher = (group_of_tokens(alignment, side) for side in ("student", "teacher"))
     group = np.where(owner[x] >= 0, owner[x], 0)[:, None] * np.ones(len(y), dtype=np.int64)
     return np.where(owner[x][:, None] < 0, for_teacher[y][None, :], group).ravel()
-
-
-def _members(ranges: NDArray[np.int32]) -> NDArray[np.int64]:
-    """All positions of half-open ranges [G, 2], one after the other."""
-    lengths = (ranges[:, 1] - ranges[:, 0]).astype(np.int64)
-    first = np.cumsum(lengths) - lengths
-    return np.arange(int(lengths.sum())) - np.repeat(first, lengths) + np.repeat(ranges[:, 0].astype(np.int64), lengths)
 
 
 def _path_inside(alignment: Alignment, rows: slice, columns: slice) -> NDArray[np.int32]:

@@ -15,6 +15,7 @@ from ctkd_core.figures.theme import escape, folded, habits
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene
 from ctkd_core.losses.views.target import SHORT, Target
 from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, VERMILLION
+from ctkd_core.markup.direction import base_direction
 from ctkd_core.markup.numbers import probability
 from ctkd_core.markup.visible import shorten, visible_bytes
 
@@ -82,7 +83,8 @@ def strip(lab: Lab) -> dict[str, Any]:
     """What the component of page Losses draws: groups of tokens with one bar a method.
 
     Keys: teacher, student (names), methods (list of {name, colour, hatch, letter}), groups (list of {g, t, s, bars,
-    label}); a bar is [share of the tallest, negative?, text]. Texts are untrusted; the component escapes them.
+    label}), dir (of the text); a bar is [share of the tallest, negative?, text]. Texts are untrusted; the component
+    escapes them.
     """
     every = [shares(lab.values(view)) for view in lab.views]
     tallest = max((abs(v) for row in every for v in row), default=0.0) or 1.0
@@ -104,7 +106,21 @@ def strip(lab: Lab) -> dict[str, Any]:
         "part": PARTS[lab.part],
         "methods": looks,
         "groups": groups,
+        "dir": base_direction(lab.scene.text),
     }
+
+
+def largest_group(lab: Lab) -> tuple[int, LossView] | None:
+    """The group with the most of the first method's loss, and the method; None where no method has a value.
+
+    A method without values, or with some that overflowed, is passed over.
+    """
+    for view in lab.views:
+        values = lab.values(view)
+        if any(values) and all(map(math.isfinite, values)):
+            sizes = [abs(value) for value in values]
+            return sizes.index(max(sizes)), view
+    return None
 
 
 def percent(share: float) -> str:

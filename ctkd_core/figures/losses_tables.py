@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.figures.losses import PARTS, Lab, name, prediction_rows, shares, step_values, target_rows
+from ctkd_core.figures.losses import (
+    PARTS,
+    Lab,
+    name,
+    percent,
+    prediction_rows,
+    shares,
+    step_values,
+    target_rows,
+)
 from ctkd_core.lab.records import LossView
 from ctkd_core.markup.numbers import probability
 
@@ -108,6 +117,13 @@ def finding(lab: Lab, group: int) -> str:
     if prediction is None or not words:
         return ""
     return f"Group {group}: a step of descent moves {lab.text('student', prediction.token)} {words}."
+
+
+def opening(lab: Lab, group: int, view: LossView) -> str:
+    """`finding`, and why a page that was asked for no group shows this one: it has the most of this method's loss."""
+    share = percent(shares(lab.values(view))[group])
+    why = f"Opened on group {group}, the one with the most of {name(view)}'s loss: {share}."
+    return f"{finding(lab, group)} {why}".strip()
 
 
 def problems(views: Sequence[LossView]) -> list[tuple[str, str]]:

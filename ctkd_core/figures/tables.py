@@ -120,7 +120,7 @@ def disagreements(a: Alignment, b: Alignment, differing: NDArray[np.int32], limi
 
     names = [a.label, b.label]
     rows = [
-        (group_at(a, int(region[0]), int(region[2])), _pairs(a, region), _pairs(b, region))
+        (group_at(a, int(region[0]), int(region[2])), groups_between(a, region), groups_between(b, region))
         for region in differing[:limit]
     ]
     return pd.DataFrame(rows, columns=["group", *names])
@@ -148,7 +148,8 @@ def health_table(alignments: Iterable[Alignment], rates: Iterable[Mapping[str, f
     return pd.DataFrame(columns)
 
 
-def _pairs(alignment: Alignment, region: NDArray[np.int32]) -> str:
+def groups_between(alignment: Alignment, region: NDArray[np.int32]) -> str:
+    """The groups that reach into a stretch s0, s1, t0, t1 as [student ~ teacher], at most six of them."""
     s0, s1, t0, t1 = (int(v) for v in region)
     g = alignment.groups
     inside = ((g[:, 0] < s1) & (g[:, 1] > s0)) | ((g[:, 2] < t1) & (g[:, 3] > t0))

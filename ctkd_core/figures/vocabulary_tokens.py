@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.vocabulary import CLASS_TITLES
+from ctkd_core.errors import ProjectionError
+from ctkd_core.figures.find_token import find_token, query_for
+from ctkd_core.figures.vocabulary import CLASS_TITLES, LABEL_CHARACTERS
 from ctkd_core.files.sized_cache import MIB, sized_cache
 from ctkd_core.markup.visible import visible_bytes
 from ctkd_core.tokenizers.display import token_text
-from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, token_classes
+from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, most_lost, token_classes
 from ctkd_core.vocabulary.projection import MATCHED, REASONS
 
 if TYPE_CHECKING:
@@ -50,6 +53,45 @@ def row_sentence(projection: Projection, student_id: int) -> str:
     if len(frame) == 1:
         return f"is said by one teacher token, {best} (reason: {reason}, weight {weight:.3g})."
     return f"is spread over {len(frame)} teacher tokens, most of it on {best} (reason: {reason}, weight {weight:.3g})."
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What of a map is worth a first look: a class of which much is lost, and one of its lost tokens.
+
+    title  of the class; query: what finds the token (`find_token`); sentence: what to look at
+    """
+
+    title: str
+    query: str
+    sentence: str
+
+
+def opening(projection: Projection, wanted: str = "") -> Opening | None:
+    """The class with the most loss and a token of it: `wanted` if it is one of them, else the one with the lowest id.
+
+    Vocabularies begin with what is frequent. None for a map that loses nothing worth a look.
+    """
+    counts = projection.audit()
+    name = most_lost(counts)
+    if name is None:
+        return None
+    lost = lost_ids(projection)
+    lost = lost[token_classes(projection.student)[lost] == CLASSES.index(name)]
+    ids = lost.tolist()
+    try:
+        asked = find_token(projection.student, wanted) if wanted else -1
+    except ProjectionError:
+        asked = -1
+    token = asked if asked in ids else ids[0]
+    title, total = CLASS_TITLES[name], counts[name]["total"]
+    how_many = f"all {total:,}" if len(ids) == total else f"{len(ids):,} of {total:,}"
+    shown = token_text(projection.student, token, LABEL_CHARACTERS)
+    sentence = (
+        f"Most is lost in {title}: {how_many} student tokens have no teacher token that says the same. {shown} is one: "
+        "its row says what becomes of it, its column which other tokens end up there."
+    )
+    return Opening(title, query_for(projection.student, token), sentence)
 
 
 def token_counts(tokenizer: Tokenizer, texts: Iterable[str]) -> NDArray[np.int64]:

@@ -43,13 +43,12 @@ EXAMPLE = Path(__file__).with_name("example.json")
 
 @dataclass(frozen=True)
 class Example:
-    """A text to begin with; `note` says what to look at, `group` is worth opening first."""
+    """A text to begin with; `note` says what to look at."""
 
     name: str
     context: str
     text: str
     note: str
-    group: int = 0
 
 
 EXAMPLES = {
@@ -61,21 +60,18 @@ EXAMPLES = {
             " 201 and 202.",
             "The teacher spells 201 digit by digit and is sure of it; the student has one token, which no "
             "teacher token equals. GOLD and H-KL lower that token, P-KL and SeDi raise it.",
-            1,
         ),
         Example(
             "prose",
             "The lighthouse keeper's granddaughter",
             " catalogued 1,247 seashells in 2024, and 201 of them were unidentifiable.",
             "Common words are one token on both sides; rare words and numbers are groups of several.",
-            3,
         ),
         Example(
             "emoji",
             "At the zoo we saw",
             " a naïve llama 🦙 and an astronaut 👩‍🚀!",
             "Tokens end inside characters; candidates that spell half a character can't be written by the student.",
-            3,
         ),
     )
 }

@@ -36,6 +36,15 @@ def training() -> list[Method]:
     return [m for m in METHODS.values() if m.can_train]
 
 
+def shown_on_a_text(name: str) -> Method:
+    """The row whose groups stand for method `name` where a text is aligned: those that it trains on, else its own.
+
+    Raises CtkdError for an unknown method.
+    """
+    row = get(name)
+    return get(row.groups_of or row.alignment_of or row.name)
+
+
 def assemble(rows: list[Method]) -> dict[str, Method]:
     """Rows by name. Raises ValueError for a name that stands twice and for a row that leans on one that isn't there."""
     found: dict[str, Method] = {}

@@ -71,6 +71,13 @@ _ROWS = (
         "The same markers are special tokens for one tokenizer and ordinary text for the other; "
         "alignments leave special tokens out.",
     ),
+    Text(
+        "rtl",
+        "Right to left",
+        "في عام 2024 أحصى حارس المنارة 1247 صدفة، وكانت 201 منها مجهولة 🐚. كتب في دفتره Extraordinary day ثم نام. "
+        "בבוקר הוא אמר שלום.",
+        "Groups run from right to left as the text does; numbers and English words in it stand the other way round.",
+    ),
 )
 
 TEXTS: dict[str, Text] = {row.name: row for row in _ROWS}

@@ -14,6 +14,7 @@ from ctkd_core.figures.card import GroupCard, Side, expected, group_card, next_d
 from ctkd_core.figures.chips import chip_page, page_of, page_starts
 from ctkd_core.figures.tables import health_table
 from ctkd_core.lab.evidence import Evidence
+from ctkd_core.markup.glossary import explained
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 from pages.parts.component import token_chips
@@ -102,7 +103,8 @@ def picture(view: View) -> None:
 def health_panel(view: View) -> None:
     """The figures behind the verdict, of both methods."""
     with st.container(border=True, key="health"):
-        st.markdown("**Health of the alignment**")
+        meant = explained("group", "super-group", "boundary F1")
+        st.markdown("**Health of the alignment**", help=meant)
         table = health_table(view.shown, [one.metrics() for one in view.shown])
         st.table(table, hide_index=True, border="horizontal", alt="Health of each method's alignment")
 
@@ -115,7 +117,10 @@ def card(view: View) -> None:
             st.caption("Click a group to pin it: its bytes, its kind and what other methods make of it appear here.")
             return
         shown = group_card(a, group, view.every_method().values())
-        st.markdown(f"**Group {shown.group}** · {shown.name} ({shown.meaning}) · {SAME[shown.same_text]}")
+        st.markdown(
+            f"**Group {shown.group}** · {shown.name} ({shown.meaning}) · {SAME[shown.same_text]}",
+            help=explained("group"),
+        )
         left, right = st.columns(2, gap="medium")
         with left:
             _side("Teacher", shown.teacher, view, shown.group)

@@ -1,73 +1,38 @@
-"""The tabs on page Align: groups, path over its costs, graph, metrics, disagreements, export."""
+"""The tabs on page Align: groups, stacked methods, path over its costs, graph, metrics, disagreements, export."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from ctkd_core.alignment.kinds import KIND_STYLES, UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.alignment.metrics import kind_counts
-from ctkd_core.figures.dtw import TITLES, dtw_figure, dtw_table
 from ctkd_core.figures.graph import component, component_figure, component_table
-from ctkd_core.figures.groups import size_histogram, staircase, staircase_table
+from ctkd_core.figures.groups import size_histogram
 from ctkd_core.figures.metrics import logit_table, metric_heat, metric_table
 from ctkd_core.figures.tables import disagreements, groups_of_kinds, page_of_row, shown_groups
+from ctkd_core.markup.glossary import explained
 from pages.parts import loaders, state
 from pages.parts.align_export import export
 from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
+from pages.parts.align_path import path
+from pages.parts.align_pinning import ROWS, group_table, selectable
+from pages.parts.align_stack import stack
 from pages.parts.plots import plot
+from pages.parts.terms import said
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-ROWS = 12  # of a page of the table of groups
-ROW_PIXELS = 35
 # Groups come first because a table is quick: loading plotly holds the browser up by 0.9 s, the chips with it.
-TABS = ("Groups", "Path", "Graph", "Metrics", "Disagreements", "Export")
+TABS = ("Groups", "Methods", "Path", "Graph", "Metrics", "Disagreements", "Export")
 
 
 def details(view: View) -> None:
     """The tabs; only the open one computes."""
     tabs = st.tabs(TABS, key="tab", on_change="rerun", bind="query-params")
-    for tab, draw in zip(tabs, (_groups, _path, _graph, _metrics, _disagreements, export)):
+    for tab, draw in zip(tabs, (_groups, stack, path, _graph, _metrics, _disagreements, export)):
         if tab.open:
             with tab, state.errors_shown():
                 draw(view)
-
-
-def _path(view: View) -> None:
-    a, b, group = view.a, view.b, view.pinned
-    if a.cost is None:
-        st.caption(
-            f"{a.method} searches no cost matrix, so this is where its groups end. Choose cdm or mined as method to "
-            "see one."
-        )
-        others = () if b is None else (b,)
-        _selectable(
-            lambda: staircase(a, group, others),
-            "staircase",
-            f"Byte position of group ends on both sides, method {a.method}",
-        )
-        with st.expander("As a table", icon=":material/table:"):
-            _table(staircase_table(a, others), "staircase_table", "Byte where each group ends, on both sides")
-        return
-    kind = st.segmented_control(
-        "Cost", list(TITLES), default="local", key="cost", required=True, help="  \n".join(TITLES.values())
-    )
-    _selectable(
-        lambda: dtw_figure(a, group, kind or "local"),
-        f"dtw_{kind}",
-        f"{TITLES[kind or 'local']}, with the path of {a.label}",
-    )
-    weights = "" if a.cost.student_entropy is not None or a.method != "cdm" else " All entropy weights are constant."
-    st.caption(
-        "Click a cell or the path to pin its group; the window follows it. Orange: the pinned group. At the right the "
-        f"whole text.{weights}"
-    )
-    with st.expander("As a table", icon=":material/table:"):
-        _table(dtw_table(a, group), "dtw_table", "The path inside the window, pair by pair")
 
 
 def _graph(view: View) -> None:
@@ -79,22 +44,11 @@ def _graph(view: View) -> None:
         st.caption("No group is pinned; this is the beginning of the text.")
     found = component(view.a, group or 0)
     alt = f"Tokens of groups {found.first} to {found.last - 1} of {view.a.label} and what joins them"
-    _selectable(lambda: component_figure(view.a, found), "graph", alt)
+    selectable(lambda: component_figure(view.a, found), "graph", alt)
     hidden = f" {found.hidden:,} tokens had no room." if found.hidden else ""
     st.caption(f"Squares: teacher tokens; circles: student tokens; an orange rim: the pinned group.{hidden}")
     with st.expander("As a table", icon=":material/table:"):
-        _table(component_table(view.a, found), "graph_table", "What joins these tokens")
-
-
-def _selectable(make: Callable[[], Any], key: str, alt: str) -> None:
-    def selected() -> None:
-        points = st.session_state[key]["selection"]["points"]
-        data = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
-        if data is not None:
-            first = data[0] if isinstance(data, list) else next(iter(data.values())) if isinstance(data, dict) else data
-            _jump(int(first))
-
-    plot(make, key=key, on_select=selected, selection_mode="points", alt=alt)
+        group_table(component_table(view.a, found), "graph_table", "What joins these tokens")
 
 
 def _groups(view: View) -> None:
@@ -118,6 +72,7 @@ def _groups(view: View) -> None:
         "column_config": {
             "mark": st.column_config.TextColumn(UNEQUAL, help=UNEQUAL_MEANING, width="small"),
             "same_text": st.column_config.CheckboxColumn("same text"),
+            "kind": st.column_config.TextColumn("kind", help=explained("group")),
             "student_tokens": st.column_config.NumberColumn("student tokens"),
             "teacher_tokens": st.column_config.NumberColumn("teacher tokens"),
         }
@@ -125,7 +80,7 @@ def _groups(view: View) -> None:
     alt = f"Groups of {view.a.label}: kind, texts, tokens and bytes"
     if whole or len(groups) <= ROWS:
         table = loaders.group_rows(view.a, view.b).iloc[groups] if whole else shown_groups(view.a, view.b, groups)
-        _table(table, "group_table", alt, **settings)
+        group_table(table, "group_table", alt, **settings)
         return
     pages, now = page_of_row(groups.tolist(), view.pinned, ROWS)
     if st.session_state.get("table_follows") != (view.pinned, tuple(kinds)):
@@ -141,28 +96,7 @@ def _groups(view: View) -> None:
         settings["selection_default"] = {"selection": {"rows": [rows.index(view.pinned)]}}
     key = f"group_table_{page}_{view.pinned if view.pinned in rows else ''}"
     with place:
-        _table(shown_groups(view.a, view.b, part), key, alt, **settings)
-
-
-def _table(table: pd.DataFrame, key: str, alt: str, **settings: Any) -> None:
-    """A table whose column `group` is pinned when a row is chosen."""
-    groups = table["group"].tolist()
-
-    def selected() -> None:
-        chosen = st.session_state[key]["selection"]["rows"]
-        if chosen and chosen[0] < len(groups):
-            _jump(groups[chosen[0]])
-
-    st.dataframe(
-        table,
-        key=key,
-        on_select=selected,
-        selection_mode="single-row",
-        hide_index=True,
-        height=min(ROW_PIXELS * (len(table) + 1) + 3, ROW_PIXELS * (ROWS + 1) + 3),
-        alt=alt,
-        **settings,
-    )
+        group_table(shown_groups(view.a, view.b, part), key, alt, **settings)
 
 
 def _metrics(view: View) -> None:
@@ -177,6 +111,7 @@ def _metrics(view: View) -> None:
     with right:
         plot(lambda: size_histogram(view.a), key="sizes", alt="Number of groups by size and kind")
     alt = "All metrics of every method"
+    said("Boundary F1 of 1 is the truth; a super-group hides what is inside it.")
     st.dataframe(metric_table(rates, truth), key="rates", hide_index=True, alt=alt)
     _logit_metrics(view)
 
@@ -200,15 +135,9 @@ def _disagreements(view: View) -> None:
     if not len(found.differing):
         st.success(f"{names[0]} and {names[1]} make the same groups on this text.", icon=":material/check_circle:")
         return
-    st.caption(
+    said(
         f"{len(found.differing)} stretches differ. Boundary F1 {found.boundary_f1:.3f}; {100 * found.share:.1f} % of "
         f"student tokens lie outside them. Each bracket is a group, student ~ teacher; │ parts its tokens."
     )
     table = disagreements(a, b, found.differing)
-    _table(table, "difference_table", f"Stretches where {names[0]} and {names[1]} differ")
-
-
-def _jump(group: int) -> None:
-    """Pin a group and let the picture turn to its page."""
-    state.pin(group)
-    st.session_state.pop("chip_page", None)
+    group_table(table, "difference_table", f"Stretches where {names[0]} and {names[1]} differ")

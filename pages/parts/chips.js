@@ -11,7 +11,12 @@ function make(tag, className, text) {
   return element;
 }
 
-function chip(side, token, group, kind, data) {
+// The characters and their name.
+function spoken([, , characters, name]) {
+  return characters ? `${characters} ${name}` : name;
+}
+
+function chip(side, token, group, kind, data, named) {
   const [index, id, text, hex] = token;
   const button = make("button", "chip");
   button.type = "button";
@@ -21,22 +26,39 @@ function chip(side, token, group, kind, data) {
   button.append(make("span", "text", text === "" ? "∅" : text));
   if (data.ids) button.append(make("span", "id", `${index}·${id}`));
   const sizes = `${group.sn} student : ${group.tn} teacher`;
+  const part = named ? `, of ${spoken(named)}` : "";
   const differs = `${group.x ? `, ${data.unequal.why}` : ""}${group.d ? `, ${data.methods[1]} differs here` : ""}`;
-  button.setAttribute("aria-label", `${side} token ${index}, id ${id}, bytes '${text}', group ${group.g}, ${sizes}${differs}`);
+  button.setAttribute("aria-label", `${side} token ${index}, id ${id}, bytes '${text}', group ${group.g}, ${sizes}${differs}${part}`);
   button._tip = [
     text === "" ? "no bytes" : text,
     `${side} token ${index} · id ${id}`,
     `bytes ${hex || "none"}`,
+    ...(named ? [`of ${spoken(named)}`] : []),
     `group ${group.g} · ${kind.label}: ${kind.why}`,
     ...(group.x ? [`${data.unequal.mark} ${data.unequal.why}`] : []),
     ...(group.d ? [`${data.methods[1]} groups this differently`] : []),
+    ...(group.r ? ["in the text these groups stand the other way round"] : []),
   ];
   return button;
 }
 
 function row(side, tokens, count, group, kind, data) {
   const element = make("div", `row ${side}`);
-  for (const token of tokens) element.append(chip(side, token, group, kind, data));
+  const names = group[side === "student" ? "ns" : "nt"] ?? [];
+  if (group.dir) element.dir = group.dir;
+  let place = element;
+  tokens.forEach((token, k) => {
+    const named = names.find(([first, end]) => first <= k && k < end);
+    if (named && named[0] === k) {
+      place = make("span", "named");
+      const label = make("span", "name", `${spoken(named)}`);
+      label.dir = "ltr"; // the character first, then its name
+      label.setAttribute("aria-hidden", "true");
+      place.append(label);
+      element.append(place);
+    }
+    (named ? place : element).append(chip(side, token, group, kind, data, named));
+  });
   if (count > tokens.length) element.append(make("span", "more", `… ${count - tokens.length} more`));
   if (!count) element.append(make("span", "none", "∅"));
   return element;
@@ -61,6 +83,11 @@ function drawLegend(data) {
     key.append(make("span", "swatch hatched"), make("span", "", `${data.unequal.mark} ${data.unequal.why}`));
     legend.append(key);
   }
+  if (data.dir === "rtl" || data.groups.some((group) => group.r)) {
+    const words = data.dir === "rtl" ? "the text runs from right to left, and so do its groups" : "the text runs from left to right";
+    const turned = data.groups.some((group) => group.r) ? "; ⇄ groups that the text has the other way round" : "";
+    legend.append(make("span", "key way", words + turned));
+  }
   if (data.b.length) {
     const key = make("span", "key");
     const line = make("span", "line");
@@ -78,10 +105,12 @@ function build(root, data) {
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", `Tokens of ${data.teacher} above, of ${data.student} below`);
   root.style.setProperty("--mark", data.mark);
-  const lines = make("div", "lines");
+  const named = data.groups.some((group) => group.ns || group.nt);
+  const lines = make("div", `lines${named ? " with-names" : ""}${data.b.length ? " with-marks" : ""}`);
+  lines.dir = data.dir;
   for (const group of data.groups) {
     const kind = data.kinds[group.k];
-    const element = make("div", `group k${group.k}${group.d ? " differs" : ""}${group.x ? " unequal" : ""}`);
+    const element = make("div", `group k${group.k}${group.d ? " differs" : ""}${group.x ? " unequal" : ""}${group.r ? " turned" : ""}`);
     element.dataset.g = group.g;
     element.style.setProperty("--c", kind.colour);
     const ribbon = document.createElementNS(SVG, "svg");
@@ -120,11 +149,12 @@ function layout(root, data) {
   if (data.b.length) {
     for (const c of root.querySelectorAll(".chip")) {
       const r = c.getBoundingClientRect();
+      const beside = c.closest(".named") ? 15 : 0; // a name stands there
       centres[c.dataset.side].set(+c.dataset.index, {
         index: c.dataset.index,
         x: (r.left + r.right) / 2 - base.left,
         y: (c.dataset.side === "student" ? r.top : r.bottom) - base.top,
-        outer: (c.dataset.side === "student" ? r.bottom + 9 : r.top - 2) - base.top,
+        outer: (c.dataset.side === "student" ? r.bottom + 9 + beside : r.top - 2 - beside) - base.top,
         side: c.dataset.side,
         line: c.closest(".group").offsetTop,
       });
@@ -138,7 +168,7 @@ function layout(root, data) {
     const x = (value) => value - ribbon.left;
     path.setAttribute("d", code.sn && code.tn
       ? `M${x(top.left)} 0H${x(top.right)}L${x(bottom.right)} ${ribbon.height}H${x(bottom.left)}Z` : "");
-    const letter = `${code.x ? data.unequal.mark : ""}${data.kinds[code.k].letter}`;
+    const letter = `${code.r ? "⇄" : ""}${code.x ? data.unequal.mark : ""}${data.kinds[code.k].letter}`;
     if (letter) {
       const mark = make("span", "letter", letter);
       mark.style.setProperty("--c", data.kinds[code.k].colour);
@@ -248,8 +278,8 @@ function nextChip(root, button, key) {
   const side = button.dataset.side;
   const same = [...root.querySelectorAll(`.chip[data-side="${side}"]`)];
   const at = same.indexOf(button);
-  if (key === "ArrowRight") return same[at + 1];
-  if (key === "ArrowLeft") return same[at - 1];
+  const along = root._data.dir === "rtl" ? "ArrowLeft" : "ArrowRight";
+  if (key === "ArrowRight" || key === "ArrowLeft") return same[at + (key === along ? 1 : -1)];
   if (key === "Home") return same[0];
   if (key === "End") return same.at(-1);
   // every other key keeps its meaning: Enter and space press the button, Tab leaves

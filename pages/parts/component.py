@@ -38,6 +38,16 @@ def token_chips(data: dict[str, Any], pinned: int | None, on_pin: Callable[[int 
     _mount("chips", "ctkd", data, pinned, on_pin, key)
 
 
+def path_steps(data: dict[str, Any], pinned: int | None, on_pin: Callable[[int | None], None], key: str) -> None:
+    """The path cell by cell, played in the browser: a page of `ctkd_core.figures.path_steps.step_page`."""
+    _mount("path_steps", "steps", data, pinned, on_pin, key)
+
+
+def token_stack(data: dict[str, Any], pinned: int | None, on_pin: Callable[[int | None], None], key: str) -> None:
+    """Several methods under one text: a page of `ctkd_core.figures.stack.stack_page`; `on_pin` gets a group."""
+    _mount("token_stack", "stack", data, pinned, on_pin, key)
+
+
 def losses_strip(data: dict[str, Any], pinned: int | None, on_pin: Callable[[int | None], None], key: str) -> None:
     """Groups with a bar for each method: what `ctkd_core.figures.losses.strip` gives; `on_pin` gets the group."""
     _mount("losses_strip", "lab", data, pinned, on_pin, key)

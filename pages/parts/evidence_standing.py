@@ -18,6 +18,7 @@ from ctkd_core.figures.evidence import (
     run_rows,
     setting_name,
 )
+from ctkd_core.markup.glossary import explained
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
 from pages.parts import loaders, state
 from pages.parts.pair_verdict import twin
@@ -98,7 +99,13 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     )
     st.markdown(f"**{state.plain(ranking_sentence(condition))}**")
     measure = st.segmented_control(
-        "Show", list(MEASURES), default="difference", key="by", required=True, bind="query-params"
+        "Show",
+        list(MEASURES),
+        default="difference",
+        key="by",
+        required=True,
+        bind="query-params",
+        help=explained("gap closed", "SFT", "bits per byte"),
     )
     measure = measure or "difference"
     runs = {f"{tried.title}, seed {run.seed}": (tried, run) for tried in condition.done for run in tried.runs}

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from ctkd_core.markup.glossary import explained_in
 from ctkd_core.methods.options import Option
 from pages.parts import address
 
@@ -80,6 +81,8 @@ def option_field(option: Option, value: Any, prefix: str, in_url: bool = False, 
     """One widget, by the option's kind; its help says where the default comes from. `idle`: it can't be changed."""
     label = option.name.replace("_", " ") + (f" ({option.unit})" if option.unit else "")
     hint = option.help + option.where() + (f"  \nDefault from: {option.source}." if option.source else "")
+    if meant := explained_in(label):
+        hint += f"  \n{meant}"
     shared: dict[str, Any] = {"key": f"{prefix}_{option.name}", "help": hint, "disabled": idle}
     if in_url:
         _drop_infinite(option, shared["key"])

@@ -60,12 +60,6 @@ def text_choice() -> tuple[str, str]:
     return context, text
 
 
-def example_group() -> int | None:
-    """The group that the chosen example wants opened first."""
-    example = EXAMPLES.get(st.session_state.get("example") or FIRST)
-    return example.group if example else None
-
-
 def note() -> str:
     """What to look at in the chosen example; "" for one's own text."""
     example = EXAMPLES.get(st.session_state.get("example") or FIRST)
@@ -259,7 +253,12 @@ def _keep() -> None:
         st.session_state["lab_text_problem"] = f"The text can't be saved for its link: {fault}"
 
 
+def show_example(name: str) -> None:
+    """Put an example into both fields, whatever stands there (before the page is drawn)."""
+    st.session_state["example"] = name
+    _chosen()
+
+
 def reset() -> None:
     """Back to the first example (a callback)."""
-    st.session_state["example"] = FIRST
-    _chosen()
+    show_example(FIRST)

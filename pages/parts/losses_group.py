@@ -10,8 +10,10 @@ import streamlit as st
 from ctkd_core.figures.losses import Lab, gradient_figure, gradient_tokens, prediction_figure, target_figure
 from ctkd_core.figures.losses import name as view_name
 from ctkd_core.figures.losses_tables import direction_words, gradient_table, prediction_table, target_table
+from ctkd_core.markup.glossary import explained
 from pages.parts import state
 from pages.parts.plots import plot
+from pages.parts.terms import columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,7 @@ def group_panel(lab: Lab, group: int, named: tuple[int, ...]) -> None:
     """Everything about one group, three pictures with their tables."""
     s0, s1, t0, t1 = lab.scene.groups[group]
     with st.container(border=True, key="group_panel"):
-        st.markdown(f"**Group {group}** · {state.plain(lab.title(group))}")
+        st.markdown(f"**Group {group}** · {state.plain(lab.title(group))}", help=explained("group", "row", "logits"))
         with st.container(horizontal=True, gap="medium"):
             position = _which("Student row that predicts", "student", lab, group, s0, s1)
             row = _which("Teacher row that predicts", "teacher", lab, group, t0, t1)
@@ -59,6 +61,7 @@ def _which(label: str, side: str, lab: Lab, group: int, start: int, end: int) ->
         format_func=lambda i: lab.text(side, ids[i]),
         key=f"lab_{side}_row_{group}",
         required=True,
+        help=explained("row"),
     )
     return start if chosen is None else chosen
 
@@ -87,7 +90,15 @@ def _chart(make: Callable[[], Any], key: str, alt: str) -> None:
 def _twin(table: pd.DataFrame, key: str, alt: str) -> None:
     with st.expander("As a table", icon=":material/table:"):
         height = min(320, 40 + 35 * max(1, len(table)))
-        st.dataframe(table, key=key, hide_index=True, alt=alt, height=height, placeholder="–")
+        st.dataframe(
+            table,
+            key=key,
+            hide_index=True,
+            alt=alt,
+            height=height,
+            placeholder="–",
+            column_config=columns(table.columns),
+        )
 
 
 def _notes(lab: Lab, group: int) -> None:

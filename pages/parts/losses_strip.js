@@ -10,6 +10,7 @@ function make(tag, className, text) {
 
 function tokens(side, texts) {
   const row = make("span", `tokens ${side}`);
+  row.dir = "auto";
   for (const text of texts) {
     const token = make("span", "token", text);
     token.dir = "auto";
@@ -44,6 +45,7 @@ function build(root, data) {
   }
   legend.append(make("span", "key", `above: teacher ${data.teacher}, below: student ${data.student}; bars: share of the loss, ${data.part}`));
   const lines = make("div", "lines");
+  lines.dir = data.dir;
   for (const group of data.groups) {
     const button = make("button", "group");
     button.type = "button";

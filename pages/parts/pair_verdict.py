@@ -19,6 +19,7 @@ from ctkd_core.figures.pair import (
 from ctkd_core.figures.pair_domains import domain_table
 from ctkd_core.files import to_json
 from ctkd_core.lab.question import Choice
+from ctkd_core.markup.glossary import explained
 from ctkd_core.pair.advice import Advice
 from ctkd_core.pair.evidence import LEAST_SEEDS
 from ctkd_core.pair.report import PairReport, doubles_notes
@@ -26,6 +27,7 @@ from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import carry, run_views, state
 from pages.parts import pair_data as data
 from pages.parts.plots import plot
+from pages.parts.terms import columns, said
 
 SHARES = ("share of student", "share of teacher", "share of the smaller")
 MEANING = {
@@ -59,7 +61,10 @@ def verdict(view: View) -> None:
             st.subheader(state.plain(f"Train with {found.method}" + (f", {options}" if options else "")), anchor=False)
             verdict_name, meaning = ("One vocabulary", "compare tokens by id") if same else (found.verdict, None)
             whose = "" if same or found.method == found.family else "The rule alone says "
-            st.markdown(f"{whose}**{verdict_name}**: {meaning or MEANING[found.verdict]}.")
+            st.markdown(
+                f"{whose}**{verdict_name}**: {meaning or MEANING[found.verdict]}.",
+                help=None if same else explained("P-KL"),
+            )
             st.caption(state.plain(methods.get(found.method).idea))
             _tried(found)
             with st.popover("The rule", icon=":material/gavel:"):
@@ -95,7 +100,14 @@ def _links(method: str) -> None:
         icon=":material/model_training:",
         query_params={"view": run_views.FORM, carry.PARAMETER: carry.packed(Choice(method))},
     )
-    st.page_link(state.PAGES["align"], label="See it on a text", icon=":material/compare_arrows:")
+    shown = methods.shown_on_a_text(method).name
+    label = "See it on a text" if shown == method else f"See it on a text ({shown})"
+    st.page_link(
+        state.PAGES["align"],
+        label=label,
+        icon=":material/compare_arrows:",
+        query_params=state.link_to_method(shown),
+    )
     st.page_link(state.PAGES["vocabulary"], label="See it token by token", icon=":material/grid_on:")
 
 
@@ -126,9 +138,9 @@ def overview(view: View) -> None:
             alt=f"Shared tokens: {facts['exact']} raw strings, {facts['canonical']} canonical forms, {facts['bytes']} "
             f"byte strings, of {facts['student_size']} student and {facts['teacher_size']} teacher tokens",
         )
-        st.caption(
-            f"Student {state.plain(report.student)}: {facts['student_size']:,} tokens. "
-            f"Teacher {state.plain(report.teacher)}: {facts['teacher_size']:,} tokens. Canonical: equal once marks of "
+        said(
+            f"Student {report.student}: {facts['student_size']:,} tokens. "
+            f"Teacher {report.teacher}: {facts['teacher_size']:,} tokens. Canonical: equal once marks of "
             "spaces and newlines are read."
         )
         twin(overlap_table(shared), "overlap_table", "Shared tokens counted three ways", shares=SHARES)
@@ -141,7 +153,8 @@ def overview(view: View) -> None:
         classes = class_table(report)
         lost = classes["class"][classes["critical gap"]].tolist()
         if lost:
-            st.caption(f":material/warning: Missing from the teacher: {', '.join(lost)}. This decides for P-KL.")
+            missing = f":material/warning: Missing from the teacher: {', '.join(lost)}. This decides for P-KL."
+            st.caption(missing, help=explained("P-KL"))
         for note in doubles_notes(facts):
             st.caption(state.plain(note))
         twin(classes, "class_table", "Shared tokens by class, with examples of missing ones")
@@ -164,5 +177,6 @@ def export(view: View) -> None:
 def twin(table: Any, key: str, alt: str, shares: tuple[str, ...] = ()) -> None:
     """A figure's numbers as a table, folded away."""
     with st.expander("As a table", icon=":material/table:"):
-        columns = {name: st.column_config.NumberColumn(format="percent") for name in shares}
-        st.dataframe(table, key=key, hide_index=True, alt=alt, column_config=columns)
+        given = {name: st.column_config.NumberColumn(format="percent") for name in shares}
+        names = table.columns if hasattr(table, "columns") else dict.fromkeys(name for row in table for name in row)
+        st.dataframe(table, key=key, hide_index=True, alt=alt, column_config=columns(names, given))

@@ -15,6 +15,7 @@ from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
 from ctkd_core.figures.words import between, change, duration, number, progress, remaining
+from ctkd_core.markup.glossary import explained
 from pages.parts import job as jobs
 from pages.parts import loaders, state
 from pages.parts.launching import change_button
@@ -114,7 +115,7 @@ def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:
     teacher = found.get("teacher_bits_per_byte")
     now = after if after is not None else before
     shared: dict[str, Any] = {"border": True, "height": "stretch", "width": "stretch"}
-    meaning = "Held-out text, whatever the tokenizer; lower is better."
+    meaning = f"Held-out text, whatever the tokenizer; lower is better.  \n{explained('bits per byte')}"
     # In a narrow window they stand side by side as far as they fit: columns would fill it twice over.
     row = st.container(horizontal=True, gap="small", key="run_numbers")
     row.metric("bits per byte now", number(now), change(after, before), delta_color="inverse", **shared, help=meaning)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import streamlit as st
 
+from ctkd_core import methods
 from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR, TOKENIZERS
 from ctkd_core.tokenizers.sample_texts import TEXTS
@@ -15,6 +16,8 @@ from pages.parts import address
 
 OWN = "own"
 LINKED_PAIR = "pair"
+LINKED_METHOD = "see"
+DEFAULT_METHODS = ("sedi", "uld")  # method A and the one it is compared with
 TEXT_NAMES = (*TEXTS, OWN)
 PAGES = {
     "start": "pages/start.py",
@@ -72,6 +75,29 @@ def take_linked_pair() -> None:
         choose_pair(student, teacher)
 
 
+def link_to_method(name: str) -> dict[str, str]:
+    """Parameters of a link to page Align that names method A: under its own name a bar would overwrite it, too."""
+    return {LINKED_METHOD: name}
+
+
+def take_linked_method() -> None:
+    """Make the method of such a link method A, beside another one; before the bar is drawn."""
+    name = st.query_params.get(LINKED_METHOD)
+    if name is None:
+        return
+    if name in [row.name for row in methods.aligning()]:
+        other = next(method for method in (method_names()[1], *DEFAULT_METHODS) if method != name)
+        chosen = dict(zip(("method", "against"), (name, other)))
+        st.session_state.update(chosen)
+        named = {
+            key: None if value == default else value for (key, value), default in zip(chosen.items(), DEFAULT_METHODS)
+        }
+    else:
+        warn_of_unknown([str(unknown("method", name[:80], [row.name for row in methods.aligning()]))])
+        named = {}
+    address.change({LINKED_METHOD: None} | named)
+
+
 def default_pair() -> None:
     """Go back to the catalog's pair (a callback)."""
     choose_pair(*DEFAULT_PAIR)
@@ -86,7 +112,7 @@ def swap_pair() -> None:
 def method_names() -> tuple[str, str]:
     """Method A and the method it is compared with."""
     state = st.session_state
-    return state.get("method") or "sedi", state.get("against") or "uld"
+    return state.get("method") or DEFAULT_METHODS[0], state.get("against") or DEFAULT_METHODS[1]
 
 
 def is_number(word: str) -> bool:

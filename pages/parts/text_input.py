@@ -83,9 +83,15 @@ def _part_edited(text: str, start: int) -> None:
 
 def reset_text() -> None:
     """Back to the first sample (a callback)."""
-    st.session_state["text"] = DEFAULT
-    _show(TEXTS[DEFAULT].text)
-    _remember(DEFAULT)
+    show_sample(DEFAULT)
+
+
+def show_sample(name: str) -> None:
+    """Put a sample into the field, whatever stands there (before the page is drawn)."""
+    st.session_state["text"] = name
+    st.query_params.pop("snapshot", None)
+    _show(TEXTS[name].text)
+    _remember(name)
 
 
 def note() -> str:

@@ -12,7 +12,8 @@ import streamlit as st
 
 from ctkd_core import methods
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
-from pages.parts import address, consent, losses_choice, run_views, state
+from pages.parts import address, consent, losses_choice, run_views, state, tour
+from pages.parts.help_menu import help_menu
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from ctkd_core.methods.row import Method
 
 _SOURCE_HELP = "Choose one, or type a hub id, a folder, or the path of a tokenizer.json. Uploads: page Align."
-_DEFAULTS = {"student": DEFAULT_PAIR[0], "teacher": DEFAULT_PAIR[1], "method": "sedi", "against": "uld"}
+_DEFAULTS = {
+    "student": DEFAULT_PAIR[0],
+    "teacher": DEFAULT_PAIR[1],
+    **dict(zip(("method", "against"), state.DEFAULT_METHODS)),
+}
 _LABELS = {"student": "Student", "teacher": "Teacher", "method": "Method", "against": "compared with"}
 _METHODS = {"align": ("method", "against"), "pair": ("method",)}  # pages that read them
 _RUN_HELP = "What this run was made with. Another choice opens a new run with everything else as in this one."
@@ -30,7 +35,10 @@ _RUN_HELP = "What this run was made with. Another choice opens a new run with ev
 def top_bar(page: str) -> None:
     """Draw the bar of the page with this path ("" for Start); its values live in the address."""
     address.arrive(page)
+    tour.take(page or "start")
     state.take_linked_pair()
+    if page == "align":
+        state.take_linked_method()
     known = methods.training() if page in ("losses", "runs") else methods.aligning()
     # The navigation takes the methods of page Align along, also those that can't train: no reason to complain.
     names = methods.METHODS if page in ("losses", "runs") else [row.name for row in known]
@@ -40,8 +48,8 @@ def top_bar(page: str) -> None:
         run_views.take_its_pair()
         config = run_views.shown_config()
     with st.container(key="bar"):
-        teacher, swap, student, method, against = st.columns(
-            [5, 2.6, 5, 3, 3.2], vertical_alignment="bottom", gap="small"
+        teacher, swap, student, method, against, helping = st.columns(
+            [5, 2.6, 5, 3, 3.2, 2.2], vertical_alignment="bottom", gap="small"
         )
     _source(teacher, "teacher", config)
     with swap:
@@ -56,6 +64,8 @@ def top_bar(page: str) -> None:
             help="Exchange teacher and student",
         )
     _source(student, "student", config)
+    with helping:
+        help_menu()
     for key, cell in (("method", method), ("against", against)):
         if key in _METHODS.get(page, ()):
             _method(cell, key, known)

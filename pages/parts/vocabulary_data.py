@@ -17,6 +17,7 @@ from pages.parts.results import keeps, keeps_few
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ctkd_core.figures.vocabulary_tokens import Opening
     from ctkd_core.pair.advice import Advice
 
 DEFAULT_MAP = "pieces"
@@ -159,3 +160,11 @@ def advice(student: Tokenizer, teacher: Tokenizer) -> Advice:
     shares = {way: share["smaller"] for way, share in facts["shares"].items()}
     same = student.fingerprint == teacher.fingerprint
     return advise(facts | {"overlap": shares, "same_tokenizer": same})
+
+
+@keeps_few
+def opening(projection: Projection, wanted: str) -> Opening | None:
+    """What the page begins with."""
+    from ctkd_core.figures.vocabulary_tokens import opening as first
+
+    return first(projection, wanted)

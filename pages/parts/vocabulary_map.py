@@ -9,12 +9,14 @@ import streamlit as st
 
 from ctkd_core.figures.vocabulary import density_figure, density_table
 from ctkd_core.figures.vocabulary_bars import audit_figure, audit_table, identity_sentence, map_sentence
+from ctkd_core.markup.glossary import explained
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Order, Window, around, order_of, window_of_box
 from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.plots import plot
+from pages.parts.terms import said
 
 MOUSE = ("click", "box")  # not both: plotly takes no clicks while it draws boxes
 MEANING = {
@@ -64,7 +66,9 @@ def verdict(view: View) -> None:
         st.markdown("\n".join(f"- {sentence}" for sentence in because))
         for warning in found.warnings:
             st.caption(f":material/warning: {state.plain(warning)}")
-        st.caption("The rule is X-Token's audit; page Pair has all its figures.")
+        st.caption(
+            "The rule is X-Token's audit; page Pair has all its figures.", help=explained("P-KL", "canonical form")
+        )
     if view.student.fingerprint == view.teacher.fingerprint:
         st.success(identity_sentence(view.map), icon=":material/done_all:")
 
@@ -126,7 +130,7 @@ def density_map(view: View, token: int | None) -> None:
         alt=f"Density of the map, {view.map.shape[0]} student ids by {view.map.shape[1]} teacher ids, "
         f"{view.map.matrix.nnz} entries; the frame is the window below",
     )
-    st.caption("Click a bin or draw a box: the tab Window shows its tokens. By keyboard: the numbers in that tab.")
+    said("Click a bin or draw a box: the tab Window shows its tokens. By keyboard: the numbers in that tab.")
     with st.expander("The fullest bins as a table", icon=":material/table:"):
         st.dataframe(
             density_table(found, rows, columns),

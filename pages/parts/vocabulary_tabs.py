@@ -25,6 +25,7 @@ from ctkd_core.vocabulary.density import MAX_WINDOW, Window, cells
 from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.plots import plot
+from pages.parts.terms import columns
 from pages.parts.vocabulary_map import View
 from pages.parts.vocabulary_token import COLUMNS, show_token
 
@@ -271,7 +272,7 @@ def _table(view: View, table: pd.DataFrame, key: str, alt: str, height: int = 30
     """A table; choosing a row of a short one looks its student token up."""
     shared: dict[str, Any] = {"key": key, "hide_index": True, "alt": alt}
     shared["height"] = min(height, 38 + 35 * max(1, len(table)))
-    shared["column_config"] = COLUMNS
+    shared["column_config"] = columns(table.columns, COLUMNS)
     if "student_id" not in table or len(table) > SELECTABLE_ROWS:
         st.dataframe(table, lazy=len(table) > SELECTABLE_ROWS or None, **shared)
         return

@@ -14,7 +14,8 @@ from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.vocabulary_map import View
 
-FIRST = "201"  # Llama-like vocabularies have it, Qwen-like ones spell it 2, 0, 1: the paper's example
+# Where it is among the lost ones: Llama-like vocabularies have it, Qwen-like ones spell it 2, 0, 1 (as in the paper).
+FIRST = "201"
 HELP = (
     "The text of a token, written as tokens are shown here: ·the for a leading space, ↵ for a newline, `<F0><9F>` for "
     "bytes. # and a number is an id: #643."
@@ -33,7 +34,9 @@ MOST = 1000  # of a column; the rest is counted
 
 def look_up(view: View) -> int | None:
     """The field, the token's row and one column; the id that was found, None without one."""
-    query = st.text_input("Look up a student token", FIRST, key="token", bind="query-params", help=HELP, on_change=_new)
+    query = st.text_input(
+        "Look up a student token", _first(view), key="token", bind="query-params", help=HELP, on_change=_new
+    )
     try:
         token = find_token(view.student, query)
     except ProjectionError as fault:
@@ -58,6 +61,31 @@ def look_up(view: View) -> int | None:
     picked = chosen["selection"]["rows"]
     _column(view, int(row["teacher_id"][picked[0] if picked and picked[0] < len(row) else 0]), token)
     return token
+
+
+def _first(view: View) -> str:
+    """What the field begins with: a token of the class with the most loss, until somebody looks up another one."""
+    found = data.opening(view.map, FIRST)
+    first, before = found.query if found else FIRST, st.session_state.get("token_first")
+    if before is not None and before != first and st.session_state.get("token") == before:
+        st.session_state["token"] = first  # another pair or map; nobody had chosen the old one
+    st.session_state["token_first"] = first
+    return first
+
+
+def guidance(view: View) -> None:
+    """A sentence on what is worth a look, and the way to the rest of it."""
+    found = data.opening(view.map, FIRST)
+    if found is None:
+        return
+
+    def list_them() -> None:
+        st.session_state["lost_classes"] = [found.title]
+        data.open_panel("Lost")
+
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="guidance"):
+        st.markdown(f":material/explore: {state.plain(found.sentence)}", width="content")
+        st.button(f"List {found.title}", key="list_lost", icon=":material/list:", on_click=list_them)
 
 
 def _column(view: View, teacher_id: int, token: int) -> None:

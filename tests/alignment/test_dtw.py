@@ -314,3 +314,33 @@ def test_a_side_without_tokens_faces_nothing():
     alignment = cdm(only_special, empty)
     assert alignment.groups.shape == (0, 4)
     assert alignment.pairs.shape == (0, 2)
+
+
+@given(encoded_twice(), st.sampled_from(["cdm", "teacher", "student"]))
+def test_what_each_cell_chose_leads_back_along_the_path(pair, which):
+    from ctkd_core.alignment.mined import mined
+
+    alignment = cdm(*pair) if which == "cdm" else mined(*pair, ties=which)
+    if alignment.pairs is None or not len(alignment.pairs):
+        return
+    surface, every = alignment.cost, slice(None)
+    before = surface.candidates(every, every)
+    taken, local = surface.taken(before), surface.window("local", every, every)
+    total = surface.window("accumulated", every, every)
+    known = np.isfinite(total)
+    np.testing.assert_allclose(total[known], (local + np.nanmin(np.where(known, before, 0), axis=0))[known])
+    assert ((taken >= 0) == known).all()
+    moves = np.array([[1, 1], [0, 1], [1, 0]])  # (student, teacher) since the cell before
+    rank = np.cumsum(~alignment.student.special) - 1, np.cumsum(~alignment.teacher.special) - 1
+    for (i, j), (a, b) in zip(alignment.pairs[1:].tolist(), alignment.pairs.tolist()):
+        step = [rank[0][i] - rank[0][a], rank[1][j] - rank[1][b]]
+        assert step == moves[taken[i, j]].tolist()
+
+
+def test_a_window_of_candidates_is_a_part_of_the_whole():
+    pair = [encoding(list("abcabcabdd")), encoding(["ab", "ca", "bc", "ab", "d", "d"])]
+    surface = cdm(*pair, window=4).cost
+    assert len(surface.blocks) > 1
+    whole = surface.candidates(slice(None), slice(None))
+    part = surface.candidates(slice(3, 8), slice(1, 5))
+    np.testing.assert_array_equal(part, whole[:, 3:8, 1:5])

@@ -10,7 +10,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 BACKGROUND = "() => getComputedStyle(document.querySelector('.stApp')).backgroundColor"
 VIEWS = {
     "": "[data-testid=stMetric], .st-key-group_card, h1",
-    "/align": ".ctkd .chip",
+    "/align?tab=Methods&tour=drift.5": ".stack .cell",
+    "/align?method=cdm&against=sedi&text=rtl&tab=Path&cost=step+by+step": ".steps td.now",
     "/align?method=cdm&against=sedi&group=3&tab=Path": ".js-plotly-plot",
     "/align?method=cdm&against=sedi&group=3&tab=Graph": ".st-key-graph .js-plotly-plot",
     "/align?method=cdm&against=sedi&group=3&tab=Disagreements": "[data-testid=stDataFrame]",

@@ -142,6 +142,31 @@ def test_downloads_open_and_hold_the_alignment(page, server, new_context, tmp_pa
     assert faults == []
 
 
+def test_the_path_plays_in_the_browser_alone_and_terms_open_by_keyboard(page, server):
+    sent: list[str] = []
+    page.on("websocket", lambda ws: ws.on("framesent", lambda _: sent.append("x")))  # before there is one
+    opened(page, server, "?method=cdm&against=sedi&tab=Path&cost=step+by+step", ".steps td.now")
+    assert sent
+    sent.clear()
+    slider, sentence = page.locator(".steps .scrub"), page.locator(".steps .sentence")
+    page.locator(".steps .next").click()
+    assert "Step 1 of" in sentence.inner_text()
+    slider.focus()
+    page.keyboard.press("End")
+    last = int(slider.get_attribute("max"))
+    assert f"Step {last} of" in sentence.inner_text()
+    assert page.locator(".steps td.walked").count() == last + 1
+    page.locator(".steps .play").click()  # at the end it begins again
+    page.locator(".steps .sentence", has_text="Step 2 of").wait_for()
+    page.locator(".steps .play").click()
+    assert page.locator(".steps .play").inner_text() == "Play"
+    assert "= " in page.locator(".steps td.now").get_attribute("title")
+    assert sent == []
+    term = page.locator(".terms button.term").first
+    term.focus()
+    assert term.locator(".meaning").is_visible()
+
+
 @pytest.mark.slow
 def test_the_models_are_asked_cancelled_and_asked_again(page, server):
     text = f"Exactly 201 lighthouse keepers saw the tide of {time.time_ns()}."  # nobody asked about it before

@@ -62,6 +62,13 @@ def check_arrival(page, label: str, said: dict[str, str]) -> None:
         page.wait_for_function("() => document.querySelector('textarea')?.value")
         words = page.locator("textarea").first.input_value().split()
         page.locator(f".chip:has-text({json.dumps(words[0])}) >> nth=0").wait_for()
+    if "see" in said:
+        page.wait_for_function(
+            "name => document.querySelector('.st-key-method input')?.value === name", arg=said["see"]
+        )
+        page.locator(".st-key-health").get_by_text(said["see"], exact=True).wait_for()
+    if "tour" in said:
+        page.locator(".st-key-tour").get_by_text(f"{label.strip()} · 1 of").wait_for()
     if "tab" in said:
         page.get_by_role("tab", name=said["tab"], selected=True).wait_for()
     if "run" in said:

@@ -183,3 +183,15 @@ def test_figures_are_small_and_unknown_ids_have_a_name():
     assert max(map(message_bytes, figures)) < LIMIT
     assert LAB.text("student", 10**6) == "#1000000"
     assert losses.target_figure(replace(LAB, views=(BROKEN,)), 0).data == ()
+
+
+def test_the_largest_group_is_that_of_the_first_method_with_values():
+    group, view = losses.largest_group(LAB)
+    assert (group, view.method) == (1, "gold")
+    assert losses.largest_group(replace(LAB, views=(BROKEN, PKL)))[1] is PKL
+    overflowed = replace(GOLD, distil=(float("nan"), 3.0))
+    assert losses.largest_group(replace(LAB, views=(overflowed, PKL)))[1] is PKL
+    assert losses.largest_group(replace(LAB, views=(BROKEN,))) is None
+    negative = replace(GOLD, distil=(-5.0, 3.0))
+    assert losses.largest_group(replace(LAB, views=(negative,)))[0] == 0
+    assert losses_tables.opening(LAB, group, view).endswith("the one with the most of gold's loss: 75%.")

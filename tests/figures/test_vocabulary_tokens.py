@@ -116,3 +116,18 @@ def test_a_token_without_entries_stands_alone():
     found = graphs.neighbourhood(mapped("exact"), lonely)
     assert (len(found.graph), found.hidden) == (1, 0)
     assert len(graphs.graph_table(found, mapped("exact"))) == 0
+
+
+def test_a_map_opens_on_a_lost_token_of_the_class_with_the_most_loss():
+    student, teacher = tiny_byte_level(700), tiny_byte_level(400, digits=1)
+    projection = project(student, teacher, "exact")
+    found = tokens.opening(projection)
+    lost = tokens.lost_table(projection, np.zeros(student.n_ids, dtype=np.int64))
+    of_class = lost[lost["class"] == found.title]
+    token = finding.find_token(student, found.query)
+    assert token == of_class["student_id"].min()
+    assert found.title in found.sentence
+    other = finding.query_for(student, int(of_class["student_id"].max()))
+    assert tokens.opening(projection, other).query == other
+    assert tokens.opening(projection, "no such token").query == found.query
+    assert tokens.opening(project(student, student, "exact")) is None

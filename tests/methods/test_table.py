@@ -216,3 +216,13 @@ def test_reading_the_table_loads_nothing_heavy() -> None:
     code = "import sys, ctkd_core; print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_method_is_shown_on_a_text_by_the_groups_that_it_trains_on() -> None:
+    for row in METHODS.values():
+        shown = methods.shown_on_a_text(row.name)
+        assert shown in methods.aligning()
+        assert shown.name == (row.groups_of or row.alignment_of or row.name)
+    assert methods.shown_on_a_text("xtoken-pkl").name == "xtoken"
+    with pytest.raises(CtkdError, match="did you mean"):
+        methods.shown_on_a_text("xtoken-pkk")

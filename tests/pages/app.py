@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +43,23 @@ def figures(at: AppTest) -> dict[str, dict[str, Any]]:
 def texts(at: AppTest) -> str:
     """Everything that is written on the page."""
     kinds = (at.markdown, at.caption, at.error, at.warning, at.success, at.info, at.text, at.subheader)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
+    return "\n".join([*(str(element.value) for kind in kinds for element in kind), texts_of_html(at)])
+
+
+def texts_of_html(at: AppTest) -> str:
+    """What is written in blocks of HTML, without their tags and what a hover would show."""
+    found = (
+        re.sub(r"<style>.*?</style>|<span class=\"meaning\">.*?</span>|<[^>]+>", "", e.proto.body, flags=re.DOTALL)
+        for e in at.get("html")
+    )
+    return html.unescape("\n".join(found))
+
+
+def components(at: AppTest) -> dict[str, dict[str, Any]]:
+    """What each component of our own was given, by its key."""
+    return {e.proto.id.rsplit("-", 1)[-1]: json.loads(e.proto.json) for e in at.get("bidi_component")}
 
 
 def chips(at: AppTest) -> dict[str, Any]:
     """What the token component was given."""
-    (element,) = at.get("bidi_component")
-    return json.loads(element.proto.json)
+    return components(at)["chips"]

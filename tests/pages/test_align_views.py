@@ -11,7 +11,7 @@ from ctkd_core import methods
 from ctkd_core.lab import evidence
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.sample_texts import TEXTS
-from tests.pages.app import chips, figures, opened, texts
+from tests.pages.app import chips, components, figures, opened, texts
 
 pytestmark = pytest.mark.real
 
@@ -210,3 +210,47 @@ def test_metrics_with_logits_appear_once_the_models_have_answered():
     assert {"sedi", "cdm"} <= set(table.columns)
     share = table.set_index("metric").loc["candidates matched", "sedi"]
     assert 0 < float(share.removesuffix(" %")) <= 100
+
+
+def test_methods_are_stacked_and_disagreements_listed():
+    at = opened("align", tab="Methods", group="10")
+    data = components(at)["stack_lanes"]
+    assert data["methods"] == ["sedi", "uld", "cdm", "gold"]
+    assert data["pinned"] == 10
+    assert "The 4 methods disagree on" in texts(at)
+    assert {"bytes", "opinions", "sedi", "gold"} <= set(at.dataframe[0].value.columns)
+    again = opened("align", tab="Methods", against="sedi", stacked=["alm", "mined"])
+    assert components(again)["stack_lanes"]["methods"] == ["sedi", "alm", "mined"]
+
+
+def test_the_path_is_walked_step_by_step_on_the_page_of_the_pinned_group():
+    at = opened("align", tab="Path", method="cdm", cost="step by step", group="40")
+    assert not at.exception
+    data = components(at)["path_steps"]
+    at_group = [cell for row in data["cells"] for cell in row if cell[0] == 40]
+    assert at_group
+    assert data["first"] > 0
+    assert "pages, and a pinned group opens its own" in texts(at)
+    table = at.dataframe[0].value
+    assert {"both", "teacher alone", "student alone", "taken", "accumulated"} <= set(table.columns)
+    at.pagination(key="steps_page").set_value(1).run()
+    assert components(at)["path_steps"]["first"] == 0
+
+
+def test_a_long_text_stacks_the_two_methods_of_the_bar():
+    at = opened("align", tab="Methods")
+    at.file_uploader(key="text_file").set_value(("long.txt", b"The year 2024 had 366 days. " * 900, "text/plain")).run()
+    assert not at.exception
+    data = components(at)["stack_lanes"]
+    assert data["methods"] == ["sedi", "uld"]
+    assert sum(len(unit["s"]) for unit in data["units"]) <= 100 < data["total"]
+    assert "only the two methods of the bar are stacked" in texts(at)
+
+
+def test_a_link_names_method_a_whatever_the_bar_holds():
+    at = opened("align", see="uld")
+    assert chips(at)["methods"] == ["uld", "sedi"], "a method isn't compared with itself"
+    assert at.query_params == {"method": "uld", "against": "sedi"}
+    at = opened("align", see="ulb")
+    assert "did you mean 'uld'" in at.warning[0].value
+    assert "see" not in at.query_params

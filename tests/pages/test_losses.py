@@ -50,11 +50,12 @@ def test_the_stored_example_shows_the_failure_at_once(home):
     at = opened("losses")
     said = shown(at)
     assert "Stored example." in said
-    assert "**201**: down under gold and xtoken-hkl, up under xtoken-pkl and sedi" in said
+    assert "**202**: down under gold and xtoken-hkl, up under xtoken-pkl and sedi" in said
+    assert "Opened on group 4, the one with the most of gold's loss: 26%." in said.replace("\\", "")
     drawn = strip(at)
     assert [m["name"] for m in drawn["methods"]] == list(loss_lab.DEFAULT_METHODS)
-    assert drawn["pinned"] == 1
-    assert drawn["groups"][1]["s"] == ["201"]
+    assert drawn["pinned"] == 4
+    assert drawn["groups"][4]["s"] == ["202"]
     found = figures(at)
     assert len(found) == 3
     assert max(len(json.dumps(spec)) for spec in found.values()) < LIMIT
@@ -74,9 +75,9 @@ def test_the_address_holds_group_part_and_methods(home):
 
 
 @pytest.mark.parametrize("group", ["99", "-1", "x", "999999999999"])
-def test_a_group_that_does_not_exist_falls_back_to_the_examples(home, group):
+def test_a_group_that_does_not_exist_falls_back_to_the_largest(home, group):
     at = opened("losses", group=group)
-    assert "**Group 1** · 201" in shown(at)
+    assert "**Group 4** · 202" in shown(at)
     assert "group" not in at.query_params
     assert "The address names group" in at.warning[0].value
 

@@ -61,6 +61,8 @@ def test_the_default_pair_gets_its_verdict_and_figures():
     assert "**P-KL**" in said and "2-digit numbers 0 of 100" in said
     assert "This decides for P-KL" in said
     assert "ried on" in said and "(kind: uncommon numbers)" in said
+    links = {link.proto.label: link.proto.query_string for link in at.get("page_link")}
+    assert links["See it on a text (xtoken)"] == "see=xtoken"
     found = figures(at)
     assert set(found) == {
         "Tokens the two vocabularies share",

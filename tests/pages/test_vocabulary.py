@@ -61,7 +61,23 @@ def test_the_default_pair_has_a_verdict_bars_density_and_a_token():
     assert "Entries per bin, log colour, 256 x 256 bins" in found
     assert max(len(json.dumps(spec)) for spec in found.values()) < LIMIT
     assert "**201** (id 643) maps to nothing" in said
+    assert "Most is lost in 3-digit numbers: all 1,000 student tokens have no teacher token" in said.replace("\\", "")
     assert at.query_params == {"map": "exact"}
+
+
+def test_a_pair_opens_on_a_token_of_its_own_and_lists_its_class(pair, monkeypatch):
+    monkeypatch.setattr(builds, "SMALL", 10**6)
+    at = opened("vocabulary", **pair)
+    first = at.text_input(key="token").value
+    assert first != "201"
+    assert "maps to nothing" in shown(at) or "is spread over" in shown(at)
+    assert "token" not in at.query_params
+    at.button(key="list_lost").click().run()
+    title = at.button(key="list_lost").label.removeprefix("List ")
+    assert set(next(t.value for t in at.dataframe if "becomes" in t.value)["class"]) == {title}
+    at.text_input(key="token").set_value("the").run()
+    at.selectbox(key="map").set_value("exact").run()
+    assert at.text_input(key="token").value == "the", "what somebody looked up stays"
 
 
 @real

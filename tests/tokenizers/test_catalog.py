@@ -309,7 +309,7 @@ def test_the_default_pair_on_the_default_text_shows_what_it_promises() -> None:
 
 
 def test_texts_have_notes_and_cover_the_presets() -> None:
-    assert list(sample_texts.TEXTS) == ["prose", "code", "numbers", "emoji", "chat"]
+    assert list(sample_texts.TEXTS) == ["prose", "code", "numbers", "emoji", "chat", "rtl"]
     for name, text in sample_texts.TEXTS.items():
         assert text.name == name
         assert text.note.endswith(".")

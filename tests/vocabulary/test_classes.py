@@ -9,7 +9,7 @@ import pytest
 
 from ctkd_core.errors import ProjectionError
 from ctkd_core.tokenizers.load import load_tokenizer
-from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, audit, token_class, token_classes
+from ctkd_core.vocabulary.classes import CLASSES, NO_TEXT, audit, most_lost, token_class, token_classes
 from ctkd_core.vocabulary.overlap import overlap
 from tests.tiny import tiny_byte_level, tiny_metaspace
 
@@ -85,3 +85,13 @@ def test_digits_of_llama_3_as_the_x_token_paper_counts_them(teacher: str, found:
     digits = [counts[f"digits_{n}"] for n in (1, 2, 3)]
     assert [row["total"] for row in digits] == [10, 100, 1000]
     assert tuple(row["matched"] for row in digits) == found
+
+
+def test_the_class_with_the_most_loss_is_the_one_with_the_smallest_share() -> None:
+    def counts(matched: int, total: int) -> dict[str, int]:
+        return {"matched": matched, "total": total}
+
+    whole = {"letters": counts(10, 20), "digits_2": counts(0, 100), "digits_3": counts(0, 1000)}
+    assert most_lost(whole) == "digits_3", "of equal shares the larger class"
+    assert most_lost({**whole, "special": counts(0, 5000), "whitespace": counts(0, 9)}) == "digits_3"
+    assert most_lost({"letters": counts(20, 20), "other": counts(0, 0)}) is None

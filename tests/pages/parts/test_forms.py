@@ -57,3 +57,12 @@ def test_a_rarely_changed_option_may_decide_about_one_above_it() -> None:
     app.number_input("f_max_align_num").set_value(1).run()
     assert app.selectbox("f_many_to_one").disabled
     assert not app.exception
+
+
+def test_a_label_with_a_term_of_art_explains_it() -> None:
+    app = AppTest.from_function(page, default_timeout=PATIENCE)
+    app.query_params["method"] = "sedi"
+    app.run()
+    assert "**omega**: SeDi's weight of the rows inside a group" in app.number_input("f_omega").help
+    assert "**temperature**: " in app.number_input("f_temperature").help
+    assert "**" not in app.number_input("f_top_k").help

@@ -1,0 +1,61 @@
+"""Figures and tables of page Align in which a click or a tick pins a group, and the picture above turns to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.parts import state
+from pages.parts.plots import plot
+from pages.parts.terms import columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 12  # of a page of a table
+ROW_PIXELS = 35
+
+
+def jump(group: int | None) -> None:
+    """Pin a group, or none, and let the picture turn to its page."""
+    state.pin(group)
+    st.session_state.pop("chip_page", None)
+
+
+def selectable(make: Callable[[], Any], key: str, alt: str) -> None:
+    """A figure whose points carry a group as their first customdata."""
+
+    def selected() -> None:
+        points = st.session_state[key]["selection"]["points"]
+        data = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
+        if data is not None:
+            first = data[0] if isinstance(data, list) else next(iter(data.values())) if isinstance(data, dict) else data
+            jump(int(first))
+
+    plot(make, key=key, on_select=selected, selection_mode="points", alt=alt)
+
+
+def group_table(
+    table: pd.DataFrame, key: str, alt: str, column_config: Mapping[str, Any] | None = None, **settings: Any
+) -> None:
+    """A table whose column `group` is pinned when a row is chosen."""
+    groups = table["group"].tolist()
+
+    def selected() -> None:
+        chosen = st.session_state[key]["selection"]["rows"]
+        if chosen and chosen[0] < len(groups):
+            jump(groups[chosen[0]])
+
+    st.dataframe(
+        table,
+        key=key,
+        on_select=selected,
+        selection_mode="single-row",
+        hide_index=True,
+        height=min(ROW_PIXELS * (len(table) + 1) + 3, ROW_PIXELS * (ROWS + 1) + 3),
+        alt=alt,
+        column_config=columns(table.columns, column_config),
+        **settings,
+    )

@@ -1,0 +1,110 @@
+"""A tour as it is shown: taken from the address, a box with Back, Next and Leave, a frame around what it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.errors import unknown
+from ctkd_core.lab.question import DEFAULT_METHODS
+from pages.parts import address, losses_choice, state, text_input
+from pages.parts.tours import TOURS, Step, Tour
+
+PARAMETER = "tour"
+# Parameters that belong to a widget of the page, with its default: the widget must be told, too, or it would put its
+# own value back.
+BOUND: dict[str, dict[str, Any]] = {
+    "align": {"method": "sedi", "against": "uld", "text": "prose", "tab": "Groups"},
+    "losses": {"example": "number", "part": "distillation only", "losses": list(DEFAULT_METHODS)},
+    "runs": {"view": "All runs", "preset": "quick"},
+}
+
+
+def link(tour: Tour) -> dict[str, str]:
+    """Parameters of a link that begins a tour."""
+    return {PARAMETER: tour.name}
+
+
+def take(page: str) -> None:
+    """Set the page up where the address begins a tour; before the bar is drawn. Names what isn't known."""
+    asked = st.query_params.get(PARAMETER)
+    if asked is None:
+        return
+    tour, step = _named(asked)
+    if tour is None:
+        address.change({PARAMETER: None})
+        problem = unknown("tour", asked.partition(".")[0][:80], TOURS)
+        state.warn_of_unknown([str(problem)])
+    elif tour.page != page:
+        address.change({PARAMETER: None})  # the reader went to another page: that leaves it
+    elif step is None:
+        _go(tour, 0)
+
+
+def box(page: str) -> None:
+    """The step that the address names, above the page."""
+    tour, step = _named(st.query_params.get(PARAMETER) or "")
+    if tour is None or step is None or tour.page != page:
+        return
+    shown, last = tour.steps[step], len(tour.steps) - 1
+    st.html(f"<style>{_frame(shown)}</style>")
+    with st.container(border=True, key="tour"):
+        st.markdown(f"{tour.icon} **{tour.title}** · {step + 1} of {last + 1} · **{shown.title}**  \n{shown.text}")
+        with st.container(horizontal=True, gap="small"):
+            st.button(
+                "Back",
+                key="tour_back",
+                icon=":material/arrow_back:",
+                disabled=not step,
+                on_click=_go,
+                args=(tour, step - 1),
+            )
+            if step < last:
+                st.button(
+                    "Next",
+                    key="tour_next",
+                    icon=":material/arrow_forward:",
+                    type="primary",
+                    on_click=_go,
+                    args=(tour, step + 1),
+                )
+            st.button("Leave" if step < last else "Done", key="tour_leave", icon=":material/close:", on_click=leave)
+            st.caption("It comes back from the menu Help.", width="content")
+
+
+def leave() -> None:
+    """End the tour; the page stays as it is (a callback)."""
+    address.change({PARAMETER: None})
+
+
+def _named(asked: str) -> tuple[Tour | None, int | None]:
+    """The tour and the step of the address; no step without a number that it has."""
+    name, _, number = asked.partition(".")
+    tour = TOURS.get(name)
+    if tour is None or not number.isdecimal() or not 0 < int(number[:6]) <= len(tour.steps):
+        return tour, None
+    return tour, int(number[:6]) - 1
+
+
+def _go(tour: Tour, step: int) -> None:
+    """Show one step: what is bound to the address is set in its widget as well."""
+    if tour.own_pair:
+        state.default_pair()
+    wanted, bound = tour.steps[step].address, BOUND[tour.page]
+    for name, value in wanted.items():
+        if name in bound:
+            st.session_state[name] = bound[name] if value is None else value
+    if text := wanted.get("text"):
+        text_input.show_sample(text)
+    if example := wanted.get("example"):
+        losses_choice.show_example(example)
+    named = {name: None if value == bound.get(name) else value for name, value in wanted.items()}
+    address.change(named | {PARAMETER: f"{tour.name}.{step + 1}"})
+
+
+def _frame(step: Step) -> str:
+    return (
+        f".st-key-{step.look_at} {{ outline: 3px dashed #D55E00; outline-offset: 4px; border-radius: 6px; }}"
+        ".st-key-tour { border-left: 5px solid #D55E00; }"
+    )
