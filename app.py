@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from pages.parts.frame import frame
 from pages.parts.guard import Guard, guarded_output
 from pages.parts.page_base import PageBase
+from pages.parts.share import follow
 from pages.parts.topbar import top_bar
 from pages.parts.warm import warm_up
 
@@ -39,6 +40,7 @@ def draw() -> None:
     st.set_page_config(page_title=f"{page.title} · CTKD Lab")
     st.html(PARTS / "narrow.css")
     warm_up()
+    follow()
     top_bar(page.url_path)
     with frame():
         page.run()

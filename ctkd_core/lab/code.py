@@ -111,7 +111,9 @@ def align_code(
 ) -> Code:
     """A text under one method or two. `asked`: whether the models' answer weighs; `group`: the pinned one."""
     names = [f"{chr(ord('a') + k)}" for k in range(len(choices))]
-    python = [_IMPORT, *(["from ctkd_core.lab.evidence import evidence"] if asked else [])]
+    python = [_IMPORT]
+    python += ["from ctkd_core.alignment.metrics import agreement"] if len(choices) > 1 else []
+    python += ["from ctkd_core.lab.evidence import evidence"] if asked else []
     python += _with_text(text, student, teacher)
     inputs = ""
     if asked:
@@ -126,7 +128,7 @@ def align_code(
     if group is not None:
         python.append(f"print(a.student_bytes({group}), a.teacher_bytes({group}))  # the pinned group")
     if len(choices) > 1:
-        python += ["", "from ctkd_core.alignment.metrics import agreement", "", "print(agreement(a, b).differing)"]
+        python.append("print(agreement(a, b).differing)")
     words, note = text.words(), ""
     if words is None:
         return Code(_block(python), "", "A command line can't hold a NUL; write the text to a file and give --file.")
