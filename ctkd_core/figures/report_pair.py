@@ -134,11 +134,17 @@ def _advice(found: FullReport, figures: Figures) -> list[str]:
                 f"Experiment {name}. {said}"
             ),
             figures.block(evidence_figures.ranking_figure(condition, "difference"), said, f"evidence-{name}"),
-            _rows(evidence_figures.ranking_rows(condition)),
+            _rows([_short_row(row) for row in evidence_figures.ranking_rows(condition)]),
         ]
     if len(there) > MOST_SETTINGS:
         parts.append(note(f"{counted(len(there) - MOST_SETTINGS, 'more setting')}: page Evidence shows all."))
     return parts
+
+
+def _short_row(row: dict[str, str]) -> dict[str, str]:
+    """A row of the ranking without what page Evidence has besides: a sheet of paper holds no more."""
+    left_out = ("minus the best", "chance of the order", "gap closed", "best look", "at equal", "CPU seconds")
+    return {name: value for name, value in row.items() if not name.startswith(left_out)}
 
 
 def _vocabularies(found: FullReport, figures: Figures) -> list[str]:
