@@ -14,6 +14,7 @@ from pages.parts import tour
 from pages.parts.frame import frame
 from pages.parts.guard import Guard, guarded_output
 from pages.parts.page_base import PageBase
+from pages.parts.share import follow
 from pages.parts.terms import terms_style
 from pages.parts.topbar import top_bar
 from pages.parts.warm import warm_up
@@ -42,6 +43,7 @@ def draw() -> None:
     st.html(PARTS / "narrow.css")
     terms_style()
     warm_up()
+    follow()
     top_bar(page.url_path)
     tour.box(page.url_path or "start")
     with frame():

@@ -9,6 +9,7 @@ import streamlit as st
 from ctkd_core.figures.losses import PARTS, Lab, largest_group, strip
 from ctkd_core.figures.losses_tables import finding, opening, problems
 from ctkd_core.lab import question as loss_lab
+from ctkd_core.lab.code import losses_code
 from ctkd_core.lab.question import Answer, Choice, Question
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import losses_choice as choosing
@@ -20,6 +21,7 @@ from pages.parts.losses_group import group_panel
 from pages.parts.losses_job import job_panel
 from pages.parts.losses_tabs import details
 from pages.parts.plots import figures_last
+from pages.parts.share import share
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -54,6 +56,7 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
     job_panel(question, choices, answer)
     lab = picture(question, choices, answer, first)
     details(lab, choices, (student.n_ids, teacher.n_ids))
+    share("losses", losses_code(*state.pair(), context, text, choices, question.named) if choices else None)
 
 
 def picture(question: Question, choices: list[Choice], answer: Answer, first: DeltaGenerator) -> Lab | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.lab.code import pair_code
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import pair_data as data
 from pages.parts import state
@@ -13,6 +14,7 @@ from pages.parts.frame import framed
 from pages.parts.pair_corpus import corpus_progress
 from pages.parts.pair_tabs import details
 from pages.parts.pair_verdict import View, export, overview, verdict
+from pages.parts.share import share
 from pages.parts.uploads import upload_tokenizer
 
 
@@ -39,6 +41,7 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
     corpus_progress(view, state.method_names()[0])
     details(view)
     export(view)
+    share("pair", pair_code(*state.pair(), state.method_names()[0]))
 
 
 if framed():

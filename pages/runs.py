@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ctkd_core.lab.code import runs_code
 from pages.parts import state
 from pages.parts.frame import framed
 from pages.parts.run_compare import run_compare
@@ -12,6 +13,7 @@ from pages.parts.run_form import run_form
 from pages.parts.run_sweep import run_sweep
 from pages.parts.run_views import FORM, LIST, SWEEP, VIEWS
 from pages.parts.runs_list import runs_list
+from pages.parts.share import share
 
 
 def main() -> None:
@@ -31,6 +33,7 @@ def main() -> None:
             run_sweep()
         else:
             runs_list()
+            share("runs", runs_code())
 
 
 if framed():

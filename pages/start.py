@@ -15,6 +15,7 @@ from pages.parts.gemma import second_model
 from pages.parts.help_menu import tour_links
 from pages.parts.run_views import FORM
 from pages.parts.runs_list import bits, dot, when
+from pages.parts.saved_views import saved_views
 
 # teacher, student, text, what it shows
 PRESETS = (
@@ -82,6 +83,7 @@ def main() -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         recent_runs()
+        saved_views()
     with right:
         machine()
         second_model()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ctkd_core.lab.code import vocabulary_code
 from ctkd_core.tokenizers.tokenizer import Tokenizer
+from ctkd_core.vocabulary import map_options
 from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.chosen_pair import chosen_pair
 from pages.parts.frame import framed
 from pages.parts.plots import figures_last
-from pages.parts.vocabulary_build import build_panel, choose
+from pages.parts.share import share
+from pages.parts.vocabulary_build import Choice, build_panel, choose
 from pages.parts.vocabulary_map import View, audit_bars, density_map, verdict
 from pages.parts.vocabulary_tabs import details
 from pages.parts.vocabulary_token import guidance, look_up
@@ -30,12 +33,14 @@ def main() -> None:
         with first:
             data.keep_window_inside(projection.shape)
             verdict(View(projection, *pair))
-        body(data.hold(projection), *pair)
+        body(data.hold(projection), choice, *pair)
+    else:
+        _share(choice, None)
 
 
 @st.fragment
 @figures_last()
-def body(projection: data.Held, student: Tokenizer, teacher: Tokenizer) -> None:
+def body(projection: data.Held, choice: Choice, student: Tokenizer, teacher: Tokenizer) -> None:
     """What there is to see of a map; a click or a look-up reruns only this."""
     view = View(projection.map, student, teacher)
     guidance(view)
@@ -47,6 +52,13 @@ def body(projection: data.Held, student: Tokenizer, teacher: Tokenizer) -> None:
     with middle:
         density_map(view, token)
     details(view, token)
+    _share(choice, token)
+
+
+def _share(choice: Choice, token: int | None) -> None:
+    plain = map_options(choice.method, {})
+    changed = {name: value for name, value in choice.options.items() if value != plain[name]}
+    share("vocabulary", vocabulary_code(*state.pair(), choice.method, "clean", changed, token))
 
 
 if framed():

@@ -66,6 +66,9 @@ def run(
         str | None,
         typer.Option("--html", metavar="FILE", help="Write a report that opens offline (5 MB with a cost figure)."),
     ] = None,
+    svg: Annotated[
+        str | None, typer.Option("--svg", metavar="FILE", help="Write the picture of the tokens and groups as SVG.")
+    ] = None,
     show_all: Annotated[bool, typer.Option("--all", help=f"Print every group, not the first {SHOWN_GROUPS}.")] = False,
     text: Text = None,
     file: File = None,
@@ -94,6 +97,8 @@ def run(
     )
     if html is not None:
         _write_report(alignment, html)
+    if svg is not None:
+        _write_picture(alignment, svg)
     return Output(alignment.to_dict, lambda: describe(alignment, None if show_all else SHOWN_GROUPS))
 
 
@@ -105,12 +110,21 @@ def after_help() -> list[RenderableType]:
 def _write_report(alignment: Alignment, path: str) -> None:
     from ctkd_core.figures.report_alignment import alignment_html
 
-    data = alignment_html(alignment).encode()
+    _write("report", alignment_html(alignment).encode(), path)
+
+
+def _write_picture(alignment: Alignment, path: str) -> None:
+    from ctkd_core.figures.chips_svg import chips_svg
+
+    _write("picture", chips_svg(alignment).encode(), path)
+
+
+def _write(what: str, data: bytes, path: str) -> None:
     try:
         Path(path).write_bytes(data)
     except OSError as fault:
-        raise UsageError(f"the report can't be written to {path!r}: {fault.strerror}; give another file.") from None
-    inform(f"report: {path} ({len(data) / 1e6:.1f} MB)")
+        raise UsageError(f"the {what} can't be written to {path!r}: {fault.strerror}; give another file.") from None
+    inform(f"{what}: {path} ({len(data) / 1e6:.1f} MB)")
 
 
 def describe(alignment: Alignment, shown: int | None = SHOWN_GROUPS) -> list[RenderableType]:

@@ -90,7 +90,12 @@ _TEXT = "The text (exactly one)"
 Text = Annotated[str | None, typer.Option("--text", metavar="STR", help="The text itself.", rich_help_panel=_TEXT)]
 File = Annotated[
     str | None,
-    typer.Option("--file", metavar="F", help="A UTF-8 file; - reads standard input.", rich_help_panel=_TEXT),
+    typer.Option(
+        "--file",
+        metavar="F",
+        help="A UTF-8 file; - reads standard input, saved:ID a text that a page keeps.",
+        rich_help_panel=_TEXT,
+    ),
 ]
 Sample = Annotated[
     str | None,
@@ -150,6 +155,10 @@ def read_text(text: str | None, file: str | None, sample: str | None) -> str:
             ) from None
     else:
         assert file is not None
+        from ctkd_core.tokenizers.snapshots import SAVED, load_text
+
+        if file.startswith(SAVED) and not Path(file).exists():
+            return load_text(file.removeprefix(SAVED))
         data, origin = _read_file(file), "standard input" if file == "-" else file
     try:
         found = data.decode("utf-8")
@@ -188,6 +197,18 @@ def parse_assignments(pairs: Sequence[str] | None) -> dict[str, str]:
             raise UsageError(f"-o takes name=value; got {short(pair)}. For example: -o temperature=2.")
         given[name.strip().replace("-", "_")] = value.strip()
     return given
+
+
+def parse_method_options(pairs: Sequence[str] | None, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """`-o METHOD.NAME=VALUE` flags by method, values still as given; every one of `names` has a table."""
+    found: dict[str, dict[str, str]] = {name: {} for name in names}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        method, dot, option = key.strip().partition(".")
+        if not equals or not dot or method not in found:
+            raise UsageError(f"-o takes METHOD.NAME=VALUE with one of {', '.join(found)}; got {short(pair)}.")
+        found[method][option.replace("-", "_")] = value.strip()
+    return found
 
 
 def inform(sentence: str) -> None:

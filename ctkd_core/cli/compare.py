@@ -17,13 +17,12 @@ from ctkd_core.cli.common import (
     Student,
     Teacher,
     Text,
-    UsageError,
     load_pair,
-    parse_assignments,
+    parse_method_options,
     read_text,
 )
 from ctkd_core.cli.display import table, visible_bytes
-from ctkd_core.errors import AlignmentError, short
+from ctkd_core.errors import AlignmentError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -96,16 +95,11 @@ def after_help() -> list[RenderableType]:
 
 def _options(given: list[str] | None, names: list[str]) -> dict[str, dict[str, Any]]:
     """`METHOD.NAME=VALUE` flags sorted by method, names checked, values still as given."""
-    sorted_options: dict[str, dict[str, Any]] = {name: {} for name in names}
     for name in names:
         if not methods.get(name, AlignmentError).can_align:
             able = ", ".join(m.name for m in methods.aligning())
             raise AlignmentError(f"method {name!r} has no alignment; choose from {able}.")
-    for key, value in parse_assignments(given).items():
-        method, dot, option = key.partition(".")
-        if not dot or method not in sorted_options:
-            raise UsageError(f"-o takes METHOD.NAME=VALUE with one of {', '.join(names)}; got {short(key)}.")
-        sorted_options[method][option] = value
+    sorted_options: dict[str, dict[str, Any]] = {**parse_method_options(given, names)}
     for name, chosen in sorted_options.items():
         methods.get(name).resolve_align(chosen, AlignmentError)
     return sorted_options

@@ -42,7 +42,7 @@ from ctkd_core.markup.terminal import guarded_stderr
 NAME = "ctkd"
 COMPLETION = "_CTKD_COMPLETE"  # a shell sets it when it asks for completions
 PATIENCE = 3.0  # seconds of silence
-SHOW_PROGRESS = ("app", "cache-teacher", "distill", "evaluate", "prepare", "runs", "sweep")
+SHOW_PROGRESS = ("app", "cache-teacher", "distill", "evaluate", "losses", "prepare", "report", "runs", "sweep")
 
 
 class Commands(Group):

@@ -65,7 +65,7 @@ def run(
     if not methods.get(method, AlignmentError).can_align:
         able = ", ".join(m.name for m in methods.aligning())
         raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
-    domains = _domains(corpus) if corpus else None
+    domains = domains_of(corpus) if corpus else None
     ours, theirs = load_pair(student, teacher)
     if domains is None:
         report = pair_report(ours, theirs, workers=workers, method=method)
@@ -76,7 +76,7 @@ def run(
     return Output(lambda: data, lambda: _view(data))
 
 
-def _domains(names: list[str]) -> dict[str, Iterator[Any]]:
+def domains_of(names: list[str]) -> dict[str, Iterator[Any]]:
     """Texts by domain: the name before "=", else the file's name without its ending; every file is checked now."""
     from ctkd_core.pair.corpus import read_texts
 

@@ -496,6 +496,23 @@ class RunStore:
         except OSError as fault:
             raise RunError(f"run {run.id!r} can't be removed whole: {fault}; mend the folder's rights.") from None
 
+    def finished_of(self, student: str, teacher: str, most: int) -> tuple[Run, ...]:
+        """The newest finished runs of a pair of tokenizers, at most so many; damaged ones are passed over.
+
+        Raises RunError as `list` does.
+        """
+        found: list[Run] = []
+        for run in self.list():
+            try:
+                asked = run.config.student, run.config.teacher
+            except RunError:
+                continue
+            if asked == (student, teacher) and run.status().state == "finished":
+                found.append(run)
+                if len(found) == most:
+                    break
+        return tuple(found)
+
     def compare(self, names: Iterable[str]) -> dict[str, Any]:
         """Several runs side by side: their summaries, and the options in which they differ.
 

@@ -117,6 +117,9 @@ def class_figure(report: PairReport) -> go.Figure:
             f"{m:,} of {n:,}" + (" — missing" if lost else "") if n else "none"
             for m, n, lost in zip(matched, totals, missing)
         ]
+        colours = [VERMILLION if lost else colour for lost in missing]
+        # Not "overlay": for a list of colours plotly then complains on the console about each bar of its legend.
+        pattern = hatched(["x" if lost else "" for lost in missing]) | {"fillmode": "replace", "bgcolor": colours}
         traces.append(
             go.Bar(
                 y=table["class"],
@@ -130,10 +133,7 @@ def class_figure(report: PairReport) -> go.Figure:
                 insidetextfont={"color": "white" if side == "student" else "black"},
                 cliponaxis=False,
                 customdata=shares,
-                marker={
-                    "color": [VERMILLION if lost else colour for lost in missing],
-                    "pattern": hatched(["x" if lost else "" for lost in missing]),
-                },
+                marker={"color": colours, "pattern": pattern},
                 hovertemplate="%{y}: %{text} (%{customdata:.1%})<extra>" + side + "</extra>",
             )
         )

@@ -43,10 +43,15 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}.wide{overflow-x:auto}
 
 def run_html(run: Run) -> str:
     """One run. Raises RunError for a damaged one."""
+    title = run.config.name or run.id
+    return page(title, [f"<h1>{text(title)}</h1>", *run_parts(run)])
+
+
+def run_parts(run: Run) -> list[str]:
+    """The blocks of `run_html` below its title, as HTML. Raises RunError."""
     config, found, status = run.config, run.metrics_part(), run.status()
     rows = current_rows(found.rows)
-    parts = [
-        f"<h1>{text(config.name or run.id)}</h1>",
+    return [
         facts(
             {
                 "run": run.id,
@@ -68,15 +73,23 @@ def run_html(run: Run) -> str:
         _environments([run]),
         _sources([config.method]),
     ]
-    return page(config.name or run.id, parts)
 
 
 def comparison_html(runs: Sequence[Run], figure: str = DEFAULT, baseline: str | None = None) -> str:
     """Several runs compared by a figure. Raises RunError for a damaged run, an unknown figure or baseline."""
     found = compare(runs, figure, baseline)
+    title = f"<h1>{len(runs)} runs of {len(found.rows)} kinds</h1>"
+    return page(f"{len(runs)} runs compared", [title, *comparison_parts(runs, found)])
+
+
+def comparison_parts(runs: Sequence[Run], found: Comparison, curves: str = "") -> list[str]:
+    """The blocks of `comparison_html` below its title, as HTML.
+
+    found: what `compare` makes of the runs; curves: HTML that stands in the place of the curves as SVG.
+    """
+    figure = found.figure
     shown = [row.kind for row in found.rows[:MOST_KINDS]]
-    parts = [
-        f"<h1>{len(runs)} runs of {len(found.rows)} kinds</h1>",
+    return [
         f"<h2>{text(figure)}</h2>",
         '<div class="wide">',
         _ranking(found),
@@ -89,7 +102,7 @@ def comparison_html(runs: Sequence[Run], figure: str = DEFAULT, baseline: str | 
         "</div>",
         "<h2>Curves</h2>",
         note("Means over seeds; the bands are 95 % intervals (Student's) of the mean at each point."),
-        _band_curves({kind.label: [run.metric_rows() for run in kind.runs] for kind in shown}),
+        curves or _band_curves({kind.label: [run.metric_rows() for run in kind.runs] for kind in shown}),
         _samples({kind.label: kind.runs[0] for kind in shown}, "of each kind's first seed"),
         "<h2>What differs</h2>",
         '<div class="wide">',
@@ -109,7 +122,6 @@ def comparison_html(runs: Sequence[Run], figure: str = DEFAULT, baseline: str | 
         _environments(runs),
         _sources([row.kind.config.method for row in found.rows]),
     ]
-    return page(f"{len(runs)} runs compared", parts)
 
 
 def page(title: str, parts: Iterable[str]) -> str:

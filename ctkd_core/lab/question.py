@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass as record
 
 from ctkd_core import files, methods
 from ctkd_core.background.lifecycle import Job
+from ctkd_core.background.progress import Progress
 from ctkd_core.background.status import RECORD
 from ctkd_core.errors import CtkdError, LossInputError
 from ctkd_core.lab import evidence
@@ -207,6 +208,29 @@ def ask(question: Question, choices: Sequence[Choice], packaged: bool = True) ->
             views[choice] = view
     missing = tuple(choice for choice in choices if choice not in views)
     return Answer(scene, views, missing if scene is not None else tuple(choices), from_package)
+
+
+def answered(
+    question: Question, choices: Sequence[Choice], progress: Progress | None = None, seconds: float = 600.0
+) -> Answer:
+    """The answer to all choices: what is known, else from a process of its own, for which this waits.
+
+    Raises what `start` raises, and CtkdError when the process fails or needs more than `seconds`.
+    """
+    if fault := problem(question):
+        raise CtkdError(fault)
+    found = ask(question, choices)
+    if not found.missing:
+        return found
+    started = start(question, found.missing)
+    status = started.wait(seconds, progress)
+    if not status.ended_already:
+        started.cancel()
+        raise CtkdError(f"the losses were not there within {seconds:.0f} s; take a shorter text.")
+    found = ask(question, choices)
+    if found.missing:
+        raise CtkdError(status.message)
+    return found
 
 
 def job(question: Question, choices: Sequence[Choice]) -> Job:

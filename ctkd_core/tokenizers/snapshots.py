@@ -16,6 +16,7 @@ from ctkd_core.tokenizers import uploads
 MAX_TEXT_BYTES = 1_000_000
 MAX_TOKENIZER_BYTES = 40 * 2**20
 _ID = re.compile(r"[0-9a-f]{16}")
+SAVED = "saved:"  # of a file name that means a text kept here; its id follows
 
 
 def decode_text(data: bytes, name: str) -> str:

@@ -74,6 +74,14 @@ def check(source: str | Path) -> list[str]:
     return tokenizer_checks.auto_tokenizer_warnings(files.path.parent) if files.check else []
 
 
+def json_of(source: str) -> tuple[Path, str]:
+    """The tokenizer.json behind a source, and what the file would be called as an upload. Raises TokenizerError."""
+    files = _locate(source)
+    upload = source.startswith(uploads.PREFIX)
+    stem = files.path.parent.name.rpartition("-")[0] if upload else files.name.replace("/", "-")
+    return files.path, f"{stem[:60]}.json"
+
+
 def forget() -> None:
     """Drop every loaded tokenizer (for tests)."""
     _kept.clear()

@@ -7,9 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from ctkd_core.figures.chips_svg import MOST_GROUPS, chips_svg
 from ctkd_core.figures.report_alignment import alignment_html
 from ctkd_core.figures.tables import groups_csv
 from pages.parts.align_panels import View
+from pages.parts.component import picture_buttons
 
 
 def export(view: View) -> None:
@@ -26,8 +28,10 @@ def export(view: View) -> None:
         page = lambda: alignment_html(a, b, view.pinned)  # noqa: E731
         label = "Report as HTML (5 MB)" if figure else "Report as HTML"
         st.download_button(label, page, f"{name}.html", "text/html", key="html", **shared)
+    picture_buttons(chips_svg(a), name, key="picture")
     st.caption(
         "JSON holds everything that `ctkd align --json` prints. CSV: one row a group; a text that a spreadsheet would "
         "take for a formula gets an apostrophe. HTML: one file that opens offline"
         + (", with the cost figure and the library that draws it." if figure else ".")
+        + f" Pictures show the first {MOST_GROUPS} groups; your browser makes the PNG."
     )

@@ -51,3 +51,8 @@ def token_stack(data: dict[str, Any], pinned: int | None, on_pin: Callable[[int 
 def losses_strip(data: dict[str, Any], pinned: int | None, on_pin: Callable[[int | None], None], key: str) -> None:
     """Groups with a bar for each method: what `ctkd_core.figures.losses.strip` gives; `on_pin` gets the group."""
     _mount("losses_strip", "lab", data, pinned, on_pin, key)
+
+
+def picture_buttons(svg: str, name: str, key: str) -> None:
+    """Two buttons that save a picture as SVG and as PNG, which the browser makes; `name`: of the file, no ending."""
+    _component("picture", "picture")(key=key, data={"svg": svg, "name": name})

@@ -18,11 +18,13 @@ from ctkd_core.figures.evidence import (
     run_rows,
     setting_name,
 )
+from ctkd_core.lab.code import evidence_code
 from ctkd_core.markup.glossary import explained
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
 from pages.parts import loaders, state
 from pages.parts.pair_verdict import twin
 from pages.parts.plots import plot
+from pages.parts.share import share
 
 Found = tuple[Experiment, Condition]
 NEVER = "never tried"
@@ -139,6 +141,7 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
         st.caption(state.plain(note))
     st.markdown("Do it again:")
     st.code(experiment.reproduce, language=None)
+    share("evidence", evidence_code(experiment.name, condition.name, experiment.reproduce))
 
 
 def _run(condition: Condition, tried: Tried, run: TriedRun) -> None:

@@ -18,8 +18,6 @@ from pages.parts.terms import columns
 if TYPE_CHECKING:
     import pandas as pd
 
-PLOT: dict[str, Any] = {"displayModeBar": False}
-
 
 def group_panel(lab: Lab, group: int, named: tuple[int, ...]) -> None:
     """Everything about one group, three pictures with their tables."""
@@ -84,7 +82,7 @@ def _predictions_alt(lab: Lab, group: int) -> str:
 
 
 def _chart(make: Callable[[], Any], key: str, alt: str) -> None:
-    plot(make, key=key, alt=alt, config=PLOT)
+    plot(make, key=key, alt=alt)
 
 
 def _twin(table: pd.DataFrame, key: str, alt: str) -> None:

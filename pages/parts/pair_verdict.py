@@ -26,6 +26,7 @@ from ctkd_core.pair.report import PairReport, doubles_notes
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import carry, run_views, state
 from pages.parts import pair_data as data
+from pages.parts.pair_file import report_button
 from pages.parts.plots import plot
 from pages.parts.terms import columns, said
 
@@ -171,7 +172,8 @@ def export(view: View) -> None:
         st.download_button("Domains as CSV", rows, "domains.csv", "text/csv", key="pair_csv", **shared)
         classes = lambda: class_table(report).to_csv(index=False)  # noqa: E731
         st.download_button("Classes as CSV", classes, "classes.csv", "text/csv", key="pair_class_csv", **shared)
-        st.caption("The JSON is that of `ctkd pair --json`.")
+        report_button(view.student, view.teacher)
+        st.caption("The JSON is that of `ctkd pair --json`, the HTML that of `ctkd report`.")
 
 
 def twin(table: Any, key: str, alt: str, shares: tuple[str, ...] = ()) -> None:

@@ -18,7 +18,7 @@ from pages.parts import state
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
-PLOT = {"displaylogo": False}
+FORMATS = ("PNG", "SVG")
 _here = threading.local()
 
 
@@ -36,11 +36,18 @@ def figures_last() -> Iterator[None]:
         _here.waiting = outer
 
 
+def toolbar(name: str) -> dict[str, Any]:
+    """What plotly's toolbar does: its camera saves the figure under this name, as PNG or SVG as the reader chose."""
+    kind = str(st.session_state.get("figure_format") or FORMATS[0]).lower()
+    saved = {"format": kind, "filename": name, "scale": 2 if kind == "png" else 1}
+    return {"displaylogo": False, "toImageButtonOptions": saved}
+
+
 def plot(make: Callable[[], Any], *, key: str, alt: str, **settings: Any) -> None:
     """The figure that `make` gives, here, but after the rest; at once where nobody waits. `settings`: of Streamlit."""
 
     def draw() -> None:
-        st.plotly_chart(make(), key=key, alt=alt, **{"config": PLOT} | settings)
+        st.plotly_chart(make(), key=key, alt=alt, **{"config": toolbar(key)} | settings)
 
     waiting: list[tuple[DeltaGenerator, Callable[[], None]]] | None = getattr(_here, "waiting", None)
     if waiting is None:

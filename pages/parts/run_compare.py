@@ -16,11 +16,13 @@ from ctkd_core.distill.runs import Run
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.comparison import band_curves, better_sentence, ranking, table_bytes
 from ctkd_core.figures.words import duration, number
+from ctkd_core.lab.code import comparison_code
 from pages.parts import loaders, state
+from pages.parts.plots import toolbar
 from pages.parts.run_views import LIST, show_view
 from pages.parts.runs_list import DOTS
+from pages.parts.share import share
 
-PLOT = {"displaylogo": False}
 NO_BASELINE = "none"
 
 
@@ -45,6 +47,7 @@ def run_compare(names: list[str]) -> None:
     with state.errors_shown():
         _samples([row.kind for row in comparison.rows])
     _files(comparison, runs)
+    share("runs", comparison_code([run.id for run in runs], comparison.figure, comparison.baseline))
 
 
 def _filtered(runs: list[Run]) -> list[Run]:
@@ -105,11 +108,11 @@ def _curves(comparison: Comparison, runs: Mapping[str, Run]) -> None:
     left, right = st.columns(2)
     with left:
         fig = band_curves(bands("loss", "train", weight), "Training loss", name)
-        st.plotly_chart(fig, key="compare_loss", alt="Training loss of each kind of runs", config=PLOT)
+        st.plotly_chart(fig, key="compare_loss", alt="Training loss of each kind of runs", config=toolbar("loss"))
     with right:
         title = "Bits per byte on held-out text (lower is better)"
         fig = band_curves(bands(DEFAULT, "eval"), title, name)
-        st.plotly_chart(fig, key="compare_bits", alt="Bits per byte of each kind of runs", config=PLOT)
+        st.plotly_chart(fig, key="compare_bits", alt="Bits per byte of each kind of runs", config=toolbar("bits"))
     if mean:
         st.caption("Lines are means over seeds, bands their 95 % intervals (Student's) at each point.")
 

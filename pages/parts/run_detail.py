@@ -15,16 +15,17 @@ from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
 from ctkd_core.figures.words import between, change, duration, number, progress, remaining
+from ctkd_core.lab.code import run_code
 from ctkd_core.markup.glossary import explained
 from pages.parts import job as jobs
 from pages.parts import loaders, state
 from pages.parts.launching import change_button
+from pages.parts.plots import toolbar
 from pages.parts.run_evaluation import evaluation
 from pages.parts.run_files import take_away
 from pages.parts.run_views import FORM, LIST, show_view
 from pages.parts.runs_list import dot
-
-PLOT = {"displaylogo": False}
+from pages.parts.share import share
 
 
 def run_detail(name: str) -> None:
@@ -75,6 +76,7 @@ def _live(run_id: str, was_ended: bool) -> None:
     _more(run)
     with state.errors_shown():
         take_away(run)
+    share("runs", run_code(run.id))
 
 
 def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
@@ -143,16 +145,21 @@ def _curves(rows: list[dict[str, Any]]) -> None:
             )
         else:
             fig = training_curves(_terms(frame), title="Training loss and its terms")
-            st.plotly_chart(fig, key="loss_curve", alt="Training loss over steps", config=PLOT)
+            st.plotly_chart(fig, key="loss_curve", alt="Training loss over steps", config=toolbar("loss_curve"))
     with right:
         if len(frame) and (frame["kind"] == "eval").any():
             fig = evaluation_curves({"student": frame}, headline(rows).get("teacher_bits_per_byte"))
-            st.plotly_chart(fig, key="bits_curve", alt="Bits per byte over steps", config=PLOT)
+            st.plotly_chart(fig, key="bits_curve", alt="Bits per byte over steps", config=toolbar("bits_curve"))
         else:
             st.info("Not evaluated yet.", icon=":material/hourglass_empty:")
     if kinds:
         with third[0]:
-            st.plotly_chart(kind_curves(frame), key="kind_curve", alt="Share of the loss by kind of group", config=PLOT)
+            st.plotly_chart(
+                kind_curves(frame),
+                key="kind_curve",
+                alt="Share of the loss by kind of group",
+                config=toolbar("kind_curve"),
+            )
 
 
 def _terms(frame: Any) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from ctkd_core.figures.evaluation import (
     part_table,
 )
 from ctkd_core.figures.words import number
+from pages.parts.plots import toolbar
 
-PLOT = {"displaylogo": False}
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -53,11 +53,13 @@ def _parts(frame: Any, by_domain: Moments, by_class: Moments, key: str) -> None:
     for found, title, name in shown:
         with next(columns):
             fig = part_dots(found, title)
-            st.plotly_chart(fig, key=f"{key}_{name}", alt=f"{title}: {_furthest(found)}", config=PLOT)
+            st.plotly_chart(
+                fig, key=f"{key}_{name}", alt=f"{title}: {_furthest(found)}", config=toolbar(f"{key}_{name}")
+            )
     if frame is not None:
         with next(columns):
             alt = "Share of the loss by class of token over steps"
-            st.plotly_chart(class_curves(frame), key=f"{key}_loss_class", alt=alt, config=PLOT)
+            st.plotly_chart(class_curves(frame), key=f"{key}_loss_class", alt=alt, config=toolbar(f"{key}_loss_class"))
     if not shown:
         return
     st.caption(
@@ -82,9 +84,11 @@ def _agreement(rows: Rows, key: str) -> None:
     left, right = st.columns(2)
     with left:
         fig = agreement_curves(rows)
-        st.plotly_chart(fig, key=f"{key}_agreement", alt="Agreement with the teacher over steps", config=PLOT)
+        st.plotly_chart(
+            fig, key=f"{key}_agreement", alt="Agreement with the teacher over steps", config=toolbar(f"{key}_agreement")
+        )
     with right:
-        st.plotly_chart(kl_curve(rows), key=f"{key}_kl", alt="KL of next bytes over steps", config=PLOT)
+        st.plotly_chart(kl_curve(rows), key=f"{key}_kl", alt="KL of next bytes over steps", config=toolbar(f"{key}_kl"))
     st.caption(
         "Measured where both models begin a token at the same byte of an answer: the most probable token where both "
         "have one token there, and the probabilities of the next byte, summed over the tokens that begin with it."
@@ -114,6 +118,6 @@ def _written(rows: Rows, key: str) -> None:
     for column, (found, (title, axis, share)) in zip(st.columns(max(1, len(lengths))), lengths):
         with column:
             fig = length_figure(found, title, axis, share)
-            st.plotly_chart(fig, key=f"{key}_{axis}", alt=title, config=PLOT)
+            st.plotly_chart(fig, key=f"{key}_{axis}", alt=title, config=toolbar(f"{key}_{axis}"))
             with st.expander("As a table", icon=":material/table:"):
                 st.dataframe(length_table(found, axis), key=f"{key}_{axis}_table", hide_index=True, alt=title)

@@ -11,12 +11,14 @@ from ctkd_core import methods
 from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.words import between, duration
+from ctkd_core.lab.code import config_code
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from pages.parts import carry, consent, loaders, state
 from pages.parts.forms import fields_of_variant, option_fields
 from pages.parts.launching import REFUSAL, change_button, check_may_change, may_change
 from pages.parts.run_teachers import TEACHER_FIELDS, teacher_fields
 from pages.parts.run_views import LIST, show_view
+from pages.parts.share import share
 
 # What a first run changes; the rest of RUN_OPTIONS follows in its own order.
 MAIN = ("method", "student_model", "steps", "seed", "learning_rate", "name")
@@ -63,6 +65,7 @@ def run_form() -> None:
     )
     if problem := st.session_state.pop("start_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
+    share("runs", config_code(config))
 
 
 def _own_pair(preset: RunConfig) -> None:

@@ -194,10 +194,10 @@ def test_cut_characters_are_written_as_on_the_command_line():
     assert "⟨" not in json.dumps(data, ensure_ascii=False)
 
 
-def test_export_offers_three_files():
+def test_export_offers_three_files_beside_that_of_the_view():
     at = opened("align", tab="Export", method="cdm")
     labels = [b.label for b in at.get("download_button")]
-    assert labels == ["Alignment as JSON", "Groups as CSV", "Report as HTML (5 MB)"]
+    assert labels == ["Alignment as JSON", "Groups as CSV", "Report as HTML (5 MB)", "As a file"]
 
 
 def test_metrics_with_logits_appear_once_the_models_have_answered():

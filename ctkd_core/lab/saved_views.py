@@ -1,0 +1,327 @@
+"""What a page shows, kept: under a short id on this machine, or as one file that opens on another one.
+
+A view is a page and its address, which holds pair, text, methods, group and options. On this machine the address
+names texts and uploaded tokenizers by the hash of their content (`tokenizers.snapshots`, `tokenizers.uploads`); a file
+carries their content along. A file from elsewhere is untrusted: its shape and sizes are checked, each content must have
+the hash that it claims, and a tokenizer passes the checks of every upload before it is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import hashlib
+import json
+import re
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from ctkd_core.errors import CtkdError, short
+from ctkd_core.files import documents, home, read_regular, write_atomic
+from ctkd_core.tokenizers import snapshots, uploads
+from ctkd_core.tokenizers.catalog import TOKENIZERS
+from ctkd_core.tokenizers.sample_texts import TEXTS
+
+ENDING = ".ctkd-view.json"
+PARAMETER = "open"  # of an address that names a view by its id
+PAGES = ("pair", "align", "vocabulary", "losses", "evidence", "runs")
+SIDES = ("student", "teacher")
+TEXT_IDS = ("snapshot", "lab")  # parameters whose value is the id of a kept text
+MOST_VIEWS = 1_000  # kept on this machine
+MOST_RECORD = 200_000  # bytes of one of them
+MOST_FILE = 30 * 2**20  # bytes
+MOST_TITLE, MOST_VALUE, MOST_VALUES, MOST_KEYS = 120, 4_000, 32, 120
+_OWN = "own"
+_ID = re.compile(r"[0-9a-f]{8,64}")
+
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,79}$")]
+Value = Annotated[str, StringConstraints(max_length=MOST_VALUE)]
+Values = Annotated[list[Value], Field(min_length=1, max_length=MOST_VALUES)]
+Address = Annotated[dict[Key, Values], Field(max_length=MOST_KEYS)]
+
+
+class SavedView(documents.Document):
+    """A page with its address: the values of each parameter. `made` is seconds since 1970."""
+
+    page: Literal["pair", "align", "vocabulary", "losses", "evidence", "runs"]
+    address: Address
+    title: Annotated[str, StringConstraints(max_length=MOST_TITLE)] = ""
+    made: Annotated[float, Field(ge=0, le=1e11)] = 0.0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of page and address in hex: equal views have one id."""
+        return hashlib.sha256(json.dumps([self.page, self.address], sort_keys=True).encode()).hexdigest()
+
+    @property
+    def path(self) -> str:
+        """Path and query of the page that shows it."""
+        return f"/{self.page}?{urlencode(self.address, doseq=True)}"
+
+    def get(self, key: str) -> str:
+        """The first value of a parameter, "" without one."""
+        return next(iter(self.address.get(key, ())), "")
+
+
+class HeldTokenizer(documents.Document):
+    """A tokenizer.json in a file: its name, SHA-256 of its content in hex, the content as gzip in base64."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    gzip: str
+
+
+class ViewFile(documents.Document):
+    """A view with everything that it names.
+
+    texts       by the value that names them in the address: the id of a kept text, or the name of a sample
+    tokenizers  by their source in the address; catalog: fingerprint of the catalog's tokenizers that it names
+    """
+
+    format: Literal["ctkd-view"]
+    version: Literal[1]
+    view: SavedView
+    texts: Annotated[dict[Value, str], Field(default_factory=dict, max_length=8)]
+    tokenizers: Annotated[dict[Value, HeldTokenizer], Field(default_factory=dict, max_length=2)]
+    catalog: Annotated[dict[Value, Value], Field(default_factory=dict, max_length=2)]
+
+
+def make(page: str, address: Mapping[str, Sequence[str] | str], title: str = "") -> SavedView:
+    """A view of these parameters. Raises CtkdError for a page or an address that can't be one."""
+    given = {key: [value] if isinstance(value, str) else list(value) for key, value in address.items()}
+    document = {
+        "page": page,
+        "address": {key: values for key, values in given.items() if values and key != PARAMETER},
+        "title": title.strip()[:MOST_TITLE],
+        "made": time.time(),
+    }
+    return documents.fitting(SavedView, document, "this view can't be kept")
+
+
+def keep(view: SavedView) -> str:
+    """Keep a view on this machine and return its id, 10 hex digits or more; equal views have one id.
+
+    Raises CtkdError when there are too many already, OSError when it can't be written.
+    """
+    for length in range(10, 64, 6):
+        name = view.digest[:length]
+        path = _place(name)
+        if not path.exists():
+            if sum(1 for _ in _folder().glob("*.json")) >= MOST_VIEWS:
+                raise CtkdError(f"{MOST_VIEWS:,} views are kept already; remove some with `ctkd view rm ID`.")
+            break
+        if _same(path, view):
+            break
+    write_atomic(path, json.dumps(view.model_dump(), ensure_ascii=False))
+    return name
+
+
+def load(name: str) -> SavedView:
+    """The view with this id. Raises CtkdError for one that isn't kept here, and for a damaged file."""
+    path = _place(name) if _ID.fullmatch(name) else None
+    if path is None or not path.is_file():
+        raise CtkdError(
+            f"there is no saved view {short(name, 60)} on this machine; ids stay where a view was saved. Ask for the "
+            f"view as a file ({ENDING})."
+        )
+    return documents.fitting(SavedView, _read(path), f"the saved view {name}", advice="Save it again.")
+
+
+def kept() -> list[tuple[str, SavedView]]:
+    """Ids and views that are kept here, newest first; damaged ones are passed over (`load` tells of them)."""
+    found = []
+    for path in _folder().glob("*.json"):
+        try:
+            found.append((path.stem, load(path.stem)))
+        except CtkdError:
+            continue
+    return sorted(found, key=lambda item: item[1].made, reverse=True)
+
+
+def remove(name: str) -> None:
+    """Forget a view; its texts and tokenizers stay. Raises CtkdError for one that isn't kept here."""
+    if not _ID.fullmatch(name) or not _place(name).is_file():
+        load(name)  # says so
+    _place(name).unlink(missing_ok=True)
+
+
+def export(view: SavedView) -> bytes:
+    """The view as a file with everything that it names.
+
+    A tokenizer that isn't the catalog's goes along as its tokenizer.json, also one that came from a folder or the hub:
+    elsewhere it is an upload. Raises CtkdError for a view of runs (they stay where they were made), for a text or
+    tokenizer that isn't here any more, and for more than MOST_FILE bytes.
+    """
+    if view.page == "runs":
+        raise CtkdError("a view of runs can't leave this machine, as its runs stay here; take their report along.")
+    texts, held, catalog = _texts_of(view), {}, {}
+    for side in SIDES:
+        source = view.get(side)
+        if source in TOKENIZERS:
+            from ctkd_core.tokenizers.load import load_tokenizer
+
+            catalog[source] = load_tokenizer(source).fingerprint
+        elif source:
+            held[source] = _held(source)
+    # The names of folders of this machine are nobody's business elsewhere.
+    names = {source: uploads.source_of(uploads.place(content(one), one.name)) for source, one in held.items()}
+    moved = _renamed(view, names)
+    file = ViewFile(
+        format="ctkd-view",
+        version=1,
+        view=moved,
+        texts=texts,
+        tokenizers={names[source]: one for source, one in held.items()},
+        catalog=catalog,
+    )
+    data = file.model_dump_json().encode()
+    if len(data) > MOST_FILE:
+        raise CtkdError(f"the view would have {len(data):,} bytes; a file may have {MOST_FILE:,}. Take a shorter text.")
+    return data
+
+
+def read_file(data: bytes, name: str = "this file") -> ViewFile:
+    """The content of a file from elsewhere, its shape, sizes and hashes checked; nothing is kept yet.
+
+    Raises CtkdError.
+    """
+    if len(data) > MOST_FILE:
+        raise CtkdError(f"{short(name, 80)} has {len(data):,} bytes; a view has at most {MOST_FILE:,}.")
+    try:
+        file = ViewFile.model_validate_json(data)
+    except ValidationError as fault:
+        raise CtkdError(f"{short(name, 80)} isn't a view of CTKD Lab: {documents.sentences(fault)}") from None
+    for key, text in file.texts.items():
+        size = len(text.encode("utf-8", "replace"))
+        if not text or size > snapshots.MAX_TEXT_BYTES:
+            raise CtkdError(
+                f"text {short(key, 40)} in {short(name, 80)} has {size:,} bytes; 1 to {snapshots.MAX_TEXT_BYTES:,} may "
+                "be there."
+            )
+        if key not in TEXTS and _digest_of(text) != key:
+            raise CtkdError(f"text {short(key, 40)} in {short(name, 80)} isn't the one that its id names.")
+    for held in file.tokenizers.values():
+        content(held)
+    return file
+
+
+def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, list[str]]:
+    """Check a file from elsewhere, keep its texts and tokenizers as uploads are kept, and the view under an id.
+
+    Returns the id, the view as it stands in addresses here, and sentences about what differs from where it was saved.
+    Raises CtkdError for a file that isn't sound, TokenizerError for a tokenizer that no upload could be.
+    """
+    file = read_file(data, name)
+    if file.view.page == "runs":
+        raise CtkdError("a view of runs can't be opened elsewhere: its runs stay where they were made.")
+    notes, names = [], {}
+    for source, held in file.tokenizers.items():
+        names[source] = uploads.source_of(snapshots.save_tokenizer(content(held), held.name))
+    view = _renamed(file.view, names)
+    for key, text in file.texts.items():
+        if key not in TEXTS:
+            snapshots.save_text(text)
+        elif TEXTS[key].text != text:
+            notes.append(f"The sample {key!r} has another text here, so that of the file stands as your own.")
+            view = _with(view, {"text": [_OWN], "snapshot": [snapshots.save_text(text)]})
+    for source, fingerprint in file.catalog.items():
+        notes += _differs(source, fingerprint)
+    return keep(view), view, notes
+
+
+def content(held: HeldTokenizer) -> bytes:
+    """The tokenizer.json itself. Raises CtkdError unless it is what the hash names, and no larger than an upload."""
+    limit = snapshots.MAX_TOKENIZER_BYTES
+    try:
+        unpacking = zlib.decompressobj(31)
+        data = unpacking.decompress(base64.b64decode(held.gzip, validate=True), limit + 1)
+    except (binascii.Error, zlib.error, ValueError) as fault:
+        raise CtkdError(f"tokenizer {short(held.name, 80)} in this view can't be unpacked: {fault}.") from None
+    if len(data) > limit:
+        raise CtkdError(
+            f"tokenizer {short(held.name, 80)} in this view has more than the {limit:,} bytes of an upload."
+        )
+    if not unpacking.eof or hashlib.sha256(data).hexdigest() != held.sha256:
+        raise CtkdError(f"tokenizer {short(held.name, 80)} in this view isn't the one that its hash names.")
+    return data
+
+
+def _texts_of(view: SavedView) -> dict[str, str]:
+    found = {}
+    for key in TEXT_IDS:
+        if snapshot := view.get(key):
+            found[snapshot] = snapshots.load_text(snapshot)
+    if (sample := view.get("text")) in TEXTS and view.page == "align":
+        found[sample] = TEXTS[sample].text
+    return found
+
+
+def _held(source: str) -> HeldTokenizer:
+    """The tokenizer of a source that isn't the catalog's, as it goes into a file. Raises TokenizerError, CtkdError."""
+    from ctkd_core.tokenizers.sources import json_of
+
+    path, name = json_of(source)
+    try:
+        data = read_regular(path, snapshots.MAX_TOKENIZER_BYTES)
+    except OSError as fault:
+        raise CtkdError(f"tokenizer {short(source, 80)} can't go along: {fault.strerror or fault}.") from None
+    packed = base64.b64encode(gzip.compress(data, mtime=0)).decode()
+    return HeldTokenizer(name=name, sha256=hashlib.sha256(data).hexdigest(), gzip=packed)
+
+
+def _differs(source: str, fingerprint: str) -> list[str]:
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    if source not in TOKENIZERS:
+        return [f"The catalog of this version has no tokenizer {short(source, 40)}; choose another one."]
+    try:
+        here = load_tokenizer(source).fingerprint
+    except CtkdError as fault:
+        return [str(fault)]
+    return (
+        [] if here == fingerprint else [f"The tokenizer {source!r} here is another version than where this was saved."]
+    )
+
+
+def _renamed(view: SavedView, names: Mapping[str, str]) -> SavedView:
+    """The view with other sources of its tokenizers."""
+    return _with(view, {side: [names[view.get(side)]] for side in SIDES if view.get(side) in names})
+
+
+def _with(view: SavedView, changes: Mapping[str, list[str]]) -> SavedView:
+    address = {key: values for key, values in (view.address | dict(changes)).items() if key != PARAMETER}
+    return documents.fitting(SavedView, view.model_dump() | {"address": address}, "this view can't be kept")
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _folder() -> Path:
+    return home() / "views"
+
+
+def _place(name: str) -> Path:
+    return _folder() / f"{name}.json"
+
+
+def _same(path: Path, view: SavedView) -> bool:
+    try:
+        found = documents.fitting(SavedView, _read(path), "a view")
+    except CtkdError:
+        return True  # damaged: written anew
+    return (found.page, found.address) == (view.page, view.address)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(read_regular(path, MOST_RECORD))
+    except (OSError, ValueError, RecursionError) as fault:
+        raise CtkdError(f"the saved view {path.stem} can't be read: {fault}. Save it again.") from None

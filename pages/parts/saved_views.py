@@ -1,0 +1,81 @@
+"""Saved views on page Start: those that are kept here, and a file from elsewhere to open."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.lab import saved_views as views
+from ctkd_core.lab.saved_views import SavedView
+from pages.parts import state
+from pages.parts.launching import check_may_change, may_change
+from pages.parts.share import link
+
+SHOWN = 6
+ICONS = {
+    "pair": ":material/join_inner:",
+    "align": ":material/compare_arrows:",
+    "vocabulary": ":material/grid_on:",
+    "losses": ":material/ssid_chart:",
+    "evidence": ":material/science:",
+    "runs": ":material/monitoring:",
+}
+
+
+def saved_views() -> None:
+    """The newest views as links, and the field for a file."""
+    st.header("Saved views", anchor=False)
+    if problem := st.session_state.pop("view_problem", None):
+        st.error(state.plain(problem), icon=":material/error:")
+    _opened()
+    found = views.kept()
+    if not found:
+        st.caption("None yet. “Save this view” below every page keeps one.")
+    for _, view in found[:SHOWN]:
+        _link(view)
+    if len(found) > SHOWN:
+        st.caption(f"and {len(found) - SHOWN} more: ctkd view ls lists them")
+    with st.popover("Open a view from a file", icon=":material/upload_file:", disabled=not may_change()):
+        st.file_uploader(
+            f"A file that ends in {views.ENDING}, at most {views.MOST_FILE // 2**20} MB",
+            type=["json"],
+            key="view_upload",
+            max_upload_size=views.MOST_FILE // 2**20,
+            on_change=_uploaded,
+        )
+        st.caption("It is checked first: texts by their hashes, tokenizers in a child process, as uploads are.")
+
+
+def _opened() -> None:
+    """The view of the file that was uploaded last. A link, since the bar above holds the pair of this page."""
+    if name := st.session_state.get("view_opened"):
+        with state.errors_shown():
+            view = views.load(name)
+            st.success("The file is sound, and its view is kept here. Open it:", icon=":material/check_circle:")
+            _link(view)
+        for note in st.session_state.get("view_notes", ()):
+            st.warning(state.plain(note), icon=":material/info:")
+
+
+def _link(view: SavedView) -> None:
+    pair = f"{view.get('teacher')} → {view.get('student')}"
+    words = f"**{state.plain(view.title)}** · " if view.title else ""
+    st.page_link(
+        state.PAGES[view.page],
+        label=f"{words}{view.page.capitalize()} · {state.plain(pair)}",
+        icon=ICONS[view.page],
+        query_params=link(view),
+    )
+
+
+def _uploaded() -> None:
+    file = st.session_state.get("view_upload")
+    if file is None:
+        return
+    try:
+        check_may_change()
+        name, _, notes = views.open_file(file.getvalue(), file.name)
+    except (CtkdError, OSError) as fault:
+        st.session_state["view_problem"] = str(fault)
+        return
+    st.session_state["view_opened"], st.session_state["view_notes"] = name, notes

@@ -1,0 +1,140 @@
+"""Below every page: what it shows as Python and as a command, and the view itself, kept here or as a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.lab import saved_views as views
+from ctkd_core.lab.code import Code
+from ctkd_core.lab.saved_views import SavedView
+from pages.parts import consent, state
+from pages.parts.launching import change_button, check_may_change
+from pages.parts.plots import FORMATS
+
+CODE_WIDTH = 640  # pixels; less where the window is narrower
+FILE_HELP = (
+    "One file that holds the text and the tokenizers that aren't the catalog's. It opens on page Start of another "
+    "machine, or with `ctkd view open`."
+)
+
+
+def share(page: str, code: Code | None = None) -> None:
+    """Draw the row: code, where the page has some; the view under an id or as a file; the format of saved figures."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="share"):
+        if code is not None:
+            with st.popover("Show as code", icon=":material/code:"), st.container(width=CODE_WIDTH):
+                _code(code)
+        with st.popover("Save this view", icon=":material/bookmark:"):
+            _save(page)
+        st.segmented_control(
+            "Save figures as",
+            FORMATS,
+            default=FORMATS[0],
+            key="figure_format",
+            required=True,
+            persist_state="session",
+            label_visibility="collapsed",
+            format_func=lambda kind: f"Figures as {kind}",
+            help="What the camera of a figure saves; your browser makes it, without a network",
+        )
+
+
+def go(view: SavedView) -> None:
+    """Turn to the page of a view, with its address; ends this run of the script."""
+    st.switch_page(state.PAGES[view.page], query_params=link(view))
+
+
+def link(view: SavedView) -> dict[str, Any]:
+    """The parameters of a link to a view, its pair in the form that survives the way."""
+    found: dict[str, Any] = {key: v[0] if len(v) == 1 else v for key, v in view.address.items()}
+    teacher, student = view.get("teacher"), view.get("student")
+    return found | ({state.LINKED_PAIR: f"{teacher},{student}"} if teacher and student else {})
+
+
+def follow() -> None:
+    """Where the address names a saved view, turn to it; before anything of a page is drawn."""
+    name = st.query_params.get(views.PARAMETER)
+    if not name:
+        return
+    try:
+        view = views.load(name)
+    except CtkdError as fault:
+        st.query_params.pop(views.PARAMETER)
+        st.error(state.plain(str(fault)), icon=":material/link_off:")
+        return
+    go(view)
+
+
+def _code(code: Code) -> None:
+    st.caption("Python")
+    st.code(code.python, language="python", wrap_lines=True)
+    if code.cli:
+        st.caption("Command line (bash, zsh)")
+        st.code(code.cli, language="bash", wrap_lines=True)
+    if code.note:
+        st.caption(state.plain(code.note))
+
+
+def _save(page: str) -> None:
+    address = _address(page)
+    title = st.text_input("Name", key="view_title", max_chars=views.MOST_TITLE, placeholder="optional")
+    with st.container(horizontal=True):
+        change_button(
+            "Keep it here", key="keep_view", icon=":material/bookmark_add:", on_click=_keep, args=(page, address)
+        )
+        if page != "runs":
+            st.download_button(
+                "As a file",
+                lambda: _file(page, address, title),
+                f"{page}{views.ENDING}",
+                "application/json",
+                key="view_file",
+                icon=":material/download:",
+                on_click="ignore",
+                help=FILE_HELP,
+            )
+    if problem := st.session_state.pop("view_problem", None):
+        st.error(state.plain(problem), icon=":material/error:")
+    if name := st.session_state.get("view_kept"):
+        st.caption("Kept. On this machine, this address opens it:")
+        st.code(f"{_base()}/?{views.PARAMETER}={name}", language=None)
+    if page == "runs":
+        st.caption("Runs stay on this machine: take their report along instead.")
+
+
+def _address(page: str) -> dict[str, list[str]]:
+    """What the address bar holds, and what it leaves out as it is at its default; defaults may change."""
+    found = {key: st.query_params.get_all(key) for key in st.query_params}
+    found |= {side: [source] for side, source in zip(views.SIDES, state.pair())}
+    found.pop(state.LINKED_PAIR, None)
+    if page == "align":
+        found |= dict(zip(("method", "against"), ([name] for name in state.method_names())))
+        found["text"] = [st.session_state.get("text") or state.TEXT_NAMES[0]]
+    return found
+
+
+def _keep(page: str, address: dict[str, list[str]]) -> None:
+    try:
+        check_may_change()
+        st.session_state["view_kept"] = views.keep(views.make(page, address, st.session_state.get("view_title") or ""))
+    except (CtkdError, OSError) as fault:
+        st.session_state["view_problem"] = str(fault)
+
+
+def _file(page: str, address: dict[str, list[str]], title: str) -> bytes:
+    try:
+        if unasked := consent.missing(address["student"] + address["teacher"]):
+            raise CtkdError(f"nobody agreed to read {', '.join(unasked)}; load the pair first.")
+        return views.export(views.make(page, address, title))
+    except CtkdError as fault:  # the file says it: a download has no other place to tell
+        return f"This view couldn't be written: {fault}\n".encode("utf-8", "replace")
+
+
+def _base() -> str:
+    """The address of the app without a page's name."""
+    address = str(st.context.url or "").partition("?")[0].rstrip("/")
+    head, _, last = address.rpartition("/")
+    return head if last in state.PAGES else address

@@ -1,0 +1,90 @@
+"""`ctkd report`: the file, the document, both ways to name a pair, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ctkd_core.distill.runs import RunStore
+from tests.cli.test_main import Ctkd
+from tests.distill.comparison.make import made
+from tests.tiny import tiny_byte_level, tiny_metaspace
+
+
+@pytest.fixture
+def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
+    return Ctkd(capsys)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Teacher and student in folders of their own, beside which the report is written."""
+    monkeypatch.chdir(tmp_path)
+    for name, tokenizer in (("teacher", tiny_metaspace()), ("student", tiny_byte_level())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
+    (tmp_path / "corpus.txt").write_text("In 2024 we sold 201.\n\nNaïve façade.\n", encoding="utf-8")
+    return "teacher", "student"
+
+
+FEW = ["--corpus", "corpus.txt", "--methods", "sedi,uld", "--runs-dir", "runs"]
+
+
+def test_a_report_with_texts_corpus_methods_and_runs(ctkd: Ctkd, pair: tuple[str, str]) -> None:
+    store = RunStore("runs")
+    mine = [made(store, 2.0, seed=k, student="student", teacher="teacher") for k in range(2)]
+    made(store, 2.0, student="student", teacher="another")
+    words = ["report", *pair, *FEW, "--text", "the 2024 llamas", "--sample", "numbers", "--out", "mine.html"]
+    data = ctkd.json(*words)
+    written = Path(data["path"])
+    assert written == Path("mine.html").absolute() and data["bytes"] == written.stat().st_size
+    assert (data["teacher"], data["student"]) == pair
+    assert [list(text["methods"]) for text in data["texts"]] == [["sedi", "uld"]] * 2
+    assert [text["name"] for text in data["texts"]] == ["numbers", "text 2"]
+    assert set(data["corpus"]) == {"corpus"}
+    assert sorted(data["runs"]) == sorted(run.id for run in mine), "finished runs of this pair, and no others"
+    assert {"vocabulary", "advice", "special_tokens", "map"} <= set(data)
+    html = written.read_text(encoding="utf-8")
+    assert all(run.id in html for run in mine)
+
+
+def test_the_pair_by_flags_and_a_file_that_is_there(ctkd: Ctkd, pair: tuple[str, str]) -> None:
+    words = ["report", "-t", pair[0], "-s", pair[1], *FEW, "--text", "x", "--no-runs"]
+    code, out, err = ctkd(*words)
+    assert code == 0, err
+    assert "MB in report.html: 1 texts, 2 methods, 0 runs" in out
+    assert "add --force" in ctkd.error(*words)
+    assert ctkd(*words, "--force")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["teacher"], "TEACHER STUDENT, or -t TEACHER -s STUDENT"),
+        (["teacher", "student", "-s", "student"], "TEACHER STUDENT, or -t TEACHER -s STUDENT"),
+        (["--methods", "sedi,sft"], "'sft' has no alignment"),
+        (["--methods", ","], "1 to 8 methods"),
+        (["--map", "peces"], "did you mean 'pieces'"),
+        (["--no-runs", "--run", "x"], "contradict"),
+        (["--text", ""], "empty"),
+        (["--file", "none.txt"], "no file"),
+        (["--file", "saved:0123456789abcdef"], "no saved text"),
+    ],
+)
+def test_bad_input_is_told_before_tokenizers_load(
+    ctkd: Ctkd, pair: tuple[str, str], words: list[str], sentence: str
+) -> None:
+    assert sentence in ctkd.error("report", *words)
+    assert not Path("report.html").exists()
+
+
+def test_a_place_that_cannot_be_written(ctkd: Ctkd, pair: tuple[str, str]) -> None:
+    assert "give another file" in ctkd.error("report", *pair, *FEW, "--text", "x", "--no-runs", "--out", "none/x.html")
+
+
+def test_the_picture_of_an_alignment(ctkd: Ctkd, pair: tuple[str, str]) -> None:
+    words = ["align", "-s", pair[1], "-t", pair[0], "--text", "<b>2024</b>", "--svg"]
+    ctkd.json(*words, "a.svg")
+    assert Path("a.svg").read_text(encoding="utf-8").startswith("<svg ")
+    assert "the picture can't be written" in ctkd.error(*words, "none/a.svg")

@@ -1,0 +1,77 @@
+"""`ctkd view`: keep, show, list, export, open, remove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ctkd_core.tokenizers import snapshots
+from tests.cli.test_main import Ctkd
+from tests.homes import own_home
+
+
+@pytest.fixture
+def ctkd(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ctkd:
+    monkeypatch.chdir(tmp_path)
+    own_home(tmp_path / "there")
+    own_home(tmp_path / "home", monkeypatch)
+    return Ctkd(capsys)
+
+
+KEYS = {"id", "page", "title", "saved", "student", "teacher", "methods", "text", "group", "address", "path", "link"}
+
+
+def test_a_view_is_kept_shown_listed_and_removed(ctkd: Ctkd) -> None:
+    assert ctkd.json("view", "ls") == []
+    assert "No view is kept yet" in ctkd("view", "ls")[1]
+    words = ["view", "save", "align", "-m", "cdm", "-m", "uld", "--text", "in 2024", "--group", "2", "--title", "Mine"]
+    saved = ctkd.json(*words, "--set", "tab=Metrics")
+    assert set(saved) >= KEYS
+    assert (saved["page"], saved["methods"], saved["group"], saved["title"]) == ("align", ["cdm", "uld"], 2, "Mine")
+    assert saved["address"]["tab"] == ["Metrics"]
+    assert snapshots.load_text(saved["text"]) == "in 2024"
+    assert ctkd.json(*words, "--set", "tab=Metrics")["id"] == saved["id"]
+    assert ctkd.json("view", "show", saved["id"]) == saved | {"saved": ctkd.json("view", "show", saved["id"])["saved"]}
+    (row,) = ctkd.json("view", "ls")
+    assert row["id"] == saved["id"] and saved["link"].endswith(f"={saved['id']}")
+    code, out, _ = ctkd("view", "show", saved["id"])
+    assert code == 0 and f"/?open={saved['id']}" in out
+    assert ctkd.json("view", "rm", saved["id"]) == {"removed": [saved["id"]]}
+    assert "no saved view" in ctkd.error("view", "show", saved["id"])
+
+
+@pytest.mark.real
+def test_a_view_goes_elsewhere_as_a_file(ctkd: Ctkd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = ctkd.json("view", "save", "align", "--sample", "emoji", "-s", "deepseek", "-t", "deepseek")["id"]
+    data = ctkd.json("view", "export", name)
+    path = Path(data["path"])
+    assert path.name == f"{name}.ctkd-view.json" and data["bytes"] == path.stat().st_size
+    assert "add --force" in ctkd.error("view", "export", name)
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "there"))
+    assert "no saved view" in ctkd.error("view", "show", name)
+    found = ctkd.json("view", "open", path.name)
+    assert found["id"] == name and found["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["save", "algn"], "did you mean 'align'"),
+        (["save", "align", "-m", "sedy"], "did you mean 'sedi'"),
+        (["save", "align", "-m", "sedi", "-m", "uld", "-m", "cdm"], "shows 2 of the methods"),
+        (["save", "pair", "--text", "x"], "no text of its own"),
+        (["save", "align", "--sample", "prse"], "did you mean 'prose'"),
+        (["save", "align", "--set", "tab"], "--set takes NAME=VALUE"),
+        (["save", "align", "--set", "a b=x"], "this view can't be kept"),
+        (["show", "../x"], "no saved view"),
+        (["open", "none.json"], "can't be read"),
+    ],
+)
+def test_bad_input(ctkd: Ctkd, words: list[str], sentence: str) -> None:
+    assert sentence in ctkd.error("view", *words)
+
+
+def test_a_file_that_is_no_view_is_refused(ctkd: Ctkd) -> None:
+    Path("x.json").write_text('{"page": "align"}', encoding="utf-8")
+    assert "isn't a view of CTKD Lab" in ctkd.error("view", "open", "x.json")

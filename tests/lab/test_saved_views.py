@@ -1,0 +1,202 @@
+"""Saved views: one id for equal ones, a file that holds everything, and nothing of a file that isn't sound."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.lab import saved_views as views
+from ctkd_core.tokenizers import snapshots, uploads
+from ctkd_core.tokenizers.load import load_tokenizer
+from tests.homes import own_home
+from tests.tiny import tiny_byte_level
+
+KEPT = ("views", "snapshots", "uploads")
+TEXT = "</script><b>naïve</b> 2024 \u202e"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    own_home(tmp_path / "there")  # before the other one is this process's: both share what is slow to make
+    own_home(tmp_path / "here", monkeypatch)
+    return tmp_path
+
+
+def elsewhere(home, monkeypatch) -> None:
+    """Another machine: nothing is kept there."""
+    monkeypatch.setenv("CTKD_HOME", str(home / "there"))
+
+
+def align_view(**changes) -> views.SavedView:
+    own = {"text": "own", "snapshot": snapshots.save_text(TEXT), "group": "1", "a_sedi_unit": "char"}
+    return views.make("align", {"student": "deepseek", "teacher": "deepseek", "method": "cdm"} | own | changes, "Mine")
+
+
+def uploaded() -> str:
+    data = tiny_byte_level().backend.to_str().encode()
+    return uploads.source_of(snapshots.save_tokenizer(data, "my.tiny.json"))
+
+
+def test_equal_views_have_one_short_id_and_come_back_as_they_were():
+    view = align_view()
+    name = views.keep(view)
+    assert len(name) == 10
+    again = views.make("align", dict(reversed(view.address.items())), "Another name")
+    assert views.keep(again) == name
+    assert views.load(name).address == view.address
+    assert views.load(name).title == "Another name"
+    other = views.keep(align_view(group="2"))
+    assert [found for found, _ in views.kept()] == [other, name]
+    views.remove(name)
+    with pytest.raises(CtkdError, match="no saved view"):
+        views.load(name)
+    with pytest.raises(CtkdError, match="no saved view"):
+        views.remove(name)
+
+
+def test_the_address_of_a_view_is_the_address_of_its_page():
+    view = views.make("losses", {"losses": ["gold", "sedi"], "open": "0123456789", "empty": []})
+    assert view.path == "/losses?losses=gold&losses=sedi"
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "0123456789", "", "ABCDEF0123", "0" * 99])
+def test_ids_that_are_none_are_refused(name):
+    with pytest.raises(CtkdError, match="no saved view"):
+        views.load(name)
+
+
+def test_a_damaged_view_is_told_and_the_others_are_listed(home):
+    good, bad = views.keep(align_view()), views.keep(align_view(group="2"))
+    (home / "here" / "views" / f"{bad}.json").write_text('{"page": "nowhere", "address": 3}')
+    with pytest.raises(CtkdError, match=r"page.*Save it again"):
+        views.load(bad)
+    assert [name for name, _ in views.kept()] == [good]
+    assert views.keep(align_view(group="2")) == bad
+    assert len(views.kept()) == 2
+
+
+def test_there_is_an_end_to_how_many_are_kept(monkeypatch):
+    monkeypatch.setattr(views, "MOST_VIEWS", 1)
+    name = views.keep(align_view())
+    assert views.keep(align_view()) == name
+    with pytest.raises(CtkdError, match="ctkd view rm"):
+        views.keep(align_view(group="2"))
+
+
+@pytest.mark.real
+def test_a_file_holds_text_and_tokenizer_and_opens_where_neither_is(home, monkeypatch):
+    source = uploaded()
+    data = views.export(align_view(student=source))
+    fingerprint = load_tokenizer(source).fingerprint
+    elsewhere(home, monkeypatch)
+    with pytest.raises(CtkdError):
+        load_tokenizer(source)
+    name, view, notes = views.open_file(data)
+    assert not notes
+    assert snapshots.load_text(view.get("snapshot")) == TEXT
+    assert load_tokenizer(view.get("student")).fingerprint == fingerprint
+    assert (view.get("method"), view.get("group"), view.get("a_sedi_unit")) == ("cdm", "1", "char")
+    assert views.load(name).address == view.address
+    assert views.export(views.load(name)) != b""
+
+
+@pytest.mark.real
+def test_a_tokenizer_of_a_folder_goes_along_without_the_folders_name(home, monkeypatch, tmp_path):
+    folder = tmp_path / "private" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text(tiny_byte_level().backend.to_str(), encoding="utf-8")
+    data = views.export(align_view(student=str(folder)))
+    assert b"private" not in data
+    elsewhere(home, monkeypatch)
+    _, view, _ = views.open_file(data)
+    assert view.get("student").startswith("upload:tiny-")
+
+
+@pytest.mark.real
+def test_another_version_of_a_catalogs_tokenizer_or_a_sample_is_told():
+    document = json.loads(views.export(align_view(text="prose")))
+    document["catalog"]["deepseek"] = "0" * 64
+    document["texts"]["prose"] = "Another prose."
+    _, view, notes = views.open_file(json.dumps(document).encode())
+    assert len(notes) == 2 and "another version" in notes[1]
+    assert view.get("text") == "own"
+    assert snapshots.load_text(view.get("snapshot")) == "Another prose."
+
+
+def plain(**changes) -> dict:
+    address = {"student": ["deepseek"], "teacher": ["smollm2"]}
+    document = {"format": "ctkd-view", "version": 1, "view": {"page": "align", "address": address, "title": "x"}}
+    return document | changes
+
+
+def held(data: bytes, **changes) -> dict:
+    import hashlib
+
+    packed = base64.b64encode(gzip.compress(data)).decode()
+    return {"name": "t.json", "sha256": hashlib.sha256(data).hexdigest(), "gzip": packed} | changes
+
+
+EVIL = [
+    b"",
+    b"[]",
+    b"not json",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    json.dumps(plain(format="other")).encode(),
+    json.dumps(plain(version=2)).encode(),
+    json.dumps(plain(view={"page": "../start", "address": {}})).encode(),
+    json.dumps(plain(view={"page": "align", "address": {"a b": ["x"]}})).encode(),
+    json.dumps(plain(view={"page": "align", "address": {"x": "y" * 5_000}})).encode(),
+    json.dumps(plain(view={"page": "align", "address": {f"k{i}": ["x"] for i in range(200)}})).encode(),
+    json.dumps(plain(view={"page": "align", "address": {}, "made": 1e300})).encode(),
+    json.dumps(plain(view={"page": "runs", "address": {"run": ["x"]}})).encode(),
+    json.dumps(plain(texts={"0123456789abcdef": "not what the id names"})).encode(),
+    json.dumps(plain(texts={"../../x": "text"})).encode(),
+    json.dumps(plain(texts={"prose": ""})).encode(),
+    json.dumps(plain(texts={"prose": "é" * 600_000})).encode(),
+    json.dumps(plain(tokenizers={"upload:x": held(b"{}", sha256="0" * 64)})).encode(),
+    json.dumps(plain(tokenizers={"upload:x": held(b"{}", gzip="AAAA")})).encode(),
+    json.dumps(plain(tokenizers={"upload:x": held(b"{}", gzip="not base64!")})).encode(),
+    json.dumps(plain(tokenizers={"upload:x": held(b" " * (41 * 2**20))})).encode(),
+]
+
+
+@pytest.mark.parametrize("data", EVIL, ids=range(len(EVIL)))
+def test_a_file_that_is_not_sound_is_refused_and_nothing_is_kept(data, home):
+    with pytest.raises(CtkdError):
+        views.open_file(data, "evil.json")
+    assert not [name for name in KEPT if (home / "here" / name).exists()]
+
+
+def test_a_tokenizer_in_a_file_passes_the_checks_of_an_upload(home):
+    with pytest.raises(CtkdError):
+        views.open_file(json.dumps(plain(tokenizers={"upload:x": held(b'{"model": 3}')})).encode())
+    assert not [name for name in KEPT if (home / "here" / name).exists()]
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(views, "MOST_FILE", 10)
+    with pytest.raises(CtkdError, match="at most 10"):
+        views.read_file(b" " * 11)
+
+
+def test_views_of_runs_stay_here():
+    with pytest.raises(CtkdError, match="runs stay"):
+        views.export(views.make("runs", {"run": "x"}))
+
+
+keys = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,20}", fullmatch=True)
+
+
+@given(st.dictionaries(keys, st.lists(st.text(max_size=20), min_size=1, max_size=3), max_size=6))
+def test_whatever_an_address_says_its_view_comes_back_from_json(address):
+    view = views.make("evidence", address)
+    again = views.SavedView.model_validate_json(view.model_dump_json())
+    assert again == view
+    assert "open" not in view.address

@@ -1,0 +1,135 @@
+"""Below every page: the code that is shown runs and answers as the page does; a view is kept and comes back."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from ctkd_core.cli.main import main
+from ctkd_core.distill.runs import RunStore
+from ctkd_core.lab import saved_views as views
+from ctkd_core.tokenizers import snapshots
+from tests.distill.comparison.make import made
+from tests.homes import own_home
+from tests.pages.app import chips, opened, texts
+from tests.tiny import tiny_byte_level, tiny_metaspace
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    return own_home(tmp_path / "home", monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> dict[str, str]:
+    """The address of two tiny tokenizers: pages open quickly with them."""
+    found = {}
+    for side, tokenizer in (("student", tiny_byte_level()), ("teacher", tiny_metaspace())):
+        folder = tmp_path_factory.mktemp(side)
+        (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
+        found[side] = str(folder)
+    return found
+
+
+def ran(at, capsys) -> tuple[str, list]:
+    """What the shown Python prints, and the documents of the shown commands."""
+    assert not at.exception
+    shown = {element.language: element.value for element in at.code}
+    capsys.readouterr()
+    exec(compile(shown["python"], "<shown code>", "exec"), {"__name__": "__main__"})
+    printed, documents = capsys.readouterr().out, []
+    for line in shown.get("bash", "").splitlines():
+        name, *words = shlex.split(line)
+        if name == "ctkd":
+            assert main([*words, "--json"]) == 0, capsys.readouterr().err
+            documents.append(json.loads(capsys.readouterr().out))
+    return printed, documents
+
+
+def test_align(pair, capsys):
+    at = opened("align", **pair, text="numbers", method="gold", against="cdm", group="2")
+    printed, (document,) = ran(at, capsys)
+    assert list(document["methods"]) == ["gold", "cdm"]
+    assert str(document["methods"]["cdm"]["n_groups"]) in printed
+    assert document["agreement"][0]["disagreements"]
+
+
+def test_pair(pair, capsys):
+    printed, (document,) = ran(opened("pair", **pair), capsys)
+    assert printed.startswith(document["advice"]["method"])
+
+
+def test_vocabulary(pair, capsys):
+    at = opened("vocabulary", **pair, map="exact", token="2")
+    printed, (document,) = ran(at, capsys)
+    assert str(document["rows"]) in printed
+    assert document["token"]["text"] == "2"
+
+
+def test_losses(capsys):
+    printed, (document,) = ran(opened("losses"), capsys)
+    assert [line.split()[0] for line in printed.splitlines()] == list(document["methods"])
+
+
+def test_evidence(capsys):
+    printed, _ = ran(opened("evidence"), capsys)
+    assert "'rank'" in printed
+
+
+def test_runs(home, capsys):
+    runs = [made(RunStore(), 2.0 + k, method=method) for k, method in enumerate(("sft", "uld"))]
+    ids = [run.id for run in runs]
+    printed, (rows,) = ran(opened("runs"), capsys)
+    assert all(name in printed for name in ids) and len(rows) == 2
+    printed, (document,) = ran(opened("runs", run=ids[0]), capsys)
+    assert document["run_id"] == ids[0] and "eval" in printed
+    printed, (document,) = ran(opened("runs", compare=",".join(ids)), capsys)
+    assert document["statistics"]["figure"] == "bits_per_byte" and "ULD" in printed
+
+
+def test_a_view_is_kept_and_its_link_opens_it(pair):
+    at = opened(
+        "align", **pair, text="own", snapshot=snapshots.save_text("in 2024"), method="gold", against="cdm", group="1"
+    )
+    at.text_input(key="view_title").set_value("Mine *[x](y)*")
+    at.button(key="keep_view").click().run()
+    assert not at.exception
+    ((name, view),) = views.kept()
+    assert view.title == "Mine *[x](y)*"
+    assert (view.get("method"), view.get("against"), view.get("group")) == ("gold", "cdm", "1")
+    again = opened("start", open=name)
+    if any(button.key == "load_named" for button in again.button):
+        again.button(key="load_named").click().run()
+    assert not again.exception
+    assert again.text_area(key="typed").value == "in 2024"
+    assert chips(again)["methods"] == chips(at)["methods"] == ["gold", "cdm"]
+    assert again.query_params["group"] == "1"
+
+
+def test_a_link_to_a_view_that_is_not_here_says_so():
+    at = opened("start", open="0123456789")
+    assert "no saved view" in texts(at)
+    assert not at.exception
+
+
+def test_who_may_change_nothing_keeps_no_view(pair, monkeypatch):
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
+    at = opened("evidence")
+    assert at.button(key="keep_view").disabled
+    from pages.parts import launching, share
+
+    with pytest.raises(launching.NotAllowedError):
+        launching.check_may_change()
+    assert share.views.kept() == []
+
+
+def test_the_start_page_lists_views_by_their_names():
+    views.keep(views.make("pair", {"student": "deepseek", "teacher": "smollm2"}, "<b>first</b> *look*"))
+    at = opened("start")
+    assert not at.exception
+    labels = [element.proto.label for element in at.get("page_link")]
+    assert any(r"\<b\>first\</b\> \*look\*" in label and "Pair" in label for label in labels)
