@@ -13,6 +13,7 @@ from ctkd_core.cli.common import Output, Student, Teacher, UsageError, inform, l
 from ctkd_core.cli.display import facts, table, visible
 from ctkd_core.cli.progress import Bar
 from ctkd_core.markup.numbers import decimals
+from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -210,7 +211,7 @@ def _slices(corpus: Mapping[str, Any]) -> Iterator[RenderableType]:
         for by, values in row["slices"].items():
             if not by.endswith("_class"):
                 shown = list(values.items())[:MOST_VALUES]
-                rows += [[domain, visible(f"{by} {name}"), one["bytes"], *_with_interval(one)] for name, one in shown]
+                rows += [[domain, one_line(f"{by} {name}"), one["bytes"], *_with_interval(one)] for name, one in shown]
     if rows:
         titles = [title for title, _ in _RATES]
         yield table(["domain", "of", "bytes", *titles], rows)

@@ -17,11 +17,9 @@ from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import consent, state
 from pages.parts.launching import check_may_change, may_change
 
-SIDES = {
-    "teachers": "Teachers for the student above",
-    "students": "Students for the teacher above",
-    "all": "All pairs",
-}
+# What the address holds is what the fields show.
+TEACHERS, STUDENTS, ALL = SIDES = ("teachers for the student", "students for the teacher", "all pairs")
+BY = {one.name: key for key, one in FIGURES.items()}
 MOST = 24  # tokenizers
 
 
@@ -37,7 +35,7 @@ class Choice:
 
 def url_problems() -> list[str]:
     """Names in the address that this page doesn't know. Call it before the widgets, which drop them silently."""
-    known = {"side": ("side to fix", tuple(SIDES)), "by": ("figure to rank by", tuple(FIGURES))}
+    known = {"side": ("side to fix", SIDES), "by": ("figure to rank by", tuple(BY))}
     return [
         str(unknown(what, st.query_params[key][:80], names))
         for key, (what, names) in known.items()
@@ -49,9 +47,8 @@ def choice() -> Choice | None:
     """The controls and what they say; None when something may not be loaded yet, or too little is chosen."""
     side = st.segmented_control(
         "Rank",
-        list(SIDES),
-        format_func=SIDES.__getitem__,
-        default="teachers",
+        SIDES,
+        default=TEACHERS,
         key="side",
         bind="query-params",
         required=True,
@@ -59,18 +56,17 @@ def choice() -> Choice | None:
     names = _tokenizers()
     by = st.pills(
         "Order by",
-        list(FIGURES),
-        format_func=lambda key: FIGURES[key].name,
-        default="boundaries",
+        list(BY),
+        default=next(iter(BY)),
         key="by",
         bind="query-params",
         required=True,
         wrap=True,
         help="  \n".join(f"**{one.name}**: {one.meaning}" for one in FIGURES.values()),
     )
-    side, by = side or "teachers", by or "boundaries"
+    side, by = side or TEACHERS, by or next(iter(BY))
     student, teacher = state.pair()
-    fixed = {"teachers": [student], "students": [teacher], "all": []}[side]
+    fixed = {TEACHERS: [student], STUDENTS: [teacher]}.get(side, [])
     sources = list(dict.fromkeys([*fixed, *names]))
     if unasked := consent.missing(sources):
         consent.ask(unasked)
@@ -81,7 +77,7 @@ def choice() -> Choice | None:
     loaded = _loaded(sources)
     if len(loaded) < 2 or any(source not in loaded for source in fixed):
         return None
-    return Choice(loaded, side, by, (student, teacher))
+    return Choice(loaded, side, BY[by], (student, teacher))
 
 
 def _tokenizers() -> list[str]:

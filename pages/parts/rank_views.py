@@ -15,7 +15,7 @@ from ctkd_core.pair.ranking import RankedPair, names_of, ordered, pairs_of, rank
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
 from pages.parts.plots import plot
-from pages.parts.rank_choice import Choice
+from pages.parts.rank_choice import STUDENTS, TEACHERS, Choice
 from pages.parts.results import keeps
 
 QUICK_SECONDS = 0.4  # what is done sooner needs no progress bar
@@ -33,8 +33,8 @@ def measured(chosen: Choice) -> list[Row]:
     Raises CtkdError for too few tokenizers, and for a pair that can't be measured.
     """
     known = chosen.tokenizers
-    fixed = {"student": known.get(chosen.pair[0])} if chosen.side == "teachers" else {}
-    fixed |= {"teacher": known.get(chosen.pair[1])} if chosen.side == "students" else {}
+    fixed = {"student": known.get(chosen.pair[0])} if chosen.side == TEACHERS else {}
+    fixed |= {"teacher": known.get(chosen.pair[1])} if chosen.side == STUDENTS else {}
     pairs = pairs_of(list(dict.fromkeys(known.values())), **fixed)
     names = names_of([side for pair in pairs for side in pair])
     source_of = {id(tokenizer): source for source, tokenizer in known.items()}
@@ -50,7 +50,7 @@ def measured(chosen: Choice) -> list[Row]:
         if stopped and number >= st.session_state.get("rank_done", 0):
             break
         if time.monotonic() - began >= QUICK_SECONDS:
-            with place.container(horizontal=True, vertical_alignment="center", key="rank_progress"):
+            with place.container(horizontal=True, vertical_alignment="center"):
                 with st.container(width="stretch"):
                     said = f"Measuring {called[0]} with {called[1]} ({number} of {len(pairs)} are done)"
                     st.progress(progress(number, len(pairs)), state.plain(said))

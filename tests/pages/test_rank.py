@@ -36,7 +36,8 @@ def test_teachers_of_folders_are_asked_for_measured_and_linked(files: list[str])
     assert "First of 1: student one, teacher two" in texts(at).replace("\\", "")
     (heat,) = (spec["data"][0] for name, spec in figures(at).items() if name.startswith("Common boundaries"))
     assert heat["x"] == ["two"] and heat["y"] == ["one"]
-    at.segmented_control(key="side").set_value("all").run()
+    at.segmented_control(key="side").set_value("all pairs").run()
+    assert not at.warning
     assert any("at least two" in info.value for info in at.info), "one tokenizer has no pair"
 
 
@@ -55,3 +56,13 @@ def test_stopped_halfway_shows_what_is_done(files: list[str]) -> None:
     assert any("Stopped: 0 of 1 pairs" in info.value for info in at.info)
     at.button(key="rank_on").click().run()
     assert not at.info and "First of 1" in texts(at)
+
+
+def test_all_pairs_show_progress_on_the_way(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pages.parts.rank_views.QUICK_SECONDS", -1.0)
+    at = opened("rank", side="all pairs", by="shared vocabulary", ranked=files)  # type: ignore[arg-type]
+    assert not at.exception and not at.error
+    rows = set(zip(at.dataframe[0].value["student"], at.dataframe[0].value["teacher"]))
+    assert {("one", "two"), ("two", "one")} <= rows
+    values = list(at.dataframe[0].value["shared vocabulary"])
+    assert values == sorted(values, reverse=True)
