@@ -242,7 +242,10 @@ class _Run:
         # Copies: kernels are compiled anew for arrays that may not be written.
         groups, equal = np.array(alignment.groups), np.array(alignment.equal_texts)
         faces = np.array(faces_equal(alignment))
-        kernels.count_groups(groups, equal, faces, piece.bucket, *sides, own, other, of_byte, row, self._tables)
+        student, teacher = sides
+        kernels.count_groups(
+            groups, equal, faces, piece.bucket, student, teacher, own, other, of_byte, row, self._tables
+        )
 
 
 def _add_rows(table: Table, buckets: NDArray[np.int64], rows: Table) -> None:

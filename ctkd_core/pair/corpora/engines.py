@@ -49,7 +49,7 @@ def processes(workers: int) -> Engine:
             try:
                 for number, piece in works:
                     pending.append((number, pool.submit(_count, piece)))
-                    while len(pending) > 2 * workers:
+                    while len(pending) > workers:  # few, so that an interruption has little to wait for
                         yield _first(pending)
                 while pending:
                     yield _first(pending)

@@ -21,7 +21,6 @@ from typing_extensions import TypedDict
 
 from ctkd_core.background.progress import Progress, silent
 from ctkd_core.errors import CtkdError
-from ctkd_core.files import documents
 from ctkd_core.pair.corpora import engines
 from ctkd_core.pair.corpora.counting import Counting, why_unread
 from ctkd_core.pair.corpora.measuring import count_one
@@ -45,8 +44,6 @@ class Speed(Alone):
 
     share      of the clock; cpu_share: of processors' seconds
     """
-
-    __pydantic_config__ = documents.PRINTED  # type: ignore[misc]
 
     workers: NonNegativeInt
     rounds: NonNegativeInt
