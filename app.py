@@ -30,6 +30,7 @@ def draw() -> None:
         [
             st.Page("pages/start.py", title="Start", icon=":material/home:", default=True),
             st.Page("pages/pair.py", title="Pair", icon=":material/join_inner:", url_path="pair"),
+            st.Page("pages/rank.py", title="Rank", icon=":material/leaderboard:", url_path="rank"),
             st.Page("pages/align.py", title="Align", icon=":material/compare_arrows:", url_path="align"),
             st.Page("pages/vocabulary.py", title="Vocabulary map", icon=":material/grid_on:", url_path="vocabulary"),
             st.Page("pages/losses.py", title="Losses", icon=":material/ssid_chart:", url_path="losses"),

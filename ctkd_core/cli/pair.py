@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import Output, Student, Teacher, UsageError, load_pair, whole
+from ctkd_core.cli.common import Output, Student, Teacher, UsageError, inform, load_pair, names_of, one_of, whole
 from ctkd_core.cli.display import facts, table, visible
 from ctkd_core.cli.progress import Bar
+from ctkd_core.markup.numbers import decimals
+from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from ctkd_core.pair.corpus import Corpus
 
 # Columns of the table of domains; --json holds every metric.
 _COLUMNS = (
@@ -26,6 +30,14 @@ _COLUMNS = (
     ("1-1 of student tokens", "student_tokens_1_1"),
     ("largest group", "largest_group"),
 )
+# Rates that are told with their intervals; --json has those of all.
+_RATES = (
+    ("1-1 of student tokens", "student_tokens_1_1"),
+    ("whole for the student", "teacher_whole"),
+    ("student bytes/token", "student_bytes_per_token"),
+    ("teacher", "teacher_bytes_per_token"),
+)
+MOST_VALUES = 12  # rows of scripts, or of a field's values
 _WAYS = (("raw strings", "exact"), ("canonical forms", "canonical"), ("bytes", "bytes"))
 
 
@@ -37,8 +49,17 @@ def run(
         typer.Option(
             "--corpus",
             metavar="F...",
-            help="Files to measure instead of the bundled samples, one domain each: .txt, .md (paragraphs), .jsonl, "
-            ".json or .parquet (text, prompt/completion or messages); NAME=F names the domain.",
+            help="What to measure instead of the bundled samples, one domain each: files in .txt, .md (paragraphs), "
+            ".jsonl, .json or .parquet (text, prompt/completion or messages), folders of such files, sets of the hub "
+            "(hf:owner/name); NAME=F names the domain.",
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by",
+            metavar="FIELD",
+            help="A field of records (language, say) by whose values figures are told apart, too; may be repeated.",
         ),
     ] = None,
     method: Annotated[
@@ -51,43 +72,90 @@ def run(
             autocompletion=complete.aligning_methods,
         ),
     ] = "sedi",
-    workers: Annotated[int, typer.Option("--workers", metavar="N", parser=whole, help="Processes that measure.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", parser=whole, help="Processes that measure (default: the cores, for large files)."
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="Who measures: processes of this machine, or ray: the cluster that RAY_ADDRESS names (extra ray).",
+            autocompletion=names_of(("processes", "ray")),
+        ),
+    ] = "processes",
+    speed: Annotated[
+        bool,
+        typer.Option("--speed", help="Time it, too, beside tokenizers' encode_batch alone on the same texts."),
+    ] = False,
 ) -> Output:
-    """Measure the pair; the document is `PairReport.to_dict`."""
+    """Measure the pair; the document is `PairReport.to_dict`, with --speed its `speed` as `corpora.speed.Speed`.
+
+    What is measured of files is kept piece by piece: interrupted, the same command goes on.
+    """
     from ctkd_core import methods
     from ctkd_core.errors import AlignmentError
+    from ctkd_core.pair.corpora.engines import ENGINES
     from ctkd_core.pair.corpus import MAX_WORKERS
     from ctkd_core.pair.report import pair_report
 
     # Cheap mistakes are told before two tokenizers are loaded.
-    if not 1 <= workers <= MAX_WORKERS:
+    one_of("engine", ENGINES)(engine)
+    if speed and not corpus:
+        raise UsageError("--speed times files; name some with --corpus.")
+    if workers is not None and not 1 <= workers <= MAX_WORKERS:
         raise UsageError(f"--workers takes a whole number from 1 to {MAX_WORKERS}; got {workers}.")
     if not methods.get(method, AlignmentError).can_align:
         able = ", ".join(m.name for m in methods.aligning())
         raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
     domains = domains_of(corpus) if corpus else None
     ours, theirs = load_pair(student, teacher)
+    timed: dict[str, Any] = {}
     if domains is None:
         report = pair_report(ours, theirs, workers=workers, method=method)
     else:
         with Bar(len(domains)) as bar:
-            report = pair_report(ours, theirs, domains, workers, bar.update, method)
-    data = report.to_dict()
+            try:
+                report = pair_report(
+                    ours, theirs, domains, workers, bar.update, method, by=by or (), engine=engine, keep=True
+                )
+            except KeyboardInterrupt:
+                inform("stopped; what was measured is kept, the same command goes on.")
+                raise
+        if speed:
+            timed = {"speed": _speed(ours, theirs, domains, method, workers)}
+    data = report.to_dict() | timed
     return Output(lambda: data, lambda: _view(data))
 
 
-def domains_of(names: list[str]) -> dict[str, Iterator[Any]]:
+def _speed(student: Any, teacher: Any, domains: Mapping[str, Corpus], method: str, workers: int | None) -> Any:
+    from ctkd_core.pair.corpora.counting import Counting
+    from ctkd_core.pair.corpora.measuring import cores
+    from ctkd_core.pair.corpora.speed import speed
+
+    with Bar(1) as bar:
+        return speed(Counting(student, teacher, method), domains, workers or cores(), bar.update)
+
+
+def domains_of(names: list[str]) -> dict[str, Corpus]:
     """Texts by domain: the name before "=", else the file's name without its ending; every file is checked now."""
+    from ctkd_core.distill.sources.hub import PREFIX, fetched, hub_set
     from ctkd_core.pair.corpus import read_texts
 
-    corpus: dict[str, Iterator[Any]] = {}
+    corpus: dict[str, Corpus] = {}
     for given in names:
         label, equals, path = given.partition("=")
         if not equals or Path(given).exists():  # a file name may hold "="
-            label, path = Path(given).stem, given
+            label, path = Path(given).absolute().stem, given
+            if given.startswith(PREFIX):
+                label = given.removeprefix(PREFIX)
         if label in corpus:
             raise UsageError(f"--corpus names the domain {label!r} twice; tell them apart with NAME={path}.")
-        corpus[label] = read_texts(path)
+        remote = hub_set(path)
+        corpus[label] = read_texts(path if remote is None else fetched(remote, most=None))
     return corpus
 
 
@@ -112,12 +180,15 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
             ["domain", *(title for title, _ in _COLUMNS)],
             [[domain, *(row[key] for _, key in _COLUMNS)] for domain, row in data["corpus"].items()],
         ),
+        *_slices(data["corpus"]),
     ]
     from ctkd_core.pair.report import doubles_notes
 
     if doubles := doubles_notes(vocabulary):
         parts.append(facts([("doubles:", visible(note)) for note in doubles]))
     parts += _special(data["special_tokens"])
+    if timed := data.get("speed"):
+        parts.append(_timed(timed))
     skipped = [f"{d}: {n} x {reason}" for d, row in data["corpus"].items() for reason, n in row["skipped"].items()]
     if skipped:
         parts.append(f"skipped texts: {'; '.join(skipped)}")
@@ -128,6 +199,43 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
     tried = [("  tried:", _tried(finding)) for finding in advice["evidence"]]
     near = [("  confidence:", f"{advice['confidence']} (kind: {advice['kind']})")]
     return [*parts, facts([advised, *because, *near, *tried, *warnings])]
+
+
+def _slices(corpus: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The measured files by script and by what else was asked for, with intervals where there are some."""
+    rows = []
+    for domain, row in corpus.items():
+        if not row["intervals"]:
+            continue
+        rows.append([domain, "all", row["bytes"], *_with_interval(row)])
+        for by, values in row["slices"].items():
+            if not by.endswith("_class"):
+                shown = list(values.items())[:MOST_VALUES]
+                rows += [[domain, one_line(f"{by} {name}"), one["bytes"], *_with_interval(one)] for name, one in shown]
+    if rows:
+        titles = [title for title, _ in _RATES]
+        yield table(["domain", "of", "bytes", *titles], rows)
+        yield "In brackets: 95 % intervals over texts."
+
+
+def _with_interval(row: Mapping[str, Any]) -> list[str]:
+    cells = []
+    for _, key in _RATES:
+        low_high = row["intervals"].get(key)
+        said = f" ({decimals(low_high[0])} to {decimals(low_high[1])})" if low_high else ""
+        cells.append(f"{decimals(row[key])}{said}")
+    return cells
+
+
+def _timed(speed: Mapping[str, Any]) -> RenderableType:
+    alone = speed["encode_batch"]
+    return facts(
+        [
+            ("measured:", f"{speed['bytes_per_second'] / 1e6:.2f} MB/s with {speed['workers']} processes"),
+            ("encode_batch alone:", f"{alone['bytes_per_second'] / 1e6:.2f} MB/s with as many threads, both sides"),
+            ("share:", f"{speed['share']:.0%} by the clock, {speed['cpu_share']:.0%} by processor seconds"),
+        ]
+    )
 
 
 def _tried(finding: dict[str, Any]) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,47 @@ class RecordFile:
         except OSError as fault:
             raise self._fault(f"can't be read: {fault.strerror or fault}.") from None
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether each record is a line of its own, so that parts of the file can be read alone."""
+        if self._path.suffix.lower() == ".parquet" or self._begins_with("["):
+            return False
+        for text in self._decoded_lines():
+            if not isinstance(text, str):
+                return True
+            if text.strip(_BLANKS):
+                spread = isinstance(self._value(text, 1, 1), Unreadable) and text.lstrip(_BLANKS).startswith("{")
+                return not spread or self._whole_if_spread() is None
+        return True
+
+    def row_groups(self, size: int) -> list[tuple[int, int]]:
+        """Ranges of a Parquet file's row groups, each of about `size` bytes or more; none for a file without rows."""
+        found, first, weight = [], 0, 0
+        with self._readable_parquet() as file:
+            count = file.num_row_groups
+            for number in range(count):
+                weight += file.metadata.row_group(number).total_byte_size
+                if weight >= size or number + 1 == count:
+                    found.append((first, number + 1))
+                    first, weight = number + 1, 0
+        return found
+
+    def part(self, start: int, end: int, columns: Collection[str] = ()) -> Iterator[Record | Unreadable]:
+        """The records of lines that begin in a range of bytes, or of a range of row groups; end -1: all of the file.
+
+        columns  of Parquet, that are looked at; none: all. Numbers of records and lines count within the part, but for
+        lines of what can't be read
+        """
+        if self._path.suffix.lower() == ".parquet":
+            yield from self._parquet((start, end) if end >= 0 else None, columns)
+        elif end < 0:
+            yield from self
+        else:
+            for found in self._lines_between(start, end):
+                if isinstance(found, Unreadable):
+                    found = replace(found, line=found.line + self._lines_before(start))
+                yield found
+
     def _fault(self, said: str) -> CtkdError:
         return self._error(f"{self._name} {said}")
 
@@ -144,12 +186,33 @@ class RecordFile:
                     return
             yield found
 
-    def _decoded_lines(self) -> Iterator[str | _Broken]:
-        """The lines as text; one that isn't UTF-8 or too long as what is wrong with it."""
+    def _lines_between(self, start: int, end: int) -> Iterator[Record | Unreadable]:
+        number = 0
+        for line, text in enumerate(self._decoded_lines(start, end), start=1):
+            if isinstance(text, str) and not text.strip(_BLANKS):
+                continue
+            number += 1
+            yield self._value(text, number, line) if isinstance(text, str) else Unreadable(number, line, text.fault)
+
+    def _lines_before(self, place: int) -> int:
+        """Lines that begin before the first one at or behind a place."""
+        count, left = 0, place - 1
+        with self._path.open("rb") as file:
+            while left > 0 and (data := file.read(min(left, 1 << 20))):
+                count += data.count(b"\n")
+                left -= len(data)
+        return count + (place > 0)
+
+    def _decoded_lines(self, start: int = 0, end: int | None = None) -> Iterator[str | _Broken]:
+        """The lines as text, those that begin in a range; one that isn't UTF-8 or too long as what is wrong with it."""
         most = 4 * self._longest + 4  # bytes
         with self._path.open("rb") as file:
-            first = True
-            while line := file.readline(most):
+            if start > 0:
+                file.seek(start - 1)
+                while (rest := file.readline(most)) and not rest.endswith(b"\n"):
+                    pass
+            first = start == 0
+            while (end is None or file.tell() < end) and (line := file.readline(most)):
                 if first:
                     line, first = line.removeprefix(codecs.BOM_UTF8), False
                 cut = len(line) == most and not line.endswith(b"\n")
@@ -250,21 +313,33 @@ class RecordFile:
 
     # Parquet
 
-    def _parquet(self) -> Iterator[Record]:
+    def _parquet(self, groups: tuple[int, int] | None = None, columns: Collection[str] = ()) -> Iterator[Record]:
         number = 0
-        for rows in self._batches():
+        for rows in self._batches(groups, columns):
             for row in rows:
                 number += 1
                 yield Record(number, None, {key: _without_nulls(value) for key, value in row.items()})
 
-    def _batches(self) -> Iterator[list[dict[str, Any]]]:
+    def _batches(
+        self, groups: tuple[int, int] | None = None, columns: Collection[str] = ()
+    ) -> Iterator[list[dict[str, Any]]]:
+        with self._readable_parquet() as file:
+            chosen = [name for name in file.schema_arrow.names if name in columns] or None
+            numbers = None if groups is None else list(range(*groups))
+            for batch in file.iter_batches(batch_size=1024, row_groups=numbers, columns=chosen):
+                yield batch.to_pylist()
+
+    @contextmanager
+    def _readable_parquet(self) -> Iterator[Any]:
+        """The open file; what the library says of a broken one becomes an error of ours."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             with pq.ParquetFile(self._path) as file:
-                for batch in file.iter_batches(batch_size=1024):
-                    yield batch.to_pylist()
+                yield file
+        except CtkdError:
+            raise
         except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as fault:
             said = shorten(one_line((str(fault).strip().split("\n") or [""])[0]), 200)
             raise self._fault(f"isn't a readable Parquet file: {said}.") from None

@@ -1,13 +1,15 @@
-"""Measuring a file as a job (`ctkd_core.background.lifecycle`), so that a page shows progress and can cancel.
+"""Measuring a corpus as a job (`ctkd_core.background.lifecycle`), so that a page shows progress and can cancel.
 
-One measurement a content, pair and method: whoever asks the same gets the same one. Its folder is under the cache; the
-file's content lies in it while it is measured, the metrics stay.
+One measurement a content, pair and method: whoever asks the same gets the same one. Its folder is under the cache; an
+uploaded file's content lies in it while it is measured, what was counted until it is finished, and the metrics stay.
+One that was cancelled or killed goes on where it was.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,25 +29,29 @@ if TYPE_CHECKING:
 
 WORKER = "ctkd_core.pair.corpus_worker"
 MAX_BYTES = 20_000_000  # of one file: its texts are held in memory, so that progress is known
-RESULT = "result.json"
-VERSION = 1  # of what is measured; another one is measured anew
+RESULT, DONE = "result.json", "done"  # the metrics; what was counted until they are there
+VERSION = 2  # of what is measured; another one is measured anew
 KEPT = 20  # measurements
 
 
 @record(frozen=True, config=RECORD)
 class Order:
-    """What the process that measures is told: the pair, the method, the file in its folder, and its name."""
+    """What the process that measures is told: the pair, the method, the file in its folder, and its name.
+
+    source  a file or folder on this machine that is measured instead of one in the job's folder
+    """
 
     student: Handover
     teacher: Handover
     method: str
     file: str
     name: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """`corpus.measure` of a file, under way or done; `name` is what the user calls it."""
+    """`corpus.measure` of a corpus, under way or done; `name` is what the user calls it."""
 
     job: Job = field(repr=False)
     name: str
@@ -61,6 +67,11 @@ class Measurement:
         except (OSError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the metrics are there."""
+        return self.status().state == "finished" and self.result() is not None
 
     def cancel(self) -> None:
         """Ask it to end; it does so after the batch under way, at the latest after a second. Raises OSError."""
@@ -80,25 +91,52 @@ def start(student: Tokenizer, teacher: Tokenizer, content: bytes, name: str, met
     if len(content) > MAX_BYTES:
         raise CtkdError(
             f"{name} has {len(content) / 1e6:.0f} MB; files up to {MAX_BYTES / 1e6:.0f} MB are measured here. "
-            "Use `ctkd pair --corpus FILE --workers N`."
+            "Name a file on this machine by its path, or use `ctkd pair --corpus FILE`."
         )
     # The given name may be long or hold what file systems don't take; its ending says how to read it.
     file = f"corpus{Path(name).suffix.lower()[:12]}"
     asked = [VERSION, student.fingerprint, teacher.fingerprint, method, file, hashlib.sha256(content).hexdigest()]
-    root = files.cache_dir() / "corpus"
-    found = Measurement(Job(root / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]), name)
-    if found.status().state == "finished" and found.result() is not None:
+    found = _measurement(asked, name)
+    if found.is_done:
         return found
     order = Order(hand_over(student), hand_over(teacher), method, file, name)
     try:
         files.write_atomic(found.job.folder / file, content)
+        # What was counted is known by the time of its file: this content was there before.
+        os.utime(found.job.folder / file, (0, 0))
     except OSError as fault:
         raise CtkdError(
-            f"{name} can't be kept under {str(root)!r} to be measured ({reason(fault)}); free some space or set "
-            "CTKD_HOME."
+            f"{name} can't be kept under {str(found.job.folder.parent)!r} to be measured ({reason(fault)}); free some "
+            "space or set CTKD_HOME."
         ) from None
+    return _started(found, order)
+
+
+def start_source(student: Tokenizer, teacher: Tokenizer, source: str, method: str = "sedi") -> Measurement:
+    """The same for a file or folder of any size on this machine, which is read where it lies.
+
+    Raises CtkdError also for what `corpus.read_texts` refuses at once.
+    """
+    from ctkd_core.pair.corpus import read_texts
+
+    corpus = read_texts(source)
+    pieces = [piece.key for piece in corpus.pieces()]
+    name = corpus.path.name or str(corpus.path)
+    found = _measurement([VERSION, student.fingerprint, teacher.fingerprint, method, pieces], name)
+    if found.is_done:
+        return found
+    place = str(corpus.path.absolute())
+    return _started(found, Order(hand_over(student), hand_over(teacher), method, "", name, place))
+
+
+def _measurement(asked: list[Any], name: str) -> Measurement:
+    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return Measurement(Job(files.cache_dir() / "corpus" / digest[:32]), name)
+
+
+def _started(found: Measurement, order: Order) -> Measurement:
     found.job.start(WORKER, order)
-    _prune(root, found.job.folder)
+    _prune(found.job.folder.parent, found.job.folder)
     return found
 
 

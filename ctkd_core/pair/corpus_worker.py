@@ -1,4 +1,4 @@
-"""The process that measures one file: `python -m ctkd_core.pair.corpus_worker FOLDER`.
+"""The process that measures one corpus: `python -m ctkd_core.pair.corpus_worker FOLDER`.
 
 Exit codes as in `background.attempt`.
 """
@@ -6,6 +6,7 @@ Exit codes as in `background.attempt`.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,31 +14,34 @@ from ctkd_core import files
 from ctkd_core.background.attempt import work
 from ctkd_core.background.progress import Progress
 from ctkd_core.errors import CtkdError
-from ctkd_core.pair.corpus_job import RESULT, Order
+from ctkd_core.pair.corpus_job import DONE, RESULT, Order
 
 
 def measure_file(order: Order, folder: Path, report: Progress) -> str:
-    """Measure what the order names and write the metrics; returns a sentence. The file's content goes in any case."""
-    path = folder / Path(order.file).name
+    """Measure what the order names and write the metrics; returns a sentence. An upload's content goes in any case."""
+    kept = None if order.source else folder / Path(order.file).name
+    path = kept or Path(order.source)
     try:
         report(0.0, f"reading {order.name}")
-        from ctkd_core.pair.corpus import measure, read_texts
-
-        try:
-            texts = list(read_texts(path))
-        except CtkdError as fault:
-            raise CtkdError(str(fault).replace(repr(path.name), repr(order.name))) from None
-        student, teacher = order.student.load(), order.teacher.load()
+        from ctkd_core.pair.corpus import measure_domains, read_texts
 
         def progress(share: float, sentence: str) -> None:
             report(share, sentence.removeprefix("texts: "))
 
-        found = measure(student, teacher, texts, order.method, progress=progress)
+        student, teacher = order.student.load(), order.teacher.load()
+        try:
+            texts = {"texts": read_texts(path)}
+            records = folder / DONE
+            found = measure_domains(student, teacher, texts, order.method, None, progress, records=records)["texts"]
+        except CtkdError as fault:
+            raise CtkdError(str(fault).replace(repr(path.name), repr(order.name))) from None
         report(1.0, "measured")  # a cancellation that came last still counts
         files.write_atomic(folder / RESULT, json.dumps(found))
+        shutil.rmtree(records, ignore_errors=True)
     finally:
-        path.unlink(missing_ok=True)
-    return f"{len(texts):,} texts."
+        if kept is not None:
+            kept.unlink(missing_ok=True)
+    return f"{found['texts']:,} texts."
 
 
 if __name__ == "__main__":

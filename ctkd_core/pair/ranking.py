@@ -12,19 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.alignment import align
 from ctkd_core.background.progress import Progress
-from ctkd_core.errors import AlignmentError, CtkdError, TokenizerError, unknown
+from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.pair.advice import advise
-from ctkd_core.pair.corpus import Text, measure, pieces, why_unread
+from ctkd_core.pair.corpus import Text, measure, why_unread
 from ctkd_core.pair.report import facts_of
 from ctkd_core.tokenizers.load import as_tokenizer
 from ctkd_core.vocabulary.overlap import WAYS, overlap
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -45,6 +42,7 @@ class RankedPair:
     same_tokenizer      whether both are one tokenizer
     method              what the advice recommends
     options             run options, with dotted names, that the advice recommends with it; mostly none
+    confidence          how near experiments came to this pair ("tried on this pair", ...); "" where that isn't known
     skipped             texts that weren't measured, {reason: count}
     """
 
@@ -60,6 +58,7 @@ class RankedPair:
     method: str
     options: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
+    confidence: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, an entry of `ctkd rank --json`."""
@@ -92,8 +91,8 @@ def rank_pairs(
     """
     if by not in ORDERS:
         raise unknown("order of pairs", by, ORDERS)
-    pairs = _pairs(tokenizers, student, teacher)
-    shown = _names([side for pair in pairs for side in pair])
+    pairs = pairs_of(tokenizers, student, teacher)
+    shown = names_of([side for pair in pairs for side in pair])
     corpus = _samples() if texts is None else list(texts)
     if all(why_unread(text) for text in corpus):
         reasons = Counter(map(why_unread, corpus))
@@ -103,10 +102,17 @@ def rank_pairs(
         names = shown[id(own)], shown[id(other)]
         if progress:
             progress(place / len(pairs), f"{names[0]} with {names[1]}")
-        found.append(_ranked(own, other, names, corpus))
+        found.append(rank_pair(own, other, corpus, names))
     if progress:
         progress(1.0, "ranked")
-    return sorted(found, key=lambda row: (-1 if ORDERS[by] else 1) * getattr(row, by))
+    return ordered(found, by)
+
+
+def ordered(rows: Iterable[RankedPair], by: str) -> list[RankedPair]:
+    """Pairs with the best first. Raises CtkdError for an unknown order."""
+    if by not in ORDERS:
+        raise unknown("order of pairs", by, ORDERS)
+    return sorted(rows, key=lambda row: (-1 if ORDERS[by] else 1) * getattr(row, by))
 
 
 def ranking_frame(rows: Sequence[RankedPair]) -> pd.DataFrame:
@@ -129,9 +135,10 @@ def matrix(rows: Sequence[RankedPair], figure: str) -> tuple[list[str], list[str
     return students, teachers, [[known.get((one, other)) for other in teachers] for one in students]
 
 
-def _pairs(
-    tokenizers: Sequence[Tokenizer], student: Tokenizer | None, teacher: Tokenizer | None
+def pairs_of(
+    tokenizers: Sequence[Tokenizer], student: Tokenizer | None = None, teacher: Tokenizer | None = None
 ) -> list[tuple[Tokenizer, Tokenizer]]:
+    """The (student, teacher) pairs that `rank_pairs` measures, in its order. Raises CtkdError as it does."""
     if student is not None and teacher is not None:
         raise CtkdError("a ranking fixes one side; give a student or a teacher, or neither for all pairs.")
     others = [as_tokenizer(one, "tokenizer") for one in tokenizers]
@@ -149,7 +156,7 @@ def _pairs(
     return pairs
 
 
-def _names(tokenizers: Iterable[Tokenizer]) -> dict[int, str]:
+def names_of(tokenizers: Iterable[Tokenizer]) -> dict[int, str]:
     """A name for each tokenizer, with where it comes from, or else a number, where several have one name."""
     unique = {id(one): one for one in tokenizers}
     names = {key: one.name for key, one in unique.items()}
@@ -176,7 +183,18 @@ def _samples() -> list[Text]:
     return [text for texts in DOMAINS.values() for text in texts]
 
 
-def _ranked(student: Tokenizer, teacher: Tokenizer, names: tuple[str, str], corpus: Sequence[Text]) -> RankedPair:
+def rank_pair(
+    student: Tokenizer,
+    teacher: Tokenizer,
+    texts: Sequence[Text] | None = None,
+    names: tuple[str, str] | None = None,
+) -> RankedPair:
+    """One pair, on the bundled samples or on `texts`; `names`: what both sides are called.
+
+    Raises CtkdError where no text can be measured.
+    """
+    corpus = _samples() if texts is None else texts
+    names = names or (student.name, teacher.name)
     shared = overlap(student, teacher)
     metrics: Mapping[str, Any] = measure(student, teacher, corpus, METHOD)
     if not metrics["texts"]:
@@ -191,37 +209,12 @@ def _ranked(student: Tokenizer, teacher: Tokenizer, names: tuple[str, str], corp
         # A group of this method ends wherever both sides end a token, so groups count the common places.
         boundaries=2 * metrics["n_groups"] / tokens if tokens else 0.0,
         equal_tokens=metrics["student_tokens_1_1"],
-        teacher_whole=_whole(student, teacher, corpus, shared.teacher_matched["bytes"], metrics["skipped"]),
+        teacher_whole=metrics["teacher_whole"],
         tokens=metrics["student_tokens"] / metrics["teacher_tokens"] if metrics["teacher_tokens"] else 0.0,
         numbers=advice.verdict,
         same_tokenizer=facts["same_tokenizer"],
         method=advice.method,
         options=advice.options,
         skipped=metrics["skipped"],
+        confidence=advice.confidence,
     )
-
-
-def _whole(
-    student: Tokenizer,
-    teacher: Tokenizer,
-    corpus: Sequence[Text],
-    matched: NDArray[np.bool_],
-    skipped: Mapping[str, int],
-) -> float:
-    """Of the teacher's tokens in what `measure` measured, the share that is `matched` (bool [teacher ids]).
-
-    skipped  what `measure` left out; where nothing was refused, the student needn't be asked once more
-    """
-    refused = any(reason.startswith("refused") for reason in skipped)
-    whole = total = 0
-    for text in corpus:
-        for piece in () if why_unread(text) else pieces(str(text)):
-            try:
-                if refused:
-                    align(piece, student=student, teacher=teacher, method=METHOD)
-                ids = teacher.encode(piece).ids
-            except (TokenizerError, AlignmentError):
-                continue
-            whole += int(matched[ids].sum())
-            total += len(ids)
-    return whole / total if total else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from ctkd_core.background.progress import Progress
-from ctkd_core.files import documents
+from ctkd_core.files import cache_dir, documents
 from ctkd_core.pair.advice import Advice, advise
 from ctkd_core.pair.corpus import CorpusMetrics, Text, measure_domains
 from ctkd_core.pair.evidence import kind_of
@@ -119,19 +119,27 @@ def pair_report(
     student: Tokenizer,
     teacher: Tokenizer,
     corpus: Mapping[str, Iterable[Text]] | None = None,
-    workers: int = 1,
+    workers: int | None = 1,
     progress: Progress | None = None,
     method: str = "sedi",
+    *,
+    by: Sequence[str] = (),
+    engine: str = "processes",
+    keep: bool = False,
 ) -> PairReport:
     """Compare two tokenizers: vocabularies, special tokens, and every domain of `corpus` (default: bundled samples).
 
-    `method` aligns the texts; `workers` and `progress` as in `corpus.measure`. Raises what that raises.
+    `method` aligns the texts; `workers`, `progress`, `by` and `engine` as in `corpus.measure_domains`; with `keep` what
+    is measured of files is kept in the cache. Raises what that raises.
     """
     student, teacher = as_pair(student, teacher)
     from ctkd_core.tokenizers.special_tokens import compare
 
     shared = overlap(student, teacher)
-    domains = measure_domains(student, teacher, corpus, method, workers, progress)
+    records = cache_dir() / "corpora" if keep else None
+    domains = measure_domains(
+        student, teacher, corpus, method, workers, progress, by=by, engine=engine, records=records
+    )
     special = compare(student, teacher)
     vocabulary = vocabulary_facts(student, teacher, shared)
     facts = facts_of(student, teacher, shared, domains)

@@ -1,4 +1,4 @@
-"""Measuring a file of one's own on page Pair: upload, progress, cancel, and the domain that comes of it."""
+"""Measuring texts of one's own on page Pair: an upload or a path, progress, cancel, and the domain of it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,23 @@ def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
             max_upload_size=MAX_MB,
             on_change=_uploaded,
         )
+        path = st.text_input(
+            "or a file or folder on this machine, of any size",
+            key="corpus_path",
+            placeholder="/data/corpus",
+            on_change=_uploaded,
+            disabled=not may_change(),
+        ).strip()
         st.caption(
-            "Text files are read by paragraph; records need text, prompt and completion, or messages. Larger "
-            "corpora: `ctkd pair --corpus FILE --workers N`."
+            "Text files are read by paragraph; records need text, prompt and completion, or messages. Sets of the hub "
+            "and clusters: `ctkd pair --corpus`."
         )
-    if file is None:
+    if file is None and not path:
         st.session_state.pop("corpus_job", None)
         st.session_state.pop("corpus_problem", None)
         return {}
     # A measurement belongs to a pair and a method: choosing others measures the file again.
-    job, fresh = _job(view, method, file)
+    job, fresh = _job(view, method, file or path)
     if job is None:
         return {}
     status = job.wait(QUICK_SECONDS) if fresh else job.status()
@@ -48,7 +55,7 @@ def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
     result = job.result() if status.state == "finished" else None
     if result is None:
         return {}
-    name = f"your file: {file.name[:40]}"
+    name = f"your file: {job.name[:40]}"
     if st.session_state.pop("corpus_uploaded", False):
         st.session_state["domain"] = name
     return {name: result}
@@ -77,18 +84,18 @@ def _live(job: Measurement | None, was_running: bool) -> None:
             change_button("Cancel", key="corpus_cancel", icon=":material/close:", on_click=_cancel, args=(job,))
     elif status.state == "cancelled":
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"Measuring {state.plain(job.name)} was cancelled.")
-            st.button("Measure again", key="corpus_again", on_click=_forget)
+            st.caption(f"Measuring {state.plain(job.name)} was cancelled. What was measured is kept.")
+            st.button("Go on", key="corpus_again", on_click=_forget)
     elif status.state != "finished":
         with st.container(horizontal=True, vertical_alignment="center"):
             st.error(state.plain(status.message), icon=":material/error:")
             if status.state != "failed":
-                st.button("Measure again", key="corpus_again", on_click=_forget)
+                st.button("Go on", key="corpus_again", on_click=_forget)
 
 
 def _job(view: View, method: str, file: Any) -> tuple[Measurement | None, bool]:
     """The measurement of this file and choice, and whether it was begun just now; None where it can't be."""
-    key = (file.file_id, id(view.student), id(view.teacher), method)
+    key = (getattr(file, "file_id", file), id(view.student), id(view.teacher), method)
     kept = st.session_state.get("corpus_job")
     if kept is not None and kept[0] == key:
         return kept[1], False
@@ -96,7 +103,10 @@ def _job(view: View, method: str, file: Any) -> tuple[Measurement | None, bool]:
     job: Measurement | None = None
     try:
         check_may_change()
-        job = corpus_job.start(view.student, view.teacher, file.getvalue(), file.name, method)
+        if isinstance(file, str):  # a path that was typed here
+            job = corpus_job.start_source(view.student, view.teacher, file, method)
+        else:
+            job = corpus_job.start(view.student, view.teacher, file.getvalue(), file.name, method)
     except CtkdError as fault:
         st.session_state["corpus_problem"] = str(fault)
     # The tokenizers are kept with it, so that an `id` can't come to mean another one.

@@ -98,6 +98,7 @@ def _matrix(view: View) -> None:  # noqa: ARG001 - like the other tabs
         )
     with right:
         st.caption("Click a cell to make it the pair, or a row of the table.")
+        st.page_link(state.PAGES["rank"], label="Rank the pairs on texts", icon=":material/leaderboard:")
         _pair_rows(best)
     if st.session_state.pop("pair_chosen", False):
         st.rerun()  # the whole page: the bar above shows the pair, and loads it

@@ -22,6 +22,7 @@ TEXT_NAMES = (*TEXTS, OWN)
 PAGES = {
     "start": "pages/start.py",
     "pair": "pages/pair.py",
+    "rank": "pages/rank.py",
     "align": "pages/align.py",
     "vocabulary": "pages/vocabulary.py",
     "losses": "pages/losses.py",

@@ -21,6 +21,7 @@ FROM = {
 TITLES = {
     "": "Start",
     "pair": "Pair",
+    "rank": "Rank",
     "align": "Align",
     "vocabulary": "Vocabulary map",
     "losses": "Losses",

@@ -68,9 +68,33 @@ def test_workers_change_nothing(ctkd: Ctkd, tmp_path: Path) -> None:
     assert ctkd.json(*PAIR, "--corpus", str(file), "--workers", "2") == ctkd.json(*PAIR, "--corpus", str(file))
 
 
+def test_fields_intervals_and_speed(ctkd: Ctkd, tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [{"text": f"{n} pieces of text", "language": "de" if n % 2 else "en"} for n in range(40)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    code, out, err = ctkd(*PAIR, "--corpus", str(file), "--by", "language", "--speed", "--workers", "1")
+    assert code == 0, err
+    assert re.search(r"^a +language de +\d+ +[\d.]+ \([\d.]+ to [\d.]+\)", out, re.MULTILINE)
+    assert "script Latin" in out and re.search(r"^encode_batch alone: +[<\d.]+ MB/s", out, re.MULTILINE)
+
+
+def test_interrupted_it_says_that_what_is_done_is_kept(
+    ctkd: Ctkd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a.txt").write_text("text")
+    monkeypatch.setattr("ctkd_core.pair.report.measure_domains", interrupted)
+    code, _, err = ctkd(*PAIR, "--corpus", str(tmp_path / "a.txt"))
+    assert code == 130 and "what was measured is kept, the same command goes on" in err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["--engine", "rey"], "unknown engine 'rey'"),
+        (["--speed"], "--speed times files; name some with --corpus"),
         (["--workers", "0"], "--workers takes a whole number from 1 to 256; got 0"),
         (["--workers", "two"], "invalid int value: 'two'"),
         (["-m", "sft"], "method 'sft' has no alignment; choose one of"),

@@ -1,11 +1,9 @@
-"""Measuring corpora: sums against single texts, processes, files of every wrong form."""
+"""Measuring corpora: sums against single texts, what isn't text, progress, processes."""
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,8 +12,8 @@ from hypothesis import strategies as st
 import ctkd_core as ctkd
 from ctkd_core.alignment.metrics import alignment_counts, rates
 from ctkd_core.errors import AlignmentError, CtkdError
-from ctkd_core.pair import corpus, corpus_files
-from ctkd_core.pair.corpus import DOMAINS, Skipped, count_words, measure, measure_domains, read_texts
+from ctkd_core.pair.corpora import counting, measuring
+from ctkd_core.pair.corpus import DOMAINS, Skipped, count_words, measure, measure_domains
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 PAIR = (tiny_byte_level(), tiny_metaspace())
@@ -117,16 +115,16 @@ def test_nothing_to_measure_gives_zeros() -> None:
 def test_a_long_text_is_cut_and_stays_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(TEXTS)
     whole = measure(*PAIR, [text])
-    monkeypatch.setattr(corpus, "MAX_TEXT", 40)
+    monkeypatch.setattr(counting, "MAX_TEXT", 40)
     cut = measure(*PAIR, [text])
     assert (cut["texts"], cut["bytes"], cut["characters"]) == (1, whole["bytes"], whole["characters"])
     assert cut["words"] == whole["words"], "cut at white space"
-    monkeypatch.setattr(corpus, "MAX_TEXT", 7)
+    monkeypatch.setattr(counting, "MAX_TEXT", 7)
     assert measure(*PAIR, ["x" * 50])["bytes"] == 50, "nowhere to cut is cut anyway"
 
 
 def test_texts_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "BATCH_TEXTS", 2)
+    monkeypatch.setattr(measuring, "BATCH_TEXTS", 2)
     measured: list[int] = []
     read = 0
 
@@ -140,7 +138,7 @@ def test_texts_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_progress_rises_to_one_and_may_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "BATCH_TEXTS", 1)
+    monkeypatch.setattr(measuring, "BATCH_TEXTS", 1)
     seen: list[tuple[float, str]] = []
     measure_domains(*PAIR, {"a": TEXTS[:2], "b": TEXTS[:2]}, progress=lambda *news: seen.append(news))
     assert [share for share, _ in seen] == [0.25, 0.5, 0.75, 1.0, 1.0]
@@ -173,14 +171,14 @@ def test_a_string_is_no_list_of_texts() -> None:
 
 
 def test_two_workers_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "BATCH_TEXTS", 2)
+    monkeypatch.setattr(measuring, "BATCH_TEXTS", 2)
     texts = {"a": [*TEXTS, "", "\ud83e"], "b": (text for text in TEXTS[:3])}
     again = {"a": texts["a"], "b": TEXTS[:3]}
     assert measure_domains(*PAIR, texts, workers=2) == measure_domains(*PAIR, again, workers=1)
 
 
 def test_a_killed_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "BATCH_TEXTS", 1)
+    monkeypatch.setattr(measuring, "BATCH_TEXTS", 1)
     before = set(multiprocessing.active_children())
 
     def texts() -> Iterator[str]:
@@ -192,79 +190,3 @@ def test_a_killed_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CtkdError, match=r"a worker process ended before it was done .* try fewer workers"):
         measure(*PAIR, texts(), workers=2)
     assert set(multiprocessing.active_children()) <= before, "nothing is left running"
-
-
-# files
-
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def test_paragraphs(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.txt", "\ufeffone\ntwo\r\n\r\n\n  \nthree\n\n")
-    assert list(read_texts(path)) == ["one\ntwo", "three"]
-
-
-def test_records(tmp_path: Path) -> None:
-    records = [
-        {"text": "a"},
-        {"prompt": "2+2", "completion": "4"},
-        {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]},
-        {"text": 5},
-        [1],
-        {"messages": [{"role": "user"}]},
-    ]
-    path = write(tmp_path, "a.jsonl", "\n\n".join(map(json.dumps, records)))
-    assert list(read_texts(path)) == [
-        "a",
-        "2+2\n4",
-        "hi\nho",
-        Skipped("no text, prompt/completion or messages in the record"),
-        Skipped("not a record with text, prompt/completion or messages"),
-        Skipped("messages without content"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("a.txt", "", "corpus 'a.txt' is empty; there is nothing to measure"),
-        ("a.txt", "\n \n", "corpus 'a.txt' holds no text to measure (only blank lines)"),
-        ("a.txt", b"ab\0\1\2", "corpus 'a.txt' is binary or UTF-16, not UTF-8 text"),
-        ("a.txt", "half".encode("utf-16"), "corpus 'a.txt' is binary or UTF-16"),
-        ("a.txt", b"fine\n\ncaf\xe9\n", "corpus 'a.txt' isn't UTF-8 text in line 3: byte 0xe9"),
-        ("a.csv", "a,b", "corpus 'a.csv' ends in '.csv'; give a file that ends in .txt, .md, .jsonl, .ndjson"),
-        ("a", "text", "corpus 'a' ends in 'nothing'"),
-        ("a.jsonl", "plain text\n", "corpus 'a.jsonl', line 1 isn't JSON: Expecting value at column 1"),
-        ("a.jsonl", '{"text": "a"}\n{"text"', "corpus 'a.jsonl', line 2 isn't JSON"),
-        ("a.jsonl", '{"a": 1}\n{"b": 2}\n[]', "holds no text to measure (no text, prompt/completion or messages in"),
-        ("a.jsonl", '{"text": ""}', "corpus 'a.jsonl' holds no text to measure"),
-        ("a.jsonl", "[" * 100_000, "corpus 'a.jsonl', line 1 is nested too deeply to read"),
-    ],
-)
-def test_wrong_files_get_a_sentence(tmp_path: Path, name: str, content: str | bytes, sentence: str) -> None:
-    path = write(tmp_path, name, content)
-    with pytest.raises(CtkdError) as caught:
-        list(read_texts(path))
-    assert sentence in str(caught.value)
-
-
-def test_missing_files_and_folders_are_told_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(CtkdError, match=r"no corpus file .*none.txt"):
-        read_texts(tmp_path / "none.txt")
-    (tmp_path / "folder.txt").mkdir()
-    with pytest.raises(CtkdError, match="is a folder; name its files one by one"):
-        read_texts(tmp_path / "folder.txt")
-
-
-def test_huge_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path, "a.txt", "x" * 250 + "\n\nend")
-    monkeypatch.setattr(corpus_files, "MAX_PARAGRAPH", 100)
-    assert list(map(len, read_texts(path))) == [100, 100, 50, 3]  # type: ignore[arg-type]
-    monkeypatch.setattr(corpus_files, "MAX_RECORD", 100)
-    path = write(tmp_path, "a.jsonl", '{"text": "a"}\n' + json.dumps({"text": "x" * 200}))
-    with pytest.raises(CtkdError, match=r"'a.jsonl', line 2 is longer than 100 characters; give one record a line"):
-        list(read_texts(path))

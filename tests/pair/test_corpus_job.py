@@ -13,7 +13,7 @@ from ctkd_core.background.status import JobStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.pair import corpus, corpus_job, corpus_worker
 from ctkd_core.pair.corpus import measure
-from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement, start
+from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement, start, start_source
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from tests.patience import PATIENCE
@@ -49,6 +49,22 @@ def test_the_result_is_that_of_measure_and_is_kept(pair: Pair) -> None:
     assert again.job.folder == found.job.folder
     assert again.status().attempt == 1, "what was measured isn't measured again"
     assert start(*pair, content, "mine.txt", "uld").job.folder != found.job.folder
+
+
+def test_a_folder_on_this_machine_is_read_where_it_lies(pair: Pair, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for n, text in enumerate(CORPUS[:3]):
+        (folder / f"{n}.txt").write_text(text)
+    found = start_source(*pair, str(folder))
+    assert found.wait(PATIENCE).state == "finished", found.job.log_tail()
+    assert found.name == "texts" and len(list(folder.iterdir())) == 3
+    assert found.result() == measure(*pair, [p for text in CORPUS[:3] for p in text.split("\n\n")])
+    assert start_source(*pair, str(folder)).status().attempt == 1
+    (folder / "0.txt").write_text("another")
+    assert start_source(*pair, str(folder)).job.folder != found.job.folder
+    with pytest.raises(CtkdError, match="no corpus file"):
+        start_source(*pair, str(tmp_path / "none.txt"))
 
 
 def test_it_can_be_cancelled_and_begun_again(pair: Pair) -> None:
@@ -102,7 +118,7 @@ def test_a_fault_of_ours_ends_the_job_too(pair: Pair, monkeypatch: pytest.Monkey
         raise RuntimeError("boom")
 
     found = ordered(pair, monkeypatch)
-    monkeypatch.setattr(corpus, "measure", broken)
+    monkeypatch.setattr(corpus, "measure_domains", broken)
     assert work([str(found.job.folder)], corpus_worker.measure_file, corpus_job.Order) == FAILED
     assert "RuntimeError: boom" in found.status().message
     assert isinstance(found.status(), JobStatus)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from ctkd_core.errors import CtkdError, TokenizerError
-from ctkd_core.pair import corpus, ranking
+from ctkd_core.pair import ranking
 from ctkd_core.pair.advice import advise
+from ctkd_core.pair.corpora import counting
 from ctkd_core.pair.corpus import Skipped, measure
 from ctkd_core.pair.ranking import ORDERS, matrix, rank_pairs, ranking_frame
 from ctkd_core.pair.report import pair_report
@@ -111,9 +112,15 @@ def test_a_text_that_one_side_refuses_is_left_out_of_every_figure(side: Any, mon
             raise TokenizerError("no.")
         return encode(self, text, special_tokens)
 
+    def refusing_all(self: Any, texts: list[str]) -> Any:
+        if self is side and TEXTS[0] in texts:
+            raise TokenizerError("no.")
+        return encode_batch(self, texts)
+
     (expected,) = rank_pairs([B], student=A, texts=TEXTS[1:])
-    encode = type(A).encode
+    encode, encode_batch = type(A).encode, type(A).encode_batch
     monkeypatch.setattr(type(A), "encode", refusing)
+    monkeypatch.setattr(type(A), "encode_batch", refusing_all)
     (row,) = rank_pairs([B], student=A, texts=TEXTS)
     assert row.skipped == {"refused by the tokenizer": 1}
     assert replace(row, skipped={}) == expected
@@ -128,17 +135,17 @@ def test_no_text_at_all_is_refused(texts: list[str], said: str) -> None:
 
 
 def test_long_texts_are_cut_as_measure_cuts_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "MAX_TEXT", 20)
+    monkeypatch.setattr(counting, "MAX_TEXT", 20)
     lengths: list[int] = []
-    encode = type(A).encode
+    encode_batch = type(A).encode_batch
 
-    def counting(self: Any, text: str, special_tokens: bool = False) -> Any:
-        lengths.append(len(text))
-        return encode(self, text, special_tokens)
+    def noting(self: Any, texts: list[str]) -> Any:
+        lengths.extend(map(len, texts))
+        return encode_batch(self, texts)
 
-    monkeypatch.setattr(type(A), "encode", counting)
+    monkeypatch.setattr(type(A), "encode_batch", noting)
     rank_pairs([B], student=A, texts=["a word " * 20])
-    assert max(lengths) <= 20
+    assert 0 < max(lengths) <= 20
 
 
 def test_tokenizers_of_one_name_are_told_apart_by_where_they_come_from() -> None:

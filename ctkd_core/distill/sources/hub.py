@@ -60,8 +60,8 @@ def not_fetched(source: str) -> bool:
     return found is not None and not found.path.is_file()
 
 
-def fetched(source: HubSet) -> Path:
-    """The file with a set's records, fetched on the first call. Raises RunError."""
+def fetched(source: HubSet, most: int | None = MAX_WHOLE) -> Path:
+    """The file with a set's records, fetched on the first call; `most` bytes of them. Raises RunError."""
     from filelock import FileLock
 
     if source.path.is_file():
@@ -71,7 +71,7 @@ def fetched(source: HubSet) -> Path:
         with FileLock(f"{source.path}.lock"):
             if not source.path.is_file():
                 with files.replacing(source.path, sync=True) as part:
-                    _write(_rows(source), part, source)
+                    _write(_rows(source), part, source, most)
     except OSError as fault:
         raise RunError(
             f"data set {source.name!r} can't be kept at {str(source.path)!r}: {fault}; free space or set CTKD_HOME."
@@ -94,14 +94,14 @@ def _rows(source: HubSet) -> Iterable[Mapping[str, Any]]:
         ) from fault
 
 
-def _write(rows: Iterable[Mapping[str, Any]], path: Path, source: HubSet) -> None:
+def _write(rows: Iterable[Mapping[str, Any]], path: Path, source: HubSet, most: int | None) -> None:
     size = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             size += file.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
-            if size > MAX_WHOLE:
+            if most is not None and size > most:
                 raise RunError(
-                    f"data set {source.name!r} has more than {MAX_WHOLE / 1e9:.0f} GB of text; name a part of it, for "
+                    f"data set {source.name!r} has more than {most / 1e9:.0f} GB of text; name a part of it, for "
                     f"example hf:{source.name}@train[:100000]."
                 )
 

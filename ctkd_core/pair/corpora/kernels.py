@@ -1,0 +1,318 @@
+"""Compiled loops that count texts: both sides' tokens against the bytes of the text, groups, words, scripts, classes.
+
+numba, cached on disk; import this module only where a kernel is called. What the first kernel counts, `align` and
+`alignment_counts` count text by text, and tests compare the two.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ctkd_core.pair.corpora.characters import ALONE as LETTER
+from ctkd_core.pair.corpora.characters import IN_WORD, NUMBERS, SIGNS
+from ctkd_core.pair.corpora.counts import AT
+
+_BYTES, _CHARACTERS, _WORDS, _TEXTS = AT["bytes"], AT["characters"], AT["words"], AT["texts"]
+_STUDENT, _TEACHER = AT["student_tokens"], AT["teacher_tokens"]
+_GROUPS, _1_1, _1_N, _N_1, _N_M = AT["groups"], AT["1_1"], AT["1_n"], AT["n_1"], AT["n_m"]
+_COVERED, _MATCHED = AT["covered_bytes"], AT["matched_bytes"]
+_ALONE_S, _ALONE_T = AT["orphan_student"], AT["orphan_teacher"]
+_LARGEST, _GROUPED = AT["largest_group"], AT["grouped_tokens"]
+_EQUAL, _EQUAL_S = AT["equal_groups"], AT["equal_student_tokens"]
+_CUTS, _COMMON = AT["boundaries"], AT["common_boundaries"]
+_WHOLE_S, _WHOLE_T = AT["student_whole"], AT["teacher_whole"]
+
+
+class Vocabulary(NamedTuple):
+    """One side's tokens by id.
+
+    data     uint8: the bytes of all tokens in a row; start int64 [n_ids + 1]: where each begins
+    classes  int64 [n_ids]: index into vocabulary.classes.CLASSES, -1 for none
+    plain    bool [n_ids]: tokens that aren't special
+    whole    bool [n_ids]: tokens that the other vocabulary has, byte for byte
+    """
+
+    data: NDArray[np.uint8]
+    start: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    plain: NDArray[np.bool_]
+    whole: NDArray[np.bool_]
+
+
+class Tokens(NamedTuple):
+    """One side's ids of several texts in a row: ids int32, and where each text begins, int64 [texts + 1]."""
+
+    ids: NDArray[np.int32]
+    at: NDArray[np.int64]
+
+
+class Side(NamedTuple):
+    """One side's tokens of one text.
+
+    ids int32; special bool; widths int64: bytes that each is the first to cover; spans int64 [n, 2]
+    """
+
+    ids: NDArray[np.int32]
+    special: NDArray[np.bool_]
+    widths: NDArray[np.int64]
+    spans: NDArray[np.int64]
+
+
+class Tables(NamedTuple):
+    """int64 [scripts or classes, groups of texts, fields]."""
+
+    scripts: NDArray[np.int64]
+    student: NDArray[np.int64]
+    teacher: NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def _ends(ids, first, last, side, text, begin, end, ends):  # type: ignore[no-untyped-def]
+    """Where each token ends in a text that the tokens spell, into `ends`; -1 where they don't.
+
+    Returns 1 where a blank stands before the text, as some tokenizers put there, else 0.
+    """
+    length = 0
+    for k in range(first, last):
+        size = side.start[ids[k] + 1] - side.start[ids[k]]
+        if size == 0 or not side.plain[ids[k]]:
+            return -1
+        length += size
+    blank = length - (end - begin)
+    if blank != 0 and (blank != 1 or side.data[side.start[ids[first]]] != 32):
+        return -1
+    at = begin - blank
+    for k in range(first, last):
+        for place in range(side.start[ids[k]], side.start[ids[k] + 1]):
+            if at >= begin and text[at] != side.data[place]:
+                return -1
+            at += 1
+        ends[k - first] = at - begin
+    return blank
+
+
+@njit(cache=True, nogil=True)
+def read_characters(text, begin, end, words, scripts, of_byte, row):  # type: ignore[no-untyped-def]
+    """Count characters and words of UTF-8 bytes into `row`, and put down the script of each byte's character."""
+    inside = False
+    at = begin
+    while at < end:
+        lead = text[at]
+        if lead < 0x80:
+            code, size = np.int64(lead), 1
+        elif lead < 0xE0:
+            code, size = np.int64(lead & 0x1F), 2
+        elif lead < 0xF0:
+            code, size = np.int64(lead & 0x0F), 3
+        else:
+            code, size = np.int64(lead & 0x07), 4
+        for k in range(1, size):
+            code = (code << 6) | np.int64(text[at + k] & 0x3F)
+        script = scripts[code]
+        for k in range(size):
+            of_byte[at - begin + k] = script
+        kind = words[code]
+        if kind == LETTER or (kind == IN_WORD and not inside):
+            row[_WORDS] += 1
+        inside = kind == IN_WORD
+        row[_CHARACTERS] += 1
+        at += size
+
+
+@njit(cache=True, nogil=True)
+def _script(of_byte, low, high):  # type: ignore[no-untyped-def]
+    """Script of the first letter in a range of bytes; numbers or signs without one."""
+    found = SIGNS
+    for at in range(low, high):
+        if of_byte[at] > NUMBERS:
+            return of_byte[at]
+        if of_byte[at] == NUMBERS:
+            found = NUMBERS
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _add_group(cell, n_student, n_teacher, width, equal, faces):  # type: ignore[no-untyped-def]
+    """A group with two sides into the cell of its script; `width`: bytes that its student tokens cover."""
+    cell[_GROUPS] += 1
+    cell[_STUDENT] += n_student
+    cell[_TEACHER] += n_teacher
+    cell[_GROUPED] += n_student + n_teacher
+    cell[_LARGEST] = max(cell[_LARGEST], n_student, n_teacher)
+    cell[_BYTES] += width
+    cell[_COVERED] += width
+    if n_student == 1:
+        cell[_1_1 if n_teacher == 1 else _1_N] += 1
+    else:
+        cell[_N_1 if n_teacher == 1 else _N_M] += 1
+    if equal:
+        cell[_EQUAL] += 1
+        cell[_EQUAL_S] += n_student
+    if faces:
+        cell[_MATCHED] += width
+
+
+@njit(cache=True, nogil=True)
+def _add_tokens(ids, first, last, side, ends, table, bucket, script_cell, own, whole, single, equal):  # type: ignore[no-untyped-def]
+    """Tokens of one side of a group into their classes; returns how many the other vocabulary has."""
+    found = 0
+    for k in range(first, last):
+        token = ids[k]
+        width = ends[k] - (ends[k - 1] if k > 0 else 0)
+        code = side.classes[token]
+        if code >= 0:
+            cell = table[code, bucket]
+            cell[own] += 1
+            cell[_BYTES] += max(width, 0)
+            cell[_1_1] += single
+            cell[_EQUAL_S] += equal
+            cell[whole] += side.whole[token]
+        found += side.whole[token]
+    script_cell[whole] += found
+    return found
+
+
+@njit(cache=True, nogil=True)
+def count_texts(text, text_at, buckets, student, teacher, own, other, words, scripts, rows, tables):  # type: ignore[no-untyped-def]
+    """Count texts whose tokens, on both sides, spell them byte for byte; bool [texts]: those that were counted.
+
+    text uint8, text_at int64 [n + 1]: texts in a row; buckets int64 [n]; student, teacher: Tokens; own, other: the
+    Vocabulary of each. rows int64 [n, fields] receives the sums of each text, `tables` those by script and class.
+    Groups lie between common ends: where both sides tile the text, these are the components of overlap.
+    """
+    done = np.zeros(len(buckets), np.bool_)
+    longest = 1
+    for n in range(len(buckets)):
+        longest = max(longest, text_at[n + 1] - text_at[n])
+    of_byte = np.empty(longest, np.uint8)
+    s_ends, t_ends = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
+    nowhere = np.zeros(rows.shape[1], np.int64)
+    for n in range(len(buckets)):
+        begin, end = text_at[n], text_at[n + 1]
+        s0, s1, t0, t1 = student.at[n], student.at[n + 1], teacher.at[n], teacher.at[n + 1]
+        if s1 - s0 > end - begin + 1 or t1 - t0 > end - begin + 1 or s0 == s1 or t0 == t1:
+            continue
+        if _ends(student.ids, s0, s1, own, text, begin, end, s_ends) < 0:
+            continue
+        if _ends(teacher.ids, t0, t1, other, text, begin, end, t_ends) < 0:
+            continue
+        done[n] = True
+        row, bucket = rows[n], buckets[n]
+        read_characters(text, begin, end, words, scripts, of_byte, row)
+        s_ids, t_ids = student.ids[s0:s1], teacher.ids[t0:t1]
+        row[_TEXTS] = 1
+        row[_BYTES] = end - begin
+        row[_STUDENT], row[_TEACHER] = s1 - s0, t1 - t0
+        i = j = low = cuts = 0
+        if s_ends[0] == 0:  # the blank before the text is a token of its own: it faces nothing
+            row[_ALONE_S] = 1
+            row[_WHOLE_S] += _add_tokens(
+                s_ids, 0, 1, own, s_ends, tables.student, bucket, nowhere, _STUDENT, _WHOLE_S, 0, 0
+            )
+            i, cuts = 1, cuts + 1
+        if t_ends[0] == 0:
+            row[_ALONE_T] = 1
+            row[_WHOLE_T] += _add_tokens(
+                t_ids, 0, 1, other, t_ends, tables.teacher, bucket, nowhere, _TEACHER, _WHOLE_T, 0, 0
+            )
+            j, cuts = 1, cuts + 1
+        while i < len(s_ids):
+            i0, j0 = i, j
+            s_end, t_end = s_ends[i], t_ends[j]
+            i += 1
+            j += 1
+            while s_end != t_end:
+                if s_end < t_end:
+                    s_end = s_ends[i]
+                    i += 1
+                else:
+                    t_end = t_ends[j]
+                    j += 1
+            cell = tables.scripts[_script(of_byte, low, s_end), bucket]
+            _add_group(cell, i - i0, j - j0, s_end - low, True, True)
+            single = np.int64(i - i0 == 1 and j - j0 == 1)
+            row[_WHOLE_S] += _add_tokens(
+                s_ids, i0, i, own, s_ends, tables.student, bucket, cell, _STUDENT, _WHOLE_S, single, 1
+            )
+            row[_WHOLE_T] += _add_tokens(
+                t_ids, j0, j, other, t_ends, tables.teacher, bucket, cell, _TEACHER, _WHOLE_T, single, 1
+            )
+            row[_GROUPS] += 1
+            row[_LARGEST] = max(row[_LARGEST], i - i0, j - j0)
+            if i - i0 == 1:
+                row[_1_1 if j - j0 == 1 else _1_N] += 1
+            else:
+                row[_N_1 if j - j0 == 1 else _N_M] += 1
+            low = s_end
+            cuts += 1
+        row[_COVERED] = row[_MATCHED] = end - begin
+        row[_GROUPED] = row[_STUDENT] + row[_TEACHER] - row[_ALONE_S] - row[_ALONE_T]
+        row[_EQUAL] = row[_GROUPS]
+        row[_EQUAL_S] = row[_STUDENT] - row[_ALONE_S]
+        row[_CUTS], row[_COMMON] = 2 * (cuts - 1), cuts - 1
+    return done
+
+
+@njit(cache=True, nogil=True)
+def count_groups(groups, equal, faces, bucket, s, t, own, other, of_byte, row, tables):  # type: ignore[no-untyped-def]
+    """What groups of any aligner add to scripts and classes, and the tokens that the other vocabulary has, into `row`.
+
+    groups int32 [G, 4]; equal, faces bool [G]; s, t: the Side of each; of_byte uint8: scripts. Special tokens count
+    nowhere.
+    """
+    for g in range(len(groups)):
+        s0, s1, t0, t1 = groups[g, 0], groups[g, 1], groups[g, 2], groups[g, 3]
+        low, high = 2**62, 0
+        n_student = n_teacher = width = 0
+        for k in range(s0, s1):
+            if not s.special[k]:
+                n_student += 1
+                width += s.widths[k]
+                low, high = min(low, s.spans[k, 0]), max(high, s.spans[k, 1])
+        for k in range(t0, t1):
+            if not t.special[k]:
+                n_teacher += 1
+                if s0 == s1:
+                    low, high = min(low, t.spans[k, 0]), max(high, t.spans[k, 1])
+        two_sided = n_student > 0 and n_teacher > 0
+        cell = np.zeros(len(row), np.int64)
+        if low < high:
+            cell = tables.scripts[_script(of_byte, low, high), bucket]
+            if two_sided:
+                _add_group(cell, n_student, n_teacher, width, equal[g], faces[g])
+            else:
+                cell[_STUDENT] += n_student
+                cell[_TEACHER] += n_teacher
+                cell[_BYTES] += width
+        single = np.int64(n_student == 1 and n_teacher == 1)
+        same = np.int64(two_sided and equal[g])
+        for k in range(s0, s1):
+            token = s.ids[k]
+            if s.special[k]:
+                continue
+            if own.classes[token] >= 0:
+                mine = tables.student[own.classes[token], bucket]
+                mine[_STUDENT] += 1
+                mine[_BYTES] += s.widths[k]
+                mine[_1_1] += single
+                mine[_EQUAL_S] += same
+                mine[_WHOLE_S] += own.whole[token]
+            cell[_WHOLE_S] += own.whole[token]
+            row[_WHOLE_S] += own.whole[token]
+        for k in range(t0, t1):
+            token = t.ids[k]
+            if t.special[k]:
+                continue
+            if other.classes[token] >= 0:
+                mine = tables.teacher[other.classes[token], bucket]
+                mine[_TEACHER] += 1
+                mine[_BYTES] += t.widths[k]
+                mine[_1_1] += single
+                mine[_EQUAL_S] += same
+                mine[_WHOLE_T] += other.whole[token]
+            cell[_WHOLE_T] += other.whole[token]
+            row[_WHOLE_T] += other.whole[token]

@@ -1,0 +1,152 @@
+"""Counting corpora: pieces that aren't counted yet go to an engine, and what it gives back is added up.
+
+The sums don't depend on who counted what, in which order, and how often it was stopped: each piece is added once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ctkd_core.background.progress import Progress
+from ctkd_core.errors import CtkdError
+from ctkd_core.pair.corpora.counting import BATCH_CHARACTERS, BATCH_TEXTS, Counting, Document
+from ctkd_core.pair.corpora.counts import AT, Counts
+from ctkd_core.pair.corpora.records import Records
+from ctkd_core.pair.corpora.sources import Corpus, Piece
+
+PAYS_FROM = 8_000_000  # bytes of files; processes that count them together need seconds to begin
+
+
+class Work(NamedTuple):
+    """What an engine gets: a piece of files, or some documents; `number` names it."""
+
+    number: int
+    piece: Piece | list[Document]
+
+
+Engine = Callable[[Counting, Iterator[Work]], Generator[tuple[int, Counts], None, None]]
+
+
+@dataclass
+class _Domain:
+    """One domain under way."""
+
+    texts: Iterable[Any]
+    total: float = 0.0  # bytes of its pieces, where they are known
+    done: float = 0.0
+    counts: Counts = field(default_factory=Counts)
+
+    @property
+    def share(self) -> float:
+        """Of it that is done."""
+        if isinstance(self.texts, Corpus):
+            return min(1.0, self.done / self.total) if self.total else 1.0
+        known = len(self.texts) if isinstance(self.texts, Sized) else 0
+        return min(1.0, self.counts.seen / known) if known else 0.0
+
+
+def count_corpora(
+    counting: Counting,
+    corpora: Mapping[str, Iterable[Any]],
+    engine: Engine,
+    records: Records | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Counts]:
+    """The sums of each domain. Files (`sources.Corpus`) are planned as pieces, other texts are streamed in batches.
+
+    records   where pieces are looked up before they are counted, and kept as soon as they are
+    progress  gets the share done and a sentence, and may raise to stop: what is done is kept
+
+    Raises CtkdError for a corpus without any text, and what reading and counting raise.
+    """
+    domains: dict[str, _Domain] = {}
+    for name, texts in corpora.items():
+        if isinstance(texts, str):
+            raise CtkdError(f"domain {name!r} is one string; give a list of texts.")
+        domains[name] = _Domain(texts)
+    files_only = all(isinstance(domain.texts, Corpus) for domain in domains.values())
+
+    def report(name: str) -> None:
+        if progress:
+            weights = [domain.total if files_only else 1.0 for domain in domains.values()]
+            share = sum(w * domain.share for w, domain in zip(weights, domains.values())) / (sum(weights) or 1.0)
+            seen = domains[name].counts.seen
+            progress(share, f"{name}: {seen:,} text{'' if seen == 1 else 's'}")
+
+    planned: dict[str, list[Piece]] = {}
+    for name, domain in domains.items():
+        if isinstance(domain.texts, Corpus):
+            planned[name] = _not_done(domain, records)
+            if domain.done:
+                report(name)
+    under_way: dict[int, tuple[str, Piece | None]] = {}
+
+    def works() -> Iterator[Work]:
+        number = 0
+        for name, domain in domains.items():
+            for piece in planned[name] if name in planned else _batches(domain.texts):
+                under_way[number] = name, piece if isinstance(piece, Piece) else None
+                yield Work(number, piece)
+                number += 1
+
+    with closing(engine(counting, works())) as counted:
+        for number, counts in counted:
+            found = under_way.pop(number, None)
+            if found is None:  # an engine may do a piece again that it lost sight of
+                continue
+            name, piece = found
+            domain = domains[name]
+            if piece is not None and records is not None:
+                records.write(piece, counts)
+            domain.counts.add(counts)
+            domain.done += piece.weight if piece is not None else 0.0
+            report(name)
+    for domain in domains.values():
+        skipped = domain.counts.skipped
+        if isinstance(domain.texts, Corpus) and not domain.counts.table()[:, AT["texts"]].any():
+            raise domain.texts.without_text(dict(skipped))
+    if progress:
+        progress(1.0, "measured")
+    return {name: domain.counts for name, domain in domains.items()}
+
+
+def _not_done(domain: _Domain, records: Records | None) -> list[Piece]:
+    """The pieces without a record; what the others hold is added."""
+    assert isinstance(domain.texts, Corpus)
+    left = []
+    for piece in domain.texts.pieces():
+        domain.total += piece.weight
+        known = records.read(piece) if records is not None else None
+        if known is None:
+            left.append(piece)
+        else:
+            domain.counts.add(known)
+            domain.done += piece.weight
+    return left
+
+
+def _batches(texts: Iterable[Any]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    size = 0
+    for text in texts:
+        batch.append(Document(text))
+        size += len(text) if isinstance(text, str) else 0
+        if size >= BATCH_CHARACTERS or len(batch) >= BATCH_TEXTS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def count_one(counting: Counting, piece: Piece | list[Document]) -> Counts:
+    """The sums of one piece: what every engine calls."""
+    return counting.count(piece.documents(counting.by) if isinstance(piece, Piece) else piece)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,71 @@
+"""What was counted, kept on disk piece by piece, so that a measurement that was stopped goes on where it was.
+
+A record is named by what was counted (pair, method, fields) and by the piece: where it lies, and size and time of its
+files. So it is taken for what it is or not at all, and one that is written twice is the same record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctkd_core import files
+from ctkd_core.background.status import reason
+from ctkd_core.errors import CtkdError
+from ctkd_core.pair.corpora.counting import MAX_TEXT
+from ctkd_core.pair.corpora.counts import FIELDS, GROUPS, MOST_BYTES, Counts
+
+if TYPE_CHECKING:
+    from ctkd_core.pair.corpora.counting import Counting
+    from ctkd_core.pair.corpora.sources import Piece
+
+VERSION = 1  # of what is counted; another one is counted anew
+KEPT = 20  # measurements
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one counting, in a folder."""
+
+    folder: Path
+
+    def read(self, piece: Piece) -> Counts | None:
+        """What was counted of a piece; None for a piece without a record, or with a damaged one."""
+        try:
+            return Counts.from_bytes(files.read_regular(self._place(piece), MOST_BYTES))
+        except (OSError, ValueError):
+            return None
+
+    def write(self, piece: Piece, counts: Counts) -> None:
+        """Keep what was counted of a piece. Raises CtkdError where the folder can't be written."""
+        try:
+            files.write_atomic(self._place(piece), counts.to_bytes())
+        except OSError as fault:
+            raise CtkdError(
+                f"what was measured can't be kept under {str(self.folder)!r} ({reason(fault)}); free some space or set "
+                "CTKD_HOME, then the same command goes on."
+            ) from None
+
+    def _place(self, piece: Piece) -> Path:
+        key = piece.key
+        return self.folder / key[:2] / f"{key}.counts"
+
+
+def records_of(counting: Counting, root: Path | None = None) -> Records:
+    """The records of a counting, under `root` (by default the cache); those of the last KEPT countings stay there."""
+    asked = [VERSION, counting.student.fingerprint, counting.teacher.fingerprint, counting.method, list(counting.by)]
+    asked += [MAX_TEXT, GROUPS, list(FIELDS)]
+    root = files.cache_dir() / "corpora" if root is None else root
+    folder = root / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()  # asked for now
+        others = sorted((one for one in root.iterdir() if one != folder), key=lambda p: p.stat().st_mtime)
+        for old in others[: max(0, len(others) + 1 - KEPT)]:
+            shutil.rmtree(old, ignore_errors=True)
+    return Records(folder)

@@ -1,0 +1,151 @@
+"""What page Rank ranks: the tokenizers, whether one side is fixed, and the figure that orders the pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from ctkd_core.errors import CtkdError, TokenizerError, unknown
+from ctkd_core.figures.pair_ranking import FIGURES
+from ctkd_core.tokenizers import snapshots, uploads
+from ctkd_core.tokenizers.assets import is_installed, is_prepared
+from ctkd_core.tokenizers.catalog import TOKENIZERS
+from ctkd_core.tokenizers.load import load_tokenizer
+from ctkd_core.tokenizers.sources import folders_unlisted
+from ctkd_core.tokenizers.tokenizer import Tokenizer
+from pages.parts import consent, state
+from pages.parts.launching import check_may_change, may_change
+
+# What the address holds is what the fields show.
+TEACHERS, STUDENTS, ALL = SIDES = ("teachers for the student", "students for the teacher", "all pairs")
+BY = {one.name: key for key, one in FIGURES.items()}
+MOST = 24  # tokenizers
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Loaded tokenizers by source, one of SIDES, one of FIGURES, and the pair of the bar above (sources)."""
+
+    tokenizers: dict[str, Tokenizer]
+    side: str
+    by: str
+    pair: tuple[str, str]
+
+
+def url_problems() -> list[str]:
+    """Names in the address that this page doesn't know. Call it before the widgets, which drop them silently."""
+    known = {"side": ("side to fix", SIDES), "by": ("figure to rank by", tuple(BY))}
+    return [
+        str(unknown(what, st.query_params[key][:80], names))
+        for key, (what, names) in known.items()
+        if st.query_params.get(key) and st.query_params[key] not in names
+    ]
+
+
+def choice() -> Choice | None:
+    """The controls and what they say; None when something may not be loaded yet, or too little is chosen."""
+    side = st.segmented_control(
+        "Rank",
+        SIDES,
+        default=TEACHERS,
+        key="side",
+        bind="query-params",
+        required=True,
+    )
+    names = _tokenizers()
+    by = st.pills(
+        "Order by",
+        list(BY),
+        default=next(iter(BY)),
+        key="by",
+        bind="query-params",
+        required=True,
+        wrap=True,
+        help="  \n".join(f"**{one.name}**: {one.meaning}" for one in FIGURES.values()),
+    )
+    side, by = side or TEACHERS, by or next(iter(BY))
+    student, teacher = state.pair()
+    fixed = {TEACHERS: [student], STUDENTS: [teacher]}.get(side, [])
+    sources = list(dict.fromkeys([*fixed, *names]))
+    if unasked := consent.missing(sources):
+        consent.ask(unasked)
+        return None
+    if len(sources) < 2:
+        st.info("Choose at least two tokenizers.", icon=":material/touch_app:")
+        return None
+    loaded = _loaded(sources)
+    if len(loaded) < 2 or any(source not in loaded for source in fixed):
+        return None
+    return Choice(loaded, side, BY[by], (student, teacher))
+
+
+def _tokenizers() -> list[str]:
+    here = [row.name for row in TOKENIZERS.values() if (is_prepared(row) if row.on_request else is_installed(row))]
+    _take_upload()
+    current = st.session_state.get("ranked") or st.query_params.get_all("ranked")
+    options = list(dict.fromkeys([*TOKENIZERS, *current]))
+    left, right = st.columns([5, 2], vertical_alignment="bottom")
+    with left:
+        chosen = st.multiselect(
+            "Tokenizers",
+            options,
+            default=here,
+            key="ranked",
+            bind="query-params",
+            accept_new_options=True,
+            max_selections=MOST,
+            on_change=_agreed,
+            help="Choose, or type a hub id, a folder, or the path of a tokenizer.json.",
+        )
+    with right, st.popover("Upload a tokenizer.json", icon=":material/upload_file:", disabled=not may_change()):
+        st.file_uploader(
+            "tokenizer.json, at most 40 MB",
+            type=["json"],
+            key="ranked_file",
+            max_upload_size=40,
+            on_change=_uploaded,
+        )
+        st.caption("It is added to the list. Its text is never executed; a child process reads it first.")
+    if problem := st.session_state.pop("ranked_problem", None):
+        st.error(state.plain(problem), icon=":material/error:")
+    return list(chosen)
+
+
+def _loaded(sources: list[str]) -> dict[str, Tokenizer]:
+    """The tokenizers; one that can't be loaded is told and left out."""
+    found = {}
+    with folders_unlisted(), st.spinner("Loading tokenizers; a first conversion takes some seconds", show_time=True):
+        for source in sources:
+            try:
+                found[source] = load_tokenizer(source)
+            except TokenizerError as fault:
+                st.error(state.plain(str(fault)), icon=":material/error:")
+    return found
+
+
+def _agreed() -> None:
+    """What somebody chose or typed in this field needs no question; an address calls no callback."""
+    for source in st.session_state.get("ranked") or ():
+        consent.give(str(source))
+
+
+def _uploaded() -> None:
+    file = st.session_state.get("ranked_file")
+    if file is None:
+        return
+    try:
+        check_may_change()
+        path = snapshots.save_tokenizer(file.getvalue(), file.name)
+    except CtkdError as fault:
+        st.session_state["ranked_problem"] = str(fault)
+        return
+    st.session_state["ranked_upload"] = uploads.source_of(path)
+
+
+def _take_upload() -> None:
+    """Add an uploaded file to the chosen ones; before their field is drawn."""
+    source = st.session_state.pop("ranked_upload", None)
+    if source is not None:
+        before = st.session_state.get("ranked") or []
+        st.session_state["ranked"] = list(dict.fromkeys([*before, source]))

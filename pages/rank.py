@@ -1,0 +1,42 @@
+"""Rank: which teacher suits my student, which student my teacher, or all ordered pairs of several tokenizers."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ctkd_core.errors import CtkdError
+from pages.parts import rank_choice, state
+from pages.parts.frame import framed
+from pages.parts.rank_views import export, measured, overview, table
+
+
+def main() -> None:
+    st.title("Rank pairs", anchor=False)
+    st.markdown(
+        "Which teacher suits my student? Every pair is measured on the bundled samples: what the vocabularies share, "
+        "how finely both cut texts alike, what can be carried over token by token, and what to train with. The figures "
+        "are those of `ctkd rank`, which measures files of yours, too."
+    )
+    state.warn_of_unknown(rank_choice.url_problems())
+    with state.errors_shown():
+        chosen = rank_choice.choice()
+        if chosen is not None:
+            body(chosen)
+
+
+def body(chosen: rank_choice.Choice) -> None:
+    """The heat map beside the best pair, and the table of all pairs."""
+    try:
+        rows = measured(chosen)
+    except CtkdError as fault:
+        st.error(state.plain(str(fault)), icon=":material/error:")
+        return
+    if not rows:
+        return
+    overview(rows, chosen)
+    table(rows, chosen)
+    export(rows)
+
+
+if framed():
+    main()

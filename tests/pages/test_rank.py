@@ -1,0 +1,68 @@
+"""Page Rank: which pairs, the order, links into each pair, files of others, what is asked before it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.pages.app import figures, opened, texts
+from tests.tiny import tiny_byte_level, tiny_metaspace
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Two tokenizers in folders, which an address can name."""
+    found = []
+    for name, tokenizer in (("one", tiny_byte_level()), ("two", tiny_metaspace())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
+        found.append(str(tmp_path / name))
+    return found
+
+
+def test_teachers_of_folders_are_asked_for_measured_and_linked(files: list[str]) -> None:
+    at = opened("rank", agree=False, student=files[0], ranked=files[1])
+    assert sum("The address names" in warning.value for warning in at.warning) == 2
+    assert "rank_map" not in at.session_state
+    at.button(key="load_named").click().run()
+    assert not at.exception and not at.error
+    (frame,) = at.dataframe
+    assert list(frame.value["student"]) == ["one"] and list(frame.value["teacher"]) == ["two"]
+    (link,) = frame.value["open"]
+    assert link.startswith("./pair?teacher=") and link.endswith("one")
+    assert "First of 1: student one, teacher two" in texts(at).replace("\\", "")
+    (heat,) = (spec["data"][0] for name, spec in figures(at).items() if name.startswith("Common boundaries"))
+    assert heat["x"] == ["two"] and heat["y"] == ["one"]
+    at.segmented_control(key="side").set_value("all pairs").run()
+    assert not at.warning
+    assert any("at least two" in info.value for info in at.info), "one tokenizer has no pair"
+
+
+def test_unknown_words_of_the_address_are_told() -> None:
+    at = opened("rank", by="beauty", ranked="smollm2", side="nobody")
+    said = "\n".join(warning.value for warning in at.warning)
+    assert "beauty" in said and "nobody" in said
+    assert not at.exception
+
+
+def test_stopped_halfway_shows_what_is_done(files: list[str]) -> None:
+    at = opened("rank", student=files[0], ranked=files[1])
+    at.session_state["rank_stopped"] = True
+    at.session_state["rank_done"] = 0
+    at.run()
+    assert any("Stopped: 0 of 1 pairs" in info.value for info in at.info)
+    at.button(key="rank_on").click().run()
+    assert not at.info and "First of 1" in texts(at)
+
+
+def test_all_pairs_show_progress_on_the_way(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pages.parts.rank_views.QUICK_SECONDS", -1.0)
+    at = opened("rank", side="all pairs", by="shared vocabulary", ranked=files)  # type: ignore[arg-type]
+    assert not at.exception and not at.error
+    rows = set(zip(at.dataframe[0].value["student"], at.dataframe[0].value["teacher"]))
+    assert {("one", "two"), ("two", "one")} <= rows
+    values = list(at.dataframe[0].value["shared vocabulary"])
+    assert values == sorted(values, reverse=True)

@@ -1,0 +1,116 @@
+"""Pieces counted once each: stopped and resumed, done twice, by several processes; the sums are always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.pair.corpora import sources
+from ctkd_core.pair.corpora.counting import Counting
+from ctkd_core.pair.corpora.counts import Counts, metrics
+from ctkd_core.pair.corpora.engines import here
+from ctkd_core.pair.corpora.measuring import Engine, Work, count_corpora
+from ctkd_core.pair.corpora.records import records_of
+from ctkd_core.pair.corpora.sources import read_texts
+from ctkd_core.pair.corpus import measure_domains
+from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
+
+COUNTING = Counting(tiny_byte_level(), tiny_metaspace())
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A text file of about ten pieces."""
+    monkeypatch.setattr(sources, "WINDOW", 100)
+    monkeypatch.setattr(sources, "LEAST_PIECE", 300)
+    monkeypatch.setattr(sources, "MOST_PIECE", 300)
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n\n".join(f"{n} {text}" for n, text in enumerate(CORPUS)))
+    assert len(read_texts(path).pieces()) >= 7
+    return path
+
+
+def recording(begun: list[int], stop_at: int = -1) -> Engine:
+    """The engine of this process, which notes what it counts and can be interrupted."""
+
+    def engine(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Counts], None, None]:
+        for number, counts in here(counting, works):
+            if len(begun) == stop_at:
+                raise KeyboardInterrupt
+            begun.append(number)
+            yield number, counts
+
+    return engine
+
+
+def test_what_was_stopped_goes_on_and_counts_nothing_twice(corpus: Path, tmp_path: Path) -> None:
+    whole = metrics(count_corpora(COUNTING, {"a": read_texts(corpus)}, here)["a"])
+    records = records_of(COUNTING, tmp_path / "kept")
+    pieces = len(read_texts(corpus).pieces())
+    first: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        count_corpora(COUNTING, {"a": read_texts(corpus)}, recording(first, stop_at=3), records)
+    second: list[int] = []
+    shares: list[float] = []
+    found = count_corpora(
+        COUNTING, {"a": read_texts(corpus)}, recording(second), records, lambda share, _: shares.append(share)
+    )
+    assert (len(first), len(second)) == (3, pieces - 3)
+    assert metrics(found["a"]) == whole
+    assert shares[0] == pytest.approx(3 / pieces, rel=0.2) and shares == sorted(shares) and shares[-1] == 1.0
+    third: list[int] = []
+    assert metrics(count_corpora(COUNTING, {"b": read_texts(corpus)}, recording(third), records)["b"]) == whole
+    assert third == [], "all of it was counted before"
+
+
+def test_a_damaged_record_and_another_question_are_counted_anew(corpus: Path, tmp_path: Path) -> None:
+    records = records_of(COUNTING, tmp_path)
+    count_corpora(COUNTING, {"a": read_texts(corpus)}, here, records)
+    some = next(records.folder.rglob("*.counts"))
+    some.write_bytes(some.read_bytes()[:-5])
+    again: list[int] = []
+    count_corpora(COUNTING, {"a": read_texts(corpus)}, recording(again), records)
+    assert len(again) == 1
+    assert records_of(Counting(COUNTING.teacher, COUNTING.student), tmp_path).folder != records.folder
+    assert records_of(Counting(COUNTING.student, COUNTING.teacher, by=("language",)), tmp_path) != records
+    corpus.write_text(corpus.read_text() + "\n\nmore")
+    changed: list[int] = []
+    count_corpora(COUNTING, {"a": read_texts(corpus)}, recording(changed), records)
+    assert len(changed) == len(read_texts(corpus).pieces()), "another file"
+
+
+def test_a_piece_that_comes_twice_is_added_once(corpus: Path) -> None:
+    def twice(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Counts], None, None]:
+        for number, counts in sorted(here(counting, works), reverse=True, key=lambda done: done[0]):
+            yield number, counts
+            yield number, counts
+
+    plain = count_corpora(COUNTING, {"a": read_texts(corpus)}, here)["a"]
+    assert metrics(count_corpora(COUNTING, {"a": read_texts(corpus)}, twice)["a"]) == metrics(plain)
+
+
+def test_a_full_disk_is_a_sentence(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ctkd_core.files.write_atomic", full)
+    with pytest.raises(CtkdError, match=r"can't be kept.*No space left.*the same command goes on"):
+        count_corpora(COUNTING, {"a": read_texts(corpus)}, here, records_of(COUNTING, tmp_path))
+
+
+def test_old_measurements_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctkd_core.pair.corpora.records.KEPT", 2)
+    kept = [records_of(Counting(COUNTING.student, COUNTING.teacher, by=(str(n),)), tmp_path).folder for n in range(4)]
+    assert [folder.exists() for folder in kept] == [False, False, True, True]
+
+
+def test_processes_find_what_one_finds(corpus: Path, tmp_path: Path) -> None:
+    texts = ["", "\ud83e", *CORPUS[:5]]
+    given = {"a": read_texts(corpus), "b": texts}
+    pair = COUNTING.student, COUNTING.teacher
+    alone = measure_domains(*pair, given)
+    assert measure_domains(*pair, given, workers=2, records=tmp_path) == alone
+    assert alone["b"]["skipped"] == {"empty": 1, "not valid Unicode (half of a character)": 1}
