@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 WORKER = "ctkd_core.pair.corpus_worker"
 MAX_BYTES = 20_000_000  # of one file: its texts are held in memory, so that progress is known
 RESULT, DONE = "result.json", "done"  # the metrics; what was counted until they are there
-VERSION = 2  # of what is measured; another one is measured anew
+VERSION = 3  # of what is measured; another one is measured anew
 KEPT = 20  # measurements
 
 

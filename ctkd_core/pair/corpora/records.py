@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ctkd_core.pair.corpora.counting import Counting
     from ctkd_core.pair.corpora.sources import Piece
 
-VERSION = 1  # of what is counted; another one is counted anew
+VERSION = 2  # of what is counted; another one is counted anew
 KEPT = 20  # measurements
 
 

@@ -232,8 +232,10 @@ def paragraphs(path: Path, start: int = 0, end: int = -1) -> Iterator[str]:
             if 0 <= end <= lines.at:
                 return
             ahead, blank = lines.to_blank()
-            if not blank:
+            if blank is None:
                 lines.push(ahead)
+            elif 0 <= end <= blank:  # all of this range is the rest of the one before; the next one finds the same line
+                return
         kept: list[str] = []
         size = 0
         while True:
@@ -241,7 +243,7 @@ def paragraphs(path: Path, start: int = 0, end: int = -1) -> Iterator[str]:
             if line.begins and line.at >= end >= 0:  # this line is the next range's, if it isn't the rest of ours
                 lines.push([line])
                 ahead, blank = lines.to_blank()
-                yield from _cut([*kept, *(one.text for one in ahead if blank)])
+                yield from _cut([*kept, *(one.text for one in ahead if blank is not None)])
                 return
             if line.text.strip():
                 kept.append(line.text)
@@ -303,16 +305,18 @@ class _Lines:
         """Put lines back."""
         self._back += reversed(lines)
 
-    def to_blank(self) -> tuple[list[_Line], bool]:
-        """The lines before the next blank one, which is left out, or those of WINDOW bytes; whether one came."""
-        first = self.at
+    def to_blank(self) -> tuple[list[_Line], int | None]:
+        """The lines before the next blank one, which is left out, and where it begins; None: none in WINDOW bytes."""
+        first = begins = self.at
         found: list[_Line] = []
         while True:
             line = self.take()
             if line.at - first >= WINDOW:
-                return [*found, line], False
+                return [*found, line], None
+            if line.begins:
+                begins = line.at
             if not line.text.strip():
-                return found, True
+                return found, begins
             found.append(line)
 
     def take(self) -> _Line:

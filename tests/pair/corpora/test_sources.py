@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ctkd_core.errors import CtkdError
@@ -107,6 +107,7 @@ def test_a_folder_is_all_its_files_in_order(tmp_path: Path) -> None:
     lines=st.lists(st.sampled_from(["", "a", "bb", "ä b", " ", "c" * 9, "\r"]), min_size=1, max_size=30),
     size=st.integers(8, 40),
 )
+@example(lines=["bb", "", "ccccccccc", "bb", "bb", "", "a"], size=8)  # a blank line behind the end of a range
 def test_ranges_of_a_text_file_have_every_line_once(lines: list[str], size: int, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("text") / "a.txt"
     path.write_bytes("\n".join(lines).encode())
