@@ -99,11 +99,12 @@ def run(
     from ctkd_core import methods
     from ctkd_core.errors import AlignmentError
     from ctkd_core.pair.corpora.engines import ENGINES
-    from ctkd_core.pair.corpus import MAX_WORKERS
+    from ctkd_core.pair.corpus import MAX_WORKERS, check_fields
     from ctkd_core.pair.report import pair_report
 
     # Cheap mistakes are told before two tokenizers are loaded.
     one_of("engine", ENGINES)(engine)
+    check_fields(by or ())
     if speed and not corpus:
         raise UsageError("--speed times files; name some with --corpus.")
     if workers is not None and not 1 <= workers <= MAX_WORKERS:
@@ -203,13 +204,15 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
 
 def _slices(corpus: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The measured files by script and by what else was asked for, with intervals where there are some."""
+    from ctkd_core.pair.corpora.counts import CLASS_RATES
+
     rows = []
     for domain, row in corpus.items():
         if not row["intervals"]:
             continue
         rows.append([domain, "all", row["bytes"], *_with_interval(row)])
         for by, values in row["slices"].items():
-            if not by.endswith("_class"):
+            if by not in CLASS_RATES:
                 shown = list(values.items())[:MOST_VALUES]
                 rows += [[domain, one_line(f"{by} {name}"), one["bytes"], *_with_interval(one)] for name, one in shown]
     if rows:

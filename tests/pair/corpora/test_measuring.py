@@ -170,3 +170,9 @@ def test_a_measurement_that_is_written_to_makes_no_room(
     first.write(piece, Counts())  # in a folder that is there: no entry of the measurement's own changes
     records_of(Counting(*PAIR, by=("c",)), tmp_path / "kept")
     assert first.folder.exists() and not second.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["script", "student_class", "teacher_class"])
+def test_a_field_called_as_a_slice_of_all_texts_is_refused(name: str) -> None:
+    with pytest.raises(CtkdError, match=f"by the field '{name}'.*Rename the field"):
+        measure_domains(*PAIR, {"a": CORPUS[:1]}, by=["language", name])
