@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,14 +119,10 @@ def run(
     if domains is None:
         report = pair_report(ours, theirs, workers=workers, method=method)
     else:
-        with Bar(len(domains)) as bar:
-            try:
-                report = pair_report(
-                    ours, theirs, domains, workers, bar.update, method, by=by or (), engine=engine, keep=True
-                )
-            except KeyboardInterrupt:
-                inform("stopped; what was measured is kept, the same command goes on.")
-                raise
+        with Bar(len(domains)) as bar, kept_if_stopped():
+            report = pair_report(
+                ours, theirs, domains, workers, bar.update, method, by=by or (), engine=engine, keep=True
+            )
         if speed:
             timed = {"speed": _speed(ours, theirs, domains, method, workers)}
     data = report.to_dict() | timed
@@ -139,6 +136,17 @@ def _speed(student: Any, teacher: Any, domains: Mapping[str, Corpus], method: st
 
     with Bar(1) as bar:
         return speed(Counting(student, teacher, method), domains, workers or cores(), bar.update)
+
+
+@contextmanager
+def kept_if_stopped(files: bool = True) -> Iterator[None]:
+    """Say on an interruption that what was measured of files is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if files:
+            inform("stopped; what was measured is kept, the same command goes on.")
+        raise
 
 
 def domains_of(names: list[str]) -> dict[str, Corpus]:
