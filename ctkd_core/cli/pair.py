@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,11 +100,12 @@ def run(
     from ctkd_core import methods
     from ctkd_core.errors import AlignmentError
     from ctkd_core.pair.corpora.engines import ENGINES
-    from ctkd_core.pair.corpus import MAX_WORKERS
+    from ctkd_core.pair.corpus import MAX_WORKERS, check_fields
     from ctkd_core.pair.report import pair_report
 
     # Cheap mistakes are told before two tokenizers are loaded.
     one_of("engine", ENGINES)(engine)
+    check_fields(by or ())
     if speed and not corpus:
         raise UsageError("--speed times files; name some with --corpus.")
     if workers is not None and not 1 <= workers <= MAX_WORKERS:
@@ -117,14 +119,10 @@ def run(
     if domains is None:
         report = pair_report(ours, theirs, workers=workers, method=method)
     else:
-        with Bar(len(domains)) as bar:
-            try:
-                report = pair_report(
-                    ours, theirs, domains, workers, bar.update, method, by=by or (), engine=engine, keep=True
-                )
-            except KeyboardInterrupt:
-                inform("stopped; what was measured is kept, the same command goes on.")
-                raise
+        with Bar(len(domains)) as bar, kept_if_stopped():
+            report = pair_report(
+                ours, theirs, domains, workers, bar.update, method, by=by or (), engine=engine, keep=True
+            )
         if speed:
             timed = {"speed": _speed(ours, theirs, domains, method, workers)}
     data = report.to_dict() | timed
@@ -138,6 +136,17 @@ def _speed(student: Any, teacher: Any, domains: Mapping[str, Corpus], method: st
 
     with Bar(1) as bar:
         return speed(Counting(student, teacher, method), domains, workers or cores(), bar.update)
+
+
+@contextmanager
+def kept_if_stopped(files: bool = True) -> Iterator[None]:
+    """Say on an interruption that what was measured of files is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if files:
+            inform("stopped; what was measured is kept, the same command goes on.")
+        raise
 
 
 def domains_of(names: list[str]) -> dict[str, Corpus]:
@@ -203,13 +212,15 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
 
 def _slices(corpus: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The measured files by script and by what else was asked for, with intervals where there are some."""
+    from ctkd_core.pair.corpora.counts import CLASS_RATES
+
     rows = []
     for domain, row in corpus.items():
         if not row["intervals"]:
             continue
         rows.append([domain, "all", row["bytes"], *_with_interval(row)])
         for by, values in row["slices"].items():
-            if not by.endswith("_class"):
+            if by not in CLASS_RATES:
                 shown = list(values.items())[:MOST_VALUES]
                 rows += [[domain, one_line(f"{by} {name}"), one["bytes"], *_with_interval(one)] for name, one in shown]
     if rows:

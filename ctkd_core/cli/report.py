@@ -9,7 +9,7 @@ import typer
 
 from ctkd_core.cli import complete
 from ctkd_core.cli.common import Output, RunsDir, Student, Teacher, UsageError, load_pair, names_of, one_of, read_text
-from ctkd_core.cli.pair import domains_of
+from ctkd_core.cli.pair import domains_of, kept_if_stopped
 from ctkd_core.cli.progress import Bar
 from ctkd_core.vocabulary import MAPS
 
@@ -104,8 +104,10 @@ def run(
     ours, theirs = load_pair(first, second)
     sources = _sources(first, second)
     found_runs = () if no_runs else _runs(runs_dir, runs, *sources)
-    with Bar(1) as bar:
-        found = full_report(ours, theirs, texts, chosen, domains, vocabulary_map, bar.update)
+    with Bar(1) as bar, kept_if_stopped(bool(domains)):
+        found = full_report(
+            ours, theirs, texts, chosen, domains, vocabulary_map, bar.update, workers=None, keep=bool(domains)
+        )
     data = pair_html(found, found_runs, sources).encode("utf-8", "replace")
     try:
         path.write_bytes(data)

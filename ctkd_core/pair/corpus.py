@@ -21,7 +21,7 @@ from ctkd_core.errors import AlignmentError, CtkdError, unknown
 from ctkd_core.files import documents
 from ctkd_core.pair.corpora.characters import count_words
 from ctkd_core.pair.corpora.counting import Counting, Skipped, Text, pieces, why_unread
-from ctkd_core.pair.corpora.counts import Counts, metrics
+from ctkd_core.pair.corpora.counts import OWN_SLICES, Counts, metrics
 from ctkd_core.pair.corpora.engines import ENGINES, MAX_WORKERS, engine_of
 from ctkd_core.pair.corpora.measuring import PAYS_FROM, cores, count_corpora
 from ctkd_core.pair.corpora.records import records_of
@@ -39,6 +39,7 @@ __all__ = [
     "CorpusMetrics",
     "Skipped",
     "Text",
+    "check_fields",
     "count_words",
     "measure",
     "measure_domains",
@@ -124,7 +125,7 @@ def measure_domains(
     """`measure` for every domain of a corpus (default: the bundled DOMAINS), with one pool of processes for all.
 
     workers   None: one for each core where files are large enough
-    by        fields of records ("language"): further slices
+    by        fields of records ("language"): further slices; none that is called as a slice of all texts is
     engine    "processes", or "ray" for a cluster that Ray knows (extra `ray`)
     records   folder in which the sums of each piece of a file (`read_texts`) are kept, so that a measurement that was
               stopped goes on; None: nothing is kept
@@ -133,10 +134,21 @@ def measure_domains(
     corpus = DOMAINS if corpus is None else corpus
     workers = _workers(corpus) if workers is None else workers
     _check(method, workers, engine)
+    check_fields(by)
     counting = Counting(student, teacher, method, tuple(dict.fromkeys(by)))
     kept = None if records is None else records_of(counting, records)
     found: dict[str, Counts] = count_corpora(counting, corpus, engine_of(engine, workers), kept, progress)
     return {domain: metrics(counts) for domain, counts in found.items()}
+
+
+def check_fields(by: Sequence[str]) -> None:
+    """Raise CtkdError for a field of records whose values would mix with a slice that all texts have."""
+    for name in by:
+        if name in OWN_SLICES:
+            raise CtkdError(
+                f"texts can't be told apart by the field {name!r}: {', '.join(OWN_SLICES)} name "
+                "slices that every text has. Rename the field in the records."
+            )
 
 
 def _workers(corpus: Mapping[str, Iterable[Text]]) -> int:

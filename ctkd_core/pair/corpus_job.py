@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 WORKER = "ctkd_core.pair.corpus_worker"
-MAX_BYTES = 20_000_000  # of one file: its texts are held in memory, so that progress is known
+MAX_BYTES = 20_000_000  # of an upload, which is held in memory and copied; larger files are named by their path
 RESULT, DONE = "result.json", "done"  # the metrics; what was counted until they are there
-VERSION = 2  # of what is measured; another one is measured anew
+VERSION = 3  # of what is measured; another one is measured anew
 KEPT = 20  # measurements
 
 
@@ -74,7 +73,10 @@ class Measurement:
         return self.status().state == "finished" and self.result() is not None
 
     def cancel(self) -> None:
-        """Ask it to end; it does so after the batch under way, at the latest after a second. Raises OSError."""
+        """Ask it to end: after the piece under way, or after a second by a signal. Pieces that are done are kept.
+
+        Raises OSError.
+        """
         self.job.cancel()
 
     def wait(self, seconds: float) -> JobStatus:
@@ -102,8 +104,6 @@ def start(student: Tokenizer, teacher: Tokenizer, content: bytes, name: str, met
     order = Order(hand_over(student), hand_over(teacher), method, file, name)
     try:
         files.write_atomic(found.job.folder / file, content)
-        # What was counted is known by the time of its file: this content was there before.
-        os.utime(found.job.folder / file, (0, 0))
     except OSError as fault:
         raise CtkdError(
             f"{name} can't be kept under {str(found.job.folder.parent)!r} to be measured ({reason(fault)}); free some "

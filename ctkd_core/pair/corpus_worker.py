@@ -30,7 +30,7 @@ def measure_file(order: Order, folder: Path, report: Progress) -> str:
 
         student, teacher = order.student.load(), order.teacher.load()
         try:
-            texts = {"texts": read_texts(path)}
+            texts = {"texts": read_texts(path, by_content=kept is not None)}
             records = folder / DONE
             found = measure_domains(student, teacher, texts, order.method, None, progress, records=records)["texts"]
         except CtkdError as fault:

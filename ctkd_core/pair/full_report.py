@@ -90,11 +90,14 @@ def full_report(
     corpus: Mapping[str, Iterable[Text]] | None = None,
     vocabulary_map: str = "",
     progress: Progress | None = None,
+    *,
+    workers: int | None = 1,
+    keep: bool = False,
 ) -> FullReport:
     """Measure everything that the report tells.
 
     texts           by name (default: bundled samples); names: methods that align them
-    corpus          texts by domain, as `pair_report` takes them (default: the bundled ones)
+    corpus          texts by domain; workers, keep: as `pair_report` takes them (default: the bundled ones, one process)
     vocabulary_map  a name of `vocabulary.MAPS`; "" for `pieces` where it is kept or quick to build, else `exact`
     progress        gets the share done and a sentence, and may raise to cancel
 
@@ -106,7 +109,7 @@ def full_report(
     given = {name: TEXTS[name].text for name in SAMPLES} if texts is None else dict(texts)
     chosen = check_methods(names)
     check_texts(given)
-    pair = pair_report(student, teacher, corpus, progress=lambda share, said: report(0.5 * share, said))
+    pair = pair_report(student, teacher, corpus, workers, lambda share, said: report(0.5 * share, said), keep=keep)
     kind = vocabulary_map or usual_map(student, teacher)
     report(0.5, f"building the map {kind!r}")
     projection = cached_project(student, teacher, kind)

@@ -70,10 +70,15 @@ def test_workers_change_nothing(ctkd: Ctkd, tmp_path: Path) -> None:
 
 def test_fields_intervals_and_speed(ctkd: Ctkd, tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
-    rows = [{"text": f"{n} pieces of text", "language": "de" if n % 2 else "en"} for n in range(40)]
+    rows = [
+        {"text": f"{n} pieces of text", "language": "de" if n % 2 else "en", "school_class": "7b"} for n in range(40)
+    ]
     file.write_text("\n".join(map(json.dumps, rows)))
-    code, out, err = ctkd(*PAIR, "--corpus", str(file), "--by", "language", "--speed", "--workers", "1")
+    code, out, err = ctkd(
+        *PAIR, "--corpus", str(file), "--by", "language", "--speed", "--workers", "1", "--by", "school_class"
+    )
     assert code == 0, err
+    assert re.search(r"^a +school_class 7b +\d+", out, re.MULTILINE) and "student_class" not in out
     assert re.search(r"^a +language de +\d+ +[\d.]+ \([\d.]+ to [\d.]+\)", out, re.MULTILINE)
     assert "script Latin" in out and re.search(r"^encode_batch alone: +[<\d.]+ MB/s", out, re.MULTILINE)
 
@@ -94,6 +99,7 @@ def test_interrupted_it_says_that_what_is_done_is_kept(
     ("words", "sentence"),
     [
         (["--engine", "rey"], "unknown engine 'rey'"),
+        (["--by", "script"], "by the field 'script'"),
         (["--speed"], "--speed times files; name some with --corpus"),
         (["--workers", "0"], "--workers takes a whole number from 1 to 256; got 0"),
         (["--workers", "two"], "invalid int value: 'two'"),

@@ -49,6 +49,35 @@ def test_a_report_with_texts_corpus_methods_and_runs(ctkd: Ctkd, pair: tuple[str
     assert all(run.id in html for run in mine)
 
 
+def test_a_corpus_is_measured_as_pair_measures_it(
+    ctkd: Ctkd, pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctkd_core.pair import report
+
+    asked: list[dict[str, object]] = []
+    plain = report.measure_domains
+
+    def measured(
+        student: object, teacher: object, corpus: object, method: str, workers: object, *rest: object, **more: object
+    ) -> object:
+        asked.append({"workers": workers, **more})
+        return plain(student, teacher, corpus, method, workers, *rest, **more)
+
+    monkeypatch.setattr(report, "measure_domains", measured)
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    words = ["report", *pair, *FEW, "--text", "x", "--no-runs"]
+    assert ctkd(*words)[0] == 0
+    assert asked[0]["workers"] is None
+    assert list((tmp_path / "home" / "cache" / "corpora").rglob("*.counts"))
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "measure_domains", interrupted)
+    code, _, err = ctkd(*words, "--force")
+    assert code == 130 and "what was measured is kept, the same command goes on" in err
+
+
 def test_the_pair_by_flags_and_a_file_that_is_there(ctkd: Ctkd, pair: tuple[str, str]) -> None:
     words = ["report", "-t", pair[0], "-s", pair[1], *FEW, "--text", "x", "--no-runs"]
     code, out, err = ctkd(*words)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ctkd_core import files
-from ctkd_core.background.attempt import FAILED, work
+from ctkd_core.background.attempt import FAILED, FINISHED, work
 from ctkd_core.background.status import JobStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.pair import corpus, corpus_job, corpus_worker
+from ctkd_core.pair.corpora import sources
 from ctkd_core.pair.corpus import measure
 from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement, start, start_source
 from ctkd_core.tokenizers.load import load_tokenizer
@@ -65,6 +66,28 @@ def test_a_folder_on_this_machine_is_read_where_it_lies(pair: Pair, tmp_path: Pa
     assert start_source(*pair, str(folder)).job.folder != found.job.folder
     with pytest.raises(CtkdError, match="no corpus file"):
         start_source(*pair, str(tmp_path / "none.txt"))
+
+
+def test_who_starts_the_same_while_it_is_measured_disturbs_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ordered(pair, monkeypatch)
+    plain = corpus.measure_domains
+
+    def meanwhile(*given: object, **options: object) -> object:
+        planned = sources.Corpus.pieces
+
+        def pieces(self: sources.Corpus) -> list[sources.Piece]:
+            made = planned(self)
+            # After the pieces were planned, before they are read; and once as far as another start may have come.
+            start(*pair, b"text", "a.txt")
+            files.write_atomic(found.job.folder / "corpus.txt", b"text")
+            return made
+
+        monkeypatch.setattr(sources.Corpus, "pieces", pieces)
+        return plain(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(corpus, "measure_domains", meanwhile)
+    assert work([str(found.job.folder)], corpus_worker.measure_file, corpus_job.Order) == FINISHED, found.status()
+    assert found.result() is not None
 
 
 def test_it_can_be_cancelled_and_begun_again(pair: Pair) -> None:

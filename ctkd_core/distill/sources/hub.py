@@ -1,7 +1,9 @@
 """Data sets of the hub, `hf:owner/name[/config][@split]`: fetched once by the library `datasets`, then read as a file.
 
 A set is written as JSON lines into the cache, so that the one reader of data files reads it, a run that is started
-again reads the same records, and nothing is asked of the network twice. Only a run fetches; checks and pages never do.
+again reads the same records, and nothing is asked of the network twice. A run fetches, and so does a command that
+measures a corpus (`ctkd pair`, `ctkd report`); checks and pages never do. What one of them fetched the others find, so
+a run looks at the size of a set that is there already: a corpus may be larger than what a run reads.
 """
 
 from __future__ import annotations
@@ -61,12 +63,16 @@ def not_fetched(source: str) -> bool:
 
 
 def fetched(source: HubSet, most: int | None = MAX_WHOLE) -> Path:
-    """The file with a set's records, fetched on the first call; `most` bytes of them. Raises RunError."""
+    """The file with a set's records, fetched on the first call. Raises RunError, also for a set that is too large.
+
+    most  bytes of the file; None: of any size
+    """
     from filelock import FileLock
 
-    if source.path.is_file():
-        return source.path
     try:
+        if source.path.is_file():
+            _check_size(source, source.path.stat().st_size, most)
+            return source.path
         source.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{source.path}.lock"):
             if not source.path.is_file():
@@ -96,14 +102,18 @@ def _rows(source: HubSet) -> Iterable[Mapping[str, Any]]:
 
 def _write(rows: Iterable[Mapping[str, Any]], path: Path, source: HubSet, most: int | None) -> None:
     size = 0
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with path.open("wb") as file:
         for row in rows:
-            size += file.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
-            if most is not None and size > most:
-                raise RunError(
-                    f"data set {source.name!r} has more than {most / 1e9:.0f} GB of text; name a part of it, for "
-                    f"example hf:{source.name}@train[:100000]."
-                )
+            size += file.write((json.dumps(row, ensure_ascii=False, default=_plain) + "\n").encode())
+            _check_size(source, size, most)
+
+
+def _check_size(source: HubSet, size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise RunError(
+            f"data set {source.name!r} has more than {most / 1e9:.0f} GB of text; name a part of it, for "
+            f"example hf:{source.name}@train[:100000]."
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -52,7 +52,8 @@ class Document(NamedTuple):
 class _Piece(NamedTuple):
     text: str
     data: bytes
-    begins: bool  # whether the text begins here
+    begins: bool  # whether the text begins here; ends: whether it does so here
+    ends: bool
     bucket: int
     values: tuple[str, ...]
 
@@ -137,8 +138,9 @@ def _batches(documents: Iterable[Document], counts: Counts) -> Iterator[list[_Pi
             continue
         whole = str(text)
         bucket = zlib.crc32(whole.encode()) % GROUPS  # by content: equal texts fall into one group, whatever the order
-        for place, piece in enumerate((whole,) if len(whole) <= MAX_TEXT else pieces(whole)):
-            batch.append(_Piece(piece, piece.encode(), place == 0, bucket, values))
+        cut = list(pieces(whole))
+        for place, piece in enumerate(cut, start=1):
+            batch.append(_Piece(piece, piece.encode(), place == 1, place == len(cut), bucket, values))
             size += len(piece)
             if size >= BATCH_CHARACTERS or len(batch) >= BATCH_TEXTS:
                 yield batch
@@ -156,6 +158,7 @@ class _Run:
     scripts: Table = field(init=False)
     student: Table = field(init=False)
     teacher: Table = field(init=False)
+    _is_counted: bool = field(default=False, init=False)  # something of the text under way; it may go over batches
 
     def __post_init__(self) -> None:
         from ctkd_core.pair.corpora import kernels
@@ -171,15 +174,28 @@ class _Run:
         rows = np.zeros((len(batch), len(FIELDS)), dtype=np.int64)
         buckets = np.fromiter((piece.bucket for piece in batch), dtype=np.int64, count=len(batch))
         done = self._together(batch, buckets, rows)
+        refused = {}
         for n in np.flatnonzero(~done).tolist():
-            self._alone(batch[n], rows[n])
-        rows[:, AT["texts"]] *= [piece.begins for piece in batch]
+            if fault := self._alone(batch[n], rows[n]):
+                refused[n] = fault
+        self._count_texts(batch, rows, refused)
         _add_rows(self.counts.table(ALL), buckets, rows)
         for place, name in enumerate(self.counting.by):
             values = [piece.values[place] if piece.values else NOT_GIVEN for piece in batch]
             for value in dict.fromkeys(values):
                 chosen = np.array([one == value for one in values])
                 _add_rows(self.counts.table((name, value)), buckets[chosen], rows[chosen])
+
+    def _count_texts(self, batch: list[_Piece], rows: Table, refused: dict[int, str]) -> None:
+        """A text counts as one with the first of its pieces that was counted, and is skipped where none was."""
+        for n, piece in enumerate(batch):
+            if piece.begins:
+                self._is_counted = False
+            if n not in refused:
+                rows[n, AT["texts"]] = not self._is_counted
+                self._is_counted = True
+            elif piece.ends and not self._is_counted:
+                self.counts.skipped[refused[n]] += 1
 
     def close(self) -> None:
         """Hand over what compiled loops wrote."""
@@ -215,8 +231,8 @@ class _Run:
         )
         return found
 
-    def _alone(self, piece: _Piece, row: NDArray[np.int64]) -> None:
-        """Count one text as `align` aligns it; one that is refused is skipped."""
+    def _alone(self, piece: _Piece, row: NDArray[np.int64]) -> str:
+        """Count one text as `align` aligns it; "", or why it is refused."""
         from ctkd_core.alignment import align
         from ctkd_core.alignment.metrics import alignment_counts, faces_equal
         from ctkd_core.pair.corpora import kernels
@@ -226,8 +242,7 @@ class _Run:
             alignment = align(piece.text, student=given.student, teacher=given.teacher, method=given.method)
         except (TokenizerError, AlignmentError) as fault:
             whose = "method" if isinstance(fault, AlignmentError) else "tokenizer"
-            self.counts.skipped[f"refused by the {whose}"] += piece.begins
-            return
+            return f"refused by the {whose}"
         for name, value in alignment_counts(alignment).items():
             row[AT[name]] = value
         data = np.frombuffer(piece.data, dtype=np.uint8)
@@ -246,6 +261,7 @@ class _Run:
         kernels.count_groups(
             groups, equal, faces, piece.bucket, student, teacher, own, other, of_byte, row, self._tables
         )
+        return ""
 
 
 def _add_rows(table: Table, buckets: NDArray[np.int64], rows: Table) -> None:

@@ -1,6 +1,6 @@
 """What is counted over texts: whole numbers that add up exactly, in any order, and the rates and intervals of the sums.
 
-Texts are dealt into GROUPS groups at random (by their place in the corpus, so that it is always the same group), and
+Texts are dealt into GROUPS groups at random (by a hash of their content, so that it is always the same group), and
 each group keeps its own sums. The interval of a rate resamples the groups: a bootstrap over documents that costs
 nothing while texts are counted, and whose sums are of one size however large the corpus.
 """
@@ -92,6 +92,7 @@ CLASS_RATES = {  # of the tokens of one side
     "student_class": ("student_bytes_per_token", "student_tokens_1_1", "student_text_match_rate", "student_whole"),
     "teacher_class": ("teacher_bytes_per_token", "teacher_tokens_1_1", "teacher_whole"),
 }
+OWN_SLICES = ("script", *CLASS_RATES)  # that every text is told apart by; no field of records is called so
 CLASS_COUNTS = {"student_class": ("bytes", "student_tokens"), "teacher_class": ("bytes", "teacher_tokens")}
 SCRIPT_COUNTS = ("bytes", "student_tokens", "teacher_tokens")
 

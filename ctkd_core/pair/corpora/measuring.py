@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ctkd_core.background.progress import Progress
@@ -61,6 +62,7 @@ def count_corpora(
     records   where pieces are looked up before they are counted, and kept as soon as they are
     progress  gets the share done and a sentence, and may raise to stop: what is done is kept
 
+    KeyboardInterrupt: what the engine has under way is finished and kept, whatever was done when it came.
     Raises CtkdError for a corpus without any text, and what reading and counting raise.
     """
     domains: dict[str, _Domain] = {}
@@ -93,18 +95,29 @@ def count_corpora(
                 yield Work(number, piece)
                 number += 1
 
+    def keep(number: int, counts: Counts) -> None:
+        piece = under_way[number][1] if number in under_way else None
+        if piece is not None and records is not None:
+            records.write(piece, counts)
+
     with closing(engine(counting, works())) as counted:
-        for number, counts in counted:
-            found = under_way.pop(number, None)
-            if found is None:  # an engine may do a piece again that it lost sight of
-                continue
-            name, piece = found
-            domain = domains[name]
-            if piece is not None and records is not None:
-                records.write(piece, counts)
-            domain.counts.add(counts)
-            domain.done += piece.weight if piece is not None else 0.0
-            report(name)
+        last: list[tuple[int, Counts]] = []
+        try:
+            for number, counts in counted:
+                last = [(number, counts)]
+                keep(number, counts)
+                found = under_way.pop(number, None)
+                if found is None:  # an engine may do a piece again that it lost sight of
+                    continue
+                name, piece = found
+                domain = domains[name]
+                domain.counts.add(counts)
+                domain.done += piece.weight if piece is not None else 0.0
+                report(name)
+        except KeyboardInterrupt as stop:
+            for number, counts in chain(last, _rest(counted, stop)):
+                keep(number, counts)
+            raise
     for domain in domains.values():
         skipped = domain.counts.skipped
         if isinstance(domain.texts, Corpus) and not domain.counts.table()[:, AT["texts"]].any():
@@ -112,6 +125,13 @@ def count_corpora(
     if progress:
         progress(1.0, "measured")
     return {name: domain.counts for name, domain in domains.items()}
+
+
+def _rest(counted: Generator[tuple[int, Counts], None, None], stop: KeyboardInterrupt) -> Iterator[tuple[int, Counts]]:
+    """What an engine still gives when it is told of an interruption that came outside of it."""
+    with suppress(KeyboardInterrupt, StopIteration):
+        yield counted.throw(stop)
+        yield from counted
 
 
 def _not_done(domain: _Domain, records: Records | None) -> list[Piece]:

@@ -1,13 +1,14 @@
 """What was counted, kept on disk piece by piece, so that a measurement that was stopped goes on where it was.
 
-A record is named by what was counted (pair, method, fields) and by the piece: where it lies, and size and time of its
-files. So it is taken for what it is or not at all, and one that is written twice is the same record.
+A record is named by what was counted (pair, method, fields) and by the piece: where it lies, and size, times and inodes
+of its files. So it is taken for what it is or not at all, and one that is written twice is the same record.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ctkd_core.pair.corpora.counting import Counting
     from ctkd_core.pair.corpora.sources import Piece
 
-VERSION = 1  # of what is counted; another one is counted anew
+VERSION = 2  # of what is counted; another one is counted anew
 KEPT = 20  # measurements
 
 
@@ -45,6 +46,7 @@ class Records:
         """Keep what was counted of a piece. Raises CtkdError where the folder can't be written."""
         try:
             files.write_atomic(self._place(piece), counts.to_bytes())
+            os.utime(self.folder)  # in use: `records_of` takes the folders that are so the longest time ago
         except OSError as fault:
             raise CtkdError(
                 f"what was measured can't be kept under {str(self.folder)!r} ({reason(fault)}); free some space or set "
@@ -57,7 +59,7 @@ class Records:
 
 
 def records_of(counting: Counting, root: Path | None = None) -> Records:
-    """The records of a counting, under `root` (by default the cache); those of the last KEPT countings stay there."""
+    """The records of a counting, under `root` (by default the cache); the KEPT ones last written or asked for stay."""
     asked = [VERSION, counting.student.fingerprint, counting.teacher.fingerprint, counting.method, list(counting.by)]
     asked += [MAX_TEXT, GROUPS, list(FIELDS)]
     root = files.cache_dir() / "corpora" if root is None else root

@@ -9,8 +9,9 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -27,12 +28,18 @@ PIECES_A_FILE = 64  # about, between these bounds
 FIELDS = ("text", "prompt", "completion", "messages", "conversations", "tools")  # of records, that are read
 WINDOW = 400_000  # bytes of a text file behind a border in which a blank line is looked for; less than a piece has
 
+# Bytes of UTF-8 that go on with a character, and how many one has at most.
+_CONTINUING, _MOST_CONTINUING = bytes(range(0x80, 0xC0)), 3
+BY_CONTENT = -1  # for the time of a file that lies under a name made of its content
+
 
 @dataclass(frozen=True)
 class Part:
     """A range of one file: of bytes, or of row groups of Parquet (`rows`); end -1: to its end.
 
-    size, changed  of the file in bytes and nanoseconds since the epoch, when the piece was planned
+    size, changed, inode, altered  of the file when the piece was planned: bytes, nanoseconds since the epoch, its
+        number on the disk, nanoseconds of the change of its entry there; the last two tell a file apart that was
+        replaced by one of the same size and time. With changed BY_CONTENT only the size counts
     """
 
     path: str
@@ -41,6 +48,12 @@ class Part:
     size: int
     changed: int
     rows: bool = False
+    inode: int = 0
+    altered: int = 0
+
+    def is_of(self, stat: os.stat_result) -> bool:
+        """Whether a file is still as it was when the piece was planned."""
+        return (self.size, self.changed, self.inode, self.altered) == _state(stat, self.changed == BY_CONTENT)
 
 
 @dataclass(frozen=True)
@@ -66,10 +79,13 @@ class Corpus:
 
     Raises CtkdError at once for a file that isn't there, is empty, isn't UTF-8 text or of another kind, and for a
     folder without a file to read; while reading, for a line that isn't JSON, and at the end where there was no text.
+
+    by_content  whether its place is named by its content, so that a file there is the same one whenever it was written
     """
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, by_content: bool = False) -> None:
         self.path = Path(source).expanduser()
+        self.by_content = by_content
         self.files = _files(self.path)
         for file in self.files:
             _check(file)
@@ -96,7 +112,7 @@ class Corpus:
         found: list[Piece] = []
         together: list[Part] = []
         for file in self.files:
-            parts = _parts(file)
+            parts = _parts(file, self.by_content)
             small = len(parts) == 1 and parts[0].size < LEAST_PIECE
             together += parts if small else []
             weight = sum(part.size for part in together)
@@ -115,13 +131,13 @@ class Corpus:
         return CtkdError(f"corpus {shown_name(self.path)!r} holds no text to measure ({why}).")
 
 
-def read_texts(source: str | Path) -> Corpus:
+def read_texts(source: str | Path, by_content: bool = False) -> Corpus:
     """The texts of a file or folder: paragraphs (between blank lines) of .txt and .md, one text a record of others.
 
     A record has `text`, `prompt` and `completion`, or chat `messages`; one without is a Skipped. Of a folder all files
-    with such an ending are read, those in folders below it too, in the order of their names.
+    with such an ending are read, those in folders below it too, in the order of their names. `by_content` as in Corpus.
     """
-    return Corpus(source)
+    return Corpus(source, by_content)
 
 
 def _files(path: Path) -> list[Path]:
@@ -163,21 +179,29 @@ def _record_file(path: Path) -> RecordFile:
     return RecordFile(path, "corpus", CtkdError, MAX_RECORD)
 
 
-def _parts(path: Path) -> list[Part]:
+def _state(stat: os.stat_result, by_content: bool) -> tuple[int, int, int, int]:
+    """Of a file: size, changed, inode, altered, as a part has them."""
+    if by_content:
+        return stat.st_size, BY_CONTENT, 0, 0
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns
+
+
+def _parts(path: Path, by_content: bool) -> list[Part]:
     try:
         stat = path.stat()
     except OSError as fault:
         raise CtkdError(f"can't read corpus {shown_name(path)!r}: {fault.strerror}.") from None
-    whole = Part(str(path.absolute()), 0, -1, stat.st_size, stat.st_mtime_ns)
-    size = min(max(stat.st_size // PIECES_A_FILE, LEAST_PIECE), MOST_PIECE)
+    size, changed, inode, altered = _state(stat, by_content)
+    whole = Part(str(path.absolute()), 0, -1, size, changed, False, inode, altered)
+    most = min(max(stat.st_size // PIECES_A_FILE, LEAST_PIECE), MOST_PIECE)
     if path.suffix.lower() == ".parquet":
-        ranges = _record_file(path).row_groups(size)
-    elif stat.st_size <= size or (path.suffix.lower() in RECORD_FILES and not _record_file(path).has_lines):
+        ranges = _record_file(path).row_groups(most)
+    elif stat.st_size <= most or (path.suffix.lower() in RECORD_FILES and not _record_file(path).has_lines):
         return [whole]
     else:
-        ranges = [(at, min(at + size, stat.st_size)) for at in range(0, stat.st_size, size)]
+        ranges = [(at, min(at + most, stat.st_size)) for at in range(0, stat.st_size, most)]
     rows = path.suffix.lower() == ".parquet"
-    return [Part(whole.path, start, end, whole.size, whole.changed, rows) for start, end in ranges]
+    return [replace(whole, start=start, end=end, rows=rows) for start, end in ranges]
 
 
 def _weight(part: Part, of: int) -> int:
@@ -187,17 +211,23 @@ def _weight(part: Part, of: int) -> int:
 def _documents(part: Part, by: tuple[str, ...]) -> Iterator[Document]:
     path = Path(part.path)
     try:
-        stat = path.stat()
-        if (stat.st_size, stat.st_mtime_ns) != (part.size, part.changed):
-            raise CtkdError(f"corpus {shown_name(path)!r} has changed while it was measured; measure it again.")
-        if path.suffix.lower() in RECORD_FILES:
-            yield from _records(path, part, by)
-        else:
-            values = (value_of(None),) * len(by)
-            for text in paragraphs(path, part.start, part.end):
-                yield Document(text, values)
+        # Held open, so that its number can't go to another file meanwhile.
+        with path.open("rb") as file:
+            _unchanged(path, part, os.fstat(file.fileno()))
+            if path.suffix.lower() in RECORD_FILES:
+                yield from _records(path, part, by)
+            else:
+                values = (value_of(None),) * len(by)
+                for text in paragraphs(path, part.start, part.end):
+                    yield Document(text, values)
+            _unchanged(path, part, path.stat())
     except OSError as fault:
         raise CtkdError(f"can't read corpus {shown_name(path)!r}: {fault.strerror or fault}.") from None
+
+
+def _unchanged(path: Path, part: Part, stat: os.stat_result) -> None:
+    if not part.is_of(stat):
+        raise CtkdError(f"corpus {shown_name(path)!r} has changed while it was measured; measure it again.")
 
 
 def _records(path: Path, part: Part, by: tuple[str, ...]) -> Iterator[Document]:
@@ -232,8 +262,10 @@ def paragraphs(path: Path, start: int = 0, end: int = -1) -> Iterator[str]:
             if 0 <= end <= lines.at:
                 return
             ahead, blank = lines.to_blank()
-            if not blank:
+            if blank is None:
                 lines.push(ahead)
+            elif 0 <= end <= blank:  # all of this range is the rest of the one before; the next one finds the same line
+                return
         kept: list[str] = []
         size = 0
         while True:
@@ -241,7 +273,7 @@ def paragraphs(path: Path, start: int = 0, end: int = -1) -> Iterator[str]:
             if line.begins and line.at >= end >= 0:  # this line is the next range's, if it isn't the rest of ours
                 lines.push([line])
                 ahead, blank = lines.to_blank()
-                yield from _cut([*kept, *(one.text for one in ahead if blank)])
+                yield from _cut([*kept, *(one.text for one in ahead if blank is not None)])
                 return
             if line.text.strip():
                 kept.append(line.text)
@@ -303,16 +335,18 @@ class _Lines:
         """Put lines back."""
         self._back += reversed(lines)
 
-    def to_blank(self) -> tuple[list[_Line], bool]:
-        """The lines before the next blank one, which is left out, or those of WINDOW bytes; whether one came."""
-        first = self.at
+    def to_blank(self) -> tuple[list[_Line], int | None]:
+        """The lines before the next blank one, which is left out, and where it begins; None: none in WINDOW bytes."""
+        first = begins = self.at
         found: list[_Line] = []
         while True:
             line = self.take()
             if line.at - first >= WINDOW:
-                return [*found, line], False
+                return [*found, line], None
+            if line.begins:
+                begins = line.at
             if not line.text.strip():
-                return found, True
+                return found, begins
             found.append(line)
 
     def take(self) -> _Line:
@@ -334,10 +368,10 @@ class _Lines:
             ) from None
 
     def _whole_character(self, data: bytes) -> bytes:
-        while (more := self._file.read(1)) and more[0] & 0xC0 == 0x80:
-            data += more
-        self._file.seek(-len(more), 1)
-        return data
+        ahead = self._file.read(_MOST_CONTINUING)
+        more = len(ahead) - len(ahead.lstrip(_CONTINUING))
+        self._file.seek(more - len(ahead), 1)
+        return data + ahead[:more]
 
 
 def _number_of_line(path: Path, at: int) -> int:

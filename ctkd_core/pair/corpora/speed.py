@@ -10,8 +10,9 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from ctkd_core.pair.corpora.sources import Corpus, Piece, read_texts
 
 ROUNDS = 5  # timed; one before them isn't
 MOST = 4_000_000  # bytes of text that are timed
+PLACES = 64  # of the corpora that they are taken from, at most
 SHARES = 8  # files a worker, so that none waits long for the others
 
 
@@ -57,7 +59,7 @@ class Speed(Alone):
 def speed(
     counting: Counting, corpora: Mapping[str, Corpus], workers: int, progress: Progress = silent, rounds: int = ROUNDS
 ) -> Speed:
-    """Time both on texts from all over the corpora, about MOST bytes. Raises CtkdError without any text."""
+    """Time both on texts from all over the corpora, at most MOST bytes. Raises CtkdError without any text."""
     texts = _some([piece for corpus in corpora.values() for piece in corpus.pieces()])
     if not texts:
         raise CtkdError("there is no text to time.")
@@ -93,18 +95,25 @@ def speed(
 
 
 def _some(pieces: list[Piece]) -> list[str]:
-    """Texts from all over, MOST bytes of them."""
-    share = -(-MOST // max(1, len(pieces)))
-    found = []
+    """Texts from all over, at most MOST bytes of them: the first ones of every n-th piece, the last one cut."""
+    chosen = pieces[:: max(1, -(-len(pieces) // PLACES))]
+    found = list(_first(chosen, MOST // max(1, len(chosen))))
+    return found or list(islice(_first(pieces, MOST), 1))  # the chosen pieces may hold no text
+
+
+def _first(pieces: list[Piece], share: int) -> Iterator[str]:
+    """The first texts of each piece, `share` bytes of it."""
     for piece in pieces:
-        size = 0
+        left = share
         for text, _ in piece.documents():
-            if not why_unread(text):
-                found.append(str(text))
-                size += len(str(text).encode())
-            if size >= share:
+            if why_unread(text):
+                continue
+            data = str(text).encode()[:left]
+            if not why_unread(cut := data.decode(errors="ignore")):
+                yield cut
+            left -= len(data)
+            if left <= 0:
                 break
-    return found
 
 
 def _files(texts: list[str], folder: Path, count: int) -> list[Piece]:

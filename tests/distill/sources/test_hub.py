@@ -1,4 +1,4 @@
-"""Data sets of the hub: named by `hf:...`, fetched by a run alone, once; here with the library's loader replaced."""
+"""Data sets of the hub: named by `hf:...`, fetched once by what reads them; here with the loader replaced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from ctkd_core.distill import checks
 from ctkd_core.distill.data import load_examples
-from ctkd_core.distill.sources.hub import HubSet, hub_set, not_fetched
+from ctkd_core.distill.sources.hub import HubSet, fetched, hub_set, not_fetched
 from ctkd_core.errors import RunError
 
 ROWS = [{"prompt": f"Who is {n}?", "completion": f"Number {n}.", "extra": b"\x00"} for n in range(3)]
@@ -48,6 +48,19 @@ def test_a_set_is_fetched_once_and_read_as_a_file(asked):
     assert asked == [("owner/set", None, "test")]
     load_examples("hf:owner/set/ru@test")
     assert asked[1:] == [("owner/set", "ru", "test")]
+
+
+def test_a_set_that_a_corpus_was_measured_on_may_be_too_large_for_a_run(asked, monkeypatch):
+    source = hub_set("hf:owner/set")
+    place = fetched(source, most=None)
+    size = place.stat().st_size
+    assert fetched(source, most=size) == place
+    with pytest.raises(RunError, match=r"'owner/set' has more than .* name a part of it"):
+        fetched(source, most=size - 1)
+    assert fetched(source, most=None) == place and len(asked) == 1
+    with pytest.raises(RunError, match=r"'owner/other' has more than"):
+        fetched(hub_set("hf:owner/other"), most=size - 1)
+    assert not_fetched("hf:owner/other"), "half a set isn't kept"
 
 
 def test_checks_fetch_nothing(asked, pair):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctkd_core.errors import AlignmentError
 from ctkd_core.pair.corpora.characters import count_words
 from ctkd_core.pair.corpora.counting import Counting, Document, Skipped
 from ctkd_core.pair.corpora.counts import ALL, AT, Counts
@@ -81,3 +82,32 @@ def test_the_pieces_of_a_long_text_lie_in_one_group(monkeypatch: pytest.MonkeyPa
     counts = Counting(A, B).count([Document("a word " * 20)])
     assert (counts.table()[:, AT["bytes"]] > 0).sum() == 1
     assert counts.total()["texts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("refused", "texts", "skipped"),
+    [
+        ("first", 2, {}),
+        ("last", 2, {}),
+        ("first last", 1, {"refused by the method": 1}),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 512])
+def test_a_long_text_is_counted_or_skipped_never_both(
+    refused: str, texts: int, skipped: dict[str, int], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ctkd_core.alignment
+
+    plain = ctkd_core.alignment.align
+
+    def align(text: str, **options: object) -> object:
+        if text.strip() in refused.split():
+            raise AlignmentError("no")
+        return plain(text, **options)
+
+    monkeypatch.setattr(ctkd_core.alignment, "align", align)
+    monkeypatch.setattr("ctkd_core.pair.corpora.counting.EXACT", "")  # all go through `align`
+    monkeypatch.setattr("ctkd_core.pair.corpora.counting.MAX_TEXT", 7)
+    monkeypatch.setattr("ctkd_core.pair.corpora.counting.BATCH_TEXTS", batch)
+    counts = Counting(A, B).count([Document("first last"), Document("more")])
+    assert (counts.total()["texts"], dict(counts.skipped)) == (texts, skipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from ctkd_core.pair.corpora.sources import read_texts
 from ctkd_core.pair.corpus import measure_domains
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
 
-COUNTING = Counting(tiny_byte_level(), tiny_metaspace())
+PAIR = tiny_byte_level(), tiny_metaspace()
+COUNTING = Counting(*PAIR)
 
 
 @pytest.fixture
@@ -114,3 +116,63 @@ def test_processes_find_what_one_finds(corpus: Path, tmp_path: Path) -> None:
     alone = measure_domains(*pair, given)
     assert measure_domains(*pair, given, workers=2, records=tmp_path) == alone
     assert alone["b"]["skipped"] == {"empty": 1, "not valid Unicode (half of a character)": 1}
+
+
+def test_an_interruption_while_sums_are_added_still_keeps_what_is_under_way(corpus: Path, tmp_path: Path) -> None:
+    def ahead(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Counts], None, None]:
+        under_way = list(here(counting, (next(works) for _ in range(3))))
+        try:
+            while under_way:
+                yield under_way.pop(0)
+        except KeyboardInterrupt:
+            yield from under_way
+            raise
+
+    def interrupted(share: float, _: str) -> None:
+        raise KeyboardInterrupt
+
+    records = records_of(COUNTING, tmp_path / "kept")
+    with pytest.raises(KeyboardInterrupt):
+        count_corpora(COUNTING, {"a": read_texts(corpus)}, ahead, records, interrupted)
+    assert len(list(records.folder.rglob("*.counts"))) == 3
+
+
+def test_an_interruption_while_a_record_is_written_keeps_it(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctkd_core import files
+
+    write = files.write_atomic
+    tries: list[Path] = []
+
+    def once(path: Path, data: bytes) -> None:
+        tries.append(path)
+        if len(tries) == 1:
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(files, "write_atomic", once)
+    records = records_of(COUNTING, tmp_path / "kept")
+    with pytest.raises(KeyboardInterrupt):
+        count_corpora(COUNTING, {"a": read_texts(corpus)}, here, records)
+    assert len(tries) == 2 and tries[1].exists()
+
+
+def test_a_measurement_that_is_written_to_makes_no_room(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctkd_core.pair.corpora.records.KEPT", 2)
+    piece = read_texts(corpus).pieces()[0]
+    first, second = (records_of(Counting(*PAIR, by=(name,)), tmp_path / "kept") for name in "ab")
+    first.write(piece, Counts())
+    os.utime(first.folder, (1, 1))
+    os.utime(second.folder, (2, 2))
+    first.write(piece, Counts())  # in a folder that is there: no entry of the measurement's own changes
+    records_of(Counting(*PAIR, by=("c",)), tmp_path / "kept")
+    assert first.folder.exists() and not second.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["script", "student_class", "teacher_class"])
+def test_a_field_called_as_a_slice_of_all_texts_is_refused(name: str) -> None:
+    with pytest.raises(CtkdError, match=f"by the field '{name}'.*Rename the field"):
+        measure_domains(*PAIR, {"a": CORPUS[:1]}, by=["language", name])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ctkd_core.errors import CtkdError
@@ -88,6 +90,23 @@ def test_huge_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         list(read_texts(path))
 
 
+def test_long_lines_are_cut_between_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_PARAGRAPH", 10)
+    path = write(tmp_path, "a.txt", "aé東🦙" * 20)
+    assert "".join(map(str, read_texts(path))) == "aé東🦙" * 20
+
+
+def test_a_line_of_broken_bytes_is_read_no_further_than_a_character(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_PARAGRAPH", 10)
+    data = b"\x80" * 1000
+    file = io.BytesIO(data)
+    with pytest.raises(CtkdError, match="isn't UTF-8 text in line 1"):
+        sources._Lines(file, write(tmp_path, "a.txt", data)).take()
+    assert file.tell() <= 13
+
+
 def test_a_folder_is_all_its_files_in_order(tmp_path: Path) -> None:
     write(tmp_path, "b.txt", "three\n\nfour")
     (tmp_path / "a").mkdir()
@@ -107,6 +126,7 @@ def test_a_folder_is_all_its_files_in_order(tmp_path: Path) -> None:
     lines=st.lists(st.sampled_from(["", "a", "bb", "ä b", " ", "c" * 9, "\r"]), min_size=1, max_size=30),
     size=st.integers(8, 40),
 )
+@example(lines=["bb", "", "ccccccccc", "bb", "bb", "", "a"], size=8)  # a blank line behind the end of a range
 def test_ranges_of_a_text_file_have_every_line_once(lines: list[str], size: int, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("text") / "a.txt"
     path.write_bytes("\n".join(lines).encode())
@@ -183,3 +203,39 @@ def test_a_file_that_changes_on_the_way_is_refused(tmp_path: Path) -> None:
     path.write_text("another")
     with pytest.raises(CtkdError, match="has changed while it was measured"):
         list(piece.documents())
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_a_file_that_changes_while_a_piece_is_read_is_refused(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, name, '{"text": "one"}\n\n{"text": "two"}\n')
+    (piece,) = read_texts(path).pieces()
+    documents = piece.documents()
+    next(documents)
+    os.utime(path, ns=(0, 1))
+    with pytest.raises(CtkdError, match="has changed while it was measured"):
+        list(documents)
+
+
+def test_a_file_of_the_same_size_and_time_is_another_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "one")
+    os.utime(path, ns=(5, 5))
+    (before,) = read_texts(path).pieces()
+    other = write(tmp_path, "b.txt", "two")
+    os.utime(other, ns=(5, 5))
+    other.replace(path)
+    (after,) = read_texts(path).pieces()
+    assert before.key != after.key
+    with pytest.raises(CtkdError, match="has changed while it was measured"):
+        list(before.documents())
+
+
+def test_a_file_that_is_named_by_its_content_may_be_written_again(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "one\n\ntwo")
+    (before,) = read_texts(path, by_content=True).pieces()
+    documents = before.documents()
+    next(documents)
+    other = write(tmp_path, "b.txt", "one\n\ntwo")
+    other.replace(path)
+    assert [text for text, _ in documents] == ["two"]
+    assert [text for text, _ in before.documents()] == ["one", "two"]
+    assert [piece.key for piece in read_texts(path, by_content=True).pieces()] == [before.key]
