@@ -108,19 +108,48 @@ def make(page: str, address: Mapping[str, Sequence[str] | str], title: str = "")
 def keep(view: SavedView) -> str:
     """Keep a view on this machine and return its id, 10 hex digits or more; equal views have one id.
 
-    Raises CtkdError when there are too many already, OSError when it can't be written.
+    A view that is kept already gets the new title, or keeps its own where the new one is empty. Raises CtkdError when
+    there are too many already or the address is too long to be read again, OSError when it can't be written.
     """
+    name, before = _room(view)
+    if before is not None and not view.title:
+        view = _titled(view, before.title)
+    write_atomic(_place(name), _record(view))
+    return name
+
+
+def _room(view: SavedView) -> tuple[str, SavedView | None]:
+    """The id for a view, and the equal one that is kept under it; nothing is written. Raises CtkdError as `keep`."""
+    _record(view)
     for length in range(10, 64, 6):
         name = view.digest[:length]
         path = _place(name)
         if not path.exists():
             if sum(1 for _ in _folder().glob("*.json")) >= MOST_VIEWS:
                 raise CtkdError(f"{MOST_VIEWS:,} views are kept already; remove some with `ctkd view rm ID`.")
-            break
-        if _same(path, view):
-            break
-    write_atomic(path, json.dumps(view.model_dump(), ensure_ascii=False))
-    return name
+            return name, None
+        try:
+            found = documents.fitting(SavedView, _read(path), "a view")
+        except CtkdError:
+            return name, None  # damaged: written anew
+        if (found.page, found.address) == (view.page, view.address):
+            return name, found
+    return name, None
+
+
+def _record(view: SavedView) -> bytes:
+    """What is written of a view. Raises CtkdError for more than `load` would read."""
+    data = json.dumps(view.model_dump(), ensure_ascii=False).encode()
+    if len(data) > MOST_RECORD:
+        raise CtkdError(
+            f"this view can't be kept: with its address it has {len(data):,} bytes, and {MOST_RECORD:,} may be there. "
+            "Choose fewer or shorter values."
+        )
+    return data
+
+
+def _titled(view: SavedView, title: str) -> SavedView:
+    return view.model_copy(update={"title": title})
 
 
 def load(name: str) -> SavedView:
@@ -216,23 +245,36 @@ def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, lis
     """Check a file from elsewhere, keep its texts and tokenizers as uploads are kept, and the view under an id.
 
     Returns the id, the view as it stands in addresses here, and sentences about what differs from where it was saved.
-    Raises CtkdError for a file that isn't sound, TokenizerError for a tokenizer that no upload could be.
+    What the address doesn't name is checked, but not kept; the title of an equal view that is kept already stays.
+
+    Raises CtkdError for a file that isn't sound and for what `keep` refuses, TokenizerError for a tokenizer that no
+    upload could be; nothing is kept then.
     """
     file = read_file(data, name)
     if file.view.page == "runs":
         raise CtkdError("a view of runs can't be opened elsewhere: its runs stay where they were made.")
-    notes, names = [], {}
+    # All of it is checked before any of it is kept, and only what the address names is kept.
+    unpacked = {source: content(held) for source, held in file.tokenizers.items()}
     for source, held in file.tokenizers.items():
-        names[source] = uploads.source_of(snapshots.save_tokenizer(content(held), held.name))
-    view = _renamed(file.view, names)
-    for key, text in file.texts.items():
-        if key not in TEXTS:
-            snapshots.save_text(text)
-        elif TEXTS[key].text != text:
-            notes.append(f"The sample {key!r} has another text here, so that of the file stands as your own.")
-            view = _with(view, {"text": [_OWN], "snapshot": [snapshots.save_text(text)]})
+        snapshots.check_tokenizer(unpacked[source], held.name)
+    named = {file.view.get(side) for side in SIDES}
+    taken = {source: held.name for source, held in file.tokenizers.items() if source in named}
+    view = _renamed(file.view, {k: uploads.source_of(uploads.place(unpacked[k], taken[k])) for k in taken})
+    notes, texts = [], [text for key in TEXT_IDS if (text := file.texts.get(file.view.get(key)))]
+    sample = file.view.get("text")
+    if sample in TEXTS and file.texts.get(sample, TEXTS[sample].text) != TEXTS[sample].text:
+        notes.append(f"The sample {sample!r} has another text here, so that of the file stands as your own.")
+        texts.append(file.texts[sample])
+        view = _with(view, {"text": [_OWN], "snapshot": [_digest_of(file.texts[sample])]})
     for source, fingerprint in file.catalog.items():
         notes += _differs(source, fingerprint)
+    _, before = _room(view)
+    for source, called in taken.items():
+        snapshots.keep_tokenizer(unpacked[source], called)
+    for text in texts:
+        snapshots.save_text(text)
+    if before is not None and before.title:
+        view = _titled(view, before.title)  # a stranger's file renames nothing
     return keep(view), view, notes
 
 
@@ -310,14 +352,6 @@ def _folder() -> Path:
 
 def _place(name: str) -> Path:
     return _folder() / f"{name}.json"
-
-
-def _same(path: Path, view: SavedView) -> bool:
-    try:
-        found = documents.fitting(SavedView, _read(path), "a view")
-    except CtkdError:
-        return True  # damaged: written anew
-    return (found.page, found.address) == (view.page, view.address)
 
 
 def _read(path: Path) -> Any:
