@@ -31,8 +31,9 @@ from ctkd_core.tokenizers.sample_texts import TEXTS
 
 ENDING = ".ctkd-view.json"
 PARAMETER = "open"  # of an address that names a view by its id
-PAGES = ("pair", "align", "vocabulary", "losses", "evidence", "runs")
+PAGES = ("pair", "rank", "align", "vocabulary", "losses", "evidence", "runs")
 SIDES = ("student", "teacher")
+RANKED = "ranked"  # the parameter of page Rank that names tokenizers
 TEXT_IDS = ("snapshot", "lab")  # parameters whose value is the id of a kept text
 MOST_VIEWS = 1_000  # kept on this machine
 MOST_RECORD = 200_000  # bytes of one of them
@@ -50,7 +51,7 @@ Address = Annotated[dict[Key, Values], Field(max_length=MOST_KEYS)]
 class SavedView(documents.Document):
     """A page with its address: the values of each parameter. `made` is seconds since 1970."""
 
-    page: Literal["pair", "align", "vocabulary", "losses", "evidence", "runs"]
+    page: Literal["pair", "rank", "align", "vocabulary", "losses", "evidence", "runs"]
     address: Address
     title: Annotated[str, StringConstraints(max_length=MOST_TITLE)] = ""
     made: Annotated[float, Field(ge=0, le=1e11)] = 0.0
@@ -181,15 +182,24 @@ def remove(name: str) -> None:
     _place(name).unlink(missing_ok=True)
 
 
+def why_it_stays(view: SavedView) -> str:
+    """Why a view can't go elsewhere as a file, as a sentence; "" where it can."""
+    if view.page == "runs":
+        return "a view of runs can't leave this machine, as its runs stay here; take their report along."
+    if view.page == "rank" and any(source not in TOKENIZERS for source in view.address.get(RANKED, ())):
+        return "a file holds the tokenizers of the pair alone; rank those of the catalog to take this view along."
+    return ""
+
+
 def export(view: SavedView) -> bytes:
     """The view as a file with everything that it names.
 
     A tokenizer that isn't the catalog's goes along as its tokenizer.json, also one that came from a folder or the hub:
-    elsewhere it is an upload. Raises CtkdError for a view of runs (they stay where they were made), for a text or
-    tokenizer that isn't here any more, and for more than MOST_FILE bytes.
+    elsewhere it is an upload. Raises CtkdError where `why_it_stays` has a reason, for a text or tokenizer that isn't
+    here any more, and for more than MOST_FILE bytes.
     """
-    if view.page == "runs":
-        raise CtkdError("a view of runs can't leave this machine, as its runs stay here; take their report along.")
+    if reason := why_it_stays(view):
+        raise CtkdError(reason)
     texts, held, catalog = _texts_of(view), {}, {}
     for side in SIDES:
         source = view.get(side)
