@@ -298,8 +298,19 @@ def evidence_code(experiment: str, condition: str, reproduce: str) -> Code:
     return Code(_block(python), reproduce, "The command runs the experiment again, in a checkout of the repository.")
 
 
-def report_code(student: str, teacher: str, names: Iterable[str], texts: Sequence[NamedText]) -> Code:
-    """The report on a pair as an HTML file."""
+def report_code(
+    student: str,
+    teacher: str,
+    names: Iterable[str],
+    texts: Sequence[NamedText],
+    vocabulary_map: str,
+    runs: Sequence[str] = (),
+    runs_dir: str = "",
+) -> Code:
+    """The report on a pair as an HTML file, measured on the bundled samples.
+
+    runs: ids of those that it compares; runs_dir: their folder, "" for the usual one.
+    """
     chosen = list(names)
     named = {text.sample or f"text {k}": text.text for k, text in enumerate(texts, start=1)}
     python = [
@@ -309,15 +320,20 @@ def report_code(student: str, teacher: str, names: Iterable[str], texts: Sequenc
         "",
         *_load(student, teacher),
         f"texts = {named!r}",
-        f"found = full_report(student, teacher, texts, {chosen!r})",
+        f"found = full_report(student, teacher, texts, {chosen!r}, vocabulary_map={vocabulary_map!r})",
+        *([f"runs = ctkd.RunStore({runs_dir!r}).get_all({list(runs)!r})"] if runs and runs_dir else []),
+        *([f"runs = ctkd.RunStore().get_all({list(runs)!r})"] if runs and not runs_dir else []),
         'with open("report.html", "w", encoding="utf-8") as file:',
-        "    file.write(pair_html(found))",
+        f"    file.write(pair_html(found{', runs' if runs else ''}))",
     ]
-    words = [[*flag("--methods", ",".join(chosen))], *(text.words() for text in texts)]
+    words = [flag("--methods", ",".join(chosen)), *(text.words() for text in texts), flag("--map", vocabulary_map)]
+    words += [flag("--run", name) for name in runs] if runs else [["--no-runs"]]
+    words += [flag("--runs-dir", runs_dir)] if runs and runs_dir else []
     if any(part is None for part in words):
         return Code(_block(python), "", "A command line can't hold a NUL; write the text to a file and give --file.")
     flags = [word for part in words for word in part or ()]
-    return Code(_block(python), line("ctkd", "report", *_pair(student, teacher), *flags, "--out", "report.html"))
+    command = line("ctkd", "report", *_pair(student, teacher), *flags, "--out", "report.html")
+    return Code(_block(python), command)
 
 
 def _with_text(text: NamedText, student: str, teacher: str) -> list[str]:
