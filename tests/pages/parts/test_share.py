@@ -78,11 +78,15 @@ def test_rank(pair, side, capsys):
     assert [row["student"] for row in document["pairs"]] == [line.split()[0] for line in printed.splitlines()]
     assert len(document["pairs"]) == len(at.dataframe[0].value) == (2 if side == "all pairs" else 1)
     at.button(key="keep_view").click().run()
-    ((_, view),) = views.kept()
+    ((name, view),) = views.kept()
     assert view.page == "rank" and view.address["ranked"] == [*pair.values()]
     assert "No file: a file holds the tokenizers of the pair alone" in texts(at)
     with pytest.raises(CtkdError, match="of the catalog"):
         views.export(view)
+    if side == "all pairs":
+        again = opened("start", open=name)
+        assert not again.exception
+        assert list(again.dataframe[0].value["shared vocabulary"]) == list(at.dataframe[0].value["shared vocabulary"])
 
 
 def test_vocabulary(pair, capsys):
