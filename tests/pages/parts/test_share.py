@@ -211,3 +211,11 @@ def test_the_start_page_lists_views_by_their_names():
     assert not at.exception
     labels = [element.proto.label for element in at.get("page_link")]
     assert any(r"\<b\>first\</b\> \*look\*" in label and "Pair" in label for label in labels)
+
+
+def test_how_one_came_to_a_page_is_no_part_of_its_view():
+    at = opened("evidence", see="cdm")
+    assert "see" in at.query_params, "this page takes no method"
+    at.button(key="keep_view").click().run()
+    ((_, view),) = views.kept()
+    assert not set(view.address) & {"see", "pair"}
