@@ -56,13 +56,13 @@ evidence: setup  ## the small experiments; NAME=first-look: that one, MINUTES=5:
 	$(BIN)/ctkd prepare
 	$(BIN)/python -m experiments run $(NAME) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(AGAIN),--again)
 
-docs: .venv/bin/python  ## the documentation as a site in build/site
-	$(PIP) install --quiet mkdocs
+docs: setup  ## the documentation as a site in build/site
+	$(PIP) install --quiet $(CONSTRAINTS) --editable '.[docs]'
 	$(BIN)/mkdocs build --strict --site-dir build/site
 
 # Everything anew at its newest version, then written down; run the tests before you commit it.
 constraints: .venv/bin/python  ## bring constraints.txt up to date
-	$(PIP) install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(PIP) install --quiet --upgrade --upgrade-strategy eager --editable '.[dev,docs]'
 	{ sed -n '/^#/p' constraints.txt; $(PIP) freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } >constraints.new && mv constraints.new constraints.txt
 
 clean:  ## remove what the commands above made here (not your runs)

@@ -43,7 +43,7 @@ def main() -> None:
 
 def body(found: Digest) -> None:
     """The tabs; only the open one is drawn, and the address holds it."""
-    tabs = st.tabs(list(TABS), key="part", on_change="rerun", bind="query-params")
+    tabs = st.tabs(list(TABS), key="section", on_change="rerun", bind="query-params")
     for tab, draw in zip(tabs, TABS.values()):
         if tab.open:
             with tab, state.errors_shown():

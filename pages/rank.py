@@ -5,9 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.lab.code import rank_code
 from pages.parts import rank_choice, state
 from pages.parts.frame import framed
 from pages.parts.rank_views import export, measured, overview, table
+from pages.parts.share import share
 
 
 def main() -> None:
@@ -36,6 +38,16 @@ def body(chosen: rank_choice.Choice) -> None:
     overview(rows, chosen)
     table(rows, chosen)
     export(rows)
+    student, teacher = chosen.pair
+    share(
+        "rank",
+        rank_code(
+            list(chosen.tokenizers),
+            chosen.by,
+            student if chosen.side == rank_choice.TEACHERS else None,
+            teacher if chosen.side == rank_choice.STUDENTS else None,
+        ),
+    )
 
 
 if framed():

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -164,3 +165,15 @@ def test_every_kind_of_picture_is_drawn() -> None:
 def test_every_page_of_a_method_has_a_row() -> None:
     pages = {path.stem for path in (ROOT / "docs" / "methods").glob("*.md")}
     assert pages == set(METHODS), "docs/methods has one page a row of the table, named like it"
+
+
+def test_make_installs_what_was_tested() -> None:
+    """Every installation keeps to constraints.txt, which holds what each extra for development asks for."""
+    lines = [each for each in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if "$(PIP) install" in each]
+    free = [each for each in lines if not re.search(r"\$\(CONSTRAINTS\)|--no-deps|--upgrade ", each)]
+    assert lines and not free
+    pinned = {each.partition("==")[0].lower() for each in (ROOT / "constraints.txt").read_text("utf-8").splitlines()}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    asked = {re.match(r"[\w-]+", each)[0].lower() for part in ("dev", "docs") for each in extras[part]}  # type: ignore[index]
+    assert "mkdocs" in asked
+    assert {each.replace("-", "_") for each in asked - {"ctkd-lab"}} <= {each.replace("-", "_") for each in pinned}

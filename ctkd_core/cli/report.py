@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ctkd_core.distill.runs import Run
 
 OUT = "report.html"
-MOST_RUNS = 40  # of a pair, the newest ones
 
 
 def run(
@@ -155,4 +154,4 @@ def _runs(folder: str | None, ids: list[str] | None, student: str, teacher: str)
     store = RunStore(folder)
     if ids:
         return tuple({run.id: run for run in store.get_all(ids)}.values())
-    return store.finished_of(student, teacher, MOST_RUNS)
+    return store.finished_of(student, teacher)

@@ -10,6 +10,7 @@ import typer
 from ctkd_core.cli import complete
 from ctkd_core.cli.common import Output, Student, Teacher, UsageError, read_text
 from ctkd_core.cli.display import facts, table
+from ctkd_core.files import read_regular
 from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.saved_views import SavedView
 
@@ -29,7 +30,7 @@ def save(
             "-m",
             "--method",
             metavar="METHOD",
-            help="The method; a second one is compared with it, on page losses up to four.",
+            help="The method; a second is compared with it, on page losses up to four. Page vocabulary: the map.",
             autocompletion=complete.every_method,
         ),
     ] = None,
@@ -71,7 +72,13 @@ def save(
 
 def _methods(page: str, names: list[str]) -> dict[str, list[str]]:
     from ctkd_core import methods
+    from ctkd_core.cli.common import one_of
+    from ctkd_core.vocabulary import MAPS
 
+    if page == "vocabulary" and names:  # the bar's method is none of this page's
+        if len(names) > 1:
+            raise UsageError(f"page vocabulary shows one map; got {len(names)}.")
+        return {"map": [str(one_of("map", MAPS)(names[0]))]}
     for name in names:
         methods.get(name, UsageError)
     if page == "losses":
@@ -133,9 +140,7 @@ def open_(
     """Check a view from elsewhere and keep it here with its texts and tokenizers, which become uploads."""
     path = Path(name)
     try:
-        if path.stat().st_size > views.MOST_FILE:
-            raise UsageError(f"{name!r} has more than the {views.MOST_FILE:,} bytes of a view.")
-        data = path.read_bytes()
+        data = read_regular(path, views.MOST_FILE)
     except OSError as fault:
         raise UsageError(f"{name!r} can't be read: {fault.strerror or fault}.") from None
     found, view, notes = views.open_file(data, path.name)
@@ -161,7 +166,7 @@ def _plain(name: str, view: SavedView) -> dict[str, Any]:
         "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(view.made)),
         "student": view.get("student"),
         "teacher": view.get("teacher"),
-        "methods": view.address.get("losses") or [n for key in ("method", "against") if (n := view.get(key))],
+        "methods": view.address.get("losses") or [n for key in ("map", "method", "against") if (n := view.get(key))],
         "text": view.get("snapshot") or view.get("text") or view.get("lab"),
         "group": int(view.get("group")) if view.get("group").isdecimal() else None,
         "address": view.address,

@@ -56,6 +56,7 @@ WORKER = "ctkd_core.distill.worker"
 CONFIG, STATUS, METRICS = "config.json", "status.json", "metrics.jsonl"
 MOST_BYTES = 10_000_000  # of a config or an environment; they have some kilobytes
 WATCHED_SECONDS = 6.0  # for a heartbeat, before a run on another computer counts as lost
+MOST_OF_A_PAIR = 40  # runs that a report on a pair compares, the newest ones
 _ID = re.compile(r"\d{8}-\d{6}-\d{3}-[a-z0-9]{5}")
 
 
@@ -496,7 +497,7 @@ class RunStore:
         except OSError as fault:
             raise RunError(f"run {run.id!r} can't be removed whole: {fault}; mend the folder's rights.") from None
 
-    def finished_of(self, student: str, teacher: str, most: int) -> tuple[Run, ...]:
+    def finished_of(self, student: str, teacher: str, most: int = MOST_OF_A_PAIR) -> tuple[Run, ...]:
         """The newest finished runs of a pair of tokenizers, at most so many; damaged ones are passed over.
 
         Raises RunError as `list` does.

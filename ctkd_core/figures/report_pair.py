@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
@@ -16,6 +17,7 @@ from ctkd_core.alignment.metrics import health
 from ctkd_core.distill.comparison.curves import AXES, band, known_axes, line_of
 from ctkd_core.distill.comparison.figures import DEFAULT
 from ctkd_core.distill.comparison.table import compare
+from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import RunError
 from ctkd_core.figures import evidence as evidence_figures
 from ctkd_core.figures.comparison import band_curves
@@ -49,6 +51,7 @@ from ctkd_core.markup.visible import counted, shorten
 from ctkd_core.methods.evidence import load
 from ctkd_core.pair.evidence import settings
 from ctkd_core.pair.report import doubles_notes
+from ctkd_core.tokenizers.domain_texts import DOMAINS
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from ctkd_core.vocabulary.display import examples
 from ctkd_core.vocabulary.overlap import overlap
@@ -93,7 +96,7 @@ def pair_html(found: FullReport, runs: Sequence[Run] = (), sources: tuple[str, s
         "domains": _domains(found, figures),
         "texts": [part for one in found.texts for part in _text(one, figures)],
         "runs": _runs(runs, figures),
-        "again": _again(found, sources or (student, teacher)),
+        "again": _again(found, runs, sources or (student, teacher)),
     }
     names = [(key, SECTIONS[key]) for key, parts in blocks.items() if parts]
     links = "".join(f'<a href="#{key}">{title}</a>' for key, title in names)
@@ -273,12 +276,24 @@ def _lower(parts: Sequence[str]) -> list[str]:
     return [part.replace("<h2>", "<h3>").replace("</h2>", "</h3>") for part in parts]
 
 
-def _again(found: FullReport, sources: tuple[str, str]) -> list[str]:
+def _again(found: FullReport, runs: Sequence[Run], sources: tuple[str, str]) -> list[str]:
     texts = [NamedText(one.first.student.text, one.name if _is_sample(one) else "") for one in found.texts]
     names = list(found.texts[0].alignments) if found.texts else []
-    code: Code = report_code(*sources, names, texts)
+    folder = next((str(run.dir.parent) for run in runs), "")
+    usual = Path(folder) == RunStore().root
+    ids = [run.id for run in runs]
+    code: Code = report_code(*sources, names, texts, found.projection.method, ids, "" if usual else folder)
     parts = ["<h3>Python</h3>", _code(code.python)]
-    return [*parts, "<h3>Command line</h3>", _code(code.cli)] if code.cli else [*parts, note(code.note)]
+    parts += ["<h3>Command line</h3>", _code(code.cli)] if code.cli else []
+    if list(found.pair.corpus) != list(DOMAINS):
+        domains = ", ".join(found.pair.corpus)
+        parts.append(
+            note(
+                f"Both measure the bundled samples. This report measured {domains}: give the command these files "
+                "again, each as --corpus NAME=FILE."
+            )
+        )
+    return [*parts, note(code.note)] if code.note else parts
 
 
 def _is_sample(one: TextReport) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LONG = 2_000  # characters; a longer text is named by the id under which this machine keeps it
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
+_LONG = {"-s": "--student", "-t": "--teacher", "-m": "--method"}
 _IMPORT = "import ctkd_core as ctkd"
 
 
@@ -82,9 +83,9 @@ def line(*words: str) -> str:
 
 
 def flag(name: str, value: Any) -> list[str]:
-    """A flag with its value; one that begins like a flag is joined to it."""
+    """A flag with its value; one that begins like a flag is joined to it, which only long names can be."""
     word = str(value)
-    return [f"{name}={word}"] if word.startswith("-") else [name, word]
+    return [f"{_LONG.get(name, name)}={word}"] if word.startswith("-") else [name, word]
 
 
 def pair_code(student: str, teacher: str, method: str = "sedi") -> Code:
@@ -99,6 +100,23 @@ def pair_code(student: str, teacher: str, method: str = "sedi") -> Code:
         'print(*report.advice.because, sep="\\n")',
     ]
     return Code(_block(python), line("ctkd", "pair", *_pair(student, teacher), *flag("-m", method)))
+
+
+def rank_code(names: Sequence[str], by: str, student: str | None = None, teacher: str | None = None) -> Code:
+    """Pairs of tokenizers, best first: teachers for `student`, students for `teacher`, or all pairs of `names`."""
+    fixed = {side: name for side, name in (("student", student), ("teacher", teacher)) if name is not None}
+    python = [
+        _IMPORT,
+        "from ctkd_core.pair.ranking import rank_pairs",
+        "",
+        f"tokenizers = [ctkd.load_tokenizer(name) for name in {list(names)!r}]",
+        *(f"{side} = ctkd.load_tokenizer({name!r})" for side, name in fixed.items()),
+        f"for row in rank_pairs(tokenizers{''.join(f', {side}={side}' for side in fixed)}, by={by!r}):",
+        f"    print(row.student, row.teacher, row.{by}, row.method)",
+    ]
+    words = [word for side, name in fixed.items() for word in flag(f"--{side}", name)]
+    words += [*flag("--by", by), *(["--"] if any(name.startswith("-") for name in names) else []), *names]
+    return Code(_block(python), line("ctkd", "rank", *words))
 
 
 def align_code(
@@ -242,7 +260,10 @@ def _run_flags(changed: Mapping[str, Any]) -> list[str] | None:
     """`changed_options` as flags of `ctkd distill`, which begins with `quick`; None where they can't say it."""
     from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 
+    # `--student` is the model here
     short = {"student": "-s", "teacher": "-t", "method": "-m", "student_model": "--student"}
+    if str(changed.get("student", "")).startswith("-"):
+        short["student"] = "--student-tokenizer"
     table = {option.name: option for option in RUN_OPTIONS}
     if set(changed) - {*table, "method_options", "align_options", "trainer"}:
         return None
@@ -277,8 +298,19 @@ def evidence_code(experiment: str, condition: str, reproduce: str) -> Code:
     return Code(_block(python), reproduce, "The command runs the experiment again, in a checkout of the repository.")
 
 
-def report_code(student: str, teacher: str, names: Iterable[str], texts: Sequence[NamedText]) -> Code:
-    """The report on a pair as an HTML file."""
+def report_code(
+    student: str,
+    teacher: str,
+    names: Iterable[str],
+    texts: Sequence[NamedText],
+    vocabulary_map: str,
+    runs: Sequence[str] = (),
+    runs_dir: str = "",
+) -> Code:
+    """The report on a pair as an HTML file, measured on the bundled samples.
+
+    runs: ids of those that it compares; runs_dir: their folder, "" for the usual one.
+    """
     chosen = list(names)
     named = {text.sample or f"text {k}": text.text for k, text in enumerate(texts, start=1)}
     python = [
@@ -288,15 +320,20 @@ def report_code(student: str, teacher: str, names: Iterable[str], texts: Sequenc
         "",
         *_load(student, teacher),
         f"texts = {named!r}",
-        f"found = full_report(student, teacher, texts, {chosen!r})",
+        f"found = full_report(student, teacher, texts, {chosen!r}, vocabulary_map={vocabulary_map!r})",
+        *([f"runs = ctkd.RunStore({runs_dir!r}).get_all({list(runs)!r})"] if runs and runs_dir else []),
+        *([f"runs = ctkd.RunStore().get_all({list(runs)!r})"] if runs and not runs_dir else []),
         'with open("report.html", "w", encoding="utf-8") as file:',
-        "    file.write(pair_html(found))",
+        f"    file.write(pair_html(found{', runs' if runs else ''}))",
     ]
-    words = [[*flag("--methods", ",".join(chosen))], *(text.words() for text in texts)]
+    words = [flag("--methods", ",".join(chosen)), *(text.words() for text in texts), flag("--map", vocabulary_map)]
+    words += [flag("--run", name) for name in runs] if runs else [["--no-runs"]]
+    words += [flag("--runs-dir", runs_dir)] if runs and runs_dir else []
     if any(part is None for part in words):
         return Code(_block(python), "", "A command line can't hold a NUL; write the text to a file and give --file.")
     flags = [word for part in words for word in part or ()]
-    return Code(_block(python), line("ctkd", "report", *_pair(student, teacher), *flags, "--out", "report.html"))
+    command = line("ctkd", "report", *_pair(student, teacher), *flags, "--out", "report.html")
+    return Code(_block(python), command)
 
 
 def _with_text(text: NamedText, student: str, teacher: str) -> list[str]:

@@ -31,8 +31,9 @@ from ctkd_core.tokenizers.sample_texts import TEXTS
 
 ENDING = ".ctkd-view.json"
 PARAMETER = "open"  # of an address that names a view by its id
-PAGES = ("pair", "align", "vocabulary", "losses", "evidence", "runs")
+PAGES = ("pair", "rank", "align", "vocabulary", "losses", "evidence", "runs")
 SIDES = ("student", "teacher")
+RANKED = "ranked"  # the parameter of page Rank that names tokenizers
 TEXT_IDS = ("snapshot", "lab")  # parameters whose value is the id of a kept text
 MOST_VIEWS = 1_000  # kept on this machine
 MOST_RECORD = 200_000  # bytes of one of them
@@ -50,7 +51,7 @@ Address = Annotated[dict[Key, Values], Field(max_length=MOST_KEYS)]
 class SavedView(documents.Document):
     """A page with its address: the values of each parameter. `made` is seconds since 1970."""
 
-    page: Literal["pair", "align", "vocabulary", "losses", "evidence", "runs"]
+    page: Literal["pair", "rank", "align", "vocabulary", "losses", "evidence", "runs"]
     address: Address
     title: Annotated[str, StringConstraints(max_length=MOST_TITLE)] = ""
     made: Annotated[float, Field(ge=0, le=1e11)] = 0.0
@@ -108,19 +109,48 @@ def make(page: str, address: Mapping[str, Sequence[str] | str], title: str = "")
 def keep(view: SavedView) -> str:
     """Keep a view on this machine and return its id, 10 hex digits or more; equal views have one id.
 
-    Raises CtkdError when there are too many already, OSError when it can't be written.
+    A view that is kept already gets the new title, or keeps its own where the new one is empty. Raises CtkdError when
+    there are too many already or the address is too long to be read again, OSError when it can't be written.
     """
+    name, before = _room(view)
+    if before is not None and not view.title:
+        view = _titled(view, before.title)
+    write_atomic(_place(name), _record(view))
+    return name
+
+
+def _room(view: SavedView) -> tuple[str, SavedView | None]:
+    """The id for a view, and the equal one that is kept under it; nothing is written. Raises CtkdError as `keep`."""
+    _record(view)
     for length in range(10, 64, 6):
         name = view.digest[:length]
         path = _place(name)
         if not path.exists():
             if sum(1 for _ in _folder().glob("*.json")) >= MOST_VIEWS:
                 raise CtkdError(f"{MOST_VIEWS:,} views are kept already; remove some with `ctkd view rm ID`.")
-            break
-        if _same(path, view):
-            break
-    write_atomic(path, json.dumps(view.model_dump(), ensure_ascii=False))
-    return name
+            return name, None
+        try:
+            found = documents.fitting(SavedView, _read(path), "a view")
+        except CtkdError:
+            return name, None  # damaged: written anew
+        if (found.page, found.address) == (view.page, view.address):
+            return name, found
+    return name, None
+
+
+def _record(view: SavedView) -> bytes:
+    """What is written of a view. Raises CtkdError for more than `load` would read."""
+    data = json.dumps(view.model_dump(), ensure_ascii=False).encode()
+    if len(data) > MOST_RECORD:
+        raise CtkdError(
+            f"this view can't be kept: with its address it has {len(data):,} bytes, and {MOST_RECORD:,} may be there. "
+            "Choose fewer or shorter values."
+        )
+    return data
+
+
+def _titled(view: SavedView, title: str) -> SavedView:
+    return view.model_copy(update={"title": title})
 
 
 def load(name: str) -> SavedView:
@@ -152,15 +182,24 @@ def remove(name: str) -> None:
     _place(name).unlink(missing_ok=True)
 
 
+def why_it_stays(view: SavedView) -> str:
+    """Why a view can't go elsewhere as a file, as a sentence; "" where it can."""
+    if view.page == "runs":
+        return "a view of runs can't leave this machine, as its runs stay here; take their report along."
+    if view.page == "rank" and any(source not in TOKENIZERS for source in view.address.get(RANKED, ())):
+        return "a file holds the tokenizers of the pair alone; rank those of the catalog to take this view along."
+    return ""
+
+
 def export(view: SavedView) -> bytes:
     """The view as a file with everything that it names.
 
     A tokenizer that isn't the catalog's goes along as its tokenizer.json, also one that came from a folder or the hub:
-    elsewhere it is an upload. Raises CtkdError for a view of runs (they stay where they were made), for a text or
-    tokenizer that isn't here any more, and for more than MOST_FILE bytes.
+    elsewhere it is an upload. Raises CtkdError where `why_it_stays` has a reason, for a text or tokenizer that isn't
+    here any more, and for more than MOST_FILE bytes.
     """
-    if view.page == "runs":
-        raise CtkdError("a view of runs can't leave this machine, as its runs stay here; take their report along.")
+    if reason := why_it_stays(view):
+        raise CtkdError(reason)
     texts, held, catalog = _texts_of(view), {}, {}
     for side in SIDES:
         source = view.get(side)
@@ -216,23 +255,36 @@ def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, lis
     """Check a file from elsewhere, keep its texts and tokenizers as uploads are kept, and the view under an id.
 
     Returns the id, the view as it stands in addresses here, and sentences about what differs from where it was saved.
-    Raises CtkdError for a file that isn't sound, TokenizerError for a tokenizer that no upload could be.
+    What the address doesn't name is checked, but not kept; the title of an equal view that is kept already stays.
+
+    Raises CtkdError for a file that isn't sound and for what `keep` refuses, TokenizerError for a tokenizer that no
+    upload could be; nothing is kept then.
     """
     file = read_file(data, name)
     if file.view.page == "runs":
         raise CtkdError("a view of runs can't be opened elsewhere: its runs stay where they were made.")
-    notes, names = [], {}
+    # All of it is checked before any of it is kept, and only what the address names is kept.
+    unpacked = {source: content(held) for source, held in file.tokenizers.items()}
     for source, held in file.tokenizers.items():
-        names[source] = uploads.source_of(snapshots.save_tokenizer(content(held), held.name))
-    view = _renamed(file.view, names)
-    for key, text in file.texts.items():
-        if key not in TEXTS:
-            snapshots.save_text(text)
-        elif TEXTS[key].text != text:
-            notes.append(f"The sample {key!r} has another text here, so that of the file stands as your own.")
-            view = _with(view, {"text": [_OWN], "snapshot": [snapshots.save_text(text)]})
+        snapshots.check_tokenizer(unpacked[source], held.name)
+    named = {file.view.get(side) for side in SIDES}
+    taken = {source: held.name for source, held in file.tokenizers.items() if source in named}
+    view = _renamed(file.view, {k: uploads.source_of(uploads.place(unpacked[k], taken[k])) for k in taken})
+    notes, texts = [], [text for key in TEXT_IDS if (text := file.texts.get(file.view.get(key)))]
+    sample = file.view.get("text")
+    if sample in TEXTS and file.texts.get(sample, TEXTS[sample].text) != TEXTS[sample].text:
+        notes.append(f"The sample {sample!r} has another text here, so that of the file stands as your own.")
+        texts.append(file.texts[sample])
+        view = _with(view, {"text": [_OWN], "snapshot": [_digest_of(file.texts[sample])]})
     for source, fingerprint in file.catalog.items():
         notes += _differs(source, fingerprint)
+    _, before = _room(view)
+    for source, called in taken.items():
+        snapshots.keep_tokenizer(unpacked[source], called)
+    for text in texts:
+        snapshots.save_text(text)
+    if before is not None and before.title:
+        view = _titled(view, before.title)  # a stranger's file renames nothing
     return keep(view), view, notes
 
 
@@ -310,14 +362,6 @@ def _folder() -> Path:
 
 def _place(name: str) -> Path:
     return _folder() / f"{name}.json"
-
-
-def _same(path: Path, view: SavedView) -> bool:
-    try:
-        found = documents.fitting(SavedView, _read(path), "a view")
-    except CtkdError:
-        return True  # damaged: written anew
-    return (found.page, found.address) == (view.page, view.address)
 
 
 def _read(path: Path) -> Any:

@@ -161,8 +161,9 @@ TERMS = (
 def _words() -> tuple[dict[str, Term], re.Pattern[str]]:
     """Every name with its term, and what finds them in a text, the longest first."""
     known = {_key(name): entry for entry in TERMS for name in (*entry.names, *entry.also)}
+    # "a": else ı would match i and ſ would match s, and `term` knows no such word
     parts = [
-        f"(?i:{re.escape(name)}s?)" if name[0].islower() else re.escape(name)
+        f"(?ai:{re.escape(name)}s?)" if name[0].islower() else re.escape(name)
         for name in sorted(known, key=len, reverse=True)
     ]
     return known, re.compile(rf"(?<![\w-])(?:{'|'.join(parts)})(?![\w-])")

@@ -76,6 +76,15 @@ def save_tokenizer(data: bytes, name: str) -> Path:
 
     Raises TokenizerError when it's over 40 MB or can't be loaded.
     """
+    check_tokenizer(data, name)
+    return keep_tokenizer(data, name)
+
+
+def check_tokenizer(data: bytes, name: str) -> None:
+    """Load an uploaded tokenizer.json (in a child process first) and keep nothing of it.
+
+    Raises TokenizerError when it's over 40 MB or can't be loaded.
+    """
     from ctkd_core.tokenizers.load import load_tokenizer_bytes
 
     if len(data) > MAX_TOKENIZER_BYTES:
@@ -83,6 +92,10 @@ def save_tokenizer(data: bytes, name: str) -> Path:
             f"{name} has {len(data):,} bytes; the limit is {MAX_TOKENIZER_BYTES:,} (40 MB). Give its folder instead."
         )
     load_tokenizer_bytes(data, name)
+
+
+def keep_tokenizer(data: bytes, name: str) -> Path:
+    """Keep a tokenizer.json that `check_tokenizer` passed, and return its path. Raises OSError."""
     path = uploads.place(data, name)
     if not path.is_file():
         write_atomic(path, data.decode("utf-8"))

@@ -11,7 +11,6 @@ from ctkd_core.tokenizers.sample_texts import TEXTS
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 
-MOST_RUNS = 40
 HELP = (
     "One file that opens from disk, without a network: advice with its evidence, vocabularies, map, texts with "
     "disagreements, and the finished runs of this pair. It takes some seconds."
@@ -28,7 +27,7 @@ def report_button(student: Tokenizer, teacher: Tokenizer) -> None:
 
         try:
             found = full_report(student, teacher, texts, names)
-            runs = loaders.store().finished_of(*sources, MOST_RUNS)
+            runs = loaders.store().finished_of(*sources)
             return pair_html(found, runs, sources).encode("utf-8", "replace")
         except CtkdError as fault:  # the file says it: a download has no other place to tell
             return f"The report couldn't be made: {fault}\n".encode("utf-8", "replace")

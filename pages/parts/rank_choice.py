@@ -35,7 +35,7 @@ class Choice:
 
 def url_problems() -> list[str]:
     """Names in the address that this page doesn't know. Call it before the widgets, which drop them silently."""
-    known = {"side": ("side to fix", SIDES), "by": ("figure to rank by", tuple(BY))}
+    known = {"side": ("side to fix", SIDES), "rank_by": ("figure to rank by", tuple(BY))}
     return [
         str(unknown(what, st.query_params[key][:80], names))
         for key, (what, names) in known.items()
@@ -58,7 +58,7 @@ def choice() -> Choice | None:
         "Order by",
         list(BY),
         default=next(iter(BY)),
-        key="by",
+        key="rank_by",  # "by" is page Evidence's
         bind="query-params",
         required=True,
         wrap=True,

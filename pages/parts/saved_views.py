@@ -14,6 +14,7 @@ from pages.parts.share import link
 SHOWN = 6
 ICONS = {
     "pair": ":material/join_inner:",
+    "rank": ":material/leaderboard:",
     "align": ":material/compare_arrows:",
     "vocabulary": ":material/grid_on:",
     "losses": ":material/ssid_chart:",
@@ -30,7 +31,7 @@ def saved_views() -> None:
     _opened()
     found = views.kept()
     if not found:
-        st.caption("None yet. “Save this view” below every page keeps one.")
+        st.caption("None yet. “Save this view”, below what the other pages show, keeps one.")
     for _, view in found[:SHOWN]:
         _link(view)
     if len(found) > SHOWN:

@@ -1,4 +1,4 @@
-"""Below every page: what it shows as Python and as a command, and the view itself, kept here or as a file."""
+"""Below what a page shows: the same as Python and as a command, and the view itself, kept here or as a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.code import Code
 from ctkd_core.lab.saved_views import SavedView
-from pages.parts import consent, state
+from pages.parts import consent, state, tour
 from pages.parts.launching import change_button, check_may_change
 from pages.parts.plots import FORMATS
 
@@ -80,12 +80,14 @@ def _code(code: Code) -> None:
 
 def _save(page: str) -> None:
     address = _address(page)
+    view = _view(page, address)
+    stays = views.why_it_stays(view) if view is not None else ""
     title = st.text_input("Name", key="view_title", max_chars=views.MOST_TITLE, placeholder="optional")
     with st.container(horizontal=True):
         change_button(
             "Keep it here", key="keep_view", icon=":material/bookmark_add:", on_click=_keep, args=(page, address)
         )
-        if page != "runs":
+        if not stays:
             st.download_button(
                 "As a file",
                 lambda: _file(page, address, title),
@@ -98,28 +100,42 @@ def _save(page: str) -> None:
             )
     if problem := st.session_state.pop("view_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
-    if name := st.session_state.get("view_kept"):
+    name, digest = st.session_state.get("view_kept") or ("", "")
+    # What was kept last may have been another page, or this one before a change.
+    if name and view is not None and digest == view.digest:
         st.caption("Kept. On this machine, this address opens it:")
         st.code(f"{_base()}/?{views.PARAMETER}={name}", language=None)
-    if page == "runs":
-        st.caption("Runs stay on this machine: take their report along instead.")
+    if stays:
+        st.caption(f"No file: {stays}")
 
 
 def _address(page: str) -> dict[str, list[str]]:
     """What the address bar holds, and what it leaves out as it is at its default; defaults may change."""
     found = {key: st.query_params.get_all(key) for key in st.query_params}
     found |= {side: [source] for side, source in zip(views.SIDES, state.pair())}
-    found.pop(state.LINKED_PAIR, None)
+    for passing in (state.LINKED_PAIR, state.LINKED_METHOD, tour.PARAMETER):  # how one came here, not what is shown
+        found.pop(passing, None)
     if page == "align":
         found |= dict(zip(("method", "against"), ([name] for name in state.method_names())))
         found["text"] = [st.session_state.get("text") or state.TEXT_NAMES[0]]
+    if page == "rank":
+        found[views.RANKED] = [str(source) for source in st.session_state.get(views.RANKED) or ()]
     return found
+
+
+def _view(page: str, address: dict[str, list[str]]) -> SavedView | None:
+    """The view of an address; None where it can't be one, which keeping it tells."""
+    try:
+        return views.make(page, address)
+    except CtkdError:
+        return None
 
 
 def _keep(page: str, address: dict[str, list[str]]) -> None:
     try:
         check_may_change()
-        st.session_state["view_kept"] = views.keep(views.make(page, address, st.session_state.get("view_title") or ""))
+        view = views.make(page, address, st.session_state.get("view_title") or "")
+        st.session_state["view_kept"] = views.keep(view), view.digest
     except (CtkdError, OSError) as fault:
         st.session_state["view_problem"] = str(fault)
 

@@ -15,7 +15,7 @@ PARAMETER = "tour"
 # Parameters that belong to a widget of the page, with its default: the widget must be told, too, or it would put its
 # own value back.
 BOUND: dict[str, dict[str, Any]] = {
-    "align": {"method": "sedi", "against": "uld", "text": "prose", "tab": "Groups"},
+    "align": {**dict(zip(("method", "against"), state.DEFAULT_METHODS)), "text": "prose", "tab": "Groups"},
     "losses": {"example": "number", "part": "distillation only", "losses": list(DEFAULT_METHODS)},
     "runs": {"view": "All runs", "preset": "quick"},
 }

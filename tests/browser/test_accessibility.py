@@ -22,8 +22,8 @@ VIEWS = {
     "/pair?look=Special+tokens": "[data-testid=stDataFrame]:visible",
     "/losses": ".st-key-lab_targets .js-plotly-plot",
     "/losses?lab_tab=Memory+and+time&teacher=smollm2&group=99": ".st-key-e_batch",
-    "/evidence": ".st-key-part [role=tab]",
-    "/evidence?part=Claims": ".st-key-part [role=tab]",
+    "/evidence": ".st-key-section [role=tab]",
+    "/evidence?section=Claims": ".st-key-section [role=tab]",
     "/runs": ".st-key-first_run, [data-testid=stDataFrame]",
 }
 

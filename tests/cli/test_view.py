@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,30 @@ def test_a_view_goes_elsewhere_as_a_file(ctkd: Ctkd, tmp_path: Path, monkeypatch
         (["save", "align", "--set", "tab"], "--set takes NAME=VALUE"),
         (["save", "align", "--set", "a b=x"], "this view can't be kept"),
         (["show", "../x"], "no saved view"),
+        (["save", "vocabulary", "-m", "sedi"], "unknown map 'sedi'"),
+        (["save", "vocabulary", "-m", "exact", "-m", "pieces"], "shows one map"),
         (["open", "none.json"], "can't be read"),
+        (["open", "/dev/zero"], "isn't a plain file"),
+        (["open", "."], "isn't a plain file"),
     ],
 )
 def test_bad_input(ctkd: Ctkd, words: list[str], sentence: str) -> None:
     assert sentence in ctkd.error("view", *words)
+
+
+def test_the_method_of_page_vocabulary_is_its_map(ctkd: Ctkd) -> None:
+    saved = ctkd.json("view", "save", "vocabulary", "-m", "exact")
+    assert saved["address"]["map"] == ["exact"] and "method" not in saved["address"]
+    assert saved["methods"] == ["exact"]
+
+
+def test_a_file_that_is_too_large_or_a_pipe_is_refused(ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctkd_core.lab.saved_views.MOST_FILE", 3)
+    Path("x.json").write_text("{  }", encoding="utf-8")
+    assert "more than the 3 bytes" in ctkd.error("view", "open", "x.json")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo("pipe")
+        assert "isn't a plain file" in ctkd.error("view", "open", "pipe")
 
 
 def test_a_file_that_is_no_view_is_refused(ctkd: Ctkd) -> None:

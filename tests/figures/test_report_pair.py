@@ -68,6 +68,10 @@ def test_all_parts_are_there_and_nothing_is_markup(found, tmp_path):
     assert "\u202e" not in html
     assert len(html.encode()) < 10_000_000
     assert "alert(4)" in page.text and "ctkd report" in page.text
+    command = page.text[page.text.index("ctkd report") :]
+    assert "--map exact" in command and f"--runs-dir {tmp_path}" in command
+    assert all(f"--run {run.id}" in command for run in runs)
+    assert all(name.split("<")[0] in command for name in CORPUS) and "--corpus NAME=FILE" in command
 
 
 def test_a_single_run_stands_with_its_own_figures(found, tmp_path):
@@ -80,6 +84,7 @@ def test_a_single_run_stands_with_its_own_figures(found, tmp_path):
 def test_without_runs_there_is_no_part_for_them_and_the_file_is_the_library_and_little_more(found):
     html = pair_html(found)
     assert 'id="runs"' not in html
+    assert "--no-runs" in Page(body(html)).text
     assert len(body(html)) < 400_000
 
 

@@ -15,12 +15,14 @@ from ctkd_core.cli.command import load as load_command
 from ctkd_core.cli.distill import build_config
 from ctkd_core.cli.main import main
 from ctkd_core.distill.config import PRESETS, RunConfig
+from ctkd_core.distill.runs import RunStore
 from ctkd_core.lab import code
 from ctkd_core.lab.code import NamedText
 from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, Choice
 from ctkd_core.methods.evidence import load
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
+from tests.distill.comparison.make import made
 from tests.tiny import tiny_byte_level, tiny_metaspace
 
 NASTY = '\'; touch /tmp/owned; $(id) `id` \\ "!!" \x15\x03\x1b[2J\n\t\u202eabc\u00a0 #~*? é 🦙 -m'
@@ -163,9 +165,6 @@ def test_options_and_variants_of_losses_reach_the_command():
 
 
 def test_runs_and_comparisons(tmp_path, monkeypatch, capsys):
-    from ctkd_core.distill.runs import RunStore
-    from tests.distill.comparison.make import made
-
     monkeypatch.setenv("CTKD_HOME", str(tmp_path))
     runs = [made(RunStore(), 2.0 + k, seed=k, method=m) for k in range(2) for m in ("sft", "uld")]
     shown = code.run_code(runs[0].id)
@@ -205,11 +204,43 @@ def test_a_setting_of_the_evidence(capsys):
 def test_a_report(pair, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     texts = [NamedText(TEXTS["numbers"].text, "numbers"), NamedText("<b>2024</b>")]
-    shown = code.report_code(*pair, ["sedi", "uld"], texts)
+    run = made(RunStore(tmp_path / "my runs"), 2.0)
+    made(RunStore(tmp_path / "my runs"), 3.0)
+    shown = code.report_code(*pair, ["sedi", "uld"], texts, "exact", [run.id], str(tmp_path / "my runs"))
     printed(shown.python, capsys)
     written = Path("report.html")
-    assert "&lt;b&gt;2024" in written.read_text(encoding="utf-8")
+    html = written.read_text(encoding="utf-8")
+    assert "&lt;b&gt;2024" in html and run.id in html
     written.unlink()
     (found,) = answers(shown.cli, capsys)
     assert [row["characters"] for row in found["texts"]] == [len(text.text) for text in texts]
-    assert found["bytes"] == written.stat().st_size
+    assert (found["map"]["method"], found["runs"]) == ("exact", [run.id])
+    written.unlink()
+    (found,) = answers(code.report_code(*pair, ["sedi"], texts, "exact").cli, capsys)
+    assert found["runs"] == [], "--no-runs"
+
+
+def test_names_that_begin_like_a_flag_reach_every_command():
+    sides, choices = ("-x", "-y"), [Choice("sedi"), Choice("-cdm")]
+    text = NamedText("a")
+    shown = [
+        code.pair_code(*sides, "-m"),
+        code.rank_code(["-a", "-b"], "tokens", student="-x"),
+        code.align_code(*sides, text, choices),
+        code.align_code(*sides, text, [choices[1]]),
+        code.vocabulary_code(*sides, "exact", "clean", {}),
+        code.losses_code(*sides, "", "b", choices),
+        code.config_code(PRESETS["quick"].replace(student="-x", teacher="-y")),
+        code.report_code(*sides, ["sedi"], [text], "exact"),
+    ]
+    for words in words_of("\n".join(each.cli for each in shown)):
+        params = load_command(words[1]).make_context(f"ctkd {words[1]}", words[2:]).params
+        student = params["run_student" if words[1] == "distill" else "student"]
+        assert student == "-x", words
+        assert not [word for word in words if word[1:2] != "-" and word[2:3] == "="], "not every parser takes -s=-x"
+        if words[1] == "rank":
+            assert (params["names"], params["by"]) == (["-a", "-b"], "tokens")
+        elif words[1] != "distill":
+            assert params["teacher"] == "-y"
+        if words[1] == "compare":
+            assert params["method"] == ["sedi", "-cdm"]

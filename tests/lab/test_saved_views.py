@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 
 import pytest
@@ -89,6 +90,27 @@ def test_there_is_an_end_to_how_many_are_kept(monkeypatch):
         views.keep(align_view(group="2"))
 
 
+def test_a_view_that_could_not_be_read_again_is_not_kept(home):
+    view = views.make("losses", {f"k{i}": ["x" * 4_000] * 32 for i in range(2)})
+    with pytest.raises(CtkdError, match=r"256,\d+ bytes, and 200,000"):
+        views.keep(view)
+    data = json.dumps(plain(view=view.model_dump(), texts={snapshot_id(TEXT): TEXT})).encode()
+    with pytest.raises(CtkdError, match="200,000"):
+        views.open_file(data)
+    assert not [name for name in KEPT if (home / "here" / name).exists()]
+
+
+def test_a_title_stays_where_no_other_one_is_given_and_a_file_replaces_none():
+    view = views.make("align", {"student": "deepseek"}, "Mine")
+    name = views.keep(view)
+    assert views.keep(views.make("align", view.address)) == name
+    assert views.load(name).title == "Mine"
+    theirs = views.make("align", view.address, "Click here").model_dump()
+    found, opened, _ = views.open_file(json.dumps(plain(view=theirs)).encode())
+    assert found == name
+    assert opened.title == views.load(name).title == "Mine"
+
+
 @pytest.mark.real
 def test_a_file_holds_text_and_tokenizer_and_opens_where_neither_is(home, monkeypatch):
     source = uploaded()
@@ -129,6 +151,10 @@ def test_another_version_of_a_catalogs_tokenizer_or_a_sample_is_told():
     assert snapshots.load_text(view.get("snapshot")) == "Another prose."
 
 
+def snapshot_id(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def plain(**changes) -> dict:
     address = {"student": ["deepseek"], "teacher": ["smollm2"]}
     document = {"format": "ctkd-view", "version": 1, "view": {"page": "align", "address": address, "title": "x"}}
@@ -136,8 +162,6 @@ def plain(**changes) -> dict:
 
 
 def held(data: bytes, **changes) -> dict:
-    import hashlib
-
     packed = base64.b64encode(gzip.compress(data)).decode()
     return {"name": "t.json", "sha256": hashlib.sha256(data).hexdigest(), "gzip": packed} | changes
 
@@ -178,6 +202,45 @@ def test_a_tokenizer_in_a_file_passes_the_checks_of_an_upload(home):
     with pytest.raises(CtkdError):
         views.open_file(json.dumps(plain(tokenizers={"upload:x": held(b'{"model": 3}')})).encode())
     assert not [name for name in KEPT if (home / "here" / name).exists()]
+
+
+GOOD = tiny_byte_level().backend.to_str().encode()
+
+
+def named(*tokenizers: bytes, **changes) -> dict:
+    """A file whose address names these tokenizers and one text."""
+    sources = [f"upload:t-{k}" for k in range(len(tokenizers))]
+    address = {side: [source] for side, source in zip(views.SIDES, sources)} | {"snapshot": [snapshot_id(TEXT)]}
+    return plain(
+        view={"page": "align", "address": address},
+        texts={snapshot_id(TEXT): TEXT},
+        tokenizers=dict(zip(sources, map(held, tokenizers))),
+        **changes,
+    )
+
+
+def test_nothing_is_kept_where_the_second_tokenizer_is_refused(home):
+    with pytest.raises(CtkdError):
+        views.open_file(json.dumps(named(GOOD, b'{"model": 3}')).encode())
+    assert not [name for name in KEPT if (home / "here" / name).exists()]
+
+
+def test_nothing_is_kept_where_no_view_may_be_added(home, monkeypatch):
+    monkeypatch.setattr(views, "MOST_VIEWS", 0)
+    with pytest.raises(CtkdError, match="ctkd view rm"):
+        views.open_file(json.dumps(named(GOOD)).encode())
+    assert not [name for name in KEPT if (home / "here" / name).exists()]
+
+
+def test_only_what_the_address_names_is_kept(home):
+    document = named(GOOD)
+    document["texts"][snapshot_id("stowaway")] = "stowaway"
+    document["tokenizers"]["upload:stowaway"] = held(GOOD + b" ", name="stowaway.json")
+    _, view, _ = views.open_file(json.dumps(document).encode())
+    assert [path.stem for path in (home / "here" / "snapshots").iterdir()] == [snapshot_id(TEXT)]
+    (folder,) = (home / "here" / "uploads").iterdir()
+    assert view.get("student") == f"upload:{folder.name}"
+    assert folder.name.startswith("t-")
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(monkeypatch):

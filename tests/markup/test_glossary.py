@@ -33,6 +33,7 @@ def test_meanings_are_one_line_that_ends_without_a_stop() -> None:
         ("rows of logits, 3 bins", ["rows", "logits", "bins"]),
         ("a browser, an arrow, grouped, pathology, sft", []),
         ("the student's token", []),
+        ("bın model, groupſ, a \u212al", []),  # letters that Unicode folds to i, s and k
         ("", []),
     ],
 )

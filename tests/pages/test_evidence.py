@@ -95,7 +95,7 @@ def test_the_address_brings_the_view_back(evidence: Any) -> None:
 
 def test_claims_and_verdicts(evidence: Any) -> None:
     evidence(VALUES)
-    at = opened("evidence", part="Claims")
+    at = opened("evidence", section="Claims")
     said = texts(at).replace("\\", "")
     assert "**reproduced** · ALM is ahead." in said
     assert "Said by: SeDi, table 1" in said
@@ -105,10 +105,10 @@ def test_claims_and_verdicts(evidence: Any) -> None:
 
 def test_analyses_and_how_to_do_it_again(evidence: Any) -> None:
     evidence(VALUES)
-    at = opened("evidence", part="Analyses")
+    at = opened("evidence", section="Analyses")
     (table,) = [element.value for element in at.dataframe]
     assert table.iloc[1].tolist() == ["b", "–"]
-    at = opened("evidence", part="Do it again")
+    at = opened("evidence", section="Do it again")
     assert [code.value for code in at.code] == ["make evidence NAME=made AGAIN=1", "make evidence NAME=other AGAIN=1"]
     assert "needs gemma" in texts(at)
 
@@ -123,7 +123,7 @@ def test_without_evidence_it_says_how_to_get_some(evidence: Any) -> None:
 @pytest.mark.parametrize("part", ["Methods", "Claims", "Analyses", "Do it again"])
 def test_experiments_without_runs(evidence: Any, part: str) -> None:
     evidence({})
-    at = opened("evidence", part=part)
+    at = opened("evidence", section=part)
     assert not at.exception and not at.error
 
 

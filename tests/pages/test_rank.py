@@ -42,7 +42,7 @@ def test_teachers_of_folders_are_asked_for_measured_and_linked(files: list[str])
 
 
 def test_unknown_words_of_the_address_are_told() -> None:
-    at = opened("rank", by="beauty", ranked="smollm2", side="nobody")
+    at = opened("rank", rank_by="beauty", ranked="smollm2", side="nobody")
     said = "\n".join(warning.value for warning in at.warning)
     assert "beauty" in said and "nobody" in said
     assert not at.exception
@@ -60,7 +60,7 @@ def test_stopped_halfway_shows_what_is_done(files: list[str]) -> None:
 
 def test_all_pairs_show_progress_on_the_way(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pages.parts.rank_views.QUICK_SECONDS", -1.0)
-    at = opened("rank", side="all pairs", by="shared vocabulary", ranked=files)  # type: ignore[arg-type]
+    at = opened("rank", side="all pairs", rank_by="shared vocabulary", ranked=files)  # type: ignore[arg-type]
     assert not at.exception and not at.error
     rows = set(zip(at.dataframe[0].value["student"], at.dataframe[0].value["teacher"]))
     assert {("one", "two"), ("two", "one")} <= rows

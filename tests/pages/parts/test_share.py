@@ -1,19 +1,26 @@
-"""Below every page: the code that is shown runs and answers as the page does; a view is kept and comes back."""
+"""Below what pages show: the code that is shown runs and answers as the page does; a view is kept and comes back."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import json
 import shlex
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from ctkd_core.cli.main import main
 from ctkd_core.distill.runs import RunStore
+from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
 from ctkd_core.tokenizers import snapshots
+from pages.parts import launching
 from tests.distill.comparison.make import made
 from tests.homes import own_home
 from tests.pages.app import chips, opened, texts
+from tests.patience import PATIENCE
 from tests.tiny import tiny_byte_level, tiny_metaspace
 
 pytestmark = pytest.mark.real
@@ -61,6 +68,25 @@ def test_align(pair, capsys):
 def test_pair(pair, capsys):
     printed, (document,) = ran(opened("pair", **pair), capsys)
     assert printed.startswith(document["advice"]["method"])
+
+
+@pytest.mark.parametrize("side", ["teachers for the student", "students for the teacher", "all pairs"])
+def test_rank(pair, side, capsys):
+    at = opened("rank", **pair, ranked=[*pair.values()], side=side, rank_by="shared vocabulary")
+    printed, (document,) = ran(at, capsys)
+    assert document["by"] == "canonical"
+    assert [row["student"] for row in document["pairs"]] == [line.split()[0] for line in printed.splitlines()]
+    assert len(document["pairs"]) == len(at.dataframe[0].value) == (2 if side == "all pairs" else 1)
+    at.button(key="keep_view").click().run()
+    ((name, view),) = views.kept()
+    assert view.page == "rank" and view.address["ranked"] == [*pair.values()]
+    assert "No file: a file holds the tokenizers of the pair alone" in texts(at)
+    with pytest.raises(CtkdError, match="of the catalog"):
+        views.export(view)
+    if side == "all pairs":
+        again = opened("start", open=name)
+        assert not again.exception
+        assert list(again.dataframe[0].value["shared vocabulary"]) == list(at.dataframe[0].value["shared vocabulary"])
 
 
 def test_vocabulary(pair, capsys):
@@ -116,15 +142,67 @@ def test_a_link_to_a_view_that_is_not_here_says_so():
     assert not at.exception
 
 
-def test_who_may_change_nothing_keeps_no_view(pair, monkeypatch):
-    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
-    at = opened("evidence")
-    assert at.button(key="keep_view").disabled
-    from pages.parts import launching, share
+def forged_keep() -> None:
+    """A page on which a click arrives although the button is disabled."""
+    from pages.parts import share
 
-    with pytest.raises(launching.NotAllowedError):
-        launching.check_may_change()
-    assert share.views.kept() == []
+    share._keep("evidence", {"student": ["deepseek"]})
+
+
+def kept_here(home) -> list[str]:
+    """What is kept of views in the folder of this machine."""
+    return [name for name in ("views", "uploads", "snapshots") if any((home / name).glob("*"))]
+
+
+def test_who_may_change_nothing_keeps_no_view(home, monkeypatch):
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
+    assert opened("evidence").button(key="keep_view").disabled
+    at = AppTest.from_function(forged_keep, default_timeout=PATIENCE).run()
+    assert at.session_state["view_problem"] == launching.REFUSAL
+    assert kept_here(home) == []
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "1")
+    AppTest.from_function(forged_keep, default_timeout=PATIENCE).run()
+    assert kept_here(home) == ["views"], "else nothing was tried above"
+
+
+def test_who_may_change_nothing_opens_no_file(home, monkeypatch):
+    text = "not from here"
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    tokenizer = tiny_byte_level().backend.to_str().encode()
+    held = {
+        "name": "t.json",
+        "sha256": hashlib.sha256(tokenizer).hexdigest(),
+        "gzip": base64.b64encode(gzip.compress(tokenizer)).decode(),
+    }
+    address = {"student": ["upload:t"], "teacher": ["smollm2"], "snapshot": [name], "text": ["own"]}
+    document = {"format": "ctkd-view", "version": 1, "view": {"page": "align", "address": address}}
+    data = json.dumps(document | {"texts": {name: text}, "tokenizers": {"upload:t": held}}).encode()
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
+    at = opened("start")
+    at.file_uploader(key="view_upload").set_value(("x.ctkd-view.json", data, "application/json")).run()
+    assert launching.REFUSAL.partition(".")[0] in texts(at)
+    assert kept_here(home) == []
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "1")
+    at = opened("start")
+    at.file_uploader(key="view_upload").set_value(("x.ctkd-view.json", data, "application/json")).run()
+    assert "The file is sound" in texts(at)
+    assert kept_here(home) == ["views", "uploads", "snapshots"], "else nothing was tried above"
+
+
+def test_the_link_of_a_kept_view_stands_only_beside_that_view(pair):
+    at = opened("align", **pair, text="numbers", method="gold", group="1", tour="drift.2")
+    at.button(key="keep_view").click().run()
+    ((name, view),) = views.kept()
+    assert not set(view.address) & {"tour", "see", "pair"}, "how one came here is no part of what is shown"
+    assert any(f"/?open={name}" in block.value for block in at.code)
+    at.query_params["group"] = "2"
+    at.run()
+    assert not at.exception and not any("/?open=" in block.value for block in at.code)
+    at.query_params["group"] = "1"
+    at.run()
+    assert any(f"/?open={name}" in block.value for block in at.code)
+    at.switch_page("pages/pair.py").run()
+    assert not at.exception and not any("/?open=" in block.value for block in at.code)
 
 
 def test_the_start_page_lists_views_by_their_names():
@@ -133,3 +211,11 @@ def test_the_start_page_lists_views_by_their_names():
     assert not at.exception
     labels = [element.proto.label for element in at.get("page_link")]
     assert any(r"\<b\>first\</b\> \*look\*" in label and "Pair" in label for label in labels)
+
+
+def test_how_one_came_to_a_page_is_no_part_of_its_view():
+    at = opened("evidence", see="cdm")
+    assert "see" in at.query_params, "this page takes no method"
+    at.button(key="keep_view").click().run()
+    ((_, view),) = views.kept()
+    assert not set(view.address) & {"see", "pair"}
