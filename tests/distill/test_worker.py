@@ -12,7 +12,7 @@ import pytest
 
 from ctkd_core.background.processes import process_alive
 from ctkd_core.background.status import read_launch
-from ctkd_core.distill.records import read_records
+from ctkd_core.distill.records import read_part
 from tests.patience import wait_for
 
 pytestmark = pytest.mark.timeout(3000)
@@ -100,7 +100,7 @@ def test_a_killed_worker_is_lost_and_resumed_from_its_checkpoint(pair, launched)
     status = wait_for(lambda: ended(run), what="the end of the second attempt")
     assert (status.state, status.step) == ("finished", 160), run.log_tail()
     assert run.metrics().query("kind == 'train'").step.tolist() == list(range(1, 161))
-    resumed = [r for r in read_records(path)[0] if r["kind"] == "resume"]
+    resumed = [r for r in read_part(path).rows if r["kind"] == "resume"]
     assert [r["step"] for r in resumed] == [last]
 
 
