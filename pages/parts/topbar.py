@@ -49,7 +49,7 @@ def top_bar(page: str) -> None:
         config = run_views.shown_config()
     with st.container(key="bar"):
         teacher, swap, student, method, against, helping = st.columns(
-            [5, 2.6, 5, 3, 3.2, 2.2], vertical_alignment="bottom", gap="small"
+            [4.5, 3, 4.5, 3, 3.2, 2.2], vertical_alignment="bottom", gap="small"
         )
     _source(teacher, "teacher", config)
     with swap:
