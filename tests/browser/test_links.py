@@ -91,10 +91,16 @@ def test_every_link_brings_what_it_promises(page, server):
     for origin, query in FROM.items():
         opened(page, server + origin + query)
         found = page.locator(LINKS).evaluate_all("all => all.map(a => ({label: a.innerText, href: a.href}))")
-        for nth, link in enumerate(found):
+        for link in found:
             path, said = promised(link)
             opened(page, server + origin + query)
-            page.locator(LINKS).nth(nth).click()
+            # By its address, not its place: what a page has found out meanwhile may bring one link more.
+            page.wait_for_function(
+                "([links, href]) => [...document.querySelectorAll(links)].some(a => a.href === href)",
+                arg=[LINKS, link["href"]],
+            )
+            there = page.locator(LINKS).evaluate_all("all => all.map(a => a.href)")
+            page.locator(LINKS).nth(there.index(link["href"])).click()
             page.wait_for_url(lambda url, path=path: urlsplit(url).path.strip("/") == path)
             # A run's page puts the run's name before its page's.
             page.wait_for_function("title => ` · ${document.title}`.includes(` · ${title} · `)", arg=TITLES[path])
