@@ -3,8 +3,8 @@
 #   docker build -t ctkd-lab .
 #   docker run --rm -p 127.0.0.1:8501:8501 -v ctkd:/data ctkd-lab
 #
-# Without a GPU, give the index of torch's builds for CPUs, which are ten times smaller (pytorch.org names it):
-#   docker build --build-arg TORCH_INDEX=... -t ctkd-lab .
+# Without a GPU, name the wheel of torch's build for CPUs, which is ten times smaller:
+#   docker build --build-arg TORCH=ADDRESS_OF_THE_WHEEL -t ctkd-lab .
 # With a GPU, take a base that has CUDA:
 #   docker build --build-arg BASE=nvidia/cuda:12.9.1-runtime-ubuntu24.04 -t ctkd-lab:cuda .
 #   docker run --rm --gpus all -p 127.0.0.1:8501:8501 -v ctkd:/data ctkd-lab:cuda
@@ -17,11 +17,10 @@ RUN command -v python3 >/dev/null || { apt-get update && apt-get install -y --no
 ENV VIRTUAL_ENV=/opt/ctkd PATH=/opt/ctkd/bin:$PATH PYTHONUNBUFFERED=1 CTKD_HOME=/data
 RUN python3 -m venv /opt/ctkd
 
-ARG TORCH_INDEX=
+ARG TORCH=
 WORKDIR /src
 COPY requirements.txt requirements-teacher.txt constraints.txt ./
-RUN torch="$(grep '^torch==' requirements.txt)" \
-    && pip install --no-cache-dir --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch" \
+RUN pip install --no-cache-dir "${TORCH:-$(grep '^torch==' requirements.txt)}" \
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt \
     && pip install --no-cache-dir --no-deps --requirement requirements-teacher.txt
 COPY . .

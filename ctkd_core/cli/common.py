@@ -87,6 +87,10 @@ Teacher = Annotated[
 
 # The input text, exactly one of the three.
 _TEXT = "The text (exactly one)"
+MethodOptions = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--option", metavar="METHOD.NAME=VALUE", help="An option of one method; may be repeated."),
+]
 Text = Annotated[str | None, typer.Option("--text", metavar="STR", help="The text itself.", rich_help_panel=_TEXT)]
 File = Annotated[
     str | None,
@@ -102,7 +106,7 @@ Sample = Annotated[
     typer.Option(
         "--sample",
         metavar="NAME",
-        help="A text that comes along: prose, code, numbers, emoji or chat.",
+        help="A text that comes along: prose, code, numbers, emoji, chat or rtl.",
         rich_help_panel=_TEXT,
         autocompletion=complete.samples,
     ),

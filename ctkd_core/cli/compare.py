@@ -12,6 +12,7 @@ from ctkd_core.cli import complete
 from ctkd_core.cli.align import metric_table, option_help
 from ctkd_core.cli.common import (
     File,
+    MethodOptions,
     Output,
     Sample,
     Student,
@@ -46,10 +47,7 @@ def run(
             autocompletion=complete.aligning_methods,
         ),
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-o", "--option", metavar="METHOD.NAME=VALUE", help="An option of one method; may be repeated."),
-    ] = None,
+    option: MethodOptions = None,
     text: Text = None,
     file: File = None,
     sample: Sample = None,

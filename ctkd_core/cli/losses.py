@@ -9,6 +9,7 @@ import typer
 from ctkd_core import methods
 from ctkd_core.cli import complete
 from ctkd_core.cli.common import (
+    MethodOptions,
     Output,
     Student,
     Teacher,
@@ -52,10 +53,7 @@ def run(
     variant: Annotated[
         list[str] | None, typer.Option("--variant", metavar="METHOD=V", help="clean or released, of one method.")
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-o", "--option", metavar="METHOD.NAME=VALUE", help="An option of one method; may be repeated."),
-    ] = None,
+    option: MethodOptions = None,
     token: Annotated[
         list[str] | None,
         typer.Option("--token", metavar="STR", help="A student token whose gradient is wanted (or #643); repeatable."),

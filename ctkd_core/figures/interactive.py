@@ -6,18 +6,12 @@ Figures lie in it as data. Each has buttons that save it as PNG and as SVG; the 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import time
 from collections.abc import Iterable
 from functools import cache
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctkd_core import __version__
-from ctkd_core.markup.blocks import STYLE, note
-from ctkd_core.markup.visible import one_line, shorten
+from ctkd_core.figures.html_file import attribute, html_file
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -86,34 +80,15 @@ class Figures:
         data = fig.to_json().replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
         height = int(fig.layout.height or 450)
         return (
-            f'<figure><div class="plot" role="img" aria-label="{_attribute(alt)}" style="min-height:{height}px" '
-            f'data-spec="{key}" data-name="{_attribute(name or key)}"></div>'
+            f'<figure><div class="plot" role="img" aria-label="{attribute(alt)}" style="min-height:{height}px" '
+            f'data-spec="{key}" data-name="{attribute(name or key)}"></div>'
             f'<script type="application/json" id="{key}">{data}</script></figure>'
         )
 
 
 def document(title: str, parts: Iterable[str], figures: Figures) -> str:
-    """A whole file of these blocks; without figures there is no script in it.
-
-    `parts` are HTML made by this package.
-    """
-    scripts = [library(), _DRAW] if figures.count else []
-    allowed = " ".join(f"'{_hash(script)}'" for script in scripts) or "'none'"
-    policy = (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    body = "\n".join(part for part in parts if part)
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<title>{_attribute(title)}</title><style>{STYLE}{_STYLE}</style></head>"
-        f'\n<body class="ctkd">\n{body}\n{note(f"Made by CTKD Lab {__version__} on {made}.")}\n'
-        + "".join(f"<script>{script}</script>\n" for script in scripts)
-        + "</body></html>\n"
-    )
+    """A whole file of these blocks, HTML made by this package; without figures there is no script in it."""
+    return html_file(title, parts, _STYLE, [library(), _DRAW] if figures.count else [])
 
 
 @cache
@@ -127,11 +102,3 @@ def library() -> str:
     ):  # it would end the element, or open another state of the parser
         source = source.replace("</script", "<\\/script").replace("<!--", "<\\!--")
     return source.replace("\r\n", "\n")  # as a browser reads it, or its hash would be another one
-
-
-def _hash(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _attribute(value: str) -> str:
-    return escape(shorten(one_line(value), 240).encode("utf-8", "replace").decode())

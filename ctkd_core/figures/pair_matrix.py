@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.figures.cells import axes_of_pairs, clickable, frame
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
-from ctkd_core.markup.colours import ORANGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,34 +40,17 @@ def matrix_figure(names: Sequence[str], shares: Shares, way: str, chosen: tuple[
         ygap=2,
     )
     cells = [(s, t) for s in names for t in names if s != t and (s, t) in shares]
-    # Heat maps can't be clicked in Streamlit; nearly transparent points on top of them can.
-    points = go.Scatter(
+    points = clickable(
         x=[escape(t) for _, t in cells],
         y=[escape(s) for s, _ in cells],
         customdata=[[s, t, float(shares[s, t][way])] for s, t in cells],
-        mode="markers",
-        marker={"symbol": "square", "size": 46, "color": "rgba(0,0,0,0.01)"},
         hovertemplate="%{customdata[2]:.1%} of student %{customdata[0]} in teacher %{customdata[1]}<extra></extra>",
-        showlegend=False,
-        name="cells",
     )
     traces: list[Any] = [heat, points]
     if chosen is not None and set(chosen) <= set(names):
-        traces.append(
-            go.Scatter(
-                x=[escape(chosen[1])],
-                y=[escape(chosen[0])],
-                mode="markers",
-                marker={"symbol": "square-open", "size": 42, "color": ORANGE, "line": {"width": 4}},
-                hoverinfo="skip",
-                showlegend=False,
-                name="chosen",
-            )
-        )
+        traces.append(frame(escape(chosen[1]), escape(chosen[0])))
     fig = figure(traces, "Share of the student's tokens that the teacher has", height=130 + 62 * len(names))
-    fig.update_xaxes(title_text="teacher", side="bottom", showgrid=False)
-    fig.update_yaxes(title_text="student", autorange="reversed", showgrid=False)
-    return fig.update_layout(clickmode="event+select")
+    return axes_of_pairs(fig)
 
 
 def matrix_table(names: Sequence[str], shares: Shares) -> pd.DataFrame:

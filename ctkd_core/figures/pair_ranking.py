@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.errors import unknown
+from ctkd_core.figures.cells import axes_of_pairs, clickable, frame
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
-from ctkd_core.markup.colours import ORANGE
 from ctkd_core.markup.numbers import percent
 from ctkd_core.markup.visible import one_line, shorten
 from ctkd_core.pair.ranking import ORDERS, RankedPair, matrix
@@ -75,35 +75,18 @@ def ranking_figure(rows: Sequence[RankedPair], by: str, chosen: tuple[str, str] 
         xgap=2,
         ygap=2,
     )
-    # Heat maps can't be clicked in Streamlit; nearly transparent points on top of them can.
-    points = go.Scatter(
+    points = clickable(
         x=[across[row.teacher] for row in rows],
         y=[down[row.student] for row in rows],
         customdata=[[row.student, row.teacher] for row in rows],
         text=[_hover(row, by) for row in rows],
-        mode="markers",
-        marker={"symbol": "square", "size": 46, "color": "rgba(0,0,0,0.01)"},
         hovertemplate="%{text}<extra></extra>",
-        showlegend=False,
-        name="cells",
     )
     traces: list[Any] = [heat, points]
     if chosen is not None and chosen[0] in down and chosen[1] in across:
-        traces.append(
-            go.Scatter(
-                x=[across[chosen[1]]],
-                y=[down[chosen[0]]],
-                mode="markers",
-                marker={"symbol": "square-open", "size": 42, "color": ORANGE, "line": {"width": 4}},
-                hoverinfo="skip",
-                showlegend=False,
-                name="chosen",
-            )
-        )
+        traces.append(frame(across[chosen[1]], down[chosen[0]]))
     fig = figure(traces, shown.name.capitalize(), height=max(260, 140 + 52 * len(students)))
-    fig.update_xaxes(title_text="teacher", side="bottom", showgrid=False)
-    fig.update_yaxes(title_text="student", autorange="reversed", showgrid=False)
-    return fig.update_layout(clickmode="event+select")
+    return axes_of_pairs(fig)
 
 
 def ranking_table(rows: Sequence[RankedPair]) -> pd.DataFrame:

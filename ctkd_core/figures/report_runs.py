@@ -6,14 +6,13 @@ names, samples and messages are strangers' words.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from ctkd_core import __version__, methods
+from ctkd_core import methods
 from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, line_of
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_of
 from ctkd_core.distill.comparison.kinds import flat
@@ -22,11 +21,12 @@ from ctkd_core.distill.comparison.table import SAYS, Comparison, compare
 from ctkd_core.distill.records import current_rows
 from ctkd_core.distill.runs import Run
 from ctkd_core.figures.comparison import interval, ranking
+from ctkd_core.figures.html_file import html_file
 from ctkd_core.figures.words import duration
-from ctkd_core.markup.blocks import STYLE, facts, note, table, text
+from ctkd_core.markup.blocks import facts, note, table, text
 from ctkd_core.markup.colours import BLUE, CATEGORICAL, GREY, VERMILLION
 from ctkd_core.markup.curves import Curve, curves_svg
-from ctkd_core.markup.visible import one_line, shorten
+from ctkd_core.markup.visible import shorten
 
 MOST_SAMPLES = 40  # prompts
 MOST_TEXT = 2_000  # characters of one answer
@@ -44,7 +44,7 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}.wide{overflow-x:auto}
 def run_html(run: Run) -> str:
     """One run. Raises RunError for a damaged one."""
     title = run.config.name or run.id
-    return page(title, [f"<h1>{text(title)}</h1>", *run_parts(run)])
+    return html_file(title, [f"<h1>{text(title)}</h1>", *run_parts(run)], _STYLE)
 
 
 def run_parts(run: Run) -> list[str]:
@@ -79,7 +79,7 @@ def comparison_html(runs: Sequence[Run], figure: str = DEFAULT, baseline: str | 
     """Several runs compared by a figure. Raises RunError for a damaged run, an unknown figure or baseline."""
     found = compare(runs, figure, baseline)
     title = f"<h1>{len(runs)} runs of {len(found.rows)} kinds</h1>"
-    return page(f"{len(runs)} runs compared", [title, *comparison_parts(runs, found)])
+    return html_file(f"{len(runs)} runs compared", [title, *comparison_parts(runs, found)], _STYLE)
 
 
 def comparison_parts(runs: Sequence[Run], found: Comparison, curves: str = "") -> list[str]:
@@ -122,20 +122,6 @@ def comparison_parts(runs: Sequence[Run], found: Comparison, curves: str = "") -
         _environments(runs),
         _sources([row.kind.config.method for row in found.rows]),
     ]
-
-
-def page(title: str, parts: Iterable[str]) -> str:
-    """A whole document; `parts` are HTML made by this module. Its policy allows styles of its own and nothing else."""
-    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    body = "\n".join(part for part in parts if part)
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<title>{escape(shorten(one_line(title), 120))}</title><style>{STYLE}{_STYLE}</style></head>"
-        f'\n<body class="ctkd">\n{body}\n{note(f"Made by CTKD Lab {__version__} on {made}.")}\n</body></html>\n'
-    )
 
 
 def _run_curves(rows: list[dict[str, Any]]) -> str:

@@ -12,27 +12,23 @@ _LEFT, _RIGHT, _NUMBERS = ("L",), ("R", "AL"), ("EN", "AN")
 
 def base_direction(text: str) -> Direction:
     """The direction of the first letter that has one, as in `dir="auto"` (Unicode's rules P2 and P3); else "ltr"."""
-    for character in text:
-        kind = unicodedata.bidirectional(character)
-        if kind in _RIGHT:
-            return "rtl"
-        if kind in _LEFT:
-            return "ltr"
-    return "ltr"
+    return _of_letters(text) or "ltr"
 
 
 def own_direction(text: str) -> Direction | None:
     """The direction in which a piece of text is read: that of its first letter, else "ltr" with a digit, else None."""
-    found: Direction | None = None
+    has_digits = any(unicodedata.bidirectional(character) in _NUMBERS for character in text)
+    return _of_letters(text) or ("ltr" if has_digits else None)
+
+
+def _of_letters(text: str) -> Direction | None:
     for character in text:
         kind = unicodedata.bidirectional(character)
         if kind in _RIGHT:
             return "rtl"
         if kind in _LEFT:
             return "ltr"
-        if kind in _NUMBERS:
-            found = "ltr"
-    return found
+    return None
 
 
 def against(pieces: Sequence[str], base: Direction) -> list[bool]:

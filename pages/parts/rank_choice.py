@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from ctkd_core.errors import CtkdError, TokenizerError, unknown
+from ctkd_core.errors import TokenizerError, unknown
 from ctkd_core.figures.pair_ranking import FIGURES
-from ctkd_core.tokenizers import snapshots, uploads
 from ctkd_core.tokenizers.assets import is_installed, is_prepared
 from ctkd_core.tokenizers.catalog import TOKENIZERS
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.sources import folders_unlisted
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import consent, state
-from pages.parts.launching import check_may_change, may_change
+from pages.parts.launching import may_change
+from pages.parts.uploads import tokenizer_file, upload_problem
 
 # What the address holds is what the fields show.
 TEACHERS, STUDENTS, ALL = SIDES = ("teachers for the student", "students for the teacher", "all pairs")
@@ -99,16 +99,9 @@ def _tokenizers() -> list[str]:
             help="Choose, or type a hub id, a folder, or the path of a tokenizer.json.",
         )
     with right, st.popover("Upload a tokenizer.json", icon=":material/upload_file:", disabled=not may_change()):
-        st.file_uploader(
-            "tokenizer.json, at most 40 MB",
-            type=["json"],
-            key="ranked_file",
-            max_upload_size=40,
-            on_change=_uploaded,
-        )
+        tokenizer_file("ranked", _take)
         st.caption("It is added to the list. Its text is never executed; a child process reads it first.")
-    if problem := st.session_state.pop("ranked_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    upload_problem("ranked")
     return list(chosen)
 
 
@@ -130,17 +123,8 @@ def _agreed() -> None:
         consent.give(str(source))
 
 
-def _uploaded() -> None:
-    file = st.session_state.get("ranked_file")
-    if file is None:
-        return
-    try:
-        check_may_change()
-        path = snapshots.save_tokenizer(file.getvalue(), file.name)
-    except CtkdError as fault:
-        st.session_state["ranked_problem"] = str(fault)
-        return
-    st.session_state["ranked_upload"] = uploads.source_of(path)
+def _take(source: str) -> None:
+    st.session_state["ranked_upload"] = source
 
 
 def _take_upload() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
@@ -16,29 +18,47 @@ def upload_tokenizer() -> None:
         side = st.segmented_control(
             "Use it as", ["student", "teacher"], default="student", key="upload_side", required=True
         )
-        st.file_uploader(
-            "tokenizer.json, at most 40 MB",
-            type=["json"],
-            key="tokenizer_file",
-            max_upload_size=40,
-            on_change=_uploaded,
-        )
+        tokenizer_file("tokenizer", _choose)
         st.caption(f"It becomes the {side}. Its text is never executed; a child process reads it first.")
     if st.session_state.pop("tokenizer_chosen", False):
         st.rerun()  # the whole page: the bar above shows the name, and loads it
-    if problem := st.session_state.pop("tokenizer_problem", None):
+    upload_problem("tokenizer")
+
+
+def tokenizer_file(name: str, take: Callable[[str], None]) -> None:
+    """The field for a file. Its tokenizer is kept, and `take` gets its source before the page is drawn again.
+
+    `name` tells several such fields apart.
+    """
+    st.file_uploader(
+        "tokenizer.json, at most 40 MB",
+        type=["json"],
+        key=f"{name}_file",
+        max_upload_size=40,
+        on_change=_uploaded,
+        args=(name, take),
+    )
+
+
+def upload_problem(name: str) -> None:
+    """Say once why the last file of this field was refused."""
+    if problem := st.session_state.pop(f"{name}_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
 
 
-def _uploaded() -> None:
-    file = st.session_state.get("tokenizer_file")
+def _uploaded(name: str, take: Callable[[str], None]) -> None:
+    file = st.session_state.get(f"{name}_file")
     if file is None:
         return
     try:
         check_may_change()
         path = snapshots.save_tokenizer(file.getvalue(), file.name)
     except CtkdError as fault:
-        st.session_state["tokenizer_problem"] = str(fault)
+        st.session_state[f"{name}_problem"] = str(fault)
         return
-    st.session_state[st.session_state.get("upload_side") or "student"] = uploads.source_of(path)
+    take(uploads.source_of(path))
+
+
+def _choose(source: str) -> None:
+    st.session_state[st.session_state.get("upload_side") or "student"] = source
     st.session_state["tokenizer_chosen"] = True

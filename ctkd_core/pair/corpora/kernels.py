@@ -157,21 +157,36 @@ def _add_group(cell, n_student, n_teacher, width, equal, faces):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
+def _add_token(token, side, table, bucket, own, whole, width, single, equal):  # type: ignore[no-untyped-def]
+    """A token into its class, if it has one; returns whether the other vocabulary has it."""
+    code = side.classes[token]
+    if code >= 0:
+        cell = table[code, bucket]
+        cell[own] += 1
+        cell[_BYTES] += width
+        cell[_1_1] += single
+        cell[_EQUAL_S] += equal
+        cell[whole] += side.whole[token]
+    return side.whole[token]
+
+
+@njit(cache=True, nogil=True)
+def _add_side(tokens, first, last, side, table, bucket, own, whole, single, equal):  # type: ignore[no-untyped-def]
+    """As `_add_tokens`, where tokens have widths of their own and special ones don't count."""
+    found = 0
+    for k in range(first, last):
+        if not tokens.special[k]:
+            found += _add_token(tokens.ids[k], side, table, bucket, own, whole, tokens.widths[k], single, equal)
+    return found
+
+
+@njit(cache=True, nogil=True)
 def _add_tokens(ids, first, last, side, ends, table, bucket, script_cell, own, whole, single, equal):  # type: ignore[no-untyped-def]
     """Tokens of one side of a group into their classes; returns how many the other vocabulary has."""
     found = 0
     for k in range(first, last):
-        token = ids[k]
-        width = ends[k] - (ends[k - 1] if k > 0 else 0)
-        code = side.classes[token]
-        if code >= 0:
-            cell = table[code, bucket]
-            cell[own] += 1
-            cell[_BYTES] += max(width, 0)
-            cell[_1_1] += single
-            cell[_EQUAL_S] += equal
-            cell[whole] += side.whole[token]
-        found += side.whole[token]
+        width = max(ends[k] - (ends[k - 1] if k > 0 else 0), 0)
+        found += _add_token(ids[k], side, table, bucket, own, whole, width, single, equal)
     script_cell[whole] += found
     return found
 
@@ -290,29 +305,9 @@ def count_groups(groups, equal, faces, bucket, s, t, own, other, of_byte, row, t
                 cell[_BYTES] += width
         single = np.int64(n_student == 1 and n_teacher == 1)
         same = np.int64(two_sided and equal[g])
-        for k in range(s0, s1):
-            token = s.ids[k]
-            if s.special[k]:
-                continue
-            if own.classes[token] >= 0:
-                mine = tables.student[own.classes[token], bucket]
-                mine[_STUDENT] += 1
-                mine[_BYTES] += s.widths[k]
-                mine[_1_1] += single
-                mine[_EQUAL_S] += same
-                mine[_WHOLE_S] += own.whole[token]
-            cell[_WHOLE_S] += own.whole[token]
-            row[_WHOLE_S] += own.whole[token]
-        for k in range(t0, t1):
-            token = t.ids[k]
-            if t.special[k]:
-                continue
-            if other.classes[token] >= 0:
-                mine = tables.teacher[other.classes[token], bucket]
-                mine[_TEACHER] += 1
-                mine[_BYTES] += t.widths[k]
-                mine[_1_1] += single
-                mine[_EQUAL_S] += same
-                mine[_WHOLE_T] += other.whole[token]
-            cell[_WHOLE_T] += other.whole[token]
-            row[_WHOLE_T] += other.whole[token]
+        found = _add_side(s, s0, s1, own, tables.student, bucket, _STUDENT, _WHOLE_S, single, same)
+        cell[_WHOLE_S] += found
+        row[_WHOLE_S] += found
+        found = _add_side(t, t0, t1, other, tables.teacher, bucket, _TEACHER, _WHOLE_T, single, same)
+        cell[_WHOLE_T] += found
+        row[_WHOLE_T] += found

@@ -51,7 +51,7 @@ def test_forged_clicks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             return b"x"
 
     state |= {"tokenizer_file": File(), "text_file": File(), "typed": "x", "chip_page": 1}
-    uploads._uploaded()
+    uploads._uploaded("tokenizer", uploads._choose)
     assert "--allow-launch" in str(state["tokenizer_problem"])
     text_input._uploaded()
     assert "--allow-launch" in str(state["text_problem"])
