@@ -18,12 +18,12 @@ from ctkd_core.cli.common import (
     Student,
     Teacher,
     Text,
-    UsageError,
     inform,
     load_pair,
     names_of,
     parse_assignments,
     read_text,
+    write_out,
 )
 from ctkd_core.cli.display import TokenRows, table, visible_bytes
 from ctkd_core.markup.visible import counted
@@ -120,10 +120,7 @@ def _write_picture(alignment: Alignment, path: str) -> None:
 
 
 def _write(what: str, data: bytes, path: str) -> None:
-    try:
-        Path(path).write_bytes(data)
-    except OSError as fault:
-        raise UsageError(f"the {what} can't be written to {path!r}: {fault.strerror}; give another file.") from None
+    write_out(what, data, Path(path))
     inform(f"{what}: {path} ({len(data) / 1e6:.1f} MB)")
 
 

@@ -121,15 +121,41 @@ Options = Annotated[
 ]
 
 
+def sources_of(student: str | None, teacher: str | None) -> tuple[str, str]:
+    """What the two sides are loaded from, by default the catalog's pair."""
+    from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
+
+    first, second = DEFAULT_PAIR
+    return first if student is None else student, second if teacher is None else teacher
+
+
 def load_pair(student: str | None, teacher: str | None) -> tuple[Tokenizer, Tokenizer]:
     """The two tokenizers, loaded, by default the catalog's pair; raises TokenizerError."""
-    from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
     from ctkd_core.tokenizers.load import load_tokenizer
 
-    first = student if student is not None else DEFAULT_PAIR[0]
-    second = teacher if teacher is not None else DEFAULT_PAIR[1]
+    first, second = sources_of(student, teacher)
     loaded = {source: load_tokenizer(source) for source in dict.fromkeys((first, second))}
     return loaded[first], loaded[second]
+
+
+def new_file(name: str, force: bool) -> Path:
+    """A file to be written. Raises UsageError where there is one, unless it may be replaced, or no folder."""
+    path = Path(name)
+    if path.exists() and not force:
+        raise UsageError(f"{name!r} exists already; choose another name with --out, or add --force.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{name!r} can't be written: there is no such folder; give another file.")
+    return path
+
+
+def write_out(what: str, data: bytes, path: Path) -> None:
+    """Write what a command makes. Raises UsageError with the reason where that fails."""
+    try:
+        path.write_bytes(data)
+    except OSError as fault:
+        raise UsageError(
+            f"the {what} can't be written to {str(path)!r}: {fault.strerror}; give another file."
+        ) from None
 
 
 def read_text(text: str | None, file: str | None, sample: str | None) -> str:

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import Output, RunsDir, Student, Teacher, UsageError, load_pair, names_of, one_of, read_text
+from ctkd_core.cli.common import (
+    Output,
+    RunsDir,
+    Student,
+    Teacher,
+    UsageError,
+    load_pair,
+    names_of,
+    new_file,
+    one_of,
+    read_text,
+    sources_of,
+    write_out,
+)
 from ctkd_core.cli.pair import domains_of, kept_if_stopped
 from ctkd_core.cli.progress import Bar
 from ctkd_core.vocabulary import MAPS
@@ -92,26 +105,19 @@ def run(
     chosen = check_methods([name.strip() for part in methods or METHODS for name in part.split(",") if name.strip()])
     if no_runs and runs:
         raise UsageError("--no-runs and --run contradict each other; give one of them.")
-    path = Path(out)
-    if path.exists() and not force:
-        raise UsageError(f"{out!r} exists already; choose another name with --out, or add --force.")
-    if not path.parent.is_dir():
-        raise UsageError(f"the report can't be written to {out!r}: there is no such folder; give another file.")
+    path = new_file(out, force)
     texts = _texts(text, file, sample)
     check_texts(texts or {})
     domains = domains_of(corpus) if corpus else None
     ours, theirs = load_pair(first, second)
-    sources = _sources(first, second)
+    sources = sources_of(first, second)
     found_runs = () if no_runs else _runs(runs_dir, runs, *sources)
     with Bar(1) as bar, kept_if_stopped(bool(domains)):
         found = full_report(
             ours, theirs, texts, chosen, domains, vocabulary_map, bar.update, workers=None, keep=bool(domains)
         )
     data = pair_html(found, found_runs, sources).encode("utf-8", "replace")
-    try:
-        path.write_bytes(data)
-    except OSError as fault:
-        raise UsageError(f"the report can't be written to {out!r}: {fault.strerror}; give another file.") from None
+    write_out("report", data, path)
     document: dict[str, Any] = found.to_dict() | {
         "path": str(path.absolute()),
         "bytes": len(data),
@@ -128,12 +134,6 @@ def _pair(names: list[str] | None, student: str | None, teacher: str | None) -> 
     if len(names) != 2 or student is not None or teacher is not None:
         raise UsageError("a pair is two words, TEACHER STUDENT, or -t TEACHER -s STUDENT; give one of these forms.")
     return names[1], names[0]
-
-
-def _sources(student: str | None, teacher: str | None) -> tuple[str, str]:
-    from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
-
-    return student or DEFAULT_PAIR[0], teacher or DEFAULT_PAIR[1]
 
 
 def _texts(text: list[str] | None, file: list[str] | None, sample: list[str] | None) -> dict[str, str] | None:

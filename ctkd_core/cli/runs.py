@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ctkd_core.cli import complete, progress
-from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of, one_of, whole
+from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of, new_file, one_of, whole, write_out
 from ctkd_core.cli.display import facts, styled, table
 from ctkd_core.cli.distill import describe, finish, state_of, together
 from ctkd_core.distill.training.processes import world_size
@@ -207,8 +206,8 @@ def compare(
     found = compared(runs, figure, baseline or base)
     data["statistics"] = found.to_dict()
     if out is not None:
-        path = _new_file(out, force)
-        path.write_bytes(table_bytes(run_frame(runs) if per_run else found.frame(), path.name))
+        path = new_file(out, force)
+        write_out("table", table_bytes(run_frame(runs) if per_run else found.frame(), path.name), path)
         data["path"] = str(path.absolute())
     return Output(lambda: data, lambda: _comparison(data, found))
 
@@ -265,8 +264,8 @@ def report(
     if not runs:
         raise UsageError("report takes at least one run, or --sweep ID.")
     text = run_html(runs[0]) if len(runs) == 1 else comparison_html(runs, figure, baseline or base)
-    path = _new_file(out, force)
-    path.write_text(text, encoding="utf-8", errors="replace")
+    path = new_file(out, force)
+    write_out("report", text.encode("utf-8", "replace"), path)
     size = path.stat().st_size
     data = {"path": str(path.absolute()), "bytes": size, "runs": [run.id for run in runs]}
     return Output(lambda: data, lambda: [f"{size / 1e3:.0f} kB in {path}"])
@@ -305,13 +304,6 @@ def _queue(rows: list[dict[str, Any]]) -> list[RenderableType]:
     return [table(["", "run", "name", "sweep", "", "devices"], cells)]
 
 
-def _new_file(name: str, force: bool) -> Path:
-    path = Path(name)
-    if path.exists() and not force:
-        raise UsageError(f"{str(path)!r} exists already; choose another name, or add --force.")
-    return path
-
-
 def export(
     name: One,
     format: Annotated[
@@ -333,14 +325,12 @@ def export(
 ) -> Output:
     """Write the metrics of one run as CSV or JSON."""
     run = _get(_store(runs_dir), name)
-    path = Path(out or f"metrics.{format}")
-    if path.exists() and not force:
-        raise UsageError(f"{str(path)!r} exists already; choose another name with --out, or add --force.")
+    path = new_file(out or f"metrics.{format}", force)
     if damage := run.metrics_part().damage:
         inform(damage)
     frame = run.metrics()
     text = frame.to_csv(index=False) if format == "csv" else frame.to_json(orient="records", indent=1)
-    path.write_text(text, encoding="utf-8")
+    write_out("metrics", text.encode(), path)
     return Output(
         lambda: run.summary(whole=True) | {"path": str(path.absolute()), "rows": len(frame)},
         lambda: [f"{len(frame)} rows in {path}"],

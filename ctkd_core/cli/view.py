@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import Output, Student, Teacher, UsageError, read_text
+from ctkd_core.cli.common import Output, Student, Teacher, UsageError, new_file, read_text, sources_of, write_out
 from ctkd_core.cli.display import facts, table
 from ctkd_core.files import read_regular
 from ctkd_core.lab import saved_views as views
@@ -49,13 +49,11 @@ def save(
 ) -> Output:
     """Keep a view: pair, text, methods, group and options, as they stand in the address of a page."""
     from ctkd_core.errors import unknown
-    from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 
     if page not in views.PAGES:
         raise unknown("page", page, views.PAGES, UsageError)
     address: dict[str, list[str]] = {
-        "student": [student or DEFAULT_PAIR[0]],
-        "teacher": [teacher or DEFAULT_PAIR[1]],
+        **{side: [source] for side, source in zip(views.SIDES, sources_of(student, teacher))},
         **_methods(page, method or []),
         **_text(page, text, file, sample),
     }
@@ -124,12 +122,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> Output:
     """Write a view as one file that holds its texts and tokenizers and opens elsewhere."""
-    path = Path(out or f"{name}{views.ENDING}")
     view = views.load(name)
-    if path.exists() and not force:
-        raise UsageError(f"{str(path)!r} exists already; choose another name with --out, or add --force.")
+    path = new_file(out or f"{name}{views.ENDING}", force)
     data = views.export(view)
-    path.write_bytes(data)
+    write_out("view", data, path)
     document = _plain(name, view) | {"path": str(path.absolute()), "bytes": len(data)}
     return Output(lambda: document, lambda: [f"{len(data) / 1e3:.1f} kB in {path}"])
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.errors import unknown
 from ctkd_core.figures.cells import axes_of_pairs, clickable, frame
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
 from ctkd_core.markup.numbers import percent
@@ -53,8 +52,6 @@ def ranking_figure(rows: Sequence[RankedPair], by: str, chosen: tuple[str, str] 
     """
     import plotly.graph_objects as go
 
-    if by not in FIGURES:
-        raise unknown("figure of pairs", by, FIGURES)
     students, teachers, values = matrix(rows, by)
     shown = FIGURES[by]
     down, across = _labels(students), _labels(teachers)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.kinds import KIND_STYLES, KINDS, UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.alignment.opinions import common_cuts, disputed, group_of_tokens, opinions
-from ctkd_core.figures.chips import differing_groups
 from ctkd_core.figures.tables import groups_between
 from ctkd_core.markup.colours import VERMILLION
 from ctkd_core.markup.visible import hex_bytes, shorten, visible_bytes
@@ -64,20 +63,21 @@ def stack_page(alignments: Sequence[Alignment], page: int = 0) -> dict[str, Any]
     cuts = common_cuts(alignments)
     edges = cuts[(cuts >= first) & (cuts <= last)].tolist()
     owners = [group_of_tokens(one, "student") for one in alignments]
-    same = _same_groups(alignments)
-    units = [_unit(alignments, owners, same, found, a, b) for a, b in itertools.pairwise(edges)]
+    units = [_unit(alignments, owners, found, a, b) for a, b in itertools.pairwise(edges)]
     return {
         "teacher": alignments[0].teacher.tokenizer,
         "student": alignments[0].student.tokenizer,
         "methods": [one.label for one in alignments],
         "units": units,
-        "kinds": [{"label": s.name, "colour": s.colour, "border": s.border} for s in map(KIND_STYLES.get, KINDS) if s],
+        "kinds": [
+            {"label": s.name, "colour": s.colour, "border": s.border} for s in map(KIND_STYLES.__getitem__, KINDS)
+        ],
         "unequal": {"mark": UNEQUAL, "why": UNEQUAL_MEANING},
         "mark": VERMILLION,
         "first": first,
         "last": last,
         "total": len(alignments[0].student),
-        "alone": {one.label: _alone(one) for one in alignments if _alone(one)},
+        "alone": {one.label: number for one in alignments if (number := _alone(one))},
     }
 
 
@@ -116,15 +116,9 @@ def stack_table(alignments: Sequence[Alignment], limit: int = 500) -> pd.DataFra
     return pd.DataFrame(rows, columns=["group", "bytes", "opinions", *(one.label for one in alignments)])
 
 
-def _same_groups(alignments: Sequence[Alignment]) -> list[list[NDArray[np.bool_]]]:
-    """For each method and each other one, bool [G]: groups that the other has, too."""
-    return [[~differing_groups(one, other) for other in alignments] for one in alignments]
-
-
 def _unit(
     alignments: Sequence[Alignment],
     owners: list[NDArray[np.int64]],
-    same: list[list[NDArray[np.bool_]]],
     found: NDArray[np.int8],
     start: int,
     end: int,
@@ -141,7 +135,7 @@ def _unit(
         ]
         for k in range(start, shown)
     ]
-    lanes = [_lane(alignments, m, owners[m], same[m], start, shown) for m in range(len(alignments))]
+    lanes = [_lane(alignments, m, owners[m], found, start, shown) for m in range(len(alignments))]
     counts = (found[start:shown].max(axis=1) + 1).tolist()
     return {"s": tokens, "lanes": lanes, "o": counts, "more": end - shown}
 
@@ -150,7 +144,7 @@ def _lane(
     alignments: Sequence[Alignment],
     method: int,
     owner: NDArray[np.int64],
-    same: list[NDArray[np.bool_]],
+    found: NDArray[np.int8],
     start: int,
     end: int,
 ) -> list[dict[str, Any]]:
@@ -165,7 +159,9 @@ def _lane(
         _, s1, t0, t1 = one.groups[group].tolist()
         width = min(s1, end) - at
         text = "│".join(map(visible_bytes, one.teacher.token_bytes[t0 : min(t1, t0 + MOST_OF_A_UNIT)]))
-        agreeing = [alignments[m].label for m in range(len(alignments)) if m != method and same[m][group]]
+        agreeing = [
+            other.label for m, other in enumerate(alignments) if m != method and found[at, m] == found[at, method]
+        ]
         cells.append(
             {
                 "w": width,

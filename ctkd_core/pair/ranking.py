@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core.background.progress import Progress
 from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.pair.advice import advise
-from ctkd_core.pair.corpus import Text, measure, why_unread
+from ctkd_core.pair.corpus import Text, measure_plainly, why_unread
 from ctkd_core.pair.report import facts_of
 from ctkd_core.tokenizers.load import as_tokenizer
 from ctkd_core.vocabulary.overlap import WAYS, overlap
@@ -196,7 +196,7 @@ def rank_pair(
     corpus = _samples() if texts is None else texts
     names = names or (student.name, teacher.name)
     shared = overlap(student, teacher)
-    metrics: Mapping[str, Any] = measure(student, teacher, corpus, METHOD)
+    metrics: Mapping[str, Any] = measure_plainly(student, teacher, corpus, METHOD)
     if not metrics["texts"]:
         raise CtkdError(f"{names[0]} with {names[1]}: no text can be measured ({_listed(metrics['skipped'])}).")
     facts = facts_of(student, teacher, shared, {"texts": metrics})

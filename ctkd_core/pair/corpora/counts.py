@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -189,26 +190,28 @@ def totals(table: Table) -> NDArray[np.int64]:
     return found
 
 
+def figures(counts: Counts) -> dict[str, Any]:
+    """`metrics` without intervals and slices."""
+    total = dict(zip(FIELDS, totals(counts.table()).tolist()))
+    plain = ("texts", "bytes", "characters", "words", "student_tokens", "teacher_tokens")
+    return {
+        **{name: total[name] for name in plain},
+        "skipped": dict(sorted(counts.skipped.items())),
+        "n_groups": total["groups"],
+        **{name: total[name] for name in ("orphan_student", "orphan_teacher", "largest_group")},
+        **{name: _rate(total, name) for name in RATES},
+    }
+
+
 def metrics(counts: Counts) -> dict[str, Any]:
     """The figures of all texts, with their intervals, and of the slices: an entry of `corpus` in `ctkd pair --json`.
 
     The quotient of nothing is 0 (of boundaries 1). `intervals` {rate: [low, high]} is empty with fewer than
     LEAST_TEXTS texts; `slices` {script, student_class, teacher_class, fields of records: {value: figures}}.
     """
-    table = counts.table()
-    total = dict(zip(FIELDS, totals(table).tolist()))
-    plain = ("texts", "bytes", "characters", "words", "student_tokens", "teacher_tokens")
-    sums = {"orphan_student": "orphan_student", "orphan_teacher": "orphan_teacher", "largest_group": "largest_group"}
-    rates = {name: _rate(total, name) for name in RATES}
-    found: dict[str, Any] = {
-        **{name: total[name] for name in plain},
-        "skipped": dict(sorted(counts.skipped.items())),
-        "n_groups": total["groups"],
-        **{name: total[key] for name, key in sums.items()},
-        **rates,
-    }
-    enough = total["texts"] >= LEAST_TEXTS
-    found["intervals"] = intervals(table, tuple(RATES)) if enough else {}
+    found = figures(counts)
+    enough = found["texts"] >= LEAST_TEXTS
+    found["intervals"] = intervals(counts.table(), tuple(RATES)) if enough else {}
     slices: dict[str, dict[str, Any]] = {}
     order = {
         part: -int(one[:, [AT["student_tokens"], AT["teacher_tokens"]]].sum()) for part, one in counts.slices.items()
@@ -246,15 +249,14 @@ def _rate(total: Mapping[str, int], name: str) -> float:
     return factor * total[part] / total[whole]
 
 
-def intervals(table: Table, names: tuple[str, ...], level: float = LEVEL) -> dict[str, list[float]]:
+def intervals(table: Table, names: tuple[str, ...]) -> dict[str, list[float]]:
     """95 % intervals of rates by the percentiles of RESAMPLES resamplings of the groups of texts, always the same ones.
 
     A rate whose denominator is mostly 0 has none.
     """
-    drawn = np.random.default_rng(SEED).multinomial(GROUPS, np.full(GROUPS, 1 / GROUPS), size=RESAMPLES)
     # In floats: sums of 2**53 and more lose their last digit, which no interval shows.
-    sums = drawn.astype(np.float64) @ table.astype(np.float64)
-    tails = [(1 - level) / 2, (1 + level) / 2]
+    sums = _resamplings() @ table.astype(np.float64)
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     found = {}
     for name in names:
         part, whole, factor = RATES[name]
@@ -263,3 +265,10 @@ def intervals(table: Table, names: tuple[str, ...], level: float = LEVEL) -> dic
             values = factor * sums[there, AT[part]] / sums[there, AT[whole]]
             found[name] = [float(v) for v in np.quantile(values, tails)]
     return found
+
+
+@lru_cache(maxsize=1)
+def _resamplings() -> NDArray[np.float64]:
+    """float64 [RESAMPLES, GROUPS]: how often each group of texts is drawn."""
+    drawn = np.random.default_rng(SEED).multinomial(GROUPS, np.full(GROUPS, 1 / GROUPS), size=RESAMPLES)
+    return drawn.astype(np.float64)

@@ -58,11 +58,10 @@ class Records:
         return self.folder / key[:2] / f"{key}.counts"
 
 
-def records_of(counting: Counting, root: Path | None = None) -> Records:
-    """The records of a counting, under `root` (by default the cache); the KEPT ones last written or asked for stay."""
+def records_of(counting: Counting, root: Path) -> Records:
+    """The records of a counting, under `root`; the KEPT ones last written or asked for stay."""
     asked = [VERSION, counting.student.fingerprint, counting.teacher.fingerprint, counting.method, list(counting.by)]
     asked += [MAX_TEXT, GROUPS, list(FIELDS)]
-    root = files.cache_dir() / "corpora" if root is None else root
     folder = root / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
