@@ -43,6 +43,10 @@ def main() -> None:
 
 def body(found: Digest) -> None:
     """The tabs; only the open one is drawn, and the address holds it."""
+    earlier = st.query_params.get("part")  # what older addresses call it; page Losses has a part of its own
+    if earlier in TABS and "section" not in st.query_params:
+        st.session_state["section"] = earlier
+        del st.query_params["part"]
     tabs = st.tabs(list(TABS), key="section", on_change="rerun", bind="query-params")
     for tab, draw in zip(tabs, TABS.values()):
         if tab.open:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -33,16 +32,16 @@ def group_panel(lab: Lab, group: int, named: tuple[int, ...]) -> None:
         _direction_lines(lab, position, named)
         left, right = st.columns([4, 5], gap="medium")
         with left:
-            _chart(lambda: prediction_figure(lab, position, row), "lab_predictions", _predictions_alt(lab, group))
+            plot(lambda: prediction_figure(lab, position, row), key="lab_predictions", alt=_predictions_alt(lab, group))
             _twin(prediction_table(lab, position, row), "lab_predictions_table", "Both predictions")
         with right:
             tokens = gradient_tokens(lab, position, named)
             alt = "Which way each method moves the likeliest tokens: bars up raise a logit, bars down lower it"
-            _chart(lambda: gradient_figure(lab, position, tokens, named), "lab_gradients", alt)
+            plot(lambda: gradient_figure(lab, position, tokens, named), key="lab_gradients", alt=alt)
             _twin(gradient_table(lab, position, tokens), "lab_gradients_table", "Minus the gradient on each token")
             st.caption("A blank place: the gradient on that token wasn't kept; name it under “Tokens to look at”.")
         alt = f"What each method compares in group {group}: its target, from the teacher, and the student"
-        _chart(lambda: target_figure(lab, group), "lab_targets", alt)
+        plot(lambda: target_figure(lab, group), key="lab_targets", alt=alt)
         _twin(target_table(lab, group), "lab_targets_table", "The target of each method")
         _notes(lab, group)
 
@@ -79,10 +78,6 @@ def _direction_lines(lab: Lab, position: int, named: tuple[int, ...]) -> None:
 
 def _predictions_alt(lab: Lab, group: int) -> str:
     return f"Top candidates of teacher and student in group {group}, {lab.title(group)}"
-
-
-def _chart(make: Callable[[], Any], key: str, alt: str) -> None:
-    plot(make, key=key, alt=alt)
 
 
 def _twin(table: pd.DataFrame, key: str, alt: str) -> None:

@@ -82,9 +82,9 @@ def _named(asked: str) -> tuple[Tour | None, int | None]:
     """The tour and the step of the address; no step without a number that it has."""
     name, _, number = asked.partition(".")
     tour = TOURS.get(name)
-    if tour is None or not number.isdecimal() or not 0 < int(number[:6]) <= len(tour.steps):
+    if tour is None or not state.is_number(number) or not 0 < int(number) <= len(tour.steps):
         return tour, None
-    return tour, int(number[:6]) - 1
+    return tour, int(number) - 1
 
 
 def _go(tour: Tour, step: int) -> None:

@@ -20,6 +20,7 @@ VIEWS = {
     "/pair": ".st-key-domain_bars .js-plotly-plot",
     "/pair?look=Chat+templates&student=qwen": "[data-testid=stCode]",
     "/pair?look=Special+tokens": "[data-testid=stDataFrame]:visible",
+    "/rank": ".st-key-rank_map .js-plotly-plot",
     "/losses": ".st-key-lab_targets .js-plotly-plot",
     "/losses?lab_tab=Memory+and+time&teacher=smollm2&group=99": ".st-key-e_batch",
     "/evidence": ".st-key-section [role=tab]",

@@ -192,10 +192,7 @@ def test_the_flags_of_a_run_describe_it(name):
 
 
 def test_a_setting_of_the_evidence(capsys):
-    found = load().conditions
-    if not found:
-        pytest.skip("no evidence comes with this checkout")
-    experiment, condition = found[0]
+    experiment, condition = load().conditions[0]
     shown = code.evidence_code(experiment.name, condition.name, experiment.reproduce)
     assert "'method'" in printed(shown.python, capsys)
     assert shlex.split(shown.cli)[0] == "make"

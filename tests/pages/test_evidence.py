@@ -144,3 +144,10 @@ def test_damaged_evidence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     at = opened("evidence")
     store.load.cache_clear()
     assert "isn't whole JSON" in at.error[0].value
+
+
+def test_an_older_address_opens_its_tab():
+    at = opened("evidence", part="Claims")
+    assert not at.exception
+    assert at.session_state["section"] == "Claims"
+    assert "part" not in at.query_params

@@ -119,6 +119,7 @@ def test_digits_that_are_no_numbers_are_no_window():
     assert any("The window in the address isn't" in warning.value for warning in at.warning)
 
 
+@real
 def test_the_address_holds_order_and_window():
     at = opened("vocabulary", map="exact", order="class", cells="mass", window="200,900,0,49152")
     shown(at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ PAIR = tiny_byte_level(), tiny_metaspace()
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CtkdError, match=r"needs the package ray; run `pip install 'ctkd-lab\[ray\]'`"):
         measure_domains(*PAIR, {"a": CORPUS[:1]}, engine="ray")
     with pytest.raises(CtkdError, match="unknown engine 'rey'"):
@@ -33,10 +34,9 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def cluster() -> Any:
-    ray = pytest.importorskip("ray", reason="needs the package ray[data] (300 MB), which no other test does")
+    ray = pytest.importorskip("ray", reason="needs the package ray[data], which no other test does")
     from ray.cluster_utils import Cluster
 
-    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         made.add_node(num_cpus=1)
