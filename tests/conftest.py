@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,13 +19,40 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
-from ctkd_core.tokenizers import assets, catalog
+from ctkd_core.background import lifecycle
+from ctkd_core.tokenizers import assets, catalog, child
+from tests import forked
 
 # The first call of a compiled kernel takes a second, later ones microseconds. Every run draws other examples;
 # whoever changes a kernel or a parser draws many: `pytest --hypothesis-profile thorough tests/alignment`.
 settings.register_profile("ctkd", deadline=None, max_examples=40)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("ctkd")
+
+
+FORKS = pytest.StashKey[forked.Servers]()
+ANEW = lifecycle.start_detached, child.subprocess
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests start is forked, by one process for all of pytest's."""
+    if forked.FOLDER not in os.environ and sys.platform.startswith("linux"):
+        config.stash[FORKS] = forked.Servers()
+    if forked.FOLDER in os.environ:
+        lifecycle.start_detached, child.subprocess = forked.start_detached, forked.Subprocess
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The end of the processes that fork."""
+    if FORKS in config.stash:
+        config.stash[FORKS].close()
+
+
+@pytest.fixture
+def started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are started as they are in use."""
+    monkeypatch.setattr(lifecycle, "start_detached", ANEW[0])
+    monkeypatch.setattr(child, "subprocess", ANEW[1])
 
 
 def pytest_collection_finish() -> None:

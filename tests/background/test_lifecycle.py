@@ -12,7 +12,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ctkd_core.background import attempt, lifecycle
@@ -21,11 +20,12 @@ from ctkd_core.background.processes import process_alive
 from ctkd_core.background.status import JobStatus, read_launch, read_status, write_status
 from ctkd_core.errors import CtkdError
 from tests.background.job_worker import Order, do
+from tests.forked import workers_of
 
 WORKER = "tests.background.job_worker"
 ROOT = str(Path(__file__).resolve().parents[2])
 SECONDS = 600
-pytestmark = pytest.mark.timeout(3000)
+pytestmark = [pytest.mark.timeout(3000), pytest.mark.usefixtures("started_anew")]
 
 
 @pytest.fixture
@@ -36,15 +36,6 @@ def job(tmp_path, monkeypatch):
     yield found
     for pid in workers_of(found.folder):
         os.kill(pid, signal.SIGKILL)
-
-
-def workers_of(folder: Path) -> list[int]:
-    """Processes that were started for this folder and still run."""
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline", "status"]):
-        if str(folder) in (process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process.info["pid"])
-    return found
 
 
 def pid_of(job: Job) -> int:

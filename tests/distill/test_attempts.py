@@ -10,7 +10,6 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from filelock import FileLock
 from safetensors.torch import load_file
@@ -24,21 +23,12 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import RunError
+from tests.forked import workers_of
 from tests.patience import wait_for
 
 ROOT = str(Path(__file__).resolve().parents[2])
 SECONDS = 600
 pytestmark = pytest.mark.timeout(3000)
-
-
-def workers_of(run) -> list[int]:
-    """Processes that were started for this run and still live."""
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline", "status"]):
-        words = process.info["cmdline"] or ()
-        if "ctkd_core.distill.worker" in words and str(run.dir) in words and process.info["status"] != "zombie":
-            found.append(process.info["pid"])
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +55,7 @@ def busy_device(store):
     with FileLock(folder / "cpu.lock"):
         yield
         for run in store.list(archived=True):
-            for pid in workers_of(run):
+            for pid in workers_of(run.dir):
                 os.kill(pid, signal.SIGKILL)
 
 
@@ -103,7 +93,7 @@ def test_of_many_processes_that_ask_at_once_one_starts_a_worker(store, busy_devi
     assert sorted(map(bool, said)) == [False, True, True, True]
     assert all("queued" in sentence for sentence in said if sentence)
     wait_for(lambda: run.status().pid is not None, SECONDS, "the worker to queue")
-    assert workers_of(run) == [run.status().pid] == [read_launch(run.dir).pid]
+    assert workers_of(run.dir) == [run.status().pid] == [read_launch(run.dir).pid]
     assert run.status().attempt == (1 if action == "launch" else 2)
 
 
@@ -126,7 +116,7 @@ def test_of_many_threads_that_ask_at_once_one_starts_a_worker(store, busy_device
         thread.join()
     assert len(faults) == 5
     wait_for(lambda: run.status().pid is not None, SECONDS, "the worker to queue")
-    assert workers_of(run) == [run.status().pid]
+    assert workers_of(run.dir) == [run.status().pid]
 
 
 def test_a_worker_that_was_superseded_while_it_waited_trains_nothing(store, busy_device):
@@ -134,7 +124,7 @@ def test_a_worker_that_was_superseded_while_it_waited_trains_nothing(store, busy
     pid = wait_for(lambda: run.status().pid, SECONDS, "the worker to queue")
     with run.work.lock():
         write_status(run.dir, RunStatus(attempt=2, message="the later one"))
-    wait_for(lambda: not workers_of(run), SECONDS, "the first worker to end")
+    wait_for(lambda: not workers_of(run.dir), SECONDS, "the first worker to end")
     assert (run.status().attempt, run.status().message) == (2, "the later one")
     assert "attempt 2 has begun" in run.log_tail()
     assert pid is not None and not (run.dir / "metrics.jsonl").exists()
@@ -329,7 +319,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_nothing_is_lost(store, monk
     with pytest.raises(RunError, match=r"can't be resumed.*No space left on device.*Nothing was lost; free some space"):
         run.resume()
     assert {p: p.read_bytes() for p in run.dir.rglob("*.json")} == before
-    assert workers_of(run) == []
+    assert workers_of(run.dir) == []
     assert run.status().state == "lost"
 
 

@@ -45,6 +45,7 @@ def launched(store):
                 os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("started_anew")
 def test_a_whole_life_in_a_process_of_its_own(pair, launched, store):
     run = launched(pair.config(method="uld", steps=6, save_every=3))
     offset, seen, states = 0, [], []

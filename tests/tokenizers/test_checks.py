@@ -92,6 +92,7 @@ def test_a_long_unknown_token_is_refused() -> None:
         load_tokenizer_bytes(backend.to_str().encode())
 
 
+@pytest.mark.usefixtures("started_anew")
 def test_a_configuration_that_takes_too_much_memory_is_refused(document: Document, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(document))
     config = tmp_path / "tokenizer_config.json"

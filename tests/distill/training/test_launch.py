@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -16,22 +18,34 @@ from ctkd_core.distill import devices, worker
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.training import launch, processes
 from ctkd_core.errors import RunError
-from tests import patience
+from tests import forked, patience
 
-TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ctkd_core"]
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+OF_A_LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
 
 
-def together(store, *words: str) -> None:
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")}
-    done = subprocess.run(
-        [*TWO, *words, "--runs-dir", str(store.root)],
-        env=environment | {"CTKD_HOME": os.environ["CTKD_HOME"], "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=patience.LONG,
-        check=False,
-    )
+def by_torchrun(store, *words: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in OF_A_LAUNCH} | {"OMP_NUM_THREADS": "1"}
+    command = [*TWO, "-m", "ctkd_core", *words, "--runs-dir", str(store.root)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience.LONG, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def by_two_forks(store, *words: str) -> None:
+    """As torchrun starts them, but with torch loaded already."""
+    command = [sys.executable, "-m", "ctkd_core", *words, "--runs-dir", str(store.root)]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+    def one(rank: str) -> subprocess.CompletedProcess[str]:
+        env = dict(os.environ) | told | {"RANK": rank, "LOCAL_RANK": rank}
+        given = {"env": env, "timeout": patience.LONG, "capture_output": True, "text": True, "check": False}
+        return forked.run(command, **given) if forked.FOLDER in os.environ else subprocess.run(command, **given)
+
+    with ThreadPoolExecutor() as both:
+        for done in both.map(one, "01"):
+            assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
@@ -41,7 +55,7 @@ def test_two_processes_are_one_run_with_the_loss_of_one(pair, store, tmp_path):
     config = {k: v for k, v in pair.config(**given, batch_size=2).to_dict().items() if k != "version"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     apart = RunStore(tmp_path / "apart")
-    together(apart, "distill", str(tmp_path / "config.json"))
+    by_torchrun(apart, "distill", str(tmp_path / "config.json"))
     (run,) = apart.list()
     assert run.status().state == "finished"
     curves = [[r["loss"] for r in x.metric_rows() if r["kind"] == "train"] for x in (whole, run)]
@@ -50,7 +64,7 @@ def test_two_processes_are_one_run_with_the_loss_of_one(pair, store, tmp_path):
     # as if it had been stopped behind step 2
     with_two = replace(run.status(), state="cancelled", step=2, last_checkpoint=2)
     (run.dir / "status.json").write_text(json.dumps(with_two.to_dict()))
-    together(apart, "runs", "resume", run.id)
+    by_two_forks(apart, "runs", "resume", run.id)
     assert (run.status().state, run.status().attempt) == ("finished", 2)
     again = [r["loss"] for r in run.metric_rows() if r["kind"] == "train"]
     assert again == pytest.approx(curves[0], rel=1e-5)
