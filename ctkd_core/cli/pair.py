@@ -110,9 +110,7 @@ def run(
         raise UsageError("--speed times files; name some with --corpus.")
     if workers is not None and not 1 <= workers <= MAX_WORKERS:
         raise UsageError(f"--workers takes a whole number from 1 to {MAX_WORKERS}; got {workers}.")
-    if not methods.get(method, AlignmentError).can_align:
-        able = ", ".join(m.name for m in methods.aligning())
-        raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
+    methods.aligner(method, AlignmentError)
     domains = domains_of(corpus) if corpus else None
     ours, theirs = load_pair(student, teacher)
     timed: dict[str, Any] = {}
