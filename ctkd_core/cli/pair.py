@@ -15,6 +15,7 @@ from ctkd_core.cli.display import facts, table, visible
 from ctkd_core.cli.progress import Bar
 from ctkd_core.markup.numbers import decimals
 from ctkd_core.markup.visible import one_line
+from ctkd_core.methods.options import option_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -201,8 +202,10 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
         parts.append(f"skipped texts: {'; '.join(skipped)}")
     because = [("  because:", text) for text in advice["because"]]
     warnings = [("  warning:", text) for text in advice["warnings"]]
-    given = [f"{name.rpartition('.')[2]}={value}" for name, value in advice["options"].items()]
-    advised = ("advice:", " ".join([advice["method"], *given, f"(verdict {advice['verdict']})"]))
+    advised = (
+        "advice:",
+        " ".join([advice["method"], *option_words(advice["options"], "="), f"(verdict {advice['verdict']})"]),
+    )
     tried = [("  tried:", _tried(finding)) for finding in advice["evidence"]]
     near = [("  confidence:", f"{advice['confidence']} (kind: {advice['kind']})")]
     return [*parts, facts([advised, *because, *near, *tried, *warnings])]

@@ -11,6 +11,7 @@ from ctkd_core.cli import complete
 from ctkd_core.cli.common import Output, UsageError, one_of
 from ctkd_core.cli.display import table, visible
 from ctkd_core.cli.progress import Bar
+from ctkd_core.methods.options import option_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -128,4 +129,4 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
 
 
 def _advised(row: dict[str, Any]) -> str:
-    return " ".join([row["method"], *(f"{name.rpartition('.')[2]}={value}" for name, value in row["options"].items())])
+    return " ".join([row["method"], *option_words(row["options"], "=")])

@@ -20,6 +20,7 @@ from ctkd_core.figures.pair_domains import domain_table
 from ctkd_core.files import to_json
 from ctkd_core.lab.question import Choice
 from ctkd_core.markup.glossary import explained
+from ctkd_core.methods.options import option_words
 from ctkd_core.pair.advice import Advice
 from ctkd_core.pair.evidence import LEAST_SEEDS
 from ctkd_core.pair.report import PairReport, doubles_notes
@@ -58,8 +59,8 @@ def verdict(view: View) -> None:
     with st.container(border=True, key="advice"):
         what, why, warned = st.columns([4, 6, 5], gap="medium")
         with what:
-            options = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in found.options.items())
-            st.subheader(state.plain(f"Train with {found.method}" + (f", {options}" if options else "")), anchor=False)
+            advised = ", ".join([found.method, *option_words(found.options)])
+            st.subheader(state.plain(f"Train with {advised}"), anchor=False)
             verdict_name, meaning = ("One vocabulary", "compare tokens by id") if same else (found.verdict, None)
             whose = "" if same or found.method == found.family else "The rule alone says "
             st.markdown(

@@ -11,6 +11,7 @@ from ctkd_core.figures.pair_ranking import FIGURES, ranking_figure, ranking_sent
 from ctkd_core.figures.tables import safe_csv
 from ctkd_core.figures.words import progress
 from ctkd_core.files import to_json
+from ctkd_core.methods.options import option_words
 from ctkd_core.pair.ranking import RankedPair, names_of, ordered, pairs_of, rank_pair
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
@@ -103,9 +104,9 @@ def overview(rows: list[Row], chosen: Choice) -> None:
     with right, st.container(border=True, key="rank_best"):
         best, (student, teacher) = rows[0]
         st.markdown(f"**{state.plain(ranking_sentence(ranked, chosen.by))}**")
-        options = "".join(f", {name.rpartition('.')[2]} {value}" for name, value in best.options.items())
+        advised = ", ".join([best.method, *option_words(best.options)])
         tried = f"; {best.confidence}" if best.confidence else ""
-        st.markdown(state.plain(f"Train with {best.method}{options} (verdict {best.numbers}{tried})."))
+        st.markdown(state.plain(f"Train with {advised} (verdict {best.numbers}{tried})."))
         st.page_link(
             state.PAGES["pair"],
             label="Open this pair",
