@@ -12,15 +12,6 @@ from pages.parts.launching import check_may_change, may_change
 from pages.parts.share import link
 
 SHOWN = 6
-ICONS = {
-    "pair": ":material/join_inner:",
-    "rank": ":material/leaderboard:",
-    "align": ":material/compare_arrows:",
-    "vocabulary": ":material/grid_on:",
-    "losses": ":material/ssid_chart:",
-    "evidence": ":material/science:",
-    "runs": ":material/monitoring:",
-}
 
 
 def saved_views() -> None:
@@ -64,7 +55,7 @@ def _link(view: SavedView) -> None:
     st.page_link(
         state.PAGES[view.page],
         label=f"{words}{view.page.capitalize()} · {state.plain(pair)}",
-        icon=ICONS[view.page],
+        icon=state.ICONS[view.page],
         query_params=link(view),
     )
 

@@ -29,6 +29,16 @@ PAGES = {
     "evidence": "pages/evidence.py",
     "runs": "pages/runs.py",
 }
+ICONS = {
+    "start": ":material/home:",
+    "pair": ":material/join_inner:",
+    "rank": ":material/leaderboard:",
+    "align": ":material/compare_arrows:",
+    "vocabulary": ":material/grid_on:",
+    "losses": ":material/ssid_chart:",
+    "evidence": ":material/science:",
+    "runs": ":material/monitoring:",
+}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|<>$:~&])")
 
 
