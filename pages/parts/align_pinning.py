@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.parts import state
 from pages.parts.plots import plot
+from pages.parts.selections import chosen_row, clicked
 from pages.parts.terms import columns
 
 if TYPE_CHECKING:
@@ -28,11 +29,8 @@ def selectable(make: Callable[[], Any], key: str, alt: str) -> None:
     """A figure whose points carry a group as their first customdata."""
 
     def selected() -> None:
-        points = st.session_state[key]["selection"]["points"]
-        data = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
-        if data is not None:
-            first = data[0] if isinstance(data, list) else next(iter(data.values())) if isinstance(data, dict) else data
-            jump(int(first))
+        if points := clicked(key):
+            jump(int(points[0][0]))
 
     plot(make, key=key, on_select=selected, selection_mode="points", alt=alt)
 
@@ -44,9 +42,8 @@ def group_table(
     groups = table["group"].tolist()
 
     def selected() -> None:
-        chosen = st.session_state[key]["selection"]["rows"]
-        if chosen and chosen[0] < len(groups):
-            jump(groups[chosen[0]])
+        if (chosen := chosen_row(key, groups)) is not None:
+            jump(chosen)
 
     st.dataframe(
         table,

@@ -18,6 +18,7 @@ from pages.parts import state
 from pages.parts.plots import plot
 from pages.parts.rank_choice import STUDENTS, TEACHERS, Choice
 from pages.parts.results import keeps
+from pages.parts.selections import clicked
 
 QUICK_SECONDS = 0.4  # what is done sooner needs no progress bar
 Row = tuple[RankedPair, tuple[str, str]]  # with the sources of student and teacher
@@ -83,12 +84,10 @@ def overview(rows: list[Row], chosen: Choice) -> None:
     sources = {(row.student, row.teacher): pair for row, pair in rows}
     current = next((names for names, pair in sources.items() if pair == chosen.pair), None)
 
-    def clicked() -> None:
-        points = st.session_state["rank_map"]["selection"]["points"]
-        cell = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
-        if cell is not None:
-            names = cell if isinstance(cell, list) else list(cell.values())
-            if (pair := sources.get((str(names[0]), str(names[1])))) is not None:
+    def selected() -> None:
+        if points := clicked("rank_map"):
+            student_name, teacher_name = map(str, points[0][:2])
+            if (pair := sources.get((student_name, teacher_name))) is not None:
                 state.choose_pair(*pair)
 
     left, right = st.columns([7, 4], gap="medium")
@@ -96,7 +95,7 @@ def overview(rows: list[Row], chosen: Choice) -> None:
         plot(
             lambda: ranking_figure(ranked, chosen.by, current),
             key="rank_map",
-            on_select=clicked,
+            on_select=selected,
             selection_mode="points",
             alt=f"{FIGURES[chosen.by].name} of {len(rows)} pairs. {ranking_sentence(ranked, chosen.by)}",
         )

@@ -25,6 +25,7 @@ from ctkd_core.vocabulary.density import MAX_WINDOW, Window, cells
 from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.plots import plot
+from pages.parts.selections import chosen_row, clicked
 from pages.parts.terms import columns
 from pages.parts.vocabulary_map import View
 from pages.parts.vocabulary_token import COLUMNS, show_token
@@ -91,11 +92,9 @@ def _window(view: View, token: int | None) -> None:
         return
 
     def selected() -> None:
-        points = st.session_state["cells_figure"]["selection"]["points"]
-        ids = next((_first(p["customdata"]) for p in points if p.get("customdata") is not None), None)
-        if ids is not None:
+        if points := clicked("cells_figure"):
             kept = view.window(token)
-            show_token(view, int(ids))
+            show_token(view, int(points[0][0]))
             data.set_window(kept)
 
     plot(
@@ -142,9 +141,8 @@ def _neighbours(view: View, token: int | None) -> None:
         return
 
     def selected() -> None:
-        points = st.session_state["graph"]["selection"]["points"]
-        ids = [_first(p["customdata"]) for p in points if p.get("customdata") is not None]
-        chosen = next((int(k) for k in ids if int(k) >= 0), None)
+        ids = (int(values[0]) for values in clicked("graph"))
+        chosen = next((k for k in ids if k >= 0), None)
         if chosen is not None:
             show_token(view, chosen)
 
@@ -279,15 +277,7 @@ def _table(view: View, table: pd.DataFrame, key: str, alt: str, height: int = 30
     ids = table["student_id"].tolist()
 
     def selected() -> None:
-        rows = st.session_state[key]["selection"]["rows"]
-        if rows and rows[0] < len(ids):
-            show_token(view, ids[rows[0]])
+        if (chosen := chosen_row(key, ids)) is not None:
+            show_token(view, chosen)
 
     st.dataframe(table, on_select=selected, selection_mode="single-row", **shared)
-
-
-def _first(data: Any) -> Any:
-    """The first number of a point's customdata, which arrives as a list, a dict or a number."""
-    if isinstance(data, list):
-        return data[0]
-    return next(iter(data.values())) if isinstance(data, dict) else data
