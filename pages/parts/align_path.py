@@ -8,7 +8,7 @@ from ctkd_core.figures.dtw import TITLES, dtw_figure, dtw_table
 from ctkd_core.figures.groups import staircase, staircase_table
 from ctkd_core.figures.path_steps import page_of_group, step_page, step_pages, step_table
 from pages.parts.align_panels import View
-from pages.parts.align_pinning import group_table, jump, selectable
+from pages.parts.align_pinning import group_table, jump, page_that_follows, selectable
 from pages.parts.component import path_steps
 from pages.parts.terms import said
 
@@ -70,16 +70,12 @@ def _picture(view: View, kind: str) -> None:
 def _steps(view: View) -> None:
     """A few cells of the path at a time; a long path turns its pages, and a pinned group opens its own."""
     a, group, pages = view.a, view.pinned, step_pages(view.a)
-    if st.session_state.get("steps_follow") != (group, a.label):
-        st.session_state["steps_follow"] = group, a.label
-        if group is not None:
-            st.session_state["steps_page"] = page_of_group(a, group) + 1
-    st.session_state["steps_page"] = min(st.session_state.get("steps_page") or 1, pages)
-    page = st.pagination(pages, key="steps_page") - 1 if pages > 1 else 0
+    opens = None if group is None else lambda: page_of_group(a, group)
+    page = page_that_follows("steps", pages, (group, a.label), opens)
     data = step_page(a, page)
 
     def pin(chosen: int | None) -> None:
-        st.session_state["steps_follow"] = chosen, a.label  # the page stays where it is
+        st.session_state["steps_follows"] = chosen, a.label  # the page stays where it is
         jump(chosen)
 
     path_steps(data, group, pin, key="path_steps")
