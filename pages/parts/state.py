@@ -17,7 +17,7 @@ from pages.parts import address
 OWN = "own"
 LINKED_PAIR = "pair"
 LINKED_METHOD = "see"
-DEFAULT_METHODS = ("sedi", "uld")  # method A and the one it is compared with
+DEFAULT_METHODS = {"method": "sedi", "against": "uld"}  # method A and the one it is compared with
 TEXT_NAMES = (*TEXTS, OWN)
 PAGES = {
     "start": "pages/start.py",
@@ -97,12 +97,10 @@ def take_linked_method() -> None:
     if name is None:
         return
     if name in [row.name for row in methods.aligning()]:
-        other = next(method for method in (method_names()[1], *DEFAULT_METHODS) if method != name)
-        chosen = dict(zip(("method", "against"), (name, other)))
+        other = next(method for method in (method_names()[1], *DEFAULT_METHODS.values()) if method != name)
+        chosen = {"method": name, "against": other}
         st.session_state.update(chosen)
-        named = {
-            key: None if value == default else value for (key, value), default in zip(chosen.items(), DEFAULT_METHODS)
-        }
+        named = {key: None if value == DEFAULT_METHODS[key] else value for key, value in chosen.items()}
     else:
         warn_of_unknown([str(unknown("method", name[:80], [row.name for row in methods.aligning()]))])
         named = {}
@@ -122,8 +120,8 @@ def swap_pair() -> None:
 
 def method_names() -> tuple[str, str]:
     """Method A and the method it is compared with."""
-    state = st.session_state
-    return state.get("method") or DEFAULT_METHODS[0], state.get("against") or DEFAULT_METHODS[1]
+    a, b = (st.session_state.get(key) or default for key, default in DEFAULT_METHODS.items())
+    return a, b
 
 
 def is_number(word: str) -> bool:

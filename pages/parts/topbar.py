@@ -22,11 +22,7 @@ if TYPE_CHECKING:
     from ctkd_core.methods.row import Method
 
 _SOURCE_HELP = "Choose one, or type a hub id, a folder, or the path of a tokenizer.json. Uploads: page Align."
-_DEFAULTS = {
-    "student": DEFAULT_PAIR[0],
-    "teacher": DEFAULT_PAIR[1],
-    **dict(zip(("method", "against"), state.DEFAULT_METHODS)),
-}
+_DEFAULTS = {"student": DEFAULT_PAIR[0], "teacher": DEFAULT_PAIR[1], **state.DEFAULT_METHODS}
 _LABELS = {"student": "Student", "teacher": "Teacher", "method": "Method", "against": "compared with"}
 _METHODS = {"align": ("method", "against"), "pair": ("method",)}  # pages that read them
 _RUN_HELP = "What this run was made with. Another choice opens a new run with everything else as in this one."
