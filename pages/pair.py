@@ -22,7 +22,7 @@ def main() -> None:
     pair = chosen_pair()
     if pair is None:
         return
-    state.warn_of_unknown(data.url_problems())
+    state.tell_unknown(data.CHOICES)
     body(*pair)
 
 

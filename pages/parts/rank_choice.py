@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from ctkd_core.errors import TokenizerError, unknown
+from ctkd_core.errors import TokenizerError
 from ctkd_core.figures.pair_ranking import FIGURES
 from ctkd_core.tokenizers.assets import is_installed, is_prepared
 from ctkd_core.tokenizers.catalog import TOKENIZERS
@@ -20,6 +20,7 @@ from pages.parts.uploads import tokenizer_file, upload_problem
 # What the address holds is what the fields show.
 TEACHERS, STUDENTS, ALL = SIDES = ("teachers for the student", "students for the teacher", "all pairs")
 BY = {one.name: key for key, one in FIGURES.items()}
+CHOICES = {"side": ("side to fix", SIDES), "rank_by": ("figure to rank by", tuple(BY))}  # and what each of it names
 MOST = 24  # tokenizers
 
 
@@ -31,16 +32,6 @@ class Choice:
     side: str
     by: str
     pair: tuple[str, str]
-
-
-def url_problems() -> list[str]:
-    """Names in the address that this page doesn't know. Call it before the widgets, which drop them silently."""
-    known = {"side": ("side to fix", SIDES), "rank_by": ("figure to rank by", tuple(BY))}
-    return [
-        str(unknown(what, st.query_params[key][:80], names))
-        for key, (what, names) in known.items()
-        if st.query_params.get(key) and st.query_params[key] not in names
-    ]
 
 
 def choice() -> Choice | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import streamlit as st
 
@@ -153,19 +153,16 @@ def drop_unknown_group(count: int) -> None:
     st.warning(f"The address names group {plain(asked[:40])}; {there}. None is pinned.", icon=":material/link_off:")
 
 
-def url_problems(known_methods: Iterable[str]) -> list[str]:
-    """Names in the address bar that aren't known. Call this before the widgets that would drop them silently.
+def tell_unknown(known: Mapping[str, tuple[str, Collection[str]]]) -> None:
+    """Say which values of the address aren't known. Call this before the widgets, which drop them silently.
 
-    known_methods: the methods that the page can show.
+    known: for each parameter what it names ("sample text"), and the values that there are.
     """
-    known = {"method": list(known_methods), "text": list(TEXT_NAMES)}
-    known["against"] = known["method"]
-    what = {"method": "method", "against": "method", "text": "sample text"}
-    return [
-        str(unknown(what[key], st.query_params[key][:80], names))
-        for key, names in known.items()
-        if st.query_params.get(key) and st.query_params[key] not in names
-    ]
+    warn_of_unknown(
+        str(unknown(what, asked[:80], names))
+        for key, (what, names) in known.items()
+        if (asked := st.query_params.get(key)) and asked not in names
+    )
 
 
 def warn_of_unknown(problems: Iterable[str]) -> None:

@@ -38,7 +38,9 @@ def top_bar(page: str) -> None:
     known = methods.training() if page in ("losses", "runs") else methods.aligning()
     # The navigation takes the methods of page Align along, also those that can't train: no reason to complain.
     names = methods.METHODS if page in ("losses", "runs") else [row.name for row in known]
-    state.warn_of_unknown(state.url_problems(names))
+    state.tell_unknown(
+        {"method": ("method", names), "text": ("sample text", state.TEXT_NAMES), "against": ("method", names)}
+    )
     config = None
     if page == "runs":
         run_views.take_its_pair()
