@@ -32,7 +32,7 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
         with st.spinner("Comparing the vocabularies and measuring the bundled samples", show_time=True):
             report = data.report(student, teacher)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         upload_tokenizer()
         return
     view = View(report, student, teacher)

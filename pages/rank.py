@@ -31,7 +31,7 @@ def body(chosen: rank_choice.Choice) -> None:
     try:
         rows = measured(chosen)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     if not rows:
         return

@@ -42,6 +42,6 @@ def _choose(row: Method, side: str) -> Chosen:
     try:
         row.resolve_align(dict(changed), CtkdError, variant)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         changed = ()
     return Chosen(row.name, variant, changed)

@@ -15,6 +15,7 @@ from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_N
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import address, state
+from pages.parts.clicks import show_problem
 from pages.parts.forms import variant_fields
 from pages.parts.launching import may_change
 
@@ -44,8 +45,7 @@ def text_choice() -> tuple[str, str]:
         on_change=_chosen,
         label_visibility="collapsed",
     )
-    if problem := st.session_state.pop("lab_text_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("lab_text")
     left, middle, right = st.columns([4, 5, 2.4], gap="small")
     with left:
         context = st.text_area(

@@ -14,8 +14,9 @@ from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.sources import folders_unlisted
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import consent, state
+from pages.parts.clicks import show_problem
 from pages.parts.launching import may_change
-from pages.parts.uploads import tokenizer_file, upload_problem
+from pages.parts.uploads import tokenizer_file
 
 # What the address holds is what the fields show.
 TEACHERS, STUDENTS, ALL = SIDES = ("teachers for the student", "students for the teacher", "all pairs")
@@ -92,7 +93,7 @@ def _tokenizers() -> list[str]:
     with right, st.popover("Upload a tokenizer.json", icon=":material/upload_file:", disabled=not may_change()):
         tokenizer_file("ranked", _take)
         st.caption("It is added to the list. Its text is never executed; a child process reads it first.")
-    upload_problem("ranked")
+    show_problem("ranked")
     return list(chosen)
 
 
@@ -104,7 +105,7 @@ def _loaded(sources: list[str]) -> dict[str, Tokenizer]:
             try:
                 found[source] = load_tokenizer(source)
             except TokenizerError as fault:
-                st.error(state.plain(str(fault)), icon=":material/error:")
+                state.show_error(fault)
     return found
 
 

@@ -15,12 +15,12 @@ from ctkd_core.methods.options import option_words
 from ctkd_core.pair.ranking import RankedPair, names_of, ordered, pairs_of, rank_pair
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
+from pages.parts.job import QUICK_SECONDS
 from pages.parts.plots import plot
 from pages.parts.rank_choice import STUDENTS, TEACHERS, Choice
 from pages.parts.results import keeps
 from pages.parts.selections import clicked
 
-QUICK_SECONDS = 0.4  # what is done sooner needs no progress bar
 Row = tuple[RankedPair, tuple[str, str]]  # with the sources of student and teacher
 
 

@@ -38,7 +38,7 @@ def run_compare(names: list[str]) -> None:
             st.info(state.plain(sentence), icon=":material/balance:")
         comparison = _ranking(runs)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     labels = {row["run_id"]: f"{row['name'] or row['method']} {row['run_id'][-5:]}" for row in shown}
     _curves(comparison, {labels[run.id]: run for run in runs})

@@ -17,8 +17,8 @@ from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_cu
 from ctkd_core.figures.words import between, change, duration, number, progress, remaining
 from ctkd_core.lab.code import run_code
 from ctkd_core.markup.glossary import explained
-from pages.parts import job as jobs
 from pages.parts import loaders, state
+from pages.parts.clicks import attempt, show_problem
 from pages.parts.launching import change_button
 from pages.parts.plots import toolbar
 from pages.parts.run_evaluation import evaluation
@@ -34,7 +34,7 @@ def run_detail(name: str) -> None:
         run = loaders.store().get(name)
         config = run.config
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
         return
     st.set_page_config(page_title=f"{config.name or run.id} · Runs · CTKD Lab")
@@ -56,7 +56,7 @@ def _live(run_id: str, was_ended: bool) -> None:
         run = loaders.store().get(run_id)
         status = run.status()
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     if status.ended_already != was_ended:
         st.rerun()  # it ended, or was resumed: mount it again without the timer, or with it
@@ -96,8 +96,7 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
         if not status.ended_already:
             change_button("Cancel", key="cancel", icon=":material/stop:", on_click=_cancel, args=(run,))
         st.button("Copy", key="copy_run", icon=":material/content_copy:", on_click=_copy, args=(run.id,))
-    if problem := st.session_state.pop("run_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("run")
     if status.message:
         show = {"failed": st.error, "lost": st.warning, "damaged": st.warning}.get(status.state)
         (show or st.caption)(state.plain(status.message))
@@ -215,11 +214,11 @@ def _more(run: Run) -> None:
 
 
 def _cancel(run: Run) -> None:
-    jobs.attempt("run", lambda: run.cancel(wait=False))
+    attempt("run", lambda: run.cancel(wait=False))
 
 
 def _resume(run: Run) -> None:
-    jobs.attempt("run", run.resume)
+    attempt("run", run.resume)
 
 
 def _copy(run_id: str) -> None:

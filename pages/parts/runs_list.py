@@ -9,8 +9,8 @@ import streamlit as st
 
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.figures.words import ago, duration, number
-from pages.parts import job as jobs
 from pages.parts import loaders, state
+from pages.parts.clicks import attempt, show_problem
 from pages.parts.launching import change_button, check_may_change
 from pages.parts.run_views import FORM, show_view
 from pages.parts.sweeps_list import sweeps_list
@@ -153,8 +153,7 @@ def _table(was_alive: bool) -> None:
                     for name in chosen:
                         loaders.store().remove(name)
                     st.rerun()
-    if problem := st.session_state.pop("queue_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("queue")
     if not chosen:
         st.caption("Tick one run to open it, two or more to compare them.")
 
@@ -165,4 +164,4 @@ def queue_places() -> dict[str, int]:
 
 
 def _move(names: tuple[str, ...], to: str) -> None:
-    jobs.attempt("queue", lambda: queue.move(loaders.store().root, names, to))
+    attempt("queue", lambda: queue.move(loaders.store().root, names, to))

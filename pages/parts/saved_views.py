@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.saved_views import SavedView
 from pages.parts import state
-from pages.parts.launching import check_may_change, may_change
+from pages.parts.clicks import attempt, show_problem
+from pages.parts.launching import may_change
 from pages.parts.share import link
 
 SHOWN = 6
@@ -17,8 +17,7 @@ SHOWN = 6
 def saved_views() -> None:
     """The newest views as links, and the field for a file."""
     st.header("Saved views", anchor=False)
-    if problem := st.session_state.pop("view_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("view")
     _opened()
     found = views.kept()
     if not found:
@@ -64,10 +63,9 @@ def _uploaded() -> None:
     file = st.session_state.get("view_upload")
     if file is None:
         return
-    try:
-        check_may_change()
+
+    def keep() -> None:
         name, _, notes = views.open_file(file.getvalue(), file.name)
-    except (CtkdError, OSError) as fault:
-        st.session_state["view_problem"] = str(fault)
-        return
-    st.session_state["view_opened"], st.session_state["view_notes"] = name, notes
+        st.session_state["view_opened"], st.session_state["view_notes"] = name, notes
+
+    attempt("view", keep)

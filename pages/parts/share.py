@@ -11,7 +11,8 @@ from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.code import Code
 from ctkd_core.lab.saved_views import SavedView
 from pages.parts import consent, state, tour
-from pages.parts.launching import change_button, check_may_change
+from pages.parts.clicks import attempt, show_problem
+from pages.parts.launching import change_button
 from pages.parts.plots import FORMATS
 
 CODE_WIDTH = 640  # pixels; less where the window is narrower
@@ -98,8 +99,7 @@ def _save(page: str) -> None:
                 on_click="ignore",
                 help=FILE_HELP,
             )
-    if problem := st.session_state.pop("view_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("view")
     name, digest = st.session_state.get("view_kept") or ("", "")
     # What was kept last may have been another page, or this one before a change.
     if name and view is not None and digest == view.digest:
@@ -132,12 +132,11 @@ def _view(page: str, address: dict[str, list[str]]) -> SavedView | None:
 
 
 def _keep(page: str, address: dict[str, list[str]]) -> None:
-    try:
-        check_may_change()
+    def keep() -> None:
         view = views.make(page, address, st.session_state.get("view_title") or "")
         st.session_state["view_kept"] = views.keep(view), view.digest
-    except (CtkdError, OSError) as fault:
-        st.session_state["view_problem"] = str(fault)
+
+    attempt("view", keep)
 
 
 def _file(page: str, address: dict[str, list[str]], title: str) -> bytes:

@@ -47,13 +47,18 @@ def plain(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text)
 
 
+def show_error(fault: object) -> None:
+    """Say what is wrong: an error, or a sentence."""
+    st.error(plain(str(fault)), icon=":material/error:")
+
+
 @contextlib.contextmanager
 def errors_shown() -> Iterator[None]:
     """Turn a CtkdError into its sentence; the rest of the block is left out, the rest of the page goes on."""
     try:
         yield
     except CtkdError as fault:
-        st.error(plain(str(fault)), icon=":material/error:")
+        show_error(fault)
 
 
 def pair() -> tuple[str, str]:
