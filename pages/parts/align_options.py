@@ -8,7 +8,7 @@ from ctkd_core import methods
 from ctkd_core.errors import CtkdError
 from ctkd_core.methods.row import Method
 from pages.parts import state
-from pages.parts.forms import variant_fields
+from pages.parts.forms import changed_fields
 from pages.parts.loaders import Chosen
 from pages.parts.text_input import note
 
@@ -31,14 +31,7 @@ def _choose(row: Method, side: str) -> Chosen:
     state.tell_unknown({f"{key}_{name}": (f"{name} of {row.name!r}", choices) for name, choices in known.items()})
     word = row.name if side == "a" else f"{row.name} (compared)"
     with st.popover(f"Options of {word}", icon=":material/tune:"):
-        variant = row.variants[0]
-        if len(row.variants) > 1:
-            variant = st.selectbox("variant", row.variants, key=f"{key}_variant", bind="query-params")
-            st.caption(state.plain(row.variant_note))
-        options = row.align_options_of(variant)
-        given = variant_fields(options, key, variant, columns=1)
-    defaults = {option.name: option.default for option in options}
-    changed = tuple(sorted((name, value) for name, value in given.items() if value != defaults[name]))
+        variant, changed = changed_fields(row, key, 1, row.align_options_of)
     try:
         row.resolve_align(dict(changed), CtkdError, variant)
     except CtkdError as fault:

@@ -21,7 +21,7 @@ from ctkd_core.files import to_json
 from ctkd_core.lab.question import Choice
 from ctkd_core.markup.glossary import explained
 from ctkd_core.methods.options import option_words
-from ctkd_core.pair.advice import Advice
+from ctkd_core.pair.advice import VERDICTS, Advice
 from ctkd_core.pair.evidence import LEAST_SEEDS
 from ctkd_core.pair.report import PairReport, doubles_notes
 from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -32,10 +32,6 @@ from pages.parts.plots import plot
 from pages.parts.terms import columns, said
 
 SHARES = ("share of student", "share of teacher", "share of the smaller")
-MEANING = {
-    "P-KL": "project every student token into the teacher's vocabulary",
-    "H-KL": "match the common tokens, compare the rest by rank",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +60,7 @@ def verdict(view: View) -> None:
             verdict_name, meaning = ("One vocabulary", "compare tokens by id") if same else (found.verdict, None)
             whose = "" if same or found.method == found.family else "The rule alone says "
             st.markdown(
-                f"{whose}**{verdict_name}**: {meaning or MEANING[found.verdict]}.",
+                f"{whose}**{verdict_name}**: {meaning or VERDICTS[found.verdict]}.",
                 help=None if same else explained("P-KL"),
             )
             st.caption(state.plain(methods.get(found.method).idea))

@@ -10,6 +10,7 @@ import streamlit as st
 from ctkd_core.figures.vocabulary import density_figure, density_table
 from ctkd_core.figures.vocabulary_bars import audit_figure, audit_table, identity_sentence, map_sentence
 from ctkd_core.markup.glossary import explained
+from ctkd_core.pair.advice import VERDICTS
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Order, Window, around, order_of, window_of_box
@@ -19,10 +20,6 @@ from pages.parts.plots import plot
 from pages.parts.terms import said
 
 MOUSE = ("click", "box")  # not both: plotly takes no clicks while it draws boxes
-MEANING = {
-    "P-KL": "project every student token into the teacher's vocabulary",
-    "H-KL": "match the common tokens, compare the rest by rank",
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def verdict(view: View) -> None:
     sentence, rule = st.columns([9, 1.4], vertical_alignment="center", gap="small")
     with sentence:
         st.info(
-            f"**{found.verdict}** suits this pair: {MEANING[found.verdict]}. {because[0]}  \n"
+            f"**{found.verdict}** suits this pair: {VERDICTS[found.verdict]}. {because[0]}  \n"
             f"This map: {map_sentence(view.map)}",
             icon=":material/gavel:",
         )
