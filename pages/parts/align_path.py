@@ -11,6 +11,7 @@ from pages.parts.align_panels import View
 from pages.parts.align_pinning import group_table, jump, page_that_follows, selectable
 from pages.parts.component import path_steps
 from pages.parts.terms import said
+from pages.parts.twin import folded
 
 STEPS = "step by step"
 VIEWS = (*TITLES, STEPS)
@@ -49,7 +50,7 @@ def _ends(view: View) -> None:
         "staircase",
         f"Byte position of group ends on both sides, method {a.method}",
     )
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(staircase_table(a, others), "staircase_table", "Byte where each group ends, on both sides")
 
 
@@ -63,7 +64,7 @@ def _picture(view: View, kind: str) -> None:
         "Click a cell or the path to pin its group; the window follows it. Orange: the pinned group. At the right the "
         f"whole text.{weights}"
     )
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(dtw_table(a, group), "dtw_table", "The path inside the window, pair by pair")
 
 
@@ -85,5 +86,5 @@ def _steps(view: View) -> None:
             f"Steps {data['first']:,} to {last:,} of {data['total'] - 1:,} of the path: {pages:,} pages, and a pinned "
             "group opens its own."
         )
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(step_table(a, page), "steps_table", "Each step of the path on this page, and what it chose from")

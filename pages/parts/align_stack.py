@@ -20,6 +20,7 @@ from pages.parts.align_pinning import group_table, jump, page_that_follows
 from pages.parts.component import token_stack
 from pages.parts.loaders import Chosen
 from pages.parts.terms import said
+from pages.parts.twin import folded
 
 MORE = ("cdm", "gold", "mined", "sedi")  # stand beside the two of the bar until somebody chooses
 
@@ -40,7 +41,7 @@ def stack(view: View) -> None:
         notes.append(f"Student tokens {data['first']:,} to {data['last'] - 1:,} of {data['total']:,}.")
     if notes:
         said(" ".join(notes))
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(stack_table(chosen), "stack_table", "Where methods disagree, and what each makes of it")
 
 

@@ -21,6 +21,7 @@ from pages.parts.align_pinning import ROWS, group_table, page_that_follows, sele
 from pages.parts.align_stack import stack
 from pages.parts.plots import plot
 from pages.parts.terms import said
+from pages.parts.twin import folded
 
 # Groups come first because a table is quick: loading plotly holds the browser up by 0.9 s, the chips with it.
 TABS = ("Groups", "Methods", "Path", "Graph", "Metrics", "Disagreements", "Export")
@@ -47,7 +48,7 @@ def _graph(view: View) -> None:
     selectable(lambda: component_figure(view.a, found), "graph", alt)
     hidden = f" {found.hidden:,} tokens had no room." if found.hidden else ""
     st.caption(f"Squares: teacher tokens; circles: student tokens; an orange rim: the pinned group.{hidden}")
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(component_table(view.a, found), "graph_table", "What joins these tokens")
 
 

@@ -22,10 +22,10 @@ from ctkd_core.lab.code import evidence_code
 from ctkd_core.markup.glossary import explained
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
 from pages.parts import loaders, state
-from pages.parts.pair_verdict import twin
 from pages.parts.plots import plot
 from pages.parts.selections import clicked
 from pages.parts.share import share
+from pages.parts.twin import twin
 
 Found = tuple[Experiment, Condition]
 NEVER = "never tried"

@@ -12,9 +12,10 @@ from pages.parts import pair_data as data
 from pages.parts import state
 from pages.parts.launching import may_change
 from pages.parts.pair_corpus import own_corpus
-from pages.parts.pair_verdict import View, twin
+from pages.parts.pair_verdict import View
 from pages.parts.plots import plot
 from pages.parts.selections import clicked
+from pages.parts.twin import twin
 
 EXCERPT = 280  # characters of a sample that are shown
 

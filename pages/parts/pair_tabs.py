@@ -14,9 +14,10 @@ from pages.parts import pair_data as data
 from pages.parts import state
 from pages.parts.pair_chat import chat
 from pages.parts.pair_domains import domains
-from pages.parts.pair_verdict import View, twin
+from pages.parts.pair_verdict import View
 from pages.parts.plots import figures_last, plot
 from pages.parts.selections import chosen_row, clicked
+from pages.parts.twin import twin
 
 if TYPE_CHECKING:
     import pandas as pd

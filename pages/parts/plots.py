@@ -16,6 +16,7 @@ import streamlit as st
 from pages.parts import state
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from streamlit.delta_generator import DeltaGenerator
 
 FORMATS = ("PNG", "SVG")
@@ -41,6 +42,11 @@ def toolbar(name: str) -> dict[str, Any]:
     kind = str(st.session_state.get("figure_format") or FORMATS[0]).lower()
     saved = {"format": kind, "filename": name, "scale": 2 if kind == "png" else 1}
     return {"displaylogo": False, "toImageButtonOptions": saved}
+
+
+def chart(fig: go.Figure, key: str, alt: str, file: str = "") -> None:
+    """A figure, here and at once; `file`: the name under which it is saved, without one its key."""
+    st.plotly_chart(fig, key=key, alt=alt, config=toolbar(file or key))
 
 
 def plot(make: Callable[[], Any], *, key: str, alt: str, **settings: Any) -> None:

@@ -15,6 +15,7 @@ from ctkd_core.methods.options import option_words
 from ctkd_core.pair.ranking import RankedPair, names_of, ordered, pairs_of, rank_pair
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
+from pages.parts.downloads import download
 from pages.parts.job import QUICK_SECONDS
 from pages.parts.plots import plot
 from pages.parts.rank_choice import STUDENTS, TEACHERS, Choice
@@ -135,21 +136,17 @@ def export(rows: list[Row]) -> None:
     """The ranking as files."""
     ranked = [row for row, _ in rows]
     with st.container(horizontal=True, key="rank_export"):
-        st.download_button(
+        download(
             "As CSV",
             lambda: safe_csv(ranking_table(ranked)),
             "ranking.csv",
             "text/csv",
-            key="rank_csv",
-            on_click="ignore",
-            icon=":material/download:",
+            "rank_csv",
         )
-        st.download_button(
+        download(
             "As JSON",
             lambda: to_json({"pairs": [row.to_dict() for row in ranked]}),
             "ranking.json",
             "application/json",
-            key="rank_json",
-            on_click="ignore",
-            icon=":material/download:",
+            "rank_json",
         )

@@ -20,7 +20,7 @@ from ctkd_core.markup.glossary import explained
 from pages.parts import loaders, state
 from pages.parts.clicks import attempt, show_problem
 from pages.parts.launching import change_button
-from pages.parts.plots import toolbar
+from pages.parts.plots import chart
 from pages.parts.run_evaluation import evaluation
 from pages.parts.run_files import take_away
 from pages.parts.run_views import FORM, LIST, show_view
@@ -144,21 +144,16 @@ def _curves(rows: list[dict[str, Any]]) -> None:
             )
         else:
             fig = training_curves(_terms(frame), title="Training loss and its terms")
-            st.plotly_chart(fig, key="loss_curve", alt="Training loss over steps", config=toolbar("loss_curve"))
+            chart(fig, "loss_curve", "Training loss over steps")
     with right:
         if len(frame) and (frame["kind"] == "eval").any():
             fig = evaluation_curves({"student": frame}, headline(rows).get("teacher_bits_per_byte"))
-            st.plotly_chart(fig, key="bits_curve", alt="Bits per byte over steps", config=toolbar("bits_curve"))
+            chart(fig, "bits_curve", "Bits per byte over steps")
         else:
             st.info("Not evaluated yet.", icon=":material/hourglass_empty:")
     if kinds:
         with third[0]:
-            st.plotly_chart(
-                kind_curves(frame),
-                key="kind_curve",
-                alt="Share of the loss by kind of group",
-                config=toolbar("kind_curve"),
-            )
+            chart(kind_curves(frame), "kind_curve", "Share of the loss by kind of group")
 
 
 def _terms(frame: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ctkd_core.lab.code import Code
 from ctkd_core.lab.saved_views import SavedView
 from pages.parts import consent, state, tour
 from pages.parts.clicks import attempt, show_problem
+from pages.parts.downloads import download
 from pages.parts.launching import change_button
 from pages.parts.plots import FORMATS
 
@@ -89,14 +90,12 @@ def _save(page: str) -> None:
             "Keep it here", key="keep_view", icon=":material/bookmark_add:", on_click=_keep, args=(page, address)
         )
         if not stays:
-            st.download_button(
+            download(
                 "As a file",
                 lambda: _file(page, address, title),
                 f"{page}{views.ENDING}",
                 "application/json",
-                key="view_file",
-                icon=":material/download:",
-                on_click="ignore",
+                "view_file",
                 help=FILE_HELP,
             )
     show_problem("view")

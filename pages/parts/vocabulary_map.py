@@ -18,6 +18,7 @@ from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.plots import plot
 from pages.parts.terms import said
+from pages.parts.twin import folded, twin
 
 MOUSE = ("click", "box")  # not both: plotly takes no clicks while it draws boxes
 
@@ -75,14 +76,7 @@ def audit_bars(view: View) -> None:
     audit = view.map.audit()
     said = ", ".join(f"{name} {counts['matched']} of {counts['total']}" for name, counts in audit.items())
     plot(lambda: audit_figure(audit), key="audit", alt=f"Student tokens matched by class: {said}")
-    with st.expander("As a table", icon=":material/table:"):
-        st.dataframe(
-            audit_table(audit),
-            key="audit_table",
-            hide_index=True,
-            alt="Student tokens matched by class",
-            column_config={"share": st.column_config.NumberColumn(format="percent")},
-        )
+    twin(audit_table(audit), "audit_table", "Student tokens matched by class", shares=("share",))
 
 
 def density_map(view: View, token: int | None) -> None:
@@ -128,7 +122,7 @@ def density_map(view: View, token: int | None) -> None:
         f"{view.map.matrix.nnz} entries; the frame is the window below",
     )
     said("Click a bin or draw a box: the tab Window shows its tokens. By keyboard: the numbers in that tab.")
-    with st.expander("The fullest bins as a table", icon=":material/table:"):
+    with folded("The fullest bins as a table"):
         st.dataframe(
             density_table(found, rows, columns),
             key="density_table",

@@ -24,9 +24,11 @@ from ctkd_core.figures.vocabulary_graph import MAX_NODES, graph_figure, graph_ta
 from ctkd_core.vocabulary.density import MAX_WINDOW, Window, cells
 from pages.parts import state
 from pages.parts import vocabulary_data as data
+from pages.parts.downloads import download, file_name
 from pages.parts.plots import plot
 from pages.parts.selections import chosen_row, clicked
 from pages.parts.terms import columns
+from pages.parts.twin import folded
 from pages.parts.vocabulary_map import View
 from pages.parts.vocabulary_token import COLUMNS, show_token
 
@@ -104,7 +106,7 @@ def _window(view: View, token: int | None) -> None:
         selection_mode="points",
         alt=f"Weights of {n} student tokens on {m} teacher tokens",
     )
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         _table(view, window_table(found, view.map), "cells_table", "Entries of the map in this window")
 
 
@@ -155,7 +157,7 @@ def _neighbours(view: View, token: int | None) -> None:
     )
     more = f" {found.hidden:,} more had no room (at most {MAX_NODES} tokens are drawn)." if found.hidden else ""
     st.caption(f"Click a student token to look it up.{more}")
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         _table(view, graph_table(found, view.map), "graph_table", "Entries among these tokens")
 
 
@@ -189,7 +191,7 @@ def _lost(view: View, token: int | None) -> None:
         "Student tokens that no teacher token says alone, and what becomes of them",
         height=420,
     )
-    _download("The list as CSV", lambda: shown.to_csv(index=False), "lost_tokens.csv", "text/csv", "lost_csv")
+    download("The list as CSV", lambda: shown.to_csv(index=False), "lost_tokens.csv", "text/csv", "lost_csv")
 
 
 def _rows_and_columns(view: View, token: int | None) -> None:
@@ -219,7 +221,7 @@ def _rows_and_columns(view: View, token: int | None) -> None:
     ):
         with cell:
             plot(make, key=name, alt=alt)
-            with st.expander("As a table", icon=":material/table:"):
+            with folded():
                 _table(view, table, f"{name}_table", alt)
 
 
@@ -241,29 +243,29 @@ def _export(view: View, token: int | None) -> None:
     from ctkd_core.vocabulary.archive import exported, zipped
 
     del token
-    name = "".join(c if c.isalnum() else "-" for c in f"{view.student.name}-{view.teacher.name}-{view.map.method}")
+    name = file_name(view.student.name, view.teacher.name, view.map.method)
     with st.container(horizontal=True):
-        _download(
+        download(
             "Map: safetensors and manifest (zip)", lambda: zipped(view.map), f"{name}.zip", "application/zip", "map_zip"
         )
-        _download(
+        download(
             "For NeMo-RL and TRL (safetensors)",
             lambda: exported(view.map, "nemo-rl", ".safetensors"),
             f"{name}-dense.safetensors",
             "application/octet-stream",
             "map_dense",
         )
-        audit = lambda: audit_table(view.map.audit()).to_csv(index=False)  # noqa: E731
-        _download("Class audit (CSV)", audit, f"{name}-audit.csv", "text/csv", "audit_csv")
+        download(
+            "Class audit (CSV)",
+            lambda: audit_table(view.map.audit()).to_csv(index=False),
+            f"{name}-audit.csv",
+            "text/csv",
+            "audit_csv",
+        )
     st.caption(
         "The manifest holds the method, its options, the hashes of both tokenizers and of the numbers; "
         "`ctkd_core.vocabulary.store.load` reads the unzipped folder. The dense file has `indices` and `likelihoods`."
     )
-
-
-def _download(label: str, make: Any, file: str, mime: str, key: str) -> None:
-    """A button whose file is only made when somebody asks for it."""
-    st.download_button(label, make, file, mime, key=key, on_click="ignore", icon=":material/download:")
 
 
 def _table(view: View, table: pd.DataFrame, key: str, alt: str, height: int = 300) -> None:
