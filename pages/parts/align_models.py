@@ -9,7 +9,7 @@ from ctkd_core.lab.evidence import Evidence
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import job as jobs
 from pages.parts import loaders, state
-from pages.parts.clicks import attempt
+from pages.parts.attempts import attempt
 from pages.parts.launching import change_button
 
 HELP = (

@@ -7,7 +7,7 @@ import streamlit as st
 from ctkd_core.tokenizers.assets import is_prepared
 from ctkd_core.tokenizers.catalog import GEMMA, TOKENIZERS
 from pages.parts import job as jobs
-from pages.parts.clicks import attempt
+from pages.parts.attempts import attempt
 from pages.parts.launching import change_button, may_change
 
 NAME = "gemma"

@@ -7,7 +7,7 @@ import streamlit as st
 from ctkd_core.background.lifecycle import Job
 from ctkd_core.background.status import JobStatus
 from pages.parts import state
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button
 
 TICK = "0.5s"  # how often a page looks at a job

@@ -15,7 +15,7 @@ from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_N
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import address, state
-from pages.parts.clicks import show_problem
+from pages.parts.attempts import show_problem
 from pages.parts.forms import changed_fields
 from pages.parts.launching import may_change
 

@@ -8,7 +8,7 @@ from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Answer, Choice, Question
 from pages.parts import job as jobs
 from pages.parts import state
-from pages.parts.clicks import attempt
+from pages.parts.attempts import attempt
 from pages.parts.launching import change_button
 
 HELP = (

@@ -11,7 +11,7 @@ from ctkd_core.pair import corpus_job
 from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
-from pages.parts.clicks import attempt
+from pages.parts.attempts import attempt
 from pages.parts.job import QUICK_SECONDS, TICK
 from pages.parts.launching import change_button, check_may_change, may_change
 from pages.parts.pair_verdict import View

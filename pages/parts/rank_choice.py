@@ -14,7 +14,7 @@ from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.sources import folders_unlisted
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import consent, state
-from pages.parts.clicks import show_problem
+from pages.parts.attempts import show_problem
 from pages.parts.launching import may_change
 from pages.parts.uploads import tokenizer_file
 

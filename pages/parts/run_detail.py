@@ -18,7 +18,7 @@ from ctkd_core.figures.words import between, change, duration, number, progress,
 from ctkd_core.lab.code import run_code
 from ctkd_core.markup.glossary import explained
 from pages.parts import loaders, state
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button
 from pages.parts.plots import chart
 from pages.parts.run_evaluation import evaluation

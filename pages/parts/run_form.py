@@ -14,7 +14,7 @@ from ctkd_core.figures.words import between, duration
 from ctkd_core.lab.code import config_code
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from pages.parts import carry, consent, loaders, state
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.forms import fields_of_variant, option_fields
 from pages.parts.launching import REFUSAL, change_button, may_change
 from pages.parts.run_teachers import TEACHER_FIELDS, teacher_fields

@@ -13,7 +13,7 @@ from ctkd_core.distill.sweeps.sweep import finished, result_fingerprint
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.words import between
 from pages.parts import consent, loaders, state
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button
 from pages.parts.run_views import LIST, show_view
 

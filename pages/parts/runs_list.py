@@ -10,7 +10,7 @@ import streamlit as st
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.figures.words import ago, duration, number
 from pages.parts import loaders, state
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button, check_may_change
 from pages.parts.run_views import FORM, show_view
 from pages.parts.sweeps_list import sweeps_list

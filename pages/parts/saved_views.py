@@ -7,7 +7,7 @@ import streamlit as st
 from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.saved_views import SavedView
 from pages.parts import state
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import may_change
 from pages.parts.share import link
 

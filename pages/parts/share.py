@@ -11,7 +11,7 @@ from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.code import Code
 from ctkd_core.lab.saved_views import SavedView
 from pages.parts import consent, state, tour
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.downloads import download
 from pages.parts.launching import change_button
 from pages.parts.plots import FORMATS

@@ -12,7 +12,7 @@ from ctkd_core.distill.runs import Run
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.distill.sweeps.sweep import Sweep, sweeps
 from pages.parts import loaders, state
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button
 
 SHOWN = 5  # newest ones

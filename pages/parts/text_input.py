@@ -8,7 +8,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from pages.parts import address, state
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import may_change
 from pages.parts.uploads import upload_tokenizer
 

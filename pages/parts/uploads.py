@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from ctkd_core.tokenizers import snapshots, uploads
-from pages.parts.clicks import attempt, show_problem
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import may_change
 
 
@@ -27,7 +27,7 @@ def upload_tokenizer() -> None:
 def tokenizer_file(name: str, take: Callable[[str], None]) -> None:
     """The field for a file. Its tokenizer is kept, and `take` gets its source before the page is drawn again.
 
-    `name` tells several such fields apart; `clicks.show_problem` says why the last file was refused.
+    `name` tells several such fields apart; `attempts.show_problem` says why the last file was refused.
     """
     st.file_uploader(
         "tokenizer.json, at most 40 MB",

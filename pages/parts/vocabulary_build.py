@@ -14,7 +14,7 @@ from ctkd_core.vocabulary import build as builds
 from pages.parts import job as jobs
 from pages.parts import state
 from pages.parts import vocabulary_data as data
-from pages.parts.clicks import attempt
+from pages.parts.attempts import attempt
 from pages.parts.forms import option_fields
 from pages.parts.launching import change_button
 
