@@ -17,6 +17,7 @@ from ctkd_core.alignment.base import Alignment, CostSurface
 from ctkd_core.alignment.opinions import group_of_tokens
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
+from ctkd_core.figures.thinned import thinned
 from ctkd_core.markup.colours import BLUE, GREEN, ORANGE, VERMILLION
 from ctkd_core.markup.visible import shorten, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
@@ -149,7 +150,7 @@ def _whole(alignment: Alignment, kind: str) -> list[Any]:
     n, m = surface.shape
     x = (np.arange(costs.shape[0]) + 0.5) * n / max(1, costs.shape[0]) - 0.5
     y = (np.arange(costs.shape[1]) + 0.5) * m / max(1, costs.shape[1]) - 0.5
-    at = _thinned(len(alignment), MAX_BINS)
+    at = thinned(len(alignment), MAX_BINS)
     middle = (alignment.groups[at][:, [0, 2]] + alignment.groups[at][:, [1, 3]] - 1) / 2
     axes = {"xaxis": "x2", "yaxis": "y2"}
     return [
@@ -315,8 +316,3 @@ def _token_axis(axis: Any, encoding: Encoding, at: slice, side: str) -> None:
         zeroline=False,
         range=[at.start - 0.5, at.stop - 0.5] if len(tokens) else None,
     )
-
-
-def _thinned(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of `count` positions, first and last among them."""
-    return np.arange(count) if count <= most else np.unique(np.linspace(0, count - 1, most).astype(np.int64))
