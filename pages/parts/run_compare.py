@@ -78,7 +78,8 @@ def _ranking(runs: list[Run]) -> Comparison:
     options = [*([first.baseline] if first.baseline else [NO_BASELINE]), *(x for x in labels if x != first.baseline)]
     baseline = baseline_cell.selectbox("Differences to", options, key="compare_baseline")
     chosen = None if baseline == NO_BASELINE else baseline
-    comparison = compare(runs, figure, chosen, lambda run: figures[run.id])
+    unchanged = (figure, chosen) == (first.figure, first.baseline)
+    comparison = first if unchanged else compare(runs, figure, chosen, lambda run: figures[run.id])
     st.table([{state.plain(k): state.plain(v) for k, v in row.items()} for row in ranking(comparison)])
     st.caption(SAYS)
     for note in comparison.notes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -26,6 +27,9 @@ from pages.parts.run_files import take_away
 from pages.parts.run_views import FORM, LIST, show_view
 from pages.parts.runs_list import dot
 from pages.parts.share import share
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def run_detail(name: str) -> None:
@@ -67,9 +71,10 @@ def _live(run_id: str, was_ended: bool) -> None:
     _status(run, status, rows)
     if damage:
         st.warning(state.plain(damage), icon=":material/warning:")
-    _numbers(status, rows)
-    _curves(rows)
-    evaluation(rows, metrics_frame(rows))
+    found, frame = headline(rows), metrics_frame(rows)
+    _numbers(status, found)
+    _curves(frame, found.get("teacher_bits_per_byte"))
+    evaluation(rows, frame)
     with state.errors_shown():
         _samples(run)
     _afterwards(run)
@@ -110,8 +115,7 @@ def _trained(status: RunStatus, rows: list[dict[str, Any]]) -> float | None:
     return status.step * sum(pace) / len(pace) if pace else None
 
 
-def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:
-    found = headline(rows)
+def _numbers(status: RunStatus, found: Mapping[str, Any]) -> None:
     before, after = found["bits_per_byte_before"], found["bits_per_byte_after"]
     teacher = found.get("teacher_bits_per_byte")
     now = after if after is not None else before
@@ -132,8 +136,7 @@ def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:
     row.metric("time", duration(status.seconds) or "–", **shared)
 
 
-def _curves(rows: list[dict[str, Any]]) -> None:
-    frame = metrics_frame(rows)
+def _curves(frame: pd.DataFrame, teacher: float | None) -> None:
     kinds = any(column.startswith("by_kind.") for column in frame.columns)
     left, right, *third = st.columns(3 if kinds else 2)
     with left:
@@ -147,7 +150,7 @@ def _curves(rows: list[dict[str, Any]]) -> None:
             chart(fig, "loss_curve", "Training loss over steps")
     with right:
         if len(frame) and (frame["kind"] == "eval").any():
-            fig = evaluation_curves({"student": frame}, headline(rows).get("teacher_bits_per_byte"))
+            fig = evaluation_curves({"student": frame}, teacher)
             chart(fig, "bits_curve", "Bits per byte over steps")
         else:
             st.info("Not evaluated yet.", icon=":material/hourglass_empty:")

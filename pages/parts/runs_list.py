@@ -69,11 +69,12 @@ def runs_list() -> None:
         st.button("New run", key="first_run", on_click=show_view, args=(FORM,))
         return
     alive = any(row["status"] in ALIVE for row in rows)
-    st.fragment(_table, run_every="3s" if alive else None)(alive)
+    st.fragment(_table, run_every="3s" if alive else None)(alive, [rows])
 
 
-def _table(was_alive: bool) -> None:
-    every = loaders.run_summaries(archived=True)
+def _table(was_alive: bool, read: list[list[dict[str, Any]]]) -> None:
+    """`read`: the rows that the page has just read, which the first drawing takes; later ones read anew."""
+    every = read.pop() if read else loaders.run_summaries(archived=True)
     sweeps_list(every)
     hidden = sum(row["archived"] for row in every)
     shown = hidden > 0 and st.toggle(f"Archived runs too ({hidden})", key="show_archived")
