@@ -16,7 +16,6 @@ import streamlit as st
 from pages.parts import state
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
     from streamlit.delta_generator import DeltaGenerator
 
 FORMATS = ("PNG", "SVG")
@@ -44,8 +43,8 @@ def toolbar(name: str) -> dict[str, Any]:
     return {"displaylogo": False, "toImageButtonOptions": saved}
 
 
-def chart(fig: go.Figure, key: str, alt: str, file: str = "") -> None:
-    """A figure, here and at once; `file`: the name under which it is saved, without one its key."""
+def chart(fig: Any, key: str, alt: str, file: str = "") -> None:
+    """A figure of plotly, here and at once; `file`: the name under which it is saved, without one its key."""
     st.plotly_chart(fig, key=key, alt=alt, config=toolbar(file or key))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -33,7 +34,7 @@ def take_away(run: Run) -> None:
                     continue
                 download(
                     f"For {row.title}",
-                    lambda target=target: _zipped(run.id, target),
+                    partial(_zipped, run.id, target),
                     f"{run.id}-{target}.zip",
                     "application/zip",
                     f"export_{target}",
