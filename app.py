@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
-from pages.parts import tour
+from pages.parts import state, tour
 from pages.parts.frame import frame
 from pages.parts.guard import Guard, guarded_output
 from pages.parts.page_base import PageBase
@@ -19,6 +19,7 @@ from pages.parts.terms import terms_style
 from pages.parts.topbar import top_bar
 from pages.parts.warm import warm_up
 
+TITLES = {"vocabulary": "Vocabulary map"}  # of a page that isn't called as its address
 PARTS = Path(__file__).resolve().parent / "pages" / "parts"
 
 
@@ -28,14 +29,14 @@ def draw() -> None:
     st.logo(str(PARTS / "logo.svg"), size="large")
     page = st.navigation(
         [
-            st.Page("pages/start.py", title="Start", icon=":material/home:", default=True),
-            st.Page("pages/pair.py", title="Pair", icon=":material/join_inner:", url_path="pair"),
-            st.Page("pages/rank.py", title="Rank", icon=":material/leaderboard:", url_path="rank"),
-            st.Page("pages/align.py", title="Align", icon=":material/compare_arrows:", url_path="align"),
-            st.Page("pages/vocabulary.py", title="Vocabulary map", icon=":material/grid_on:", url_path="vocabulary"),
-            st.Page("pages/losses.py", title="Losses", icon=":material/ssid_chart:", url_path="losses"),
-            st.Page("pages/evidence.py", title="Evidence", icon=":material/science:", url_path="evidence"),
-            st.Page("pages/runs.py", title="Runs", icon=":material/monitoring:", url_path="runs"),
+            st.Page(
+                file,
+                title=TITLES.get(name, name.capitalize()),
+                icon=state.ICONS[name],
+                url_path=name,
+                default=name == "start",
+            )
+            for name, file in state.PAGES.items()
         ],
         position="top",
     )

@@ -28,7 +28,6 @@ SHARED = "Seconds are those of a machine that other work shared: they tell apart
 FEW_LOOKS = (
     f"No values at equal seconds: runs have fewer than {LEAST_LOOKS} looks at held-out text, too few for a line."
 )
-BYTES = "bytes_by_domain."
 Records = dict[str, dict[int, Mapping[str, Any]]]
 
 
@@ -214,8 +213,8 @@ def _held_out_text(condition: Condition, records: Records, config: Mapping[str, 
 
 
 def _bytes(record: Mapping[str, Any]) -> int:
-    """Bytes of held-out text that a run noted; 0: none."""
-    return int(record.get("held_out_bytes") or sum(v for k, v in record["figures"].items() if k.startswith(BYTES)))
+    """Bytes of held-out text that a run noted, in its figures if it is an older one; 0: none."""
+    return int(record.get("held_out_bytes") or results.held_out_bytes(record["figures"]))
 
 
 def _tried(

@@ -97,6 +97,11 @@ def write(experiment: Experiment, records: Mapping[str, Mapping[str, Any]]) -> N
     files.write_atomic(path_of(experiment), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
+def held_out_bytes(figures: Mapping[str, float]) -> int:
+    """Bytes of held-out text that the figures of a run tell; 0: none."""
+    return int(sum(value for name, value in figures.items() if name.startswith("bytes_by_domain.")))
+
+
 def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, command: str) -> dict[str, Any]:
     """What is kept of a finished run: its figures, its curve, what it cost, and everything to do it again.
 
@@ -134,7 +139,7 @@ def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, co
         "run": run.id,
         "config": config,
         **texts_of(planned.condition),
-        "held_out_bytes": int(sum(v for name, v in figures.items() if name.startswith("bytes_by_domain."))),
+        "held_out_bytes": held_out_bytes(figures),
         "command": command,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "environment": {

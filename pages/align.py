@@ -53,7 +53,7 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
         with waiting(text):
             a, b = (loaders.aligned(student, teacher, one, text, evidence) for one in chosen)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         st.button("Use the sample text", key="reset_text", on_click=reset_text)
         return
     other = b if chosen[0] != chosen[1] else None

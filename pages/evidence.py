@@ -31,7 +31,7 @@ def main() -> None:
     try:
         found = load()
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     if not found.experiments:
         st.info("No experiment comes with this installation.", icon=":material/science:")

@@ -46,7 +46,7 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
     choices = choosing.method_choice(student, teacher)
     question = Question(student, teacher, context, text, choosing.named_tokens(student))
     if problem := loss_lab.problem(question):
-        st.error(state.plain(problem[:1].upper() + problem[1:]), icon=":material/error:")
+        state.show_error(problem[:1].upper() + problem[1:])
         with st.container(horizontal=True):
             st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
             st.button("Use the first example", key="reset_example", on_click=choosing.reset)

@@ -22,7 +22,7 @@ def main() -> None:
     pair = chosen_pair()
     if pair is None:
         return
-    state.warn_of_unknown(data.url_problems())
+    state.tell_unknown(data.CHOICES)
     body(*pair)
 
 
@@ -32,7 +32,7 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
         with st.spinner("Comparing the vocabularies and measuring the bundled samples", show_time=True):
             report = data.report(student, teacher)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         upload_tokenizer()
         return
     view = View(report, student, teacher)

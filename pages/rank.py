@@ -19,7 +19,7 @@ def main() -> None:
         "how finely both cut texts alike, what can be carried over token by token, and what to train with. The figures "
         "are those of `ctkd rank`, which measures files of yours, too."
     )
-    state.warn_of_unknown(rank_choice.url_problems())
+    state.tell_unknown(rank_choice.CHOICES)
     with state.errors_shown():
         chosen = rank_choice.choice()
         if chosen is not None:
@@ -31,7 +31,7 @@ def body(chosen: rank_choice.Choice) -> None:
     try:
         rows = measured(chosen)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     if not rows:
         return

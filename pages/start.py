@@ -142,7 +142,7 @@ def machine() -> None:
     try:
         report = loaders.machine_report()
     except (CtkdError, OSError) as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     marks = {True: ":green[:material/check_circle:]", False: ":orange[:material/warning:]"}
     st.markdown("  \n".join(f"{marks[good]} **{label}** {state.plain(value)}" for label, value, good in report.lines))

@@ -23,7 +23,7 @@ def main() -> None:
     pair = chosen_pair()
     if pair is None:
         return
-    state.warn_of_unknown(data.url_problems())
+    state.tell_unknown(data.CHOICES)
     first = st.container()  # the verdict, which stands above what it is about
     choice = choose(*pair)
     if choice is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from pathlib import Path
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -90,6 +91,14 @@ def tiny_wordpiece(vocab_size: int = 300) -> Tokenizer:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return Tokenizer.from_backend(backend, f"tiny-wordpiece-{vocab_size}", source="tests", licence="none")
+
+
+def saved(tokenizer: Tokenizer, folder: Path) -> Path:
+    """Write its tokenizer.json into a folder, which is made where it isn't there; the path of the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "tokenizer.json"
+    path.write_text(tokenizer.backend.to_str(), encoding="utf-8")
+    return path
 
 
 def _regex(pattern: str):

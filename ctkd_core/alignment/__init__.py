@@ -82,9 +82,6 @@ def align_encodings(
 
 def _chosen(method: str, variant: str, options: dict[str, Any]) -> tuple[str, Collection[str], dict[str, Any]]:
     """Where the aligner is, what it can weigh by, and its options with their defaults."""
-    row = methods.get(method, AlignmentError)
-    if row.aligner is None:
-        able = ", ".join(m.name for m in methods.aligning())
-        raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
+    row = methods.aligner(method, AlignmentError)
     row.check_variant(variant, AlignmentError)
-    return row.aligner, row.aligner_inputs, dict(row.resolve_align(options, AlignmentError, variant))
+    return row.aligner or "", row.aligner_inputs, dict(row.resolve_align(options, AlignmentError, variant))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ctkd_core import methods
 from ctkd_core.alignment.kinds import KINDS, kinds_of
+from ctkd_core.errors import AlignmentError
 
 if TYPE_CHECKING:
     from ctkd_core.alignment.places import Places
@@ -167,6 +168,11 @@ class Alignment:
         from ctkd_core.alignment.metrics import faces_other
 
         return faces_other(self)
+
+    def check_group(self, group: int) -> None:
+        """Raise AlignmentError for the number of a group that isn't there."""
+        if not 0 <= group < len(self):
+            raise AlignmentError(f"there is no group {group}; this alignment has {len(self)}, counted from 0.")
 
     def kind(self, group: int) -> str:
         """Kind of one group, one of KINDS."""

@@ -112,17 +112,17 @@ def rates(counts: Mapping[str, int]) -> dict[str, float]:
     groups = counts["groups"]
     return {
         "n_groups": groups,
-        **{f"share_{kind}": _share(counts[kind], groups) for kind in ("1_1", "1_n", "n_1", "n_m")},
-        "student_tokens_1_1": _share(counts["1_1"], counts["student_tokens"]),
-        "teacher_tokens_1_1": _share(counts["1_1"], counts["teacher_tokens"]),
-        "byte_coverage": _share(counts["covered_bytes"], counts["bytes"]),
-        "byte_match_rate": _share(counts["matched_bytes"], counts["bytes"]),
+        **{f"share_{kind}": ratio(counts[kind], groups) for kind in ("1_1", "1_n", "n_1", "n_m")},
+        "student_tokens_1_1": ratio(counts["1_1"], counts["student_tokens"]),
+        "teacher_tokens_1_1": ratio(counts["1_1"], counts["teacher_tokens"]),
+        "byte_coverage": ratio(counts["covered_bytes"], counts["bytes"]),
+        "byte_match_rate": ratio(counts["matched_bytes"], counts["bytes"]),
         "orphan_student": counts["orphan_student"],
         "orphan_teacher": counts["orphan_teacher"],
         "largest_group": counts["largest_group"],
-        "mean_group_size": _share(counts["grouped_tokens"] / 2, groups),
-        "text_match_rate": _share(counts["equal_groups"], groups),
-        "student_text_match_rate": _share(counts["equal_student_tokens"], counts["student_tokens"]),
+        "mean_group_size": ratio(counts["grouped_tokens"] / 2, groups),
+        "text_match_rate": ratio(counts["equal_groups"], groups),
+        "student_text_match_rate": ratio(counts["equal_student_tokens"], counts["student_tokens"]),
         "boundary_f1": 2.0 * counts["common_boundaries"] / counts["boundaries"] if counts["boundaries"] else 1.0,
     }
 
@@ -198,7 +198,7 @@ def agreement(a: Alignment, b: Alignment) -> Agreement:
     differs = (more_a > 0) | (more_b > 0)
     s, t = edges // (m + 1), edges % (m + 1)
     ranges = np.stack([s[:-1], s[1:], t[:-1], t[1:]], axis=1)[differs]
-    share = 1.0 - _share((ranges[:, 1] - ranges[:, 0]).sum(), n) if n else float(not differs.any())
+    share = 1.0 - ratio((ranges[:, 1] - ranges[:, 0]).sum(), n) if n else float(not differs.any())
     return Agreement(_f1(cuts_a, cuts_b), share, _to_tokens(ranges, s_at, t_at))
 
 
@@ -264,13 +264,14 @@ def health(alignment: Alignment) -> Health:
         counted(uncovered, "uncovered byte") if uncovered else "no uncovered bytes",
     ]
     if other:
-        parts.append(f"{percent(_share(other, counts['groups']))} of groups spell different bytes")
+        parts.append(f"{percent(ratio(other, counts['groups']))} of groups spell different bytes")
     if orphans:
         parts.append(f"{counted(orphans, 'token')} without a partner")
     return Health("; ".join(parts), level, verdict, share, f1, largest, uncovered, orphans)
 
 
-def _share(part: float, whole: float) -> float:
+def ratio(part: float, whole: float) -> float:
+    """A part of a whole; 0 of nothing."""
     return float(part) / float(whole) if whole else 0.0
 
 

@@ -205,12 +205,12 @@ def attend(
                 if status is None:
                     return CANCELLED
                 if status.state in WRITTEN_ENDINGS:
-                    _print(f"attempt {status.attempt} is {status.state} already; there is nothing to do.")
+                    log(f"attempt {status.attempt} is {status.state} already; there is nothing to do.")
                     return CODES[status.state]
                 attempt = Attempt(folder, _first(status, detached), asked)
                 return _attend(attempt, do, explain or explain_fault)
         except OSError as fault:
-            _print(f"the folder {str(folder)!r} can't be written: {fault}")
+            log(f"the folder {str(folder)!r} can't be written: {fault}")
             return FAILED
 
 
@@ -227,16 +227,16 @@ def _attend(
         except Superseded:
             raise
         except BaseException as fault:
-            _print(traceback.format_exc())
+            log(traceback.format_exc())
             ending = {"state": "failed", "message": explain(fault)}
         attempt.close(**ending)
     except Superseded as fault:
         attempt.abandon()
-        _print(str(fault))
+        log(str(fault))
         return CANCELLED
     except OSError as fault:  # a full disk: readers find the process gone and conclude "lost"
         attempt.abandon()
-        _print(f"the status can't be written: {fault}")
+        log(f"the status can't be written: {fault}")
         return FAILED
     return CODES[ending["state"]]
 
@@ -259,7 +259,7 @@ def _alone(folder: Path, record: type[S], number: int | None, asked: Callable[[]
         status = read_status(folder, record)
         mine = number if number is not None else _number(folder, status)
         if status.state != "damaged" and status.attempt > mine:
-            _print(f"attempt {mine} ends here: attempt {status.attempt} has begun.")
+            log(f"attempt {mine} ends here: attempt {status.attempt} has begun.")
             break
         try:
             lock.acquire(timeout=LOCK_POLL_SECONDS)
@@ -267,7 +267,7 @@ def _alone(folder: Path, record: type[S], number: int | None, asked: Callable[[]
             # A process of an earlier attempt will notice that it was superseded; one of this attempt does the work.
             other = status.pid if status.attempt == mine else None
             if asked() or (other not in (None, os.getpid()) and process_alive(other, status.pid_start or None)):
-                _print(f"another process works on attempt {mine} already.")
+                log(f"another process works on attempt {mine} already.")
                 break
             continue
         try:
@@ -275,7 +275,7 @@ def _alone(folder: Path, record: type[S], number: int | None, asked: Callable[[]
             if status.state == "damaged":
                 status = record()
             if status.attempt > mine:
-                _print(f"attempt {mine} ends here: attempt {status.attempt} has begun.")
+                log(f"attempt {mine} ends here: attempt {status.attempt} has begun.")
                 yield None
             else:
                 yield replace(status, attempt=mine) if status.attempt < mine else status
@@ -358,6 +358,7 @@ def explain_fault(fault: BaseException) -> str:
     return f"{type(fault).__name__}: {first or 'no message'}. The log has the details."
 
 
-def _print(text: str) -> None:
+def log(text: str) -> None:
+    """A line in the log of this process; a log that can't be written ends nothing."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)

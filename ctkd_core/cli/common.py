@@ -18,6 +18,7 @@ from ctkd_core.markup.terminal import safe
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ctkd_core.distill.runs import RunStore
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 OK, UNEXPECTED, BAD_INPUT, PREFLIGHT_FAILED, RUN_FAILED, CANCELLED = 0, 1, 2, 3, 4, 130
@@ -69,19 +70,19 @@ def names_of(names: Iterable[str]) -> Callable[[], list[str]]:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
-_SOURCE = "catalog name, hub id, folder or tokenizer.json"
+SOURCE = "catalog name, hub id, folder or tokenizer.json"
 
 # Student and teacher tokenizer, by default the catalog's pair.
 Student = Annotated[
     str | None,
     typer.Option(
-        "-s", "--student", metavar="S", help=f"Student tokenizer: {_SOURCE}.", autocompletion=complete.tokenizers
+        "-s", "--student", metavar="S", help=f"Student tokenizer: {SOURCE}.", autocompletion=complete.tokenizers
     ),
 ]
 Teacher = Annotated[
     str | None,
     typer.Option(
-        "-t", "--teacher", metavar="T", help=f"Teacher tokenizer: {_SOURCE}.", autocompletion=complete.tokenizers
+        "-t", "--teacher", metavar="T", help=f"Teacher tokenizer: {SOURCE}.", autocompletion=complete.tokenizers
     ),
 ]
 
@@ -136,6 +137,13 @@ def load_pair(student: str | None, teacher: str | None) -> tuple[Tokenizer, Toke
     first, second = sources_of(student, teacher)
     loaded = {source: load_tokenizer(source) for source in dict.fromkeys((first, second))}
     return loaded[first], loaded[second]
+
+
+def run_store(folder: str | None) -> RunStore:
+    """The runs in a folder; None: those under CTKD_HOME."""
+    from ctkd_core.distill.runs import RunStore
+
+    return RunStore(folder)
 
 
 def new_file(name: str, force: bool) -> Path:

@@ -94,9 +94,7 @@ def after_help() -> list[RenderableType]:
 def _options(given: list[str] | None, names: list[str]) -> dict[str, dict[str, Any]]:
     """`METHOD.NAME=VALUE` flags sorted by method, names checked, values still as given."""
     for name in names:
-        if not methods.get(name, AlignmentError).can_align:
-            able = ", ".join(m.name for m in methods.aligning())
-            raise AlignmentError(f"method {name!r} has no alignment; choose from {able}.")
+        methods.aligner(name, AlignmentError)
     sorted_options: dict[str, dict[str, Any]] = {**parse_method_options(given, names)}
     for name, chosen in sorted_options.items():
         methods.get(name).resolve_align(chosen, AlignmentError)

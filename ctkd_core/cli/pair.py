@@ -15,6 +15,7 @@ from ctkd_core.cli.display import facts, table, visible
 from ctkd_core.cli.progress import Bar
 from ctkd_core.markup.numbers import decimals
 from ctkd_core.markup.visible import one_line
+from ctkd_core.methods.options import option_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -110,9 +111,7 @@ def run(
         raise UsageError("--speed times files; name some with --corpus.")
     if workers is not None and not 1 <= workers <= MAX_WORKERS:
         raise UsageError(f"--workers takes a whole number from 1 to {MAX_WORKERS}; got {workers}.")
-    if not methods.get(method, AlignmentError).can_align:
-        able = ", ".join(m.name for m in methods.aligning())
-        raise AlignmentError(f"method {method!r} has no alignment; choose one of {able}.")
+    methods.aligner(method, AlignmentError)
     domains = domains_of(corpus) if corpus else None
     ours, theirs = load_pair(student, teacher)
     timed: dict[str, Any] = {}
@@ -203,8 +202,10 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
         parts.append(f"skipped texts: {'; '.join(skipped)}")
     because = [("  because:", text) for text in advice["because"]]
     warnings = [("  warning:", text) for text in advice["warnings"]]
-    given = [f"{name.rpartition('.')[2]}={value}" for name, value in advice["options"].items()]
-    advised = ("advice:", " ".join([advice["method"], *given, f"(verdict {advice['verdict']})"]))
+    advised = (
+        "advice:",
+        " ".join([advice["method"], *option_words(advice["options"], "="), f"(verdict {advice['verdict']})"]),
+    )
     tried = [("  tried:", _tried(finding)) for finding in advice["evidence"]]
     near = [("  confidence:", f"{advice['confidence']} (kind: {advice['kind']})")]
     return [*parts, facts([advised, *because, *near, *tried, *warnings])]

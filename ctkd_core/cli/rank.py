@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import Output, UsageError, one_of
+from ctkd_core.cli.common import SOURCE, Output, UsageError, one_of
 from ctkd_core.cli.display import table, visible
 from ctkd_core.cli.progress import Bar
+from ctkd_core.methods.options import option_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_SIDE = "catalog name, hub id, folder or tokenizer.json"
 _COLUMNS = (
     ("common boundaries", "boundaries"),
     ("equal tokens", "equal_tokens"),
@@ -31,7 +31,7 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="[TOKENIZER]...",
-            help=f"The tokenizers to rank, each a {_SIDE}; none: all that work offline here.",
+            help=f"The tokenizers to rank, each a {SOURCE}; none: all that work offline here.",
             autocompletion=complete.tokenizers,
         ),
     ] = None,
@@ -80,7 +80,7 @@ def run(
         *(("a tokenizer", name) for name in names or ()),
     ):
         if value is not None and not value.strip():
-            raise UsageError(f"{flag} is empty; give a {_SIDE}, or leave it out.")
+            raise UsageError(f"{flag} is empty; give a {SOURCE}, or leave it out.")
     texts = [text for name in corpus for text in _texts(name)] if corpus else None
     sources = list(dict.fromkeys(names or _offline()))
     with Bar(1) as bar:
@@ -128,4 +128,4 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
 
 
 def _advised(row: dict[str, Any]) -> str:
-    return " ".join([row["method"], *(f"{name.rpartition('.')[2]}={value}" for name, value in row["options"].items())])
+    return " ".join([row["method"], *option_words(row["options"], "=")])

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete, progress
-from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of, new_file, one_of, whole, write_out
+from ctkd_core.cli.common import (
+    Output,
+    RunsDir,
+    UsageError,
+    inform,
+    names_of,
+    new_file,
+    one_of,
+    run_store,
+    whole,
+    write_out,
+)
 from ctkd_core.cli.display import facts, styled, table
 from ctkd_core.cli.distill import describe, finish, state_of, together
 from ctkd_core.distill.training.processes import world_size
@@ -41,12 +52,6 @@ Some = Annotated[
 MOST_BESIDE = 8  # runs whose figures and options are printed side by side
 
 
-def _store(folder: str | None) -> RunStore:
-    from ctkd_core.distill.runs import RunStore
-
-    return RunStore(folder)
-
-
 def _get(store: RunStore, name: str) -> Run:
     if name == "latest":
         runs = store.list()
@@ -60,7 +65,7 @@ def ls(
     show_all: Annotated[bool, typer.Option("--all", help="Archived runs too.")] = False, runs_dir: RunsDir = None
 ) -> Output:
     """List all runs, newest first."""
-    store = _store(runs_dir)
+    store = run_store(runs_dir)
     rows = [_summary(run) for run in store.list(archived=show_all)]
     if any(row["status"] == "queued" for row in rows):
         from ctkd_core.distill.sweeps.queue import waiting
@@ -119,7 +124,7 @@ def show(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Show one run: status, metrics, samples, end of its log."""
-    run = _get(_store(runs_dir), name)
+    run = _get(run_store(runs_dir), name)
 
     def data() -> dict[str, Any]:
         return run.summary(whole=True) | {
@@ -143,14 +148,14 @@ def show(
 
 def watch(name: One, runs_dir: RunsDir = None) -> Output:
     """Follow one run until it ends."""
-    run = _get(_store(runs_dir), name)
+    run = _get(run_store(runs_dir), name)
     status = progress.follow(run)  # Ctrl-C ends the watching, not the run
     return Output(run.summary, lambda: [describe(run)], progress.CODES[status.state])
 
 
 def cancel(name: One, runs_dir: RunsDir = None) -> Output:
     """Cancel a running run."""
-    run = _get(_store(runs_dir), name)
+    run = _get(run_store(runs_dir), name)
     run.cancel()
     return Output(run.summary, lambda: [describe(run)])
 
@@ -161,7 +166,7 @@ def resume(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Continue a run that was cancelled, failed or lost, from its last checkpoint."""
-    run = _get(_store(runs_dir), name)
+    run = _get(run_store(runs_dir), name)
     if world_size() > 1:
 
         def again() -> Run:
@@ -196,7 +201,7 @@ def compare(
     from ctkd_core.distill.comparison.table import run_frame
     from ctkd_core.figures.comparison import table_bytes
 
-    store = _store(runs_dir)
+    store = run_store(runs_dir)
     runs, base = _chosen(store, names, sweep)
     if len({run.id for run in runs}) < 2:
         raise UsageError(
@@ -259,7 +264,7 @@ def report(
     """Write one HTML file about a run, or about several compared, that opens offline."""
     from ctkd_core.figures.report_runs import comparison_html, run_html
 
-    store = _store(runs_dir)
+    store = run_store(runs_dir)
     runs, base = _chosen(store, names, sweep)
     if not runs:
         raise UsageError("report takes at least one run, or --sweep ID.")
@@ -284,7 +289,7 @@ def queue(
     """Show the runs that wait, in their order; with ID and WHERE, move one first."""
     from ctkd_core.distill.sweeps import queue as waiting
 
-    store = _store(runs_dir)
+    store = run_store(runs_dir)
     if (name is None) != (to is None):
         raise UsageError("to move a run, name it and where it goes: first, last, or the id of a run to go before.")
     if name is not None and to is not None:
@@ -324,7 +329,7 @@ def export(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Write the metrics of one run as CSV or JSON."""
-    run = _get(_store(runs_dir), name)
+    run = _get(run_store(runs_dir), name)
     path = new_file(out or f"metrics.{format}", force)
     if damage := run.metrics_part().damage:
         inform(damage)
@@ -348,7 +353,7 @@ def unarchive(names: Many, runs_dir: RunsDir = None) -> Output:
 
 
 def _archive(names: list[str], runs_dir: str | None, archived: bool) -> Output:
-    store = _store(runs_dir)
+    store = run_store(runs_dir)
     done = "archived" if archived else "unarchived"
     ids = list(dict.fromkeys(_get(store, name).id for name in names))
     for run_id in ids:
@@ -358,7 +363,7 @@ def _archive(names: list[str], runs_dir: str | None, archived: bool) -> Output:
 
 def rm(names: Many, runs_dir: RunsDir = None) -> Output:
     """Remove runs and their folders."""
-    store = _store(runs_dir)
+    store = run_store(runs_dir)
     ids = list(dict.fromkeys(_get(store, name).id for name in names))
     for run_id in ids:
         store.remove(run_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of
+from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of, run_store
 from ctkd_core.cli.display import facts, table
 from ctkd_core.cli.distill import state_of
 from ctkd_core.distill.config import PRESETS
@@ -77,7 +77,7 @@ def start(
 
     definition = _definition(file, methods, seeds, values, base, preset, name, baseline, reuse)
     configs = plan(definition)
-    store = _store(runs_dir)
+    store = run_store(runs_dir)
     taken = sweeps.finished(store, configs) if definition.reuse else {}
     low, high = duration([c for c in configs if sweeps.result_fingerprint(c) not in taken])
     planned = {
@@ -155,7 +155,7 @@ def ls(runs_dir: RunsDir = None) -> Output:
     """List all sweeps, newest first."""
     from ctkd_core.distill.sweeps.sweep import sweeps
 
-    rows = [found.summary() for found in sweeps(_store(runs_dir))]
+    rows = [found.summary() for found in sweeps(run_store(runs_dir))]
     return Output(lambda: rows, lambda: _list(rows))
 
 
@@ -198,16 +198,10 @@ def move(
 ACTIONS = {"start": start, "ls": ls, "show": show, "resume": resume, "cancel": cancel, "move": move}
 
 
-def _store(folder: str | None) -> RunStore:
-    from ctkd_core.distill.runs import RunStore
-
-    return RunStore(folder)
-
-
 def _get(name: str, folder: str | None) -> Sweep:
     from ctkd_core.distill.sweeps.sweep import get
 
-    return get(_store(folder), name)
+    return get(run_store(folder), name)
 
 
 def _rows(sweep: Sweep) -> list[dict[str, Any]]:

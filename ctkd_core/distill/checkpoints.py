@@ -8,7 +8,6 @@ This module loads no torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import zipfile
@@ -60,7 +59,7 @@ def write_manifest(folder: Path, step: int) -> None:
         if not any(folder.glob(pattern)):
             raise OSError(f"the checkpoint of step {step} has no {pattern}, so {WHAT[pattern]} would be lost")
     found = {
-        path.relative_to(folder).as_posix(): Entry(path.stat().st_size, _sha256(path))
+        path.relative_to(folder).as_posix(): Entry(path.stat().st_size, files.sha256_of(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
@@ -137,7 +136,7 @@ def problem(folder: Path, thorough: bool = False) -> str:
             size = path.stat().st_size
             if size != noted.bytes:
                 return f"{entry} has {size:,} bytes instead of {noted.bytes:,}"
-            if thorough and _sha256(path) != noted.sha256:
+            if thorough and files.sha256_of(path) != noted.sha256:
                 return f"{entry} isn't the file that was written: its SHA-256 differs"
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as fault:
         return f"it can't be read ({reason(fault)})"
@@ -175,8 +174,3 @@ def _whole_tensors(path: Path) -> bool:
         header = json.loads(file.read(length))
     ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
     return path.stat().st_size == 8 + length + max(ends, default=0)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

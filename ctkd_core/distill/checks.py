@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ctkd_core.distill.preparation import Look
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-FREE_BYTES = 500_000_000  # what a run must leave on the disk
+FREE_BYTES = 500_000_000  # what a run, and each of its checkpoints, must leave on the disk
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Torch costs seconds and may fail in ways that take the process with it, so with 
 from __future__ import annotations
 
 import base64
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -334,12 +333,9 @@ def _teacher(problems: list[Problem], rehash: bool) -> dict[str, Any]:
 
 
 def _digest(path: Path, rehash: bool) -> str:
-    from ctkd_core.files import file_sha256
+    from ctkd_core.files import file_sha256, sha256_of
 
-    if not rehash:
-        return file_sha256(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path) if rehash else file_sha256(path)
 
 
 def _hash_ok(package: str, path: Path, digest: str) -> bool | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ctkd_core import files
 from ctkd_core.distill.sources.bundled import NAMES, SETS, bundled_set
 from ctkd_core.distill.sources.hub import fetched, hub_set
 from ctkd_core.errors import RunError, short
@@ -178,8 +179,7 @@ def load_examples(source: str, template: str = "plain", *, turns: str = "all", s
 
 def fingerprint(source: str) -> str:
     """SHA-256 of the data file in hex."""
-    with data_file(source).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return files.sha256_of(data_file(source))
 
 
 def render(question: str, template: str = "plain") -> str:

@@ -22,10 +22,12 @@ from transformers import Trainer, TrainerCallback
 from ctkd_core import methods
 from ctkd_core.alignment.kinds import KINDS
 from ctkd_core.distill import checkpoints
+from ctkd_core.distill.checks import FREE_BYTES
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.evaluation.group_classes import classes_of_groups, codes_of
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
+from ctkd_core.distill.teachers.rows import NO_CHANCE
 from ctkd_core.distill.training import processes, rates
 from ctkd_core.distill.training.arguments import training_arguments, use_one_device
 from ctkd_core.distill.training.export import STATE
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-FREE_BYTES = 500_000_000  # what a checkpoint must leave on the disk
-NO_CHANCE = -1e4  # a logit whose probability is 0 in every precision, and finite, so that 0 times its logarithm is 0
 _FACTORS = ("kd_scale",)  # among the terms of a loss: a factor, no part of the sum
 
 

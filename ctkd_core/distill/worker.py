@@ -22,6 +22,7 @@ from ctkd_core.background.attempt import (
     attend,
     explain_fault,
     folder_and_number,
+    log,
     lower_priority,
 )
 from ctkd_core.distill.config import RunConfig
@@ -64,7 +65,7 @@ def execute(run: Run, terminated: Callable[[], bool] | None = None, number: int 
     """
 
     def train_in_slot(attempt: Attempt[RunStatus]) -> dict[str, Any]:
-        _log(f"{time.strftime('%H:%M:%S')} Attempt {attempt.status.attempt}, process {os.getpid()}.")
+        log(f"{time.strftime('%H:%M:%S')} Attempt {attempt.status.attempt}, process {os.getpid()}.")
         with _slot(run, attempt):
             # Writing it reads the status again: a run that was finished or taken over meanwhile isn't trained.
             attempt.begin(state="starting", message=attempt.status.doing("Loading libraries."))
@@ -149,11 +150,6 @@ def _limit_threads(config: RunConfig) -> None:
     names = [name for name in _THREADS if name not in os.environ or name in ours]
     os.environ.update(dict.fromkeys(names, str(threads)))
     os.environ[_OURS] = " ".join(names)
-
-
-def _log(text: str) -> None:
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

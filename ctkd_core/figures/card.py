@@ -10,7 +10,6 @@ import numpy as np
 
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.kinds import KIND_STYLES
-from ctkd_core.errors import AlignmentError
 from ctkd_core.markup.visible import hex_bytes, shorten, visible, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
 
@@ -71,8 +70,7 @@ def group_card(alignment: Alignment, group: int, others: Iterable[Alignment] = (
 
     Raises AlignmentError for a group that doesn't exist.
     """
-    if not 0 <= group < len(alignment):
-        raise AlignmentError(f"there is no group {group}; this alignment has {len(alignment)}, counted from 0.")
+    alignment.check_group(group)
     s0, s1, t0, t1 = (int(v) for v in alignment.groups[group])
     student, teacher = _side(alignment.student, s0, s1), _side(alignment.teacher, t0, t1)
     kind = alignment.kind(group)

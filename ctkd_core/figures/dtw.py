@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.base import Alignment
+from ctkd_core.alignment.base import Alignment, CostSurface
 from ctkd_core.alignment.opinions import group_of_tokens
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
+from ctkd_core.figures.thinned import thinned
 from ctkd_core.markup.colours import BLUE, GREEN, ORANGE, VERMILLION
 from ctkd_core.markup.visible import shorten, visible_bytes
 from ctkd_core.tokenizers.encoding import Encoding
@@ -48,7 +49,7 @@ def dtw_figure(alignment: Alignment, group: int | None = None, kind: str = "loca
     kind: "local" or "accumulated", named in the title. size: tokens a side, at most 64. Raises AlignmentError for a
     method without a cost surface.
     """
-    surface = _surface(alignment)
+    surface = surface_of(alignment)
     rows, columns = window_around(alignment, group, min(size, MAX_WINDOW))
     strips = _strips(surface, rows, columns)
     fig = figure(
@@ -76,7 +77,7 @@ def dtw_table(alignment: Alignment, group: int | None = None, size: int = WINDOW
     """
     import pandas as pd
 
-    surface = _surface(alignment)
+    surface = surface_of(alignment)
     rows, columns = window_around(alignment, group, min(size, MAX_WINDOW))
     path = _path_inside(alignment, rows, columns)
     x, y = path[:, 0], path[:, 1]
@@ -97,7 +98,7 @@ def dtw_table(alignment: Alignment, group: int | None = None, size: int = WINDOW
     return pd.DataFrame(table)
 
 
-def _costs(surface: Any, kind: str, rows: slice, columns: slice) -> NDArray[np.float32]:
+def _costs(surface: CostSurface, kind: str, rows: slice, columns: slice) -> NDArray[np.float32]:
     """Costs of the window, NaN where a stretch was searched in a band and they are too many to tell."""
     try:
         return np.asarray(surface.window(kind, rows, columns))
@@ -109,7 +110,7 @@ def _window(alignment: Alignment, group: int | None, kind: str, rows: slice, col
     """Traces of the window: costs, outlines of groups, the path, and the cells to click."""
     import plotly.graph_objects as go
 
-    costs = _surface(alignment).window(kind, rows, columns)
+    costs = surface_of(alignment).window(kind, rows, columns)
     x, y = np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)
     bar = {"title": {"text": "cost", "side": "top"}, "thickness": 10, "outlinewidth": 0, "x": BAR_X, "len": 0.9}
     path = _path_inside(alignment, rows, columns)
@@ -144,12 +145,12 @@ def _whole(alignment: Alignment, kind: str) -> list[Any]:
     """Traces of the whole text: binned costs and the path, whose points carry their group."""
     import plotly.graph_objects as go
 
-    surface = _surface(alignment)
+    surface = surface_of(alignment)
     costs = surface.binned(kind, MAX_BINS, MAX_BINS)
     n, m = surface.shape
     x = (np.arange(costs.shape[0]) + 0.5) * n / max(1, costs.shape[0]) - 0.5
     y = (np.arange(costs.shape[1]) + 0.5) * m / max(1, costs.shape[1]) - 0.5
-    at = _thinned(len(alignment), MAX_BINS)
+    at = thinned(len(alignment), MAX_BINS)
     middle = (alignment.groups[at][:, [0, 2]] + alignment.groups[at][:, [1, 3]] - 1) / 2
     axes = {"xaxis": "x2", "yaxis": "y2"}
     return [
@@ -189,7 +190,7 @@ def _whole_axes(fig: go.Figure, shape: tuple[int, int], rows: slice, columns: sl
     )
 
 
-def _strips(surface: Any, rows: slice, columns: slice) -> list[Any]:
+def _strips(surface: CostSurface, rows: slice, columns: slice) -> list[Any]:
     """Bars of each known side's entropy along its axis."""
     import plotly.graph_objects as go
 
@@ -242,12 +243,20 @@ def _around(start: int, end: int, count: int, size: int) -> slice:
     return slice(first, min(count, first + size))
 
 
-def _surface(alignment: Alignment) -> Any:
+def surface_of(alignment: Alignment) -> CostSurface:
+    """The costs that the method searched. Raises AlignmentError for a method without any."""
     if alignment.cost is None:
         raise AlignmentError(
-            f"method {alignment.method!r} searches no cost matrix; look at its group boundaries, or choose cdm."
+            f"method {alignment.method!r} searches no path through costs; look at its group boundaries, or choose cdm "
+            "or mined."
         )
     return alignment.cost
+
+
+def path_of(alignment: Alignment) -> NDArray[np.int32]:
+    """The path through these costs, int32 [k, 2]: student token, teacher token. Raises as `surface_of`."""
+    surface_of(alignment)
+    return alignment.pairs if alignment.pairs is not None else np.zeros((0, 2), dtype=np.int32)
 
 
 def cell_groups(alignment: Alignment, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -259,7 +268,7 @@ def cell_groups(alignment: Alignment, x: NDArray[np.int64], y: NDArray[np.int64]
 
 def _path_inside(alignment: Alignment, rows: slice, columns: slice) -> NDArray[np.int32]:
     """Pairs of the path in the window, int32 [k, 2]."""
-    pairs = alignment.pairs if alignment.pairs is not None else np.zeros((0, 2), dtype=np.int32)
+    pairs = path_of(alignment)
     inside = (pairs[:, 0] >= rows.start) & (pairs[:, 0] < rows.stop)
     inside &= (pairs[:, 1] >= columns.start) & (pairs[:, 1] < columns.stop)
     return pairs[inside]
@@ -307,8 +316,3 @@ def _token_axis(axis: Any, encoding: Encoding, at: slice, side: str) -> None:
         zeroline=False,
         range=[at.start - 0.5, at.stop - 0.5] if len(tokens) else None,
     )
-
-
-def _thinned(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of `count` positions, first and last among them."""
-    return np.arange(count) if count <= most else np.unique(np.linspace(0, count - 1, most).astype(np.int64))

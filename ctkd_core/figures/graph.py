@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.kinds import KIND_STYLES, KINDS, UNEQUAL, UNEQUAL_MEANING
-from ctkd_core.errors import AlignmentError
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.markup.colours import BLACK, GREY, ORANGE, PURPLE, VERMILLION
 from ctkd_core.markup.visible import shorten, visible_bytes
@@ -56,8 +55,7 @@ def component(alignment: Alignment, group: int, neighbours: int = NEIGHBOURS, mo
     """
     import networkx as nx
 
-    if not 0 <= group < len(alignment):
-        raise AlignmentError(f"there is no group {group}; this alignment has {len(alignment)}, counted from 0.")
+    alignment.check_group(group)
     first, last = _reach(alignment, group, neighbours, most)
     graph = nx.Graph()
     for g in range(first, last):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.kinds import KIND_STYLES, KINDS, UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.figures.theme import DASHES, escape, figure
+from ctkd_core.figures.thinned import thinned
 from ctkd_core.markup.colours import BLACK, BLUE, GREY, ORANGE, VERMILLION
 from ctkd_core.tokenizers.encoding import Encoding
 
@@ -43,7 +44,7 @@ def staircase(alignment: Alignment, group: int | None = None, others: tuple[Alig
     for k, one in enumerate((alignment, *others)):
         ends = boundary_bytes(one)
         colour, dash = (BLUE, VERMILLION, ORANGE)[k % 3], DASHES[k % len(DASHES)]
-        at = _thinned(len(ends), MAX_POINTS)
+        at = thinned(len(ends), MAX_POINTS)
         traces.append(
             go.Scatter(
                 x=ends[at, 0],
@@ -135,7 +136,3 @@ def size_histogram(alignment: Alignment) -> go.Figure:
     fig.update_xaxes(title_text="tokens on the larger side", type="category")
     fig.update_yaxes(title_text="groups", rangemode="tozero")
     return fig
-
-
-def _thinned(count: int, most: int) -> NDArray[np.int64]:
-    return np.arange(count) if count <= most else np.unique(np.linspace(0, count - 1, most).astype(np.int64))

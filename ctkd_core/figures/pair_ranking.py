@@ -10,6 +10,7 @@ from ctkd_core.figures.cells import axes_of_pairs, clickable, frame
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
 from ctkd_core.markup.numbers import percent
 from ctkd_core.markup.visible import one_line, shorten
+from ctkd_core.methods.options import option_words
 from ctkd_core.pair.ranking import ORDERS, RankedPair, matrix
 
 if TYPE_CHECKING:
@@ -95,14 +96,13 @@ def ranking_table(rows: Sequence[RankedPair]) -> pd.DataFrame:
 
     found = []
     for row in rows:
-        options = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in row.options.items())
         found.append(
             {"student": row.student, "teacher": row.teacher}
             | {shown.name: float(getattr(row, key)) for key, shown in FIGURES.items()}
             | {
                 "numbers": row.numbers,
                 "train with": row.method,
-                "options": options,
+                "options": ", ".join(option_words(row.options)),
                 "evidence": row.confidence,
                 "skipped": "; ".join(f"{count} {reason}" for reason, count in row.skipped.items()),
                 "same tokenizer": row.same_tokenizer,

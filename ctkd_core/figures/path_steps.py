@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.alignment.base import Alignment, CostSurface
-from ctkd_core.errors import AlignmentError
-from ctkd_core.figures.dtw import cell_groups
+from ctkd_core.alignment.base import Alignment
+from ctkd_core.figures.dtw import cell_groups, path_of, surface_of
 from ctkd_core.markup.colours import ORANGE, VERMILLION
 from ctkd_core.markup.visible import shorten, visible_bytes
 
@@ -30,13 +29,13 @@ CANDIDATES = ("both", "teacher alone", "student alone")
 
 def step_pages(alignment: Alignment) -> int:
     """How many pages the path has, one at least. Raises AlignmentError for a method without costs."""
-    return max(1, -(-(len(_path(alignment)) - 1) // (STEPS - 1)))
+    return max(1, -(-(len(path_of(alignment)) - 1) // (STEPS - 1)))
 
 
 def page_of_group(alignment: Alignment, group: int) -> int:
     """The page on which the path enters a group, counted from 0; the first for a group that it never enters."""
     s0, s1, t0, t1 = alignment.groups[group]
-    path = _path(alignment)
+    path = path_of(alignment)
     inside = (path[:, 0] >= s0) & (path[:, 0] < s1) & (path[:, 1] >= t0) & (path[:, 1] < t1)
     at = int(np.argmax(inside)) if inside.any() else 0
     return min(at // (STEPS - 1), step_pages(alignment) - 1)
@@ -52,7 +51,7 @@ def step_page(alignment: Alignment, page: int = 0) -> dict[str, Any]:
 
     Raises AlignmentError for a method without costs, and for a stretch too large to show its accumulated costs.
     """
-    surface, path = _surface(alignment), _path(alignment)
+    surface, path = surface_of(alignment), path_of(alignment)
     first, steps = _steps(alignment, page)
     rows, columns = _span(steps[:, 0]), _span(steps[:, 1])
     x, y = np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)
@@ -113,20 +112,9 @@ def step_table(alignment: Alignment, page: int = 0) -> pd.DataFrame:
 
 def _steps(alignment: Alignment, page: int) -> tuple[int, NDArray[np.int32]]:
     """Number of the first step of a page, and its steps int32 [k, 2]."""
-    path = _path(alignment)
+    path = path_of(alignment)
     first = min(max(page, 0), step_pages(alignment) - 1) * (STEPS - 1)
     return first, path[first : first + STEPS]
-
-
-def _path(alignment: Alignment) -> NDArray[np.int32]:
-    _surface(alignment)
-    return alignment.pairs if alignment.pairs is not None else np.zeros((0, 2), dtype=np.int32)
-
-
-def _surface(alignment: Alignment) -> CostSurface:
-    if alignment.cost is None:
-        raise AlignmentError(f"method {alignment.method!r} searches no path through costs; choose cdm or mined.")
-    return alignment.cost
 
 
 def _span(positions: NDArray[np.int32]) -> slice:

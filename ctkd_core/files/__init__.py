@@ -30,6 +30,12 @@ def cache_dir() -> Path:
     return home() / "cache"
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in hex, read now. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file in hex; remembered under CTKD_HOME by path, size and time of change."""
     stat = path.stat()
@@ -41,8 +47,7 @@ def file_sha256(path: Path) -> str:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     with suppress(OSError):  # a read-only home costs time, no more
         write_atomic(memo, json.dumps(now | {"sha256": digest}))
     return digest

@@ -143,7 +143,8 @@ class RecordFile:
         else:
             for found in self._lines_between(start, end):
                 if isinstance(found, Unreadable):
-                    found = replace(found, line=found.line + self._lines_before(start))
+                    before = line_at(self._path, start - 1) if start > 0 else 0
+                    found = replace(found, line=found.line + before)
                 yield found
 
     def _fault(self, said: str) -> CtkdError:
@@ -193,15 +194,6 @@ class RecordFile:
                 continue
             number += 1
             yield self._value(text, number, line) if isinstance(text, str) else Unreadable(number, line, text.fault)
-
-    def _lines_before(self, place: int) -> int:
-        """Lines that begin before the first one at or behind a place."""
-        count, left = 0, place - 1
-        with self._path.open("rb") as file:
-            while left > 0 and (data := file.read(min(left, 1 << 20))):
-                count += data.count(b"\n")
-                left -= len(data)
-        return count + (place > 0)
 
     def _decoded_lines(self, start: int = 0, end: int | None = None) -> Iterator[str | _Broken]:
         """The lines as text, those that begin in a range; one that isn't UTF-8 or too long as what is wrong with it."""
@@ -416,6 +408,16 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
+def line_at(path: Path, place: int) -> int:
+    """The line that holds the byte at a place, from 1. Raises OSError."""
+    line, left = 1, place
+    with path.open("rb") as file:
+        while left > 0 and (data := file.read(min(left, 1 << 20))):
+            line += data.count(b"\n")
+            left -= len(data)
+    return line
 
 
 def shown_name(path: Path) -> str:

@@ -21,6 +21,7 @@ LONG = 2_000  # characters; a longer text is named by the id under which this ma
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
 _LONG = {"-s": "--student", "-t": "--teacher", "-m": "--method"}
 _IMPORT = "import ctkd_core as ctkd"
+_NUL = "A command line can't hold a NUL; write the text to a file and give --file."
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def align_code(
         python.append("print(agreement(a, b).differing)")
     words, note = text.words(), ""
     if words is None:
-        return Code(_block(python), "", "A command line can't hold a NUL; write the text to a file and give --file.")
+        return Code(_block(python), "", _NUL)
     if asked:
         note = "The command aligns without the models' answer."
     sides = _pair(student, teacher)
@@ -330,7 +331,7 @@ def report_code(
     words += [flag("--run", name) for name in runs] if runs else [["--no-runs"]]
     words += [flag("--runs-dir", runs_dir)] if runs and runs_dir else []
     if any(part is None for part in words):
-        return Code(_block(python), "", "A command line can't hold a NUL; write the text to a file and give --file.")
+        return Code(_block(python), "", _NUL)
     flags = [word for part in words for word in part or ()]
     command = line("ctkd", "report", *_pair(student, teacher), *flags, "--out", "report.html")
     return Code(_block(python), command)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ctkd_core import methods
 from ctkd_core.errors import CtkdError
+from ctkd_core.files.sized_cache import MIB
 
 COSTS = Path(__file__).with_name("costs.json")
-MIB = 2**20
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlencode
 
 from pydantic import Field, StringConstraints, ValidationError
@@ -31,7 +31,8 @@ from ctkd_core.tokenizers.sample_texts import TEXTS
 
 ENDING = ".ctkd-view.json"
 PARAMETER = "open"  # of an address that names a view by its id
-PAGES = ("pair", "rank", "align", "vocabulary", "losses", "evidence", "runs")
+Page = Literal["pair", "rank", "align", "vocabulary", "losses", "evidence", "runs"]
+PAGES: tuple[Page, ...] = get_args(Page)
 SIDES = ("student", "teacher")
 RANKED = "ranked"  # the parameter of page Rank that names tokenizers
 TEXT_IDS = ("snapshot", "lab")  # parameters whose value is the id of a kept text
@@ -51,7 +52,7 @@ Address = Annotated[dict[Key, Values], Field(max_length=MOST_KEYS)]
 class SavedView(documents.Document):
     """A page with its address: the values of each parameter. `made` is seconds since 1970."""
 
-    page: Literal["pair", "rank", "align", "vocabulary", "losses", "evidence", "runs"]
+    page: Page
     address: Address
     title: Annotated[str, StringConstraints(max_length=MOST_TITLE)] = ""
     made: Annotated[float, Field(ge=0, le=1e11)] = 0.0
@@ -200,7 +201,7 @@ def export(view: SavedView) -> bytes:
     """
     if reason := why_it_stays(view):
         raise CtkdError(reason)
-    texts, held, catalog = _texts_of(view), {}, {}
+    texts, held, unpacked, catalog = _texts_of(view), {}, {}, {}
     for side in SIDES:
         source = view.get(side)
         if source in TOKENIZERS:
@@ -208,9 +209,9 @@ def export(view: SavedView) -> bytes:
 
             catalog[source] = load_tokenizer(source).fingerprint
         elif source:
-            held[source] = _held(source)
+            held[source], unpacked[source] = _held(source)
     # The names of folders of this machine are nobody's business elsewhere.
-    names = {source: uploads.source_of(uploads.place(content(one), one.name)) for source, one in held.items()}
+    names = {source: uploads.source_of(uploads.place(unpacked[source], one.name)) for source, one in held.items()}
     moved = _renamed(view, names)
     file = ViewFile(
         format="ctkd-view",
@@ -231,6 +232,11 @@ def read_file(data: bytes, name: str = "this file") -> ViewFile:
 
     Raises CtkdError.
     """
+    return _checked(data, name)[0]
+
+
+def _checked(data: bytes, name: str) -> tuple[ViewFile, dict[str, bytes]]:
+    """As `read_file`, and each tokenizer.json by its source in the address."""
     if len(data) > MOST_FILE:
         raise CtkdError(f"{short(name, 80)} has {len(data):,} bytes; a view has at most {MOST_FILE:,}.")
     try:
@@ -246,9 +252,7 @@ def read_file(data: bytes, name: str = "this file") -> ViewFile:
             )
         if key not in TEXTS and _digest_of(text) != key:
             raise CtkdError(f"text {short(key, 40)} in {short(name, 80)} isn't the one that its id names.")
-    for held in file.tokenizers.values():
-        content(held)
-    return file
+    return file, {source: content(held) for source, held in file.tokenizers.items()}
 
 
 def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, list[str]]:
@@ -260,11 +264,10 @@ def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, lis
     Raises CtkdError for a file that isn't sound and for what `keep` refuses, TokenizerError for a tokenizer that no
     upload could be; nothing is kept then.
     """
-    file = read_file(data, name)
+    file, unpacked = _checked(data, name)
     if file.view.page == "runs":
         raise CtkdError("a view of runs can't be opened elsewhere: its runs stay where they were made.")
     # All of it is checked before any of it is kept, and only what the address names is kept.
-    unpacked = {source: content(held) for source, held in file.tokenizers.items()}
     for source, held in file.tokenizers.items():
         snapshots.check_tokenizer(unpacked[source], held.name)
     named = {file.view.get(side) for side in SIDES}
@@ -315,8 +318,11 @@ def _texts_of(view: SavedView) -> dict[str, str]:
     return found
 
 
-def _held(source: str) -> HeldTokenizer:
-    """The tokenizer of a source that isn't the catalog's, as it goes into a file. Raises TokenizerError, CtkdError."""
+def _held(source: str) -> tuple[HeldTokenizer, bytes]:
+    """The tokenizer of a source that isn't the catalog's, as it goes into a file, and its tokenizer.json itself.
+
+    Raises TokenizerError, CtkdError.
+    """
     from ctkd_core.tokenizers.sources import json_of
 
     path, name = json_of(source)
@@ -325,7 +331,7 @@ def _held(source: str) -> HeldTokenizer:
     except OSError as fault:
         raise CtkdError(f"tokenizer {short(source, 80)} can't go along: {fault.strerror or fault}.") from None
     packed = base64.b64encode(gzip.compress(data, mtime=0)).decode()
-    return HeldTokenizer(name=name, sha256=hashlib.sha256(data).hexdigest(), gzip=packed)
+    return HeldTokenizer(name=name, sha256=hashlib.sha256(data).hexdigest(), gzip=packed), data
 
 
 def _differs(source: str, fingerprint: str) -> list[str]:
@@ -353,7 +359,7 @@ def _with(view: SavedView, changes: Mapping[str, list[str]]) -> SavedView:
 
 
 def _digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return snapshots.id_of(text.encode("utf-8", "surrogatepass"))
 
 
 def _folder() -> Path:

@@ -34,6 +34,7 @@ from ctkd_core.losses.parts.paired_rows import (
     teacher_side,
 )
 from ctkd_core.losses.parts.pairing import PAIRINGS, sample_mean
+from ctkd_core.losses.parts.unnormalised import sorted_gap
 
 
 def uld_loss(
@@ -137,11 +138,7 @@ def _radix_rows(p: Tensor, q: Tensor, local: Tensor, factor: Tensor, gradient: T
 
 def _sorted_rows(p: Tensor, q: Tensor, local: Tensor, factor: Tensor, gradient: Tensor | None) -> Tensor:
     p = p[local]
-    p_sorted, order = p.sort(dim=1, descending=True)
-    q_sorted = q.sort(dim=1, descending=True).values
-    width = max(p.shape[1], q.shape[1])
-    pad = torch.nn.functional.pad
-    gap = pad(p_sorted, (0, width - p.shape[1])) - pad(q_sorted, (0, width - q.shape[1]))
+    gap, order = sorted_gap(p, q)
     if gradient is not None:
         sign = torch.zeros_like(p).scatter_(1, order, gap[:, : p.shape[1]].sign())
         inner = (p * sign).sum(dim=1, keepdim=True)

@@ -273,3 +273,8 @@ def _whole(value: Any) -> Any:
 def _plain(number: float) -> str:
     """A bound as people write it: 1,000,000 rather than 1e+06."""
     return f"{int(number):,}" if float(number).is_integer() else f"{number:g}"
+
+
+def option_words(options: Mapping[str, Any], between: str = " ") -> list[str]:
+    """Run options with their values, "top_k 8" each: of a dotted name (`method_options.top_k`) the last part."""
+    return [f"{name.rpartition('.')[2]}{between}{value}" for name, value in options.items()]

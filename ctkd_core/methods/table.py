@@ -26,6 +26,15 @@ def get(name: str, error: type[CtkdError] = CtkdError) -> Method:
         raise unknown("method", name, METHODS, error) from None
 
 
+def aligner(name: str, error: type[CtkdError] = CtkdError) -> Method:
+    """The row called `name`, which has an alignment; raises `error` for an unknown name and for one that has none."""
+    row = get(name, error)
+    if not row.can_align:
+        able = ", ".join(other.name for other in aligning())
+        raise error(f"method {name!r} has no alignment; choose one of {able}.")
+    return row
+
+
 def aligning() -> list[Method]:
     """Methods that have an alignment of their own, in table order."""
     return [m for m in METHODS.values() if m.can_align and not m.alignment_of]

@@ -38,13 +38,20 @@ _GROUPS = ("alm", "sedi")
 _LAST = ("dskd", "cdm", "uld", "sft")
 
 
+# What a loss does that goes by a verdict.
+VERDICTS = {
+    "P-KL": "project every student token into the teacher's vocabulary",
+    "H-KL": "match the common tokens, compare the rest by rank",
+}
+
+
 @dataclass(frozen=True)
 class Advice:
     """What to use and why.
 
     method    name of a row of the table of methods that can be trained here
     family    the method that the published figures favour; where it differs from `method`, `because` says so
-    verdict   "P-KL" (project every student token) or "H-KL" (match what is common, compare the rest by rank)
+    verdict   "P-KL" or "H-KL" (VERDICTS)
     because   sentences with the figures that decided; warnings: what to look out for
     kind      the kind of the pair, "" where it isn't known
     evidence  what experiments on this pair, or on pairs of its kind, found: one finding a setting

@@ -163,9 +163,7 @@ def _workers(corpus: Mapping[str, Iterable[Text]]) -> int:
 
 
 def _check(method: str, workers: int, engine: str) -> None:
-    if not methods.get(method, AlignmentError).can_align:
-        able = ", ".join(m.name for m in methods.aligning())
-        raise AlignmentError(f"method {method!r} has no alignment to measure; choose one of {able}.")
+    methods.aligner(method, AlignmentError)
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MAX_WORKERS:
         raise CtkdError(f"workers takes a whole number from 1 to {MAX_WORKERS}; got {workers!r}.")
     if engine not in ENGINES:

@@ -131,9 +131,7 @@ def check_methods(names: Sequence[str]) -> tuple[str, ...]:
     """The methods, each once. Raises AlignmentError for none, too many, unknown ones and those that don't align."""
     chosen = tuple(dict.fromkeys(names))
     for name in chosen:
-        if not methods.get(name, AlignmentError).can_align:
-            able = ", ".join(row.name for row in methods.aligning())
-            raise AlignmentError(f"method {name!r} has no alignment; choose from {able}.")
+        methods.aligner(name, AlignmentError)
     if not 0 < len(chosen) <= MOST_METHODS:
         raise AlignmentError(f"a report takes 1 to {MOST_METHODS} methods; got {len(chosen)}.")
     return chosen

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ctkd_core.alignment.metrics import ratio
 from ctkd_core.alignment.mined import usable_rows
 from ctkd_core.errors import AlignmentError, ProjectionError
 from ctkd_core.pair.migration_report import check_candidates, check_sides, migration_report, probabilities
@@ -46,10 +47,10 @@ def vocabulary_match_rate(
     if table.dtype != np.bool_ or table.ndim != 1:
         raise ProjectionError(f"`mapped` is {table.dtype} {list(table.shape)}; give bool [teacher ids].")
     hit = np.append(table, False)[np.minimum(ids, len(table))]
-    rates = {"vocabulary_match_rate": _share(hit.sum(), hit.size)}
+    rates = {"vocabulary_match_rate": ratio(hit.sum(), hit.size)}
     if top_logprobs is not None:
         mass = probabilities(top_logprobs, ids.shape)
-        rates["vocabulary_match_rate_weighted"] = _share(mass[hit].sum(), mass.sum())
+        rates["vocabulary_match_rate_weighted"] = ratio(mass[hit].sum(), mass.sum())
     return rates
 
 
@@ -120,8 +121,8 @@ def sequence_match_rate(alignment: Alignment) -> dict[str, float]:
             equal += 1
             inside += int(alignment.sizes[number, 0])
     return {
-        "cdm_sequence_match_rate": _share(equal, two_sided),
-        "cdm_sequence_match_rate_tokens": _share(inside, int((~alignment.student.special).sum())),
+        "cdm_sequence_match_rate": ratio(equal, two_sided),
+        "cdm_sequence_match_rate_tokens": ratio(inside, int((~alignment.student.special).sum())),
     }
 
 
@@ -201,7 +202,7 @@ def sedi_pilot(
             hits, count = _hits(alignment, at_token, np.append(table, -1)[np.minimum(best, len(table))])
         else:
             raise AlignmentError(f"the pilot has no method {name!r}; give alignments by 'sedi', 'cdm' or 'mined'.")
-        out[name] = {"top1_accuracy": _share(hits, count), "one_hot_rows": _share(rows - count, rows)}
+        out[name] = {"top1_accuracy": ratio(hits, count), "one_hot_rows": ratio(rows - count, rows)}
     return out
 
 
@@ -238,7 +239,3 @@ def _hits(alignment: Alignment, at: NDArray[np.int64], converted: NDArray[np.int
     at, converted = at[inside] + 1, converted[inside]
     content = ~alignment.student.special[at]
     return int((content & (converted == alignment.student.ids[at])).sum()), int(content.sum())
-
-
-def _share(part: float, whole: float) -> float:
-    return float(part) / float(whole) if whole else 0.0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctkd_core.alignment.metrics import ratio
 from ctkd_core.errors import AlignmentError, ProjectionError
 from ctkd_core.tokenizers.load import as_pair
 from ctkd_core.vocabulary.migration import MigrationTable, migration_table
@@ -73,12 +74,12 @@ class MigrationReport:
     @property
     def collision_rate(self) -> float:
         """1 - different slots / written candidates over all rows; 0 where nothing was written."""
-        return _share(self.collided.sum(), self.written.sum())
+        return ratio(self.collided.sum(), self.written.sum())
 
     @property
     def top1_accuracy(self) -> float:
         """Share of used rows whose best candidate is the text's own token; 0 for no rows."""
-        return _share((self.used & (self.best == self.gold)).sum(), self.used.sum())
+        return ratio((self.used & (self.best == self.gold)).sum(), self.used.sum())
 
     def totals(self) -> dict[str, float]:
         """All rows together: counts of rows and candidates, and the rates.
@@ -89,9 +90,9 @@ class MigrationReport:
         if self.mass is not None and self.dropped_mass is not None and self.collided_mass is not None:
             whole = self.mass.sum()
             masses = {
-                "mass": _share(whole, len(self.token)),
-                "dropped_mass": _share(self.dropped_mass.sum(), whole),
-                "collided_mass": _share(self.collided_mass.sum(), whole),
+                "mass": ratio(whole, len(self.token)),
+                "dropped_mass": ratio(self.dropped_mass.sum(), whole),
+                "collided_mass": ratio(self.collided_mass.sum(), whole),
             }
         return {
             "rows": len(self.token),
@@ -235,7 +236,3 @@ def _first_of_equals(slots: NDArray[np.int64]) -> NDArray[np.bool_]:
     first = np.empty_like(new)
     np.put_along_axis(first, order, new, axis=1)
     return first
-
-
-def _share(part: float, whole: float) -> float:
-    return float(part) / float(whole) if whole else 0.0

@@ -21,8 +21,6 @@ from ctkd_core.tokenizers.load import as_tokenizer
 from ctkd_core.vocabulary.overlap import WAYS, overlap
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 MOST_PAIRS = 2000
@@ -113,13 +111,6 @@ def ordered(rows: Iterable[RankedPair], by: str) -> list[RankedPair]:
     if by not in ORDERS:
         raise unknown("order of pairs", by, ORDERS)
     return sorted(rows, key=lambda row: (-1 if ORDERS[by] else 1) * getattr(row, by))
-
-
-def ranking_frame(rows: Sequence[RankedPair]) -> pd.DataFrame:
-    """One row a pair, columns as in RankedPair."""
-    import pandas as pd
-
-    return pd.DataFrame([row.to_dict() for row in rows], columns=list(RankedPair.__dataclass_fields__))
 
 
 def matrix(rows: Sequence[RankedPair], figure: str) -> tuple[list[str], list[str], list[list[float | None]]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ctkd_core.markup import blocks
 from ctkd_core.markup.colours import GREY
 from ctkd_core.markup.visible import counted, hex_bytes, one_line, shorten, visible, visible_bytes
+from ctkd_core.tokenizers.roles import ROLES
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.encoding import Encoding
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 MAX_TOKENS = 200  # of an encoding's card
 MAX_NAME = 60
 MAX_CHIP = 48  # characters of a token in a box
-ROLES = ("bos", "eos", "pad", "unk")
 
 
 def token_text(tokenizer: Tokenizer, token_id: int, limit: int = 60) -> str:

@@ -46,11 +46,16 @@ def save_text(text: str) -> str:
         data = text.encode("utf-8")
     except UnicodeEncodeError as fault:
         raise CtkdError(f"the text holds a lone surrogate at character {fault.start}; remove it.") from None
-    snapshot = hashlib.sha256(data).hexdigest()[:16]
+    snapshot = id_of(data)
     path = _texts() / f"{snapshot}.txt"
     if not path.is_file():
         write_atomic(path, text)
     return snapshot
+
+
+def id_of(data: bytes) -> str:
+    """The id of a text in UTF-8: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def load_text(snapshot: str) -> str:
@@ -66,7 +71,7 @@ def load_text(snapshot: str) -> str:
         data = path.read_bytes()
     except OSError as fault:
         raise CtkdError(f"the saved text {str(path)!r} can't be read: {fault.strerror or fault}.") from None
-    if hashlib.sha256(data).hexdigest()[:16] != snapshot:
+    if id_of(data) != snapshot:
         raise CtkdError(f"the saved text {str(path)!r} is damaged: it isn't what was saved. Type or upload it again.")
     return data.decode("utf-8")
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.tokenizers.load import as_pair
+from ctkd_core.tokenizers.roles import ROLES
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-ROLES = ("bos", "eos", "pad", "unk")
 CHAT, LAST_ID = "chat", "last_id"
 MAX_CHAT = 24  # markers of a chat template that are listed
 

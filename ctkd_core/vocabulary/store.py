@@ -21,6 +21,7 @@ from ctkd_core.background.progress import Progress
 from ctkd_core.errors import ProjectionError
 from ctkd_core.files import documents
 from ctkd_core.tokenizers.load import as_pair
+from ctkd_core.tokenizers.roles import ROLES
 from ctkd_core.vocabulary import map_options, project
 from ctkd_core.vocabulary.projection import MOST_IDS, REASONS, Projection
 
@@ -31,7 +32,6 @@ FORMAT: Literal["ctkd-vocabulary-map"] = "ctkd-vocabulary-map"
 VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
 _DTYPES = {"data": "float32", "indices": "int32", "indptr": "int64", "reason": "uint8"}
-_ROLES = ("bos_id", "eos_id", "pad_id", "unk_id")
 
 Ids = Annotated[int, Field(ge=0, le=MOST_IDS)]
 
@@ -189,7 +189,7 @@ def _folder(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[s
 
 def _identity(tokenizer: Tokenizer) -> dict[str, Any]:
     """What of a tokenizer decides a map; the roles come from tokenizer_config.json, so the fingerprint lacks them."""
-    roles = {role: getattr(tokenizer, role) for role in _ROLES}
+    roles = {f"{role}_id": getattr(tokenizer, f"{role}_id") for role in ROLES}
     return {"fingerprint": tokenizer.fingerprint, "n_ids": tokenizer.n_ids, "roles": roles}
 
 

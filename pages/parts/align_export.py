@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import streamlit as st
 
@@ -12,22 +11,25 @@ from ctkd_core.figures.report_alignment import alignment_html
 from ctkd_core.figures.tables import groups_csv
 from pages.parts.align_panels import View
 from pages.parts.component import picture_buttons
+from pages.parts.downloads import download, file_name
 
 
 def export(view: View) -> None:
     """Three buttons; a file is only made when somebody asks for it."""
     a, b = view.a, view.b
-    shared: dict[str, Any] = {"on_click": "ignore", "icon": ":material/download:"}
-    name = "".join(c if c.isalnum() else "-" for c in f"{a.method}-{a.teacher.tokenizer}-{a.student.tokenizer}")
+    name = file_name(a.method, a.teacher.tokenizer, a.student.tokenizer)
     figure = a.cost is not None
     with st.container(horizontal=True):
-        document = lambda: json.dumps(a.to_dict(), ensure_ascii=False)  # noqa: E731
-        st.download_button("Alignment as JSON", document, f"{name}.json", "application/json", key="json", **shared)
-        rows = lambda: groups_csv(a, b)  # noqa: E731
-        st.download_button("Groups as CSV", rows, f"{name}.csv", "text/csv", key="csv", **shared)
-        page = lambda: alignment_html(a, b, view.pinned)  # noqa: E731
+        download(
+            "Alignment as JSON",
+            lambda: json.dumps(a.to_dict(), ensure_ascii=False),
+            f"{name}.json",
+            "application/json",
+            "json",
+        )
+        download("Groups as CSV", lambda: groups_csv(a, b), f"{name}.csv", "text/csv", "csv")
         label = "Report as HTML (5 MB)" if figure else "Report as HTML"
-        st.download_button(label, page, f"{name}.html", "text/html", key="html", **shared)
+        download(label, lambda: alignment_html(a, b, view.pinned), f"{name}.html", "text/html", "html")
     picture_buttons(chips_svg(a), name, key="picture")
     st.caption(
         "JSON holds everything that `ctkd align --json` prints. CSV: one row a group; a text that a spreadsheet would "

@@ -9,6 +9,7 @@ from ctkd_core.lab.evidence import Evidence
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import job as jobs
 from pages.parts import loaders, state
+from pages.parts.attempts import attempt
 from pages.parts.launching import change_button
 
 HELP = (
@@ -68,4 +69,4 @@ def _live(text: str, student: Tokenizer, teacher: Tokenizer, problem: str, ready
 
 
 def _start(text: str, student: Tokenizer, teacher: Tokenizer) -> None:
-    jobs.attempt("models", lambda: models.start(text, student, teacher))
+    attempt("models", lambda: models.start(text, student, teacher))

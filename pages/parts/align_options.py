@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from ctkd_core import methods
-from ctkd_core.errors import CtkdError, unknown
+from ctkd_core.errors import CtkdError
 from ctkd_core.methods.row import Method
 from pages.parts import state
-from pages.parts.forms import variant_fields
+from pages.parts.forms import changed_fields
 from pages.parts.loaders import Chosen
 from pages.parts.text_input import note
 
@@ -27,30 +27,14 @@ def _choose(row: Method, side: str) -> Chosen:
     if not row.align_options and len(row.variants) < 2:
         return Chosen(row.name)
     key = f"{side}_{row.name}"
-    _tell_unknown(row, key)
+    known = {"variant": row.variants} | {o.name: o.choices for o in row.align_options if o.kind == "choice"}
+    state.tell_unknown({f"{key}_{name}": (f"{name} of {row.name!r}", choices) for name, choices in known.items()})
     word = row.name if side == "a" else f"{row.name} (compared)"
     with st.popover(f"Options of {word}", icon=":material/tune:"):
-        variant = row.variants[0]
-        if len(row.variants) > 1:
-            variant = st.selectbox("variant", row.variants, key=f"{key}_variant", bind="query-params")
-            st.caption(state.plain(row.variant_note))
-        options = row.align_options_of(variant)
-        given = variant_fields(options, key, variant, columns=1)
-    defaults = {option.name: option.default for option in options}
-    changed = tuple(sorted((name, value) for name, value in given.items() if value != defaults[name]))
+        variant, changed = changed_fields(row, key, 1, row.align_options_of)
     try:
         row.resolve_align(dict(changed), CtkdError, variant)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         changed = ()
     return Chosen(row.name, variant, changed)
-
-
-def _tell_unknown(row: Method, key: str) -> None:
-    """Name what the address asks for in vain, before the widgets drop it silently."""
-    known = {"variant": row.variants} | {o.name: o.choices for o in row.align_options if o.kind == "choice"}
-    for name, choices in known.items():
-        asked = st.query_params.get(f"{key}_{name}")
-        if asked and asked not in choices:
-            problem = unknown(f"{name} of {row.name!r}", asked[:80], choices)
-            st.warning(f"The address names something unknown: {state.plain(str(problem))}", icon=":material/link_off:")

@@ -8,9 +8,10 @@ from ctkd_core.figures.dtw import TITLES, dtw_figure, dtw_table
 from ctkd_core.figures.groups import staircase, staircase_table
 from ctkd_core.figures.path_steps import page_of_group, step_page, step_pages, step_table
 from pages.parts.align_panels import View
-from pages.parts.align_pinning import group_table, jump, selectable
+from pages.parts.align_pinning import group_table, jump, page_that_follows, selectable
 from pages.parts.component import path_steps
 from pages.parts.terms import said
+from pages.parts.twin import folded
 
 STEPS = "step by step"
 VIEWS = (*TITLES, STEPS)
@@ -49,7 +50,7 @@ def _ends(view: View) -> None:
         "staircase",
         f"Byte position of group ends on both sides, method {a.method}",
     )
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(staircase_table(a, others), "staircase_table", "Byte where each group ends, on both sides")
 
 
@@ -63,23 +64,19 @@ def _picture(view: View, kind: str) -> None:
         "Click a cell or the path to pin its group; the window follows it. Orange: the pinned group. At the right the "
         f"whole text.{weights}"
     )
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(dtw_table(a, group), "dtw_table", "The path inside the window, pair by pair")
 
 
 def _steps(view: View) -> None:
     """A few cells of the path at a time; a long path turns its pages, and a pinned group opens its own."""
     a, group, pages = view.a, view.pinned, step_pages(view.a)
-    if st.session_state.get("steps_follow") != (group, a.label):
-        st.session_state["steps_follow"] = group, a.label
-        if group is not None:
-            st.session_state["steps_page"] = page_of_group(a, group) + 1
-    st.session_state["steps_page"] = min(st.session_state.get("steps_page") or 1, pages)
-    page = st.pagination(pages, key="steps_page") - 1 if pages > 1 else 0
+    opens = None if group is None else lambda: page_of_group(a, group)
+    page = page_that_follows("steps", pages, (group, a.label), opens)
     data = step_page(a, page)
 
     def pin(chosen: int | None) -> None:
-        st.session_state["steps_follow"] = chosen, a.label  # the page stays where it is
+        st.session_state["steps_follows"] = chosen, a.label  # the page stays where it is
         jump(chosen)
 
     path_steps(data, group, pin, key="path_steps")
@@ -89,5 +86,5 @@ def _steps(view: View) -> None:
             f"Steps {data['first']:,} to {last:,} of {data['total'] - 1:,} of the path: {pages:,} pages, and a pinned "
             "group opens its own."
         )
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(step_table(a, page), "steps_table", "Each step of the path on this page, and what it chose from")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from pages.parts import state
 from pages.parts.plots import plot
+from pages.parts.selections import chosen_row, clicked
 from pages.parts.terms import columns
 
 if TYPE_CHECKING:
@@ -24,15 +25,27 @@ def jump(group: int | None) -> None:
     st.session_state.pop("chip_page", None)
 
 
+def page_that_follows(name: str, pages: int, followed: Hashable, opens: Callable[[], int] | None) -> int:
+    """The page, from 0, of what is shown page by page, with the control that turns it where there are several.
+
+    When `followed` (the pinned group, say) has changed since the last run, the page is the one that `opens` gives
+    (None: it stays); else the one that the reader turned to. `name` keeps several such controls apart.
+    """
+    key = f"{name}_page"
+    if st.session_state.get(f"{name}_follows") != followed:
+        st.session_state[f"{name}_follows"] = followed
+        if opens is not None:
+            st.session_state[key] = opens() + 1
+    st.session_state[key] = min(st.session_state.get(key) or 1, pages)
+    return st.pagination(pages, key=key) - 1 if pages > 1 else 0
+
+
 def selectable(make: Callable[[], Any], key: str, alt: str) -> None:
     """A figure whose points carry a group as their first customdata."""
 
     def selected() -> None:
-        points = st.session_state[key]["selection"]["points"]
-        data = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
-        if data is not None:
-            first = data[0] if isinstance(data, list) else next(iter(data.values())) if isinstance(data, dict) else data
-            jump(int(first))
+        if points := clicked(key):
+            jump(int(points[0][0]))
 
     plot(make, key=key, on_select=selected, selection_mode="points", alt=alt)
 
@@ -44,9 +57,8 @@ def group_table(
     groups = table["group"].tolist()
 
     def selected() -> None:
-        chosen = st.session_state[key]["selection"]["rows"]
-        if chosen and chosen[0] < len(groups):
-            jump(groups[chosen[0]])
+        if (chosen := chosen_row(key, groups)) is not None:
+            jump(chosen)
 
     st.dataframe(
         table,

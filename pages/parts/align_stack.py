@@ -16,10 +16,11 @@ from ctkd_core.figures.stack import (
 )
 from pages.parts import loaders
 from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
-from pages.parts.align_pinning import group_table, jump
+from pages.parts.align_pinning import group_table, jump, page_that_follows
 from pages.parts.component import token_stack
 from pages.parts.loaders import Chosen
 from pages.parts.terms import said
+from pages.parts.twin import folded
 
 MORE = ("cdm", "gold", "mined", "sedi")  # stand beside the two of the bar until somebody chooses
 
@@ -29,22 +30,18 @@ def stack(view: View) -> None:
     chosen = _lanes(view)
     pages = unit_pages(chosen)
     count = len(pages) - 1
-    if st.session_state.get("stack_follows") != view.pinned:
-        st.session_state["stack_follows"] = view.pinned
-        if view.pinned is not None:
-            first = int(view.a.groups[view.pinned, 0])
-            st.session_state["stack_page"] = page_of_token(pages, first) + 1
-    st.session_state["stack_page"] = min(st.session_state.get("stack_page") or 1, count)
+    pinned = view.pinned
     said(stack_sentence(chosen))
-    page = st.pagination(count, key="stack_page") - 1 if count > 1 else 0
+    opens = None if pinned is None else lambda: page_of_token(pages, int(view.a.groups[pinned, 0]))
+    page = page_that_follows("stack", count, pinned, opens)
     data = stack_page(chosen, page)
-    token_stack(data, view.pinned, jump, key="stack_lanes")
+    token_stack(data, pinned, jump, key="stack_lanes")
     notes = [f"{name} leaves {number:,} teacher tokens alone." for name, number in data["alone"].items()]
     if count > 1:
         notes.append(f"Student tokens {data['first']:,} to {data['last'] - 1:,} of {data['total']:,}.")
     if notes:
         said(" ".join(notes))
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(stack_table(chosen), "stack_table", "Where methods disagree, and what each makes of it")
 
 

@@ -17,10 +17,11 @@ from pages.parts import loaders, state
 from pages.parts.align_export import export
 from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
 from pages.parts.align_path import path
-from pages.parts.align_pinning import ROWS, group_table, selectable
+from pages.parts.align_pinning import ROWS, group_table, page_that_follows, selectable
 from pages.parts.align_stack import stack
 from pages.parts.plots import plot
 from pages.parts.terms import said
+from pages.parts.twin import folded
 
 # Groups come first because a table is quick: loading plotly holds the browser up by 0.9 s, the chips with it.
 TABS = ("Groups", "Methods", "Path", "Graph", "Metrics", "Disagreements", "Export")
@@ -47,7 +48,7 @@ def _graph(view: View) -> None:
     selectable(lambda: component_figure(view.a, found), "graph", alt)
     hidden = f" {found.hidden:,} tokens had no room." if found.hidden else ""
     st.caption(f"Squares: teacher tokens; circles: student tokens; an orange rim: the pinned group.{hidden}")
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         group_table(component_table(view.a, found), "graph_table", "What joins these tokens")
 
 
@@ -83,13 +84,9 @@ def _groups(view: View) -> None:
         group_table(table, "group_table", alt, **settings)
         return
     pages, now = page_of_row(groups.tolist(), view.pinned, ROWS)
-    if st.session_state.get("table_follows") != (view.pinned, tuple(kinds)):
-        st.session_state["table_follows"] = (view.pinned, tuple(kinds))
-        if view.pinned is not None or kinds:
-            st.session_state["group_page"] = now + 1
-    st.session_state["group_page"] = min(st.session_state.get("group_page") or 1, pages)
+    opens = None if view.pinned is None and not kinds else lambda: now
     place = st.empty()
-    page = st.pagination(pages, key="group_page") - 1
+    page = page_that_follows("group", pages, (view.pinned, tuple(kinds)), opens)
     part = groups[page * ROWS : (page + 1) * ROWS]
     rows = part.tolist()
     if view.pinned in rows:

@@ -18,7 +18,7 @@ def chosen_pair() -> tuple[Tokenizer, Tokenizer] | None:
     try:
         return loaders.tokenizers()
     except TokenizerError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         st.button("Use the default pair", key="default_pair", on_click=state.default_pair)
         upload_tokenizer()
         return None

@@ -7,6 +7,7 @@ import streamlit as st
 from ctkd_core.figures.evidence import claim_rows
 from ctkd_core.methods.evidence import Claim, Digest, Experiment
 from pages.parts import state
+from pages.parts.twin import twin
 
 MARKS = {
     "reproduced": ":green[:material/check_circle:]",
@@ -28,8 +29,7 @@ def claims(found: Digest) -> None:
         for experiment, claim in found.claims:
             if claim.verdict == verdict and asked in ("all", verdict):
                 _claim(experiment, claim)
-    with st.expander("As a table", icon=":material/table:"):
-        st.dataframe(claim_rows(found), key="claim_rows", hide_index=True, alt="Claims and verdicts")
+    twin(claim_rows(found), "claim_rows", "Claims and verdicts")
 
 
 def _claim(experiment: Experiment, claim: Claim) -> None:

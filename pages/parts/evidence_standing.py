@@ -22,9 +22,10 @@ from ctkd_core.lab.code import evidence_code
 from ctkd_core.markup.glossary import explained
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
 from pages.parts import loaders, state
-from pages.parts.pair_verdict import twin
 from pages.parts.plots import plot
+from pages.parts.selections import clicked
 from pages.parts.share import share
+from pages.parts.twin import twin
 
 Found = tuple[Experiment, Condition]
 NEVER = "never tried"
@@ -115,10 +116,8 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
         st.session_state.pop("tried", None)
 
     def selected() -> None:
-        points = st.session_state["ranking"]["selection"]["points"]
-        who = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
-        if who is not None:
-            label, seed = who if isinstance(who, list) else who.values()
+        if points := clicked("ranking"):
+            label, seed = points[0]
             st.session_state["tried"] = next(n for n, (t, r) in runs.items() if (t.label, r.seed) == (label, seed))
 
     chosen = runs.get(st.session_state.get("tried", next(iter(runs))))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import streamlit as st
 
 from ctkd_core.markup.glossary import explained_in
 from ctkd_core.methods.options import Option
-from pages.parts import address
+from ctkd_core.methods.row import Method
+from pages.parts import address, state
 
 
 def option_fields(
@@ -75,6 +76,23 @@ def variant_fields(options: Iterable[Option], key: str, variant: str, columns: i
             st.caption("Rarely changed")
         found |= fields_of_variant(chosen, defaults, key, variant, columns, in_url=True, above=found)
     return found
+
+
+def changed_fields(
+    row: Method, key: str, columns: int, options_of: Callable[[str], Iterable[Option]]
+) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """Draw the variant of a method, where it has several, and the options that `options_of` gives for one.
+
+    Returns the variant, and the options that aren't at their default, by name; the address bar holds both.
+    """
+    variant = row.variants[0]
+    if len(row.variants) > 1:
+        variant = st.selectbox("variant", row.variants, key=f"{key}_variant", bind="query-params")
+        st.caption(state.plain(row.variant_note))
+    options = list(options_of(variant))
+    given = variant_fields(options, key, variant, columns)
+    defaults = {option.name: option.default for option in options}
+    return variant, tuple(sorted((name, value) for name, value in given.items() if value != defaults[name]))
 
 
 def option_field(option: Option, value: Any, prefix: str, in_url: bool = False, idle: bool = False) -> Any:

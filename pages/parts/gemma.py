@@ -7,6 +7,7 @@ import streamlit as st
 from ctkd_core.tokenizers.assets import is_prepared
 from ctkd_core.tokenizers.catalog import GEMMA, TOKENIZERS
 from pages.parts import job as jobs
+from pages.parts.attempts import attempt
 from pages.parts.launching import change_button, may_change
 
 NAME = "gemma"
@@ -68,7 +69,7 @@ def _read() -> None:
 
         st.session_state[TERMS] = read_terms()
 
-    jobs.attempt(NAME, fetch)
+    attempt(NAME, fetch)
 
 
 def _start() -> None:
@@ -79,4 +80,4 @@ def _start() -> None:
 
         job.start(bool(st.session_state.get(ACCEPTED)))
 
-    jobs.attempt(NAME, start)
+    attempt(NAME, start)

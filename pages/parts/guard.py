@@ -5,7 +5,7 @@ nothing can't send files either. No answer may be shown inside another page.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,11 +13,8 @@ import streamlit as st
 
 from ctkd_core.background.addresses import is_own_host, is_own_origin
 from ctkd_core.markup.terminal import guard_process
+from pages.parts.asgi import App, Message, Receive, Send
 from pages.parts.launching import REFUSAL, may_change
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = (
@@ -36,7 +33,7 @@ FOREIGN = (
 class Guard:
     """ASGI middleware around the whole app: pages, files, uploads, websocket."""
 
-    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]]) -> None:
+    def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -15,13 +15,13 @@ from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_N
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import address, state
-from pages.parts.forms import variant_fields
+from pages.parts.attempts import show_problem
+from pages.parts.forms import changed_fields
 from pages.parts.launching import may_change
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
-OWN = "own"
 FIRST = next(iter(EXAMPLES))
 METHODS_HELP = f"Up to {MAX_METHODS} training methods. Each is computed with its own alignment of the text."
 BAR_HELP = "The first two of the methods that are shown; all of them stand below."
@@ -35,7 +35,7 @@ def text_choice() -> tuple[str, str]:
     _recall()
     st.pills(
         "Text",
-        [*EXAMPLES, OWN],
+        [*EXAMPLES, state.OWN],
         default=FIRST,
         key="example",
         bind="query-params",
@@ -44,8 +44,7 @@ def text_choice() -> tuple[str, str]:
         on_change=_chosen,
         label_visibility="collapsed",
     )
-    if problem := st.session_state.pop("lab_text_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("lab_text")
     left, middle, right = st.columns([4, 5, 2.4], gap="small")
     with left:
         context = st.text_area(
@@ -181,14 +180,7 @@ def _options(name: str) -> Choice:
     if not row.loss_options and len(row.variants) < 2:
         return Choice(name)
     with st.popover(f"Options of {name}", icon=":material/tune:"):
-        variant = row.variants[0]
-        if len(row.variants) > 1:
-            variant = st.selectbox("variant", row.variants, key=f"{key}_variant", bind="query-params")
-            st.caption(state.plain(row.variant_note))
-        options = row.loss_options_of(variant)
-        given = variant_fields(options, key, variant, columns=2)
-    defaults = {option.name: option.default for option in options}
-    changed = tuple(sorted((option, value) for option, value in given.items() if value != defaults[option]))
+        variant, changed = changed_fields(row, key, 2, row.loss_options_of)
     try:
         Choice(name, variant, changed).resolved()
     except CtkdError as fault:
@@ -209,7 +201,7 @@ def _recall() -> None:
     _remember(name)
     example = EXAMPLES.get(name, EXAMPLES[FIRST])
     context, text = example.context, example.text
-    if name == OWN and (saved := st.query_params.get("lab")):
+    if name == state.OWN and (saved := st.query_params.get("lab")):
         try:
             context, text = map(str, json.loads(snapshots.load_text(saved)))
         except (CtkdError, ValueError, TypeError) as fault:
@@ -219,7 +211,7 @@ def _recall() -> None:
 
 def _remember(name: str) -> None:
     """Keep under which name and id the fields' text stands in the address."""
-    st.session_state["lab_for"] = name, st.query_params.get("lab") if name == OWN else None
+    st.session_state["lab_for"] = name, st.query_params.get("lab") if name == state.OWN else None
 
 
 def _chosen() -> None:
@@ -236,7 +228,7 @@ def _chosen() -> None:
 
 def _edited() -> None:
     state.pin(None)
-    st.session_state["example"] = OWN
+    st.session_state["example"] = state.OWN
     _keep()
 
 
@@ -247,7 +239,7 @@ def _keep() -> None:
     given = json.dumps([st.session_state.get("lab_context") or "", st.session_state.get("lab_text") or ""])
     try:
         st.query_params["lab"] = snapshots.save_text(given)
-        _remember(OWN)
+        _remember(state.OWN)
     except (CtkdError, OSError) as fault:
         # the text can still be looked at, only its link won't work
         st.session_state["lab_text_problem"] = f"The text can't be saved for its link: {fault}"

@@ -12,7 +12,7 @@ from ctkd_core.figures.losses_tables import direction_words, gradient_table, pre
 from ctkd_core.markup.glossary import explained
 from pages.parts import state
 from pages.parts.plots import plot
-from pages.parts.terms import columns
+from pages.parts.twin import twin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,17 +81,7 @@ def _predictions_alt(lab: Lab, group: int) -> str:
 
 
 def _twin(table: pd.DataFrame, key: str, alt: str) -> None:
-    with st.expander("As a table", icon=":material/table:"):
-        height = min(320, 40 + 35 * max(1, len(table)))
-        st.dataframe(
-            table,
-            key=key,
-            hide_index=True,
-            alt=alt,
-            height=height,
-            placeholder="–",
-            column_config=columns(table.columns),
-        )
+    twin(table, key, alt, height=min(320, 40 + 35 * max(1, len(table))), placeholder="–")
 
 
 def _notes(lab: Lab, group: int) -> None:

@@ -8,6 +8,7 @@ from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Answer, Choice, Question
 from pages.parts import job as jobs
 from pages.parts import state
+from pages.parts.attempts import attempt
 from pages.parts.launching import change_button
 
 HELP = (
@@ -48,4 +49,4 @@ def _live(question: Question, missing: tuple[Choice, ...]) -> None:
 
 
 def _start(question: Question, missing: tuple[Choice, ...]) -> None:
-    jobs.attempt("lab", lambda: loss_lab.start(question, missing))
+    attempt("lab", lambda: loss_lab.start(question, missing))

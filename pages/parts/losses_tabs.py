@@ -107,7 +107,7 @@ def _estimate(choices: list[Choice], vocabularies: tuple[int, int]) -> None:
         sizes = Sizes(*values, width=WIDTHS[dtype])
         costs = {choice.method: cost(choice.method, sizes) for choice in choices}
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     table = [
         {

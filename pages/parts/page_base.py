@@ -7,14 +7,9 @@ place. The document says it at once: the address without the page's name, so tha
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
+from pages.parts.asgi import App, Message, Receive, Send
 from pages.parts.state import PAGES
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 NAMES = [name for name in PAGES if name != "start"]
 SCRIPT = (
@@ -30,7 +25,7 @@ HEAD = b"<head>"
 class PageBase:
     """ASGI middleware that writes SCRIPT into the document of a page."""
 
-    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]]) -> None:
+    def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -75,7 +75,7 @@ def _conversation() -> list[dict[str, str]] | None:
     try:
         return parse_conversation(text)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return None
 
 

@@ -11,13 +11,13 @@ from ctkd_core.pair import corpus_job
 from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
+from pages.parts.attempts import attempt
+from pages.parts.job import QUICK_SECONDS, TICK
 from pages.parts.launching import change_button, check_may_change, may_change
 from pages.parts.pair_verdict import View
 
 ENDINGS = ["txt", "md", "jsonl", "ndjson", "json", "parquet"]
 MAX_MB = MAX_BYTES // 1_000_000
-TICK = "0.5s"
-QUICK_SECONDS = 0.4  # what is done sooner needs no progress bar
 
 
 def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
@@ -70,7 +70,7 @@ def corpus_progress(view: View, method: str) -> None:
 
 def _live(job: Measurement | None, was_running: bool) -> None:
     if problem := st.session_state.get("corpus_problem"):
-        st.error(state.plain(problem), icon=":material/error:")
+        state.show_error(problem)
     if job is None:
         return
     status = job.status()
@@ -88,7 +88,7 @@ def _live(job: Measurement | None, was_running: bool) -> None:
             st.button("Go on", key="corpus_again", on_click=_forget)
     elif status.state != "finished":
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.error(state.plain(status.message), icon=":material/error:")
+            state.show_error(status.message)
             if status.state != "failed":
                 st.button("Go on", key="corpus_again", on_click=_forget)
 
@@ -136,8 +136,4 @@ def _forget() -> None:
 
 
 def _cancel(job: Measurement) -> None:
-    try:
-        check_may_change()
-        job.cancel()
-    except (CtkdError, OSError) as fault:
-        st.session_state["corpus_problem"] = f"The measurement can't be cancelled: {fault}"
+    attempt("corpus", job.cancel, "The measurement can't be cancelled: ")

@@ -7,7 +7,6 @@ from typing import Any
 
 import streamlit as st
 
-from ctkd_core.errors import unknown
 from ctkd_core.figures.pair_domains import MEASURES
 from ctkd_core.pair.report import PairReport, pair_report
 from ctkd_core.tokenizers.assets import is_installed
@@ -19,16 +18,7 @@ from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
 from pages.parts.results import keeps
 
 TRUTH = "sedi"  # the advice rests on byte-exact groups, whatever method the bar above names
-_CHOICES = {"measure": ("measure", tuple(MEASURES))}
-
-
-def url_problems() -> list[str]:
-    """Names in the address bar that this page doesn't know. Call it before the widgets, which drop them silently."""
-    return [
-        str(unknown(what, st.query_params[key][:80], names))
-        for key, (what, names) in _CHOICES.items()
-        if st.query_params.get(key) and st.query_params[key] not in names
-    ]
+CHOICES = {"measure": ("measure", tuple(MEASURES))}  # what the address may say, and what each of it names
 
 
 @keeps

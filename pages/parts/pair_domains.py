@@ -12,8 +12,10 @@ from pages.parts import pair_data as data
 from pages.parts import state
 from pages.parts.launching import may_change
 from pages.parts.pair_corpus import own_corpus
-from pages.parts.pair_verdict import View, twin
+from pages.parts.pair_verdict import View
 from pages.parts.plots import plot
+from pages.parts.selections import clicked
+from pages.parts.twin import twin
 
 EXCERPT = 280  # characters of a sample that are shown
 
@@ -50,10 +52,8 @@ def domains(view: View) -> None:
 
 def _figure(rows: dict[str, dict[str, Any]], measure: str, method: str, chosen: str) -> None:
     def selected() -> None:
-        points = st.session_state["domain_bars"]["selection"]["points"]
-        name = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
-        if name is not None:
-            st.session_state["domain"] = str(name[0] if isinstance(name, list) else name)
+        if points := clicked("domain_bars"):
+            st.session_state["domain"] = str(points[0][0])
 
     plot(
         lambda: domain_figure(rows, measure, method, chosen),

@@ -10,6 +10,7 @@ from ctkd_core.pair.full_report import METHODS, MOST_CHARACTERS, SAMPLES, full_r
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
+from pages.parts.downloads import download
 
 HELP = (
     "One file that opens from disk, without a network: advice with its evidence, vocabularies, map, texts with "
@@ -32,13 +33,12 @@ def report_button(student: Tokenizer, teacher: Tokenizer) -> None:
         except CtkdError as fault:  # the file says it: a download has no other place to tell
             return f"The report couldn't be made: {fault}\n".encode("utf-8", "replace")
 
-    st.download_button(
+    download(
         "Report as HTML (5 MB)",
         made,
         "pair.html",
         "text/html",
-        key="pair_html",
-        on_click="ignore",
+        "pair_html",
         icon=":material/description:",
         help=HELP,
     )

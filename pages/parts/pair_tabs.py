@@ -14,8 +14,10 @@ from pages.parts import pair_data as data
 from pages.parts import state
 from pages.parts.pair_chat import chat
 from pages.parts.pair_domains import domains
-from pages.parts.pair_verdict import View, twin
+from pages.parts.pair_verdict import View
 from pages.parts.plots import figures_last, plot
+from pages.parts.selections import chosen_row, clicked
+from pages.parts.twin import twin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,12 +80,8 @@ def _matrix(view: View) -> None:  # noqa: ARG001 - like the other tabs
     )
 
     def chosen() -> None:
-        points = st.session_state["pair_matrix"]["selection"]["points"]
-        cell = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
-        if cell is not None:
-            values = cell if isinstance(cell, list) else list(cell.values())
-            state.choose_pair(values[0], values[1])
-            st.session_state["pair_chosen"] = True
+        if points := clicked("pair_matrix"):
+            _make_pair(*points[0][:2])
 
     left, right = st.columns([6, 5], gap="medium")
     with left:
@@ -105,12 +103,11 @@ def _matrix(view: View) -> None:  # noqa: ARG001 - like the other tabs
 
 
 def _pair_rows(table: pd.DataFrame) -> None:
+    pairs = list(zip(table["student"], table["teacher"]))
+
     def chosen() -> None:
-        rows = st.session_state["pair_rows"]["selection"]["rows"]
-        if rows and rows[0] < len(table):
-            row = table.iloc[rows[0]]
-            state.choose_pair(str(row["student"]), str(row["teacher"]))
-            st.session_state["pair_chosen"] = True
+        if (pair := chosen_row("pair_rows", pairs)) is not None:
+            _make_pair(*pair)
 
     st.dataframe(
         table,
@@ -122,3 +119,8 @@ def _pair_rows(table: pd.DataFrame) -> None:
         alt="Shares of every pair of installed tokenizers, the most shared first",
         column_config={way: st.column_config.NumberColumn(WAYS[way], format="percent") for way in WAYS},
     )
+
+
+def _make_pair(student: str, teacher: str) -> None:
+    state.choose_pair(str(student), str(teacher))
+    st.session_state["pair_chosen"] = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
@@ -20,21 +19,20 @@ from ctkd_core.figures.pair_domains import domain_table
 from ctkd_core.files import to_json
 from ctkd_core.lab.question import Choice
 from ctkd_core.markup.glossary import explained
-from ctkd_core.pair.advice import Advice
+from ctkd_core.methods.options import option_words
+from ctkd_core.pair.advice import VERDICTS, Advice
 from ctkd_core.pair.evidence import LEAST_SEEDS
 from ctkd_core.pair.report import PairReport, doubles_notes
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import carry, run_views, state
 from pages.parts import pair_data as data
+from pages.parts.downloads import download
 from pages.parts.pair_file import report_button
 from pages.parts.plots import plot
-from pages.parts.terms import columns, said
+from pages.parts.terms import said
+from pages.parts.twin import twin
 
 SHARES = ("share of student", "share of teacher", "share of the smaller")
-MEANING = {
-    "P-KL": "project every student token into the teacher's vocabulary",
-    "H-KL": "match the common tokens, compare the rest by rank",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +56,12 @@ def verdict(view: View) -> None:
     with st.container(border=True, key="advice"):
         what, why, warned = st.columns([4, 6, 5], gap="medium")
         with what:
-            options = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in found.options.items())
-            st.subheader(state.plain(f"Train with {found.method}" + (f", {options}" if options else "")), anchor=False)
+            advised = ", ".join([found.method, *option_words(found.options)])
+            st.subheader(state.plain(f"Train with {advised}"), anchor=False)
             verdict_name, meaning = ("One vocabulary", "compare tokens by id") if same else (found.verdict, None)
             whose = "" if same or found.method == found.family else "The rule alone says "
             st.markdown(
-                f"{whose}**{verdict_name}**: {meaning or MEANING[found.verdict]}.",
+                f"{whose}**{verdict_name}**: {meaning or VERDICTS[found.verdict]}.",
                 help=None if same else explained("P-KL"),
             )
             st.caption(state.plain(methods.get(found.method).idea))
@@ -164,21 +162,21 @@ def overview(view: View) -> None:
 def export(view: View) -> None:
     """The report as files; they are only made when somebody asks for them."""
     report = view.report
-    shared: dict[str, Any] = {"on_click": "ignore", "icon": ":material/download:"}
     with st.container(horizontal=True, key="pair_export"):
-        document = lambda: to_json(report.to_dict())  # noqa: E731
-        st.download_button("Report as JSON", document, "pair.json", "application/json", key="pair_json", **shared)
-        rows = lambda: domain_table(report.corpus).to_csv(index=False)  # noqa: E731
-        st.download_button("Domains as CSV", rows, "domains.csv", "text/csv", key="pair_csv", **shared)
-        classes = lambda: class_table(report).to_csv(index=False)  # noqa: E731
-        st.download_button("Classes as CSV", classes, "classes.csv", "text/csv", key="pair_class_csv", **shared)
+        download("Report as JSON", lambda: to_json(report.to_dict()), "pair.json", "application/json", "pair_json")
+        download(
+            "Domains as CSV",
+            lambda: domain_table(report.corpus).to_csv(index=False),
+            "domains.csv",
+            "text/csv",
+            "pair_csv",
+        )
+        download(
+            "Classes as CSV",
+            lambda: class_table(report).to_csv(index=False),
+            "classes.csv",
+            "text/csv",
+            "pair_class_csv",
+        )
         report_button(view.student, view.teacher)
         st.caption("The JSON is that of `ctkd pair --json`, the HTML that of `ctkd report`.")
-
-
-def twin(table: Any, key: str, alt: str, shares: tuple[str, ...] = ()) -> None:
-    """A figure's numbers as a table, folded away."""
-    with st.expander("As a table", icon=":material/table:"):
-        given = {name: st.column_config.NumberColumn(format="percent") for name in shares}
-        names = table.columns if hasattr(table, "columns") else dict.fromkeys(name for row in table for name in row)
-        st.dataframe(table, key=key, hide_index=True, alt=alt, column_config=columns(names, given))

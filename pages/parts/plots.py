@@ -43,6 +43,11 @@ def toolbar(name: str) -> dict[str, Any]:
     return {"displaylogo": False, "toImageButtonOptions": saved}
 
 
+def chart(fig: Any, key: str, alt: str, file: str = "") -> None:
+    """A figure of plotly, here and at once; `file`: the name under which it is saved, without one its key."""
+    st.plotly_chart(fig, key=key, alt=alt, config=toolbar(file or key))
+
+
 def plot(make: Callable[[], Any], *, key: str, alt: str, **settings: Any) -> None:
     """The figure that `make` gives, here, but after the rest; at once where nobody waits. `settings`: of Streamlit."""
 

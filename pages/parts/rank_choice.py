@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from ctkd_core.errors import TokenizerError, unknown
+from ctkd_core.errors import TokenizerError
 from ctkd_core.figures.pair_ranking import FIGURES
 from ctkd_core.tokenizers.assets import is_installed, is_prepared
 from ctkd_core.tokenizers.catalog import TOKENIZERS
@@ -14,12 +14,14 @@ from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.sources import folders_unlisted
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import consent, state
+from pages.parts.attempts import show_problem
 from pages.parts.launching import may_change
-from pages.parts.uploads import tokenizer_file, upload_problem
+from pages.parts.uploads import tokenizer_file
 
 # What the address holds is what the fields show.
 TEACHERS, STUDENTS, ALL = SIDES = ("teachers for the student", "students for the teacher", "all pairs")
 BY = {one.name: key for key, one in FIGURES.items()}
+CHOICES = {"side": ("side to fix", SIDES), "rank_by": ("figure to rank by", tuple(BY))}  # and what each of it names
 MOST = 24  # tokenizers
 
 
@@ -31,16 +33,6 @@ class Choice:
     side: str
     by: str
     pair: tuple[str, str]
-
-
-def url_problems() -> list[str]:
-    """Names in the address that this page doesn't know. Call it before the widgets, which drop them silently."""
-    known = {"side": ("side to fix", SIDES), "rank_by": ("figure to rank by", tuple(BY))}
-    return [
-        str(unknown(what, st.query_params[key][:80], names))
-        for key, (what, names) in known.items()
-        if st.query_params.get(key) and st.query_params[key] not in names
-    ]
 
 
 def choice() -> Choice | None:
@@ -101,7 +93,7 @@ def _tokenizers() -> list[str]:
     with right, st.popover("Upload a tokenizer.json", icon=":material/upload_file:", disabled=not may_change()):
         tokenizer_file("ranked", _take)
         st.caption("It is added to the list. Its text is never executed; a child process reads it first.")
-    upload_problem("ranked")
+    show_problem("ranked")
     return list(chosen)
 
 
@@ -113,7 +105,7 @@ def _loaded(sources: list[str]) -> dict[str, Tokenizer]:
             try:
                 found[source] = load_tokenizer(source)
             except TokenizerError as fault:
-                st.error(state.plain(str(fault)), icon=":material/error:")
+                state.show_error(fault)
     return found
 
 

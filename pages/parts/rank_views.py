@@ -11,14 +11,17 @@ from ctkd_core.figures.pair_ranking import FIGURES, ranking_figure, ranking_sent
 from ctkd_core.figures.tables import safe_csv
 from ctkd_core.figures.words import progress
 from ctkd_core.files import to_json
+from ctkd_core.methods.options import option_words
 from ctkd_core.pair.ranking import RankedPair, names_of, ordered, pairs_of, rank_pair
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
+from pages.parts.downloads import download
+from pages.parts.job import QUICK_SECONDS
 from pages.parts.plots import plot
 from pages.parts.rank_choice import STUDENTS, TEACHERS, Choice
 from pages.parts.results import keeps
+from pages.parts.selections import clicked
 
-QUICK_SECONDS = 0.4  # what is done sooner needs no progress bar
 Row = tuple[RankedPair, tuple[str, str]]  # with the sources of student and teacher
 
 
@@ -82,12 +85,10 @@ def overview(rows: list[Row], chosen: Choice) -> None:
     sources = {(row.student, row.teacher): pair for row, pair in rows}
     current = next((names for names, pair in sources.items() if pair == chosen.pair), None)
 
-    def clicked() -> None:
-        points = st.session_state["rank_map"]["selection"]["points"]
-        cell = next((p["customdata"] for p in points if p.get("customdata") is not None), None)
-        if cell is not None:
-            names = cell if isinstance(cell, list) else list(cell.values())
-            if (pair := sources.get((str(names[0]), str(names[1])))) is not None:
+    def selected() -> None:
+        if points := clicked("rank_map"):
+            student_name, teacher_name = map(str, points[0][:2])
+            if (pair := sources.get((student_name, teacher_name))) is not None:
                 state.choose_pair(*pair)
 
     left, right = st.columns([7, 4], gap="medium")
@@ -95,7 +96,7 @@ def overview(rows: list[Row], chosen: Choice) -> None:
         plot(
             lambda: ranking_figure(ranked, chosen.by, current),
             key="rank_map",
-            on_select=clicked,
+            on_select=selected,
             selection_mode="points",
             alt=f"{FIGURES[chosen.by].name} of {len(rows)} pairs. {ranking_sentence(ranked, chosen.by)}",
         )
@@ -103,9 +104,9 @@ def overview(rows: list[Row], chosen: Choice) -> None:
     with right, st.container(border=True, key="rank_best"):
         best, (student, teacher) = rows[0]
         st.markdown(f"**{state.plain(ranking_sentence(ranked, chosen.by))}**")
-        options = "".join(f", {name.rpartition('.')[2]} {value}" for name, value in best.options.items())
+        advised = ", ".join([best.method, *option_words(best.options)])
         tried = f"; {best.confidence}" if best.confidence else ""
-        st.markdown(state.plain(f"Train with {best.method}{options} (verdict {best.numbers}{tried})."))
+        st.markdown(state.plain(f"Train with {advised} (verdict {best.numbers}{tried})."))
         st.page_link(
             state.PAGES["pair"],
             label="Open this pair",
@@ -135,21 +136,17 @@ def export(rows: list[Row]) -> None:
     """The ranking as files."""
     ranked = [row for row, _ in rows]
     with st.container(horizontal=True, key="rank_export"):
-        st.download_button(
+        download(
             "As CSV",
             lambda: safe_csv(ranking_table(ranked)),
             "ranking.csv",
             "text/csv",
-            key="rank_csv",
-            on_click="ignore",
-            icon=":material/download:",
+            "rank_csv",
         )
-        st.download_button(
+        download(
             "As JSON",
             lambda: to_json({"pairs": [row.to_dict() for row in ranked]}),
             "ranking.json",
             "application/json",
-            key="rank_json",
-            on_click="ignore",
-            icon=":material/download:",
+            "rank_json",
         )

@@ -18,7 +18,8 @@ from ctkd_core.figures.comparison import band_curves, better_sentence, ranking, 
 from ctkd_core.figures.words import duration, number
 from ctkd_core.lab.code import comparison_code
 from pages.parts import loaders, state
-from pages.parts.plots import toolbar
+from pages.parts.downloads import download
+from pages.parts.plots import chart
 from pages.parts.run_views import LIST, show_view
 from pages.parts.runs_list import DOTS
 from pages.parts.share import share
@@ -38,7 +39,7 @@ def run_compare(names: list[str]) -> None:
             st.info(state.plain(sentence), icon=":material/balance:")
         comparison = _ranking(runs)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     labels = {row["run_id"]: f"{row['name'] or row['method']} {row['run_id'][-5:]}" for row in shown}
     _curves(comparison, {labels[run.id]: run for run in runs})
@@ -77,7 +78,8 @@ def _ranking(runs: list[Run]) -> Comparison:
     options = [*([first.baseline] if first.baseline else [NO_BASELINE]), *(x for x in labels if x != first.baseline)]
     baseline = baseline_cell.selectbox("Differences to", options, key="compare_baseline")
     chosen = None if baseline == NO_BASELINE else baseline
-    comparison = compare(runs, figure, chosen, lambda run: figures[run.id])
+    unchanged = (figure, chosen) == (first.figure, first.baseline)
+    comparison = first if unchanged else compare(runs, figure, chosen, lambda run: figures[run.id])
     st.table([{state.plain(k): state.plain(v) for k, v in row.items()} for row in ranking(comparison)])
     st.caption(SAYS)
     for note in comparison.notes:
@@ -108,11 +110,11 @@ def _curves(comparison: Comparison, runs: Mapping[str, Run]) -> None:
     left, right = st.columns(2)
     with left:
         fig = band_curves(bands("loss", "train", weight), "Training loss", name)
-        st.plotly_chart(fig, key="compare_loss", alt="Training loss of each kind of runs", config=toolbar("loss"))
+        chart(fig, "compare_loss", "Training loss of each kind of runs", "loss")
     with right:
         title = "Bits per byte on held-out text (lower is better)"
         fig = band_curves(bands(DEFAULT, "eval"), title, name)
-        st.plotly_chart(fig, key="compare_bits", alt="Bits per byte of each kind of runs", config=toolbar("bits"))
+        chart(fig, "compare_bits", "Bits per byte of each kind of runs", "bits")
     if mean:
         st.caption("Lines are means over seeds, bands their 95 % intervals (Student's) at each point.")
 
@@ -171,19 +173,28 @@ def _samples(kinds: list[Kind]) -> None:
 
 
 def _files(comparison: Comparison, runs: list[Run]) -> None:
-    shared: dict[str, Any] = {"on_click": "ignore", "icon": ":material/download:"}
-
     def report() -> str:
         from ctkd_core.figures.report_runs import comparison_html
 
         return comparison_html(runs, comparison.figure, comparison.baseline)
 
     with st.container(horizontal=True):
-        table = lambda: table_bytes(comparison.frame(), "comparison.csv")  # noqa: E731
-        st.download_button("Table as CSV", table, "comparison.csv", "text/csv", key="compare_csv", **shared)
-        one = lambda: table_bytes(run_frame(runs), "runs.csv")  # noqa: E731
-        st.download_button("Runs as CSV", one, "runs.csv", "text/csv", key="compare_runs_csv", **shared)
+        download(
+            "Table as CSV",
+            lambda: table_bytes(comparison.frame(), "comparison.csv"),
+            "comparison.csv",
+            "text/csv",
+            "compare_csv",
+        )
+        download(
+            "Runs as CSV", lambda: table_bytes(run_frame(runs), "runs.csv"), "runs.csv", "text/csv", "compare_runs_csv"
+        )
         mime = "application/vnd.apache.parquet"
-        parquet = lambda: table_bytes(run_frame(runs), "runs.parquet")  # noqa: E731
-        st.download_button("Runs as Parquet", parquet, "runs.parquet", mime, key="compare_parquet", **shared)
-        st.download_button("Report as HTML", report, "comparison.html", "text/html", key="compare_html", **shared)
+        download(
+            "Runs as Parquet",
+            lambda: table_bytes(run_frame(runs), "runs.parquet"),
+            "runs.parquet",
+            mime,
+            "compare_parquet",
+        )
+        download("Report as HTML", report, "comparison.html", "text/html", "compare_html")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -17,15 +18,18 @@ from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_cu
 from ctkd_core.figures.words import between, change, duration, number, progress, remaining
 from ctkd_core.lab.code import run_code
 from ctkd_core.markup.glossary import explained
-from pages.parts import job as jobs
 from pages.parts import loaders, state
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button
-from pages.parts.plots import toolbar
+from pages.parts.plots import chart
 from pages.parts.run_evaluation import evaluation
 from pages.parts.run_files import take_away
 from pages.parts.run_views import FORM, LIST, show_view
 from pages.parts.runs_list import dot
 from pages.parts.share import share
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def run_detail(name: str) -> None:
@@ -34,7 +38,7 @@ def run_detail(name: str) -> None:
         run = loaders.store().get(name)
         config = run.config
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
         return
     st.set_page_config(page_title=f"{config.name or run.id} · Runs · CTKD Lab")
@@ -56,7 +60,7 @@ def _live(run_id: str, was_ended: bool) -> None:
         run = loaders.store().get(run_id)
         status = run.status()
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     if status.ended_already != was_ended:
         st.rerun()  # it ended, or was resumed: mount it again without the timer, or with it
@@ -67,9 +71,10 @@ def _live(run_id: str, was_ended: bool) -> None:
     _status(run, status, rows)
     if damage:
         st.warning(state.plain(damage), icon=":material/warning:")
-    _numbers(status, rows)
-    _curves(rows)
-    evaluation(rows, metrics_frame(rows))
+    found, frame = headline(rows), metrics_frame(rows)
+    _numbers(status, found)
+    _curves(frame, found.get("teacher_bits_per_byte"))
+    evaluation(rows, frame)
     with state.errors_shown():
         _samples(run)
     _afterwards(run)
@@ -96,8 +101,7 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
         if not status.ended_already:
             change_button("Cancel", key="cancel", icon=":material/stop:", on_click=_cancel, args=(run,))
         st.button("Copy", key="copy_run", icon=":material/content_copy:", on_click=_copy, args=(run.id,))
-    if problem := st.session_state.pop("run_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("run")
     if status.message:
         show = {"failed": st.error, "lost": st.warning, "damaged": st.warning}.get(status.state)
         (show or st.caption)(state.plain(status.message))
@@ -111,8 +115,7 @@ def _trained(status: RunStatus, rows: list[dict[str, Any]]) -> float | None:
     return status.step * sum(pace) / len(pace) if pace else None
 
 
-def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:
-    found = headline(rows)
+def _numbers(status: RunStatus, found: Mapping[str, Any]) -> None:
     before, after = found["bits_per_byte_before"], found["bits_per_byte_after"]
     teacher = found.get("teacher_bits_per_byte")
     now = after if after is not None else before
@@ -133,8 +136,7 @@ def _numbers(status: RunStatus, rows: list[dict[str, Any]]) -> None:
     row.metric("time", duration(status.seconds) or "–", **shared)
 
 
-def _curves(rows: list[dict[str, Any]]) -> None:
-    frame = metrics_frame(rows)
+def _curves(frame: pd.DataFrame, teacher: float | None) -> None:
     kinds = any(column.startswith("by_kind.") for column in frame.columns)
     left, right, *third = st.columns(3 if kinds else 2)
     with left:
@@ -145,21 +147,16 @@ def _curves(rows: list[dict[str, Any]]) -> None:
             )
         else:
             fig = training_curves(_terms(frame), title="Training loss and its terms")
-            st.plotly_chart(fig, key="loss_curve", alt="Training loss over steps", config=toolbar("loss_curve"))
+            chart(fig, "loss_curve", "Training loss over steps")
     with right:
         if len(frame) and (frame["kind"] == "eval").any():
-            fig = evaluation_curves({"student": frame}, headline(rows).get("teacher_bits_per_byte"))
-            st.plotly_chart(fig, key="bits_curve", alt="Bits per byte over steps", config=toolbar("bits_curve"))
+            fig = evaluation_curves({"student": frame}, teacher)
+            chart(fig, "bits_curve", "Bits per byte over steps")
         else:
             st.info("Not evaluated yet.", icon=":material/hourglass_empty:")
     if kinds:
         with third[0]:
-            st.plotly_chart(
-                kind_curves(frame),
-                key="kind_curve",
-                alt="Share of the loss by kind of group",
-                config=toolbar("kind_curve"),
-            )
+            chart(kind_curves(frame), "kind_curve", "Share of the loss by kind of group")
 
 
 def _terms(frame: Any) -> dict[str, Any]:
@@ -215,11 +212,11 @@ def _more(run: Run) -> None:
 
 
 def _cancel(run: Run) -> None:
-    jobs.attempt("run", lambda: run.cancel(wait=False))
+    attempt("run", lambda: run.cancel(wait=False))
 
 
 def _resume(run: Run) -> None:
-    jobs.attempt("run", run.resume)
+    attempt("run", run.resume)
 
 
 def _copy(run_id: str) -> None:

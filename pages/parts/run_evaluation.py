@@ -21,7 +21,8 @@ from ctkd_core.figures.evaluation import (
     part_table,
 )
 from ctkd_core.figures.words import number
-from pages.parts.plots import toolbar
+from pages.parts.plots import chart
+from pages.parts.twin import folded, twin
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -52,21 +53,17 @@ def _parts(frame: Any, by_domain: Moments, by_class: Moments, key: str) -> None:
     columns = iter(st.columns(max(1, len(shown) + (frame is not None))))
     for found, title, name in shown:
         with next(columns):
-            fig = part_dots(found, title)
-            st.plotly_chart(
-                fig, key=f"{key}_{name}", alt=f"{title}: {_furthest(found)}", config=toolbar(f"{key}_{name}")
-            )
+            chart(part_dots(found, title), f"{key}_{name}", f"{title}: {_furthest(found)}")
     if frame is not None:
         with next(columns):
-            alt = "Share of the loss by class of token over steps"
-            st.plotly_chart(class_curves(frame), key=f"{key}_loss_class", alt=alt, config=toolbar(f"{key}_loss_class"))
+            chart(class_curves(frame), f"{key}_loss_class", "Share of the loss by class of token over steps")
     if not shown:
         return
     st.caption(
         "By class: the student's tokens in the smallest stretches of text that both tokenizers cut out, so that both "
         "models are measured on the same bytes; stretches of several classes are “other”."
     )
-    with st.expander("As tables", icon=":material/table:"):
+    with folded("As tables"):
         for found, _, name in shown:
             table = part_table(found, name)
             st.dataframe(table, key=f"{key}_{name}_table", hide_index=True, alt=f"Bits per byte by {name}")
@@ -83,19 +80,14 @@ def _furthest(found: Moments) -> str:
 def _agreement(rows: Rows, key: str) -> None:
     left, right = st.columns(2)
     with left:
-        fig = agreement_curves(rows)
-        st.plotly_chart(
-            fig, key=f"{key}_agreement", alt="Agreement with the teacher over steps", config=toolbar(f"{key}_agreement")
-        )
+        chart(agreement_curves(rows), f"{key}_agreement", "Agreement with the teacher over steps")
     with right:
-        st.plotly_chart(kl_curve(rows), key=f"{key}_kl", alt="KL of next bytes over steps", config=toolbar(f"{key}_kl"))
+        chart(kl_curve(rows), f"{key}_kl", "KL of next bytes over steps")
     st.caption(
         "Measured where both models begin a token at the same byte of an answer: the most probable token where both "
         "have one token there, and the probabilities of the next byte, summed over the tokens that begin with it."
     )
-    with st.expander("As a table", icon=":material/table:"):
-        alt = "Agreement with the teacher by step"
-        st.dataframe(agreement_table(rows), key=f"{key}_agreement_table", hide_index=True, alt=alt)
+    twin(agreement_table(rows), f"{key}_agreement_table", "Agreement with the teacher by step")
 
 
 def _written(rows: Rows, key: str) -> None:
@@ -117,7 +109,5 @@ def _written(rows: Rows, key: str) -> None:
         st.dataframe(measure_table(completions), key=f"{key}_completions", hide_index=True, alt=alt)
     for column, (found, (title, axis, share)) in zip(st.columns(max(1, len(lengths))), lengths):
         with column:
-            fig = length_figure(found, title, axis, share)
-            st.plotly_chart(fig, key=f"{key}_{axis}", alt=title, config=toolbar(f"{key}_{axis}"))
-            with st.expander("As a table", icon=":material/table:"):
-                st.dataframe(length_table(found, axis), key=f"{key}_{axis}_table", hide_index=True, alt=title)
+            chart(length_figure(found, title, axis, share), f"{key}_{axis}", title)
+            twin(length_table(found, axis), f"{key}_{axis}_table", title)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -14,18 +14,16 @@ from ctkd_core.distill.exports.folder import TARGETS, check, write
 from ctkd_core.distill.runs import Run
 from ctkd_core.errors import CtkdError
 from pages.parts import loaders, state
+from pages.parts.downloads import download
 from pages.parts.launching import check_may_change, may_change
 
 
 def take_away(run: Run) -> None:
     """The report as HTML, and a folder for each trainer that has the run's method, without the student's weights."""
-    shared: dict[str, Any] = {"on_click": "ignore", "icon": ":material/download:"}
     config = run.config
     with st.expander("Take it away", icon=":material/download:"):
         with st.container(horizontal=True):
-            st.download_button(
-                "Report as HTML", lambda: _report(run.id), f"{run.id}.html", "text/html", key="run_html", **shared
-            )
+            download("Report as HTML", lambda: _report(run.id), f"{run.id}.html", "text/html", "run_html")
             refused = []
             # The training data goes along, and may be a file that only this machine's user should see.
             for target, row in TARGETS.items() if may_change() else ():
@@ -34,13 +32,12 @@ def take_away(run: Run) -> None:
                 except CtkdError as fault:
                     refused.append(str(fault))
                     continue
-                st.download_button(
+                download(
                     f"For {row.title}",
-                    lambda target=target: _zipped(run.id, target),
+                    partial(_zipped, run.id, target),
                     f"{run.id}-{target}.zip",
                     "application/zip",
-                    key=f"export_{target}",
-                    **shared,
+                    f"export_{target}",
                 )
         if len(refused) == len(TARGETS):
             st.caption(state.plain(" ".join(refused)))

@@ -14,8 +14,9 @@ from ctkd_core.figures.words import between, duration
 from ctkd_core.lab.code import config_code
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from pages.parts import carry, consent, loaders, state
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.forms import fields_of_variant, option_fields
-from pages.parts.launching import REFUSAL, change_button, check_may_change, may_change
+from pages.parts.launching import REFUSAL, change_button, may_change
 from pages.parts.run_teachers import TEACHER_FIELDS, teacher_fields
 from pages.parts.run_views import LIST, show_view
 from pages.parts.share import share
@@ -63,8 +64,7 @@ def run_form() -> None:
         args=(config,),
         shortcut="Alt+Enter",
     )
-    if problem := st.session_state.pop("start_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("start")
     share("runs", config_code(config))
 
 
@@ -141,7 +141,7 @@ def _config(base: RunConfig, values: dict[str, Any]) -> RunConfig | None:
     try:
         return base.replace(**values, student=student, teacher=teacher)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return None
 
 
@@ -155,7 +155,7 @@ def _preflight(config: RunConfig) -> bool:
     try:
         checks = loaders.preflight_checks(config)
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return False
     ready = all(check.ok or not check.fatal for check in checks)
     good = all(check.ok for check in checks)
@@ -170,10 +170,4 @@ def _preflight(config: RunConfig) -> bool:
 
 
 def _start(config: RunConfig) -> None:
-    try:
-        check_may_change()
-        run = loaders.start(config)
-    except (CtkdError, OSError) as fault:
-        st.session_state["start_problem"] = str(fault)
-        return
-    show_view(LIST, run=run.id)
+    attempt("start", lambda: show_view(LIST, run=loaders.start(config).id))

@@ -13,7 +13,8 @@ from ctkd_core.distill.sweeps.sweep import finished, result_fingerprint
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.words import between
 from pages.parts import consent, loaders, state
-from pages.parts.launching import change_button, check_may_change
+from pages.parts.attempts import attempt, show_problem
+from pages.parts.launching import change_button
 from pages.parts.run_views import LIST, show_view
 
 ASIDE = ("student", "teacher", "method", "seed", "name", "device")  # chosen otherwise
@@ -30,7 +31,7 @@ def run_sweep() -> None:
         taken = finished(loaders.store(), configs) if definition.reuse else {}
         low, high = duration([config for config in configs if result_fingerprint(config) not in taken])
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return
     reused = f", {len(taken)} of them finished already" if taken else ""
     left = f"{between(low, high)} on this machine" if high else "nothing left to train"
@@ -40,8 +41,7 @@ def run_sweep() -> None:
     change_button(
         f"Queue {len(configs)} runs", key="start_sweep", icon=":material/queue:", on_click=_start, args=(definition,)
     )
-    if problem := st.session_state.pop("sweep_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("sweep")
 
 
 def _fields() -> SweepDefinition:
@@ -73,15 +73,13 @@ def _fields() -> SweepDefinition:
     try:
         return SweepDefinition(**given, seeds=seeds_in(seeds))
     except CtkdError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return SweepDefinition(**given)
 
 
 def _start(definition: SweepDefinition) -> None:
-    try:
-        check_may_change()
+    def start() -> None:
         loaders.start_sweep(definition)
-    except (CtkdError, OSError) as fault:
-        st.session_state["sweep_problem"] = str(fault)
-        return
-    show_view(LIST)
+        show_view(LIST)
+
+    attempt("sweep", start)

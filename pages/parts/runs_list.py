@@ -9,8 +9,8 @@ import streamlit as st
 
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.figures.words import ago, duration, number
-from pages.parts import job as jobs
 from pages.parts import loaders, state
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button, check_may_change
 from pages.parts.run_views import FORM, show_view
 from pages.parts.sweeps_list import sweeps_list
@@ -69,11 +69,12 @@ def runs_list() -> None:
         st.button("New run", key="first_run", on_click=show_view, args=(FORM,))
         return
     alive = any(row["status"] in ALIVE for row in rows)
-    st.fragment(_table, run_every="3s" if alive else None)(alive)
+    st.fragment(_table, run_every="3s" if alive else None)(alive, [rows])
 
 
-def _table(was_alive: bool) -> None:
-    every = loaders.run_summaries(archived=True)
+def _table(was_alive: bool, read: list[list[dict[str, Any]]]) -> None:
+    """`read`: the rows that the page has just read, which the first drawing takes; later ones read anew."""
+    every = read.pop() if read else loaders.run_summaries(archived=True)
     sweeps_list(every)
     hidden = sum(row["archived"] for row in every)
     shown = hidden > 0 and st.toggle(f"Archived runs too ({hidden})", key="show_archived")
@@ -153,8 +154,7 @@ def _table(was_alive: bool) -> None:
                     for name in chosen:
                         loaders.store().remove(name)
                     st.rerun()
-    if problem := st.session_state.pop("queue_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("queue")
     if not chosen:
         st.caption("Tick one run to open it, two or more to compare them.")
 
@@ -165,4 +165,4 @@ def queue_places() -> dict[str, int]:
 
 
 def _move(names: tuple[str, ...], to: str) -> None:
-    jobs.attempt("queue", lambda: queue.move(loaders.store().root, names, to))
+    attempt("queue", lambda: queue.move(loaders.store().root, names, to))

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.saved_views import SavedView
 from pages.parts import state
-from pages.parts.launching import check_may_change, may_change
+from pages.parts.attempts import attempt, show_problem
+from pages.parts.launching import may_change
 from pages.parts.share import link
 
 SHOWN = 6
-ICONS = {
-    "pair": ":material/join_inner:",
-    "rank": ":material/leaderboard:",
-    "align": ":material/compare_arrows:",
-    "vocabulary": ":material/grid_on:",
-    "losses": ":material/ssid_chart:",
-    "evidence": ":material/science:",
-    "runs": ":material/monitoring:",
-}
 
 
 def saved_views() -> None:
     """The newest views as links, and the field for a file."""
     st.header("Saved views", anchor=False)
-    if problem := st.session_state.pop("view_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("view")
     _opened()
     found = views.kept()
     if not found:
@@ -64,7 +54,7 @@ def _link(view: SavedView) -> None:
     st.page_link(
         state.PAGES[view.page],
         label=f"{words}{view.page.capitalize()} · {state.plain(pair)}",
-        icon=ICONS[view.page],
+        icon=state.ICONS[view.page],
         query_params=link(view),
     )
 
@@ -73,10 +63,9 @@ def _uploaded() -> None:
     file = st.session_state.get("view_upload")
     if file is None:
         return
-    try:
-        check_may_change()
+
+    def keep() -> None:
         name, _, notes = views.open_file(file.getvalue(), file.name)
-    except (CtkdError, OSError) as fault:
-        st.session_state["view_problem"] = str(fault)
-        return
-    st.session_state["view_opened"], st.session_state["view_notes"] = name, notes
+        st.session_state["view_opened"], st.session_state["view_notes"] = name, notes
+
+    attempt("view", keep)

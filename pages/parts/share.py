@@ -11,7 +11,9 @@ from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.code import Code
 from ctkd_core.lab.saved_views import SavedView
 from pages.parts import consent, state, tour
-from pages.parts.launching import change_button, check_may_change
+from pages.parts.attempts import attempt, show_problem
+from pages.parts.downloads import download
+from pages.parts.launching import change_button
 from pages.parts.plots import FORMATS
 
 CODE_WIDTH = 640  # pixels; less where the window is narrower
@@ -88,18 +90,15 @@ def _save(page: str) -> None:
             "Keep it here", key="keep_view", icon=":material/bookmark_add:", on_click=_keep, args=(page, address)
         )
         if not stays:
-            st.download_button(
+            download(
                 "As a file",
                 lambda: _file(page, address, title),
                 f"{page}{views.ENDING}",
                 "application/json",
-                key="view_file",
-                icon=":material/download:",
-                on_click="ignore",
+                "view_file",
                 help=FILE_HELP,
             )
-    if problem := st.session_state.pop("view_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("view")
     name, digest = st.session_state.get("view_kept") or ("", "")
     # What was kept last may have been another page, or this one before a change.
     if name and view is not None and digest == view.digest:
@@ -132,12 +131,11 @@ def _view(page: str, address: dict[str, list[str]]) -> SavedView | None:
 
 
 def _keep(page: str, address: dict[str, list[str]]) -> None:
-    try:
-        check_may_change()
+    def keep() -> None:
         view = views.make(page, address, st.session_state.get("view_title") or "")
         st.session_state["view_kept"] = views.keep(view), view.digest
-    except (CtkdError, OSError) as fault:
-        st.session_state["view_problem"] = str(fault)
+
+    attempt("view", keep)
 
 
 def _file(page: str, address: dict[str, list[str]], title: str) -> bytes:

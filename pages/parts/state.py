@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import streamlit as st
 
@@ -17,7 +17,7 @@ from pages.parts import address
 OWN = "own"
 LINKED_PAIR = "pair"
 LINKED_METHOD = "see"
-DEFAULT_METHODS = ("sedi", "uld")  # method A and the one it is compared with
+DEFAULT_METHODS = {"method": "sedi", "against": "uld"}  # method A and the one it is compared with
 TEXT_NAMES = (*TEXTS, OWN)
 PAGES = {
     "start": "pages/start.py",
@@ -29,6 +29,16 @@ PAGES = {
     "evidence": "pages/evidence.py",
     "runs": "pages/runs.py",
 }
+ICONS = {
+    "start": ":material/home:",
+    "pair": ":material/join_inner:",
+    "rank": ":material/leaderboard:",
+    "align": ":material/compare_arrows:",
+    "vocabulary": ":material/grid_on:",
+    "losses": ":material/ssid_chart:",
+    "evidence": ":material/science:",
+    "runs": ":material/monitoring:",
+}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|<>$:~&])")
 
 
@@ -37,13 +47,18 @@ def plain(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text)
 
 
+def show_error(fault: object) -> None:
+    """Say what is wrong: an error, or a sentence."""
+    st.error(plain(str(fault)), icon=":material/error:")
+
+
 @contextlib.contextmanager
 def errors_shown() -> Iterator[None]:
     """Turn a CtkdError into its sentence; the rest of the block is left out, the rest of the page goes on."""
     try:
         yield
     except CtkdError as fault:
-        st.error(plain(str(fault)), icon=":material/error:")
+        show_error(fault)
 
 
 def pair() -> tuple[str, str]:
@@ -87,12 +102,10 @@ def take_linked_method() -> None:
     if name is None:
         return
     if name in [row.name for row in methods.aligning()]:
-        other = next(method for method in (method_names()[1], *DEFAULT_METHODS) if method != name)
-        chosen = dict(zip(("method", "against"), (name, other)))
+        other = next(method for method in (method_names()[1], *DEFAULT_METHODS.values()) if method != name)
+        chosen = {"method": name, "against": other}
         st.session_state.update(chosen)
-        named = {
-            key: None if value == default else value for (key, value), default in zip(chosen.items(), DEFAULT_METHODS)
-        }
+        named = {key: None if value == DEFAULT_METHODS[key] else value for key, value in chosen.items()}
     else:
         warn_of_unknown([str(unknown("method", name[:80], [row.name for row in methods.aligning()]))])
         named = {}
@@ -112,8 +125,8 @@ def swap_pair() -> None:
 
 def method_names() -> tuple[str, str]:
     """Method A and the method it is compared with."""
-    state = st.session_state
-    return state.get("method") or DEFAULT_METHODS[0], state.get("against") or DEFAULT_METHODS[1]
+    a, b = (st.session_state.get(key) or default for key, default in DEFAULT_METHODS.items())
+    return a, b
 
 
 def is_number(word: str) -> bool:
@@ -145,19 +158,16 @@ def drop_unknown_group(count: int) -> None:
     st.warning(f"The address names group {plain(asked[:40])}; {there}. None is pinned.", icon=":material/link_off:")
 
 
-def url_problems(known_methods: Iterable[str]) -> list[str]:
-    """Names in the address bar that aren't known. Call this before the widgets that would drop them silently.
+def tell_unknown(known: Mapping[str, tuple[str, Collection[str]]]) -> None:
+    """Say which values of the address aren't known. Call this before the widgets, which drop them silently.
 
-    known_methods: the methods that the page can show.
+    known: for each parameter what it names ("sample text"), and the values that there are.
     """
-    known = {"method": list(known_methods), "text": list(TEXT_NAMES)}
-    known["against"] = known["method"]
-    what = {"method": "method", "against": "method", "text": "sample text"}
-    return [
-        str(unknown(what[key], st.query_params[key][:80], names))
-        for key, names in known.items()
-        if st.query_params.get(key) and st.query_params[key] not in names
-    ]
+    warn_of_unknown(
+        str(unknown(what, asked[:80], names))
+        for key, (what, names) in known.items()
+        if (asked := st.query_params.get(key)) and asked not in names
+    )
 
 
 def warn_of_unknown(problems: Iterable[str]) -> None:

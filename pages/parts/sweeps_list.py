@@ -11,8 +11,8 @@ import streamlit as st
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.distill.sweeps.sweep import Sweep, sweeps
-from pages.parts import job as jobs
 from pages.parts import loaders, state
+from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button
 
 SHOWN = 5  # newest ones
@@ -24,8 +24,7 @@ def sweeps_list(rows: list[dict[str, Any]]) -> None:
     found = sweeps(loaders.store())
     if not found:
         return
-    if problem := st.session_state.pop("sweep_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("sweep")
     mine = {sweep.id: [r for r in rows if r["sweep"] == sweep.id or r["run_id"] in sweep.reused] for sweep in found}
     alive = any(row["status"] in ALIVE for sweep in found[:SHOWN] for row in mine[sweep.id])
     with st.expander(f"Sweeps ({len(found)})", icon=":material/grid_view:", expanded=alive):
@@ -60,4 +59,4 @@ def _any_process(rows: list[dict[str, Any]]) -> bool:
 
 
 def _attempt(action: Any, *values: str) -> None:
-    jobs.attempt("sweep", lambda: action(*values))
+    attempt("sweep", lambda: action(*values))

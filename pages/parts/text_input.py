@@ -8,7 +8,8 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from pages.parts import address, state
-from pages.parts.launching import check_may_change, may_change
+from pages.parts.attempts import attempt, show_problem
+from pages.parts.launching import may_change
 from pages.parts.uploads import upload_tokenizer
 
 # Longer texts are analysed whole; the text field shows them part by part.
@@ -35,8 +36,7 @@ def text_input() -> str:
         with st.popover("Upload a text", icon=":material/upload_file:", disabled=not may_change()):
             st.file_uploader("UTF-8 text, at most 1 MB", key="text_file", max_upload_size=2, on_change=_uploaded)
         upload_tokenizer()
-    if problem := st.session_state.pop("text_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
+    show_problem("text")
     text: str = st.session_state["typed"]
     if len(text) > EDITABLE_CHARACTERS:
         return _part_of(text)
@@ -161,14 +161,13 @@ def _uploaded() -> None:
     file = st.session_state.get("text_file")
     if file is None:
         return
-    try:
-        check_may_change()
+
+    def take() -> None:
         text = snapshots.decode_text(file.getvalue(), file.name)
-    except CtkdError as fault:
-        st.session_state["text_problem"] = str(fault)
-        return
-    st.session_state["text"] = state.OWN
-    _keep(text)
+        st.session_state["text"] = state.OWN
+        _keep(text)
+
+    attempt("text", take)
 
 
 def _keep(text: str) -> None:

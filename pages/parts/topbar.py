@@ -22,11 +22,7 @@ if TYPE_CHECKING:
     from ctkd_core.methods.row import Method
 
 _SOURCE_HELP = "Choose one, or type a hub id, a folder, or the path of a tokenizer.json. Uploads: page Align."
-_DEFAULTS = {
-    "student": DEFAULT_PAIR[0],
-    "teacher": DEFAULT_PAIR[1],
-    **dict(zip(("method", "against"), state.DEFAULT_METHODS)),
-}
+_DEFAULTS = {"student": DEFAULT_PAIR[0], "teacher": DEFAULT_PAIR[1], **state.DEFAULT_METHODS}
 _LABELS = {"student": "Student", "teacher": "Teacher", "method": "Method", "against": "compared with"}
 _METHODS = {"align": ("method", "against"), "pair": ("method",)}  # pages that read them
 _RUN_HELP = "What this run was made with. Another choice opens a new run with everything else as in this one."
@@ -42,7 +38,9 @@ def top_bar(page: str) -> None:
     known = methods.training() if page in ("losses", "runs") else methods.aligning()
     # The navigation takes the methods of page Align along, also those that can't train: no reason to complain.
     names = methods.METHODS if page in ("losses", "runs") else [row.name for row in known]
-    state.warn_of_unknown(state.url_problems(names))
+    state.tell_unknown(
+        {"method": ("method", names), "text": ("sample text", state.TEXT_NAMES), "against": ("method", names)}
+    )
     config = None
     if page == "runs":
         run_views.take_its_pair()

@@ -8,17 +8,29 @@ import streamlit as st
 
 from ctkd_core.errors import unknown
 from ctkd_core.lab.question import DEFAULT_METHODS
-from pages.parts import address, losses_choice, state, text_input
+from pages.parts import address, losses_choice, run_views, state, text_input
 from pages.parts.tours import TOURS, Step, Tour
 
 PARAMETER = "tour"
-# Parameters that belong to a widget of the page, with its default: the widget must be told, too, or it would put its
-# own value back.
-BOUND: dict[str, dict[str, Any]] = {
-    "align": {**dict(zip(("method", "against"), state.DEFAULT_METHODS)), "text": "prose", "tab": "Groups"},
-    "losses": {"example": "number", "part": "distillation only", "losses": list(DEFAULT_METHODS)},
-    "runs": {"view": "All runs", "preset": "quick"},
-}
+
+
+def bound(page: str) -> dict[str, Any]:
+    """Parameters that belong to a widget of a page with a tour, each with the widget's default.
+
+    The widget must be told of a change, too, or it would put its own value back.
+    """
+    # Imported here: every page draws the box of a tour, and few of them need what these files load.
+    if page == "align":
+        from pages.parts.align_tabs import TABS
+
+        return {**state.DEFAULT_METHODS, "text": text_input.DEFAULT, "tab": TABS[0]}
+    if page == "losses":
+        from ctkd_core.figures.losses import PARTS
+
+        return {"example": losses_choice.FIRST, "part": PARTS["distil"], "losses": list(DEFAULT_METHODS)}
+    from ctkd_core.distill.config import PRESETS
+
+    return {"view": run_views.LIST, "preset": next(iter(PRESETS))}
 
 
 def link(tour: Tour) -> dict[str, str]:
@@ -91,15 +103,15 @@ def _go(tour: Tour, step: int) -> None:
     """Show one step: what is bound to the address is set in its widget as well."""
     if tour.own_pair:
         state.default_pair()
-    wanted, bound = tour.steps[step].address, BOUND[tour.page]
+    wanted, defaults = tour.steps[step].address, bound(tour.page)
     for name, value in wanted.items():
-        if name in bound:
-            st.session_state[name] = bound[name] if value is None else value
+        if name in defaults:
+            st.session_state[name] = defaults[name] if value is None else value
     if text := wanted.get("text"):
         text_input.show_sample(text)
     if example := wanted.get("example"):
         losses_choice.show_example(example)
-    named = {name: None if value == bound.get(name) else value for name, value in wanted.items()}
+    named = {name: None if value == defaults.get(name) else value for name, value in wanted.items()}
     address.change(named | {PARAMETER: f"{tour.name}.{step + 1}"})
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import snapshots, uploads
-from pages.parts import state
-from pages.parts.launching import check_may_change, may_change
+from pages.parts.attempts import attempt, show_problem
+from pages.parts.launching import may_change
 
 
 def upload_tokenizer() -> None:
@@ -22,13 +21,13 @@ def upload_tokenizer() -> None:
         st.caption(f"It becomes the {side}. Its text is never executed; a child process reads it first.")
     if st.session_state.pop("tokenizer_chosen", False):
         st.rerun()  # the whole page: the bar above shows the name, and loads it
-    upload_problem("tokenizer")
+    show_problem("tokenizer")
 
 
 def tokenizer_file(name: str, take: Callable[[str], None]) -> None:
     """The field for a file. Its tokenizer is kept, and `take` gets its source before the page is drawn again.
 
-    `name` tells several such fields apart.
+    `name` tells several such fields apart; `attempts.show_problem` says why the last file was refused.
     """
     st.file_uploader(
         "tokenizer.json, at most 40 MB",
@@ -40,23 +39,11 @@ def tokenizer_file(name: str, take: Callable[[str], None]) -> None:
     )
 
 
-def upload_problem(name: str) -> None:
-    """Say once why the last file of this field was refused."""
-    if problem := st.session_state.pop(f"{name}_problem", None):
-        st.error(state.plain(problem), icon=":material/error:")
-
-
 def _uploaded(name: str, take: Callable[[str], None]) -> None:
     file = st.session_state.get(f"{name}_file")
     if file is None:
         return
-    try:
-        check_may_change()
-        path = snapshots.save_tokenizer(file.getvalue(), file.name)
-    except CtkdError as fault:
-        st.session_state[f"{name}_problem"] = str(fault)
-        return
-    take(uploads.source_of(path))
+    attempt(name, lambda: take(uploads.source_of(snapshots.save_tokenizer(file.getvalue(), file.name))))
 
 
 def _choose(source: str) -> None:

@@ -14,6 +14,7 @@ from ctkd_core.vocabulary import build as builds
 from pages.parts import job as jobs
 from pages.parts import state
 from pages.parts import vocabulary_data as data
+from pages.parts.attempts import attempt
 from pages.parts.forms import option_fields
 from pages.parts.launching import change_button
 
@@ -57,7 +58,7 @@ def choose(student: Tokenizer, teacher: Tokenizer) -> Choice | None:
     try:
         return Choice(student, teacher, method, map_options(method, given, variant))
     except ProjectionError as fault:
-        st.error(state.plain(str(fault)), icon=":material/error:")
+        state.show_error(fault)
         return None
 
 
@@ -127,4 +128,4 @@ def _live(choice: Choice, ready: bool, problem: str, was_running: bool) -> None:
 
 def _start(choice: Choice) -> None:
     student, teacher = state.pair()
-    jobs.attempt("build", lambda: builds.start(student, teacher, choice.method, choice.options))
+    attempt("build", lambda: builds.start(student, teacher, choice.method, choice.options))

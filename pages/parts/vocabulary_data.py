@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from ctkd_core.errors import unknown
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Density, Window, density, order_of
@@ -22,16 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MAP = "pieces"
 ALL = "all samples"
-_CHOICES = {"map": ("vocabulary map", tuple(MAPS)), "order": ("order of tokens", ORDERS), "cells": ("weight", WEIGHTS)}
-
-
-def url_problems() -> list[str]:
-    """Names in the address bar that this page doesn't know. Call it before the widgets, which drop them silently."""
-    return [
-        str(unknown(what, st.query_params[key][:80], names))
-        for key, (what, names) in _CHOICES.items()
-        if st.query_params.get(key) and st.query_params[key] not in names
-    ]
+# What the address may say, and what each of it names.
+CHOICES = {"map": ("vocabulary map", tuple(MAPS)), "order": ("order of tokens", ORDERS), "cells": ("weight", WEIGHTS)}
 
 
 def keep_window_inside(shape: tuple[int, int]) -> None:

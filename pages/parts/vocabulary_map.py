@@ -10,6 +10,7 @@ import streamlit as st
 from ctkd_core.figures.vocabulary import density_figure, density_table
 from ctkd_core.figures.vocabulary_bars import audit_figure, audit_table, identity_sentence, map_sentence
 from ctkd_core.markup.glossary import explained
+from ctkd_core.pair.advice import VERDICTS
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Order, Window, around, order_of, window_of_box
@@ -17,12 +18,9 @@ from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.plots import plot
 from pages.parts.terms import said
+from pages.parts.twin import folded, twin
 
 MOUSE = ("click", "box")  # not both: plotly takes no clicks while it draws boxes
-MEANING = {
-    "P-KL": "project every student token into the teacher's vocabulary",
-    "H-KL": "match the common tokens, compare the rest by rank",
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def verdict(view: View) -> None:
     sentence, rule = st.columns([9, 1.4], vertical_alignment="center", gap="small")
     with sentence:
         st.info(
-            f"**{found.verdict}** suits this pair: {MEANING[found.verdict]}. {because[0]}  \n"
+            f"**{found.verdict}** suits this pair: {VERDICTS[found.verdict]}. {because[0]}  \n"
             f"This map: {map_sentence(view.map)}",
             icon=":material/gavel:",
         )
@@ -78,14 +76,7 @@ def audit_bars(view: View) -> None:
     audit = view.map.audit()
     said = ", ".join(f"{name} {counts['matched']} of {counts['total']}" for name, counts in audit.items())
     plot(lambda: audit_figure(audit), key="audit", alt=f"Student tokens matched by class: {said}")
-    with st.expander("As a table", icon=":material/table:"):
-        st.dataframe(
-            audit_table(audit),
-            key="audit_table",
-            hide_index=True,
-            alt="Student tokens matched by class",
-            column_config={"share": st.column_config.NumberColumn(format="percent")},
-        )
+    twin(audit_table(audit), "audit_table", "Student tokens matched by class", shares=("share",))
 
 
 def density_map(view: View, token: int | None) -> None:
@@ -131,7 +122,7 @@ def density_map(view: View, token: int | None) -> None:
         f"{view.map.matrix.nnz} entries; the frame is the window below",
     )
     said("Click a bin or draw a box: the tab Window shows its tokens. By keyboard: the numbers in that tab.")
-    with st.expander("The fullest bins as a table", icon=":material/table:"):
+    with folded("The fullest bins as a table"):
         st.dataframe(
             density_table(found, rows, columns),
             key="density_table",

@@ -24,8 +24,11 @@ from ctkd_core.figures.vocabulary_graph import MAX_NODES, graph_figure, graph_ta
 from ctkd_core.vocabulary.density import MAX_WINDOW, Window, cells
 from pages.parts import state
 from pages.parts import vocabulary_data as data
+from pages.parts.downloads import download, file_name
 from pages.parts.plots import plot
+from pages.parts.selections import chosen_row, clicked
 from pages.parts.terms import columns
+from pages.parts.twin import folded
 from pages.parts.vocabulary_map import View
 from pages.parts.vocabulary_token import COLUMNS, show_token
 
@@ -91,11 +94,9 @@ def _window(view: View, token: int | None) -> None:
         return
 
     def selected() -> None:
-        points = st.session_state["cells_figure"]["selection"]["points"]
-        ids = next((_first(p["customdata"]) for p in points if p.get("customdata") is not None), None)
-        if ids is not None:
+        if points := clicked("cells_figure"):
             kept = view.window(token)
-            show_token(view, int(ids))
+            show_token(view, int(points[0][0]))
             data.set_window(kept)
 
     plot(
@@ -105,7 +106,7 @@ def _window(view: View, token: int | None) -> None:
         selection_mode="points",
         alt=f"Weights of {n} student tokens on {m} teacher tokens",
     )
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         _table(view, window_table(found, view.map), "cells_table", "Entries of the map in this window")
 
 
@@ -142,9 +143,8 @@ def _neighbours(view: View, token: int | None) -> None:
         return
 
     def selected() -> None:
-        points = st.session_state["graph"]["selection"]["points"]
-        ids = [_first(p["customdata"]) for p in points if p.get("customdata") is not None]
-        chosen = next((int(k) for k in ids if int(k) >= 0), None)
+        ids = (int(values[0]) for values in clicked("graph"))
+        chosen = next((k for k in ids if k >= 0), None)
         if chosen is not None:
             show_token(view, chosen)
 
@@ -157,7 +157,7 @@ def _neighbours(view: View, token: int | None) -> None:
     )
     more = f" {found.hidden:,} more had no room (at most {MAX_NODES} tokens are drawn)." if found.hidden else ""
     st.caption(f"Click a student token to look it up.{more}")
-    with st.expander("As a table", icon=":material/table:"):
+    with folded():
         _table(view, graph_table(found, view.map), "graph_table", "Entries among these tokens")
 
 
@@ -191,7 +191,7 @@ def _lost(view: View, token: int | None) -> None:
         "Student tokens that no teacher token says alone, and what becomes of them",
         height=420,
     )
-    _download("The list as CSV", lambda: shown.to_csv(index=False), "lost_tokens.csv", "text/csv", "lost_csv")
+    download("The list as CSV", lambda: shown.to_csv(index=False), "lost_tokens.csv", "text/csv", "lost_csv")
 
 
 def _rows_and_columns(view: View, token: int | None) -> None:
@@ -221,7 +221,7 @@ def _rows_and_columns(view: View, token: int | None) -> None:
     ):
         with cell:
             plot(make, key=name, alt=alt)
-            with st.expander("As a table", icon=":material/table:"):
+            with folded():
                 _table(view, table, f"{name}_table", alt)
 
 
@@ -243,29 +243,29 @@ def _export(view: View, token: int | None) -> None:
     from ctkd_core.vocabulary.archive import exported, zipped
 
     del token
-    name = "".join(c if c.isalnum() else "-" for c in f"{view.student.name}-{view.teacher.name}-{view.map.method}")
+    name = file_name(view.student.name, view.teacher.name, view.map.method)
     with st.container(horizontal=True):
-        _download(
+        download(
             "Map: safetensors and manifest (zip)", lambda: zipped(view.map), f"{name}.zip", "application/zip", "map_zip"
         )
-        _download(
+        download(
             "For NeMo-RL and TRL (safetensors)",
             lambda: exported(view.map, "nemo-rl", ".safetensors"),
             f"{name}-dense.safetensors",
             "application/octet-stream",
             "map_dense",
         )
-        audit = lambda: audit_table(view.map.audit()).to_csv(index=False)  # noqa: E731
-        _download("Class audit (CSV)", audit, f"{name}-audit.csv", "text/csv", "audit_csv")
+        download(
+            "Class audit (CSV)",
+            lambda: audit_table(view.map.audit()).to_csv(index=False),
+            f"{name}-audit.csv",
+            "text/csv",
+            "audit_csv",
+        )
     st.caption(
         "The manifest holds the method, its options, the hashes of both tokenizers and of the numbers; "
         "`ctkd_core.vocabulary.store.load` reads the unzipped folder. The dense file has `indices` and `likelihoods`."
     )
-
-
-def _download(label: str, make: Any, file: str, mime: str, key: str) -> None:
-    """A button whose file is only made when somebody asks for it."""
-    st.download_button(label, make, file, mime, key=key, on_click="ignore", icon=":material/download:")
 
 
 def _table(view: View, table: pd.DataFrame, key: str, alt: str, height: int = 300) -> None:
@@ -279,15 +279,7 @@ def _table(view: View, table: pd.DataFrame, key: str, alt: str, height: int = 30
     ids = table["student_id"].tolist()
 
     def selected() -> None:
-        rows = st.session_state[key]["selection"]["rows"]
-        if rows and rows[0] < len(ids):
-            show_token(view, ids[rows[0]])
+        if (chosen := chosen_row(key, ids)) is not None:
+            show_token(view, chosen)
 
     st.dataframe(table, on_select=selected, selection_mode="single-row", **shared)
-
-
-def _first(data: Any) -> Any:
-    """The first number of a point's customdata, which arrives as a list, a dict or a number."""
-    if isinstance(data, list):
-        return data[0]
-    return next(iter(data.values())) if isinstance(data, dict) else data

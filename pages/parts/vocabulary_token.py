@@ -12,6 +12,7 @@ from ctkd_core.figures.vocabulary_tokens import column_table, row_sentence, row_
 from ctkd_core.tokenizers.display import token_text
 from pages.parts import state
 from pages.parts import vocabulary_data as data
+from pages.parts.selections import chosen_row
 from pages.parts.vocabulary_map import View
 
 # Where it is among the lost ones: Llama-like vocabularies have it, Qwen-like ones spell it 2, 0, 1 (as in the paper).
@@ -102,9 +103,8 @@ def _column(view: View, teacher_id: int, token: int) -> None:
     key = f"column_{teacher_id}_{token}"
 
     def selected() -> None:
-        rows = st.session_state[key]["selection"]["rows"]
-        if rows and rows[0] < len(ids):
-            show_token(view, ids[rows[0]])
+        if (chosen := chosen_row(key, ids)) is not None:
+            show_token(view, chosen)
 
     st.dataframe(
         shown,

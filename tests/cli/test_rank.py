@@ -10,7 +10,7 @@ from ctkd_core.cli import rank
 from ctkd_core.cli.main import main
 from ctkd_core.pair.ranking import RankedPair
 from tests.cli.test_main import Ctkd
-from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
+from tests.tiny import saved, tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 
 @pytest.fixture
@@ -22,10 +22,7 @@ def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
 def files(tmp_path: Path) -> list[str]:
     found = []
     for name, tokenizer in (("a", tiny_byte_level()), ("b", tiny_metaspace()), ("c", tiny_wordpiece())):
-        path = tmp_path / name / "tokenizer.json"
-        path.parent.mkdir()
-        path.write_text(tokenizer.backend.to_str())
-        found.append(str(path))
+        found.append(str(saved(tokenizer, tmp_path / name)))
     return found
 
 
@@ -65,9 +62,7 @@ def test_what_is_refused(capsys: pytest.CaptureFixture[str], flags: list[str], s
 
 
 def test_skipped_texts_and_two_folders_of_one_name_are_shown(ctkd: Ctkd, files: list[str], tmp_path: Path) -> None:
-    other = tmp_path / "other" / "a" / "tokenizer.json"
-    other.parent.mkdir(parents=True)
-    other.write_text(Path(files[1]).read_text())
+    other = saved(tiny_metaspace(), tmp_path / "other" / "a")
     corpus = tmp_path / "mine.jsonl"
     corpus.write_text('{"text": "Some words."}\n{"text": ""}\n{"text": ""}\n')
     asked = ("rank", files[0], str(other), "--corpus", str(corpus))

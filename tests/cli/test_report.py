@@ -9,7 +9,7 @@ import pytest
 from ctkd_core.distill.runs import RunStore
 from tests.cli.test_main import Ctkd
 from tests.distill.comparison.make import made
-from tests.tiny import tiny_byte_level, tiny_metaspace
+from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 
 @pytest.fixture
@@ -22,8 +22,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Teacher and student in folders of their own, beside which the report is written."""
     monkeypatch.chdir(tmp_path)
     for name, tokenizer in (("teacher", tiny_metaspace()), ("student", tiny_byte_level())):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
+        saved(tokenizer, tmp_path / name)
     (tmp_path / "corpus.txt").write_text("In 2024 we sold 201.\n\nNaïve façade.\n", encoding="utf-8")
     return "teacher", "student"
 

@@ -78,7 +78,7 @@ def test_the_figure_of_a_long_text_is_capped_and_small():
 
 @pytest.mark.parametrize("make", [dtw.dtw_figure, dtw.dtw_table])
 def test_methods_without_costs_say_so(make):
-    with pytest.raises(AlignmentError, match="searches no cost matrix"):
+    with pytest.raises(AlignmentError, match="searches no path through costs"):
         make(made("sedi"))
 
 

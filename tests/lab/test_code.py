@@ -23,7 +23,7 @@ from ctkd_core.methods.evidence import load
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from tests.distill.comparison.make import made
-from tests.tiny import tiny_byte_level, tiny_metaspace
+from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 NASTY = '\'; touch /tmp/owned; $(id) `id` \\ "!!" \x15\x03\x1b[2J\n\t\u202eabc\u00a0 #~*? é 🦙 -m'
 
@@ -33,10 +33,7 @@ def pair(tmp_path_factory) -> tuple[str, str]:
     """Sources of two tiny tokenizers, in folders whose names need quoting."""
     found = []
     for name, tokenizer in (("a student's", tiny_byte_level()), ("the teacher", tiny_metaspace())):
-        folder = tmp_path_factory.mktemp("t") / name
-        folder.mkdir()
-        (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
-        found.append(str(folder))
+        found.append(str(saved(tokenizer, tmp_path_factory.mktemp("t") / name).parent))
     return found[0], found[1]
 
 

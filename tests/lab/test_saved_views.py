@@ -16,7 +16,7 @@ from ctkd_core.lab import saved_views as views
 from ctkd_core.tokenizers import snapshots, uploads
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.homes import own_home
-from tests.tiny import tiny_byte_level
+from tests.tiny import saved, tiny_byte_level
 
 KEPT = ("views", "snapshots", "uploads")
 TEXT = "</script><b>naïve</b> 2024 \u202e"
@@ -131,8 +131,7 @@ def test_a_file_holds_text_and_tokenizer_and_opens_where_neither_is(home, monkey
 @pytest.mark.real
 def test_a_tokenizer_of_a_folder_goes_along_without_the_folders_name(home, monkeypatch, tmp_path):
     folder = tmp_path / "private" / "tiny"
-    folder.mkdir(parents=True)
-    (folder / "tokenizer.json").write_text(tiny_byte_level().backend.to_str(), encoding="utf-8")
+    saved(tiny_byte_level(), folder)
     data = views.export(align_view(student=str(folder)))
     assert b"private" not in data
     elsewhere(home, monkeypatch)

@@ -102,6 +102,14 @@ def test_unknown_variant() -> None:
         METHODS["sedi"].check_variant("relesed", LossInputError)
 
 
+def test_aligner_gives_a_row_that_aligns_or_says_which_do() -> None:
+    assert methods.aligner("sedi") is METHODS["sedi"]
+    with pytest.raises(AlignmentError, match=r"'sft' has no alignment; choose one of .*sedi"):
+        methods.aligner("sft", AlignmentError)
+    with pytest.raises(AlignmentError, match="unknown method"):
+        methods.aligner("sedy", AlignmentError)
+
+
 def test_aligning_and_training_follow_the_table() -> None:
     assert [m.name for m in methods.aligning()] == [
         name for name, m in METHODS.items() if m.aligner and not m.alignment_of

@@ -12,7 +12,7 @@ from ctkd_core import files
 from ctkd_core.figures.pair_domains import MEASURES
 from tests.pages.app import figures, opened, texts
 from tests.patience import PATIENCE
-from tests.tiny import tiny_byte_level, tiny_metaspace
+from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 pytestmark = pytest.mark.real
 LIMIT = 2 * 2**20
@@ -25,8 +25,7 @@ def small(tmp_path_factory) -> tuple[str, str]:
 
 
 def _saved(factory, tokenizer, name: str, config: dict | None = None) -> str:
-    folder = factory.mktemp(name)
-    (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
+    folder = saved(tokenizer, factory.mktemp(name)).parent
     if config is not None:
         (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return str(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages.app import figures, opened, texts
-from tests.tiny import tiny_byte_level, tiny_metaspace
+from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 pytestmark = pytest.mark.real
 
@@ -17,9 +17,7 @@ def files(tmp_path: Path) -> list[str]:
     """Two tokenizers in folders, which an address can name."""
     found = []
     for name, tokenizer in (("one", tiny_byte_level()), ("two", tiny_metaspace())):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
-        found.append(str(tmp_path / name))
+        found.append(str(saved(tokenizer, tmp_path / name).parent))
     return found
 
 

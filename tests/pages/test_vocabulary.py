@@ -13,7 +13,7 @@ from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.vocabulary import build as builds
 from tests.pages.app import figures, opened, texts
 from tests.patience import PATIENCE, wait_for
-from tests.tiny import tiny_byte_level, tiny_metaspace
+from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 LIMIT = 2 * 2**20
 real = pytest.mark.real
@@ -26,10 +26,7 @@ def pair(tmp_path, monkeypatch):
     monkeypatch.setattr(builds, "SMALL", 0)
     paths = {}
     for side, tokenizer in (("student", tiny_byte_level()), ("teacher", tiny_metaspace())):
-        path = tmp_path / side / "tokenizer.json"
-        path.parent.mkdir()
-        path.write_text(tokenizer.backend.to_str(), encoding="utf-8")
-        paths[side] = str(path)
+        paths[side] = str(saved(tokenizer, tmp_path / side))
     yield paths
     for launch in (tmp_path / "home").rglob("launch.json"):
         said = json.loads(launch.read_text())

@@ -18,7 +18,7 @@ from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement, start, start_sourc
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from tests.patience import PATIENCE
-from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
+from tests.tiny import CORPUS, saved, tiny_byte_level, tiny_metaspace
 
 pytestmark = pytest.mark.timeout(3000)
 Pair = tuple[Tokenizer, Tokenizer]
@@ -30,9 +30,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
     monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
     found = []
     for name, tokenizer in (("student", tiny_byte_level()), ("teacher", tiny_metaspace())):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
-        found.append(load_tokenizer(str(tmp_path / name)))
+        found.append(load_tokenizer(str(saved(tokenizer, tmp_path / name).parent)))
     return found[0], found[1]
 
 
@@ -151,7 +149,7 @@ def test_a_tokenizer_that_changed_meanwhile_is_refused(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = ordered(pair, monkeypatch)
-    (tmp_path / "student" / "tokenizer.json").write_text(tiny_byte_level(300).backend.to_str())
+    saved(tiny_byte_level(300), tmp_path / "student")
     from ctkd_core.tokenizers.sources import forget
 
     forget()

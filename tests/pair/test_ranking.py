@@ -12,7 +12,7 @@ from ctkd_core.pair import ranking
 from ctkd_core.pair.advice import advise
 from ctkd_core.pair.corpora import counting
 from ctkd_core.pair.corpus import Skipped, measure
-from ctkd_core.pair.ranking import ORDERS, matrix, rank_pairs, ranking_frame
+from ctkd_core.pair.ranking import ORDERS, matrix, rank_pairs
 from ctkd_core.pair.report import pair_report
 from ctkd_core.tokenizers.load import load_tokenizer_bytes
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace, tiny_wordpiece
@@ -61,14 +61,13 @@ def test_the_best_pair_comes_first(by: str) -> None:
     assert values == sorted(values, reverse=ORDERS[by])
 
 
-def test_the_matrix_and_the_frame_hold_every_pair() -> None:
+def test_the_matrix_holds_every_pair() -> None:
     rows = rank_pairs([A, B, C], texts=TEXTS)
     students, teachers, values = matrix(rows, "canonical")
     assert students == teachers == sorted([A.name, B.name, C.name])
     assert [values[k][k] for k in range(3)] == [None] * 3
     found = {(row.student, row.teacher): row.canonical for row in rows}
     assert values[0][1] == found[students[0], teachers[1]]
-    assert len(ranking_frame(rows)) == 6 and list(ranking_frame([])) == list(ranking_frame(rows))
 
 
 def test_progress_may_stop_it() -> None:

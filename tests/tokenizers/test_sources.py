@@ -20,7 +20,7 @@ from ctkd_core.tokenizers import checks as tokenizer_checks
 from ctkd_core.tokenizers import child
 from ctkd_core.tokenizers.load import load_tokenizer, load_tokenizer_bytes, tokenizer_check
 from ctkd_core.tokenizers.sources import forget
-from tests.tiny import tiny_byte_level, tiny_wordpiece
+from tests.tiny import saved, tiny_byte_level, tiny_wordpiece
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "tokenizers"
 
@@ -61,7 +61,7 @@ def test_loading_in_threads_gives_one_object(folder: Path) -> None:
 
 def test_a_changed_file_is_loaded_again(folder: Path) -> None:
     before = load_tokenizer(folder)
-    (folder / "tokenizer.json").write_text(tiny_wordpiece().backend.to_str(), encoding="utf-8")
+    saved(tiny_wordpiece(), folder)
     assert before.kind == "byte-level"
     assert load_tokenizer(folder).kind == "wordpiece"
 
@@ -390,7 +390,7 @@ def test_the_original_backend_is_not_changed_by_use(folder: Path) -> None:
     ],
 )
 def test_eos_of_the_model_where_the_tokenizer_names_none(tmp_path, tokenizer_config, model, generation, eos, more):
-    (tmp_path / "tokenizer.json").write_text(tiny_byte_level(400, 3).backend.to_str())
+    saved(tiny_byte_level(400, 3), tmp_path)
     for name, content in (("tokenizer_config", tokenizer_config), ("config", model), ("generation_config", generation)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     found = load_tokenizer(str(tmp_path))

@@ -20,7 +20,7 @@ from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.vocabulary import build as builds
 from ctkd_core.vocabulary import build_worker, project, store
 from tests.patience import PATIENCE
-from tests.tiny import tiny_byte_level, tiny_metaspace
+from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 
 def wait_for(look, what: str):
@@ -39,10 +39,7 @@ def pair(tmp_path, monkeypatch):
     monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
     paths = []
     for name, tokenizer in (("student", tiny_byte_level()), ("teacher", tiny_metaspace())):
-        path = tmp_path / name / "tokenizer.json"
-        path.parent.mkdir()
-        path.write_text(tokenizer.backend.to_str(), encoding="utf-8")
-        paths.append(str(path))
+        paths.append(str(saved(tokenizer, tmp_path / name)))
     yield tuple(paths)
     for launch in (tmp_path / "home").rglob("launch.json"):
         said = json.loads(launch.read_text())

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.models.prepared import prepared_folder
-from ctkd_core.distill.models.teachers import teacher_source
+from ctkd_core.distill.exports.teacher import teacher_of
 from ctkd_core.errors import RunError
 
 CONFIG, MAP, REVISION = "nemo_rl.yaml", "projection.pt", "7ea279ab"
@@ -35,15 +34,13 @@ def settings(config: RunConfig, student: str) -> tuple[dict[str, Any], list[str]
     """The config as a table, and sentences about what is different there. Raises RunError for what it can't do."""
     if config.on_policy_share:
         raise RunError("NeMo-RL's cross-tokenizer distillation is off-policy; export a run with on_policy_share 0.")
-    teacher = teacher_source(config)
+    teacher, where = teacher_of(config)
     notes = [
         "This config was read back and its map replayed with the loss of CTKD Lab; NeMo-RL itself wasn't run.",
         "It learns from whole texts, prompts included; here only the completions are learnt.",
         f"Later revisions than {REVISION} may have other loss options.",
     ]
-    if teacher == "bundled":
-        teacher = str(prepared_folder())
-        notes.append("The teacher is the folder that `ctkd prepare` made on this machine.")
+    notes += where
     for name in ("anchors", "repair"):
         if not config.align_options[name]:
             notes.append(f"align_options {name}=false isn't written: their aligner does as it is set there.")

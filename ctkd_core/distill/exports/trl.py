@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.models.prepared import prepared_folder
-from ctkd_core.distill.models.teachers import teacher_source
+from ctkd_core.distill.exports.teacher import teacher_of
 from ctkd_core.distill.training.arguments import optimisation
 from ctkd_core.errors import RunError
 
@@ -21,10 +20,8 @@ SCRIPT, VERSION = "train_trl.py", "1.16.0"
 def contents(config: RunConfig, student: str) -> tuple[Mapping[str, str], list[str]]:
     """The script by its name, and notes. `student`: folder or hub id of the student. Raises RunError."""
     options, notes = settings(config)
-    teacher = teacher_source(config)
-    if teacher == "bundled":
-        teacher = str(prepared_folder())
-        notes.append("The teacher is the folder that `ctkd prepare` made on this machine.")
+    teacher, where = teacher_of(config)
+    notes += where
     lines = "\n".join(f"    {name}={value!r}," for name, value in options.items())
     script = _SCRIPT.format(
         version=VERSION,

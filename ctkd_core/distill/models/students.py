@@ -10,6 +10,7 @@ from ctkd_core.distill.config import RunConfig, scratch_heads
 from ctkd_core.distill.models.embeddings import embedding_rows, lacks_rows
 from ctkd_core.distill.models.pruning import prune
 from ctkd_core.errors import RunError
+from ctkd_core.tokenizers.roles import ROLES
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-ROLES = ("bos_id", "eos_id", "pad_id", "unk_id")
 # Maps of embedding rows. Means of all pieces, unlike the defaults, which serve the projection of probabilities.
 WAYS: dict[str, dict[str, Any]] = {
     "pieces": {"method": "pieces", "weights": "mean", "match": "bytes", "top_k": 0},
@@ -156,7 +156,7 @@ def _move_rows(source: torch.Tensor, matrix: csr_matrix, student: Tokenizer, tea
     rows[spelt] /= mass[spelt, None]
     rows[~spelt] = table.mean(axis=0)
     for role in ROLES:
-        mine, theirs = getattr(student, role), getattr(teacher, role)
+        mine, theirs = getattr(student, f"{role}_id"), getattr(teacher, f"{role}_id")
         if mine is not None and theirs is not None and theirs < known:
             rows[mine] = table[theirs]
     return torch.from_numpy(rows)

@@ -24,7 +24,7 @@ from ctkd_core.losses.parts.boundary import boundary_mask
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 DTYPES = ("float16", "float32")
-NO_CHANCE = -1e4  # log-probability of a token that has none: finite in float16, and 0 times it is 0
+NO_CHANCE = -1e4  # log-probability or logit of a token that has none: finite in float16, and 0 times it is 0
 Records = NDArray[np.void]  # [n] of `Layout.dtype`
 
 

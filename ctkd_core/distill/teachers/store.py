@@ -22,7 +22,6 @@ from ctkd_core.errors import RunError, short
 from ctkd_core.markup.visible import one_line
 
 INDEX = np.dtype([("high", "<u8"), ("low", "<u8"), ("first", "<i8"), ("count", "<i8")])
-HEADER = 256  # bytes at most before the numbers of a NumPy file
 Reading = tuple[NDArray[np.int32], int]  # what the teacher reads: ids [n], and the first position of the answer
 
 
@@ -62,7 +61,7 @@ def write_part(folder: Path, manifest: Manifest, items: Sequence[tuple[Reading, 
         path = folder / f"{name}.{kind}.npy"
         with files.replacing(path, sync=True) as part, part.open("wb") as file:
             np.save(file, array, allow_pickle=False)
-        entries[path.name] = Entry(path.stat().st_size, _sha256(path))
+        entries[path.name] = Entry(path.stat().st_size, files.sha256_of(path))
     grown = replace(manifest, parts={**manifest.parts, name: Part(len(items), sum(counts), entries)})
     write_manifest(folder, grown)
     return grown
@@ -78,16 +77,11 @@ def problem(folder: Path, part: Part, thorough: bool) -> str:
             size = path.stat().st_size
             if size != noted.bytes:
                 return f"{name} has {size:,} bytes instead of {noted.bytes:,}"
-            if thorough and _sha256(path) != noted.sha256:
+            if thorough and files.sha256_of(path) != noted.sha256:
                 return f"{name} isn't the file that was written: its SHA-256 differs"
         except OSError as fault:
             return f"{name} can't be read ({one_line(str(fault))})"
     return ""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

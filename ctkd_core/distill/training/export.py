@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
+from ctkd_core.tokenizers.roles import ROLES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 STATE = "loss_state"  # begins the names of the submodules that hold what losses learn
-ROLES = ("bos", "eos", "pad", "unk")
 
 
 def save_student(

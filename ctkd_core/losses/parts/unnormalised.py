@@ -24,15 +24,22 @@ def l1_of_sorted(p: Tensor, q: Tensor, signs: Tensor, limit: int | None = None) 
 
         values = sorted_gaps(p.numpy(), q.numpy(), signs.numpy(), threads=torch.get_num_threads(), limit=limit)
         return torch.from_numpy(values).to(p.dtype)
-    p_sorted, order = p.sort(dim=1, descending=True)
-    q_sorted = q.sort(dim=1, descending=True).values
-    width = max(p.shape[1], q.shape[1])
-    pad = torch.nn.functional.pad
-    gap = pad(p_sorted, (0, width - p.shape[1])) - pad(q_sorted, (0, width - q.shape[1]))
+    gap, order = sorted_gap(p, q)
     if limit is not None:
         gap[:, limit:] = 0.0
     signs.scatter_(1, order, gap[:, : p.shape[1]].sign())
     return gap.abs().sum(dim=1)
+
+
+def sorted_gap(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """[g, max(n, m)]: p_(i) - q_(i) of rows p [g, n] and q [g, m], the shorter padded with zeros; int64 [g, n]: where
+    each p_(i) stands in p.
+    """
+    p_sorted, order = p.sort(dim=1, descending=True)
+    q_sorted = q.sort(dim=1, descending=True).values
+    width = max(p.shape[1], q.shape[1])
+    pad = torch.nn.functional.pad
+    return pad(p_sorted, (0, width - p.shape[1])) - pad(q_sorted, (0, width - q.shape[1])), order
 
 
 def raw_jsd(p: Tensor, q: Tensor, beta: float, buffers: Buffers) -> tuple[Tensor, Tensor]:

@@ -137,7 +137,7 @@ def _script(of_byte, low, high):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _add_group(cell, n_student, n_teacher, width, equal, faces):  # type: ignore[no-untyped-def]
-    """A group with two sides into the cell of its script; `width`: bytes that its student tokens cover."""
+    """A group with two sides into the cell of its script, or the sums; `width`: bytes that its student tokens cover."""
     cell[_GROUPS] += 1
     cell[_STUDENT] += n_student
     cell[_TEACHER] += n_teacher
@@ -220,17 +220,15 @@ def count_texts(text, text_at, buckets, student, teacher, own, other, words, scr
         read_characters(text, begin, end, words, scripts, of_byte, row)
         s_ids, t_ids = student.ids[s0:s1], teacher.ids[t0:t1]
         row[_TEXTS] = 1
-        row[_BYTES] = end - begin
-        row[_STUDENT], row[_TEACHER] = s1 - s0, t1 - t0
         i = j = low = cuts = 0
         if s_ends[0] == 0:  # the blank before the text is a token of its own: it faces nothing
-            row[_ALONE_S] = 1
+            row[_ALONE_S] = row[_STUDENT] = 1
             row[_WHOLE_S] += _add_tokens(
                 s_ids, 0, 1, own, s_ends, tables.student, bucket, nowhere, _STUDENT, _WHOLE_S, 0, 0
             )
             i, cuts = 1, cuts + 1
         if t_ends[0] == 0:
-            row[_ALONE_T] = 1
+            row[_ALONE_T] = row[_TEACHER] = 1
             row[_WHOLE_T] += _add_tokens(
                 t_ids, 0, 1, other, t_ends, tables.teacher, bucket, nowhere, _TEACHER, _WHOLE_T, 0, 0
             )
@@ -249,6 +247,7 @@ def count_texts(text, text_at, buckets, student, teacher, own, other, words, scr
                     j += 1
             cell = tables.scripts[_script(of_byte, low, s_end), bucket]
             _add_group(cell, i - i0, j - j0, s_end - low, True, True)
+            _add_group(row, i - i0, j - j0, s_end - low, True, True)
             single = np.int64(i - i0 == 1 and j - j0 == 1)
             row[_WHOLE_S] += _add_tokens(
                 s_ids, i0, i, own, s_ends, tables.student, bucket, cell, _STUDENT, _WHOLE_S, single, 1
@@ -256,18 +255,8 @@ def count_texts(text, text_at, buckets, student, teacher, own, other, words, scr
             row[_WHOLE_T] += _add_tokens(
                 t_ids, j0, j, other, t_ends, tables.teacher, bucket, cell, _TEACHER, _WHOLE_T, single, 1
             )
-            row[_GROUPS] += 1
-            row[_LARGEST] = max(row[_LARGEST], i - i0, j - j0)
-            if i - i0 == 1:
-                row[_1_1 if j - j0 == 1 else _1_N] += 1
-            else:
-                row[_N_1 if j - j0 == 1 else _N_M] += 1
             low = s_end
             cuts += 1
-        row[_COVERED] = row[_MATCHED] = end - begin
-        row[_GROUPED] = row[_STUDENT] + row[_TEACHER] - row[_ALONE_S] - row[_ALONE_T]
-        row[_EQUAL] = row[_GROUPS]
-        row[_EQUAL_S] = row[_STUDENT] - row[_ALONE_S]
         row[_CUTS], row[_COMMON] = 2 * (cuts - 1), cuts - 1
     return done
 

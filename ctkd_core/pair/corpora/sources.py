@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ctkd_core.errors import CtkdError
-from ctkd_core.files.data_files import BINARY, MAX_RECORD, RECORD_FILES, RecordFile, Unreadable, read_head, shown_name
+from ctkd_core.files.data_files import (
+    BINARY,
+    MAX_RECORD,
+    RECORD_FILES,
+    RecordFile,
+    Unreadable,
+    line_at,
+    read_head,
+    shown_name,
+)
 from ctkd_core.files.data_shapes import Misfit, shape_of, text_of
 from ctkd_core.pair.corpora.counting import Document, Skipped, value_of
 
@@ -361,7 +370,7 @@ class _Lines:
         try:
             return _Line(at, data.decode("utf-8").replace("\r\n", "\n"), begins)
         except UnicodeDecodeError as fault:
-            line = _number_of_line(self._path, at + fault.start)
+            line = line_at(self._path, at + fault.start)
             raise CtkdError(
                 f"corpus {shown_name(self._path)!r} isn't UTF-8 text in line {line}: byte 0x{data[fault.start]:02x} "
                 f"({fault.reason}); convert it first, for example with iconv."
@@ -372,13 +381,3 @@ class _Lines:
         more = len(ahead) - len(ahead.lstrip(_CONTINUING))
         self._file.seek(more - len(ahead), 1)
         return data + ahead[:more]
-
-
-def _number_of_line(path: Path, at: int) -> int:
-    """The line that holds a byte, from 1."""
-    number = 1
-    with path.open("rb") as file:
-        while at > 0 and (chunk := file.read(min(at, 1 << 20))):
-            number += chunk.count(b"\n")
-            at -= len(chunk)
-    return number

@@ -9,7 +9,7 @@ import pytest
 from pages.parts import consent, loaders
 from tests.homes import own_home
 from tests.pages.app import opened, texts
-from tests.tiny import tiny_byte_level
+from tests.tiny import saved, tiny_byte_level
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +22,7 @@ def nothing_agreed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
     place = tmp_path / "mine"
-    place.mkdir()
-    (place / "tokenizer.json").write_text(tiny_byte_level().backend.to_str(), encoding="utf-8")
+    saved(tiny_byte_level(), place)
     (place / "private-name.txt").touch()
     return str(place)
 

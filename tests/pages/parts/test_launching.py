@@ -10,7 +10,7 @@ import streamlit as st
 
 from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import snapshots
-from pages.parts import job, launching, losses_choice, pair_corpus, run_form, runs_list, text_input, uploads
+from pages.parts import attempts, launching, losses_choice, pair_corpus, run_form, runs_list, text_input, uploads
 from tests.pages.app import opened, texts
 
 PARTS = Path(launching.__file__).parent
@@ -35,7 +35,7 @@ def test_forged_clicks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(st, "session_state", state)
     monkeypatch.setattr(st, "query_params", {})
     done: list[str] = []
-    job.attempt("x", lambda: done.append("job"))
+    attempts.attempt("x", lambda: done.append("job"))
     assert "--allow-launch" in str(state["x_problem"])
     monkeypatch.setattr(run_form.loaders, "start", lambda config: done.append("start"))
     run_form._start(None)

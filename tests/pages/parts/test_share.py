@@ -21,7 +21,7 @@ from tests.distill.comparison.make import made
 from tests.homes import own_home
 from tests.pages.app import chips, opened, texts
 from tests.patience import PATIENCE
-from tests.tiny import tiny_byte_level, tiny_metaspace
+from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 pytestmark = pytest.mark.real
 
@@ -36,9 +36,7 @@ def pair(tmp_path_factory) -> dict[str, str]:
     """The address of two tiny tokenizers: pages open quickly with them."""
     found = {}
     for side, tokenizer in (("student", tiny_byte_level()), ("teacher", tiny_metaspace())):
-        folder = tmp_path_factory.mktemp(side)
-        (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(), encoding="utf-8")
-        found[side] = str(folder)
+        found[side] = str(saved(tokenizer, tmp_path_factory.mktemp(side)).parent)
     return found
 
 

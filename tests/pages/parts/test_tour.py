@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pages.parts.tour import BOUND
+from pages.parts.tour import bound
 from pages.parts.tours import TOURS
 from tests.pages.app import chips, components, opened, texts
 
@@ -23,6 +23,7 @@ def drawn(at) -> set[str]:
 @pytest.mark.parametrize("name", TOURS)
 def test_a_tour_is_walked_from_a_link_to_its_end_and_leaves_the_page_as_it_is(name):
     tour = TOURS[name]
+    defaults = bound(tour.page)
     at = opened(tour.page, tour=name, **({"method": "cdm"} if tour.page == "losses" else {}))
     for number, step in enumerate(tour.steps, start=1):
         assert not at.exception, at.exception
@@ -30,7 +31,7 @@ def test_a_tour_is_walked_from_a_link_to_its_end_and_leaves_the_page_as_it_is(na
         assert f"{number} of {len(tour.steps)} · **{step.title}**" in texts(at)
         assert step.look_at in drawn(at), f"nothing on the page has the key {step.look_at}"
         for parameter, value in step.address.items():
-            default = BOUND[tour.page].get(parameter)
+            default = defaults.get(parameter)
             assert at.query_params.get(parameter) == (None if value == default else value), parameter
         if number < len(tour.steps):
             at.button(key="tour_next").click().run()

@@ -122,13 +122,7 @@ def _write_tokenizer(source: Path, part: Path) -> None:
 
 def _manifest(part: Path) -> dict[str, Any]:
     """What was made of what, and that the terms were accepted, for the check-up."""
-    import hashlib
-
-    def digest(path: Path) -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    made = {path.name: digest(path) for path in sorted(part.iterdir()) if path.is_file()}
+    made = {path.name: files.sha256_of(path) for path in sorted(part.iterdir()) if path.is_file()}
     return {"source": GEMMA_SHA256, "terms": terms.ADDRESS, "accepted": time.time(), "files": made}
 
 
