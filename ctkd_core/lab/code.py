@@ -9,8 +9,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.distill.sources.hub import PREFIX as HUB
 from ctkd_core.lab.question import Choice
 from ctkd_core.tokenizers.snapshots import SAVED
 
@@ -306,12 +308,14 @@ def report_code(
     vocabulary_map: str,
     runs: Sequence[str] = (),
     runs_dir: str = "",
+    corpus: Mapping[str, str] | None = None,
 ) -> Code:
-    """The report on a pair as an HTML file, measured on the bundled samples.
+    """The report on a pair as an HTML file.
 
-    runs: ids of those that it compares; runs_dir: their folder, "" for the usual one.
+    runs: ids of those that it compares; runs_dir: their folder, "" for the usual one; corpus: what `ctkd report
+    --corpus` was given (file, folder, set of the hub) by the name of its domain, None for the bundled samples.
     """
-    chosen = list(names)
+    chosen, given = list(names), dict(corpus or {})
     named = {text.sample or f"text {k}": text.text for k, text in enumerate(texts, start=1)}
     python = [
         _IMPORT,
@@ -320,13 +324,16 @@ def report_code(
         "",
         *_load(student, teacher),
         f"texts = {named!r}",
-        f"found = full_report(student, teacher, texts, {chosen!r}, vocabulary_map={vocabulary_map!r})",
+        *_corpus(given),
+        f"found = full_report(student, teacher, texts, {chosen!r}{', corpus' if given else ''}, "
+        f"vocabulary_map={vocabulary_map!r})",
         *([f"runs = ctkd.RunStore({runs_dir!r}).get_all({list(runs)!r})"] if runs and runs_dir else []),
         *([f"runs = ctkd.RunStore().get_all({list(runs)!r})"] if runs and not runs_dir else []),
         'with open("report.html", "w", encoding="utf-8") as file:',
         f"    file.write(pair_html(found{', runs' if runs else ''}))",
     ]
     words = [flag("--methods", ",".join(chosen)), *(text.words() for text in texts), flag("--map", vocabulary_map)]
+    words += [flag("--corpus", _named(name, source)) for name, source in given.items()]
     words += [flag("--run", name) for name in runs] if runs else [["--no-runs"]]
     words += [flag("--runs-dir", runs_dir)] if runs and runs_dir else []
     if any(part is None for part in words):
@@ -334,6 +341,31 @@ def report_code(
     flags = [word for part in words for word in part or ()]
     command = line("ctkd", "report", *_pair(student, teacher), *flags, "--out", "report.html")
     return Code(_block(python), command)
+
+
+def _corpus(given: Mapping[str, str]) -> list[str]:
+    """Lines that open the sources of a corpus by domain; none without one."""
+    if not given:
+        return []
+    hub = any(source.startswith(HUB) for source in given.values())
+    opened = {
+        name: f"fetched(hub_set({source!r}), most=None)" if source.startswith(HUB) else repr(source)
+        for name, source in given.items()
+    }
+    return [
+        *(["from ctkd_core.distill.sources.hub import fetched, hub_set"] if hub else []),
+        "from ctkd_core.pair.corpus import read_texts",
+        "",
+        "corpus = {",
+        *(f"    {name!r}: read_texts({source})," for name, source in opened.items()),
+        "}",
+    ]
+
+
+def _named(name: str, source: str) -> str:
+    """A source as `--corpus` takes it; without its name where it would get the same one, as "=" may be in that."""
+    own = source.removeprefix(HUB) if source.startswith(HUB) else Path(source).absolute().stem
+    return source if name == own else f"{name}={source}"
 
 
 def _with_text(text: NamedText, student: str, teacher: str) -> list[str]:

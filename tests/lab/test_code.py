@@ -217,6 +217,29 @@ def test_a_report(pair, capsys, tmp_path, monkeypatch):
     assert found["runs"] == [], "--no-runs"
 
 
+def test_a_report_on_a_corpus_opens_it_again(pair, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    corpus = {"a": "a.txt", NASTY.replace("\0", ""): str(tmp_path / "<b>=c.md")}
+    for path in corpus.values():
+        Path(path).write_text("In 2024 we sold 201.\n", encoding="utf-8")
+    shown = code.report_code(*pair, ["sedi"], [NamedText("x")], "exact", corpus=corpus)
+    printed(shown.python, capsys)
+    written = Path("report.html")
+    html = written.read_text(encoding="utf-8")
+    assert "In 2024" not in html and "<th>a</th>" in html, "the domains stand in the table"
+    written.unlink()
+    (found,) = answers(shown.cli, capsys)
+    assert {row["texts"] for row in found["corpus"].values()} == {1}
+    assert len(found["corpus"]) == 2 and "a" in found["corpus"]
+
+
+def test_a_set_of_the_hub_is_named_in_both():
+    shown = code.report_code("a", "b", ["sedi"], [], "exact", corpus={"o/n": "hf:o/n", "chat": "hf:o/n/chat@test"})
+    compile(shown.python, "shown", "exec")
+    assert "'o/n': read_texts(fetched(hub_set('hf:o/n'), most=None))," in shown.python
+    assert "--corpus hf:o/n --corpus chat=hf:o/n/chat@test" in shown.cli
+
+
 def test_names_that_begin_like_a_flag_reach_every_command():
     sides, choices = ("-x", "-y"), [Choice("sedi"), Choice("-cdm")]
     text = NamedText("a")
