@@ -18,11 +18,13 @@ from ctkd_core.tokenizers.snapshots import SAVED
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.sweeps.definition import SweepDefinition
 
 LONG = 2_000  # characters; a longer text is named by the id under which this machine keeps it
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
 _LONG = {"-s": "--student", "-t": "--teacher", "-m": "--method"}
 _IMPORT = "import ctkd_core as ctkd"
+_IN_A_CHECKOUT = "A command runs its experiment again, in a checkout of the repository."
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,43 @@ def config_code(config: RunConfig) -> Code:
     return Code(_block(python), "" if words is None else line("ctkd", "distill", *words), note)
 
 
+def sweep_code(definition: SweepDefinition) -> Code:
+    """A sweep that a form describes (base: preset and pair); running the code queues its runs, which then train."""
+    from ctkd_core.distill.sweeps.definition import SweepDefinition
+
+    plain = SweepDefinition().to_dict()
+    given = {k: v for k, v in definition.to_dict().items() if v != plain[k]}
+    python = [
+        _IMPORT,
+        "from ctkd_core.distill.sweeps.definition import SweepDefinition",
+        "from ctkd_core.distill.sweeps.sweep import start",
+        "",
+        "definition = SweepDefinition(",
+        *(f"    {name}={value!r}," for name, value in given.items()),
+        ")",
+        "sweep = start(ctkd.RunStore(), definition)  # they train in the background, one after another",
+        "print(sweep.summary())",
+    ]
+    base = definition.base
+    words = [
+        *flag("--preset", base["preset"]),
+        *_pair(base["student"], base["teacher"], "--student-tokenizer"),
+        *(flag("--methods", ",".join(definition.methods)) if definition.methods else []),
+        *(flag("--seeds", ",".join(map(str, definition.seeds))) if definition.seeds else []),
+        *(
+            word
+            for name, values in definition.grid.items()
+            for word in flag("--set", f"{name}={','.join(map(str, values))}")
+        ),
+        *(flag("--name", definition.name) if definition.name else []),
+        *(flag("--baseline", definition.baseline) if "baseline" in given else []),
+        *(["--reuse"] if definition.reuse else []),
+    ]
+    if not (definition.methods or definition.seeds or definition.grid):
+        return Code(_block(python), "", "On the command line a sweep names methods, seeds or values.")
+    return Code(_block(python), line("ctkd", "sweep", *words))
+
+
 def changed_options(config: RunConfig) -> dict[str, Any]:
     """The options of a run that aren't at the defaults of a plain `RunConfig`; pair and method always."""
     from ctkd_core.distill.config import RunConfig
@@ -297,7 +336,47 @@ def evidence_code(experiment: str, condition: str, reproduce: str) -> Code:
         "for row in ranking_rows(setting):",
         "    print(row)",
     ]
-    return Code(_block(python), reproduce, "The command runs the experiment again, in a checkout of the repository.")
+    return Code(_block(python), reproduce, _IN_A_CHECKOUT)
+
+
+def tried_code() -> Code:
+    """Which kinds of pairs were tried."""
+    python = [
+        "from ctkd_core.methods.evidence import load",
+        "",
+        "for experiment, condition in load().conditions:",
+        "    print(condition.kind, condition.regime, experiment.name, condition.title)",
+    ]
+    return Code(_block(python), "", "No command lists the settings; `make evidence` runs experiments in a checkout.")
+
+
+def claims_code() -> Code:
+    """What papers and we say, beside what experiments found."""
+    python = [
+        "from ctkd_core.methods.evidence import load",
+        "",
+        "for experiment, claim in load().claims:",
+        "    print(claim.verdict, claim.claim, claim.ours, experiment.name)",
+    ]
+    return Code(_block(python), "make evidence", "The command runs the small experiments, in a checkout.")
+
+
+def experiments_code(reproduce: Mapping[str, str], tables: bool = False) -> Code:
+    """Experiments with the commands that run them again, by name; with `tables` also what their analyses found."""
+    python = [
+        "from ctkd_core.methods.evidence import load",
+        "",
+        f"wanted = {list(reproduce)!r}",
+        "for experiment in load().experiments:",
+        "    if experiment.name in wanted:",
+        "        print(experiment.title, experiment.reproduce)",
+    ]
+    if tables:
+        python += [
+            "        for table in experiment.tables:",
+            '            print(table.title, table.columns, *table.rows, sep="\\n")',
+        ]
+    return Code(_block(python), "\n".join(reproduce.values()), _IN_A_CHECKOUT if reproduce else "")
 
 
 def report_code(
@@ -379,8 +458,9 @@ def _load(student: str, teacher: str) -> list[str]:
     return [f"student = ctkd.load_tokenizer({student!r})", f"teacher = ctkd.load_tokenizer({teacher!r})"]
 
 
-def _pair(student: str, teacher: str) -> list[str]:
-    return [*flag("-s", student), *flag("-t", teacher)]
+def _pair(student: str, teacher: str, long: str = "--student") -> list[str]:
+    """Flags of both sides; `long`: the long form of -s, which differs where --student is a model."""
+    return [*flag(long if student.startswith("-") else "-s", student), *flag("-t", teacher)]
 
 
 def _method(choice: Choice) -> str:

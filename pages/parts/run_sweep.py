@@ -12,9 +12,11 @@ from ctkd_core.distill.sweeps.definition import SweepDefinition, duration, plan,
 from ctkd_core.distill.sweeps.sweep import finished, result_fingerprint
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.words import between
+from ctkd_core.lab.code import sweep_code
 from pages.parts import consent, loaders, state
 from pages.parts.launching import change_button, check_may_change
 from pages.parts.run_views import LIST, show_view
+from pages.parts.share import share
 
 ASIDE = ("student", "teacher", "method", "seed", "name", "device")  # chosen otherwise
 
@@ -42,6 +44,7 @@ def run_sweep() -> None:
     )
     if problem := st.session_state.pop("sweep_problem", None):
         st.error(state.plain(problem), icon=":material/error:")
+    share("runs", sweep_code(definition))
 
 
 def _fields() -> SweepDefinition:

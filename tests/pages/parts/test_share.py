@@ -15,8 +15,18 @@ from ctkd_core.cli.main import main
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
+from ctkd_core.methods.evidence import KINDS, REGIMES, load
 from ctkd_core.tokenizers import snapshots
-from pages.parts import launching
+from pages.parts import (
+    align_tabs,
+    launching,
+    losses_tabs,
+    pair_tabs,
+    rank_choice,
+    run_views,
+    state,
+    vocabulary_tabs,
+)
 from tests.distill.comparison.make import made
 from tests.homes import own_home
 from tests.pages.app import chips, opened, texts
@@ -101,9 +111,56 @@ def test_losses(capsys):
     assert [line.split()[0] for line in printed.splitlines()] == list(document["methods"])
 
 
-def test_evidence(capsys):
-    printed, _ = ran(opened("evidence"), capsys)
-    assert "'rank'" in printed
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "'rank'"),
+        ({"section": "Claims"}, "reproduced"),
+        ({"section": "Analyses"}, "make evidence"),
+        ({"section": "Do it again"}, "make evidence"),
+    ],
+)
+def test_evidence(asked, said, capsys):
+    printed, _ = ran(opened("evidence", **asked), capsys)
+    assert said in printed
+
+
+def test_evidence_of_what_was_never_tried(capsys):
+    there = {(condition.kind, condition.regime) for _, condition in load().conditions}
+    kind, regime = next((k, r) for k in KINDS for r in REGIMES if (k, r) not in there)
+    at = opened("evidence", kind=kind, regime=regime)
+    assert "Never tried" in texts(at)
+    printed, documents = ran(at, capsys)
+    assert "first-look" in printed and documents == []
+
+
+# Tabs and views of each page, by the parameter that chooses one.
+EVERY_VIEW = {
+    "pair": ("look", pair_tabs.TABS),
+    "rank": ("side", rank_choice.SIDES),
+    "align": ("tab", align_tabs.TABS),
+    "vocabulary": ("panel", vocabulary_tabs.TABS),
+    "losses": ("lab_tab", losses_tabs.TABS),
+    "evidence": ("section", ("Methods", "Claims", "Analyses", "Do it again")),
+    "runs": ("view", run_views.VIEWS),
+}
+
+
+@pytest.mark.parametrize("page", [page for page in state.PAGES if page != "start"])
+def test_every_view_of_every_page_shows_code(page, pair):
+    parameter, names = EVERY_VIEW[page]
+    more = {} if page in ("losses", "runs", "evidence") else dict(pair)
+    more |= {"map": "exact"} if page == "vocabulary" else {}
+    more |= {"ranked": list(pair.values())} if page == "rank" else {}
+    at = opened(page, **more)
+    if at.tabs:
+        assert [tab.label for tab in at.tabs] == list(names)
+    for name in names:
+        at = opened(page, **more, **{parameter: name}) if name != names[0] else at
+        assert not at.exception
+        shown = [element.value for element in at.code if element.language == "python"]
+        assert len(shown) == 1, f"{page}, {name}"
+        compile(shown[0], "<shown code>", "exec")
 
 
 def test_runs(home, capsys):
