@@ -211,30 +211,31 @@ def runs_code() -> Code:
     return Code(_block(python), line("ctkd", "runs", "ls"))
 
 
-def run_code(run_id: str) -> Code:
-    """One run: its figures, and the same again."""
+def run_code(run_id: str, runs_dir: str = "") -> Code:
+    """One run: its figures, and the same again. `runs_dir`: the folder of runs, "" for the usual one."""
     python = [
         _IMPORT,
         "",
-        f"run = ctkd.RunStore().get({run_id!r})",
+        f"run = ctkd.RunStore({_folder(runs_dir)}).get({run_id!r})",
         "print(run.metrics())",
         "# the same again, in this process: ctkd.distill(run.config)",
     ]
-    return Code(_block(python), line("ctkd", "runs", "show", run_id))
+    return Code(_block(python), line("ctkd", "runs", "show", run_id, *_runs_dir(runs_dir)))
 
 
-def comparison_code(run_ids: Sequence[str], figure: str, baseline: str | None) -> Code:
-    """Several runs compared by a figure."""
+def comparison_code(run_ids: Sequence[str], figure: str, baseline: str | None, runs_dir: str = "") -> Code:
+    """Several runs compared by a figure. `runs_dir` as in `run_code`."""
     python = [
         _IMPORT,
         "from ctkd_core.distill.comparison.table import compare",
         "",
-        f"runs = ctkd.RunStore().get_all({list(run_ids)!r})",
+        f"runs = ctkd.RunStore({_folder(runs_dir)}).get_all({list(run_ids)!r})",
         f"found = compare(runs, {figure!r}, {baseline!r})",
         "for row in found.rows:",
         "    print(row.rank, row.kind.label, row.figures.get(found.figure), row.difference)",
     ]
     words = [*run_ids, *flag("--figure", figure), *(flag("--baseline", baseline) if baseline else [])]
+    words += _runs_dir(runs_dir)
     return Code(_block(python), line("ctkd", "runs", "compare", *words))
 
 
@@ -406,20 +407,27 @@ def report_code(
         *_corpus(given),
         f"found = full_report(student, teacher, texts, {chosen!r}{', corpus' if given else ''}, "
         f"vocabulary_map={vocabulary_map!r})",
-        *([f"runs = ctkd.RunStore({runs_dir!r}).get_all({list(runs)!r})"] if runs and runs_dir else []),
-        *([f"runs = ctkd.RunStore().get_all({list(runs)!r})"] if runs and not runs_dir else []),
+        *([f"runs = ctkd.RunStore({_folder(runs_dir)}).get_all({list(runs)!r})"] if runs else []),
         'with open("report.html", "w", encoding="utf-8") as file:',
         f"    file.write(pair_html(found{', runs' if runs else ''}))",
     ]
     words = [flag("--methods", ",".join(chosen)), *(text.words() for text in texts), flag("--map", vocabulary_map)]
     words += [flag("--corpus", _named(name, source)) for name, source in given.items()]
     words += [flag("--run", name) for name in runs] if runs else [["--no-runs"]]
-    words += [flag("--runs-dir", runs_dir)] if runs and runs_dir else []
+    words += [_runs_dir(runs_dir)] if runs else []
     if any(part is None for part in words):
         return Code(_block(python), "", "A command line can't hold a NUL; write the text to a file and give --file.")
     flags = [word for part in words for word in part or ()]
     command = line("ctkd", "report", *_pair(student, teacher), *flags, "--out", "report.html")
     return Code(_block(python), command)
+
+
+def _folder(runs_dir: str) -> str:
+    return repr(runs_dir) if runs_dir else ""
+
+
+def _runs_dir(runs_dir: str) -> list[str]:
+    return flag("--runs-dir", runs_dir) if runs_dir else []
 
 
 def _corpus(given: Mapping[str, str]) -> list[str]:

@@ -19,6 +19,10 @@ FILE_HELP = (
     "One file that holds the text and the tokenizers that aren't the catalog's. It opens on page Start of another "
     "machine, or with `ctkd view open`."
 )
+RUNS_HELP = (
+    "One file that holds configs, figures and samples of these runs, without models and checkpoints; of paths the last "
+    "part. It opens on page Start of another machine, or with `ctkd view open`."
+)
 
 
 def share(page: str, code: Code | None = None) -> None:
@@ -96,7 +100,7 @@ def _save(page: str) -> None:
                 key="view_file",
                 icon=":material/download:",
                 on_click="ignore",
-                help=FILE_HELP,
+                help=RUNS_HELP if page == "runs" else FILE_HELP,
             )
     if problem := st.session_state.pop("view_problem", None):
         st.error(state.plain(problem), icon=":material/error:")

@@ -7,10 +7,12 @@ import gzip
 import hashlib
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from ctkd_core.background.status import write_status
 from ctkd_core.cli.main import main
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import CtkdError
@@ -191,6 +193,68 @@ def test_a_view_is_kept_and_its_link_opens_it(pair):
     assert again.text_area(key="typed").value == "in 2024"
     assert chips(again)["methods"] == chips(at)["methods"] == ["gold", "cdm"]
     assert again.query_params["group"] == "1"
+
+
+def open_file_elsewhere(home, monkeypatch, data: bytes) -> AppTest:
+    """Page Start of another machine after this file was opened there."""
+    own_home(home.parent / "there", monkeypatch)
+    at = opened("start")
+    at.file_uploader(key="view_upload").set_value(("x.ctkd-view.json", data, "application/json")).run()
+    assert not at.exception
+    assert "The file is sound" in texts(at)
+    return at
+
+
+def test_a_run_opens_elsewhere_and_can_be_read_alone(home, monkeypatch, capsys):
+    run = made(RunStore(), 2.0, name="*mine*", student="owner/name")
+    write_status(run.dir, replace(run.status(), state="cancelled", message="Cancelled at step 3."))
+    here = opened("runs", run=run.id)
+    assert "view_file" in [button.key for button in here.get("download_button")]
+    data = views.export(views.make("runs", {"run": run.id, "student": "deepseek", "teacher": "smollm2"}))
+    start = open_file_elsewhere(home, monkeypatch, data)
+    labels = [element.proto.label for element in start.get("page_link")]
+    assert any(label == f"Runs · {run.id}" for label in labels)
+    assert run.id not in "".join(label for label in labels if not label.startswith("Runs")), "no recent run of here"
+    ((_, view),) = views.kept()
+    at = opened("runs", **{key: values[0] for key, values in view.address.items()})
+    assert not at.exception and not at.error
+    assert "From the file of a view" in at.info[0].value
+    assert "Cancelled at step 3" in texts(at) and r"\*mine\*" in texts(at)
+    assert [m.value for m in at.metric] == [m.value for m in here.metric]
+    assert at.dataframe[0].value.equals(here.dataframe[0].value)
+    keys = {button.key for button in at.button}
+    assert keys.isdisjoint({"resume", "cancel", "copy_run"}) and {"resume", "copy_run"} <= {b.key for b in here.button}
+    assert at.selectbox(key="student").value == "deepseek", "a stranger's source isn't put into the bar"
+    printed, (document,) = ran(at, capsys)
+    assert document["run_id"] == run.id and "eval" in printed
+    at.button(key="back").click().run()
+    assert "opened" not in at.query_params and not at.exception
+    assert "No runs yet" in texts(at)
+
+
+def test_a_comparison_opens_elsewhere(home, monkeypatch, capsys):
+    runs = [made(RunStore(), 2.0 + k, method=method) for k, method in enumerate(("sft", "uld"))]
+    address = {"compare": ",".join(run.id for run in runs)}
+    here = opened("runs", **address)
+    data = views.export(views.make("runs", address))
+    open_file_elsewhere(home, monkeypatch, data)
+    ((_, view),) = views.kept()
+    at = opened("runs", **{key: values[0] for key, values in view.address.items()})
+    assert not at.exception and not at.error
+    assert at.table[0].value.equals(here.table[0].value)
+    printed, (document,) = ran(at, capsys)
+    assert document["statistics"]["figure"] == "bits_per_byte" and "ULD" in printed
+    assert RunStore().list(archived=True) == []
+    gone = opened("runs", compare=address["compare"], opened="0123456789abcdef")
+    assert "open the file again" in gone.error[0].value and not gone.exception
+
+
+def test_a_run_that_trains_has_no_file_yet(home):
+    run = made(RunStore(), 2.0)
+    write_status(run.dir, replace(run.status(), state="queued"))
+    at = opened("runs", run=run.id)
+    assert "view_file" not in [button.key for button in at.get("download_button")]
+    assert "when it has ended" in texts(at)
 
 
 def test_a_link_to_a_view_that_is_not_here_says_so():
