@@ -24,6 +24,7 @@ LONG = 2_000  # characters; a longer text is named by the id under which this ma
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
 _LONG = {"-s": "--student", "-t": "--teacher", "-m": "--method"}
 _IMPORT = "import ctkd_core as ctkd"
+_NUL = "A command line can't hold a NUL; write the text to a file and give --file."
 _IN_A_CHECKOUT = "A command runs its experiment again, in a checkout of the repository."
 
 
@@ -106,20 +107,36 @@ def pair_code(student: str, teacher: str, method: str = "sedi") -> Code:
     return Code(_block(python), line("ctkd", "pair", *_pair(student, teacher), *flag("-m", method)))
 
 
-def rank_code(names: Sequence[str], by: str, student: str | None = None, teacher: str | None = None) -> Code:
-    """Pairs of tokenizers, best first: teachers for `student`, students for `teacher`, or all pairs of `names`."""
+def rank_code(
+    names: Sequence[str],
+    by: str,
+    student: str | None = None,
+    teacher: str | None = None,
+    text: NamedText | None = None,
+) -> Code:
+    """Pairs of tokenizers, best first: teachers for `student`, students for `teacher`, or all pairs of `names`.
+
+    text: what they are measured on, None for the bundled samples.
+    """
     fixed = {side: name for side, name in (("student", student), ("teacher", teacher)) if name is not None}
+    lines = text.python() if text else []
     python = [
         _IMPORT,
         "from ctkd_core.pair.ranking import rank_pairs",
+        *(each for each in lines if each.startswith("from ")),
         "",
+        *(each for each in lines if each and not each.startswith("from ")),
         f"tokenizers = [ctkd.load_tokenizer(name) for name in {list(names)!r}]",
         *(f"{side} = ctkd.load_tokenizer({name!r})" for side, name in fixed.items()),
-        f"for row in rank_pairs(tokenizers{''.join(f', {side}={side}' for side in fixed)}, by={by!r}):",
+        f"for row in rank_pairs(tokenizers{''.join(f', {side}={side}' for side in fixed)}"
+        f"{', texts=[text]' if text else ''}, by={by!r}):",
         f"    print(row.student, row.teacher, row.{by}, row.method)",
     ]
     words = [word for side, name in fixed.items() for word in flag(f"--{side}", name)]
-    words += [*flag("--by", by), *(["--"] if any(name.startswith("-") for name in names) else []), *names]
+    asked = text.words() if text else []
+    if asked is None:
+        return Code(_block(python), "", _NUL)
+    words += [*asked, *flag("--by", by), *(["--"] if any(name.startswith("-") for name in names) else []), *names]
     return Code(_block(python), line("ctkd", "rank", *words))
 
 
@@ -153,7 +170,7 @@ def align_code(
         python.append("print(agreement(a, b).differing)")
     words, note = text.words(), ""
     if words is None:
-        return Code(_block(python), "", "A command line can't hold a NUL; write the text to a file and give --file.")
+        return Code(_block(python), "", _NUL)
     if asked:
         note = "The command aligns without the models' answer."
     sides = _pair(student, teacher)
@@ -416,7 +433,7 @@ def report_code(
     words += [flag("--run", name) for name in runs] if runs else [["--no-runs"]]
     words += [_runs_dir(runs_dir)] if runs else []
     if any(part is None for part in words):
-        return Code(_block(python), "", "A command line can't hold a NUL; write the text to a file and give --file.")
+        return Code(_block(python), "", _NUL)
     flags = [word for part in words for word in part or ()]
     command = line("ctkd", "report", *_pair(student, teacher), *flags, "--out", "report.html")
     return Code(_block(python), command)

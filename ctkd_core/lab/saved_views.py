@@ -258,6 +258,7 @@ def export(view: SavedView) -> bytes:
         texts=texts,
         tokenizers={names[source]: one for source, one in held.items()},
         catalog=catalog,
+        runs=[],
     )
     return _within(file, "Take a shorter text.")
 
@@ -267,7 +268,8 @@ def _exported_runs(view: SavedView) -> bytes:
     ids = [run.id for run in runs]
     shown = {RUN: ids} if view.get(RUN) else {COMPARED: [",".join(ids)]}
     moved = _without(_with(view, shown), (*_OF_THIS_MACHINE, *_strangers(view)))
-    file = ViewFile(format="ctkd-view", version=1, view=moved, runs=[hold(run) for run in runs])
+    held = [hold(run) for run in runs]
+    file = ViewFile(format="ctkd-view", version=1, view=moved, texts={}, tokenizers={}, catalog={}, runs=held)
     return _within(file, "Compare fewer runs, or take their report along.")
 
 
@@ -387,7 +389,7 @@ def _texts_of(view: SavedView) -> dict[str, str]:
     for key in TEXT_IDS:
         if snapshot := view.get(key):
             found[snapshot] = snapshots.load_text(snapshot)
-    if (sample := view.get("text")) in TEXTS and view.page == "align":
+    if (sample := view.get("text")) in TEXTS and view.page in ("align", "rank"):
         found[sample] = TEXTS[sample].text
     return found
 

@@ -10,7 +10,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.code import Code
 from ctkd_core.lab.saved_views import SavedView
-from pages.parts import consent, state, tour
+from pages.parts import consent, rank_choice, state, tour
 from pages.parts.launching import change_button, check_may_change
 from pages.parts.plots import FORMATS
 
@@ -123,6 +123,8 @@ def _address(page: str) -> dict[str, list[str]]:
         found |= dict(zip(("method", "against"), ([name] for name in state.method_names())))
         found["text"] = [st.session_state.get("text") or state.TEXT_NAMES[0]]
     if page == "rank":
+        if st.session_state.get("measure_on") == rank_choice.TEXT:
+            found["text"] = [st.session_state.get("text") or state.TEXT_NAMES[0]]
         found[views.RANKED] = [str(source) for source in st.session_state.get(views.RANKED) or ()]
     return found
 

@@ -12,12 +12,14 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import ctkd_core as ctkd
 from ctkd_core.background.status import write_status
 from ctkd_core.cli.main import main
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
 from ctkd_core.methods.evidence import KINDS, REGIMES, load
+from ctkd_core.pair.ranking import rank_pair
 from ctkd_core.tokenizers import snapshots
 from pages.parts import (
     align_tabs,
@@ -99,6 +101,39 @@ def test_rank(pair, side, capsys):
         again = opened("start", open=name)
         assert not again.exception
         assert list(again.dataframe[0].value["shared vocabulary"]) == list(at.dataframe[0].value["shared vocabulary"])
+
+
+def test_rank_on_a_text_of_ones_own(pair, home, monkeypatch, capsys):
+    plain = opened("rank", **pair, ranked=[*pair.values()])
+    plain.segmented_control(key="measure_on").set_value("one text").run()
+    plain.text_area(key="typed").set_value("In 2024 we sold 201. Naïve").run()
+    at = plain
+    assert not at.exception
+    printed, (document,) = ran(at, capsys)
+    (row,) = document["pairs"]
+    student, teacher = (ctkd.load_tokenizer(pair[side]) for side in ("student", "teacher"))
+    wanted = rank_pair(student, teacher, ["In 2024 we sold 201. Naïve"])
+    assert row["boundaries"] == wanted.boundaries and str(wanted.boundaries) in printed
+    again = opened("rank", **pair, ranked=[*pair.values()], measure_on="one text", text="numbers")
+    assert not again.exception and "--sample numbers" in ran_words(again)
+    at.segmented_control(key="measure_on").set_value("the bundled samples").run()
+    assert "snapshot" not in at.query_params
+    assert "--text" not in ran_words(at)
+
+
+def ran_words(at) -> str:
+    """The shown command."""
+    return next(element.value for element in at.code if element.language == "bash")
+
+
+def test_a_view_of_a_ranking_takes_its_text_along(home, monkeypatch):
+    address = {"measure_on": "one text", "text": "own", "snapshot": snapshots.save_text("in 2024"), "ranked": ["qwen"]}
+    view = views.make("rank", {"student": "deepseek", "teacher": "smollm2"} | address)
+    data = views.export(view)
+    own_home(home.parent / "there", monkeypatch)
+    _, opened_view, notes = views.open_file(data)
+    assert notes == [] and snapshots.load_text(opened_view.get("snapshot")) == "in 2024"
+    assert opened_view.address == view.address
 
 
 def test_vocabulary(pair, capsys):
