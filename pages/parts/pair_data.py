@@ -9,6 +9,7 @@ import streamlit as st
 
 from ctkd_core.errors import unknown
 from ctkd_core.figures.pair_domains import MEASURES
+from ctkd_core.figures.pair_slices import RATES
 from ctkd_core.pair.report import PairReport, pair_report
 from ctkd_core.tokenizers.assets import is_installed
 from ctkd_core.tokenizers.catalog import TOKENIZERS
@@ -19,7 +20,7 @@ from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
 from pages.parts.results import keeps
 
 TRUTH = "sedi"  # the advice rests on byte-exact groups, whatever method the bar above names
-_CHOICES = {"measure": ("measure", tuple(MEASURES))}
+_CHOICES = {"measure": ("measure", tuple(MEASURES)), "slice_rate": ("rate", tuple(RATES))}
 
 
 def url_problems() -> list[str]:
