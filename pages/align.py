@@ -9,9 +9,8 @@ import streamlit as st
 from ctkd_core.alignment import Alignment
 from ctkd_core.alignment.metrics import LARGE_GROUP, agreement, health
 from ctkd_core.errors import CtkdError
-from ctkd_core.lab.code import NamedText, align_code
+from ctkd_core.lab.code import align_code
 from ctkd_core.lab.question import Choice
-from ctkd_core.tokenizers.sample_texts import TEXTS
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 from pages.parts.align_models import asked, models_panel
@@ -22,7 +21,7 @@ from pages.parts.chosen_pair import chosen_pair
 from pages.parts.frame import framed
 from pages.parts.plots import figures_last
 from pages.parts.share import share
-from pages.parts.text_input import reset_text, text_input
+from pages.parts.text_input import named, reset_text, text_input
 
 LONG_CHARACTERS = 100_000
 LEVELS = {
@@ -70,14 +69,7 @@ def body(student: Tokenizer, teacher: Tokenizer) -> None:
     models_panel(text, student, teacher)
     details(view)
     options = [Choice(one.method, one.variant, one.options) for one in dict.fromkeys(chosen)]
-    share("align", align_code(*state.pair(), _named(text), options, evidence is not None, view.pinned))
-
-
-def _named(text: str) -> NamedText:
-    """The text with what else names it: a sample, or the id in the address."""
-    name = st.session_state.get("text") or ""
-    sample = name if name in TEXTS and TEXTS[name].text == text else ""
-    return NamedText(text, sample, st.query_params.get("snapshot", "") if name == state.OWN else "")
+    share("align", align_code(*state.pair(), named(text), options, evidence is not None, view.pinned))
 
 
 def waiting(text: str) -> contextlib.AbstractContextManager[object]:

@@ -15,9 +15,9 @@ from pages.parts.share import share
 def main() -> None:
     st.title("Rank pairs", anchor=False)
     st.markdown(
-        "Which teacher suits my student? Every pair is measured on the bundled samples: what the vocabularies share, "
-        "how finely both cut texts alike, what can be carried over token by token, and what to train with. The figures "
-        "are those of `ctkd rank`, which measures files of yours, too."
+        "Which teacher suits my student? Every pair is measured on the bundled samples, or on a text of yours: what "
+        "the vocabularies share, how finely both cut texts alike, what can be carried over token by token, and what to "
+        "train with. The figures are those of `ctkd rank`, which measures files of any size, too."
     )
     state.tell_unknown(rank_choice.CHOICES)
     with state.errors_shown():
@@ -46,6 +46,7 @@ def body(chosen: rank_choice.Choice) -> None:
             chosen.by,
             student if chosen.side == rank_choice.TEACHERS else None,
             teacher if chosen.side == rank_choice.STUDENTS else None,
+            chosen.text,
         ),
     )
 

@@ -149,22 +149,32 @@ def kept_if_stopped(files: bool = True) -> Iterator[None]:
 
 
 def domains_of(names: list[str]) -> dict[str, Corpus]:
-    """Texts by domain: the name before "=", else the file's name without its ending; every file is checked now."""
-    from ctkd_core.distill.sources.hub import PREFIX, fetched, hub_set
+    """Texts by domain, see `sources_by_domain`; every file is checked now."""
+    from ctkd_core.distill.sources.hub import fetched, hub_set
     from ctkd_core.pair.corpus import read_texts
 
     corpus: dict[str, Corpus] = {}
+    for label, path in sources_by_domain(names).items():
+        remote = hub_set(path)
+        corpus[label] = read_texts(path if remote is None else fetched(remote, most=None))
+    return corpus
+
+
+def sources_by_domain(names: list[str]) -> dict[str, str]:
+    """What --corpus names by domain: the name before "=", else the file's name without its ending."""
+    from ctkd_core.distill.sources.hub import PREFIX
+
+    found: dict[str, str] = {}
     for given in names:
         label, equals, path = given.partition("=")
         if not equals or Path(given).exists():  # a file name may hold "="
             label, path = Path(given).absolute().stem, given
             if given.startswith(PREFIX):
                 label = given.removeprefix(PREFIX)
-        if label in corpus:
+        if label in found:
             raise UsageError(f"--corpus names the domain {label!r} twice; tell them apart with NAME={path}.")
-        remote = hub_set(path)
-        corpus[label] = read_texts(path if remote is None else fetched(remote, most=None))
-    return corpus
+        found[label] = path
+    return found
 
 
 def _view(data: dict[str, Any]) -> list[RenderableType]:

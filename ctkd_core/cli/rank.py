@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import SOURCE, Output, UsageError, one_of
+from ctkd_core.cli.common import SOURCE, File, Output, Sample, Text, UsageError, one_of, read_text
 from ctkd_core.cli.display import table, visible
 from ctkd_core.cli.progress import Bar
 from ctkd_core.methods.options import option_words
@@ -55,6 +55,9 @@ def run(
             help="A file to measure on instead of the bundled samples, as in `ctkd pair`; may be repeated.",
         ),
     ] = None,
+    text: Text = None,
+    file: File = None,
+    sample: Sample = None,
     by: Annotated[
         str,
         typer.Option(
@@ -66,6 +69,7 @@ def run(
 ) -> Output:
     """Measure the pairs; the document is {by, skipped, pairs: [RankedPair.to_dict, ...]}, best first.
 
+    They are measured on the bundled samples, on the files of --corpus, or on one text.
     skipped  {reason: texts that weren't measured}, the most of any pair
     """
     from ctkd_core.pair.ranking import ORDERS, rank_pairs
@@ -81,7 +85,10 @@ def run(
     ):
         if value is not None and not value.strip():
             raise UsageError(f"{flag} is empty; give a {SOURCE}, or leave it out.")
-    texts = [text for name in corpus for text in _texts(name)] if corpus else None
+    one = (text, file, sample) if any(given is not None for given in (text, file, sample)) else None
+    if one and corpus:
+        raise UsageError("--corpus and --text, --file or --sample contradict each other; give one of them.")
+    texts = [each for name in corpus for each in _texts(name)] if corpus else [read_text(*one)] if one else None
     sources = list(dict.fromkeys(names or _offline()))
     with Bar(1) as bar:
         loaded = {

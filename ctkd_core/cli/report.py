@@ -22,7 +22,7 @@ from ctkd_core.cli.common import (
     sources_of,
     write_out,
 )
-from ctkd_core.cli.pair import domains_of, kept_if_stopped
+from ctkd_core.cli.pair import domains_of, kept_if_stopped, sources_by_domain
 from ctkd_core.cli.progress import Bar
 from ctkd_core.vocabulary import MAPS
 
@@ -116,7 +116,8 @@ def run(
         found = full_report(
             ours, theirs, texts, chosen, domains, vocabulary_map, bar.update, workers=None, keep=bool(domains)
         )
-    data = pair_html(found, found_runs, sources).encode("utf-8", "replace")
+    named = sources_by_domain(corpus) if corpus else None
+    data = pair_html(found, found_runs, sources, named).encode("utf-8", "replace")
     write_out("report", data, path)
     document: dict[str, Any] = found.to_dict() | {
         "path": str(path.absolute()),

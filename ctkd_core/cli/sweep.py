@@ -63,6 +63,26 @@ def start(
             autocompletion=names_of(PRESETS),
         ),
     ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            "-s",
+            "--student-tokenizer",
+            metavar="S",
+            help="The student tokenizer of all runs, as in `ctkd distill`.",
+            autocompletion=complete.tokenizers,
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "-t",
+            "--teacher",
+            metavar="T",
+            help="The teacher tokenizer of all runs.",
+            autocompletion=complete.tokenizers,
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="A name for people.")] = None,
     baseline: Annotated[
         str | None, typer.Option("--baseline", metavar="METHOD", help="What the others are compared with (sft).")
@@ -75,7 +95,8 @@ def start(
     from ctkd_core.distill.sweeps import sweep as sweeps
     from ctkd_core.distill.sweeps.definition import duration, plan
 
-    definition = _definition(file, methods, seeds, values, base, preset, name, baseline, reuse)
+    pair = {side: source for side, source in (("student", student), ("teacher", teacher)) if source is not None}
+    definition = _definition(file, methods, seeds, values, base, preset, pair, name, baseline, reuse)
     configs = plan(definition)
     store = run_store(runs_dir)
     taken = sweeps.finished(store, configs) if definition.reuse else {}
@@ -100,6 +121,7 @@ def _definition(
     values: list[str] | None,
     base: str | None,
     preset: str | None,
+    pair: dict[str, str],
     name: str | None,
     baseline: str | None,
     reuse: bool,
@@ -114,6 +136,8 @@ def _definition(
         given["base"] = {key: value for key, value in read_table(base).items() if key != "fingerprint"}
     if preset is not None or (file is None and base is None):
         given["base"] = given.get("base", {}) | {"preset": preset or "quick"}
+    if pair:
+        given["base"] = given.get("base", {}) | pair
     if methods is not None:
         given["methods"] = values_in(methods)
     if seeds is not None:

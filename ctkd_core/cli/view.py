@@ -121,7 +121,7 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> Output:
-    """Write a view as one file that holds its texts and tokenizers and opens elsewhere."""
+    """Write a view as one file that opens elsewhere: with its texts and tokenizers, or its runs without checkpoints."""
     view = views.load(name)
     path = new_file(out or f"{name}{views.ENDING}", force)
     data = views.export(view)
@@ -133,7 +133,7 @@ def export(
 def open_(
     name: Annotated[str, typer.Argument(metavar="FILE", help=f"A file that ends in {views.ENDING}.")],
 ) -> Output:
-    """Check a view from elsewhere and keep it here with its texts and tokenizers, which become uploads."""
+    """Check a view from elsewhere and keep it here: texts and tokenizers, which become uploads, or runs to look at."""
     path = Path(name)
     try:
         data = read_regular(path, views.MOST_FILE)
@@ -146,7 +146,7 @@ def open_(
 def rm(
     names: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of views.")],
 ) -> Output:
-    """Forget views; their texts and tokenizers stay."""
+    """Forget views; their texts and tokenizers stay, runs that a file brought go."""
     for name in names:
         views.remove(name)
     return Output(lambda: {"removed": names}, lambda: ["\n".join(f"removed {name}" for name in names)])
@@ -165,10 +165,23 @@ def _plain(name: str, view: SavedView) -> dict[str, Any]:
         "methods": view.address.get("losses") or [n for key in ("map", "method", "against") if (n := view.get(key))],
         "text": view.get("snapshot") or view.get("text") or view.get("lab"),
         "group": int(view.get("group")) if view.get("group").isdecimal() else None,
+        "runs": views.names_of_runs(view),
+        "runs_dir": _runs_dir(view),
         "address": view.address,
         "path": view.path,
         "link": f"/?{views.PARAMETER}={name}",
     }
+
+
+def _runs_dir(view: SavedView) -> str:
+    """Where the runs lie that a file brought; "" for those of this machine, and for some that are gone."""
+    from ctkd_core.errors import CtkdError
+    from ctkd_core.lab import opened_runs
+
+    try:
+        return str(opened_runs.store(view.get(views.OPENED)).root) if view.get(views.OPENED) else ""
+    except CtkdError:
+        return ""
 
 
 def _one(name: str, view: SavedView, notes: list[str] | None = None) -> Output:
@@ -176,11 +189,13 @@ def _one(name: str, view: SavedView, notes: list[str] | None = None) -> Output:
     lines = [(f"{key}:", " ".join(value) if isinstance(value, list) else value) for key, value in document.items()]
     left_out = ("address:", "notes:")
     shown = [(key, str(value)) for key, value in lines if key not in left_out and value not in (None, "")]
+    folder = document["runs_dir"]
     return Output(
         lambda: document,
         lambda: [
             facts(shown),
             f"In the app (`ctkd app`) add {document['link']} to its address.",
+            *([f"`ctkd runs ls --runs-dir {folder}` lists the runs that came along."] if folder else []),
             *(f"note: {note}" for note in notes or ()),
         ],
     )

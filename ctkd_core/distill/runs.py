@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 WORKER = "ctkd_core.distill.worker"
 CONFIG, STATUS, METRICS = "config.json", "status.json", "metrics.jsonl"
+SAMPLES, ENVIRONMENT = "samples.jsonl", "env.json"
 MOST_BYTES = 10_000_000  # of a config or an environment; they have some kilobytes
 WATCHED_SECONDS = 6.0  # for a heartbeat, before a run on another computer counts as lost
 MOST_OF_A_PAIR = 40  # runs that a report on a pair compares, the newest ones
@@ -101,7 +102,7 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """env.json: versions, device and fingerprints when the worker started; {} before that."""
         try:
-            found = json.loads(files.read_regular(self.dir / "env.json", MOST_BYTES))
+            found = json.loads(files.read_regular(self.dir / ENVIRONMENT, MOST_BYTES))
         except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -141,7 +142,7 @@ class Run:
 
     def samples(self) -> list[dict[str, Any]]:
         """Completions of held-out prompts: step, prompt, reference, student, teacher. Raises RunError."""
-        rows = current_rows(self._part("samples.jsonl").rows)
+        rows = current_rows(self._part(SAMPLES).rows)
         words = ("prompt", "reference", "student", "teacher")
         return [row for row in rows if all(isinstance(row.get(key), str | None) for key in words)]
 

@@ -7,7 +7,7 @@ the file's policy (`figures.interactive`) lets no script run but its own two.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,11 +81,16 @@ SECTIONS = {
 }
 
 
-def pair_html(found: FullReport, runs: Sequence[Run] = (), sources: tuple[str, str] | None = None) -> str:
+def pair_html(
+    found: FullReport,
+    runs: Sequence[Run] = (),
+    sources: tuple[str, str] | None = None,
+    corpus: Mapping[str, str] | None = None,
+) -> str:
     """The whole file. `runs`: finished runs of the pair, compared by bits per byte, or one alone.
 
-    sources: what `load_tokenizer` takes for student and teacher, for the code at the end (default: their names).
-    Raises RunError for a damaged run.
+    For the code at the end: sources, what `load_tokenizer` takes for student and teacher (default: their names);
+    corpus, the files, folders or sets of the hub that were measured, by domain. Raises RunError for a damaged run.
     """
     student, teacher = found.pair.student, found.pair.teacher
     figures = Figures()
@@ -96,7 +101,7 @@ def pair_html(found: FullReport, runs: Sequence[Run] = (), sources: tuple[str, s
         "domains": _domains(found, figures),
         "texts": [part for one in found.texts for part in _text(one, figures)],
         "runs": _runs(runs, figures),
-        "again": _again(found, runs, sources or (student, teacher)),
+        "again": _again(found, runs, sources or (student, teacher), corpus),
     }
     names = [(key, SECTIONS[key]) for key, parts in blocks.items() if parts]
     links = "".join(f'<a href="#{key}">{title}</a>' for key, title in names)
@@ -276,16 +281,18 @@ def _lower(parts: Sequence[str]) -> list[str]:
     return [part.replace("<h2>", "<h3>").replace("</h2>", "</h3>") for part in parts]
 
 
-def _again(found: FullReport, runs: Sequence[Run], sources: tuple[str, str]) -> list[str]:
+def _again(
+    found: FullReport, runs: Sequence[Run], sources: tuple[str, str], corpus: Mapping[str, str] | None
+) -> list[str]:
     texts = [NamedText(one.first.student.text, one.name if _is_sample(one) else "") for one in found.texts]
     names = list(found.texts[0].alignments) if found.texts else []
     folder = next((str(run.dir.parent) for run in runs), "")
     usual = Path(folder) == RunStore().root
     ids = [run.id for run in runs]
-    code: Code = report_code(*sources, names, texts, found.projection.method, ids, "" if usual else folder)
+    code: Code = report_code(*sources, names, texts, found.projection.method, ids, "" if usual else folder, corpus)
     parts = ["<h3>Python</h3>", _code(code.python)]
     parts += ["<h3>Command line</h3>", _code(code.cli)] if code.cli else []
-    if list(found.pair.corpus) != list(DOMAINS):
+    if not corpus and list(found.pair.corpus) != list(DOMAINS):
         domains = ", ".join(found.pair.corpus)
         parts.append(
             note(

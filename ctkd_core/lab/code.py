@@ -9,19 +9,23 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.distill.sources.hub import PREFIX as HUB
 from ctkd_core.lab.question import Choice
 from ctkd_core.tokenizers.snapshots import SAVED
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.sweeps.definition import SweepDefinition
 
 LONG = 2_000  # characters; a longer text is named by the id under which this machine keeps it
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
 _LONG = {"-s": "--student", "-t": "--teacher", "-m": "--method"}
 _IMPORT = "import ctkd_core as ctkd"
 _NUL = "A command line can't hold a NUL; write the text to a file and give --file."
+_IN_A_CHECKOUT = "A command runs its experiment again, in a checkout of the repository."
 
 
 @dataclass(frozen=True)
@@ -103,20 +107,36 @@ def pair_code(student: str, teacher: str, method: str = "sedi") -> Code:
     return Code(_block(python), line("ctkd", "pair", *_pair(student, teacher), *flag("-m", method)))
 
 
-def rank_code(names: Sequence[str], by: str, student: str | None = None, teacher: str | None = None) -> Code:
-    """Pairs of tokenizers, best first: teachers for `student`, students for `teacher`, or all pairs of `names`."""
+def rank_code(
+    names: Sequence[str],
+    by: str,
+    student: str | None = None,
+    teacher: str | None = None,
+    text: NamedText | None = None,
+) -> Code:
+    """Pairs of tokenizers, best first: teachers for `student`, students for `teacher`, or all pairs of `names`.
+
+    text: what they are measured on, None for the bundled samples.
+    """
     fixed = {side: name for side, name in (("student", student), ("teacher", teacher)) if name is not None}
+    lines = text.python() if text else []
     python = [
         _IMPORT,
         "from ctkd_core.pair.ranking import rank_pairs",
+        *(each for each in lines if each.startswith("from ")),
         "",
+        *(each for each in lines if each and not each.startswith("from ")),
         f"tokenizers = [ctkd.load_tokenizer(name) for name in {list(names)!r}]",
         *(f"{side} = ctkd.load_tokenizer({name!r})" for side, name in fixed.items()),
-        f"for row in rank_pairs(tokenizers{''.join(f', {side}={side}' for side in fixed)}, by={by!r}):",
+        f"for row in rank_pairs(tokenizers{''.join(f', {side}={side}' for side in fixed)}"
+        f"{', texts=[text]' if text else ''}, by={by!r}):",
         f"    print(row.student, row.teacher, row.{by}, row.method)",
     ]
     words = [word for side, name in fixed.items() for word in flag(f"--{side}", name)]
-    words += [*flag("--by", by), *(["--"] if any(name.startswith("-") for name in names) else []), *names]
+    asked = text.words() if text else []
+    if asked is None:
+        return Code(_block(python), "", _NUL)
+    words += [*asked, *flag("--by", by), *(["--"] if any(name.startswith("-") for name in names) else []), *names]
     return Code(_block(python), line("ctkd", "rank", *words))
 
 
@@ -208,30 +228,31 @@ def runs_code() -> Code:
     return Code(_block(python), line("ctkd", "runs", "ls"))
 
 
-def run_code(run_id: str) -> Code:
-    """One run: its figures, and the same again."""
+def run_code(run_id: str, runs_dir: str = "") -> Code:
+    """One run: its figures, and the same again. `runs_dir`: the folder of runs, "" for the usual one."""
     python = [
         _IMPORT,
         "",
-        f"run = ctkd.RunStore().get({run_id!r})",
+        f"run = ctkd.RunStore({_folder(runs_dir)}).get({run_id!r})",
         "print(run.metrics())",
         "# the same again, in this process: ctkd.distill(run.config)",
     ]
-    return Code(_block(python), line("ctkd", "runs", "show", run_id))
+    return Code(_block(python), line("ctkd", "runs", "show", run_id, *_runs_dir(runs_dir)))
 
 
-def comparison_code(run_ids: Sequence[str], figure: str, baseline: str | None) -> Code:
-    """Several runs compared by a figure."""
+def comparison_code(run_ids: Sequence[str], figure: str, baseline: str | None, runs_dir: str = "") -> Code:
+    """Several runs compared by a figure. `runs_dir` as in `run_code`."""
     python = [
         _IMPORT,
         "from ctkd_core.distill.comparison.table import compare",
         "",
-        f"runs = ctkd.RunStore().get_all({list(run_ids)!r})",
+        f"runs = ctkd.RunStore({_folder(runs_dir)}).get_all({list(run_ids)!r})",
         f"found = compare(runs, {figure!r}, {baseline!r})",
         "for row in found.rows:",
         "    print(row.rank, row.kind.label, row.figures.get(found.figure), row.difference)",
     ]
     words = [*run_ids, *flag("--figure", figure), *(flag("--baseline", baseline) if baseline else [])]
+    words += _runs_dir(runs_dir)
     return Code(_block(python), line("ctkd", "runs", "compare", *words))
 
 
@@ -246,6 +267,43 @@ def config_code(config: RunConfig) -> Code:
             "The command line has no flags for further teachers: save the options as YAML and give `ctkd distill` it."
         )
     return Code(_block(python), "" if words is None else line("ctkd", "distill", *words), note)
+
+
+def sweep_code(definition: SweepDefinition) -> Code:
+    """A sweep that a form describes (base: preset and pair); running the code queues its runs, which then train."""
+    from ctkd_core.distill.sweeps.definition import SweepDefinition
+
+    plain = SweepDefinition().to_dict()
+    given = {k: v for k, v in definition.to_dict().items() if v != plain[k]}
+    python = [
+        _IMPORT,
+        "from ctkd_core.distill.sweeps.definition import SweepDefinition",
+        "from ctkd_core.distill.sweeps.sweep import start",
+        "",
+        "definition = SweepDefinition(",
+        *(f"    {name}={value!r}," for name, value in given.items()),
+        ")",
+        "sweep = start(ctkd.RunStore(), definition)  # they train in the background, one after another",
+        "print(sweep.summary())",
+    ]
+    base = definition.base
+    words = [
+        *flag("--preset", base["preset"]),
+        *_pair(base["student"], base["teacher"], "--student-tokenizer"),
+        *(flag("--methods", ",".join(definition.methods)) if definition.methods else []),
+        *(flag("--seeds", ",".join(map(str, definition.seeds))) if definition.seeds else []),
+        *(
+            word
+            for name, values in definition.grid.items()
+            for word in flag("--set", f"{name}={','.join(map(str, values))}")
+        ),
+        *(flag("--name", definition.name) if definition.name else []),
+        *(flag("--baseline", definition.baseline) if "baseline" in given else []),
+        *(["--reuse"] if definition.reuse else []),
+    ]
+    if not (definition.methods or definition.seeds or definition.grid):
+        return Code(_block(python), "", "On the command line a sweep names methods, seeds or values.")
+    return Code(_block(python), line("ctkd", "sweep", *words))
 
 
 def changed_options(config: RunConfig) -> dict[str, Any]:
@@ -296,7 +354,47 @@ def evidence_code(experiment: str, condition: str, reproduce: str) -> Code:
         "for row in ranking_rows(setting):",
         "    print(row)",
     ]
-    return Code(_block(python), reproduce, "The command runs the experiment again, in a checkout of the repository.")
+    return Code(_block(python), reproduce, _IN_A_CHECKOUT)
+
+
+def tried_code() -> Code:
+    """Which kinds of pairs were tried."""
+    python = [
+        "from ctkd_core.methods.evidence import load",
+        "",
+        "for experiment, condition in load().conditions:",
+        "    print(condition.kind, condition.regime, experiment.name, condition.title)",
+    ]
+    return Code(_block(python), "", "No command lists the settings; `make evidence` runs experiments in a checkout.")
+
+
+def claims_code() -> Code:
+    """What papers and we say, beside what experiments found."""
+    python = [
+        "from ctkd_core.methods.evidence import load",
+        "",
+        "for experiment, claim in load().claims:",
+        "    print(claim.verdict, claim.claim, claim.ours, experiment.name)",
+    ]
+    return Code(_block(python), "make evidence", "The command runs the small experiments, in a checkout.")
+
+
+def experiments_code(reproduce: Mapping[str, str], tables: bool = False) -> Code:
+    """Experiments with the commands that run them again, by name; with `tables` also what their analyses found."""
+    python = [
+        "from ctkd_core.methods.evidence import load",
+        "",
+        f"wanted = {list(reproduce)!r}",
+        "for experiment in load().experiments:",
+        "    if experiment.name in wanted:",
+        "        print(experiment.title, experiment.reproduce)",
+    ]
+    if tables:
+        python += [
+            "        for table in experiment.tables:",
+            '            print(table.title, table.columns, *table.rows, sep="\\n")',
+        ]
+    return Code(_block(python), "\n".join(reproduce.values()), _IN_A_CHECKOUT if reproduce else "")
 
 
 def report_code(
@@ -307,12 +405,14 @@ def report_code(
     vocabulary_map: str,
     runs: Sequence[str] = (),
     runs_dir: str = "",
+    corpus: Mapping[str, str] | None = None,
 ) -> Code:
-    """The report on a pair as an HTML file, measured on the bundled samples.
+    """The report on a pair as an HTML file.
 
-    runs: ids of those that it compares; runs_dir: their folder, "" for the usual one.
+    runs: ids of those that it compares; runs_dir: their folder, "" for the usual one; corpus: what `ctkd report
+    --corpus` was given (file, folder, set of the hub) by the name of its domain, None for the bundled samples.
     """
-    chosen = list(names)
+    chosen, given = list(names), dict(corpus or {})
     named = {text.sample or f"text {k}": text.text for k, text in enumerate(texts, start=1)}
     python = [
         _IMPORT,
@@ -321,20 +421,55 @@ def report_code(
         "",
         *_load(student, teacher),
         f"texts = {named!r}",
-        f"found = full_report(student, teacher, texts, {chosen!r}, vocabulary_map={vocabulary_map!r})",
-        *([f"runs = ctkd.RunStore({runs_dir!r}).get_all({list(runs)!r})"] if runs and runs_dir else []),
-        *([f"runs = ctkd.RunStore().get_all({list(runs)!r})"] if runs and not runs_dir else []),
+        *_corpus(given),
+        f"found = full_report(student, teacher, texts, {chosen!r}{', corpus' if given else ''}, "
+        f"vocabulary_map={vocabulary_map!r})",
+        *([f"runs = ctkd.RunStore({_folder(runs_dir)}).get_all({list(runs)!r})"] if runs else []),
         'with open("report.html", "w", encoding="utf-8") as file:',
         f"    file.write(pair_html(found{', runs' if runs else ''}))",
     ]
     words = [flag("--methods", ",".join(chosen)), *(text.words() for text in texts), flag("--map", vocabulary_map)]
+    words += [flag("--corpus", _named(name, source)) for name, source in given.items()]
     words += [flag("--run", name) for name in runs] if runs else [["--no-runs"]]
-    words += [flag("--runs-dir", runs_dir)] if runs and runs_dir else []
+    words += [_runs_dir(runs_dir)] if runs else []
     if any(part is None for part in words):
         return Code(_block(python), "", _NUL)
     flags = [word for part in words for word in part or ()]
     command = line("ctkd", "report", *_pair(student, teacher), *flags, "--out", "report.html")
     return Code(_block(python), command)
+
+
+def _folder(runs_dir: str) -> str:
+    return repr(runs_dir) if runs_dir else ""
+
+
+def _runs_dir(runs_dir: str) -> list[str]:
+    return flag("--runs-dir", runs_dir) if runs_dir else []
+
+
+def _corpus(given: Mapping[str, str]) -> list[str]:
+    """Lines that open the sources of a corpus by domain; none without one."""
+    if not given:
+        return []
+    hub = any(source.startswith(HUB) for source in given.values())
+    opened = {
+        name: f"fetched(hub_set({source!r}), most=None)" if source.startswith(HUB) else repr(source)
+        for name, source in given.items()
+    }
+    return [
+        *(["from ctkd_core.distill.sources.hub import fetched, hub_set"] if hub else []),
+        "from ctkd_core.pair.corpus import read_texts",
+        "",
+        "corpus = {",
+        *(f"    {name!r}: read_texts({source})," for name, source in opened.items()),
+        "}",
+    ]
+
+
+def _named(name: str, source: str) -> str:
+    """A source as `--corpus` takes it; without its name where it would get the same one, as "=" may be in that."""
+    own = source.removeprefix(HUB) if source.startswith(HUB) else Path(source).absolute().stem
+    return source if name == own else f"{name}={source}"
 
 
 def _with_text(text: NamedText, student: str, teacher: str) -> list[str]:
@@ -348,8 +483,9 @@ def _load(student: str, teacher: str) -> list[str]:
     return [f"student = ctkd.load_tokenizer({student!r})", f"teacher = ctkd.load_tokenizer({teacher!r})"]
 
 
-def _pair(student: str, teacher: str) -> list[str]:
-    return [*flag("-s", student), *flag("-t", teacher)]
+def _pair(student: str, teacher: str, long: str = "--student") -> list[str]:
+    """Flags of both sides; `long`: the long form of -s, which differs where --student is a model."""
+    return [*flag(long if student.startswith("-") else "-s", student), *flag("-t", teacher)]
 
 
 def _method(choice: Choice) -> str:

@@ -3,7 +3,8 @@
 A view is a page and its address, which holds pair, text, methods, group and options. On this machine the address
 names texts and uploaded tokenizers by the hash of their content (`tokenizers.snapshots`, `tokenizers.uploads`); a file
 carries their content along. A file from elsewhere is untrusted: its shape and sizes are checked, each content must have
-the hash that it claims, and a tokenizer passes the checks of every upload before it is kept.
+the hash that it claims, and a tokenizer passes the checks of every upload before it is kept. A view of runs carries the
+runs (`distill.held_runs`); opened, they lie beside the view, apart from the runs of this machine.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ from urllib.parse import urlencode
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from ctkd_core.distill.held_runs import HeldRun, hold
+from ctkd_core.distill.held_runs import why_it_stays as why_a_run_stays
+from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.errors import CtkdError, short
 from ctkd_core.files import documents, home, read_regular, write_atomic
+from ctkd_core.lab import opened_runs
 from ctkd_core.tokenizers import snapshots, uploads
 from ctkd_core.tokenizers.catalog import TOKENIZERS
 from ctkd_core.tokenizers.sample_texts import TEXTS
@@ -36,11 +41,14 @@ PAGES: tuple[Page, ...] = get_args(Page)
 SIDES = ("student", "teacher")
 RANKED = "ranked"  # the parameter of page Rank that names tokenizers
 TEXT_IDS = ("snapshot", "lab")  # parameters whose value is the id of a kept text
+RUN, COMPARED, OPENED = "run", "compare", "opened"  # of page Runs; the last names runs that a file brought
 MOST_VIEWS = 1_000  # kept on this machine
 MOST_RECORD = 200_000  # bytes of one of them
 MOST_FILE = 30 * 2**20  # bytes
+MOST_RUNS = 200  # in a file
 MOST_TITLE, MOST_VALUE, MOST_VALUES, MOST_KEYS = 120, 4_000, 32, 120
 _OWN = "own"
+_OF_THIS_MACHINE = (OPENED, "copy", "carry", "view", "method", "against")  # of page Runs, beside what it shows
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,79}$")]
@@ -85,6 +93,7 @@ class ViewFile(documents.Document):
 
     texts       by the value that names them in the address: the id of a kept text, or the name of a sample
     tokenizers  by their source in the address; catalog: fingerprint of the catalog's tokenizers that it names
+    runs        that page Runs shows; such a view holds neither texts nor tokenizers
     """
 
     format: Literal["ctkd-view"]
@@ -93,6 +102,7 @@ class ViewFile(documents.Document):
     texts: Annotated[dict[Value, str], Field(default_factory=dict, max_length=8)]
     tokenizers: Annotated[dict[Value, HeldTokenizer], Field(default_factory=dict, max_length=2)]
     catalog: Annotated[dict[Value, Value], Field(default_factory=dict, max_length=2)]
+    runs: Annotated[list[HeldRun], Field(default_factory=list, max_length=MOST_RUNS)]
 
 
 def make(page: str, address: Mapping[str, Sequence[str] | str], title: str = "") -> SavedView:
@@ -177,19 +187,46 @@ def kept() -> list[tuple[str, SavedView]]:
 
 
 def remove(name: str) -> None:
-    """Forget a view; its texts and tokenizers stay. Raises CtkdError for one that isn't kept here."""
+    """Forget a view; its texts and tokenizers stay, runs that a file brought go with the last view of them.
+
+    Raises CtkdError for one that isn't kept here.
+    """
     if not _ID.fullmatch(name) or not _place(name).is_file():
         load(name)  # says so
+    try:
+        opened = load(name).get(OPENED)
+    except CtkdError:  # damaged
+        opened = ""
     _place(name).unlink(missing_ok=True)
+    if opened and not any(view.get(OPENED) == opened for _, view in kept()):
+        opened_runs.forget(opened)
 
 
 def why_it_stays(view: SavedView) -> str:
     """Why a view can't go elsewhere as a file, as a sentence; "" where it can."""
     if view.page == "runs":
-        return "a view of runs can't leave this machine, as its runs stay here; take their report along."
+        try:
+            return next(filter(None, map(why_a_run_stays, runs_in(view))), "")
+        except CtkdError as fault:
+            return str(fault)
     if view.page == "rank" and any(source not in TOKENIZERS for source in view.address.get(RANKED, ())):
         return "a file holds the tokenizers of the pair alone; rank those of the catalog to take this view along."
     return ""
+
+
+def runs_in(view: SavedView) -> tuple[Run, ...]:
+    """The runs that a view of page Runs shows. Raises CtkdError where it shows none, and for one that isn't here."""
+    if not (names := names_of_runs(view)):
+        raise CtkdError("lists and forms of runs are about this machine; open a run, or compare some of them.")
+    if len(names) > MOST_RUNS:
+        raise CtkdError(f"a file holds at most {MOST_RUNS} runs; compare fewer.")
+    store = opened_runs.store(view.get(OPENED)) if view.get(OPENED) else RunStore()
+    return tuple({run.id: run for run in store.get_all(names)}.values())
+
+
+def names_of_runs(view: SavedView) -> list[str]:
+    """The ids, or parts of them, of the runs that the address names."""
+    return [view.get(RUN)] if view.get(RUN) else [name for name in view.get(COMPARED).split(",") if name]
 
 
 def export(view: SavedView) -> bytes:
@@ -201,6 +238,8 @@ def export(view: SavedView) -> bytes:
     """
     if reason := why_it_stays(view):
         raise CtkdError(reason)
+    if view.page == "runs":
+        return _exported_runs(view)
     texts, held, unpacked, catalog = _texts_of(view), {}, {}, {}
     for side in SIDES:
         source = view.get(side)
@@ -220,10 +259,30 @@ def export(view: SavedView) -> bytes:
         texts=texts,
         tokenizers={names[source]: one for source, one in held.items()},
         catalog=catalog,
+        runs=[],
     )
+    return _within(file, "Take a shorter text.")
+
+
+def _exported_runs(view: SavedView) -> bytes:
+    runs = runs_in(view)
+    ids = [run.id for run in runs]
+    shown = {RUN: ids} if view.get(RUN) else {COMPARED: [",".join(ids)]}
+    moved = _without(_with(view, shown), (*_OF_THIS_MACHINE, *_strangers(view)))
+    held = [hold(run) for run in runs]
+    file = ViewFile(format="ctkd-view", version=1, view=moved, texts={}, tokenizers={}, catalog={}, runs=held)
+    return _within(file, "Compare fewer runs, or take their report along.")
+
+
+def _strangers(view: SavedView) -> list[str]:
+    """Sides whose tokenizer isn't the catalog's: page Runs loads none, so none goes along."""
+    return [side for side in SIDES if view.get(side) not in TOKENIZERS]
+
+
+def _within(file: ViewFile, advice: str) -> bytes:
     data = file.model_dump_json().encode()
     if len(data) > MOST_FILE:
-        raise CtkdError(f"the view would have {len(data):,} bytes; a file may have {MOST_FILE:,}. Take a shorter text.")
+        raise CtkdError(f"the view would have {len(data):,} bytes; a file may have {MOST_FILE:,}. {advice}")
     return data
 
 
@@ -256,7 +315,8 @@ def _checked(data: bytes, name: str) -> tuple[ViewFile, dict[str, bytes]]:
 
 
 def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, list[str]]:
-    """Check a file from elsewhere, keep its texts and tokenizers as uploads are kept, and the view under an id.
+    """Check a file from elsewhere, keep its texts and tokenizers as uploads are kept, its runs apart from those of this
+    machine, and the view under an id.
 
     Returns the id, the view as it stands in addresses here, and sentences about what differs from where it was saved.
     What the address doesn't name is checked, but not kept; the title of an equal view that is kept already stays.
@@ -266,7 +326,7 @@ def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, lis
     """
     file, unpacked = _checked(data, name)
     if file.view.page == "runs":
-        raise CtkdError("a view of runs can't be opened elsewhere: its runs stay where they were made.")
+        return _opened(file, name)
     # All of it is checked before any of it is kept, and only what the address names is kept.
     for source, held in file.tokenizers.items():
         snapshots.check_tokenizer(unpacked[source], held.name)
@@ -291,6 +351,25 @@ def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, lis
     return keep(view), view, notes
 
 
+def _opened(file: ViewFile, name: str) -> tuple[str, SavedView, list[str]]:
+    """As `open_file`, of a view of runs."""
+    held = {run.id: run for run in file.runs}
+    wanted = list(dict.fromkeys(names_of_runs(file.view)))
+    if not wanted:
+        raise CtkdError(f"{short(name, 80)} is a view of page Runs that names no run; there is nothing to open.")
+    if missing := [run for run in wanted if run not in held]:
+        raise CtkdError(f"{short(name, 80)} doesn't hold run {short(missing[0], 60)}, which it names.")
+    runs = [held[run] for run in wanted]
+    view = _without(
+        _with(file.view, {OPENED: [opened_runs.name_of(runs)]}), (*_OF_THIS_MACHINE[1:], *_strangers(file.view))
+    )
+    _, before = _room(view)
+    opened_runs.keep(runs)
+    if before is not None and before.title:
+        view = _titled(view, before.title)  # a stranger's file renames nothing
+    return keep(view), view, []
+
+
 def content(held: HeldTokenizer) -> bytes:
     """The tokenizer.json itself. Raises CtkdError unless it is what the hash names, and no larger than an upload."""
     limit = snapshots.MAX_TOKENIZER_BYTES
@@ -313,7 +392,7 @@ def _texts_of(view: SavedView) -> dict[str, str]:
     for key in TEXT_IDS:
         if snapshot := view.get(key):
             found[snapshot] = snapshots.load_text(snapshot)
-    if (sample := view.get("text")) in TEXTS and view.page == "align":
+    if (sample := view.get("text")) in TEXTS and view.page in ("align", "rank"):
         found[sample] = TEXTS[sample].text
     return found
 
@@ -356,6 +435,11 @@ def _renamed(view: SavedView, names: Mapping[str, str]) -> SavedView:
 def _with(view: SavedView, changes: Mapping[str, list[str]]) -> SavedView:
     address = {key: values for key, values in (view.address | dict(changes)).items() if key != PARAMETER}
     return documents.fitting(SavedView, view.model_dump() | {"address": address}, "this view can't be kept")
+
+
+def _without(view: SavedView, keys: Sequence[str]) -> SavedView:
+    address = {key: values for key, values in view.address.items() if key not in keys}
+    return view.model_copy(update={"address": address})
 
 
 def _digest_of(text: str) -> str:

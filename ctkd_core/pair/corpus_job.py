@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ class Order:
     """What the process that measures is told: the pair, the method, the file in its folder, and its name.
 
     source  a file or folder on this machine that is measured instead of one in the job's folder
+    by      fields of records by whose values figures are told apart, too
     """
 
     student: Handover
@@ -46,6 +48,7 @@ class Order:
     file: str
     name: str
     source: str = ""
+    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,20 @@ class Measurement:
         return self.job.wait(seconds)
 
 
-def start(student: Tokenizer, teacher: Tokenizer, content: bytes, name: str, method: str = "sedi") -> Measurement:
+def start(
+    student: Tokenizer,
+    teacher: Tokenizer,
+    content: bytes,
+    name: str,
+    method: str = "sedi",
+    by: Sequence[str] = (),
+) -> Measurement:
     """Measure a file in the background, join who measures the same, or take what was measured before.
 
-    Raises CtkdError for a file that is too large, a tokenizer that another process couldn't load, and a cache that
-    can't be written.
+    `by` as in `corpus.measure_domains`. Raises CtkdError for a file that is too large, a tokenizer that another process
+    couldn't load, and a cache that can't be written.
     """
+    check_fields(by)
     if len(content) > MAX_BYTES:
         raise CtkdError(
             f"{name} has {len(content) / 1e6:.0f} MB; files up to {MAX_BYTES / 1e6:.0f} MB are measured here. "
@@ -98,10 +109,10 @@ def start(student: Tokenizer, teacher: Tokenizer, content: bytes, name: str, met
     # The given name may be long or hold what file systems don't take; its ending says how to read it.
     file = f"corpus{Path(name).suffix.lower()[:12]}"
     asked = [VERSION, student.fingerprint, teacher.fingerprint, method, file, hashlib.sha256(content).hexdigest()]
-    found = _measurement(asked, name)
+    found = _measurement(asked + _fields(by), name)
     if found.is_done:
         return found
-    order = Order(hand_over(student), hand_over(teacher), method, file, name)
+    order = Order(hand_over(student), hand_over(teacher), method, file, name, by=tuple(by))
     try:
         files.write_atomic(found.job.folder / file, content)
     except OSError as fault:
@@ -112,21 +123,37 @@ def start(student: Tokenizer, teacher: Tokenizer, content: bytes, name: str, met
     return _started(found, order)
 
 
-def start_source(student: Tokenizer, teacher: Tokenizer, source: str, method: str = "sedi") -> Measurement:
+def start_source(
+    student: Tokenizer, teacher: Tokenizer, source: str, method: str = "sedi", by: Sequence[str] = ()
+) -> Measurement:
     """The same for a file or folder of any size on this machine, which is read where it lies.
 
     Raises CtkdError also for what `corpus.read_texts` refuses at once.
     """
     from ctkd_core.pair.corpus import read_texts
 
+    check_fields(by)
     corpus = read_texts(source)
     pieces = [piece.key for piece in corpus.pieces()]
     name = corpus.path.name or str(corpus.path)
-    found = _measurement([VERSION, student.fingerprint, teacher.fingerprint, method, pieces], name)
+    asked = [VERSION, student.fingerprint, teacher.fingerprint, method, pieces]
+    found = _measurement(asked + _fields(by), name)
     if found.is_done:
         return found
     place = str(corpus.path.absolute())
-    return _started(found, Order(hand_over(student), hand_over(teacher), method, "", name, place))
+    return _started(found, Order(hand_over(student), hand_over(teacher), method, "", name, place, tuple(by)))
+
+
+def check_fields(by: Sequence[str]) -> None:
+    """Raise CtkdError for fields that no text can be told apart by."""
+    from ctkd_core.pair.corpus import check_fields as check
+
+    check(by)
+
+
+def _fields(by: Sequence[str]) -> list[Any]:
+    """What they add to the name of a measurement; nothing without one, as before there were any."""
+    return [list(by)] if by else []
 
 
 def _measurement(asked: list[Any], name: str) -> Measurement:

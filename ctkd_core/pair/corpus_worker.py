@@ -32,7 +32,9 @@ def measure_file(order: Order, folder: Path, report: Progress) -> str:
         try:
             texts = {"texts": read_texts(path, by_content=kept is not None)}
             records = folder / DONE
-            found = measure_domains(student, teacher, texts, order.method, None, progress, records=records)["texts"]
+            found = measure_domains(
+                student, teacher, texts, order.method, None, progress, by=order.by, records=records
+            )["texts"]
         except CtkdError as fault:
             raise CtkdError(str(fault).replace(repr(path.name), repr(order.name))) from None
         report(1.0, "measured")  # a cancellation that came last still counts

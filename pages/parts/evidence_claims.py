@@ -5,8 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from ctkd_core.figures.evidence import claim_rows
+from ctkd_core.lab.code import claims_code, experiments_code
 from ctkd_core.methods.evidence import Claim, Digest, Experiment
 from pages.parts import state
+from pages.parts.share import share
 from pages.parts.twin import twin
 
 MARKS = {
@@ -30,6 +32,7 @@ def claims(found: Digest) -> None:
             if claim.verdict == verdict and asked in ("all", verdict):
                 _claim(experiment, claim)
     twin(claim_rows(found), "claim_rows", "Claims and verdicts")
+    share("evidence", claims_code())
 
 
 def _claim(experiment: Experiment, claim: Claim) -> None:
@@ -53,6 +56,7 @@ def analyses(found: Digest) -> None:
             if table.note:
                 st.caption(state.plain(table.note))
         st.code(experiment.reproduce, language=None)
+    share("evidence", experiments_code({each.name: each.reproduce for each in there}, tables=True))
 
 
 def _cell(value: object) -> str:
@@ -80,3 +84,4 @@ def reproduce(found: Digest) -> None:
                 where = f"{made.get('platform')}, {made.get('device')}, {made.get('cpu_cores')} cores"
                 kept = f"Kept results: {where}, Python {made.get('python')}, revision {str(made.get('revision'))[:9]}."
             st.caption(f"About {experiment.minutes} minutes on two cores{needs}.  \n{state.plain(kept)}")
+    share("evidence", experiments_code({each.name: each.reproduce for each in found.experiments}))

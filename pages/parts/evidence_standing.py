@@ -18,7 +18,7 @@ from ctkd_core.figures.evidence import (
     run_rows,
     setting_name,
 )
-from ctkd_core.lab.code import evidence_code
+from ctkd_core.lab.code import evidence_code, tried_code
 from ctkd_core.markup.glossary import explained
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
 from pages.parts import loaders, state
@@ -66,6 +66,7 @@ def standing(found: Digest) -> None:
             f"{there}.",
             icon=":material/science:",
         )
+        share("evidence", tried_code())
         return
     there = {setting_name(each.name, condition.title): (each, condition) for each, condition in regimes[regime]}
     if st.session_state.get("setting") not in there:

@@ -37,6 +37,13 @@ def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
             on_change=_uploaded,
             disabled=not may_change(),
         ).strip()
+        fields = st.text_input(
+            "Tell records apart by these fields, too",
+            key="corpus_fields",
+            placeholder="language, source",
+            help="Names with commas between. Script and class of token are told apart in any case.",
+            on_change=_uploaded,
+        )
         st.caption(
             "Text files are read by paragraph; records need text, prompt and completion, or messages. Sets of the hub "
             "and clusters: `ctkd pair --corpus`."
@@ -46,7 +53,8 @@ def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
         st.session_state.pop("corpus_problem", None)
         return {}
     # A measurement belongs to a pair and a method: choosing others measures the file again.
-    job, fresh = _job(view, method, file or path)
+    by = tuple(dict.fromkeys(part.strip() for part in fields.split(",") if part.strip()))
+    job, fresh = _job(view, method, file or path, by)
     if job is None:
         return {}
     status = job.wait(QUICK_SECONDS) if fresh else job.status()
@@ -93,9 +101,9 @@ def _live(job: Measurement | None, was_running: bool) -> None:
                 st.button("Go on", key="corpus_again", on_click=_forget)
 
 
-def _job(view: View, method: str, file: Any) -> tuple[Measurement | None, bool]:
+def _job(view: View, method: str, file: Any, by: tuple[str, ...]) -> tuple[Measurement | None, bool]:
     """The measurement of this file and choice, and whether it was begun just now; None where it can't be."""
-    key = (getattr(file, "file_id", file), id(view.student), id(view.teacher), method)
+    key = ((getattr(file, "file_id", file), by), id(view.student), id(view.teacher), method)
     kept = st.session_state.get("corpus_job")
     if kept is not None and kept[0] == key:
         return kept[1], False
@@ -104,9 +112,9 @@ def _job(view: View, method: str, file: Any) -> tuple[Measurement | None, bool]:
     try:
         check_may_change()
         if isinstance(file, str):  # a path that was typed here
-            job = corpus_job.start_source(view.student, view.teacher, file, method)
+            job = corpus_job.start_source(view.student, view.teacher, file, method, by)
         else:
-            job = corpus_job.start(view.student, view.teacher, file.getvalue(), file.name, method)
+            job = corpus_job.start(view.student, view.teacher, file.getvalue(), file.name, method, by)
     except CtkdError as fault:
         st.session_state["corpus_problem"] = str(fault)
     # The tokenizers are kept with it, so that an `id` can't come to mean another one.

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core.figures.pair_domains import MEASURES
+from ctkd_core.figures.pair_slices import RATES
 from ctkd_core.pair.report import PairReport, pair_report
 from ctkd_core.tokenizers.assets import is_installed
 from ctkd_core.tokenizers.catalog import TOKENIZERS
@@ -18,7 +19,8 @@ from ctkd_core.vocabulary.overlap import WAYS, Overlap, overlap
 from pages.parts.results import keeps
 
 TRUTH = "sedi"  # the advice rests on byte-exact groups, whatever method the bar above names
-CHOICES = {"measure": ("measure", tuple(MEASURES))}  # what the address may say, and what each of it names
+# What the address may say, and what each of it names.
+CHOICES = {"measure": ("measure", tuple(MEASURES)), "slice_rate": ("rate", tuple(RATES))}
 
 
 @keeps

@@ -12,6 +12,7 @@ from pages.parts import pair_data as data
 from pages.parts import state
 from pages.parts.launching import may_change
 from pages.parts.pair_corpus import own_corpus
+from pages.parts.pair_slices import slices
 from pages.parts.pair_verdict import View
 from pages.parts.plots import plot
 from pages.parts.selections import clicked
@@ -45,6 +46,7 @@ def domains(view: View) -> None:
         _figure(rows, measure, method, chosen)
     with right:
         _card(rows, chosen)
+    slices(rows, chosen)
     table = domain_table(rows)
     twin(table, "domain_table", "Every metric of every domain", shares=tuple(share_columns()))
     st.caption("The samples are short texts written for this project: measure your own file before you trust a digit.")

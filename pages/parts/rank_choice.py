@@ -8,6 +8,7 @@ import streamlit as st
 
 from ctkd_core.errors import TokenizerError
 from ctkd_core.figures.pair_ranking import FIGURES
+from ctkd_core.lab.code import NamedText
 from ctkd_core.tokenizers.assets import is_installed, is_prepared
 from ctkd_core.tokenizers.catalog import TOKENIZERS
 from ctkd_core.tokenizers.load import load_tokenizer
@@ -16,23 +17,33 @@ from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import consent, state
 from pages.parts.attempts import show_problem
 from pages.parts.launching import may_change
+from pages.parts.text_input import forget_text, named, text_input
 from pages.parts.uploads import tokenizer_file
 
 # What the address holds is what the fields show.
 TEACHERS, STUDENTS, ALL = SIDES = ("teachers for the student", "students for the teacher", "all pairs")
+SAMPLES, TEXT = ON = ("the bundled samples", "one text")
 BY = {one.name: key for key, one in FIGURES.items()}
-CHOICES = {"side": ("side to fix", SIDES), "rank_by": ("figure to rank by", tuple(BY))}  # and what each of it names
+CHOICES = {  # what the address may say, and what each of it names
+    "side": ("side to fix", SIDES),
+    "rank_by": ("figure to rank by", tuple(BY)),
+    "measure_on": ("what to measure on", ON),
+}
 MOST = 24  # tokenizers
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Loaded tokenizers by source, one of SIDES, one of FIGURES, and the pair of the bar above (sources)."""
+    """Loaded tokenizers by source, one of SIDES, one of FIGURES, and the pair of the bar above (sources).
+
+    text: what is measured on, None for the bundled samples
+    """
 
     tokenizers: dict[str, Tokenizer]
     side: str
     by: str
     pair: tuple[str, str]
+    text: NamedText | None = None
 
 
 def choice() -> Choice | None:
@@ -56,6 +67,7 @@ def choice() -> Choice | None:
         wrap=True,
         help="  \n".join(f"**{one.name}**: {one.meaning}" for one in FIGURES.values()),
     )
+    text = _text()
     side, by = side or TEACHERS, by or next(iter(BY))
     student, teacher = state.pair()
     fixed = {TEACHERS: [student], STUDENTS: [teacher]}.get(side, [])
@@ -66,10 +78,28 @@ def choice() -> Choice | None:
     if len(sources) < 2:
         st.info("Choose at least two tokenizers.", icon=":material/touch_app:")
         return None
+    if text is not None and not text.text:
+        st.info("There is no text yet. Type one above, or upload a file.", icon=":material/edit_note:")
+        return None
     loaded = _loaded(sources)
     if len(loaded) < 2 or any(source not in loaded for source in fixed):
         return None
-    return Choice(loaded, side, BY[by], (student, teacher))
+    return Choice(loaded, side, BY[by], (student, teacher), text)
+
+
+def _text() -> NamedText | None:
+    """What the pairs are measured on: None for the bundled samples."""
+    on = st.segmented_control(
+        "Measure on",
+        ON,
+        default=SAMPLES,
+        key="measure_on",
+        bind="query-params",
+        required=True,
+        on_change=forget_text,
+        help="The samples are short texts of many kinds; a text of your own says how the pairs cut what you train on.",
+    )
+    return named(text_input("Text to measure on", tokenizers=False)) if on == TEXT else None
 
 
 def _tokenizers() -> list[str]:

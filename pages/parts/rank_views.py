@@ -26,8 +26,8 @@ Row = tuple[RankedPair, tuple[str, str]]  # with the sources of student and teac
 
 
 @keeps
-def _ranked(student: Tokenizer, teacher: Tokenizer, names: tuple[str, str]) -> RankedPair:
-    return rank_pair(student, teacher, names=names)
+def _ranked(student: Tokenizer, teacher: Tokenizer, names: tuple[str, str], text: str | None) -> RankedPair:
+    return rank_pair(student, teacher, None if text is None else [text], names)
 
 
 def measured(chosen: Choice) -> list[Row]:
@@ -41,7 +41,8 @@ def measured(chosen: Choice) -> list[Row]:
     pairs = pairs_of(list(dict.fromkeys(known.values())), **fixed)
     names = names_of([side for pair in pairs for side in pair])
     source_of = {id(tokenizer): source for source, tokenizer in known.items()}
-    asked = tuple(source_of), chosen.side
+    text = None if chosen.text is None else chosen.text.text
+    asked = tuple(source_of), chosen.side, text
     if st.session_state.get("rank_asked") != asked:
         st.session_state["rank_asked"] = asked
         st.session_state.pop("rank_stopped", None)
@@ -59,7 +60,7 @@ def measured(chosen: Choice) -> list[Row]:
                     st.progress(progress(number, len(pairs)), state.plain(said))
                 st.button("Stop", key=f"rank_stop_{number}", icon=":material/stop:", on_click=_stop)
         sources = source_of[id(student)], source_of[id(teacher)]
-        found[id(student), id(teacher)] = _ranked(student, teacher, called), sources
+        found[id(student), id(teacher)] = _ranked(student, teacher, called, text), sources
         if not stopped:
             st.session_state["rank_done"] = number + 1
     place.empty()

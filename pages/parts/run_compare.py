@@ -20,7 +20,7 @@ from ctkd_core.lab.code import comparison_code
 from pages.parts import loaders, state
 from pages.parts.downloads import download
 from pages.parts.plots import chart
-from pages.parts.run_views import LIST, show_view
+from pages.parts.run_views import LIST, opened, say_opened, show_view, shown_store
 from pages.parts.runs_list import DOTS
 from pages.parts.share import share
 
@@ -31,8 +31,10 @@ def run_compare(names: list[str]) -> None:
     """Compare the runs with these ids; the first one is the one that single runs are compared with."""
     st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
     try:
-        found = loaders.store().compare(names)
-        runs = _filtered(list(loaders.store().get_all(row["run_id"] for row in found["runs"])))
+        store = shown_store()
+        found = store.compare(names)
+        say_opened()
+        runs = _filtered(list(store.get_all(row["run_id"] for row in found["runs"])))
         kept = {run.id for run in runs}
         shown = [row for row in found["runs"] if row["run_id"] in kept]
         if sentence := better_sentence(shown):
@@ -48,7 +50,8 @@ def run_compare(names: list[str]) -> None:
     with state.errors_shown():
         _samples([row.kind for row in comparison.rows])
     _files(comparison, runs)
-    share("runs", comparison_code([run.id for run in runs], comparison.figure, comparison.baseline))
+    folder = str(store.root) if opened() else ""
+    share("runs", comparison_code([run.id for run in runs], comparison.figure, comparison.baseline, folder))
 
 
 def _filtered(runs: list[Run]) -> list[Run]:

@@ -24,7 +24,7 @@ from pages.parts.launching import change_button
 from pages.parts.plots import chart
 from pages.parts.run_evaluation import evaluation
 from pages.parts.run_files import take_away
-from pages.parts.run_views import FORM, LIST, show_view
+from pages.parts.run_views import FORM, LIST, opened, say_opened, show_view, shown_store
 from pages.parts.runs_list import dot
 from pages.parts.share import share
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def run_detail(name: str) -> None:
     """The page of one run; it refreshes itself until the run has ended."""
     try:
-        run = loaders.store().get(name)
+        run = shown_store().get(name)
         config = run.config
     except CtkdError as fault:
         state.show_error(fault)
@@ -49,6 +49,7 @@ def run_detail(name: str) -> None:
             f"{state.plain(config.teacher)} → {state.plain(config.student)} · {config.method} · "
             f"{config.student_model} student · seed {config.seed} · {run.id}"
         )
+    say_opened()
     ended = run.status().ended_already
     st.fragment(_live, run_every=None if ended else "2s", key="live_run")(run.id, ended)
 
@@ -57,7 +58,7 @@ def _live(run_id: str, was_ended: bool) -> None:
     if not st.query_params.get("run"):
         st.rerun()  # a click here turned to another view
     try:
-        run = loaders.store().get(run_id)
+        run = shown_store().get(run_id)
         status = run.status()
     except CtkdError as fault:
         state.show_error(fault)
@@ -81,7 +82,7 @@ def _live(run_id: str, was_ended: bool) -> None:
     _more(run)
     with state.errors_shown():
         take_away(run)
-    share("runs", run_code(run.id))
+    share("runs", run_code(run.id, str(run.dir.parent) if opened() else ""))
 
 
 def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
@@ -96,11 +97,12 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
             elif status.state in ("queued", "starting"):
                 text += f"; preparing takes {duration(loaders.estimate(run.config).preparation)} or more"
             st.progress(share, text=text)
-        if status.ended_already and status.state != "finished":
+        if status.ended_already and status.state != "finished" and not opened():
             change_button("Resume", key="resume", icon=":material/play_arrow:", on_click=_resume, args=(run,))
         if not status.ended_already:
             change_button("Cancel", key="cancel", icon=":material/stop:", on_click=_cancel, args=(run,))
-        st.button("Copy", key="copy_run", icon=":material/content_copy:", on_click=_copy, args=(run.id,))
+        if not opened():
+            st.button("Copy", key="copy_run", icon=":material/content_copy:", on_click=_copy, args=(run.id,))
     show_problem("run")
     if status.message:
         show = {"failed": st.error, "lost": st.warning, "damaged": st.warning}.get(status.state)
@@ -204,8 +206,9 @@ def _afterwards(run: Run) -> None:
 
 
 def _more(run: Run) -> None:
-    with st.expander("Log", icon=":material/terminal:"):
-        st.code(run.log_tail(60) or "The log is empty.", language=None, height=260)
+    if not opened():
+        with st.expander("Log", icon=":material/terminal:"):
+            st.code(run.log_tail(60) or "The log is empty.", language=None, height=260)
     with st.expander("Config", icon=":material/settings:"):
         st.json(run.config.to_dict(), expanded=1)
         st.json(run.environment, expanded=False)

@@ -16,6 +16,7 @@ from ctkd_core.errors import CtkdError
 from pages.parts import loaders, state
 from pages.parts.downloads import download
 from pages.parts.launching import check_may_change, may_change
+from pages.parts.run_views import opened
 
 
 def take_away(run: Run) -> None:
@@ -23,10 +24,11 @@ def take_away(run: Run) -> None:
     config = run.config
     with st.expander("Take it away", icon=":material/download:"):
         with st.container(horizontal=True):
-            download("Report as HTML", lambda: _report(run.id), f"{run.id}.html", "text/html", "run_html")
+            download("Report as HTML", lambda: _report(run), f"{run.id}.html", "text/html", "run_html")
             refused = []
             # The training data goes along, and may be a file that only this machine's user should see.
-            for target, row in TARGETS.items() if may_change() else ():
+            trains = may_change() and not opened()
+            for target, row in TARGETS.items() if trains else ():
                 try:
                     check(config, target)
                 except CtkdError as fault:
@@ -41,14 +43,14 @@ def take_away(run: Run) -> None:
                 )
         if len(refused) == len(TARGETS):
             st.caption(state.plain(" ".join(refused)))
-        elif may_change():
+        elif trains:
             st.caption(f"Without the student's weights: `ctkd export {run.id}` writes these too.")
 
 
-def _report(run_id: str) -> str:
+def _report(run: Run) -> str:
     from ctkd_core.figures.report_runs import run_html
 
-    return run_html(loaders.store().get(run_id))
+    return run_html(run)
 
 
 def _zipped(run_id: str, target: str) -> bytes:

@@ -12,10 +12,12 @@ from ctkd_core.distill.sweeps.definition import SweepDefinition, duration, plan,
 from ctkd_core.distill.sweeps.sweep import finished, result_fingerprint
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.words import between
+from ctkd_core.lab.code import sweep_code
 from pages.parts import consent, loaders, state
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button
 from pages.parts.run_views import LIST, show_view
+from pages.parts.share import share
 
 ASIDE = ("student", "teacher", "method", "seed", "name", "device")  # chosen otherwise
 
@@ -42,6 +44,7 @@ def run_sweep() -> None:
         f"Queue {len(configs)} runs", key="start_sweep", icon=":material/queue:", on_click=_start, args=(definition,)
     )
     show_problem("sweep")
+    share("runs", sweep_code(definition))
 
 
 def _fields() -> SweepDefinition:

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.lab import opened_runs
+from ctkd_core.lab import saved_views as views
+from ctkd_core.tokenizers.catalog import TOKENIZERS
 from pages.parts import address, carry, loaders, state
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.runs import RunStore
 
 LIST, FORM, SWEEP = "All runs", "New run", "New sweep"
 VIEWS = (LIST, FORM, SWEEP)
 # What an address says besides the pair; another view begins without them.
-_OF_A_VIEW = ("run", "compare", "copy", carry.PARAMETER, "method", "against")
+_OF_A_VIEW = ("run", "compare", "copy", carry.PARAMETER, "method", "against", views.OPENED)
 
 
 def show_view(name: str, **params: str) -> None:
@@ -25,15 +29,37 @@ def show_view(name: str, **params: str) -> None:
     address.change(dropped | {"view": None if name == LIST else name} | params)
 
 
+def opened() -> str:
+    """The name of runs that the file of a view brought; "" where the address shows those of this machine."""
+    shown = st.query_params.get("run") or st.query_params.get("compare")
+    return st.query_params.get(views.OPENED, "") if shown else ""
+
+
+def shown_store() -> RunStore:
+    """The runs that the address is about. Raises CtkdError for those of a file that isn't here."""
+    return opened_runs.store(opened()) if opened() else loaders.store()
+
+
+def say_opened() -> None:
+    """Above runs from a file: where they come from, and that they can't be changed."""
+    if opened():
+        st.info(
+            "From the file of a view: what was measured elsewhere, apart from the runs of this machine, and to be read "
+            "alone. Checkpoints, models and logs stayed where they were made.",
+            icon=":material/folder_open:",
+        )
+
+
 def begin_from_shown(**changes: str) -> None:
     """Open the form with the settings of the run that is shown (a callback); `changes` may name another method."""
     show_view(FORM, copy=st.query_params["run"], **changes)
 
 
 def shown_config() -> RunConfig | None:
-    """The config of the run that is shown; None where none is, or it can't be read (the page says why)."""
+    """The config of the run that is shown, where a form may begin from it; None where none is, where it can't be read
+    (the page says why), and for one from a file."""
     name = st.query_params.get("run")
-    return _config(name) if name else None
+    return _config(name) if name and not opened() else None
 
 
 def take_its_pair() -> None:
@@ -48,12 +74,14 @@ def take_its_pair() -> None:
     st.session_state["pair_of_run"] = name
     if not name or named or not (address.newly_arrived("pair_of_run") or before != name):
         return
-    if config := _config(name):
+    config = _config(name)
+    # A stranger's file names no path that other pages would then read.
+    if config and (not opened() or {config.student, config.teacher} <= set(TOKENIZERS)):
         state.choose_pair(config.student, config.teacher)
 
 
 def _config(name: str) -> RunConfig | None:
     try:
-        return loaders.store().get(name).config
+        return shown_store().get(name).config
     except CtkdError:
         return None

@@ -49,11 +49,14 @@ def _opened() -> None:
 
 
 def _link(view: SavedView) -> None:
-    pair = f"{view.get('teacher')} → {view.get('student')}"
+    shown = f"{view.get('teacher')} → {view.get('student')}"
+    if view.page == "runs":
+        compared = len(view.get(views.COMPARED).split(","))
+        shown = view.get(views.RUN) or (f"{compared} compared" if view.get(views.COMPARED) else view.get("view"))
     words = f"**{state.plain(view.title)}** · " if view.title else ""
     st.page_link(
         state.PAGES[view.page],
-        label=f"{words}{view.page.capitalize()} · {state.plain(pair)}",
+        label=" · ".join(filter(None, (f"{words}{view.page.capitalize()}", state.plain(shown)))),
         icon=state.ICONS[view.page],
         query_params=link(view),
     )

@@ -10,7 +10,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.code import Code
 from ctkd_core.lab.saved_views import SavedView
-from pages.parts import consent, state, tour
+from pages.parts import consent, rank_choice, state, tour
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.downloads import download
 from pages.parts.launching import change_button
@@ -20,6 +20,10 @@ CODE_WIDTH = 640  # pixels; less where the window is narrower
 FILE_HELP = (
     "One file that holds the text and the tokenizers that aren't the catalog's. It opens on page Start of another "
     "machine, or with `ctkd view open`."
+)
+RUNS_HELP = (
+    "One file that holds configs, figures and samples of these runs, without models and checkpoints; of paths the last "
+    "part. It opens on page Start of another machine, or with `ctkd view open`."
 )
 
 
@@ -96,7 +100,7 @@ def _save(page: str) -> None:
                 f"{page}{views.ENDING}",
                 "application/json",
                 "view_file",
-                help=FILE_HELP,
+                help=RUNS_HELP if page == "runs" else FILE_HELP,
             )
     show_problem("view")
     name, digest = st.session_state.get("view_kept") or ("", "")
@@ -118,6 +122,8 @@ def _address(page: str) -> dict[str, list[str]]:
         found |= dict(zip(("method", "against"), ([name] for name in state.method_names())))
         found["text"] = [st.session_state.get("text") or state.TEXT_NAMES[0]]
     if page == "rank":
+        if st.session_state.get("measure_on") == rank_choice.TEXT:
+            found["text"] = [st.session_state.get("text") or state.TEXT_NAMES[0]]
         found[views.RANKED] = [str(source) for source in st.session_state.get(views.RANKED) or ()]
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.lab.code import NamedText
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from pages.parts import address, state
@@ -18,8 +19,11 @@ PART_CHARACTERS = 4_000
 DEFAULT = next(iter(TEXTS))
 
 
-def text_input() -> str:
-    """Draw the controls and return the text, "" when there is none."""
+def text_input(label: str = "Text to align", tokenizers: bool = True) -> str:
+    """Draw the controls and return the text, "" when there is none.
+
+    label: what the field is called; tokenizers: whether one may be uploaded here, too.
+    """
     _recall()
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.pills(
@@ -35,13 +39,14 @@ def text_input() -> str:
         )
         with st.popover("Upload a text", icon=":material/upload_file:", disabled=not may_change()):
             st.file_uploader("UTF-8 text, at most 1 MB", key="text_file", max_upload_size=2, on_change=_uploaded)
-        upload_tokenizer()
+        if tokenizers:
+            upload_tokenizer()
     show_problem("text")
     text: str = st.session_state["typed"]
     if len(text) > EDITABLE_CHARACTERS:
         return _part_of(text)
     return st.text_area(
-        "Text to align",
+        label,
         key="typed",
         height=76,
         on_change=_edited,
@@ -79,6 +84,18 @@ def _part_edited(text: str, start: int) -> None:
     part = st.session_state["text_part"]
     _keep(text[:start] + st.session_state["typed_part"] + text[start + PART_CHARACTERS :])
     st.session_state["text_part"] = part
+
+
+def named(text: str) -> NamedText:
+    """The text with what else names it: a sample, or the id in the address."""
+    name = st.session_state.get("text") or ""
+    sample = name if name in TEXTS and TEXTS[name].text == text else ""
+    return NamedText(text, sample, st.query_params.get("snapshot", "") if name == state.OWN else "")
+
+
+def forget_text() -> None:
+    """Take the text out of the address, where another choice leaves it out (a callback); the field remembers it."""
+    st.query_params.pop("snapshot", None)
 
 
 def reset_text() -> None:

@@ -61,6 +61,18 @@ def test_what_is_refused(capsys: pytest.CaptureFixture[str], flags: list[str], s
     assert said in capsys.readouterr().err
 
 
+def test_one_text_is_measured_as_it_is(ctkd: Ctkd, files: list[str], tmp_path: Path) -> None:
+    text = "the 2024 llamas\n\nsay naïve things"
+    (tmp_path / "one.txt").write_text(text, encoding="utf-8")
+    found = ctkd.json("rank", *files, "--text", text)
+    assert found["pairs"] == ctkd.json("rank", *files, "--file", str(tmp_path / "one.txt"))["pairs"]
+    assert found["pairs"] != ctkd.json("rank", *files)["pairs"]
+    assert found["pairs"] != ctkd.json("rank", *files, "--sample", "numbers")["pairs"]
+    assert "contradict" in ctkd.error("rank", *files, "--text", "x", "--corpus", str(tmp_path / "one.txt"))
+    assert "give one text" in ctkd.error("rank", *files, "--text", "x", "--sample", "numbers")
+    assert "empty" in ctkd.error("rank", *files, "--text", "")
+
+
 def test_skipped_texts_and_two_folders_of_one_name_are_shown(ctkd: Ctkd, files: list[str], tmp_path: Path) -> None:
     other = saved(tiny_metaspace(), tmp_path / "other" / "a")
     corpus = tmp_path / "mine.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ctkd_core.distill.runs import RunStore
 from tests.cli.test_main import Ctkd
 from tests.distill.comparison.make import made
+from tests.markup.page import Page
 from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 
@@ -75,6 +77,19 @@ def test_a_corpus_is_measured_as_pair_measures_it(
     monkeypatch.setattr(report, "measure_domains", interrupted)
     code, _, err = ctkd(*words, "--force")
     assert code == 130 and "what was measured is kept, the same command goes on" in err
+
+
+def test_the_command_in_the_file_measures_the_same_corpus_again(ctkd: Ctkd, pair: tuple[str, str]) -> None:
+    Path("a=b's.txt").write_text("The year 1999.\n", encoding="utf-8")
+    given = ["--corpus", "corpus.txt", "--corpus", "a=b's.txt", "--corpus", "two words=corpus.txt"]
+    words = ["report", *pair, *given, "--methods", "sedi", "--text", "x", "--no-runs"]
+    first = ctkd.json(*words)
+    page = Page(Path("report.html").read_text(encoding="utf-8"))
+    (line,) = [each for each in page.text.split("\n") if each.startswith("ctkd report")]
+    assert "--corpus corpus.txt" in line and "give the command these files" not in page.text
+    again = ctkd.json(*shlex.split(line)[1:], "--force")
+    assert list(again["corpus"]) == ["corpus", "a=b's", "two words"]
+    assert again["corpus"] == first["corpus"]
 
 
 def test_the_pair_by_flags_and_a_file_that_is_there(ctkd: Ctkd, pair: tuple[str, str]) -> None:

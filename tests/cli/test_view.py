@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ctkd_core.distill.runs import RunStore
 from ctkd_core.tokenizers import snapshots
 from tests.cli.test_main import Ctkd
+from tests.distill.comparison.make import made
 from tests.homes import own_home
 
 
@@ -21,6 +23,7 @@ def ctkd(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
 
 
 KEYS = {"id", "page", "title", "saved", "student", "teacher", "methods", "text", "group", "address", "path", "link"}
+KEYS |= {"runs", "runs_dir"}
 
 
 def test_a_view_is_kept_shown_listed_and_removed(ctkd: Ctkd) -> None:
@@ -53,6 +56,23 @@ def test_a_view_goes_elsewhere_as_a_file(ctkd: Ctkd, tmp_path: Path, monkeypatch
     assert "no saved view" in ctkd.error("view", "show", name)
     found = ctkd.json("view", "open", path.name)
     assert found["id"] == name and found["notes"] == []
+
+
+def test_runs_go_elsewhere_with_their_view(ctkd: Ctkd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made(RunStore(), 2.0, name="mine")
+    saved = ctkd.json("view", "save", "runs", "--set", f"run={run.id}")
+    assert (saved["runs"], saved["runs_dir"]) == ([run.id], "")
+    path = ctkd.json("view", "export", saved["id"])["path"]
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "there"))
+    found = ctkd.json("view", "open", path)
+    assert found["runs"] == [run.id] and found["notes"] == []
+    assert ctkd.json("runs", "ls") == []
+    (row,) = ctkd.json("runs", "ls", "--runs-dir", found["runs_dir"])
+    assert (row["run_id"], row["name"], row["metrics"]["bits_per_byte_after"]) == (run.id, "mine", 2.0)
+    assert f"--runs-dir {found['runs_dir']}" in ctkd("view", "show", found["id"])[1].replace("\n", "")
+    ctkd.json("view", "rm", found["id"])
+    assert not Path(found["runs_dir"]).exists()
+    assert "lists and forms" in ctkd.error("view", "export", ctkd.json("view", "save", "runs")["id"])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ from ctkd_core.cli.distill import build_config
 from ctkd_core.cli.main import main
 from ctkd_core.distill.config import PRESETS, RunConfig
 from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.sweeps import queue
+from ctkd_core.distill.sweeps import sweep as sweeps
+from ctkd_core.distill.sweeps.definition import SweepDefinition
 from ctkd_core.lab import code
 from ctkd_core.lab.code import NamedText
 from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, Choice
@@ -188,6 +191,50 @@ def test_the_flags_of_a_run_describe_it(name):
     compile(shown.python, "shown", "exec")
 
 
+def test_a_sweep_is_queued_by_both(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(queue, "start_waiting", lambda root, besides=None: [])
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda config, root: [])
+    definition = SweepDefinition(
+        name="mine & 'yours'",
+        base={"preset": "quick", "student": "qwen", "teacher": "-t it's"},
+        methods=["sedi", "xtoken-pkl"],
+        seeds=[0, 1, 2],
+        grid={"learning_rate": ["1e-4", "2e-4"], "xtoken-pkl.temperature": ["1", "2"]},
+        baseline="sedi",
+        reuse=True,
+    )
+    shown = code.sweep_code(definition)
+    found = []
+    for name in ("python", "cli"):
+        monkeypatch.setenv("CTKD_HOME", str(tmp_path / name))
+        if name == "python":
+            assert "'total': 18" in printed(shown.python, capsys)  # (1 + 2) kinds x 2 rates x 3 seeds
+        else:
+            (document,) = answers(shown.cli, capsys)
+            assert document["total"] == 18
+        (made_of,) = sweeps.sweeps(RunStore())
+        found.append((made_of.definition, [run.config for run in queue.waiting(RunStore().root)]))
+    assert found[0] == found[1]
+    assert found[0][0] == definition
+
+
+def test_a_sweep_of_one_run_has_no_command(capsys):
+    definition = SweepDefinition(base={"preset": "quick", "student": "qwen", "teacher": "smollm2"})
+    shown = code.sweep_code(definition)
+    assert shown.cli == "" and "methods, seeds or values" in shown.note
+
+
+def test_claims_and_experiments(capsys):
+    found = load()
+    assert printed(code.claims_code().python, capsys).count("\n") >= len(found.claims)
+    assert found.conditions[0][1].title in printed(code.tried_code().python, capsys)
+    experiment = next(each for each in found.experiments if each.tables)
+    shown = code.experiments_code({experiment.name: experiment.reproduce}, tables=True)
+    out = printed(shown.python, capsys)
+    assert experiment.reproduce in out and experiment.tables[0].title in out
+    assert shown.cli == experiment.reproduce
+
+
 def test_a_setting_of_the_evidence(capsys):
     experiment, condition = load().conditions[0]
     shown = code.evidence_code(experiment.name, condition.name, experiment.reproduce)
@@ -212,6 +259,29 @@ def test_a_report(pair, capsys, tmp_path, monkeypatch):
     written.unlink()
     (found,) = answers(code.report_code(*pair, ["sedi"], texts, "exact").cli, capsys)
     assert found["runs"] == [], "--no-runs"
+
+
+def test_a_report_on_a_corpus_opens_it_again(pair, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    corpus = {"a": "a.txt", NASTY.replace("\0", ""): str(tmp_path / "<b>=c.md")}
+    for path in corpus.values():
+        Path(path).write_text("In 2024 we sold 201.\n", encoding="utf-8")
+    shown = code.report_code(*pair, ["sedi"], [NamedText("x")], "exact", corpus=corpus)
+    printed(shown.python, capsys)
+    written = Path("report.html")
+    html = written.read_text(encoding="utf-8")
+    assert "In 2024" not in html and "<th>a</th>" in html, "the domains stand in the table"
+    written.unlink()
+    (found,) = answers(shown.cli, capsys)
+    assert {row["texts"] for row in found["corpus"].values()} == {1}
+    assert len(found["corpus"]) == 2 and "a" in found["corpus"]
+
+
+def test_a_set_of_the_hub_is_named_in_both():
+    shown = code.report_code("a", "b", ["sedi"], [], "exact", corpus={"o/n": "hf:o/n", "chat": "hf:o/n/chat@test"})
+    compile(shown.python, "shown", "exec")
+    assert "'o/n': read_texts(fetched(hub_set('hf:o/n'), most=None))," in shown.python
+    assert "--corpus hf:o/n --corpus chat=hf:o/n/chat@test" in shown.cli
 
 
 def test_names_that_begin_like_a_flag_reach_every_command():

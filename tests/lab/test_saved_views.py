@@ -248,11 +248,6 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(monkeypatch):
         views.read_file(b" " * 11)
 
 
-def test_views_of_runs_stay_here():
-    with pytest.raises(CtkdError, match="runs stay"):
-        views.export(views.make("runs", {"run": "x"}))
-
-
 keys = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,20}", fullmatch=True)
 
 

@@ -109,7 +109,9 @@ def test_analyses_and_how_to_do_it_again(evidence: Any) -> None:
     (table,) = [element.value for element in at.dataframe]
     assert table.iloc[1].tolist() == ["b", "–"]
     at = opened("evidence", section="Do it again")
-    assert [code.value for code in at.code] == ["make evidence NAME=made AGAIN=1", "make evidence NAME=other AGAIN=1"]
+    commands = ["make evidence NAME=made AGAIN=1", "make evidence NAME=other AGAIN=1"]
+    assert [code.value for code in at.code if code.language not in ("python", "bash")] == commands
+    assert [code.value for code in at.code if code.language == "bash"] == ["\n".join(commands)]
     assert "needs gemma" in texts(at)
 
 

@@ -67,6 +67,7 @@ def test_the_default_pair_gets_its_verdict_and_figures():
         "Tokens the two vocabularies share",
         "Tokens the other side has too, by class",
         "Tokens per word by domain",
+        "Tokens in 1-1 groups by domain",
     }
     assert all(len(json.dumps(spec)) < LIMIT for spec in found.values())
     assert at.query_params == {}
@@ -180,6 +181,34 @@ def test_ones_own_file_becomes_a_domain(small, own_home):
     (spec,) = [s for title, s in figures(at).items() if title.startswith("Tokens per word")]
     assert spec["data"][0]["x"][-1].startswith("your file: notes.txt")
     assert "26 bytes" in texts(at)
+
+
+def test_a_measurement_is_told_apart_with_intervals(small, own_home):
+    at = opened("pair", student=small[0], teacher=small[1], slice_rate="bytes per token", slice_by="script")
+    assert not at.exception and not at.error
+    at.text_input(key="corpus_fields").set_value("language, language").run()
+    lines = [{"text": f"In {k} we sold {k * 7} units.", "language": "en" if k % 3 else "de"} for k in range(1900, 1990)]
+    data = "\n".join(map(json.dumps, lines)).encode()
+    at.file_uploader(key="corpus_file").set_value(("rows.jsonl", data, "text/plain")).run()
+    measured(at)
+    assert not at.exception and not at.error
+    shown = table(at, "student: bytes per token, low")
+    assert {"Latin", "numbers"} <= set(shown["script"])
+    assert (shown["student: bytes per token, low"] <= shown["student: bytes per token"]).all()
+    (spec,) = [s for title, s in figures(at).items() if title.startswith("Bytes per token by script, your file: rows")]
+    assert spec["data"][0]["x"] == shown["student: bytes per token"].tolist()
+    assert max(spec["data"][0]["error_x"]["array"]) > 0
+    at.selectbox(key="slice_by").set_value("field language").run()
+    rows = table(at, "student: bytes per token, low").set_index("field language")
+    assert rows["texts"].to_dict() == {"en": 60, "de": 30}
+    at.selectbox(key="slice_by").set_value("domain").run()
+    rows = table(at, "student: bytes per token, low").set_index("domain")
+    assert rows["student: bytes per token, low"].notna().to_dict() == {
+        name: name == "your file: rows.jsonl" for name in rows.index
+    }
+    at.text_input(key="corpus_fields").set_value("script").run()
+    assert "can't be told apart by the field 'script'" in at.error[0].value.replace("\\", "")
+    assert not at.exception
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,20 @@ def test_unknown_words_of_the_address_are_told() -> None:
     assert not at.exception
 
 
+def test_a_text_that_is_typed_or_uploaded_is_what_pairs_are_measured_on(files: list[str]) -> None:
+    at = opened("rank", student=files[0], ranked=files[1], measure_on="one text")
+    before = at.dataframe[0].value
+    at.text_area(key="typed").set_value("").run()
+    assert any("There is no text yet" in info.value for info in at.info) and not at.dataframe
+    at.file_uploader(key="text_file").set_value(("mine.txt", b"7 777 77", "text/plain")).run()
+    assert not at.exception and not at.error
+    assert at.text_area(key="typed").value == "7 777 77"
+    assert not at.dataframe[0].value.equals(before)
+    assert at.query_params["text"] == "own" and at.query_params["snapshot"]
+    at.text_area(key="typed").set_value(" ").run()
+    assert "no text can be measured" in at.error[0].value and not at.exception
+
+
 def test_stopped_halfway_shows_what_is_done(files: list[str]) -> None:
     at = opened("rank", student=files[0], ranked=files[1])
     at.session_state["rank_stopped"] = True

@@ -7,16 +7,30 @@ import gzip
 import hashlib
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import ctkd_core as ctkd
+from ctkd_core.background.status import write_status
 from ctkd_core.cli.main import main
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
+from ctkd_core.methods.evidence import KINDS, REGIMES, load
+from ctkd_core.pair.ranking import rank_pair
 from ctkd_core.tokenizers import snapshots
-from pages.parts import launching
+from pages.parts import (
+    align_tabs,
+    launching,
+    losses_tabs,
+    pair_tabs,
+    rank_choice,
+    run_views,
+    state,
+    vocabulary_tabs,
+)
 from tests.distill.comparison.make import made
 from tests.homes import own_home
 from tests.pages.app import chips, opened, texts
@@ -87,6 +101,39 @@ def test_rank(pair, side, capsys):
         assert list(again.dataframe[0].value["shared vocabulary"]) == list(at.dataframe[0].value["shared vocabulary"])
 
 
+def test_rank_on_a_text_of_ones_own(pair, home, monkeypatch, capsys):
+    plain = opened("rank", **pair, ranked=[*pair.values()])
+    plain.segmented_control(key="measure_on").set_value("one text").run()
+    plain.text_area(key="typed").set_value("In 2024 we sold 201. Naïve").run()
+    at = plain
+    assert not at.exception
+    printed, (document,) = ran(at, capsys)
+    (row,) = document["pairs"]
+    student, teacher = (ctkd.load_tokenizer(pair[side]) for side in ("student", "teacher"))
+    wanted = rank_pair(student, teacher, ["In 2024 we sold 201. Naïve"])
+    assert row["boundaries"] == wanted.boundaries and str(wanted.boundaries) in printed
+    again = opened("rank", **pair, ranked=[*pair.values()], measure_on="one text", text="numbers")
+    assert not again.exception and "--sample numbers" in ran_words(again)
+    at.segmented_control(key="measure_on").set_value("the bundled samples").run()
+    assert "snapshot" not in at.query_params
+    assert "--text" not in ran_words(at)
+
+
+def ran_words(at) -> str:
+    """The shown command."""
+    return next(element.value for element in at.code if element.language == "bash")
+
+
+def test_a_view_of_a_ranking_takes_its_text_along(home, monkeypatch):
+    address = {"measure_on": "one text", "text": "own", "snapshot": snapshots.save_text("in 2024"), "ranked": ["qwen"]}
+    view = views.make("rank", {"student": "deepseek", "teacher": "smollm2"} | address)
+    data = views.export(view)
+    own_home(home.parent / "there", monkeypatch)
+    _, opened_view, notes = views.open_file(data)
+    assert notes == [] and snapshots.load_text(opened_view.get("snapshot")) == "in 2024"
+    assert opened_view.address == view.address
+
+
 def test_vocabulary(pair, capsys):
     at = opened("vocabulary", **pair, map="exact", token="2")
     printed, (document,) = ran(at, capsys)
@@ -99,9 +146,56 @@ def test_losses(capsys):
     assert [line.split()[0] for line in printed.splitlines()] == list(document["methods"])
 
 
-def test_evidence(capsys):
-    printed, _ = ran(opened("evidence"), capsys)
-    assert "'rank'" in printed
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "'rank'"),
+        ({"section": "Claims"}, "reproduced"),
+        ({"section": "Analyses"}, "make evidence"),
+        ({"section": "Do it again"}, "make evidence"),
+    ],
+)
+def test_evidence(asked, said, capsys):
+    printed, _ = ran(opened("evidence", **asked), capsys)
+    assert said in printed
+
+
+def test_evidence_of_what_was_never_tried(capsys):
+    there = {(condition.kind, condition.regime) for _, condition in load().conditions}
+    kind, regime = next((k, r) for k in KINDS for r in REGIMES if (k, r) not in there)
+    at = opened("evidence", kind=kind, regime=regime)
+    assert "Never tried" in texts(at)
+    printed, documents = ran(at, capsys)
+    assert "first-look" in printed and documents == []
+
+
+# Tabs and views of each page, by the parameter that chooses one.
+EVERY_VIEW = {
+    "pair": ("look", pair_tabs.TABS),
+    "rank": ("side", rank_choice.SIDES),
+    "align": ("tab", align_tabs.TABS),
+    "vocabulary": ("panel", vocabulary_tabs.TABS),
+    "losses": ("lab_tab", losses_tabs.TABS),
+    "evidence": ("section", ("Methods", "Claims", "Analyses", "Do it again")),
+    "runs": ("view", run_views.VIEWS),
+}
+
+
+@pytest.mark.parametrize("page", [page for page in state.PAGES if page != "start"])
+def test_every_view_of_every_page_shows_code(page, pair):
+    parameter, names = EVERY_VIEW[page]
+    more = {} if page in ("losses", "runs", "evidence") else dict(pair)
+    more |= {"map": "exact"} if page == "vocabulary" else {}
+    more |= {"ranked": list(pair.values())} if page == "rank" else {}
+    at = opened(page, **more)
+    if at.tabs:
+        assert [tab.label for tab in at.tabs] == list(names)
+    for name in names:
+        at = opened(page, **more, **{parameter: name}) if name != names[0] else at
+        assert not at.exception
+        shown = [element.value for element in at.code if element.language == "python"]
+        assert len(shown) == 1, f"{page}, {name}"
+        compile(shown[0], "<shown code>", "exec")
 
 
 def test_runs(home, capsys):
@@ -132,6 +226,68 @@ def test_a_view_is_kept_and_its_link_opens_it(pair):
     assert again.text_area(key="typed").value == "in 2024"
     assert chips(again)["methods"] == chips(at)["methods"] == ["gold", "cdm"]
     assert again.query_params["group"] == "1"
+
+
+def open_file_elsewhere(home, monkeypatch, data: bytes) -> AppTest:
+    """Page Start of another machine after this file was opened there."""
+    own_home(home.parent / "there", monkeypatch)
+    at = opened("start")
+    at.file_uploader(key="view_upload").set_value(("x.ctkd-view.json", data, "application/json")).run()
+    assert not at.exception
+    assert "The file is sound" in texts(at)
+    return at
+
+
+def test_a_run_opens_elsewhere_and_can_be_read_alone(home, monkeypatch, capsys):
+    run = made(RunStore(), 2.0, name="*mine*", student="owner/name")
+    write_status(run.dir, replace(run.status(), state="cancelled", message="Cancelled at step 3."))
+    here = opened("runs", run=run.id)
+    assert "view_file" in [button.key for button in here.get("download_button")]
+    data = views.export(views.make("runs", {"run": run.id, "student": "deepseek", "teacher": "smollm2"}))
+    start = open_file_elsewhere(home, monkeypatch, data)
+    labels = [element.proto.label for element in start.get("page_link")]
+    assert any(label == f"Runs · {run.id}" for label in labels)
+    assert run.id not in "".join(label for label in labels if not label.startswith("Runs")), "no recent run of here"
+    ((_, view),) = views.kept()
+    at = opened("runs", **{key: values[0] for key, values in view.address.items()})
+    assert not at.exception and not at.error
+    assert "From the file of a view" in at.info[0].value
+    assert "Cancelled at step 3" in texts(at) and r"\*mine\*" in texts(at)
+    assert [m.value for m in at.metric] == [m.value for m in here.metric]
+    assert at.dataframe[0].value.equals(here.dataframe[0].value)
+    keys = {button.key for button in at.button}
+    assert keys.isdisjoint({"resume", "cancel", "copy_run"}) and {"resume", "copy_run"} <= {b.key for b in here.button}
+    assert at.selectbox(key="student").value == "deepseek", "a stranger's source isn't put into the bar"
+    printed, (document,) = ran(at, capsys)
+    assert document["run_id"] == run.id and "eval" in printed
+    at.button(key="back").click().run()
+    assert "opened" not in at.query_params and not at.exception
+    assert "No runs yet" in texts(at)
+
+
+def test_a_comparison_opens_elsewhere(home, monkeypatch, capsys):
+    runs = [made(RunStore(), 2.0 + k, method=method) for k, method in enumerate(("sft", "uld"))]
+    address = {"compare": ",".join(run.id for run in runs)}
+    here = opened("runs", **address)
+    data = views.export(views.make("runs", address))
+    open_file_elsewhere(home, monkeypatch, data)
+    ((_, view),) = views.kept()
+    at = opened("runs", **{key: values[0] for key, values in view.address.items()})
+    assert not at.exception and not at.error
+    assert at.table[0].value.equals(here.table[0].value)
+    printed, (document,) = ran(at, capsys)
+    assert document["statistics"]["figure"] == "bits_per_byte" and "ULD" in printed
+    assert RunStore().list(archived=True) == []
+    gone = opened("runs", compare=address["compare"], opened="0123456789abcdef")
+    assert "open the file again" in gone.error[0].value and not gone.exception
+
+
+def test_a_run_that_trains_has_no_file_yet(home):
+    run = made(RunStore(), 2.0)
+    write_status(run.dir, replace(run.status(), state="queued"))
+    at = opened("runs", run=run.id)
+    assert "view_file" not in [button.key for button in at.get("download_button")]
+    assert "when it has ended" in texts(at)
 
 
 def test_a_link_to_a_view_that_is_not_here_says_so():
