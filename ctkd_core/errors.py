@@ -26,6 +26,10 @@ class TokenizerError(CtkdError):
     """A tokenizer that can't be found, read or trusted."""
 
 
+class TerminatedError(TokenizerError):
+    """A child process that read a tokenizer's file for us was told to end (SIGTERM, SIGINT), not by us."""
+
+
 class AlignmentError(CtkdError):
     """Input that no alignment is defined for."""
 

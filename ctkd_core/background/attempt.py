@@ -35,7 +35,7 @@ from ctkd_core.background.status import (
     read_status,
     write_status,
 )
-from ctkd_core.errors import CtkdError
+from ctkd_core.errors import CtkdError, TerminatedError
 
 USAGE, FINISHED, FAILED, CANCELLED = 2, 0, 4, 130
 CODES = {"finished": FINISHED, "failed": FAILED, "cancelled": CANCELLED}
@@ -228,7 +228,11 @@ def _attend(
             raise
         except BaseException as fault:
             log(traceback.format_exc())
-            ending = {"state": "failed", "message": explain(fault)}
+            # The signal that ends this process goes to its group, and so to a child that it waits for.
+            if _a_child_was_told_to_end(fault) and attempt.stop_asked():
+                ending = {"state": "cancelled", "message": attempt.status.cancelled_message}
+            else:
+                ending = {"state": "failed", "message": explain(fault)}
         attempt.close(**ending)
     except Superseded as fault:
         attempt.abandon()
@@ -239,6 +243,13 @@ def _attend(
         log(f"the status can't be written: {fault}")
         return FAILED
     return CODES[ending["state"]]
+
+
+def _a_child_was_told_to_end(fault: BaseException) -> bool:
+    cause: BaseException | None = fault
+    while cause is not None and not isinstance(cause, TerminatedError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def _first(status: S, detached: bool) -> S:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ctkd_core.errors import TokenizerError
+from ctkd_core.errors import TerminatedError, TokenizerError
+
+ENDED = (-signal.SIGTERM, -signal.SIGINT)  # exit codes of a child that was told to end, as whoever stops a group does
 
 
 def run_child(arguments: Sequence[str], failure: str, timeout: float) -> str:
-    """stdout of `python -m ctkd_core.tokenizers.child_main ARGUMENTS`. Raises TokenizerError `failure: reason`."""
+    """stdout of `python -m ctkd_core.tokenizers.child_main ARGUMENTS`. Raises TokenizerError `failure: reason`.
+
+    TerminatedError where somebody told the child to end.
+    """
     import os
 
     # The child finds this package wherever it was loaded from; it must not look at the network.
@@ -28,6 +34,8 @@ def run_child(arguments: Sequence[str], failure: str, timeout: float) -> str:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
         raise TokenizerError(f"{failure}: it took longer than {timeout:g} s.") from None
+    if done.returncode in ENDED:
+        raise TerminatedError(f"{failure}: its process was told to end; try again.")
     if done.returncode != 0:
         raise TokenizerError(f"{failure}: {_reason(done.stderr, done.returncode)}")
     return done.stdout

@@ -17,7 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ctkd_core.errors import TokenizerError
+from ctkd_core.errors import TerminatedError, TokenizerError
+from ctkd_core.tokenizers.child import ENDED
 
 TIME_LIMIT = 5.0  # seconds for all renderings of one template; real ones take milliseconds
 MEMORY_LIMIT = 1 << 30  # bytes of address space of the child
@@ -68,6 +69,8 @@ def in_child_each(
         raise TokenizerError(
             f"the chat template wasn't done after {time_limit:g} s and was stopped; does it loop for ever?"
         ) from None
+    if done.returncode in ENDED:
+        raise TerminatedError("the process that fills in the chat template was told to end; try again.")
     try:
         answers = json.loads(done.stdout)["answers"]
     except (ValueError, KeyError, TypeError):

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from ctkd_core.background.attempt import work
 from ctkd_core.background.progress import Progress
 from ctkd_core.errors import CtkdError
+from ctkd_core.tokenizers.child import run_child
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Order:
 
 
 def do(order: Order, folder: Path, report: Progress) -> str:
-    """finish, fail, crash, die, go on until somebody cancels, or look at nothing."""
+    """finish, fail, crash, die, go on until somebody cancels, wait for a child, or look at nothing."""
     with (folder / "began").open("a") as file:
         file.write(f"{os.getpid()}\n")
     report(0.5, "half way")
@@ -35,6 +36,9 @@ def do(order: Order, folder: Path, report: Progress) -> str:
             for _ in range(12_000):
                 report(0.7, "waiting")
                 time.sleep(0.1)
+        case "child":  # one that never ends: nobody writes into the pipe that it reads
+            os.mkfifo(folder / "tokenizer.json")
+            run_child(["read", str(folder / "tokenizer.json")], "it can't be read", 1200)
         case "stuck":
             time.sleep(1200)
     (folder / "done").write_text(order.what)

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ctkd_core.background import attempt, lifecycle
@@ -101,6 +102,23 @@ def test_cancel_stops_the_process(job, what, monkeypatch):
     assert not process_alive(pid, None)
     assert (job.status().state, job.status().message) == ("cancelled", "Cancelled; nothing was kept.")
     assert not (job.folder / "done").exists()
+
+
+def test_a_child_that_the_signal_ends_too_is_no_failure(job):
+    job.start(WORKER, Order("child"))
+    pid = pid_of(job)
+    wait_for(lambda: psutil.Process(pid).children(), what="the child")
+    os.killpg(pid, signal.SIGTERM)
+    assert job.wait(SECONDS).state == "cancelled"
+    assert "told to end" in (job.folder / lifecycle.LOG).read_text()
+
+
+def test_a_child_that_somebody_ends_is_a_failure(job):
+    job.start(WORKER, Order("child"))
+    (child,) = wait_for(lambda: psutil.Process(pid_of(job)).children(), what="the child")
+    child.terminate()
+    status = job.wait(SECONDS)
+    assert (status.state, status.message) == ("failed", "it can't be read: its process was told to end; try again.")
 
 
 def test_a_job_that_was_asked_to_stop_is_not_joined(job):
