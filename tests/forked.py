@@ -2,10 +2,10 @@
 
 The worker of a run or of page Losses imports torch, transformers' trainer, datasets and more: ten CPU seconds. The
 tests start dozens of them, and hundreds of small processes that read a tokenizer's file. Here one process for all of
-pytest's imports these once, when the first is asked for, and forks. What is forked finds what it would have found if
-it had been started anew: arguments, environment, folder, output, a session of its own, and the code of `ctkd_core`,
-which nobody has imported before. With the fixture `started_anew` (conftest) a test starts its processes as they are
-started in use; the app and the command lines of tests always do.
+pytest's imports these once, while the first of them are started anew, and forks the others. What is forked finds what
+it would have found if it had been started anew: arguments, environment, folder, output, a session of its own, and the
+code of `ctkd_core`, which nobody has imported before. With the fixture `started_anew` (conftest) a test starts its
+processes as they are started in use; the app and the command lines of tests always do.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _LARGE = (
     *("transformers.trainer", "transformers.generation", "datasets", "jinja2.sandbox"),
     *("transformers.models.llama.modeling_llama", "transformers.models.gemma3.modeling_gemma3"),
 )
+_ASKED: set[str] = set()  # to import its libraries, by this process of pytest's
 LIBRARIES = {SMALL: _SMALL, LARGE: (*_SMALL, *_LARGE)}
 
 
@@ -70,6 +71,8 @@ def start_detached(words: Sequence[str], log: Path, environment: Mapping[str, st
     """What `background.processes.start_detached` does for `-m module argument ...`, by a fork."""
     from ctkd_core.background import processes
 
+    if not _is_ready(LARGE):
+        return processes.start_detached(words, log, environment)
     log.open("ab").close()  # as there, an OSError before anything is started
     env = processes._without_launch(os.environ) | dict(environment)
     with _ask(LARGE, words, env, (log, log)) as connection, connection.makefile() as answer:
@@ -82,6 +85,8 @@ def run(
     """What `subprocess.run` does for `python -m module argument ...`, by a fork; a signal's number isn't told."""
     assert as_text == {"capture_output": True, "text": True, "check": False}, as_text
     assert list(command[:2]) == [sys.executable, "-m"], command
+    if not _is_ready(who):
+        return subprocess.run(command, env=env, timeout=timeout, **as_text)
     with tempfile.TemporaryDirectory() as folder:
         said = [Path(folder) / "out", Path(folder) / "err"]
         with _ask(who, command[1:], env, said) as connection, connection.makefile() as answer:
@@ -127,6 +132,18 @@ def _writes_into(pid: int, folder: Path) -> bool:
     return False
 
 
+def _is_ready(who: str) -> bool:
+    """Whether it has imported its libraries; if not, it begins: whoever asks starts anew, and holds no lock longer."""
+    if Path(f"{os.environ[FOLDER]}/{who}.ready").exists():
+        return True
+    if who in _ASKED:
+        return False
+    _ASKED.add(who)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(f"{os.environ[FOLDER]}/{who}")
+    return False
+
+
 def _ask(who: str, words: Sequence[str], env: Mapping[str, str], said: Sequence[Path]) -> socket.socket:
     """A connection on which the process's id arrives, then, when it ends by itself, its exit code."""
     told = {
@@ -161,11 +178,13 @@ def serve() -> None:
             continue
         connection, _ = listener.accept()
         with connection, connection.makefile() as lines:
-            told = json.loads(lines.readline())
-            if not ready:
+            told = lines.readline()
+            if told:
+                _fork(json.loads(told), listener, connection)
+            elif not ready:
                 _import_libraries(LIBRARIES[name])
                 ready = True
-            _fork(told, listener, connection)
+                Path(f"{listener.getsockname()}.ready").touch()
 
 
 def _import_libraries(names: Sequence[str]) -> None:
