@@ -319,7 +319,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_nothing_is_lost(store, monk
     with pytest.raises(RunError, match=r"can't be resumed.*No space left on device.*Nothing was lost; free some space"):
         run.resume()
     assert {p: p.read_bytes() for p in run.dir.rglob("*.json")} == before
-    assert workers_of(run.dir) == []
+    wait_for(lambda: workers_of(run.dir) == [], SECONDS, "the killed worker to be gone")
     assert run.status().state == "lost"
 
 
