@@ -107,7 +107,7 @@ def slice_figure(parts: Parts, way: str, rate: str, where: str) -> go.Figure:
     fig.update_yaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[len(labels) - 0.4, -0.6])
     fig.update_xaxes(title_text="share of tokens" if asked.share else "bytes per token", rangemode="tozero")
     if asked.share:
-        fig.update_xaxes(tickformat=".0%", range=[0, 1.02])
+        fig.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
     return fig
 
 

@@ -46,9 +46,9 @@ def domains(view: View) -> None:
         _figure(rows, measure, method, chosen)
     with right:
         _card(rows, chosen)
-    slices(rows, chosen)
     table = domain_table(rows)
     twin(table, "domain_table", "Every metric of every domain", shares=tuple(share_columns()))
+    slices(rows, chosen)
     st.caption("The samples are short texts written for this project: measure your own file before you trust a digit.")
 
 

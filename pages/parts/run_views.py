@@ -41,11 +41,11 @@ def shown_store() -> RunStore:
 
 
 def say_opened() -> None:
-    """Above runs from a file: where they come from, and that they can't be changed."""
+    """Above runs from a file: where they come from, and that they are read-only."""
     if opened():
         st.info(
-            "From the file of a view: what was measured elsewhere, apart from the runs of this machine, and to be read "
-            "alone. Checkpoints, models and logs stayed where they were made.",
+            "Read-only: from the file of a view, measured elsewhere and kept apart from the runs of this machine. "
+            "Checkpoints, models and logs stayed where they were made.",
             icon=":material/folder_open:",
         )
 

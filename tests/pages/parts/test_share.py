@@ -238,7 +238,7 @@ def open_file_elsewhere(home, monkeypatch, data: bytes) -> AppTest:
     return at
 
 
-def test_a_run_opens_elsewhere_and_can_be_read_alone(home, monkeypatch, capsys):
+def test_a_run_opens_elsewhere_read_only(home, monkeypatch, capsys):
     run = made(RunStore(), 2.0, name="*mine*", student="owner/name")
     write_status(run.dir, replace(run.status(), state="cancelled", message="Cancelled at step 3."))
     here = opened("runs", run=run.id)
@@ -251,7 +251,7 @@ def test_a_run_opens_elsewhere_and_can_be_read_alone(home, monkeypatch, capsys):
     ((_, view),) = views.kept()
     at = opened("runs", **{key: values[0] for key, values in view.address.items()})
     assert not at.exception and not at.error
-    assert "From the file of a view" in at.info[0].value
+    assert "Read-only: from the file of a view" in at.info[0].value
     assert "Cancelled at step 3" in texts(at) and r"\*mine\*" in texts(at)
     assert [m.value for m in at.metric] == [m.value for m in here.metric]
     assert at.dataframe[0].value.equals(here.dataframe[0].value)
