@@ -241,7 +241,6 @@ def test_script_tokens_are_text():
     assert not any("<script>" in m.value and getattr(m, "allow_html", False) for m in at.markdown)
 
 
-
 def test_an_uploaded_tokenizer_becomes_the_student():
     from tests.tiny import tiny_byte_level
 

@@ -229,7 +229,6 @@ def test_measuring_can_be_cancelled_and_begun_again(small, own_home):
     again.job.cancel(wait=True)
 
 
-
 def test_experiments_stand_beside_the_advice(monkeypatch):
     from ctkd_core.pair import advice
     from pages.parts import results
