@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,20 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def imported(path: Path, top_level_only: bool = False) -> set[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file, which several rules read; none changes it."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
     """First names of the modules that a file imports (TYPE_CHECKING blocks don't count)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     skipped: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             skipped.update(child for part in node.body for child in ast.walk(part))
-        if top_level_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            skipped.update(child for child in ast.walk(node) if child is not node)
     found: set[str] = set()
     for node in ast.walk(tree):
         if node in skipped:
@@ -36,7 +42,7 @@ def imported(path: Path, top_level_only: bool = False) -> set[str]:
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.partition(".")[0])
-    return found
+    return frozenset(found)
 
 
 # The files of ctkd_core/vocabulary that are for torch and are imported where it is needed only.
@@ -81,7 +87,7 @@ def test_pages_hold_no_maths(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CORE, ids=name)
 def test_no_pickle_and_no_remote_code(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     assert not imported(path) & {"pickle", "marshal", "shelve", "dill", "joblib"}
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
@@ -134,7 +140,7 @@ def test_unknown_export_is_an_attribute_error() -> None:
 def test_files_say_what_they_are_about(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if text.strip():
-        assert ast.get_docstring(ast.parse(text)), f"{name(path)} has no first lines that say what it is about"
+        assert ast.get_docstring(parsed(path)), f"{name(path)} has no first lines that say what it is about"
 
 
 def test_project_files_name_no_private_places() -> None:

@@ -14,7 +14,7 @@ from ctkd_core.losses.parts.binarised import DIVERGENCES, EPSILON, KINDS, compar
 from ctkd_core.losses.parts.boundary import boundary_mask
 from ctkd_core.losses.parts.chunks import chunks_of
 from tests.losses import twins
-from tests.losses.cases import batch_of, logits_for, pair, plain_sample, samples
+from tests.losses.cases import batch_of, logits_for, pair, plain_sample, samples, seeded
 
 OPTIONS = [
     {},
@@ -168,7 +168,7 @@ def test_boundary_mask_covers_padded_and_cut_vocabularies():
 def test_hidden_states_join_in():
     batch = batch_of(samples())
     s, t = logits_for(batch)
-    torch.manual_seed(0)
+    seeded(0)
     own, other = torch.randn(*batch.student_ids.shape, 6, requires_grad=True), torch.randn(*batch.teacher_ids.shape, 5)
     table = torch.zeros(1)
     context = StateContext(403, student_width=6, teacher_width=5)
@@ -202,7 +202,7 @@ def hidden_term(order, pad="right", dtype=torch.float64):
         hidden = table[ids][..., :width].clone()
         hidden[labels == -100] = float("nan")
         sides.append(States((hidden.requires_grad_(),), table, table))
-    torch.manual_seed(1)
+    seeded(1)
     state = make_state(403, hidden_weight=1.0, context=StateContext(403, student_width=6, teacher_width=5))
     given = {"student_states": sides[0], "teacher_states": sides[1]}
     out = alm_loss(s, t, batch, hidden_weight=1.0, state=state, **given)

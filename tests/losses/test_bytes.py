@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -38,15 +39,19 @@ def said(logits, ids, labels, tokenizer, boundary="mixture"):
     """
     keys = [symbols(tokenizer, i) if i < tokenizer.n_ids else () for i in range(logits.shape[-1])]
 
+    @cache
+    def beginning_with(u):
+        """Tokens that begin with u, a number for the symbol that each has next, and these symbols; the last: none."""
+        every = [i for i, key in enumerate(keys) if key and key[: len(u)] == u]
+        after = sorted({keys[i][len(u)] for i in every if len(keys[i]) > len(u)})
+        numbers = [after.index(keys[i][len(u)]) if len(keys[i]) > len(u) else len(after) for i in every]
+        return torch.tensor(every, dtype=torch.long), torch.tensor(numbers, dtype=torch.long), after
+
     def next_symbols(p, u):
-        after: dict[int, list[int]] = {}
-        equal, every = [], []
-        for i, key in enumerate(keys):
-            if key and key[: len(u)] == u:
-                every.append(i)
-                after.setdefault(key[len(u)], []).append(i) if len(key) > len(u) else equal.append(i)
-        whole = p[every].sum()
-        return {c: p[after[c]].sum() / whole for c in sorted(after)}, p[equal].sum() / whole
+        every, numbers, after = beginning_with(u)
+        sums = p.new_zeros(len(after) + 1).index_add(0, numbers, p[every])
+        *shares, ends = (sums / sums.sum()).unbind()
+        return dict(zip(after, shares)), ends
 
     found = {}
     for place in range(1, len(ids)):

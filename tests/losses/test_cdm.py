@@ -92,7 +92,10 @@ def partners(mine, theirs, forth, taken, names, threshold):
             a, b = names[0](u), names[1](v)
             if v in taken or a is None or b is None:
                 continue
-            distance = levenshtein(a, b) / (len(a) + len(b)) if a or b else 0.0
+            both = max(1, len(a) + len(b))
+            if abs(len(a) - len(b)) / both >= least:  # so many letters must be put in, at least
+                continue
+            distance = levenshtein(a, b) / both
             if distance < least:
                 found, least = v, distance
         out.append(found)

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -53,12 +54,18 @@ def test_gradcheck(name):
     check_gradient(lambda z: call(name, z, t, batch, **options).loss, s, batch)
 
 
+@cache
+def in_one_chunk(name):
+    """Batch, logits of both models, the loss and its gradient; nothing changes them."""
+    batch = batch_of(samples())
+    s, t = logits_for(batch)
+    return batch, s, t, *gradient_of(name, s, t, batch)
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("chunk_rows", [1, 3, 1000])
 def test_chunks_change_nothing(name, chunk_rows):
-    batch = batch_of(samples())
-    s, t = logits_for(batch)
-    whole, g_whole = gradient_of(name, s, t, batch)
+    batch, s, t, whole, g_whole = in_one_chunk(name)
     parts, g_parts = gradient_of(name, s, t, batch, chunk_rows=chunk_rows)
     torch.testing.assert_close(whole.loss, parts.loss, rtol=1e-6, atol=0)
     torch.testing.assert_close(g_whole, g_parts, rtol=1e-5, atol=1e-8)
@@ -69,9 +76,7 @@ def test_chunks_change_nothing(name, chunk_rows):
 @pytest.mark.parametrize("pad", ["right", "left"])
 def test_padding_and_order_change_nothing(name, pad):
     chosen = samples()
-    first = batch_of(chosen)
-    s, t = logits_for(first)
-    out, _ = gradient_of(name, s, t, first)
+    first, s, t, out, _ = in_one_chunk(name)
     order = [2, 0, 3, 1]
     longer = samples([" a much longer text than all the others: " + TEXTS[0] * 3])
     second = batch_of([chosen[i] for i in order] + longer, pad=pad)
@@ -101,9 +106,7 @@ def _moved(first, second, order, s, t):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_only_response_rows_learn(name):
-    batch = batch_of(samples())
-    s, t = logits_for(batch)
-    _, gradient = gradient_of(name, s, t, batch)
+    batch, _, _, _, gradient = in_one_chunk(name)
     rows = response_rows(batch.student_labels)
     touched = torch.zeros(batch.student_ids.shape, dtype=torch.bool)
     touched[rows.sample, rows.position - 1] = True

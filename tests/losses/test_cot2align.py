@@ -18,7 +18,7 @@ from ctkd_core.losses.cot2align import (
     sample_cost,
     transport,
 )
-from tests.losses.cases import batch_of, logits_for, plain_sample, samples
+from tests.losses.cases import batch_of, logits_for, plain_sample, samples, seeded
 
 WIDTHS = 6, 5  # student, teacher
 
@@ -38,7 +38,7 @@ def states_for(batch, seed=0):
 def case():
     batch = batch_of([*samples(), plain_sample([0], [0, 7], 1, 2)])
     s, t = logits_for(batch, dtype=torch.float64)
-    torch.manual_seed(0)
+    seeded(0)
     projector = make_state(403, context=StateContext(403, student_width=WIDTHS[0], teacher_width=WIDTHS[1])).double()
     student, teacher = states_for(batch)
     return batch, s, t, {"state": projector, "student_states": student, "teacher_states": teacher}

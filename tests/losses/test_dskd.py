@@ -20,7 +20,7 @@ from ctkd_core.losses.dskd_eta import LogitKeepingProjectors, aligned_rows, stud
 from ctkd_core.losses.dskd_eta import make_state as make_keeping
 from ctkd_core.losses.parts.matched import matched_ids
 from ctkd_core.vocabulary.head_maps import head_maps
-from tests.losses.cases import TEXTS, WIDTHS, batch_of, logits_for, pair, plain_sample, samples, states_for
+from tests.losses.cases import TEXTS, WIDTHS, batch_of, logits_for, pair, plain_sample, samples, seeded, states_for
 
 VOCABULARIES = 403, 305
 
@@ -44,7 +44,7 @@ def models(batch, dtype=torch.float64):
 def attention_case(dtype=torch.float64):
     batch = batch_of([*samples(), plain_sample([0, 9, 9], [0, 7], 1, 2)])  # the last: no answer for the teacher
     s, t, own, other = models(batch, dtype)
-    torch.manual_seed(1)
+    seeded(1)
     state = make_projectors(403, context=StateContext(403, 305, *WIDTHS)).to(dtype)
     return batch, s, t, {"state": state, "student_states": own, "teacher_states": other}
 

@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -19,7 +20,17 @@ from ctkd_core.losses.base import StateContext
 from ctkd_core.losses.batch import AlignedBatch, align_sample, collate
 from ctkd_core.methods import Method
 from ctkd_core.methods.options import Option
-from tests.losses.cases import WIDTHS, batch_of, logits_for, pair, plain_sample, same_sides, samples, states_for
+from tests.losses.cases import (
+    WIDTHS,
+    batch_of,
+    logits_for,
+    pair,
+    plain_sample,
+    same_sides,
+    samples,
+    seeded,
+    states_for,
+)
 from tests.losses.test_xtoken import random_map
 
 TRAINING = [(row, variant) for row in methods.training() for variant in row.variants]
@@ -89,7 +100,7 @@ class Scene:
         widths = z.shape[-1], self.teacher.shape[-1]
         hidden = [None if x is None else x.hidden[-1].shape[-1] for x in states]
         context = StateContext(*widths, *hidden, *heads, student=self.batch.student, teacher=self.batch.teacher)
-        torch.manual_seed(0)
+        seeded(0)
         name, given = self.row.name, self.given
         state = losses.make_state(name, widths[0], context=context, variant=variant, **options)
         if state is not None:
@@ -101,8 +112,10 @@ class Scene:
         return [float(out.loss.detach()), *(0.0 if g is None else float(g.abs().sum()) for g in gradients)]
 
 
-def scenes(row: Method) -> list[Scene]:
+@cache
+def scenes(name: str) -> list[Scene]:
     """Two tokenizers, where the method takes them, one on both sides, and two of which the student's is the finer."""
+    row = methods.get(name)
     batch = given_batch()
     s, t = logits_for(batch, dtype=torch.float64)
     one, same = same_sides(batch, t)
@@ -151,7 +164,7 @@ def close(a: list[float], b: list[float]) -> bool:
 @pytest.mark.parametrize(("row", "variant"), TRAINING, **NAMES)
 def test_every_option_of_a_loss_makes_a_difference(row: Method, variant: str) -> None:
     options = row.loss_options_of(variant)
-    places = scenes(row)
+    places = scenes(row.name)
     kept: dict[tuple[int, str], list[float] | None] = {}
 
     def value(place: int, chosen: dict[str, Any]) -> list[float] | None:
@@ -324,7 +337,7 @@ def test_what_another_option_leaves_without_effect_is_refused(
 def _has_no_effect(
     row: Method, variant: str, option: Option, unmet: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = scenes(row)[0]
+    scene = scenes(row.name)[0]
     options = {o.name for o in row.loss_options_of(variant)}
     whole = unmet | ({"hidden_weight": 0.5} if "hidden_weight" in options else {})
     before = scene.result(variant, whole)

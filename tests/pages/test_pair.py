@@ -11,7 +11,6 @@ from tokenizers import models, pre_tokenizers
 from ctkd_core import files
 from ctkd_core.figures.pair_domains import MEASURES
 from tests.pages.app import figures, opened, texts
-from tests.patience import PATIENCE
 from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 pytestmark = pytest.mark.real
@@ -256,18 +255,6 @@ def test_measuring_can_be_cancelled_and_begun_again(small, own_home):
     again = at.session_state["corpus_job"][1]
     assert again is not job and not again.status().ended_already
     again.job.cancel(wait=True)
-
-
-def test_the_page_imports_neither_torch_nor_transformers():
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from tests.pages.app import opened; at = opened('pair', look='Chat templates', student='qwen'); "
-        "assert not at.exception; opened('pair'); print(sorted({'torch', 'transformers'} & set(sys.modules)))"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
-    assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr[-2000:]
 
 
 def test_experiments_stand_beside_the_advice(monkeypatch):

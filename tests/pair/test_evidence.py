@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -246,6 +247,7 @@ def test_kinds_in_experiments_are_those_of_their_tokenizers() -> None:
     from ctkd_core.errors import TokenizerError
     from ctkd_core.pair.report import vocabulary_facts
 
+    facts_of = cache(vocabulary_facts)  # few pairs in many conditions
     checked = 0
     for each in evidence.load().experiments:
         for condition in each.conditions:
@@ -253,8 +255,8 @@ def test_kinds_in_experiments_are_those_of_their_tokenizers() -> None:
                 student, teacher = load_tokenizer(condition.student), load_tokenizer(condition.teacher)
             except TokenizerError:  # Gemma is here only where its terms were accepted
                 continue
-            facts = vocabulary_facts(student, teacher)
-            facts |= {"overlap": {"canonical": facts["shares"]["canonical"]["smaller"]}}
+            facts = facts_of(student, teacher)
+            facts = facts | {"overlap": {"canonical": facts["shares"]["canonical"]["smaller"]}}
             facts |= {"same_tokenizer": student is teacher}
             # A moved student is a transfer, and of the kind of its tokenizers as well.
             kinds = {kind_of(facts), kind_of(facts | {"student_model": condition.student_model})}

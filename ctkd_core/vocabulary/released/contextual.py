@@ -54,14 +54,18 @@ def top_ids(logits: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     return np.argsort(-logits, axis=1, kind="stable")[:, :k]
 
 
-def normalised_distance(a: str, b: str) -> float:
-    """Edit distance over the sum of both lengths, blanks deleted; 0 for two empty strings and for special pairs."""
+def normalised_distances(own: Sequence[str], other: Sequence[str]) -> NDArray[np.float64]:
+    """Edit distances [a, b] over the sum of both lengths, blanks deleted; 0 for two empty strings and special pairs."""
     from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cdist
 
-    u, v = normalise_released(a), normalise_released(b)
-    if (a, b) in released_free_pairs() or not (u or v):
-        return 0.0
-    return Levenshtein.distance(u, v) / (len(u) + len(v))
+    u, v = [normalise_released(a) for a in own], [normalise_released(b) for b in other]
+    lengths = np.add.outer([len(a) for a in u], [len(b) for b in v])
+    found = cdist(u, v, scorer=Levenshtein.distance, dtype=np.int64) / np.maximum(lengths, 1)
+    for a, b in released_free_pairs():
+        if a in own and b in other:
+            found[np.ix_([x == a for x in own], [x == b for x in other])] = 0.0
+    return found
 
 
 def complete_rows(
@@ -80,17 +84,15 @@ def complete_rows(
     banned = set(np.flatnonzero(static == UNMAPPED).tolist())
     mapping, found = static.copy(), []
     for mine, theirs in zip(source.tolist(), target.tolist()):
-        candidates = set(theirs) - banned
-        for u in mine:
-            if static[u] != UNMAPPED:
-                continue
-            nearest, least = UNMAPPED, threshold
-            for v in candidates:
-                distance = normalised_distance(source_strings[u], target_strings[v])
-                if distance < least:
-                    nearest, least = v, distance
-            if nearest != UNMAPPED:
-                mapping[u] = nearest
-                found.append((u, nearest))
+        candidates = list(set(theirs) - banned)
+        unmapped = [u for u in mine if static[u] == UNMAPPED]
+        if not (candidates and unmapped):
+            continue
+        distances = normalised_distances([source_strings[u] for u in unmapped], [target_strings[v] for v in candidates])
+        nearest = distances.argmin(axis=1)  # the first of equally near ones
+        for u, place, least in zip(unmapped, nearest.tolist(), distances.min(axis=1).tolist()):
+            if least < threshold and candidates[place] != UNMAPPED:
+                mapping[u] = candidates[place]
+                found.append((u, candidates[place]))
     mapped = mapping[source]
     return MappedRows(np.where(mapped == UNMAPPED, UNMAPPED, source), mapped, tuple(found))

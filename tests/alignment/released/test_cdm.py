@@ -29,7 +29,9 @@ def test_top_ids_are_best_first_and_equal_ones_by_id():
     [("cats", "cat", 1 / 7), (" run", "run", 0), ("", " ", 0), ("</s>", "<|im_end|>", 0), ("ab", "cd", 0.5)],
 )
 def test_distance_is_divided_by_both_lengths(a, b, distance):
-    assert contextual.normalised_distance(a, b) == pytest.approx(distance)
+    found = contextual.normalised_distances([a, "other", a], ["another", b])
+    assert found[[0, 2], 1] == pytest.approx(distance)
+    assert found[1, 0] == pytest.approx(2 / 12)
 
 
 def test_an_unmapped_source_takes_the_nearest_candidate_of_its_row_below_the_threshold():

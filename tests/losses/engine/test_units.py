@@ -9,7 +9,7 @@ from ctkd_core import losses, methods
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.units import NeedsLogitsError, StepUnits
 from ctkd_core.losses.teachers import WeightedTeacher, several
-from tests.losses.cases import METHODS, batch_of, call, extras, logits_for, move_logits, samples
+from tests.losses.cases import METHODS, batch_of, call, extras, logits_for, move_logits, samples, seeded
 
 PARTS = ([0, 1, 3], [2])  # of unequal length
 
@@ -77,7 +77,7 @@ def test_other_units_of_alm(options):
     def compute(batch, s, t):
         given = extras("alm", batch, torch.float64)
         if "hidden_weight" in options:
-            torch.manual_seed(0)
+            seeded(0)
             from tests.losses.cases import WIDTHS, StateContext, states_for
 
             context = StateContext(403, 305, *WIDTHS)
