@@ -186,11 +186,14 @@ class Job:
         """Where it stands now."""
         return self._work.status()
 
-    def start(self, module: str, order: Any) -> None:
+    def start(self, module: str, order: Any, before: Callable[[], None] = lambda: None) -> None:
         """Start `python -m module FOLDER`, or join the attempt that is under way.
 
-        `order`: a pydantic record, which `attempt.work` reads again. An attempt that was asked to stop is ended first.
-        Raises CtkdError when another process has held the lock for long, or the folder can't be written.
+        order   a pydantic record, which `attempt.work` reads again
+        before  called where an attempt is started, when none is under way any more: it may put files into the folder
+
+        An attempt that was asked to stop is ended first. Raises what `before` raises, and CtkdError when another
+        process has held the lock for long, or the folder can't be written.
         """
         try:
             with self._work.lock():
@@ -199,6 +202,7 @@ class Job:
                     if not cancel_asked(self.folder, now.attempt):
                         return
                     self._work.stop(CANCEL_GRACE)
+                before()
                 written = read_status(self.folder, JobStatus)
                 write_record(self.folder / ORDER, order)
                 first = JobStatus(attempt=next_attempt(self.folder, written), created=time.time())

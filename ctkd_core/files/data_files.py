@@ -1,8 +1,8 @@
 """Data files, one record after another: lines of JSON, a JSON array, Parquet. What a record says is not looked at here.
 
-The one reader of training data and corpora. JSON lines are streamed; an array, or objects that go over several lines,
-are read whole. Nulls of Parquet come back as None, and as nothing at all inside of nested tables, where Arrow writes
-them into every record for what only some records have.
+The one reader of training data and corpora. All of them are streamed: lines, the elements of an array, objects that go
+over several lines (`json_text`), batches of rows. Nulls of Parquet come back as None, and as nothing at all inside of
+nested tables, where Arrow writes them into every record for what only some records have.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.files.json_text import BLANKS, JsonFault, JsonText, NotUtf8, TooLong
 from ctkd_core.markup.visible import one_line, shorten
 
 RECORD_FILES = (".jsonl", ".ndjson", ".json", ".parquet")
-MAX_RECORD = 16_000_000  # characters of one line
-MAX_WHOLE = 2_000_000_000  # bytes of a file that is read whole
+MAX_RECORD = 16_000_000  # characters of one record
+MAX_WHOLE = 2_000_000_000  # bytes of a file whose records are held together
 MAX_DEPTH = 100  # lists and tables in one another; the deepest records that people have are descriptions of tools
 MAX_DIGITS = 4300  # of a whole number; Python reads no longer ones
 _HEAD = 8192  # bytes looked at to tell text from binary data
 BINARY = "is binary or UTF-16, not UTF-8 text; convert it first."
-_BLANKS = " \t\r\n"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def read_head(path: Path, what: str, error: type[CtkdError]) -> bytes:
 class RecordFile:
     """The records of one file. `what` it is ("corpus") and the class of its errors go into what is raised.
 
-    longest  characters of a line
+    longest  characters of a record
     Raises `error` at once for a folder, a file that isn't there or can't be read, another ending, a file that is empty,
     binary or UTF-16; while reading, for a broken Parquet file and a broken array.
     """
@@ -91,7 +91,6 @@ class RecordFile:
         self._path, self._error, self._longest = path, error, longest
         self._name = f"{what} {shown_name(path)!r}"
         self._decoder = _Decoder()
-        self._counted = (0, 1)  # a character of the whole text, and its line
         self._check(what)
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
@@ -113,9 +112,9 @@ class RecordFile:
         for text in self._decoded_lines():
             if not isinstance(text, str):
                 return True
-            if text.strip(_BLANKS):
-                spread = isinstance(self._value(text, 1, 1), Unreadable) and text.lstrip(_BLANKS).startswith("{")
-                return not spread or self._whole_if_spread() is None
+            if text.strip(BLANKS):
+                spread = isinstance(self._value(text, 1, 1), Unreadable) and text.lstrip(BLANKS).startswith("{")
+                return not (spread and self._is_spread())
         return True
 
     def row_groups(self, size: int) -> list[tuple[int, int]]:
@@ -173,24 +172,23 @@ class RecordFile:
     def _lines(self) -> Iterator[Record | Unreadable]:
         number = 0
         for line, text in enumerate(self._decoded_lines(), start=1):
-            if isinstance(text, str) and not text.strip(_BLANKS):
+            if isinstance(text, str) and not text.strip(BLANKS):
                 continue
             number += 1
             if not isinstance(text, str):
                 yield Unreadable(number, line, text.fault)
                 continue
             found = self._value(text, number, line)
-            if number == 1 and isinstance(found, Unreadable) and text.lstrip(_BLANKS).startswith("{"):
-                whole = self._whole_if_spread()
-                if whole is not None:  # one object over several lines, or several of those
-                    yield from self._sequence(whole)
-                    return
+            broken = number == 1 and isinstance(found, Unreadable) and text.lstrip(BLANKS).startswith("{")
+            if broken and self._is_spread():  # one object over several lines, or several of those
+                yield from self._sequence()
+                return
             yield found
 
     def _lines_between(self, start: int, end: int) -> Iterator[Record | Unreadable]:
         number = 0
         for line, text in enumerate(self._decoded_lines(start, end), start=1):
-            if isinstance(text, str) and not text.strip(_BLANKS):
+            if isinstance(text, str) and not text.strip(BLANKS):
                 continue
             number += 1
             yield self._value(text, number, line) if isinstance(text, str) else Unreadable(number, line, text.fault)
@@ -230,78 +228,75 @@ class RecordFile:
             return Unreadable(number, line, said)
         return Record(number, line, value)
 
-    # a whole text
+    # values over several lines
 
-    def _text(self) -> str:
-        if self._path.stat().st_size > MAX_WHOLE:
-            raise self._fault(f"has more than {MAX_WHOLE / 1e9:.0f} GB in one JSON array; write one record a line.")
-        data = self._path.read_bytes()
+    @contextmanager
+    def _streamed(self) -> Iterator[JsonText]:
+        """The text of the file; what keeps it from being read becomes an error of ours."""
+        with self._path.open("rb") as file:
+            try:
+                yield JsonText(file, self._decoder, self._longest)
+            except NotUtf8 as fault:
+                raise self._fault(
+                    f"isn't UTF-8 text near line {fault.line}: byte 0x{fault.byte:02x} ({fault.why})."
+                ) from None
+
+    def _is_spread(self) -> bool:
+        """Whether the first record is a JSON object that ends in a later line."""
         try:
-            return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
-        except UnicodeDecodeError as fault:
-            line = data.count(b"\n", 0, fault.start) + 1
-            raise self._fault(
-                f"isn't UTF-8 text near line {line}: byte 0x{data[fault.start]:02x} ({fault.reason})."
-            ) from None
+            with self._streamed() as text:
+                text.sign()
+                first = text.line
+                text.value()
+                return text.line > first
+        except (CtkdError, JsonFault, TooLong, RecursionError):
+            return False
 
-    def _whole_if_spread(self) -> str | None:
-        """The text, where its first record is a JSON object that ends in a later line."""
-        try:
-            text = self._text()
-            start = _next(text, 0)
-            _, end = self._decoder.raw_decode(text, start)
-        except (CtkdError, ValueError, RecursionError):
-            return None
-        return text if "\n" in text[start:end] else None
-
-    def _sequence(self, text: str) -> Iterator[Record | Unreadable]:
-        number, at = 0, _next(text, 0)
-        while at < len(text):
-            number += 1
-            found, at = self._at(text, at, number)
-            yield found
-            at = _next(text, at)
+    def _sequence(self) -> Iterator[Record | Unreadable]:
+        with self._streamed() as text:
+            number = 0
+            while text.sign():
+                number += 1
+                yield self._next(text, number)
 
     def _array(self) -> Iterator[Record | Unreadable]:
-        text = self._text()
-        number, at = 0, _next(text, text.index("[") + 1)
-        while text[at : at + 1] != "]":
-            number += 1
-            found, at = self._at(text, at, number)
-            yield found
-            at = _next(text, at)
-            if text[at : at + 1] == ",":
-                at = _next(text, at + 1)
-            elif text[at : at + 1] != "]":
-                raise self._fault(f"isn't JSON: its list breaks off or lacks a comma behind record {number}.")
-        at = _next(text, at + 1)
-        if at < len(text):
-            line = self._line_of(text, at)
-            raise self._fault(
-                f"goes on in line {line} behind its list of records; give one list, or one record a line."
-            )
+        with self._streamed() as text:
+            text.sign()
+            text.skip()
+            number = 0
+            while text.sign() != "]":
+                number += 1
+                yield self._next(text, number)
+                if text.sign() == ",":
+                    text.skip()
+                elif text.sign() != "]":
+                    raise self._fault(f"isn't JSON: its list breaks off or lacks a comma behind record {number}.")
+            text.skip()
+            if text.sign():
+                raise self._fault(
+                    f"goes on in line {text.line} behind its list of records; give one list, or one record a line."
+                )
 
-    def _at(self, text: str, at: int, number: int) -> tuple[Record | Unreadable, int]:
-        """The record that begins at a character, and where it ends. Raises where its end can't be found."""
-        line = self._line_of(text, at)
+    def _next(self, text: JsonText, number: int) -> Record | Unreadable:
+        """The record at the position of a text. Raises where its end can't be found."""
+        line = text.line
         try:
-            value, end = self._decoder.raw_decode(text, at)
-        except json.JSONDecodeError as fault:
+            value = text.value()
+        except JsonFault as fault:
             raise self._fault(
-                f"isn't JSON in line {fault.lineno}, in record {number}: {fault.msg} at column {fault.colno}."
+                f"isn't JSON in line {fault.line}, in record {number}: {fault.said} at column {fault.column}."
+            ) from None
+        except TooLong:
+            raise self._fault(
+                f"has a record of more than {self._longest:,} characters, or one without an end: {place(number, line)}."
             ) from None
         except RecursionError:
             raise self._error(f"{self._name}, line {line} {TOO_DEEP}.") from None
         try:
             self._decoder.check(value)
         except _Limit as fault:
-            return Unreadable(number, line, str(fault)), end
-        return Record(number, line, value), end
-
-    def _line_of(self, text: str, at: int) -> int:
-        before, line = self._counted
-        self._counted = (at, line + text.count("\n", before, at))
-        return self._counted[1]
+            return Unreadable(number, line, str(fault))
+        return Record(number, line, value)
 
     # Parquet
 
@@ -394,13 +389,6 @@ def deeper_than(value: Any, most: int) -> bool:
         if not level:
             return False
     return True
-
-
-def _next(text: str, at: int) -> int:
-    """The next character that is no blank."""
-    while text[at : at + 1] and text[at] in _BLANKS:
-        at += 1
-    return at
 
 
 def _without_nulls(value: Any) -> Any:

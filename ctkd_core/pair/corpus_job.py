@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from ctkd_core import files
 from ctkd_core.background.lifecycle import Job
 from ctkd_core.background.status import RECORD, JobStatus, reason
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import kept
 from ctkd_core.tokenizers.handover import Handover, hand_over
 
 if TYPE_CHECKING:
@@ -110,17 +110,17 @@ def start(
     file = f"corpus{Path(name).suffix.lower()[:12]}"
     asked = [VERSION, student.fingerprint, teacher.fingerprint, method, file, hashlib.sha256(content).hexdigest()]
     found = _measurement(asked + _fields(by), name)
-    if found.is_done:
-        return found
-    order = Order(hand_over(student), hand_over(teacher), method, file, name, by=tuple(by))
-    try:
-        files.write_atomic(found.job.folder / file, content)
-    except OSError as fault:
-        raise CtkdError(
-            f"{name} can't be kept under {str(found.job.folder.parent)!r} to be measured ({reason(fault)}); free some "
-            "space or set CTKD_HOME."
-        ) from None
-    return _started(found, order)
+
+    def put() -> None:
+        try:
+            files.write_atomic(found.job.folder / file, content)
+        except OSError as fault:
+            raise CtkdError(
+                f"{name} can't be kept under {str(found.job.folder.parent)!r} to be measured ({reason(fault)}); free "
+                "some space or set CTKD_HOME."
+            ) from None
+
+    return _started(found, lambda: Order(hand_over(student), hand_over(teacher), method, file, name, by=tuple(by)), put)
 
 
 def start_source(
@@ -138,10 +138,8 @@ def start_source(
     name = corpus.path.name or str(corpus.path)
     asked = [VERSION, student.fingerprint, teacher.fingerprint, method, pieces]
     found = _measurement(asked + _fields(by), name)
-    if found.is_done:
-        return found
     place = str(corpus.path.absolute())
-    return _started(found, Order(hand_over(student), hand_over(teacher), method, "", name, place, tuple(by)))
+    return _started(found, lambda: Order(hand_over(student), hand_over(teacher), method, "", name, place, tuple(by)))
 
 
 def check_fields(by: Sequence[str]) -> None:
@@ -161,16 +159,19 @@ def _measurement(asked: list[Any], name: str) -> Measurement:
     return Measurement(Job(files.cache_dir() / "corpus" / digest[:32]), name)
 
 
-def _started(found: Measurement, order: Order) -> Measurement:
-    found.job.start(WORKER, order)
-    _prune(found.job.folder.parent, found.job.folder)
+def _started(found: Measurement, order: Callable[[], Order], put: Callable[[], None] = lambda: None) -> Measurement:
+    """Start a measurement that isn't done; `put` lays what it needs into its folder once no attempt is under way.
+
+    The process that ends takes an upload's content with it, so it may not be put there while one still works.
+    """
+    root, gone = found.job.folder.parent, list[Path]()
+    with kept.held(root) as alone:
+        if found.is_done:
+            with suppress(OSError):
+                found.job.folder.touch()  # asked for now
+        else:
+            found.job.start(WORKER, order(), put)
+        if alone:
+            gone = kept.take_out(root, found.job.folder, KEPT, lambda folder: Job(folder).status().ended_already)
+    kept.remove(gone)
     return found
-
-
-def _prune(root: Path, current: Path) -> None:
-    """Keep the folders of the last measurements."""
-    with suppress(OSError):
-        folders = sorted((p for p in root.iterdir() if p != current), key=lambda p: p.stat().st_mtime, reverse=True)
-        for old in folders[KEPT - 1 :]:
-            if Job(old).status().ended_already:
-                shutil.rmtree(old, ignore_errors=True)

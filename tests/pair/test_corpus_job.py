@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ctkd_core import files
-from ctkd_core.background.attempt import FAILED, FINISHED, work
-from ctkd_core.background.status import JobStatus
+from ctkd_core.background.attempt import CANCELLED, FAILED, FINISHED, work
+from ctkd_core.background.lifecycle import Job, Work
+from ctkd_core.background.progress import Cancelled
+from ctkd_core.background.status import JobStatus, write_status
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import kept
 from ctkd_core.pair import corpus, corpus_job, corpus_worker
 from ctkd_core.pair.corpora import sources
 from ctkd_core.pair.corpus import measure
@@ -155,3 +160,59 @@ def test_a_tokenizer_that_changed_meanwhile_is_refused(
     forget()
     assert work([str(found.job.folder)], corpus_worker.measure_file, corpus_job.Order) == FAILED
     assert "has changed on disk" in found.status().message
+
+
+def works(found: Measurement) -> int:
+    """Do the work of a measurement in this process; the exit code."""
+    return work([str(found.job.folder)], corpus_worker.measure_file, corpus_job.Order)
+
+
+@pytest.mark.parametrize("ending", [FINISHED, FAILED, CANCELLED])
+def test_a_start_while_the_one_before_ends_finds_its_file(
+    pair: Pair, ending: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Work, "launch", lambda self, _, first, *__: write_status(self.folder, first))
+    found = start(*pair, b"text", "a.txt")
+    plain_start, plain_measure = Job.start, corpus.measure_domains
+
+    def ends(*given: object, **options: object) -> object:
+        if ending == FAILED:
+            raise RuntimeError("no memory")
+        if ending == CANCELLED:
+            raise Cancelled
+        return plain_measure(*given, **options)  # type: ignore[arg-type]
+
+    def start_late(*given: object) -> None:
+        """The attempt under way ends behind whatever was done before the second start takes the job's lock."""
+        with monkeypatch.context() as patch:
+            patch.setattr(corpus, "measure_domains", ends)
+            assert works(found) == ending
+        plain_start(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Job, "start", start_late)
+    again = start(*pair, b"text", "a.txt")
+    assert again.status().attempt == 2
+    assert works(again) == FINISHED, again.status()
+    assert again.result() is not None and not list(again.job.folder.glob("corpus*"))
+
+
+def test_a_measurement_started_while_another_makes_room_stays(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_job, "KEPT", 1)
+    found = ordered(pair, monkeypatch)
+    other = threading.Thread(target=lambda: start(*pair, b"text", "a.txt"))
+    plain = kept.take_out
+
+    def slowly(root: Path, current: Path, most: int, may_go: Callable[[Path], bool]) -> list[Path]:
+        def chosen(folder: Path) -> bool:
+            assert folder == found.job.folder
+            other.start()
+            other.join(0.5)  # as far as it comes
+            return True
+
+        monkeypatch.setattr(kept, "take_out", plain)
+        return plain(root, current, most, chosen)
+
+    monkeypatch.setattr(kept, "take_out", slowly)
+    start(*pair, b"another", "b.txt")
+    other.join(PATIENCE)
+    assert works(found) == FINISHED, found.status()

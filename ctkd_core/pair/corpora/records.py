@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from ctkd_core import files
 from ctkd_core.background.status import reason
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import kept
 from ctkd_core.pair.corpora.counting import MAX_TEXT
 from ctkd_core.pair.corpora.counts import FIELDS, GROUPS, MOST_BYTES, Counts
 
@@ -44,9 +44,11 @@ class Records:
 
     def write(self, piece: Piece, counts: Counts) -> None:
         """Keep what was counted of a piece. Raises CtkdError where the folder can't be written."""
+        data = counts.to_bytes()
         try:
-            files.write_atomic(self._place(piece), counts.to_bytes())
-            os.utime(self.folder)  # in use: `records_of` takes the folders that are so the longest time ago
+            with kept.held(self.folder.parent):
+                files.write_atomic(self._place(piece), data)
+                os.utime(self.folder)  # in use: `records_of` takes the folders that are so the longest time ago
         except OSError as fault:
             raise CtkdError(
                 f"what was measured can't be kept under {str(self.folder)!r} ({reason(fault)}); free some space or set "
@@ -63,10 +65,11 @@ def records_of(counting: Counting, root: Path) -> Records:
     asked = [VERSION, counting.student.fingerprint, counting.teacher.fingerprint, counting.method, list(counting.by)]
     asked += [MAX_TEXT, GROUPS, list(FIELDS)]
     folder = root / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
-    with suppress(OSError):
+    gone: list[Path] = []
+    with kept.held(root) as alone, suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         folder.touch()  # asked for now
-        others = sorted((one for one in root.iterdir() if one != folder), key=lambda p: p.stat().st_mtime)
-        for old in others[: max(0, len(others) + 1 - KEPT)]:
-            shutil.rmtree(old, ignore_errors=True)
+        if alone:
+            gone = kept.take_out(root, folder, KEPT)
+    kept.remove(gone)
     return Records(folder)

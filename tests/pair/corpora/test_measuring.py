@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import kept
 from ctkd_core.pair.corpora import sources
 from ctkd_core.pair.corpora.counting import Counting
 from ctkd_core.pair.corpora.counts import Counts, metrics
@@ -17,6 +19,7 @@ from ctkd_core.pair.corpora.measuring import Engine, Work, count_corpora
 from ctkd_core.pair.corpora.records import records_of
 from ctkd_core.pair.corpora.sources import read_texts
 from ctkd_core.pair.corpus import measure_domains
+from tests.patience import PATIENCE
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
 
 PAIR = tiny_byte_level(), tiny_metaspace()
@@ -176,3 +179,30 @@ def test_a_measurement_that_is_written_to_makes_no_room(
 def test_a_field_called_as_a_slice_of_all_texts_is_refused(name: str) -> None:
     with pytest.raises(CtkdError, match=f"by the field '{name}'.*Rename the field"):
         measure_domains(*PAIR, {"a": CORPUS[:1]}, by=["language", name])
+
+
+def test_a_measurement_asked_for_while_another_makes_room_stays(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctkd_core.pair.corpora.records.KEPT", 2)
+    root, piece = tmp_path / "kept", read_texts(corpus).pieces()[0]
+    first, second = (records_of(Counting(*PAIR, by=(name,)), root) for name in "ab")
+    os.utime(first.folder, (1, 1))
+    os.utime(second.folder, (2, 2))
+    other = threading.Thread(target=lambda: records_of(Counting(*PAIR, by=("a",)), root).write(piece, Counts()))
+    plain = kept.take_out
+
+    def slowly(*given: object) -> list[Path]:
+        def chosen(folder: Path) -> bool:
+            assert folder == first.folder
+            other.start()
+            other.join(0.5)  # as far as it comes
+            return True
+
+        monkeypatch.setattr(kept, "take_out", plain)
+        return plain(*given, chosen)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(kept, "take_out", slowly)
+    third = records_of(Counting(*PAIR, by=("c",)), root)
+    other.join(PATIENCE)
+    assert first.read(piece) is not None and third.folder.exists() and not second.folder.exists()
