@@ -147,7 +147,6 @@ OF_MANY = {
     "distill/test_attempts.py": "attempts of one run: launched twice, resumed, damaged checkpoints",
     "distill/test_damage.py": "damaged run folders, in list, pages and command line",
     "distill/test_bundled.py": "the bundled teacher, for real",
-    "lab/test_views_of_runs.py": "views of runs as one file: saved views and held runs together",
     "losses/test_common.py": "what every loss must do",
     "losses/test_devices.py": "every loss on a pretended device",
     "losses/test_real.py": "losses on the real pair",
