@@ -151,6 +151,7 @@ OF_MANY = {
     "losses/test_devices.py": "every loss on a pretended device",
     "losses/test_real.py": "losses on the real pair",
     "pages/test_align_views.py": "page Align beyond the first look",
+    "pages/test_imports.py": "what all pages import, in one process",
     "pages/test_rules.py": "rules of all pages",
     "vocabulary/test_maps.py": "what every map owes to `project`, which is the package's own",
     "losses/test_label_gaps.py": "labels with gaps, in every loss",
