@@ -57,42 +57,43 @@ def loaded_by(statement: str) -> set[str]:
     return set(run.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("path", CORE, ids=name)
-def test_core_never_imports_streamlit(path: Path) -> None:
-    assert "streamlit" not in imported(path)
+# A rule of all files is one test that names those which break it: a test for each would be thousands.
 
 
-@pytest.mark.parametrize("path", CORE, ids=name)
-def test_only_figures_import_plotly(path: Path) -> None:
-    if "plotly" in imported(path):
-        assert path.is_relative_to(ROOT / "ctkd_core" / "figures")
+def importing(paths: list[Path], forbidden: set[str]) -> dict[str, set[str]]:
+    """Files that import any of these modules, and which."""
+    assert paths
+    return {name(path): found for path in paths if (found := set(imported(path) & forbidden))}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in CORE if {"alignment", "vocabulary"} & set(p.parts) or p.name in {"encoding.py", "metrics.py"}],
-    ids=name,
-)
-def test_alignment_and_vocabulary_import_no_torch(path: Path) -> None:
-    if path.parent.name == "vocabulary" and path.name in TORCH_FILES:
-        assert "transformers" not in imported(path)
-    else:
-        assert not imported(path) & {"torch", "transformers"}
+def test_core_never_imports_streamlit() -> None:
+    assert not importing(CORE, {"streamlit"})
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name)
-def test_pages_hold_no_maths(path: Path) -> None:
-    assert not imported(path) & {"numpy", "torch", "transformers", "scipy", "numba"}
+def test_only_figures_import_plotly() -> None:
+    figures = ROOT / "ctkd_core" / "figures"
+    assert importing([p for p in CORE if p.is_relative_to(figures)], {"plotly"})
+    assert not importing([p for p in CORE if not p.is_relative_to(figures)], {"plotly"})
 
 
-@pytest.mark.parametrize("path", CORE, ids=name)
-def test_no_pickle_and_no_remote_code(path: Path) -> None:
-    tree = parsed(path)
-    assert not imported(path) & {"pickle", "marshal", "shelve", "dill", "joblib"}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
-            assert isinstance(node.value, ast.Constant)
-            assert node.value.value is False
+def test_alignment_and_vocabulary_import_no_torch() -> None:
+    paths = [p for p in CORE if {"alignment", "vocabulary"} & set(p.parts) or p.name in {"encoding.py", "metrics.py"}]
+    of_torch = [p for p in paths if p.parent.name == "vocabulary" and p.name in TORCH_FILES]
+    assert not importing(of_torch, {"transformers"})
+    assert not importing([p for p in paths if p not in of_torch], {"torch", "transformers"})
+
+
+def test_pages_hold_no_maths() -> None:
+    assert not importing(PAGES, {"numpy", "torch", "transformers", "scipy", "numba", "plotly"})
+
+
+def test_no_pickle_and_no_remote_code() -> None:
+    assert not importing(CORE, {"pickle", "marshal", "shelve", "dill", "joblib"})
+    for path in CORE:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+                assert isinstance(node.value, ast.Constant), name(path)
+                assert node.value.value is False, name(path)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +137,10 @@ def test_unknown_export_is_an_attribute_error() -> None:
         ctkd_core.algin  # noqa: B018
 
 
-@pytest.mark.parametrize("path", [*CORE, *PAGES], ids=name)
-def test_files_say_what_they_are_about(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    if text.strip():
-        assert ast.get_docstring(parsed(path)), f"{name(path)} has no first lines that say what it is about"
+def test_files_say_what_they_are_about() -> None:
+    written = [p for p in (*CORE, *PAGES) if p.read_text(encoding="utf-8").strip()]
+    silent = [name(p) for p in written if not ast.get_docstring(parsed(p))]
+    assert not silent, "these have no first lines that say what they are about"
 
 
 def test_project_files_name_no_private_places() -> None:

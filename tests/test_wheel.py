@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.distill.kit import make_pair
 from tests.homes import own_home
 from tests.patience import LONG
 
@@ -90,7 +91,10 @@ def test_the_app_opens(installed):
     assert int(buttons) > 0
 
 
-def test_a_run_trains(installed):
-    words = ("--preset", "quick", "--steps", "1", "--eval-samples", "0", "--sample-prompts", "0", "-m", "sft")
-    said = json.loads(installed("ctkd", "distill", *words, "--json"))
+def test_a_run_trains(installed, tmp_path):
+    """On the wheel's own data, with small models: embeddings are moved, and the teacher is asked."""
+    pair = make_pair(tmp_path)
+    models = ("-s", str(pair.student), "-t", str(pair.teacher), "--teacher-path", str(pair.teacher))
+    words = ("--preset", "quick", "--steps", "1", "--eval-samples", "0", "--sample-prompts", "0", "-m", "sedi")
+    said = json.loads(installed("ctkd", "distill", *models, *words, "--json"))
     assert (said["status"], said["step"]) == ("finished", 1)

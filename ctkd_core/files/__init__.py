@@ -143,6 +143,9 @@ def to_json(data: Any) -> str:
     return json.dumps(plain(data), ensure_ascii=False, allow_nan=False)
 
 
+_PLAIN = frozenset({str, bool, int, type(None)})
+
+
 def plain(value: Any) -> Any:
     """`value` with only dict, list, str, int, float, bool and None in it."""
     if value is None or isinstance(value, (str, bool, int)):
@@ -152,7 +155,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
+        if _PLAIN.issuperset(map(type, value)):  # ids and tokens of long texts: millions
+            return list(value)
         return [plain(v) for v in value]
+    if getattr(getattr(value, "dtype", None), "kind", None) in ("b", "i", "u"):
+        return value.tolist()
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     return str(value)

@@ -170,13 +170,6 @@ def test_a_string_is_no_list_of_texts() -> None:
 # processes
 
 
-def test_two_workers_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "BATCH_TEXTS", 2)
-    texts = {"a": [*TEXTS, "", "\ud83e"], "b": (text for text in TEXTS[:3])}
-    again = {"a": texts["a"], "b": TEXTS[:3]}
-    assert measure_domains(*PAIR, texts, workers=2) == measure_domains(*PAIR, again, workers=1)
-
-
 def test_a_killed_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "BATCH_TEXTS", 1)
     before = set(multiprocessing.active_children())

@@ -11,7 +11,7 @@ import pytest
 
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import kept
-from ctkd_core.pair.corpora import sources
+from ctkd_core.pair.corpora import measuring, sources
 from ctkd_core.pair.corpora.counting import Counting
 from ctkd_core.pair.corpora.counts import Counts, metrics
 from ctkd_core.pair.corpora.engines import here
@@ -112,11 +112,12 @@ def test_old_measurements_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [folder.exists() for folder in kept] == [False, False, True, True]
 
 
-def test_processes_find_what_one_finds(corpus: Path, tmp_path: Path) -> None:
+def test_processes_find_what_one_finds(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "BATCH_TEXTS", 2)
     texts = ["", "\ud83e", *CORPUS[:5]]
-    given = {"a": read_texts(corpus), "b": texts}
+    given = {"a": read_texts(corpus), "b": texts, "c": iter(CORPUS[:3])}
     pair = COUNTING.student, COUNTING.teacher
-    alone = measure_domains(*pair, given)
+    alone = measure_domains(*pair, given | {"c": CORPUS[:3]})
     assert measure_domains(*pair, given, workers=2, records=tmp_path) == alone
     assert alone["b"]["skipped"] == {"empty": 1, "not valid Unicode (half of a character)": 1}
 

@@ -18,6 +18,7 @@ from ctkd_core.distill.models.gemma import job, packages, prepare
 from ctkd_core.errors import CtkdError, RunError
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.distill.models.gemma.fakes import PARTS, publish
+from tests.homes import own_home
 from tests.patience import PATIENCE
 
 
@@ -112,7 +113,7 @@ def test_room_and_memory_are_looked_at_first(brought: Path, monkeypatch: pytest.
 
 
 def test_without_it_a_run_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+    (own_home(tmp_path, monkeypatch) / "cache" / "models").unlink()  # Gemma may be among those of the shared home
     config = RunConfig(teacher_path="gemma3-270m", student_model="pretrained", student_path="gemma3-270m")
     assert teachers.teacher_source(config) == teachers.student_source(config) == str(prepare.folder())
     checks = {check.name: check for check in preflight(config) if check.name in ("teacher", "student")}
