@@ -238,6 +238,7 @@ def test_sums_on_a_cpu_are_those_of_running_sums(monkeypatch):
     p = s.detach().reshape(-1, 403)[both.rows[0].flat].softmax(-1)
     slope = Masses(torch.randn(len(nodes), 257, dtype=torch.float64), torch.randn(len(nodes), dtype=torch.float64))
     results = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for small in (byte_masses.SMALL, 1, None):  # one thread, several, and the form of other devices
         if small is None:
             monkeypatch.setattr(byte_masses, "_on_cpu", lambda _: False)
