@@ -1,6 +1,7 @@
 """Do the tests notice faults? Small faults are put into alignment, vocabulary and losses, one at a time.
 
-    python benchmarks/mutants.py record tests/alignment tests/vocabulary tests/losses tests/golden
+    python benchmarks/mutants.py record tests/{alignment,vocabulary,losses,golden,figures,lab}
+    python benchmarks/mutants.py record --slow tests/losses/kernels    # lines that only Triton's kernels use
     python benchmarks/mutants.py run --count 300 --seed 1     # goes on where it was interrupted
     python benchmarks/mutants.py run --again                  # survivors only, after tests were added and recorded
     python benchmarks/mutants.py equivalent 17 "why no test can see it"
@@ -22,6 +23,7 @@ import argparse
 import ast
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import marshal
 import os
@@ -49,10 +51,12 @@ from _mutations import Mutation, mutated, mutations, sample  # noqa: E402
 from _record import environment  # noqa: E402
 
 PACKAGES = ("alignment", "vocabulary", "losses")
-SELECTED = "not browser and not slow"
 START = 20.0  # seconds that imports and collection may take before the first test
 LINKED = ("cache/tokenizers", "cache/models", "cache/hashes", "cache/downloads")  # of a home; maps are built anew
 FIRST_FILES, FIRST_SECONDS = 3, 1.0  # what is tried first: so many files, and of them tests that take less
+MOST = 400  # tests that reach one line, and are all run whatever package they are of
+FEW = 40  # tests that reach a line, and may be helped by others of their files
+LONGEST = 240.0  # seconds of tests, as recorded, after the first stage
 MEMORY = 6 * 2**30  # bytes that a fault may make a process take
 
 
@@ -94,7 +98,7 @@ class Plugin:
 
 
 def pytest_main(arguments: list[str], plugin: Plugin, temporary: Path) -> int:
-    """Run tests in this process."""
+    """Run tests in this process, none in a browser."""
     from hypothesis import HealthCheck, Phase, settings
 
     settings.register_profile(
@@ -106,7 +110,7 @@ def pytest_main(arguments: list[str], plugin: Plugin, temporary: Path) -> int:
         phases=(Phase.explicit, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )
-    shown = ["-q", "-m", SELECTED, "-p", "no:cacheprovider", "--hypothesis-profile", "mutants", "-p", "no:xdist"]
+    shown = ["-q", "-m", "not browser", "-p", "no:cacheprovider", "--hypothesis-profile", "mutants", "-p", "no:xdist"]
     return int(pytest.main([*shown, f"--basetemp={temporary}", *arguments], plugins=[plugin]))
 
 
@@ -127,8 +131,8 @@ def home(work: Path) -> Path:
 # What reaches what
 
 
-def record(work: Path, paths: list[str]) -> None:
-    """Run these tests once and add to the map what they reach."""
+def record(work: Path, paths: list[str], slow: bool) -> None:
+    """Run these tests once, the slow ones too if they are wanted, and add to the map what they reach."""
     import coverage
 
     _measure_processes(work)
@@ -137,7 +141,8 @@ def record(work: Path, paths: list[str]) -> None:
     os.environ["CTKD_TEST_HOME"] = str(home(work))
     meter.erase()
     meter.start()
-    code = pytest_main(["-rf", *paths], plugin, work / "temporary")
+    selection = [] if slow else ["-m", "not browser and not slow"]
+    code = pytest_main(["-rf", *selection, *paths], plugin, work / "temporary")
     meter.stop()
     meter.save()
     found = read_map(work)
@@ -195,26 +200,45 @@ def read_map(work: Path) -> dict[str, Any]:
 def tests_for(found: dict[str, Any], file: str, line: int) -> list[list[str]]:
     """Tests in the stages in which they are run, none in two: those that most likely fail at little cost come first.
 
-    First the quickest tests that reach the line in three files (one named after the module first), then all that reach
-    it, then what else of the same files reaches the module: a fixture or a cache counts for the test that filled it.
+    First the quickest tests that reach the line in three files (one named after the module first), then the others,
+    the quickest of them where they are many, and where few reach the line what else of the same files reaches the
+    module: a fixture or a cache counts for the test that filled it.
     Lines that run at import are reached by no test, and compiled ones are seen by no tracer: for these stand the tests
-    that reach their module, and where it is used.
+    that reach their module, and where it is used. Of very many tests that reach a line, those of its own package. What
+    is left out could only notice more.
     """
     hits = found["hits"].get(file, {})
-    near = set(hits.get(str(line), []))
+    called = _in_function(file, line)
+    near = set(hits.get(str(line), [])) if called else set()
     module = {test for tests in hits.values() for test in tests}
     if "/kernels/" in file:
         callers = {test for other, at in _uses(file) for test in found["hits"].get(other, {}).get(str(at), [])}
         module |= callers
         near = near or callers
-    near = near or module
+    if not called:
+        near = module
+    own = f"tests/{file.split('/')[1]}/"
+    if len(near) > MOST:
+        near = {test for test in near if test.startswith(own)} or near
     named = f"/test_{Path(file).stem}.py::"
     ordered = sorted(_in_order(found, near), key=lambda test: named not in test)
     first_files = list(dict.fromkeys(_file(test) for test in ordered))[:FIRST_FILES]
     quick = [test for test in ordered if _file(test) in first_files and found["seconds"][test] < FIRST_SECONDS]
-    files = {_file(test) for test in near}
+    files = {_file(test) for test in near} if len(near) < FEW else set()
     others = {test for test in module - near if _file(test) in files}
-    return [quick, [test for test in ordered if test not in set(quick)], _in_order(found, others)]
+    slower = sorted(set(ordered) - set(quick), key=found["seconds"].__getitem__)
+    slower = [
+        test
+        for test, so_far in zip(slower, itertools.accumulate(found["seconds"][t] for t in slower))
+        if so_far < LONGEST
+    ]
+    return [quick, [test for test in ordered if test in set(slower)], _in_order(found, others)]
+
+
+def _in_function(file: str, line: int) -> bool:
+    """Whether the line runs when a function is called, not when the module is imported, be it by whichever test."""
+    functions = (n for n in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(n, ast.FunctionDef))
+    return any(function.body[0].lineno <= line <= (function.end_lineno or 0) for function in functions)
 
 
 def _file(test: str) -> str:
@@ -365,9 +389,9 @@ def run(work: Path, out: Path, count: int, seed: int, again: bool) -> None:
             if not row["killed"] and not row.get("equivalent"):
                 for name in ("killed", "by", "seconds", "tests"):
                     row.setdefault("before", {})[name] = row.pop(name)
-    else:
+    elif sum(row["seed"] == seed for row in rows) < count:
         drawn = sample(sites(found), count, seed)
-        known = {(r["seed"], r["number"]) for r in rows}
+        known = {(row["seed"], row["number"]) for row in rows}
         rows += [
             {"seed": seed, "number": number, "file": file} | mutation._asdict()
             for number, (file, mutation) in enumerate(drawn)
@@ -426,7 +450,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / ".ctkd" / "mutants", help="folder for what is kept between")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "mutants.json")
     kinds = parser.add_subparsers(dest="do", required=True)
-    kinds.add_parser("record").add_argument("paths", nargs="+")
+    recorded = kinds.add_parser("record")
+    recorded.add_argument("paths", nargs="+")
+    recorded.add_argument("--slow", action="store_true")
     running = kinds.add_parser("run")
     running.add_argument("--count", type=int, default=300)
     running.add_argument("--seed", type=int, default=1)
@@ -441,7 +467,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)
     if chosen.do == "record":
-        record(work, chosen.paths)
+        record(work, chosen.paths, chosen.slow)
     elif chosen.do == "run":
         run(work, chosen.out, chosen.count, chosen.seed, chosen.again)
     else:
