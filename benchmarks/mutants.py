@@ -56,7 +56,6 @@ LINKED = ("cache/tokenizers", "cache/models", "cache/hashes", "cache/downloads")
 FIRST_FILES, FIRST_SECONDS = 3, 1.0  # what is tried first: so many files, and of them tests that take less
 MOST = 400  # tests that reach one line, and are all run whatever package they are of
 FEW = 40  # tests that reach a line, and may be helped by others of their files
-LONGEST = 240.0  # seconds of tests, as recorded, after the first stage
 MEMORY = 6 * 2**30  # bytes that a fault may make a process take
 
 
@@ -197,12 +196,12 @@ def read_map(work: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {"seconds": {}, "hits": {}}
 
 
-def tests_for(found: dict[str, Any], file: str, line: int) -> list[list[str]]:
+def tests_for(found: dict[str, Any], file: str, line: int, longest: float) -> list[list[str]]:
     """Tests in the stages in which they are run, none in two: those that most likely fail at little cost come first.
 
     First the quickest tests that reach the line in three files (one named after the module first), then the others,
-    the quickest of them where they are many, and where few reach the line what else of the same files reaches the
-    module: a fixture or a cache counts for the test that filled it.
+    the quickest of them where they take over `longest` seconds, and where few reach the line what else of the same
+    files reaches the module: a fixture or a cache counts for the test that filled it.
     Lines that run at import are reached by no test, and compiled ones are seen by no tracer: for these stand the tests
     that reach their module, and where it is used. Of very many tests that reach a line, those of its own package. What
     is left out could only notice more.
@@ -230,7 +229,7 @@ def tests_for(found: dict[str, Any], file: str, line: int) -> list[list[str]]:
     slower = [
         test
         for test, so_far in zip(slower, itertools.accumulate(found["seconds"][t] for t in slower))
-        if so_far < LONGEST
+        if so_far < longest
     ]
     return [quick, [test for test in ordered if test in set(slower)], _in_order(found, others)]
 
@@ -379,7 +378,7 @@ def _child(place: Path, file: str, tests: list[str]) -> None:
         os._exit(code)
 
 
-def run(work: Path, out: Path, count: int, seed: int, again: bool) -> None:
+def run(work: Path, out: Path, count: int, seed: int, again: bool, longest: float) -> None:
     """Try the drawn faults that weren't tried before, or with `again` those that survived."""
     found = read_map(work)
     rows = json.loads(out.read_text())["mutants"] if out.is_file() else []
@@ -402,7 +401,7 @@ def run(work: Path, out: Path, count: int, seed: int, again: bool) -> None:
             continue
         mutation = Mutation(*(row[name] for name in Mutation._fields))
         answer, took = {"killed": False, "by": ""}, 0.0
-        stages = tests_for(found, row["file"], row["line"])
+        stages = tests_for(found, row["file"], row["line"], longest)
         for tests in stages:
             if tests and not answer["killed"]:
                 seconds = sum(found["seconds"][test] for test in tests)
@@ -457,6 +456,7 @@ def main() -> None:
     running.add_argument("--count", type=int, default=300)
     running.add_argument("--seed", type=int, default=1)
     running.add_argument("--again", action="store_true")
+    running.add_argument("--longest", type=float, default=240.0, help="seconds of further tests for what survived some")
     judged = kinds.add_parser("equivalent")
     judged.add_argument("number", type=int)
     judged.add_argument("reason")
@@ -469,7 +469,7 @@ def main() -> None:
     if chosen.do == "record":
         record(work, chosen.paths, chosen.slow)
     elif chosen.do == "run":
-        run(work, chosen.out, chosen.count, chosen.seed, chosen.again)
+        run(work, chosen.out, chosen.count, chosen.seed, chosen.again, chosen.longest)
     else:
         kept = json.loads(chosen.out.read_text())
         if chosen.do == "equivalent":
