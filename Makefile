@@ -48,8 +48,8 @@ format: setup-dev  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup-dev  ## every benchmark (but the GPU session's), results under benchmarks/results
-	for script in $$(ls benchmarks/*.py | grep -v /gpu_); do $(BIN)/python $$script || exit 1; done
+bench: setup-dev  ## every benchmark (but the GPU session's, fuzz.py and mutants.py), results under benchmarks/results
+	for script in $$(ls benchmarks/*.py | grep -vE '/(gpu_|fuzz|mutants)'); do $(BIN)/python $$script || exit 1; done
 
 # What has a result isn't run again, unless AGAIN=1 asks for it; stopped, the same command goes on.
 evidence: setup  ## the small experiments; NAME=first-look: that one, MINUTES=5: begin no run later, AGAIN=1: do it again

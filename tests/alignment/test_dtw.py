@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ctkd_core.alignment import cheapest_path, costs
 from ctkd_core.alignment.dtw import cdm, path_groups
 from ctkd_core.alignment.released import cdm as released
+from ctkd_core.alignment.surface import DtwSurface
 from ctkd_core.errors import AlignmentError
 from tests.alignment.make import encoded_twice, encoding
 from tests.alignment.reference import dtw_plain, levenshtein, path_components
@@ -228,6 +229,10 @@ def test_a_band_is_used_where_no_boundary_is_common(monkeypatch):
     assert pairs.tolist() == [[k, k] for k in range(n)]
     low, high = cheapest_path.band_of(n, n)
     assert int((high - low).sum()) <= 200 * 141
+    surface = DtwSurface(weighted, tuple(blocks), np.arange(n), np.arange(n))
+    assert surface.window("local", slice(2), slice(2)).shape == (2, 2)
+    with pytest.raises(AlignmentError, match=r"200 x 200 tokens was searched in a band only.* Show the local costs"):
+        surface.window("accumulated", slice(2), slice(2))
     monkeypatch.setattr(cheapest_path, "BAND_CELLS", 200 * 100)
     with pytest.raises(AlignmentError, match=r"200 student and 200 teacher tokens has no byte boundary in common"):
         cheapest_path.dtw(weighted)

@@ -44,19 +44,20 @@ def question(**changes) -> Question:
     return Question(**{"student": STUDENT, "teacher": BUNDLED, "context": "In 2023", "text": TEXT} | changes)
 
 
-def outputs(seed: int = 0):
+def outputs(seed: int = 0, **changes):
     """Both sides with random logits: no model is needed to check what the lab makes of them."""
     from ctkd_core.lab.worker import ModelOutputs, make_scene
 
-    made = ModelOutputs(question(), lambda share, words: None)
+    made = ModelOutputs(question(**changes), lambda share, words: None)
     batch = made.batch()
     generator = torch.Generator().manual_seed(seed)
-    made.student = torch.randn(1, batch.student_ids.shape[1], STUDENT.n_ids, generator=generator) * 2
-    made.teacher = torch.randn(1, batch.teacher_ids.shape[1], BUNDLED.n_ids, generator=generator) * 3
+    widths = batch.student.n_ids, batch.teacher.n_ids
+    made.student = torch.randn(1, batch.student_ids.shape[1], widths[0], generator=generator) * 2
+    made.teacher = torch.randn(1, batch.teacher_ids.shape[1], widths[1], generator=generator) * 3
     return made, make_scene(made)
 
 
-def view_of(name: str, monkeypatch=None, **options) -> tuple[LossView, Scene]:
+def view_of(name: str, monkeypatch=None, asked=None, **options) -> tuple[LossView, Scene]:
     from ctkd_core.lab.worker import compute
     from ctkd_core.losses.views import case
 
@@ -65,7 +66,7 @@ def view_of(name: str, monkeypatch=None, **options) -> tuple[LossView, Scene]:
         for module in (case, view):
             monkeypatch.setattr(module, "TOP", 10_000, raising=False)
         monkeypatch.setattr(case, "SMALLEST", -1.0)
-    made, scene = outputs()
+    made, scene = outputs(**(asked or {}))
     return compute(made, scene, Choice(name, "clean", tuple(sorted(options.items())))), scene
 
 
@@ -127,6 +128,27 @@ def test_lost_and_kept_mass_add_up(monkeypatch):
     lost = dict(view.targets[1].lost)
     assert sum(view.targets[1].teacher) + lost["mean of the group's rows"] == pytest.approx(1.0, abs=1e-4)
     assert all(len(c) <= 4 for c in view.targets[1].sources)
+
+
+@pytest.mark.parametrize("lump", ["outcome", "left_out"])
+def test_a_byte_has_all_the_probability_of_both_sides(lump, monkeypatch):
+    view, _ = view_of("bytes", monkeypatch, lump=lump)
+    assert len(view.targets) > 3
+    assert any(target.lost for target in view.targets) == (lump == "left_out")
+    for target in view.targets:
+        assert sum(target.teacher) + sum(p for _, p in target.lost) == pytest.approx(1.0, abs=1e-4)
+        if lump == "outcome":
+            assert sum(target.student) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "student"), [("alm", STUDENT), ("kd", TEACHER)])
+def test_what_nothing_predicts_has_no_picture(name, student):
+    """The first token of a text without a context and BOS has no row before it."""
+    unbegun = {"student": replace(student, bos_id=None), "teacher": replace(BUNDLED, bos_id=None)}
+    view, scene = view_of(name, asked={"context": "", **unbegun})
+    assert view.problem == ""
+    assert scene.groups[0][0] == scene.groups[0][2] == 0
+    assert [target.group for target in view.targets] == list(range(1, len(scene.groups)))
 
 
 @pytest.mark.parametrize("name", ["gold", "xtoken-pkl", "xtoken-hkl", "sedi", "alm", "multilevel_ot"])

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from ctkd_core import methods
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses import bytes as bytes_module
 from ctkd_core.losses import loss
 from ctkd_core.losses.batch import align_sample, collate
-from ctkd_core.losses.bytes import bytes_loss, placed
+from ctkd_core.losses.bytes import both_say, bytes_loss, compared, placed
 from ctkd_core.losses.kernels import byte_sums
 from ctkd_core.losses.parts import byte_masses
 from ctkd_core.losses.parts.byte_masses import Masses, add_gradient, add_masses
@@ -223,6 +224,18 @@ def test_the_end_of_an_answer_is_a_symbol():
     assert gradient.argmin() == batch.student.eos_id
 
 
+@pytest.mark.parametrize("kind", ["jsd", "skewed_forward_kl", "reverse_kl"])
+def test_pictures_compare_as_the_loss_does(kind):
+    batch = batch_of(samples())
+    s, t = double(5, batch)
+    options = {o.name: o.default for o in methods.get("bytes").loss_options}
+    options |= {"divergence": kind, "beta": 0.9, "skew": 0.3, "ce_weight": 0.0}
+    _, own, other = both_say(s, t, batch, options)
+    value, _, _ = compared(options).values(own, other)
+    learnt = int((batch.student_labels != -100).sum())
+    torch.testing.assert_close(bytes_loss(s, t, batch, **options).loss, value.sum() / learnt)
+
+
 @pytest.mark.parametrize("chunk_rows", [1, 2, 5])
 @pytest.mark.parametrize("options", [{}, {"boundary": "next"}, {"lump": "left_out", "byte_weights": "tokens"}], ids=str)
 def test_rows_that_are_read_beside_a_chunk_change_nothing(chunk_rows, options):
@@ -243,6 +256,7 @@ def test_sums_on_a_cpu_are_those_of_running_sums(monkeypatch):
     p = s.detach().reshape(-1, 403)[both.rows[0].flat].softmax(-1)
     slope = Masses(torch.randn(len(nodes), 257, dtype=torch.float64), torch.randn(len(nodes), dtype=torch.float64))
     results = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for small in (byte_masses.SMALL, 1, None):  # one thread, several, and the form of other devices
         if small is None:
             monkeypatch.setattr(byte_masses, "_on_cpu", lambda _: False)

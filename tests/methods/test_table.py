@@ -148,6 +148,13 @@ class TestWhatARowAsksFor:
             assert ("entropy" in row.aligner_inputs) == ("teacher_entropy" in taken)
             assert ("space_probability" in row.aligner_inputs) == ("teacher_space_probability" in taken)
 
+    @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
+    def test_a_call_without_options_is_what_a_form_shows_at_first(self, row: Method) -> None:
+        for function, options in ((row.loss, row.loss_options), (row.aligner, row.align_options)):
+            taken = inspect.signature(methods.load(function)).parameters if function else {}
+            own = {name: taken[name].default for name in (option.name for option in options)}
+            assert own == {option.name: option.default for option in options}
+
     def test_hidden_states_may_hang_on_an_option(self) -> None:
         alm = METHODS["alm"]
         assert not alm.reads_hidden_states({})

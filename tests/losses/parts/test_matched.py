@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -44,6 +46,19 @@ def test_a_map_brings_no_doubles_into_a_loss(method: str) -> None:
         found = dict(pairs.tolist())
         assert not set(found) & set(FALLBACK.doubles)
         assert found[id_of(FALLBACK, "1")] == id_of(PLAIN, "1")
+
+
+def test_a_map_that_points_at_a_double_has_no_pair_there() -> None:
+    projection = project(PLAIN, FALLBACK, method="exact")
+    digit, double = id_of(PLAIN, "1"), FALLBACK.id_of("<0x31>")
+    matrix = projection.matrix.tolil()
+    matrix[digit] = 0
+    matrix[digit, double] = 1.0
+    changed = replace(projection, matrix=matrix.tocsr())
+    for pairs in (one_to_one(changed), best_pairs(changed, 0.6)):
+        found = dict(pairs.tolist())
+        assert digit not in found
+        assert found[id_of(PLAIN, "a")] == id_of(FALLBACK, "a")
 
 
 def test_gold_teaches_the_digit_and_not_its_byte() -> None:
