@@ -294,5 +294,6 @@ def _vocabulary(tokenizer: Tokenizer, whole: NDArray[np.bool_]) -> kernels.Vocab
     plain = np.ones(len(table), dtype=np.bool_)
     plain[list(tokenizer.special_ids)] = False
     data = np.frombuffer(b"".join(table), dtype=np.uint8)
-    classes = token_classes(tokenizer).astype(np.int64)
-    return kernels.Vocabulary(data, _starts(map(len, table)), classes, plain, np.ascontiguousarray(whole))
+    # Small types: what is looked up for each token should stay in the processor's cache, beside the tokenizers' tables.
+    starts, classes = _starts(map(len, table)).astype(np.int32), token_classes(tokenizer).astype(np.int8)
+    return kernels.Vocabulary(data, starts, classes, plain, np.ascontiguousarray(whole))

@@ -1,7 +1,8 @@
 """Compiled loops that count texts: both sides' tokens against the bytes of the text, groups, words, scripts, classes.
 
-numba, cached on disk; import this module only where a kernel is called. What the first kernel counts, `align` and
-`alignment_counts` count text by text, and tests compare the two.
+numba, cached on disk; import this module only where a kernel is called. What is called for every token is inlined: the
+calls took a third of the time. What the first kernel counts, `align` and `alignment_counts` count text by text, and
+tests compare the two.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ _WHOLE_S, _WHOLE_T = AT["student_whole"], AT["teacher_whole"]
 class Vocabulary(NamedTuple):
     """One side's tokens by id.
 
-    data     uint8: the bytes of all tokens in a row; start int64 [n_ids + 1]: where each begins
-    classes  int64 [n_ids]: index into vocabulary.classes.CLASSES, -1 for none
+    data     uint8: the bytes of all tokens in a row; start int32 [n_ids + 1]: where each begins
+    classes  int8 [n_ids]: index into vocabulary.classes.CLASSES, -1 for none
     plain    bool [n_ids]: tokens that aren't special
     whole    bool [n_ids]: tokens that the other vocabulary has, byte for byte
     """
 
     data: NDArray[np.uint8]
-    start: NDArray[np.int64]
-    classes: NDArray[np.int64]
+    start: NDArray[np.int32]
+    classes: NDArray[np.int8]
     plain: NDArray[np.bool_]
     whole: NDArray[np.bool_]
 
@@ -123,7 +124,7 @@ def read_characters(text, begin, end, words, scripts, of_byte, row):  # type: ig
         at += size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _script(of_byte, low, high):  # type: ignore[no-untyped-def]
     """Script of the first letter in a range of bytes; numbers or signs without one."""
     found = SIGNS
@@ -135,9 +136,9 @@ def _script(of_byte, low, high):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _add_group(cell, n_student, n_teacher, width, equal, faces):  # type: ignore[no-untyped-def]
-    """A group with two sides into the cell of its script, or the sums; `width`: bytes that its student tokens cover."""
+    """A group with two sides into the cell of its script; `width`: bytes that its student tokens cover."""
     cell[_GROUPS] += 1
     cell[_STUDENT] += n_student
     cell[_TEACHER] += n_teacher
@@ -156,17 +157,16 @@ def _add_group(cell, n_student, n_teacher, width, equal, faces):  # type: ignore
         cell[_MATCHED] += width
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _add_token(token, side, table, bucket, own, whole, width, single, equal):  # type: ignore[no-untyped-def]
     """A token into its class, if it has one; returns whether the other vocabulary has it."""
     code = side.classes[token]
     if code >= 0:
-        cell = table[code, bucket]
-        cell[own] += 1
-        cell[_BYTES] += width
-        cell[_1_1] += single
-        cell[_EQUAL_S] += equal
-        cell[whole] += side.whole[token]
+        table[code, bucket, own] += 1
+        table[code, bucket, _BYTES] += width
+        table[code, bucket, _1_1] += single
+        table[code, bucket, _EQUAL_S] += equal
+        table[code, bucket, whole] += side.whole[token]
     return side.whole[token]
 
 
@@ -181,13 +181,19 @@ def _add_side(tokens, first, last, side, table, bucket, own, whole, single, equa
 
 
 @njit(cache=True, nogil=True)
-def _add_tokens(ids, first, last, side, ends, table, bucket, script_cell, own, whole, single, equal):  # type: ignore[no-untyped-def]
-    """Tokens of one side of a group into their classes; returns how many the other vocabulary has."""
-    found = 0
-    for k in range(first, last):
-        width = max(ends[k] - (ends[k - 1] if k > 0 else 0), 0)
-        found += _add_token(ids[k], side, table, bucket, own, whole, width, single, equal)
-    script_cell[whole] += found
+def _add_tokens(ids, side, ends, facing, table, scripts, bucket, own, whole):  # type: ignore[no-untyped-def]
+    """All tokens of one side of a text into their classes; returns how many the other vocabulary has.
+
+    facing  int8 [n, 2]: script of each token's group, -1 for a token that faces nothing; whether it faces one alone
+    """
+    found = begin = 0
+    for k in range(len(ids)):
+        equal = np.int64(facing[k, 0] >= 0)
+        same = _add_token(ids[k], side, table, bucket, own, whole, ends[k] - begin, facing[k, 1], equal)
+        begin = ends[k]
+        if equal:
+            scripts[facing[k, 0], bucket, whole] += same
+        found += same
     return found
 
 
@@ -205,7 +211,7 @@ def count_texts(text, text_at, buckets, student, teacher, own, other, words, scr
         longest = max(longest, text_at[n + 1] - text_at[n])
     of_byte = np.empty(longest, np.uint8)
     s_ends, t_ends = np.empty(longest + 1, np.int64), np.empty(longest + 1, np.int64)
-    nowhere = np.zeros(rows.shape[1], np.int64)
+    s_facing, t_facing = np.empty((longest + 1, 2), np.int8), np.empty((longest + 1, 2), np.int8)
     for n in range(len(buckets)):
         begin, end = text_at[n], text_at[n + 1]
         s0, s1, t0, t1 = student.at[n], student.at[n + 1], teacher.at[n], teacher.at[n + 1]
@@ -220,18 +226,16 @@ def count_texts(text, text_at, buckets, student, teacher, own, other, words, scr
         read_characters(text, begin, end, words, scripts, of_byte, row)
         s_ids, t_ids = student.ids[s0:s1], teacher.ids[t0:t1]
         row[_TEXTS] = 1
+        row[_BYTES] = end - begin
+        row[_STUDENT], row[_TEACHER] = s1 - s0, t1 - t0
         i = j = low = cuts = 0
         if s_ends[0] == 0:  # the blank before the text is a token of its own: it faces nothing
-            row[_ALONE_S] = row[_STUDENT] = 1
-            row[_WHOLE_S] += _add_tokens(
-                s_ids, 0, 1, own, s_ends, tables.student, bucket, nowhere, _STUDENT, _WHOLE_S, 0, 0
-            )
+            row[_ALONE_S] = 1
+            s_facing[0] = -1, 0
             i, cuts = 1, cuts + 1
         if t_ends[0] == 0:
-            row[_ALONE_T] = row[_TEACHER] = 1
-            row[_WHOLE_T] += _add_tokens(
-                t_ids, 0, 1, other, t_ends, tables.teacher, bucket, nowhere, _TEACHER, _WHOLE_T, 0, 0
-            )
+            row[_ALONE_T] = 1
+            t_facing[0] = -1, 0
             j, cuts = 1, cuts + 1
         while i < len(s_ids):
             i0, j0 = i, j
@@ -245,18 +249,31 @@ def count_texts(text, text_at, buckets, student, teacher, own, other, words, scr
                 else:
                     t_end = t_ends[j]
                     j += 1
-            cell = tables.scripts[_script(of_byte, low, s_end), bucket]
-            _add_group(cell, i - i0, j - j0, s_end - low, True, True)
-            _add_group(row, i - i0, j - j0, s_end - low, True, True)
-            single = np.int64(i - i0 == 1 and j - j0 == 1)
-            row[_WHOLE_S] += _add_tokens(
-                s_ids, i0, i, own, s_ends, tables.student, bucket, cell, _STUDENT, _WHOLE_S, single, 1
-            )
-            row[_WHOLE_T] += _add_tokens(
-                t_ids, j0, j, other, t_ends, tables.teacher, bucket, cell, _TEACHER, _WHOLE_T, single, 1
-            )
+            script = _script(of_byte, low, s_end)
+            _add_group(tables.scripts[script, bucket], i - i0, j - j0, s_end - low, True, True)
+            single = i - i0 == 1 and j - j0 == 1
+            for k in range(i0, i):
+                s_facing[k, 0], s_facing[k, 1] = script, single
+            for k in range(j0, j):
+                t_facing[k, 0], t_facing[k, 1] = script, single
+            row[_GROUPS] += 1
+            row[_LARGEST] = max(row[_LARGEST], i - i0, j - j0)
+            if i - i0 == 1:
+                row[_1_1 if j - j0 == 1 else _1_N] += 1
+            else:
+                row[_N_1 if j - j0 == 1 else _N_M] += 1
             low = s_end
             cuts += 1
+        row[_WHOLE_S] = _add_tokens(
+            s_ids, own, s_ends, s_facing, tables.student, tables.scripts, bucket, _STUDENT, _WHOLE_S
+        )
+        row[_WHOLE_T] = _add_tokens(
+            t_ids, other, t_ends, t_facing, tables.teacher, tables.scripts, bucket, _TEACHER, _WHOLE_T
+        )
+        row[_COVERED] = row[_MATCHED] = end - begin
+        row[_GROUPED] = row[_STUDENT] + row[_TEACHER] - row[_ALONE_S] - row[_ALONE_T]
+        row[_EQUAL] = row[_GROUPS]
+        row[_EQUAL_S] = row[_STUDENT] - row[_ALONE_S]
         row[_CUTS], row[_COMMON] = 2 * (cuts - 1), cuts - 1
     return done
 
