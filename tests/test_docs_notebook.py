@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PATH = ROOT / "docs" / "walk-a-pair.ipynb"
-CELL_SECONDS = 900  # the run of six steps, on a machine ten times busier than this one
+CELL_SECONDS = 900  # a short run, on a machine ten times busier than this one
+
+SHORTER = {"steps=6,": "steps=2,", "eval_samples=4,": "eval_samples=1,"}
 
 
 def book() -> nbformat.NotebookNode:
@@ -47,6 +49,10 @@ def test_every_cell_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "jupyter"))
     done = book()
+    distill = next(cell for cell in done.cells if cell.id == "distill")
+    for written, shorter in SHORTER.items():  # nearly all of the time is the real teacher's
+        assert written in distill.source
+        distill.source = distill.source.replace(written, shorter)
     client = NotebookClient(done, timeout=CELL_SECONDS, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
 

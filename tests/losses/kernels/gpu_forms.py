@@ -87,9 +87,9 @@ def check_maxima() -> None:
 
 
 def check_divergences() -> None:
-    for dtype in (FLOAT32, torch.bfloat16):
-        for kind in KINDS:
-            for taus in ((1.0, 1.0), (2.0, 0.5)):
+    for kind in KINDS:
+        for dtype, every in ((FLOAT32, ((1.0, 1.0), (2.0, 0.5))), (torch.bfloat16, ((2.0, 0.5),))):
+            for taus in every:
                 s, t = logits(6, 131, dtype=dtype), logits(6, 131, dtype=dtype, seed=1)
                 t[2] = s[2]
                 s[3, 7] = t[3, 7] = -torch.inf
