@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ctkd_core import files
+
+
+def test_plain_data_is_what_json_can_hold() -> None:
+    given = {
+        1: [1, "a", True, None],
+        "numbers": [1, 2.5, math.nan, (3, math.inf)],
+        "arrays": [np.arange(3), np.array([[True], [False]]), np.array([0.5, np.nan]), np.array(["x"])],
+        "scalars": [np.int64(7), np.float32(0.5), np.bool_(True), np.float64("-inf")],
+        "others": ({"b"}, Path("p"), [], ()),
+    }
+    assert json.loads(files.to_json(given)) == {
+        "1": [1, "a", True, None],
+        "numbers": [1, 2.5, None, [3, None]],
+        "arrays": [[0, 1, 2], [[True], [False]], [0.5, None], ["x"]],
+        "scalars": [7, 0.5, True, None],
+        "others": [["b"], "p", [], []],
+    }
 
 
 def test_text_and_bytes_take_the_place_of_what_was_there(tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ctkd_core.alignment.released.cdm import alignment_lists, merge_groups, merged_logits
 from ctkd_core.errors import ProjectionError
 from ctkd_core.losses.released import cdm as loss
 from ctkd_core.vocabulary.released import contextual
+from tests.alignment.reference import levenshtein
 
 
 def test_the_inverse_map_keeps_the_last_source_and_never_id_0():
@@ -47,6 +50,45 @@ def test_an_unmapped_source_takes_the_nearest_candidate_of_its_row_below_the_thr
     assert strict.unmapped_share == 0.5
     elsewhere = contextual.complete_rows(rows, np.array([[4, 4]]), static, source_strings, target_strings)
     assert elsewhere.found == ()
+
+
+def completed(source, target, static, source_strings, target_strings, threshold):
+    """The released pass, one pair of tokens after the other."""
+    banned = {k for k, partner in enumerate(static) if partner == 0}
+    mapping, found = list(static), []
+    for mine, theirs in zip(source, target):
+        for u in (u for u in mine if static[u] == 0):
+            nearest, least = 0, threshold
+            for v in set(theirs) - banned:
+                a, b = source_strings[u].replace(" ", ""), target_strings[v].replace(" ", "")
+                special = {source_strings[u], target_strings[v]} == {"</s>", "<|im_end|>"}
+                distance = 0.0 if special or not a + b else levenshtein(a, b) / len(a + b)
+                if distance < least:
+                    nearest, least = v, distance
+            if nearest:
+                mapping[u] = nearest
+                found.append((u, nearest))
+    return mapping, tuple(found)
+
+
+STRINGS = st.sampled_from(["", " ", "a", " a", "ab", "abc", "cab", "</s>", "<|im_end|>", "naïve", "naive"])
+
+
+@given(st.data())
+def test_rows_are_completed_as_pair_by_pair(data):
+    names = [data.draw(st.lists(STRINGS, min_size=2, max_size=6)) for _ in range(2)]
+    own, other = (st.integers(0, len(x) - 1) for x in names)
+    static = data.draw(st.lists(st.sampled_from([0, 0, 1]), min_size=len(names[0]), max_size=len(names[0])))
+    rows = data.draw(st.integers(0, 3))
+    source, target = (
+        data.draw(st.lists(st.lists(x, min_size=3, max_size=3), min_size=rows, max_size=rows)) for x in (own, other)
+    )
+    threshold = data.draw(st.sampled_from([0.0, 0.2, 0.5, 1.1]))
+    mapping, expected = completed(source, target, static, *names, threshold)
+    arrays = (np.array(x, dtype=np.int64).reshape(rows, 3) for x in (source, target))
+    found = contextual.complete_rows(*arrays, np.array(static), *names, threshold)
+    assert found.found == expected
+    assert found.target.tolist() == [[mapping[u] for u in row] for row in source]
 
 
 def test_the_released_term_is_a_divergence_at_tau_1_only():
