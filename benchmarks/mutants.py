@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import fcntl
 import importlib.metadata
 import itertools
 import json
@@ -55,6 +56,7 @@ START = 20.0  # seconds that imports and collection may take before the first te
 LINKED = ("cache/tokenizers", "cache/models", "cache/hashes", "cache/downloads")  # of a home; maps are built anew
 FIRST_FILES, FIRST_SECONDS = 3, 1.0  # what is tried first: so many files, and of them tests that take less
 MOST = 400  # tests that reach one line, and are all run whatever package they are of
+SLOW = 60.0  # seconds of one test
 FEW = 40  # tests that reach a line, and may be helped by others of their files
 MEMORY = 6 * 2**30  # bytes that a fault may make a process take
 
@@ -229,7 +231,7 @@ def tests_for(found: dict[str, Any], file: str, line: int, longest: float) -> li
     slower = [
         test
         for test, so_far in zip(slower, itertools.accumulate(found["seconds"][t] for t in slower))
-        if so_far < longest
+        if so_far < longest or len(near) < FEW
     ]
     return [quick, [test for test in ordered if test in set(slower)], _in_order(found, others)]
 
@@ -396,12 +398,12 @@ def run(work: Path, out: Path, count: int, seed: int, again: bool, longest: floa
             for number, (file, mutation) in enumerate(drawn)
             if (seed, number) not in known
         ]
-    for row in rows:
-        if "killed" in row:
-            continue
+    waiting = [(row, tests_for(found, row["file"], row["line"], longest)) for row in rows if "killed" not in row]
+    # what only slow tests reach comes last: the quick ones first make most of the picture
+    waiting.sort(key=lambda item: not any(found["seconds"][test] < SLOW for stage in item[1][:2] for test in stage))
+    for row, stages in waiting:
         mutation = Mutation(*(row[name] for name in Mutation._fields))
         answer, took = {"killed": False, "by": ""}, 0.0
-        stages = tests_for(found, row["file"], row["line"], longest)
         for tests in stages:
             if tests and not answer["killed"]:
                 seconds = sum(found["seconds"][test] for test in tests)
@@ -469,6 +471,8 @@ def main() -> None:
     if chosen.do == "record":
         record(work, chosen.paths, chosen.slow)
     elif chosen.do == "run":
+        lock = (work / "lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one at a time: they would take each other's folder
         run(work, chosen.out, chosen.count, chosen.seed, chosen.again, chosen.longest)
     else:
         kept = json.loads(chosen.out.read_text())
