@@ -126,6 +126,13 @@ def workers_of(folder: Path) -> list[int]:
     return found
 
 
+def kill_workers_of(folder: Path) -> None:
+    """End them; one may be gone already."""
+    for pid in workers_of(folder):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def _writes_into(pid: int, folder: Path) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/fd/1").readlink().is_relative_to(folder.resolve())

@@ -21,7 +21,7 @@ from ctkd_core.background.processes import process_alive
 from ctkd_core.background.status import JobStatus, read_launch, read_status, write_status
 from ctkd_core.errors import CtkdError
 from tests.background.job_worker import Order, do
-from tests.forked import workers_of
+from tests.forked import kill_workers_of, workers_of
 
 WORKER = "tests.background.job_worker"
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -35,8 +35,7 @@ def job(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", ROOT)
     found = Job(tmp_path / "job")
     yield found
-    for pid in workers_of(found.folder):
-        os.kill(pid, signal.SIGKILL)
+    kill_workers_of(found.folder)
 
 
 def pid_of(job: Job) -> int:

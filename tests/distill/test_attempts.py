@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +21,7 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import RunError
-from tests.forked import workers_of
+from tests.forked import kill_workers_of, workers_of
 from tests.patience import wait_for
 
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -55,8 +53,7 @@ def busy_device(store):
     with FileLock(folder / "cpu.lock"):
         yield
         for run in store.list(archived=True):
-            for pid in workers_of(run.dir):
-                os.kill(pid, signal.SIGKILL)
+            kill_workers_of(run.dir)
 
 
 def lost(store, config=None):
