@@ -6,7 +6,7 @@ As raw vocabulary strings (what TRL's vocabulary map compares), by canonical for
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -92,23 +92,58 @@ def _overlap(student: Tokenizer, teacher: Tokenizer) -> Overlap:
     return Overlap(student.vocab_size, teacher.vocab_size, shares, *masks)
 
 
-def _spellings(tokenizer: Tokenizer) -> dict[str, Sequence[Hashable]]:
-    """For each of WAYS the spelling of every id; empty for ids without one."""
+@dataclass(frozen=True, eq=False)
+class _Spellings:
+    """A vocabulary counted one way, as numbers: equal spellings have equal ones.
+
+    numbers   int64 [n_ids], 0 for ids without a spelling
+    distinct  int64, the distinct ones, ascending, without 0
+    """
+
+    numbers: NDArray[np.int64]
+    distinct: NDArray[np.int64]
+
+
+@sized_cache(64 * MIB)
+def _spellings(tokenizer: Tokenizer) -> dict[str, _Spellings]:
+    """For each of WAYS the spelling of every id. Kept: all pairs of n tokenizers ask for each n - 1 times."""
     spelled = list(tokenizer.all_token_bytes())
     for token_id in tokenizer.special_ids:
         spelled[token_id] = b""
     raw = [tokenizer.token(token_id) for token_id in range(tokenizer.n_ids)]
-    return {"raw": raw, "canonical": canonical_table(tokenizer), "bytes": spelled}
+    return {
+        "raw": _numbered(map(_encoded, raw)),
+        "canonical": _numbered(map(_encoded, canonical_table(tokenizer))),
+        "bytes": _numbered(spelled),
+    }
 
 
-def _compare(
-    student: Sequence[Hashable], teacher: Sequence[Hashable]
-) -> tuple[Shares, NDArray[np.bool_], NDArray[np.bool_]]:
+def _encoded(text: str) -> bytes:
+    """Python's hash of a text is that of its characters in one, two or four bytes each: "GY" has that of "\u5947"."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _numbered(spellings: Iterable[bytes]) -> _Spellings:
+    """By Python's hash of 64 bits, which has a secret key: two of 2^18 spellings meet once in 5e8 processes."""
+    numbers = np.fromiter((hash(each) if each else 0 for each in spellings), np.int64)
+    distinct = np.unique(numbers)
+    return _Spellings(numbers, distinct[distinct != 0])
+
+
+def _compare(student: _Spellings, teacher: _Spellings) -> tuple[Shares, NDArray[np.bool_], NDArray[np.bool_]]:
     """Shares and the two masks; empty spellings (ids without text) are no tokens."""
-    own, other = set(student) - {"", b""}, set(teacher) - {"", b""}
-    common = own & other
-    masks = [np.fromiter(map(common.__contains__, side), np.bool_, len(side)) for side in (student, teacher)]
-    totals = [sum(map(bool, side)) for side in (student, teacher)]
+    common = np.intersect1d(student.distinct, teacher.distinct, assume_unique=True)
+    masks = [_among(side.numbers, common) for side in (student, teacher)]
+    totals = [int((side.numbers != 0).sum()) for side in (student, teacher)]
     rates = [float(mask.sum()) / total if total else 0.0 for mask, total in zip(masks, totals)]
-    fewer = min(len(own), len(other))
+    fewer = min(len(student.distinct), len(teacher.distinct))
     return Shares(len(common), rates[0], rates[1], len(common) / fewer if fewer else 0.0), masks[0], masks[1]
+
+
+def _among(numbers: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool, the shape of `numbers`: which are among the others."""
+    if not len(ascending):
+        return np.zeros(len(numbers), np.bool_)
+    at = np.searchsorted(ascending, numbers).clip(max=len(ascending) - 1)
+    found: NDArray[np.bool_] = ascending[at] == numbers
+    return found

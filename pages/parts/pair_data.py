@@ -67,5 +67,6 @@ def offline_names() -> list[str]:
 @keeps
 def shares(student: str, teacher: str) -> dict[str, float]:
     """Of two catalog tokenizers, for each way of counting: share of the student's tokens that the teacher has."""
-    found = overlap(load_tokenizer(student), load_tokenizer(teacher))
-    return {way: found.shares[way].student for way in WAYS}
+    one, other = sorted((student, teacher))  # counted once for both directions
+    found = overlap(load_tokenizer(one), load_tokenizer(other)).shares
+    return {way: found[way].student if one == student else found[way].teacher for way in WAYS}

@@ -6,6 +6,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
 from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers.canonical import canonical, canonical_table
@@ -55,6 +57,19 @@ def test_the_other_way_round_counts_the_same(student: Tokenizer, teacher: Tokeni
         assert there.shares[way].smaller == back.shares[way].smaller
         assert there.shares[way].student == back.shares[way].teacher
         assert (there.teacher_matched[way] == back.student_matched[way]).all()
+
+
+def test_texts_with_the_same_characters_in_memory_are_two() -> None:
+    """Python keeps "GY" as the bytes 47 59, and "\u5947" as the same two: their hashes are equal."""
+    assert hash("GY") == hash("\u5947"), "else this tests nothing"
+    student, teacher = (
+        Tokenizer.from_backend(
+            Backend(models.WordPiece({"[UNK]": 0, word: 1}, unk_token="[UNK]")), word, source="tests", licence="none"
+        )
+        for word in ("GY", "\u5947")
+    )
+    found = overlap(student, teacher)
+    assert not any(found.student_matched[way][1] or found.teacher_matched[way][1] for way in WAYS)
 
 
 def test_markers_hide_what_is_shared_from_raw_strings_only() -> None:
