@@ -350,3 +350,13 @@ def test_a_window_of_candidates_is_a_part_of_the_whole():
     whole = surface.candidates(slice(None), slice(None))
     part = surface.candidates(slice(3, 8), slice(1, 5))
     np.testing.assert_array_equal(part, whole[:, 3:8, 1:5])
+
+
+@pytest.mark.parametrize(("weight", "dtype"), [(2000, np.int32), (9000, np.float64)])
+def test_costs_are_whole_numbers_of_32_bits_only_where_the_longest_path_fits(weight, dtype):
+    """Ten cells of 3 x `weight`^2 / 2 each way: 1.2e8 fits, 2.4e9 does not."""
+    every = np.full(10, float(weight))
+    weighted = costs.token_costs(["abc"] * 10, ["xyz"] * 10, every, every / 2)
+    rows, _, _ = cheapest_path.weighted_rows(weighted)
+    assert rows.dtype == dtype
+    assert rows.max() == 3 * weight / 2
