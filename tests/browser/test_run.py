@@ -15,11 +15,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.slow]
 def test_a_short_run_is_started_watched_and_found_again(page, server):
     page.goto(f"{server}/runs?view=New+run")
     page.get_by_text("Everything else").click()
-    for label, value in (("eval samples", "6"), ("sample prompts", "1"), ("steps", "3")):  # less to wait for
+    less = {"eval samples": "4", "sample prompts": "1", "batch size": "2", "steps": "2"}  # to wait for
+    for label, value in less.items():
         field = page.get_by_label(label, exact=True)
         field.fill(value)
         field.press("Enter")
-    page.get_by_text("3 steps of sedi").wait_for()
+    page.get_by_text("2 steps of sedi").wait_for()
     settled(page)
     page.get_by_role("button", name="Start run").click()
     page.wait_for_url(re.compile(r"run=\d{8}-"))
