@@ -15,8 +15,9 @@ from ctkd_core.distill.comparison.table import SAYS, Comparison, compare, run_fr
 from ctkd_core.distill.runs import Run
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.comparison import band_curves, better_sentence, ranking, table_bytes
-from ctkd_core.figures.words import duration, number
+from ctkd_core.figures.words import number
 from ctkd_core.lab.code import comparison_code
+from ctkd_core.markup.quantities import duration
 from pages.parts import loaders, state
 from pages.parts.downloads import download
 from pages.parts.plots import chart

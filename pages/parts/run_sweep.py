@@ -11,8 +11,8 @@ from ctkd_core.distill.config import PRESETS, RUN_OPTIONS
 from ctkd_core.distill.sweeps.definition import SweepDefinition, duration, plan, seeds_in, values_in
 from ctkd_core.distill.sweeps.sweep import finished, result_fingerprint
 from ctkd_core.errors import CtkdError
-from ctkd_core.figures.words import between
 from ctkd_core.lab.code import sweep_code
+from ctkd_core.markup.quantities import between
 from pages.parts import consent, loaders, state
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button

@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core.distill.sweeps import queue
-from ctkd_core.figures.words import ago, duration, number
+from ctkd_core.figures.words import ago, number
+from ctkd_core.markup.quantities import duration
 from pages.parts import loaders, state
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button, check_may_change
