@@ -40,6 +40,7 @@ Page = Literal["pair", "rank", "align", "vocabulary", "losses", "evidence", "run
 PAGES: tuple[Page, ...] = get_args(Page)
 SIDES = ("student", "teacher")
 RANKED = "ranked"  # the parameter of page Rank that names tokenizers
+MEASURED_ON, CORPUS = "measure_on", "a corpus"  # of page Rank, and its value for files of one's own
 TEXT_IDS = ("snapshot", "lab")  # parameters whose value is the id of a kept text
 RUN, COMPARED, OPENED = "run", "compare", "opened"  # of page Runs; the last names runs that a file brought
 MOST_VIEWS = 1_000  # kept on this machine
@@ -211,6 +212,8 @@ def why_it_stays(view: SavedView) -> str:
             return str(fault)
     if view.page == "rank" and any(source not in TOKENIZERS for source in view.address.get(RANKED, ())):
         return "a file holds the tokenizers of the pair alone; rank those of the catalog to take this view along."
+    if view.page == "rank" and view.get(MEASURED_ON) == CORPUS:
+        return "a file holds no corpus; measure on the samples or on one text to take this view along."
     return ""
 
 

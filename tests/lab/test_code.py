@@ -284,6 +284,17 @@ def test_a_set_of_the_hub_is_named_in_both():
     assert "--corpus hf:o/n --corpus chat=hf:o/n/chat@test" in shown.cli
 
 
+def test_pairs_are_ranked_on_a_corpus(tmp_path):
+    (tmp_path / "a b.txt").write_text("Some words.")
+    shown = code.rank_code(["x", "y"], "tokens", corpus=str(tmp_path / "a b.txt"), note="mind")
+    assert "texts=texts, by='tokens'" in shown.python and shown.note == "mind"
+    (words,) = words_of(shown.cli)
+    assert words[words.index("--corpus") + 1] == str(tmp_path / "a b.txt")
+    found: dict[str, object] = {}
+    exec("\n".join(part for part in shown.python.split("\n") if "import" in part or part.startswith("texts")), found)
+    assert found["texts"] == ("Some words.",)
+
+
 def test_names_that_begin_like_a_flag_reach_every_command():
     sides, choices = ("-x", "-y"), [Choice("sedi"), Choice("-cdm")]
     text = NamedText("a")
