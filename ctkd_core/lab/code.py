@@ -249,20 +249,24 @@ def run_code(run_id: str, runs_dir: str = "") -> Code:
     return Code(_block(python), line("ctkd", "runs", "show", run_id, *_runs_dir(runs_dir)))
 
 
-def comparison_code(run_ids: Sequence[str], figure: str, baseline: str | None, runs_dir: str = "") -> Code:
-    """Several runs compared by a figure. `runs_dir` as in `run_code`."""
+def comparison_code(folders: Mapping[str, Sequence[str]], figure: str, baseline: str | None) -> Code:
+    """Several runs compared by a figure: their ids by the folder that they lie in, "" for the usual one."""
+    stores = [f"ctkd.RunStore({_folder(folder)}).get_all({list(ids)!r})" for folder, ids in folders.items()]
+    together = [f"runs = {stores[0]}"] if len(stores) == 1 else ["runs = [", *(f"    *{each}," for each in stores), "]"]
     python = [
         _IMPORT,
         "from ctkd_core.distill.comparison.table import compare",
         "",
-        f"runs = ctkd.RunStore({_folder(runs_dir)}).get_all({list(run_ids)!r})",
+        *together,
         f"found = compare(runs, {figure!r}, {baseline!r})",
         "for row in found.rows:",
         "    print(row.rank, row.kind.label, row.figures.get(found.figure), row.difference)",
     ]
-    words = [*run_ids, *flag("--figure", figure), *(flag("--baseline", baseline) if baseline else [])]
-    words += _runs_dir(runs_dir)
-    return Code(_block(python), line("ctkd", "runs", "compare", *words))
+    if len(stores) > 1:
+        return Code(_block(python), "", "The command line compares runs of one folder.")
+    ((folder, ids),) = folders.items()
+    words = [*ids, *flag("--figure", figure), *(flag("--baseline", baseline) if baseline else [])]
+    return Code(_block(python), line("ctkd", "runs", "compare", *words, *_runs_dir(folder)))
 
 
 def config_code(config: RunConfig) -> Code:

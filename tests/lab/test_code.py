@@ -170,9 +170,14 @@ def test_runs_and_comparisons(tmp_path, monkeypatch, capsys):
     shown = code.run_code(runs[0].id)
     assert "bits_per_byte" in printed(shown.python, capsys)
     assert answers(shown.cli, capsys)[0]["run_id"] == runs[0].id
-    shown = code.comparison_code([run.id for run in runs], "bits_per_byte", "sft")
+    shown = code.comparison_code({"": [run.id for run in runs]}, "bits_per_byte", "sft")
     assert "ULD" in printed(shown.python, capsys)
     assert answers(shown.cli, capsys)[0]["statistics"]["baseline"] == "SFT"
+    other = made(RunStore(tmp_path / "other"), 1.0, method="gold")
+    folders = {"": [run.id for run in runs], str(tmp_path / "other"): [other.id]}
+    shown = code.comparison_code(folders, "bits_per_byte", None)
+    said = printed(shown.python, capsys)
+    assert "GOLD" in said and "ULD" in said and shown.cli == "" and "one folder" in shown.note
     shown = code.runs_code()
     assert runs[0].id in printed(shown.python, capsys)
     assert len(answers(shown.cli, capsys)[0]) == 4
