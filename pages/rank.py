@@ -15,9 +15,9 @@ from pages.parts.share import share
 def main() -> None:
     st.title("Rank pairs", anchor=False)
     st.markdown(
-        "Which teacher suits my student? Every pair is measured on the bundled samples, or on a text of yours: what "
-        "the vocabularies share, how finely both cut texts alike, what can be carried over token by token, and what to "
-        "train with. The figures are those of `ctkd rank`, which measures files of any size, too."
+        "Which teacher suits my student? Every pair is measured on the bundled samples, or on a text or corpus of "
+        "yours: what the vocabularies share, how finely both cut texts alike, what can be carried over token by token, "
+        "and what to train with. The figures are those of `ctkd rank`."
     )
     state.tell_unknown(rank_choice.CHOICES)
     with state.errors_shown():
@@ -37,7 +37,7 @@ def body(chosen: rank_choice.Choice) -> None:
         return
     overview(rows, chosen)
     table(rows, chosen)
-    export(rows)
+    export(rows, chosen)
     student, teacher = chosen.pair
     share(
         "rank",
@@ -47,8 +47,16 @@ def body(chosen: rank_choice.Choice) -> None:
             student if chosen.side == rank_choice.TEACHERS else None,
             teacher if chosen.side == rank_choice.STUDENTS else None,
             chosen.text,
+            *_corpus(chosen),
         ),
     )
+
+
+def _corpus(chosen: rank_choice.Choice) -> tuple[str, str]:
+    """What names the corpus in code, and what is to be said of that."""
+    if chosen.corpus is None:
+        return "", ""
+    return chosen.corpus.place, "The file was uploaded: give its path." if chosen.corpus.is_upload else ""
 
 
 if framed():

@@ -70,7 +70,8 @@ def run(
     """Fill the cache; a second call goes on where the first one was stopped."""
     # Bars of libraries would be drawn across ours.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    from ctkd_core.distill.teachers.fill import default_folder, fill, in_bytes, plan
+    from ctkd_core.distill.teachers.fill import default_folder, fill, plan
+    from ctkd_core.markup.quantities import in_bytes
 
     chosen = build_config(config, preset, option, flags)
     started = time.monotonic()

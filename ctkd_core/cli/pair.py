@@ -118,7 +118,7 @@ def run(
     if domains is None:
         report = pair_report(ours, theirs, workers=workers, method=method)
     else:
-        with Bar(len(domains)) as bar, kept_if_stopped():
+        with Bar(len(domains), tells_left=False) as bar, kept_if_stopped():
             report = pair_report(
                 ours, theirs, domains, workers, bar.update, method, by=by or (), engine=engine, keep=True
             )
@@ -149,15 +149,19 @@ def kept_if_stopped(files: bool = True) -> Iterator[None]:
 
 
 def domains_of(names: list[str]) -> dict[str, Corpus]:
-    """Texts by domain, see `sources_by_domain`; every file is checked now."""
-    from ctkd_core.distill.sources.hub import fetched, hub_set
+    """Texts by domain, see `sources_by_domain`; every file is checked now, and a set of the hub fetched."""
+    return {label: corpus_of(path) for label, path in sources_by_domain(names).items()}
+
+
+def corpus_of(path: str) -> Corpus:
+    """The texts of a file, a folder, or a set of the hub, which is fetched."""
+    from ctkd_core.distill.sources.hub import fetched, hub_set, not_fetched
     from ctkd_core.pair.corpus import read_texts
 
-    corpus: dict[str, Corpus] = {}
-    for label, path in sources_by_domain(names).items():
-        remote = hub_set(path)
-        corpus[label] = read_texts(path if remote is None else fetched(remote, most=None))
-    return corpus
+    remote = hub_set(path)
+    if not_fetched(path):
+        inform(f"fetching {path}; how large it is, and how long measuring it takes, is known when it is here.")
+    return read_texts(path if remote is None else fetched(remote, most=None))
 
 
 def sources_by_domain(names: list[str]) -> dict[str, str]:

@@ -21,14 +21,17 @@ LINE_EVERY = 2.0  # seconds between lines where stderr is no terminal
 
 
 class Bar:
-    """Progress over a known number of steps, or of `None` until it is known."""
+    """Progress over a known number of steps, or of `None` until it is known.
 
-    def __init__(self, total: int | None) -> None:
+    tells_left  whether the time left is shown by the pace of the steps; False where the labels say it
+    """
+
+    def __init__(self, total: int | None, tells_left: bool = True) -> None:
         self.total = total
         self.done: float = 0
         self.started = time.monotonic()
         self.printed = float("-inf")
-        self._drawn = _drawn() if sys.stderr.isatty() else None
+        self._drawn = _drawn(tells_left) if sys.stderr.isatty() else None
         self._task = None if self._drawn is None else self._drawn.add_task("", total=total)
 
     @property
@@ -62,7 +65,8 @@ class Bar:
         self.done = share * (self.total or 1)
         if self.terminal or time.monotonic() - self.printed >= LINE_EVERY:
             self.show(label)
-            self.printed = time.monotonic()
+            if share:  # what comes first is what there is to do
+                self.printed = time.monotonic()
 
     def step(self) -> None:
         """One more step is done."""
@@ -76,7 +80,7 @@ class Bar:
             inform(sentence)
 
 
-def _drawn() -> Progress:
+def _drawn(tells_left: bool) -> Progress:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -99,7 +103,7 @@ def _drawn() -> Progress:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeLeft(),
+        *([TimeLeft()] if tells_left else []),
         # The label may be cut: it is in the log, and a bar is one line.
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console_of(sys.stderr),

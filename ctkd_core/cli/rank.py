@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import SOURCE, File, Output, Sample, Text, UsageError, one_of, read_text
+from ctkd_core.cli.common import SOURCE, File, Output, Sample, Text, UsageError, one_of, read_text, whole
 from ctkd_core.cli.display import table, visible
 from ctkd_core.cli.progress import Bar
 from ctkd_core.methods.options import option_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from ctkd_core.pair.corpus import Corpus
 
 _COLUMNS = (
     ("common boundaries", "boundaries"),
@@ -52,7 +53,17 @@ def run(
         typer.Option(
             "--corpus",
             metavar="F",
-            help="A file to measure on instead of the bundled samples, as in `ctkd pair`; may be repeated.",
+            help="What to measure on instead of the bundled samples, as in `ctkd pair`: a file, a folder, a set of the "
+            "hub (hf:owner/name); may be repeated. A sample of its documents is measured.",
+        ),
+    ] = None,
+    documents: Annotated[
+        int | None,
+        typer.Option(
+            "--documents",
+            metavar="N",
+            parser=whole,
+            help="How many documents of --corpus are measured, at most (default: 500).",
         ),
     ] = None,
     text: Text = None,
@@ -67,11 +78,13 @@ def run(
         ),
     ] = "boundaries",
 ) -> Output:
-    """Measure the pairs; the document is {by, skipped, pairs: [RankedPair.to_dict, ...]}, best first.
+    """Measure the pairs; the document is {by, skipped, sample, pairs: [RankedPair.to_dict, ...]}, best first.
 
-    They are measured on the bundled samples, on the files of --corpus, or on one text.
+    They are measured on the bundled samples, on a sample of --corpus, or on one text.
     skipped  {reason: texts that weren't measured}, the most of any pair
+    sample   {documents, bytes, of_bytes, all}: what of --corpus was measured; null without it
     """
+    from ctkd_core.pair.corpora.sample import DOCUMENTS, draw
     from ctkd_core.pair.ranking import ORDERS, rank_pairs
     from ctkd_core.tokenizers.load import load_tokenizer
 
@@ -88,7 +101,12 @@ def run(
     one = (text, file, sample) if any(given is not None for given in (text, file, sample)) else None
     if one and corpus:
         raise UsageError("--corpus and --text, --file or --sample contradict each other; give one of them.")
-    texts = [each for name in corpus for each in _texts(name)] if corpus else [read_text(*one)] if one else None
+    if documents is not None and not corpus:
+        raise UsageError("--documents bounds what is measured of --corpus; name one.")
+    drawn = None
+    if corpus:
+        drawn = draw(_corpora(corpus), DOCUMENTS if documents is None else documents)
+    texts = drawn.texts if drawn else [read_text(*one)] if one else None
     sources = list(dict.fromkeys(names or _offline()))
     with Bar(1) as bar:
         loaded = {
@@ -104,8 +122,9 @@ def run(
         )
     reasons = dict.fromkeys(reason for row in rows for reason in row.skipped)
     skipped = {reason: max(row.skipped.get(reason, 0) for row in rows) for reason in reasons}
-    data = {"by": by, "skipped": skipped, "pairs": [row.to_dict() for row in rows]}
-    return Output(lambda: data, lambda: _view(data))
+    sample_of = drawn.to_dict() if drawn else None
+    data = {"by": by, "skipped": skipped, "sample": sample_of, "pairs": [row.to_dict() for row in rows]}
+    return Output(lambda: data, lambda: [*_view(data), *([drawn.sentence] if drawn else [])])
 
 
 def _offline() -> list[str]:
@@ -116,10 +135,10 @@ def _offline() -> list[str]:
     return [row.name for row in TOKENIZERS.values() if (is_prepared(row) if row.on_request else is_installed(row))]
 
 
-def _texts(path: str) -> list[Any]:
-    from ctkd_core.pair.corpus import read_texts
+def _corpora(names: list[str]) -> list[Corpus]:
+    from ctkd_core.cli.pair import corpus_of, sources_by_domain
 
-    return list(read_texts(Path(path)))
+    return [corpus_of(path) for name in names for path in sources_by_domain([name]).values()]
 
 
 def _view(data: dict[str, Any]) -> list[RenderableType]:

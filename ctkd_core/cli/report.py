@@ -112,7 +112,7 @@ def run(
     ours, theirs = load_pair(first, second)
     sources = sources_of(first, second)
     found_runs = () if no_runs else _runs(runs_dir, runs, *sources)
-    with Bar(1) as bar, kept_if_stopped(bool(domains)):
+    with Bar(1, tells_left=not domains) as bar, kept_if_stopped(bool(domains)):
         found = full_report(
             ours, theirs, texts, chosen, domains, vocabulary_map, bar.update, workers=None, keep=bool(domains)
         )

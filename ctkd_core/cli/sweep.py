@@ -275,6 +275,6 @@ def _planned(planned: dict[str, Any]) -> list[RenderableType]:
 
 
 def _hours(low: float, high: float) -> str:
-    from ctkd_core.figures.words import between
+    from ctkd_core.markup.quantities import between
 
     return f"{between(low, high)} on this machine"

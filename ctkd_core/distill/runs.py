@@ -19,7 +19,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -59,6 +59,7 @@ MOST_BYTES = 10_000_000  # of a config or an environment; they have some kilobyt
 WATCHED_SECONDS = 6.0  # for a heartbeat, before a run on another computer counts as lost
 MOST_OF_A_PAIR = 40  # runs that a report on a pair compares, the newest ones
 _ID = re.compile(r"\d{8}-\d{6}-\d{3}-[a-z0-9]{5}")
+OPENED = Path("views") / "runs"  # under CTKD_HOME: what files of views brought, one folder a file
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Run:
     def id(self) -> str:
         """The folder's name; ids sort by the time of creation."""
         return self.dir.name
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether a file from elsewhere brought it (`held_runs`), so that nothing may be changed in it."""
+        return self.dir.absolute().parent.parent == (files.home() / OPENED).absolute()
 
     @cached_property
     def config(self) -> RunConfig:
@@ -521,21 +527,25 @@ class RunStore:
         {"runs": [summary, ...], "differences": {option: [value per run]}, "deltas": {run_id: bits per byte minus the
         first run's, None when either is missing}}. Raises RunError for fewer than two runs.
         """
-        runs = self.get_all(names)
-        if len(runs) < 2:
-            raise RunError(f"comparing takes at least two runs; got {len(runs)}.")
-        flat = [_flat(run.config.to_dict()) for run in runs]
-        values = {key: [table.get(key) for table in flat] for key in sorted({k for table in flat for k in table})}
-        summaries = [run.summary() for run in runs]
-        finals = [s["metrics"]["bits_per_byte_after"] for s in summaries]
-        return {
-            "runs": summaries,
-            "differences": {key: row for key, row in values.items() if len({repr(v) for v in row}) > 1},
-            "deltas": {
-                run.id: (final - finals[0] if final is not None and finals[0] is not None else None)
-                for run, final in zip(runs, finals)
-            },
-        }
+        return compare_runs(self.get_all(names))
+
+
+def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:
+    """What `RunStore.compare` says, of runs of any folders. Raises RunError for fewer than two."""
+    if len(runs) < 2:
+        raise RunError(f"comparing takes at least two runs; got {len(runs)}.")
+    flat = [_flat(run.config.to_dict()) for run in runs]
+    values = {key: [table.get(key) for table in flat] for key in sorted({k for table in flat for k in table})}
+    summaries = [run.summary() for run in runs]
+    finals = [s["metrics"]["bits_per_byte_after"] for s in summaries]
+    return {
+        "runs": summaries,
+        "differences": {key: row for key, row in values.items() if len({repr(v) for v in row}) > 1},
+        "deltas": {
+            run.id: (final - finals[0] if final is not None and finals[0] is not None else None)
+            for run, final in zip(runs, finals)
+        },
+    }
 
 
 def new_run_id() -> str:

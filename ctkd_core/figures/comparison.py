@@ -127,16 +127,19 @@ def table_bytes(frame: pd.DataFrame, name: str) -> bytes:
     return buffer.getvalue()
 
 
+_OF_A_KIND = ("method", "variant", "student", "teacher", "student_model", "steps", "opened")
+
+
 def better_sentence(summaries: Iterable[Mapping[str, Any]]) -> str:
     """Compare runs by bits per byte on held-out text; runs that differ in the seed alone count as one kind.
 
-    summaries: `Run.summary()` of each run, in the order of comparison.
+    summaries: `Run.summary()` of each run, in the order of comparison; `opened` in it names where else it comes from.
     """
     kinds: dict[tuple[Any, ...], list[float]] = {}
     for row in summaries:
         value = row["metrics"].get("bits_per_byte_after")
         if value is not None:
-            key = tuple(row.get(name) for name in ("method", "variant", "student", "teacher", "student_model", "steps"))
+            key = tuple(row.get(name) for name in _OF_A_KIND)
             kinds.setdefault(key, []).append(value)
     if len(kinds) < 2:
         return "" if not kinds else "Only one kind of run has been evaluated; there is nothing to rank yet."
@@ -154,5 +157,5 @@ def better_sentence(summaries: Iterable[Mapping[str, Any]]) -> str:
 def _name(key: tuple[Any, ...], kinds: Mapping[tuple[Any, ...], Any]) -> str:
     """The method, and what else tells it from the other kinds."""
     differs = [k for k in range(1, len(key)) if len({other[k] for other in kinds}) > 1]
-    more = ", ".join(f"{key[k]} steps" if k == 5 else str(key[k]) for k in differs)
+    more = ", ".join(f"{key[k]} steps" if k == 5 else str(key[k]) for k in differs if key[k])
     return f"{key[0]} ({more})" if more else str(key[0])

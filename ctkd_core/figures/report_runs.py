@@ -22,10 +22,10 @@ from ctkd_core.distill.records import current_rows
 from ctkd_core.distill.runs import Run
 from ctkd_core.figures.comparison import interval, ranking
 from ctkd_core.figures.html_file import html_file
-from ctkd_core.figures.words import duration
 from ctkd_core.markup.blocks import facts, note, table, text
 from ctkd_core.markup.colours import BLUE, CATEGORICAL, GREY, VERMILLION
 from ctkd_core.markup.curves import Curve, curves_svg
+from ctkd_core.markup.quantities import duration
 from ctkd_core.markup.visible import shorten
 
 MOST_SAMPLES = 40  # prompts

@@ -1,39 +1,15 @@
-"""Numbers as people say them: durations, sizes, ages, changes."""
+"""Numbers as people say them: sizes, ages, changes."""
 
 from __future__ import annotations
 
-import math
 import time
+
+from ctkd_core.markup.quantities import duration
 
 
 def gib(size: float) -> str:
     """Bytes as GiB with one decimal."""
     return f"{size / 2**30:.1f} GiB"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as "42 s", "3 min 5 s", "1 h 12 min"; "" for None."""
-    if seconds is None:
-        return ""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min" + (f" {rest} s" if rest and minutes < 10 else "")
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
-
-
-def between(low: float, high: float) -> str:
-    """A range of seconds as "40 to 90 s", "2 to 5 min", "50 min to 2 h"; never narrower than the unit."""
-    for size, unit, last in ((1.0, "s", 120.0), (60.0, "min", 5400.0), (3600.0, "h", float("inf"))):
-        if high < last:
-            first, most = int(low / size), math.ceil(high / size)
-            if first or unit == "s":
-                return f"{first} to {most} {unit}"
-            return f"{duration(low)} to {most} {unit}"
-    raise ValueError(f"{low} to {high} seconds is no range.")
 
 
 def ago(moment: float | None, now: float | None = None) -> str:

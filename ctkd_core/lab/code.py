@@ -24,6 +24,10 @@ LONG = 2_000  # characters; a longer text is named by the id under which this ma
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
 _LONG = {"-s": "--student", "-t": "--teacher", "-m": "--method"}
 _IMPORT = "import ctkd_core as ctkd"
+_SAMPLING = (
+    "from ctkd_core.pair.corpora.sample import draw",
+    "from ctkd_core.pair.corpora.sources import read_texts",
+)
 _NUL = "A command line can't hold a NUL; write the text to a file and give --file."
 _IN_A_CHECKOUT = "A command runs its experiment again, in a checkout of the repository."
 
@@ -113,10 +117,12 @@ def rank_code(
     student: str | None = None,
     teacher: str | None = None,
     text: NamedText | None = None,
+    corpus: str = "",
+    note: str = "",
 ) -> Code:
     """Pairs of tokenizers, best first: teachers for `student`, students for `teacher`, or all pairs of `names`.
 
-    text: what they are measured on, None for the bundled samples.
+    They are measured on `text`, on a sample of the file or folder `corpus`, or on the bundled samples.
     """
     fixed = {side: name for side, name in (("student", student), ("teacher", teacher)) if name is not None}
     lines = text.python() if text else []
@@ -124,20 +130,23 @@ def rank_code(
         _IMPORT,
         "from ctkd_core.pair.ranking import rank_pairs",
         *(each for each in lines if each.startswith("from ")),
+        *(_SAMPLING if corpus else []),
         "",
         *(each for each in lines if each and not each.startswith("from ")),
+        *([f"texts = draw([read_texts({corpus!r})]).texts"] if corpus else []),
         f"tokenizers = [ctkd.load_tokenizer(name) for name in {list(names)!r}]",
         *(f"{side} = ctkd.load_tokenizer({name!r})" for side, name in fixed.items()),
         f"for row in rank_pairs(tokenizers{''.join(f', {side}={side}' for side in fixed)}"
-        f"{', texts=[text]' if text else ''}, by={by!r}):",
+        f"{', texts=[text]' if text else ', texts=texts' if corpus else ''}, by={by!r}):",
         f"    print(row.student, row.teacher, row.{by}, row.method)",
     ]
     words = [word for side, name in fixed.items() for word in flag(f"--{side}", name)]
     asked = text.words() if text else []
     if asked is None:
         return Code(_block(python), "", _NUL)
+    words += flag("--corpus", corpus) if corpus else []
     words += [*asked, *flag("--by", by), *(["--"] if any(name.startswith("-") for name in names) else []), *names]
-    return Code(_block(python), line("ctkd", "rank", *words))
+    return Code(_block(python), line("ctkd", "rank", *words), note)
 
 
 def align_code(
@@ -240,20 +249,24 @@ def run_code(run_id: str, runs_dir: str = "") -> Code:
     return Code(_block(python), line("ctkd", "runs", "show", run_id, *_runs_dir(runs_dir)))
 
 
-def comparison_code(run_ids: Sequence[str], figure: str, baseline: str | None, runs_dir: str = "") -> Code:
-    """Several runs compared by a figure. `runs_dir` as in `run_code`."""
+def comparison_code(folders: Mapping[str, Sequence[str]], figure: str, baseline: str | None) -> Code:
+    """Several runs compared by a figure: their ids by the folder that they lie in, "" for the usual one."""
+    stores = [f"ctkd.RunStore({_folder(folder)}).get_all({list(ids)!r})" for folder, ids in folders.items()]
+    together = [f"runs = {stores[0]}"] if len(stores) == 1 else ["runs = [", *(f"    *{each}," for each in stores), "]"]
     python = [
         _IMPORT,
         "from ctkd_core.distill.comparison.table import compare",
         "",
-        f"runs = ctkd.RunStore({_folder(runs_dir)}).get_all({list(run_ids)!r})",
+        *together,
         f"found = compare(runs, {figure!r}, {baseline!r})",
         "for row in found.rows:",
         "    print(row.rank, row.kind.label, row.figures.get(found.figure), row.difference)",
     ]
-    words = [*run_ids, *flag("--figure", figure), *(flag("--baseline", baseline) if baseline else [])]
-    words += _runs_dir(runs_dir)
-    return Code(_block(python), line("ctkd", "runs", "compare", *words))
+    if len(stores) > 1:
+        return Code(_block(python), "", "The command line compares runs of one folder.")
+    ((folder, ids),) = folders.items()
+    words = [*ids, *flag("--figure", figure), *(flag("--baseline", baseline) if baseline else [])]
+    return Code(_block(python), line("ctkd", "runs", "compare", *words, *_runs_dir(folder)))
 
 
 def config_code(config: RunConfig) -> Code:

@@ -11,15 +11,16 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ctkd_core.distill.held_runs import MOST_ALL, HeldRun, write
-from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.runs import OPENED, Run, RunStore
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import home
 
 _NAME = re.compile(r"[0-9a-f]{16}")
+_BESIDE = re.compile(r"([0-9a-f]{16}):(.*)", re.DOTALL)
 
 
 def name_of(runs: Sequence[HeldRun]) -> str:
@@ -33,6 +34,44 @@ def store(name: str) -> RunStore:
     if not _NAME.fullmatch(name) or not _place(name).is_dir():
         raise CtkdError("these runs came from the file of a view that isn't here (any more); open the file again.")
     return RunStore(_place(name))
+
+
+def kept() -> list[Run]:
+    """The runs of all files that were opened here, newest first."""
+    try:
+        names = [entry.name for entry in (home() / OPENED).iterdir() if _NAME.fullmatch(entry.name)]
+    except OSError:
+        return []
+    found = [run for name in names for run in RunStore(_place(name)).list()]
+    return sorted(found, key=lambda run: run.id, reverse=True)
+
+
+def word_of(run: Run) -> str:
+    """What names a run in an address among runs of other folders: NAME:ID for one that a file brought, else its id."""
+    return f"{run.dir.parent.name}:{run.id}" if run.is_opened else run.id
+
+
+def names_in(words: Iterable[str]) -> set[str]:
+    """The names of opened runs in words of an address."""
+    return {found[1] for word in words if (found := _BESIDE.fullmatch(word))}
+
+
+def named(words: Sequence[str], others: RunStore) -> tuple[list[Run], list[Run]]:
+    """The runs that words of an address name, and those that are left out as a run with their id is there already.
+
+    NAME:ID is a run that a file brought, any other word one of `others`. Those of this machine come first: they are
+    what others are compared with, and no file takes the place of one. Raises CtkdError for what isn't here.
+    """
+    plain = [word for word in words if not _BESIDE.fullmatch(word)]
+    found = list(others.get_all(plain)) if plain else []
+    for word in words:
+        if match := _BESIDE.fullmatch(word):
+            found.append(store(match[1]).get(match[2]))
+    shown: dict[str, Run] = {}
+    for run in (*(r for r in found if not r.is_opened), *(r for r in found if r.is_opened)):
+        shown.setdefault(run.id, run)
+    places = {run.dir for run in shown.values()}
+    return list(shown.values()), [run for run in found if run.dir not in places]
 
 
 def keep(runs: Sequence[HeldRun]) -> None:
@@ -62,4 +101,4 @@ def forget(name: str) -> None:
 
 
 def _place(name: str) -> Path:
-    return home() / "views" / "runs" / name
+    return home() / OPENED / name

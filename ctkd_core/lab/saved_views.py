@@ -40,6 +40,7 @@ Page = Literal["pair", "rank", "align", "vocabulary", "losses", "evidence", "run
 PAGES: tuple[Page, ...] = get_args(Page)
 SIDES = ("student", "teacher")
 RANKED = "ranked"  # the parameter of page Rank that names tokenizers
+MEASURED_ON, CORPUS = "measure_on", "a corpus"  # of page Rank, and its value for files of one's own
 TEXT_IDS = ("snapshot", "lab")  # parameters whose value is the id of a kept text
 RUN, COMPARED, OPENED = "run", "compare", "opened"  # of page Runs; the last names runs that a file brought
 MOST_VIEWS = 1_000  # kept on this machine
@@ -194,12 +195,17 @@ def remove(name: str) -> None:
     if not _ID.fullmatch(name) or not _place(name).is_file():
         load(name)  # says so
     try:
-        opened = load(name).get(OPENED)
+        opened = _opened_in(load(name))
     except CtkdError:  # damaged
-        opened = ""
+        opened = set()
     _place(name).unlink(missing_ok=True)
-    if opened and not any(view.get(OPENED) == opened for _, view in kept()):
-        opened_runs.forget(opened)
+    for gone in opened.difference(*(_opened_in(view) for _, view in kept())) if opened else ():
+        opened_runs.forget(gone)
+
+
+def _opened_in(view: SavedView) -> set[str]:
+    """The names of runs from files that a view shows."""
+    return {view.get(OPENED)} - {""} | opened_runs.names_in(names_of_runs(view))
 
 
 def why_it_stays(view: SavedView) -> str:
@@ -211,6 +217,8 @@ def why_it_stays(view: SavedView) -> str:
             return str(fault)
     if view.page == "rank" and any(source not in TOKENIZERS for source in view.address.get(RANKED, ())):
         return "a file holds the tokenizers of the pair alone; rank those of the catalog to take this view along."
+    if view.page == "rank" and view.get(MEASURED_ON) == CORPUS:
+        return "a file holds no corpus; measure on the samples or on one text to take this view along."
     return ""
 
 
@@ -221,11 +229,11 @@ def runs_in(view: SavedView) -> tuple[Run, ...]:
     if len(names) > MOST_RUNS:
         raise CtkdError(f"a file holds at most {MOST_RUNS} runs; compare fewer.")
     store = opened_runs.store(view.get(OPENED)) if view.get(OPENED) else RunStore()
-    return tuple({run.id: run for run in store.get_all(names)}.values())
+    return tuple(opened_runs.named(names, store)[0])
 
 
 def names_of_runs(view: SavedView) -> list[str]:
-    """The ids, or parts of them, of the runs that the address names."""
+    """The ids, or parts of them, of the runs that the address names; NAME:ID for runs of files beside others."""
     return [view.get(RUN)] if view.get(RUN) else [name for name in view.get(COMPARED).split(",") if name]
 
 

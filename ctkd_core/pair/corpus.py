@@ -127,6 +127,7 @@ def measure_domains(
     workers   None: one for each core where files are large enough
     by        fields of records ("language"): further slices; none that is called as a slice of all texts is
     engine    "processes", or "ray" for a cluster that Ray knows (extra `ray`)
+    progress  gets the share done and a sentence, which says how long it takes where that is known
     records   folder in which the sums of each piece of a file (`read_texts`) are kept, so that a measurement that was
               stopped goes on; None: nothing is kept
     """
@@ -137,7 +138,9 @@ def measure_domains(
     check_fields(by)
     counting = Counting(student, teacher, method, tuple(dict.fromkeys(by)))
     kept = None if records is None else records_of(counting, records)
-    found: dict[str, Counts] = count_corpora(counting, corpus, engine_of(engine, workers), kept, progress)
+    found: dict[str, Counts] = count_corpora(
+        counting, corpus, engine_of(engine, workers), kept, progress, workers if engine == "processes" else None
+    )
     return {domain: metrics(counts) for domain, counts in found.items()}
 
 

@@ -27,6 +27,8 @@ from pages.parts import consent, state
 from pages.parts.results import keeps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from ctkd_core.distill.checks import Check
@@ -144,6 +146,14 @@ def run_summaries(most: int | None = None, archived: bool = False) -> list[dict[
     """`Run.summary` of each run, newest first, with `losses` for a sparkline; two small files are read for each."""
     rows = [run.summary(curve=True) for run in store().list(archived)[:most]]
     return [row | {"losses": downsample_values(row["losses"], SPARKLINE_POINTS)} for row in rows]
+
+
+def opened_summaries(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The same of runs that files of views brought; `opened`: the word that names each in an address."""
+    from ctkd_core.lab import opened_runs
+
+    found = [run.summary(curve=True) | {"opened": opened_runs.word_of(run)} for run in runs]
+    return [row | {"losses": downsample_values(row["losses"], SPARKLINE_POINTS)} for row in found]
 
 
 def metric_rows(run: Run) -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ import streamlit as st
 
 from ctkd_core.errors import TokenizerError
 from ctkd_core.figures.pair_ranking import FIGURES
+from ctkd_core.lab import saved_views
 from ctkd_core.lab.code import NamedText
+from ctkd_core.pair.corpora.counting import Text
 from ctkd_core.tokenizers.assets import is_installed, is_prepared
 from ctkd_core.tokenizers.catalog import TOKENIZERS
 from ctkd_core.tokenizers.load import load_tokenizer
@@ -17,17 +19,18 @@ from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import consent, state
 from pages.parts.attempts import show_problem
 from pages.parts.launching import may_change
+from pages.parts.rank_corpus import OwnCorpus, rank_corpus
 from pages.parts.text_input import forget_text, named, text_input
 from pages.parts.uploads import tokenizer_file
 
 # What the address holds is what the fields show.
 TEACHERS, STUDENTS, ALL = SIDES = ("teachers for the student", "students for the teacher", "all pairs")
-SAMPLES, TEXT = ON = ("the bundled samples", "one text")
+SAMPLES, TEXT, CORPUS = ON = ("the bundled samples", "one text", saved_views.CORPUS)
 BY = {one.name: key for key, one in FIGURES.items()}
 CHOICES = {  # what the address may say, and what each of it names
     "side": ("side to fix", SIDES),
     "rank_by": ("figure to rank by", tuple(BY)),
-    "measure_on": ("what to measure on", ON),
+    saved_views.MEASURED_ON: ("what to measure on", ON),
 }
 MOST = 24  # tokenizers
 
@@ -36,7 +39,7 @@ MOST = 24  # tokenizers
 class Choice:
     """Loaded tokenizers by source, one of SIDES, one of FIGURES, and the pair of the bar above (sources).
 
-    text: what is measured on, None for the bundled samples
+    text, corpus: what is measured on; neither: the bundled samples
     """
 
     tokenizers: dict[str, Tokenizer]
@@ -44,6 +47,14 @@ class Choice:
     by: str
     pair: tuple[str, str]
     text: NamedText | None = None
+    corpus: OwnCorpus | None = None
+
+    @property
+    def texts(self) -> tuple[Text, ...] | None:
+        """What is measured; None for the bundled samples."""
+        if self.corpus is not None:
+            return self.corpus.sample.texts
+        return None if self.text is None else (self.text.text,)
 
 
 def choice() -> Choice | None:
@@ -67,7 +78,9 @@ def choice() -> Choice | None:
         wrap=True,
         help="  \n".join(f"**{one.name}**: {one.meaning}" for one in FIGURES.values()),
     )
-    text = _text()
+    on = _measured_on()
+    text = named(text_input("Text to measure on", tokenizers=False)) if on == TEXT else None
+    corpus = rank_corpus() if on == CORPUS else None
     side, by = side or TEACHERS, by or next(iter(BY))
     student, teacher = state.pair()
     fixed = {TEACHERS: [student], STUDENTS: [teacher]}.get(side, [])
@@ -81,25 +94,30 @@ def choice() -> Choice | None:
     if text is not None and not text.text:
         st.info("There is no text yet. Type one above, or upload a file.", icon=":material/edit_note:")
         return None
+    if on == CORPUS and corpus is None:
+        return None
     loaded = _loaded(sources)
     if len(loaded) < 2 or any(source not in loaded for source in fixed):
         return None
-    return Choice(loaded, side, BY[by], (student, teacher), text)
+    return Choice(loaded, side, BY[by], (student, teacher), text, corpus)
 
 
-def _text() -> NamedText | None:
-    """What the pairs are measured on: None for the bundled samples."""
-    on = st.segmented_control(
-        "Measure on",
-        ON,
-        default=SAMPLES,
-        key="measure_on",
-        bind="query-params",
-        required=True,
-        on_change=forget_text,
-        help="The samples are short texts of many kinds; a text of your own says how the pairs cut what you train on.",
+def _measured_on() -> str:
+    """One of ON."""
+    return (
+        st.segmented_control(
+            "Measure on",
+            ON,
+            default=SAMPLES,
+            key=saved_views.MEASURED_ON,
+            bind="query-params",
+            required=True,
+            on_change=forget_text,
+            help="The samples are short texts of many kinds; a text or a corpus of your own says how the pairs cut "
+            "what you train on.",
+        )
+        or SAMPLES
     )
-    return named(text_input("Text to measure on", tokenizers=False)) if on == TEXT else None
 
 
 def _tokenizers() -> list[str]:

@@ -12,6 +12,7 @@ from ctkd_core.figures.tables import safe_csv
 from ctkd_core.figures.words import progress
 from ctkd_core.files import to_json
 from ctkd_core.methods.options import option_words
+from ctkd_core.pair.corpora.counting import Text
 from ctkd_core.pair.ranking import RankedPair, names_of, ordered, pairs_of, rank_pair
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
@@ -26,8 +27,10 @@ Row = tuple[RankedPair, tuple[str, str]]  # with the sources of student and teac
 
 
 @keeps
-def _ranked(student: Tokenizer, teacher: Tokenizer, names: tuple[str, str], text: str | None) -> RankedPair:
-    return rank_pair(student, teacher, None if text is None else [text], names)
+def _ranked(
+    student: Tokenizer, teacher: Tokenizer, names: tuple[str, str], texts: tuple[Text, ...] | None
+) -> RankedPair:
+    return rank_pair(student, teacher, texts, names)
 
 
 def measured(chosen: Choice) -> list[Row]:
@@ -41,8 +44,7 @@ def measured(chosen: Choice) -> list[Row]:
     pairs = pairs_of(list(dict.fromkeys(known.values())), **fixed)
     names = names_of([side for pair in pairs for side in pair])
     source_of = {id(tokenizer): source for source, tokenizer in known.items()}
-    text = None if chosen.text is None else chosen.text.text
-    asked = tuple(source_of), chosen.side, text
+    asked = tuple(source_of), chosen.side, chosen.texts
     if st.session_state.get("rank_asked") != asked:
         st.session_state["rank_asked"] = asked
         st.session_state.pop("rank_stopped", None)
@@ -60,7 +62,7 @@ def measured(chosen: Choice) -> list[Row]:
                     st.progress(progress(number, len(pairs)), state.plain(said))
                 st.button("Stop", key=f"rank_stop_{number}", icon=":material/stop:", on_click=_stop)
         sources = source_of[id(student)], source_of[id(teacher)]
-        found[id(student), id(teacher)] = _ranked(student, teacher, called, text), sources
+        found[id(student), id(teacher)] = _ranked(student, teacher, called, chosen.texts), sources
         if not stopped:
             st.session_state["rank_done"] = number + 1
     place.empty()
@@ -133,9 +135,10 @@ def table(rows: list[Row], chosen: Choice) -> None:
         st.caption(f"Of {len(skipped)} pairs some texts weren't measured; the table says why.")
 
 
-def export(rows: list[Row]) -> None:
+def export(rows: list[Row], chosen: Choice) -> None:
     """The ranking as files."""
     ranked = [row for row, _ in rows]
+    sample = {} if chosen.corpus is None else {"sample": chosen.corpus.sample.to_dict()}
     with st.container(horizontal=True, key="rank_export"):
         download(
             "As CSV",
@@ -146,7 +149,7 @@ def export(rows: list[Row]) -> None:
         )
         download(
             "As JSON",
-            lambda: to_json({"pairs": [row.to_dict() for row in ranked]}),
+            lambda: to_json(sample | {"pairs": [row.to_dict() for row in ranked]}),
             "ranking.json",
             "application/json",
             "rank_json",

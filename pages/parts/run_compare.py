@@ -9,18 +9,19 @@ import streamlit as st
 
 from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, line_of, smoothed
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_in
-from ctkd_core.distill.comparison.kinds import Kind, options_of
+from ctkd_core.distill.comparison.kinds import FROM_A_FILE, Kind, options_of
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import SAYS, Comparison, compare, run_frame
-from ctkd_core.distill.runs import Run
+from ctkd_core.distill.runs import Run, compare_runs
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.comparison import band_curves, better_sentence, ranking, table_bytes
-from ctkd_core.figures.words import duration, number
+from ctkd_core.figures.words import number
 from ctkd_core.lab.code import comparison_code
+from ctkd_core.markup.quantities import duration
 from pages.parts import loaders, state
 from pages.parts.downloads import download
 from pages.parts.plots import chart
-from pages.parts.run_views import LIST, opened, say_opened, show_view, shown_store
+from pages.parts.run_views import LIST, say_opened, show_view, shown_runs
 from pages.parts.runs_list import DOTS
 from pages.parts.share import share
 
@@ -31,32 +32,49 @@ def run_compare(names: list[str]) -> None:
     """Compare the runs with these ids; the first one is the one that single runs are compared with."""
     st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
     try:
-        store = shown_store()
-        found = store.compare(names)
-        say_opened()
-        runs = _filtered(list(store.get_all(row["run_id"] for row in found["runs"])))
-        kept = {run.id for run in runs}
-        shown = [row for row in found["runs"] if row["run_id"] in kept]
+        every = shown_runs(names)
+        found = compare_runs(every)
+        say_opened(every)
+        runs = _filtered(every)
+        kept, origins = {run.id for run in runs}, _origins(every)
+        shown = [row | {"opened": origins[row["run_id"]]} for row in found["runs"] if row["run_id"] in kept]
         if sentence := better_sentence(shown):
             st.info(state.plain(sentence), icon=":material/balance:")
         comparison = _ranking(runs)
     except CtkdError as fault:
         state.show_error(fault)
         return
-    labels = {row["run_id"]: f"{row['name'] or row['method']} {row['run_id'][-5:]}" for row in shown}
+    labels = {
+        row["run_id"]: f"{row['name'] or row['method']} {row['run_id'][-5:]}"
+        + (f", {row['opened']}" if row["opened"] else "")
+        for row in shown
+    }
     _curves(comparison, {labels[run.id]: run for run in runs})
     _single_runs(shown, labels, found["deltas"])
     _differences(found["differences"], [row["run_id"] for row in found["runs"]], labels)
     with state.errors_shown():
         _samples([row.kind for row in comparison.rows])
     _files(comparison, runs)
-    folder = str(store.root) if opened() else ""
-    share("runs", comparison_code([run.id for run in runs], comparison.figure, comparison.baseline, folder))
+    folders: dict[str, list[str]] = {}
+    for run in runs:
+        folders.setdefault(str(run.dir.parent) if run.is_opened else "", []).append(run.id)
+    share("runs", comparison_code(folders, comparison.figure, comparison.baseline))
+
+
+def _origins(runs: list[Run]) -> dict[str, str]:
+    """What marks each run by where it comes from; nothing where all come from one side."""
+    mixed = len({run.is_opened for run in runs}) > 1
+    return {run.id: FROM_A_FILE if mixed and run.is_opened else "" for run in runs}
 
 
 def _filtered(runs: list[Run]) -> list[Run]:
     """Only the runs with the chosen values of options in which they differ."""
-    tables = [options_of(run.config) | {"seed": run.config.seed, "status": run.status().state} for run in runs]
+    tables = [
+        options_of(run.config)
+        | {"seed": run.config.seed, "status": run.status().state}
+        | {"from": "a file" if run.is_opened else "this machine"}
+        for run in runs
+    ]
     keys = [key for key in dict.fromkeys(k for t in tables for k in t) if len({repr(t.get(key)) for t in tables}) > 1]
     with st.expander("Filter by config", icon=":material/filter_alt:"):
         if not keys:
@@ -127,7 +145,7 @@ def _single_runs(rows: list[dict[str, Any]], labels: Mapping[str, str], deltas: 
         [
             {
                 "run": labels[row["run_id"]],
-                "status": f"{DOTS[row['status']]} {row['status']}",
+                "status": ", ".join(filter(None, (f"{DOTS[row['status']]} {row['status']}", row["opened"]))),
                 "method": row["method"],
                 "seed": row["seed"],
                 "bits/byte before": number(row["metrics"]["bits_per_byte_before"]),

@@ -15,9 +15,10 @@ from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
-from ctkd_core.figures.words import between, change, duration, number, progress, remaining
+from ctkd_core.figures.words import change, number, progress, remaining
 from ctkd_core.lab.code import run_code
 from ctkd_core.markup.glossary import explained
+from ctkd_core.markup.quantities import between, duration
 from pages.parts import loaders, state
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button

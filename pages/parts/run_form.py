@@ -10,8 +10,8 @@ import streamlit as st
 from ctkd_core import methods
 from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.errors import CtkdError
-from ctkd_core.figures.words import between, duration
 from ctkd_core.lab.code import config_code
+from ctkd_core.markup.quantities import between, duration
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from pages.parts import carry, consent, loaders, state
 from pages.parts.attempts import attempt, show_problem

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from ctkd_core.distill.comparison.kinds import FROM_A_FILE
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import opened_runs
 from ctkd_core.lab import saved_views as views
@@ -13,8 +14,10 @@ from ctkd_core.tokenizers.catalog import TOKENIZERS
 from pages.parts import address, carry, loaders, state
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ctkd_core.distill.config import RunConfig
-    from ctkd_core.distill.runs import RunStore
+    from ctkd_core.distill.runs import Run, RunStore
 
 LIST, FORM, SWEEP = "All runs", "New run", "New sweep"
 VIEWS = (LIST, FORM, SWEEP)
@@ -40,12 +43,32 @@ def shown_store() -> RunStore:
     return opened_runs.store(opened()) if opened() else loaders.store()
 
 
-def say_opened() -> None:
-    """Above runs from a file: where they come from, and that they are read-only."""
-    if opened():
+def shown_runs(names: list[str]) -> list[Run]:
+    """The runs that are compared, those of this machine first; what is left out of them is told.
+
+    Raises CtkdError for what isn't here.
+    """
+    found, left_out = opened_runs.named(names, shown_store())
+    for run in left_out:
+        st.warning(
+            f"Run {run.id} of a file is left out: a run with its id is compared already.", icon=":material/info:"
+        )
+    return found
+
+
+def say_opened(runs: Sequence[Run] = ()) -> None:
+    """Above runs from files: where they come from, and that they are read-only; `runs`: all that are compared."""
+    count = sum(run.is_opened for run in runs)
+    if opened() or (count and count == len(runs)):
         st.info(
             "Read-only: from the file of a view, measured elsewhere and kept apart from the runs of this machine. "
             "Checkpoints, models and logs stayed where they were made.",
+            icon=":material/folder_open:",
+        )
+    elif count:
+        st.info(
+            f"{count} of these {len(runs)} runs, marked as {FROM_A_FILE}, came from files of views: measured "
+            "elsewhere, read-only, and kinds of their own beside the runs of this machine.",
             icon=":material/folder_open:",
         )
 

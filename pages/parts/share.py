@@ -122,7 +122,7 @@ def _address(page: str) -> dict[str, list[str]]:
         found |= dict(zip(("method", "against"), ([name] for name in state.method_names())))
         found["text"] = [st.session_state.get("text") or state.TEXT_NAMES[0]]
     if page == "rank":
-        if st.session_state.get("measure_on") == rank_choice.TEXT:
+        if st.session_state.get(views.MEASURED_ON) == rank_choice.TEXT:
             found["text"] = [st.session_state.get("text") or state.TEXT_NAMES[0]]
         found[views.RANKED] = [str(source) for source in st.session_state.get(views.RANKED) or ()]
     return found

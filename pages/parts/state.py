@@ -39,6 +39,7 @@ ICONS = {
     "evidence": ":material/science:",
     "runs": ":material/monitoring:",
 }
+MOST_TOLD = 8  # of the values of one parameter
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|<>$:~&])")
 
 
@@ -166,7 +167,8 @@ def tell_unknown(known: Mapping[str, tuple[str, Collection[str]]]) -> None:
     warn_of_unknown(
         str(unknown(what, asked[:80], names))
         for key, (what, names) in known.items()
-        if (asked := st.query_params.get(key)) and asked not in names
+        for asked in list(dict.fromkeys(st.query_params.get_all(key)))[:MOST_TOLD]
+        if asked and asked not in names
     )
 
 

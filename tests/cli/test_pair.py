@@ -62,6 +62,24 @@ def test_files_are_domains(ctkd: Ctkd, tmp_path: Path) -> None:
     assert "talk: 2 texts" in err, "progress goes to stderr"
 
 
+def test_what_there_is_comes_first(ctkd: Ctkd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctkd_core.pair.corpora.measuring.TOLD_FROM", 0)
+    (tmp_path / "a.txt").write_text("One paragraph.\n\nAnother with 201.\n")
+    code, _, err = ctkd(*PAIR, "--corpus", str(tmp_path / "a.txt"))
+    assert code == 0 and "34 bytes in 1 piece" in err.split("a: 2 texts")[0]
+
+
+def test_how_large_a_set_of_the_hub_is_is_not_guessed(
+    ctkd: Ctkd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctkd_core.distill.sources.hub.HubSet.path", tmp_path / "rows.jsonl")
+    monkeypatch.setattr("ctkd_core.distill.sources.hub._rows", lambda _: [{"text": "In 2024"}])
+    code, _, err = ctkd(*PAIR, "--corpus", "hf:owner/name")
+    assert code == 0 and "fetching hf:owner/name; how large it is" in err.split("owner/name: 1 text")[0]
+    _, _, err = ctkd(*PAIR, "--corpus", "hf:owner/name")
+    assert "fetching" not in err and "owner/name: 1 text" in err
+
+
 def test_workers_change_nothing(ctkd: Ctkd, tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("\n\n".join(DOMAINS["english"] * 3))

@@ -295,6 +295,14 @@ def test_a_bar_at_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert capsys.readouterr().out == ""
 
 
+def test_a_bar_whose_labels_tell_the_time_left_tells_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with Bar(1, tells_left=False) as bar:
+        bar.update(0.5, "a: 3 texts, about 2 min left")
+    assert screen.getvalue().count(" left") == screen.getvalue().count("about 2 min left") > 0
+
+
 def test_lines_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with Bar(2) as bar:
         assert not bar.terminal

@@ -23,6 +23,7 @@ def _run(method: str, bits: float | None, seed: int = 0) -> dict[str, object]:
         ([_run("a", 1.0), _run("a", 1.1), _run("b", 1.3), _run("b", 1.4)], "every one of its 2 seeds is better"),
         ([_run("a", 1.0), _run("a", 1.5), _run("b", 1.3), _run("b", 1.4)], "their seeds overlap"),
         ([_run("a", 1.0), _run("b", None)], "Only one kind"),
+        ([_run("a", 1.0) | {"opened": ""}, _run("a", 1.2) | {"opened": "opened"}], "a is ahead of a (opened) by 0.200"),
     ],
 )
 def test_the_comparison_claims_no_more_than_the_seeds_support(rows, said):

@@ -170,9 +170,14 @@ def test_runs_and_comparisons(tmp_path, monkeypatch, capsys):
     shown = code.run_code(runs[0].id)
     assert "bits_per_byte" in printed(shown.python, capsys)
     assert answers(shown.cli, capsys)[0]["run_id"] == runs[0].id
-    shown = code.comparison_code([run.id for run in runs], "bits_per_byte", "sft")
+    shown = code.comparison_code({"": [run.id for run in runs]}, "bits_per_byte", "sft")
     assert "ULD" in printed(shown.python, capsys)
     assert answers(shown.cli, capsys)[0]["statistics"]["baseline"] == "SFT"
+    other = made(RunStore(tmp_path / "other"), 1.0, method="gold")
+    folders = {"": [run.id for run in runs], str(tmp_path / "other"): [other.id]}
+    shown = code.comparison_code(folders, "bits_per_byte", None)
+    said = printed(shown.python, capsys)
+    assert "GOLD" in said and "ULD" in said and shown.cli == "" and "one folder" in shown.note
     shown = code.runs_code()
     assert runs[0].id in printed(shown.python, capsys)
     assert len(answers(shown.cli, capsys)[0]) == 4
@@ -282,6 +287,17 @@ def test_a_set_of_the_hub_is_named_in_both():
     compile(shown.python, "shown", "exec")
     assert "'o/n': read_texts(fetched(hub_set('hf:o/n'), most=None))," in shown.python
     assert "--corpus hf:o/n --corpus chat=hf:o/n/chat@test" in shown.cli
+
+
+def test_pairs_are_ranked_on_a_corpus(tmp_path):
+    (tmp_path / "a b.txt").write_text("Some words.")
+    shown = code.rank_code(["x", "y"], "tokens", corpus=str(tmp_path / "a b.txt"), note="mind")
+    assert "texts=texts, by='tokens'" in shown.python and shown.note == "mind"
+    (words,) = words_of(shown.cli)
+    assert words[words.index("--corpus") + 1] == str(tmp_path / "a b.txt")
+    found: dict[str, object] = {}
+    exec("\n".join(part for part in shown.python.split("\n") if "import" in part or part.startswith("texts")), found)
+    assert found["texts"] == ("Some words.",)
 
 
 def test_names_that_begin_like_a_flag_reach_every_command():

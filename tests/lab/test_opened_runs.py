@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from ctkd_core.background.status import write_status
-from ctkd_core.distill.comparison.table import compare
+from ctkd_core.distill.comparison.table import compare, run_frame
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab import opened_runs
@@ -136,3 +136,75 @@ def test_the_runs_go_with_the_last_view_of_them(home, monkeypatch):
     folder = opened_runs.store(opened.get("opened")).root
     views.remove(one)
     assert not folder.exists()
+
+
+def brought(home, monkeypatch) -> tuple[str, list[Run]]:
+    """Runs that another machine sent, opened here: the name of their set, and the runs."""
+    data = views.export(views.make("runs", {"compare": ",".join(run.id for run in some())}))
+    elsewhere(monkeypatch, home)
+    _, opened, _ = views.open_file(data)
+    return opened.get("opened"), list(views.runs_in(opened))
+
+
+def test_runs_of_a_file_and_of_this_machine_are_compared_and_stay_apart(home, monkeypatch):
+    name, opened = brought(home, monkeypatch)
+    mine = [made(RunStore(), 5.0, method="sft", seed=seed) for seed in range(2)]
+    words = [opened_runs.word_of(run) for run in (*opened, *mine)]
+    assert words[0] == f"{name}:{opened[0].id}" and words[-1] == mine[-1].id
+    found, left_out = opened_runs.named(words, RunStore())
+    assert found == [*mine, *opened] and left_out == [], "those of this machine come first"
+    compared = compare(found)
+    assert {row.kind.label: sorted(row.kind.by_seed) for row in compared.rows} == {
+        "SFT": [0, 1],
+        "SFT, opened": [0, 1],
+        "ULD, opened": [0, 1],
+    }
+    assert compared.baseline == "SFT", "what is measured here is what others are compared with"
+    means = {row.kind.label: row.figures["bits_per_byte"].mean for row in compared.rows}
+    assert means["SFT"] == 5.0 and means["SFT, opened"] == 2.5, "a stranger's figures are in no mean of ours"
+    assert run_frame(found)["opened"].tolist() == [False] * 2 + [True] * 4
+    assert "opened" not in run_frame(mine).columns
+    assert [run.is_opened for run in found] == [False] * 2 + [True] * 4
+    assert set(RunStore().list(archived=True)) == set(mine)
+    assert opened_runs.kept() == sorted(opened, key=lambda run: run.id, reverse=True)
+
+
+def test_a_file_takes_the_place_of_no_run_of_this_machine(home, monkeypatch):
+    runs = some()
+    data = views.export(views.make("runs", {"compare": ",".join(run.id for run in runs)}))
+    _, opened, _ = views.open_file(hostile(data, lambda d: d["runs"][0].update(message="mine is better")))
+    theirs = views.runs_in(opened)[0]
+    found, left_out = opened_runs.named([opened_runs.word_of(theirs), runs[0].id], RunStore())
+    assert theirs.id == runs[0].id and found == [runs[0]] and left_out == [theirs]
+
+
+@pytest.mark.parametrize("word", ["0123456789abcdef:x", "../..:x", ":", "0123456789abcdef:../../x"])
+def test_words_that_name_nothing_are_refused(word, home, monkeypatch):
+    made(RunStore())
+    with pytest.raises(CtkdError):
+        opened_runs.named([word], RunStore())
+
+
+def test_a_run_of_another_file_cannot_be_reached_by_a_path(home, monkeypatch):
+    name, _ = brought(home, monkeypatch)
+    made(RunStore())
+    for word in (f"{name}:../x", f"{name}:", f"{name}:nowhere"):
+        with pytest.raises(CtkdError):
+            opened_runs.named([word], RunStore())
+
+
+def test_a_view_of_both_goes_along_and_keeps_the_runs_that_it_shows(home, monkeypatch):
+    name, opened = brought(home, monkeypatch)
+    mine = made(RunStore(), 5.0)
+    view = views.make("runs", {"compare": f"{mine.id},{opened_runs.word_of(opened[0])}"})
+    assert [run.id for run in views.runs_in(view)] == [mine.id, opened[0].id]
+    data = views.export(view)
+    assert name.encode() not in data, "what this machine calls them is nobody's business"
+    kept = views.keep(view)
+    for first, _ in [item for item in views.kept() if item[0] != kept]:
+        views.remove(first)
+    assert views.runs_in(views.load(kept)), "the view of both still names them"
+    views.remove(kept)
+    assert opened_runs.kept() == [] and RunStore().list() == [mine]
+    _, there, _ = views.open_file(data)
+    assert {run.id for run in views.runs_in(there)} == {mine.id, opened[0].id}

@@ -257,3 +257,10 @@ def test_whatever_an_address_says_its_view_comes_back_from_json(address):
     again = views.SavedView.model_validate_json(view.model_dump_json())
     assert again == view
     assert "open" not in view.address
+
+
+def test_a_ranking_on_a_corpus_stays_where_the_corpus_is():
+    view = views.make("rank", {"student": "deepseek", "teacher": "smollm2", "measure_on": "a corpus"})
+    with pytest.raises(CtkdError, match="a file holds no corpus"):
+        views.export(view)
+    assert views.load(views.keep(view)) == view

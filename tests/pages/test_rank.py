@@ -78,3 +78,39 @@ def test_all_pairs_show_progress_on_the_way(files: list[str], monkeypatch: pytes
     assert {("one", "two"), ("two", "one")} <= rows
     values = list(at.dataframe[0].value["shared vocabulary"])
     assert values == sorted(values, reverse=True)
+
+
+def test_a_corpus_is_uploaded_or_named_by_its_path_and_a_sample_is_measured(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = opened("rank", student=files[0], ranked=files[1], measure_on="a corpus")
+    assert any("There is no corpus yet" in info.value for info in at.info) and not at.dataframe
+    rows = b'{"text": "7 777 77"}\n{"text": "some words"}\n{"other": 1}\n'
+    at.file_uploader(key="rank_file").set_value(("mine.jsonl", rows, "text/plain")).run()
+    assert not at.exception and not at.error
+    assert "Measured on all 3 documents of the corpus" in texts(at)
+    assert "Of 1 pairs some texts weren't measured" in texts(at)
+    assert "--corpus mine.jsonl" in at.code[1].value and "give its path" in texts(at)
+    before = at.dataframe[0].value
+    at.file_uploader(key="rank_file").set_value([]).run()
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "a.txt").write_text("\n\n".join(f"In {year} we sold {year * 7} units." for year in range(900)))
+    at.text_input(key="rank_path").set_value(f" {folder} ").run()
+    assert not at.exception and not at.error
+    assert "Measured on a sample: 500 documents" in texts(at).replace("\\", "")
+    assert not at.dataframe[0].value.equals(before)
+    assert str(folder) in at.code[0].value and str(folder) in at.code[1].value
+    assert str(folder) not in str(dict(at.query_params)), "an address names no file that others would read"
+    (folder / "a.txt").write_bytes(b"caf\xe9")
+    at.text_input(key="rank_path").set_value(str(folder / "a.txt")).run()
+    assert "isn't UTF-8" in at.error[0].value and not at.dataframe and not at.exception
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
+    at.text_input(key="rank_path").set_value(str(folder)).run()
+    assert "can be reached from other machines" in at.error[0].value
+
+
+def test_a_broken_upload_is_told_by_the_name_that_it_had(files: list[str]) -> None:
+    at = opened("rank", student=files[0], ranked=files[1], measure_on="a corpus")
+    at.file_uploader(key="rank_file").set_value(("mine.jsonl", b'{"text": "a"}\nno json', "text/plain")).run()
+    assert "'mine.jsonl', line 2" in at.error[0].value.replace("\\", "") and not at.exception

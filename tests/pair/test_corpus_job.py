@@ -20,6 +20,7 @@ from ctkd_core.pair import corpus, corpus_job, corpus_worker
 from ctkd_core.pair.corpora import sources
 from ctkd_core.pair.corpus import measure
 from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement, start, start_source
+from ctkd_core.tokenizers.handover import hand_over
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from tests.patience import PATIENCE
@@ -165,6 +166,19 @@ def test_a_tokenizer_that_changed_meanwhile_is_refused(
 def works(found: Measurement) -> int:
     """Do the work of a measurement in this process; the exit code."""
     return work([str(found.job.folder)], corpus_worker.measure_file, corpus_job.Order)
+
+
+def test_what_there_is_to_measure_is_told_before_it_is(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctkd_core.pair.corpora.measuring.TOLD_FROM", 0)
+    (tmp_path / "mine.txt").write_text("\n\n".join(CORPUS))
+    order = corpus_job.Order(hand_over(pair[0]), hand_over(pair[1]), "sedi", "", "mine.txt", str(tmp_path / "mine.txt"))
+    said: list[str] = []
+    corpus_worker.measure_file(order, tmp_path, lambda _, sentence: said.append(sentence))
+    assert said[0] == "reading mine.txt"
+    assert " in 1 piece" in said[1]
+    assert said.index(said[1]) < next(n for n, sentence in enumerate(said) if sentence.endswith(" texts"))
 
 
 @pytest.mark.parametrize("ending", [FINISHED, FAILED, CANCELLED])

@@ -14,6 +14,7 @@ from ctkd_core.distill.runs import Run
 # What changes no result, or where a run was done; and the seed.
 ASIDE = ("seed", "name", "version", "threads", "device", "keep_checkpoints", "save_every", "save_student")
 MOST_LABEL = 90  # characters
+FROM_A_FILE = "opened"
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,16 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def kinds_of(runs: Iterable[Run]) -> list[Kind]:
     """The kinds of runs in the order of their first one. Raises RunError for a damaged run.
 
-    Of two runs with one seed the finished one counts, of two finished ones the newer.
+    Runs that a file brought (`Run.is_opened`) are kinds of their own beside those of this machine, and are called so:
+    nobody here measured them. Of two runs with one seed the finished one counts, of two finished ones the newer.
     """
-    grouped: dict[str, list[Run]] = {}
+    grouped: dict[tuple[str, bool], list[Run]] = {}
     for run in runs:
-        grouped.setdefault(_key(run.config), []).append(run)
-    found = list(grouped.values())
-    labels = labels_of([group[0].config for group in found])
+        grouped.setdefault((_key(run.config), run.is_opened), []).append(run)
+    found, mixed = list(grouped.values()), len({opened for _, opened in grouped}) > 1
+    labels = labels_of(
+        [group[0].config for group in found], [FROM_A_FILE if mixed and opened else "" for _, opened in grouped]
+    )
     kinds = []
     for label, group in zip(labels, found):
         by_seed: dict[int, Run] = {}
@@ -59,11 +63,11 @@ def kinds_of(runs: Iterable[Run]) -> list[Kind]:
     return kinds
 
 
-def labels_of(configs: Sequence[RunConfig]) -> list[str]:
-    """A name for each config: its method, and the options in which it differs from the others that have them."""
+def labels_of(configs: Sequence[RunConfig], origins: Sequence[str] = ()) -> list[str]:
+    """A name for each config: its method, options in which it differs from others that have them, where it is from."""
     tables = [options_of(config) for config in configs]
     labels = []
-    for config, mine in zip(configs, tables):
+    for config, mine, origin in zip(configs, tables, origins or [""] * len(tables)):
         # Options of a method are compared within the method: others have options of their own.
         alike = [table for table in tables if table["method"] == config.method]
         differing = [
@@ -72,7 +76,9 @@ def labels_of(configs: Sequence[RunConfig]) -> list[str]:
             if any(key in table and table[key] != value for table in (alike if "." in key else tables))
         ]
         parts = [f"{key.rpartition('.')[2]} {_shown(mine[key])}" for key in differing if key != "method"]
-        labels.append(", ".join([methods.get(config.method).label, *parts])[:MOST_LABEL])
+        ending = f", {origin}" if origin else ""
+        label = ", ".join([methods.get(config.method).label, *parts])[: MOST_LABEL - len(ending)]
+        labels.append(label + ending)
     return [label if labels.count(label) == 1 else f"{label} ({k})" for k, label in enumerate(labels, start=1)]
 
 

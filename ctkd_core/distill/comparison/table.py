@@ -135,15 +135,19 @@ def compare(
 
 
 def run_frame(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run: id, state, sweep, kind, seed, all options with dotted names (`config.` before), all figures."""
+    """One row a run: id, state, sweep, kind, seed, all options with dotted names (`config.` before), all figures.
+
+    Where a file brought some of the runs, a column `opened` says which.
+    """
     import pandas as pd
 
     label = {run.id: kind.label for kind in kinds_of(runs) for run in (*kind.runs, *kind.repeated)}
-    rows = []
+    rows, any_opened = [], any(run.is_opened for run in runs)
     for run in runs:
         summary = run.summary()
         head = {key: summary[key] for key in ("run_id", "name", "status", "sweep", "seed")} | {"kind": label[run.id]}
         options = {f"config.{key}": _plain(value) for key, value in options_of(run.config).items()}
+        head |= {"opened": run.is_opened} if any_opened else {}
         rows.append(head | figures_of(run) | options)
     return pd.DataFrame(rows)
 

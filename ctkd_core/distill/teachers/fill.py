@@ -30,6 +30,7 @@ from ctkd_core.distill.teachers.manifest import (
 )
 from ctkd_core.distill.teachers.store import Reading, bytes_needed, digest, problem, write_part
 from ctkd_core.errors import RunError, short
+from ctkd_core.markup.quantities import in_bytes
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
@@ -271,14 +272,6 @@ def _require_room(folder: Path, needed: int) -> None:
             f"{in_bytes(free)} are free at {short(str(folder))}. Keep fewer tokens (--k), use float16, or take "
             "another disk."
         )
-
-
-def in_bytes(count: float) -> str:
-    """ "850 kB", "12.3 MB", "4.0 GB"."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} bytes"
 
 
 def _reader(planned: Plan) -> Reader:

@@ -16,9 +16,11 @@ from ctkd_core.background.progress import Progress
 from ctkd_core.errors import CtkdError
 from ctkd_core.pair.corpora.counting import BATCH_CHARACTERS, BATCH_TEXTS, Counting, Document
 from ctkd_core.pair.corpora.counts import AT, Counts
+from ctkd_core.pair.corpora.pace import Pace, amount, said_before, said_left, seconds_before
 from ctkd_core.pair.corpora.records import Records
 from ctkd_core.pair.corpora.sources import Corpus, Piece
 
+TOLD_FROM = 1_000_000  # bytes of files; less is done as soon as somebody has read how much there is
 PAYS_FROM = 8_000_000  # bytes of files; processes that count them together need seconds to begin
 
 
@@ -42,6 +44,11 @@ class _Domain:
     counts: Counts = field(default_factory=Counts)
 
     @property
+    def is_sized(self) -> bool:
+        """Whether it is known how much there is."""
+        return isinstance(self.texts, Corpus | Sized)
+
+    @property
     def share(self) -> float:
         """Of it that is done."""
         if isinstance(self.texts, Corpus):
@@ -56,11 +63,14 @@ def count_corpora(
     engine: Engine,
     records: Records | None = None,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> dict[str, Counts]:
     """The sums of each domain. Files (`sources.Corpus`) are planned as pieces, other texts are streamed in batches.
 
     records   where pieces are looked up before they are counted, and kept as soon as they are
-    progress  gets the share done and a sentence, and may raise to stop: what is done is kept
+    progress  gets the share done and a sentence, and may raise to stop: what is done is kept. Of files the first ones
+              say how much there is and how long it will take, all others how long the rest will, where that is known
+    workers   how many processes the engine has; None: not known
 
     KeyboardInterrupt: what the engine has under way is finished and kept, whatever was done when it came.
     Raises CtkdError for a corpus without any text, and what reading and counting raise.
@@ -71,20 +81,35 @@ def count_corpora(
             raise CtkdError(f"domain {name!r} is one string; give a list of texts.")
         domains[name] = _Domain(texts)
     files_only = all(isinstance(domain.texts, Corpus) for domain in domains.values())
+    sized = all(domain.is_sized for domain in domains.values())
 
-    def report(name: str) -> None:
+    def share() -> float:
+        weights = [domain.total if files_only else 1.0 for domain in domains.values()]
+        return sum(w * domain.share for w, domain in zip(weights, domains.values())) / (sum(weights) or 1.0)
+
+    planned = {name: _not_done(domain, records) for name, domain in domains.items() if isinstance(domain.texts, Corpus)}
+    pace = Pace(None)
+
+    def report(name: str, is_new: bool = True) -> None:
         if progress:
-            weights = [domain.total if files_only else 1.0 for domain in domains.values()]
-            share = sum(w * domain.share for w, domain in zip(weights, domains.values())) / (sum(weights) or 1.0)
             seen = domains[name].counts.seen
-            progress(share, f"{name}: {seen:,} text{'' if seen == 1 else 's'}")
+            told = (said_left(pace.done(share())) if is_new else "") if sized else "; how many there are isn't known"
+            progress(share(), f"{name}: {seen:,} text{'' if seen == 1 else 's'}{told}")
 
-    planned: dict[str, list[Piece]] = {}
     for name, domain in domains.items():
-        if isinstance(domain.texts, Corpus):
-            planned[name] = _not_done(domain, records)
-            if domain.done:
-                report(name)
+        if domain.done:
+            report(name, is_new=False)
+    before: float | None = None
+    left = [piece for pieces in planned.values() for piece in pieces]
+    size = sum(piece.weight for piece in left)
+    if progress and files_only and size >= TOLD_FROM:
+        there = amount(size, round(sum(domain.total for domain in domains.values())), len(left))
+        progress(share(), there)
+        before = None if workers is None else seconds_before(counting, left, workers)
+        if told := said_before(before, len(left), workers):
+            progress(share(), there + told)
+    pace = Pace(before, share(), 2 * (workers or 2) if workers != 1 else 1)
+
     under_way: dict[int, tuple[str, Piece | None]] = {}
 
     def works() -> Iterator[Work]:

@@ -82,6 +82,20 @@ class Piece:
         for part in self.parts:
             yield from _documents(part, tuple(by))
 
+    def beginning(self, most: int) -> Piece | None:
+        """A piece of about `most` bytes of this one: some of its files, else the first lines of its file.
+
+        The piece itself where it isn't larger; None where its file is read as a whole, or by row groups.
+        """
+        if self.weight <= most:
+            return self
+        first = self.parts[0]
+        if len(self.parts) > 1:
+            return Piece((first,), max(1, first.size)).beginning(most)
+        if first.rows or not _has_lines(Path(first.path)):
+            return None
+        return Piece((replace(first, end=first.start + most),), most)
+
 
 class Corpus:
     """The texts of one file or folder: what `read_texts` gives. Iterating reads them one by one.
@@ -205,12 +219,17 @@ def _parts(path: Path, by_content: bool) -> list[Part]:
     most = min(max(stat.st_size // PIECES_A_FILE, LEAST_PIECE), MOST_PIECE)
     if path.suffix.lower() == ".parquet":
         ranges = _record_file(path).row_groups(most)
-    elif stat.st_size <= most or (path.suffix.lower() in RECORD_FILES and not _record_file(path).has_lines):
+    elif stat.st_size <= most or not _has_lines(path):
         return [whole]
     else:
         ranges = [(at, min(at + most, stat.st_size)) for at in range(0, stat.st_size, most)]
     rows = path.suffix.lower() == ".parquet"
     return [replace(whole, start=start, end=end, rows=rows) for start, end in ranges]
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether a file that isn't Parquet may be read from the middle."""
+    return path.suffix.lower() in TEXT_FILES or _record_file(path).has_lines
 
 
 def _weight(part: Part, of: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ctkd_core.distill.runs import RunStore
@@ -31,7 +33,7 @@ def test_a_sweep_is_told_and_queued(store):
     assert "6 runs" in texts(at)  # sft and sedi at three seeds
     at.multiselect(key="sweep_options").set_value(["learning_rate", "sedi.temperature"]).run()
     at.text_input(key="sweep_values_learning_rate").set_value("1e-4, 2e-4").run()
-    at.text_input(key="sweep_values_sedi.temperature").set_value("1, 2").run()
+    at.text_input(key="sweep_values_sedi-temperature").set_value("1, 2").run()
     assert "18 runs" in texts(at)  # (1 + 2) kinds x 2 rates x 3 seeds
     at.text_input(key="sweep_seeds").set_value("x").run()
     assert "numbers and ranges" in at.error[0].value
@@ -40,6 +42,74 @@ def test_a_sweep_is_told_and_queued(store):
     assert not at.exception
     assert [run.config.seed for run in queue.waiting(store.root)] == [7] * 6
     assert "1. in line" in at.dataframe[0].value["status"].str.cat(sep=" ")
+
+
+def test_an_address_opens_the_form_filled_in(store):
+    link = {
+        "sweep_preset": "standard",
+        "sweep_seeds": "3,5",
+        "sweep_name": "two & more",
+        "sweep_methods": ["sft", "uld", "sedi"],
+        "sweep_options": ["learning_rate", "sedi.temperature"],
+        "sweep_values_learning_rate": "1e-4, 2e-4",
+        "sweep_values_sedi-temperature": "2",
+        "sweep_reuse": "true",
+    }
+    at = opened("runs", view="New sweep", **link)
+    assert not at.exception and not at.error and not at.warning
+    assert "12 runs" in texts(at)  # 3 kinds x 2 rates x 2 seeds
+    for key in ("sweep_preset", "sweep_seeds", "sweep_name", "sweep_methods", "sweep_options"):
+        assert at.session_state[key] == link[key]
+    shown = at.code[0].value
+    assert "two & more" in shown and "'preset': 'standard'" in shown and "reuse=True" in shown
+    assert "'sedi.temperature': ('2',)" in shown and "seeds=(3, 5)" in shown
+
+
+def test_what_a_link_names_that_is_not_there_is_told_and_the_rest_is_shown(store):
+    given = {"sweep_preset": "none", "sweep_methods": ["uld", "uld", "<b>", "*x*"], "sweep_seeds": "0"}
+    at = opened("runs", view="New sweep", sweep_options=["learning_rate", "cdm.window", "../x"], **given)
+    assert not at.exception and not at.error
+    said = "\n".join(warning.value for warning in at.warning).replace("\\", "")
+    assert all(f"{word!r}" in said for word in ("none", "<b>", "*x*", "cdm.window", "../x")), said
+    assert at.multiselect(key="sweep_methods").value in (["uld"], ["uld", "uld"])
+    assert at.dataframe[0].value["run"].tolist() == ["uld, seed 0"]
+    assert at.text_input(key="sweep_values_learning_rate").value == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("sweep_seeds", "0-99999999999", "no range of 1 to 2,000"),
+        ("sweep_seeds", "²", "numbers and ranges"),
+        ("sweep_values_learning_rate", "inf", "learning_rate"),
+        ("sweep_values_learning_rate", "<script>", "learning_rate"),
+        ("sweep_values_learning_rate", ",".join(map(str, range(1, 2000))), "at most 2,000"),
+    ],
+)
+def test_values_of_a_link_that_cannot_be_are_sentences(store, key, value, said):
+    at = opened("runs", view="New sweep", sweep_options="learning_rate", **{key: value})
+    assert not at.exception
+    assert any(said in error.value.replace("\\", "") for error in at.error), [error.value for error in at.error]
+
+
+def test_a_link_has_no_file_of_this_machine_looked_at(store, tmp_path, monkeypatch):
+    looked: list[object] = []
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self, **o: (looked.append(str(self)), stat(self, **o))[1])
+    secret = str(tmp_path / "secret.jsonl")
+    at = opened("runs", view="New sweep", sweep_options="data", sweep_values_data=secret)
+    assert not at.exception and not [path for path in looked if "secret" in str(path)]
+    assert at.text_input(key="sweep_values_data").value == "" and "type them" in at.warning[0].value
+    at.text_input(key="sweep_values_data").set_value(secret).run()
+    assert [path for path in looked if "secret" in str(path)], "which is what is looked at when somebody types it"
+    assert secret not in str(dict(at.query_params))
+
+
+def test_another_view_leaves_the_fields_of_the_form_behind(store):
+    at = opened("runs", view="New sweep", sweep_seeds="7", sweep_methods="uld")
+    at.button(key="start_sweep").click().run()
+    assert not at.exception and [run.config.method for run in store.list()] == ["uld"]
+    assert not [key for key in at.query_params if key.startswith("sweep_")]
 
 
 def test_nothing_is_queued_where_pages_may_change_nothing(store, monkeypatch):

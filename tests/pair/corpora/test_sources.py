@@ -239,3 +239,21 @@ def test_a_file_that_is_named_by_its_content_may_be_written_again(tmp_path: Path
     assert [text for text, _ in documents] == ["two"]
     assert [text for text, _ in before.documents()] == ["one", "two"]
     assert [piece.key for piece in read_texts(path, by_content=True).pieces()] == [before.key]
+
+
+def test_a_piece_has_a_beginning_where_it_can_be_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "WINDOW", 20)
+    text = tmp_path / "a.txt"
+    text.write_text("\n\n".join(f"paragraph {n}" for n in range(100)))
+    (piece,) = read_texts(text).pieces()
+    first = piece.beginning(100)
+    assert first is not None and first.weight == 100
+    found, whole = [document.text for document in first.documents()], list(read_texts(text))
+    assert 0 < len(found) < 20 and found == whole[: len(found)]
+    assert piece.beginning(10_000) is piece
+    (tmp_path / "b.json").write_text(json.dumps([{"text": "some words"}] * 100))
+    (array,) = read_texts(tmp_path / "b.json").pieces()
+    assert array.beginning(100) is None, "read as a whole"
+    (both,) = read_texts(tmp_path).pieces()
+    few = both.beginning(100)
+    assert few is not None and few.parts[0].path == str(text), "the first of several files"

@@ -1,0 +1,120 @@
+"""Some documents from all over corpora of any size, for what measures many pairs and can't count all of it for each.
+
+The sample depends on the files, the bound and the seed alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.markup.quantities import in_bytes
+from ctkd_core.pair.corpora.counting import Skipped, Text
+from ctkd_core.pair.corpora.sources import Corpus, Piece
+
+DOCUMENTS = 500  # at most
+MOST_DOCUMENTS = 1_000_000
+CHARACTERS = 2_000  # of a document, from its beginning
+PLACES = 32  # of a corpus that are read, at most
+READ = 2_000_000  # characters that are read at each of them, about
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was drawn.
+
+    texts   documents, each from its beginning, and what is none; in the order of the corpora
+    size    bytes of their UTF-8; total: bytes of the files that they were drawn from
+    is_all  whether no document, and no part of one, was left out
+    """
+
+    texts: tuple[Text, ...]
+    size: int
+    total: int
+    is_all: bool
+
+    @property
+    def sentence(self) -> str:
+        """What was measured, for people."""
+        count = f"{len(self.texts):,} document{'' if len(self.texts) == 1 else 's'}"
+        if self.is_all:
+            return f"Measured on all {count} of the corpus ({in_bytes(self.size)})."
+        return (
+            f"Measured on a sample: {count} ({in_bytes(self.size)}) from all over {in_bytes(self.total)} of files, "
+            f"each at most to its first {CHARACTERS:,} characters."
+        )
+
+    def to_dict(self) -> dict[str, int | bool]:
+        """Plain data, `sample` of `ctkd rank --json`."""
+        return {"documents": len(self.texts), "bytes": self.size, "of_bytes": self.total, "all": self.is_all}
+
+
+def draw(corpora: Sequence[Corpus], documents: int = DOCUMENTS, seed: int = 0) -> Sample:
+    """At most so many documents, as many of each corpus where it has them.
+
+    They are drawn at random from up to PLACES pieces that lie evenly over a corpus, of each from its first READ
+    characters; a long one is cut at CHARACTERS.
+
+    Raises CtkdError for a number of documents that can't be, and what reading raises.
+    """
+    if isinstance(documents, bool) or not isinstance(documents, int) or not 1 <= documents <= MOST_DOCUMENTS:
+        raise CtkdError(f"a sample has 1 to {MOST_DOCUMENTS:,} documents; got {documents!r}.")
+    chance = random.Random(seed)
+    drawn = _Drawn([], True)
+    for number, corpus in enumerate(corpora):
+        drawn.add(_of_corpus(corpus, -(-(documents - len(drawn.texts)) // (len(corpora) - number)), chance))
+    size = sum(len(text.encode("utf-8", "replace")) for text in drawn.texts if isinstance(text, str))
+    return Sample(tuple(drawn.texts), size, sum(corpus.size for corpus in corpora), drawn.is_all)
+
+
+@dataclass
+class _Drawn:
+    texts: list[Text]
+    is_all: bool
+
+    def add(self, other: _Drawn) -> None:
+        self.texts += other.texts
+        self.is_all &= other.is_all
+
+
+def _of_corpus(corpus: Corpus, most: int, chance: random.Random) -> _Drawn:
+    pieces = corpus.pieces()
+    count = min(PLACES, most, len(pieces))
+    chosen = [pieces[n * len(pieces) // count] for n in range(count)]
+    drawn = _Drawn([], len(chosen) == len(pieces))
+    for number, piece in enumerate(chosen):
+        drawn.add(_of_piece(piece, -(-(most - len(drawn.texts)) // (count - number)), chance))
+    return drawn
+
+
+def _of_piece(piece: Piece, most: int, chance: random.Random) -> _Drawn:
+    """Each document that is read is as likely as any other to be among those that are drawn."""
+    kept: dict[int, Text] = {}  # by their place in the piece
+    places: list[int] = []
+    read, is_all = 0, True
+    for seen, (text, _) in enumerate(piece.documents()):
+        if read >= READ:
+            is_all = False
+            break
+        whole = len(text) if isinstance(text, str) else 0
+        read += whole
+        is_all &= seen < most and whole <= CHARACTERS
+        if seen < most:
+            places.append(seen)
+        elif (place := chance.randrange(seen + 1)) < most:
+            del kept[places[place]]
+            places[place] = seen
+        else:
+            continue
+        kept[seen] = _begin(text)
+    return _Drawn([kept[place] for place in sorted(kept)], is_all)
+
+
+def _begin(text: Text) -> Text:
+    """The beginning of a document, cut at white space where there is some."""
+    if isinstance(text, Skipped) or len(text) <= CHARACTERS:
+        return text
+    cut = max(text.rfind(" ", 1, CHARACTERS), text.rfind("\n", 1, CHARACTERS))
+    return text[: cut if cut > CHARACTERS // 2 else CHARACTERS]

@@ -1,0 +1,93 @@
+"""A corpus of one's own on page Rank: an upload, or the path of a file or folder; a sample of it is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import streamlit as st
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.pair.corpora.sample import CHARACTERS, DOCUMENTS, Sample, draw
+from ctkd_core.pair.corpora.sources import read_texts
+from ctkd_core.pair.corpus_job import MAX_BYTES
+from pages.parts import state
+from pages.parts.launching import check_may_change, may_change
+from pages.parts.pair_corpus import ENDINGS, MAX_MB
+
+
+@dataclass(frozen=True)
+class OwnCorpus:
+    """What is measured of a corpus; `place` is what code names it by, `is_upload` whether that is only its name."""
+
+    sample: Sample
+    place: str
+    is_upload: bool
+
+
+def rank_corpus() -> OwnCorpus | None:
+    """The fields and what they name; None while there is nothing, or something that can't be read, which is told."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        file = st.file_uploader(
+            f"UTF-8 text, JSON or Parquet (.txt, .md, .jsonl, .json, .parquet), at most {MAX_MB} MB",
+            type=ENDINGS,
+            key="rank_file",
+            max_upload_size=MAX_MB,
+            on_change=_forget,
+        )
+    with right:
+        path = st.text_input(
+            "or a file or folder on this machine, of any size",
+            key="rank_path",
+            placeholder="/data/corpus",
+            on_change=_forget,
+            disabled=not may_change(),
+        ).strip()
+        st.caption(
+            f"Up to {DOCUMENTS} documents from all over it are measured, of each the first {CHARACTERS:,} characters: "
+            "paragraphs of text files, records of others. Sets of the hub, and more documents: `ctkd rank --corpus`."
+        )
+    if file is None and not path:
+        st.info("There is no corpus yet. Upload a file, or type a path.", icon=":material/upload_file:")
+        return None
+    try:
+        check_may_change()
+        found = _drawn(file, path)
+    except CtkdError as fault:
+        state.show_error(fault)
+        return None
+    st.caption(state.plain(found.sample.sentence))
+    return found
+
+
+def _drawn(file: Any, path: str) -> OwnCorpus:
+    """The sample, drawn once for what the fields hold now: typing the path again reads it again."""
+    key = getattr(file, "file_id", path)
+    kept: tuple[str, OwnCorpus] | None = st.session_state.get("rank_corpus")
+    if kept is not None and kept[0] == key:
+        return kept[1]
+    with st.spinner("Reading documents from all over the corpus", show_time=True):
+        found = OwnCorpus(draw([read_texts(path)]), path, False) if file is None else _of_upload(file)
+    st.session_state["rank_corpus"] = key, found
+    return found
+
+
+def _of_upload(file: Any) -> OwnCorpus:
+    content: bytes = file.getvalue()
+    if len(content) > MAX_BYTES:
+        raise CtkdError(f"{file.name} has {len(content) / 1e6:.0f} MB; type its path instead, or use `ctkd rank`.")
+    with TemporaryDirectory() as folder:
+        # The given name may be long or hold what file systems don't take; its ending says how to read it.
+        place = Path(folder) / f"corpus{Path(file.name).suffix.lower()[:12]}"
+        place.write_bytes(content)
+        try:
+            return OwnCorpus(draw([read_texts(place)]), file.name, True)
+        except CtkdError as fault:
+            raise CtkdError(str(fault).replace(repr(place.name), repr(file.name))) from None
+
+
+def _forget() -> None:
+    st.session_state.pop("rank_corpus", None)

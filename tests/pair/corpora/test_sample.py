@@ -1,0 +1,87 @@
+"""Documents from all over a corpus: how many, which, how much of each, and what is said of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ctkd_core.errors import CtkdError
+from ctkd_core.pair.corpora import sample, sources
+from ctkd_core.pair.corpora.counting import Skipped
+from ctkd_core.pair.corpora.sample import draw
+from ctkd_core.pair.corpora.sources import Corpus, read_texts
+
+
+def lines(path: Path, count: int, word: str = "text") -> Corpus:
+    path.write_text("\n".join(json.dumps({"text": f"{word} {n}"}) for n in range(count)) + "\n")
+    return read_texts(path)
+
+
+def test_a_small_corpus_is_taken_as_it_is(tmp_path: Path) -> None:
+    corpus = lines(tmp_path / "a.jsonl", 20)
+    found = draw([corpus])
+    assert list(found.texts) == list(corpus) and found.is_all
+    assert found.to_dict() == {"documents": 20, "bytes": 130, "of_bytes": corpus.size, "all": True}
+    assert found.sentence == "Measured on all 20 documents of the corpus (130 bytes)."
+
+
+def test_a_large_one_gives_no_more_than_was_asked_for_from_all_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "LEAST_PIECE", 500)
+    monkeypatch.setattr(sources, "MOST_PIECE", 500)
+    corpus = lines(tmp_path / "a.jsonl", 2000)
+    assert len(corpus.pieces()) > sample.PLACES
+    found = draw([corpus], 100)
+    assert len(found.texts) == len(set(found.texts)) == 100 and not found.is_all
+    numbers = [int(str(text).split()[1]) for text in found.texts]
+    assert numbers == sorted(numbers) and numbers[0] < 100 and numbers[-1] > 1800
+    assert draw([corpus], 100) == found, "the same each time"
+    assert draw([corpus], 100, seed=1) != found
+    assert "a sample: 100 documents (" in found.sentence and "kB of files" in found.sentence
+
+
+def test_of_one_piece_any_document_may_be_drawn(tmp_path: Path) -> None:
+    corpus = lines(tmp_path / "a.jsonl", 200)
+    seen = {text for seed in range(40) for text in draw([corpus], 20, seed).texts}
+    assert len(seen) > 190, "not those at the beginning alone"
+
+
+def test_no_more_is_read_than_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "READ", 50)
+    found = draw([lines(tmp_path / "a.jsonl", 200)], 100)
+    assert len(found.texts) < 10 and not found.is_all
+
+
+def test_corpora_share_the_documents(tmp_path: Path) -> None:
+    large, small = lines(tmp_path / "large.jsonl", 200, "large"), lines(tmp_path / "small.jsonl", 5, "small")
+    for corpora in ([small, large], [large, small]):
+        words = [str(text).split()[0] for text in draw(corpora, 20).texts]
+        assert words.count("small") == 5 and len(words) in (15, 20)
+
+
+def test_long_documents_are_cut_at_white_space(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("word " * 1000 + "\n\n" + "x" * 5000 + "\n\nshort")
+    found = draw([read_texts(tmp_path / "a.txt")])
+    first, second, third = map(str, found.texts)
+    assert first == ("word " * 400).strip() and second == "x" * sample.CHARACTERS and third == "short"
+    assert not found.is_all
+
+
+def test_what_is_no_text_counts_as_a_document(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"no": 1}\n')
+    assert isinstance(draw([read_texts(tmp_path / "a.jsonl")]).texts[1], Skipped)
+
+
+@pytest.mark.parametrize("documents", [0, -1, True, 1.5, 10_000_000])
+def test_a_number_that_cannot_be_is_refused(tmp_path: Path, documents: int) -> None:
+    with pytest.raises(CtkdError, match="a sample has 1 to 1,000,000 documents"):
+        draw([lines(tmp_path / "a.jsonl", 1)], documents)
+
+
+def test_a_broken_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\nno json\n')
+    with pytest.raises(CtkdError, match="line 2 isn't JSON"):
+        draw([read_texts(tmp_path / "a.jsonl")])
