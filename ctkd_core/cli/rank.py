@@ -54,7 +54,7 @@ def run(
             "--corpus",
             metavar="F",
             help="What to measure on instead of the bundled samples, as in `ctkd pair`: a file, a folder, a set of the "
-            "hub (hf:owner/name); may be repeated. A sample of its documents is measured.",
+            "hub (hf:owner/name); may be repeated. Of more than 1 MB a sample is measured.",
         ),
     ] = None,
     documents: Annotated[
@@ -63,7 +63,7 @@ def run(
             "--documents",
             metavar="N",
             parser=whole,
-            help="How many documents of --corpus are measured, at most (default: 500).",
+            help="How many documents of --corpus are measured, at most (default: 500, or all of at most 1 MB).",
         ),
     ] = None,
     text: Text = None,
@@ -84,7 +84,7 @@ def run(
     skipped  {reason: texts that weren't measured}, the most of any pair
     sample   {documents, bytes, of_bytes, all}: what of --corpus was measured; null without it
     """
-    from ctkd_core.pair.corpora.sample import DOCUMENTS, draw
+    from ctkd_core.pair.corpora.sample import draw
     from ctkd_core.pair.ranking import ORDERS, rank_pairs
     from ctkd_core.tokenizers.load import load_tokenizer
 
@@ -105,7 +105,7 @@ def run(
         raise UsageError("--documents bounds what is measured of --corpus; name one.")
     drawn = None
     if corpus:
-        drawn = draw(_corpora(corpus), DOCUMENTS if documents is None else documents)
+        drawn = draw(_corpora(corpus), documents)
     texts = drawn.texts if drawn else [read_text(*one)] if one else None
     sources = list(dict.fromkeys(names or _offline()))
     with Bar(1) as bar:

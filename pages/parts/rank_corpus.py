@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
-from ctkd_core.pair.corpora.sample import CHARACTERS, DOCUMENTS, Sample, draw
+from ctkd_core.pair.corpora.sample import CHARACTERS, DOCUMENTS, WHOLE, Sample, draw
 from ctkd_core.pair.corpora.sources import read_texts
 from ctkd_core.pair.corpus_job import MAX_BYTES
 from pages.parts import state
@@ -47,8 +47,9 @@ def rank_corpus() -> OwnCorpus | None:
             disabled=not may_change(),
         ).strip()
         st.caption(
-            f"Up to {DOCUMENTS} documents from all over it are measured, of each the first {CHARACTERS:,} characters: "
-            "paragraphs of text files, records of others. Sets of the hub, and more documents: `ctkd rank --corpus`."
+            f"Of more than {WHOLE // 10**6} MB up to {DOCUMENTS} documents from all over it are measured, of each the "
+            f"first {CHARACTERS:,} characters: paragraphs of text files, records of others. Sets of the hub, and more "
+            "documents: `ctkd rank --corpus`."
         )
     if file is None and not path:
         st.info("There is no corpus yet. Upload a file, or type a path.", icon=":material/upload_file:")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ctkd_core.pair.corpora import sample
 from tests.pages.app import figures, opened, texts
 from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
@@ -92,6 +93,7 @@ def test_a_corpus_is_uploaded_or_named_by_its_path_and_a_sample_is_measured(
     assert "Of 1 pairs some texts weren't measured" in texts(at)
     assert "--corpus mine.jsonl" in at.code[1].value and "give its path" in texts(at)
     before = at.dataframe[0].value
+    monkeypatch.setattr(sample, "WHOLE", 1000)
     at.file_uploader(key="rank_file").set_value([]).run()
     folder = tmp_path / "corpus"
     folder.mkdir()

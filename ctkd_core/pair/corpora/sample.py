@@ -15,6 +15,7 @@ from ctkd_core.pair.corpora.counting import Skipped, Text
 from ctkd_core.pair.corpora.sources import Corpus, Piece
 
 DOCUMENTS = 500  # at most
+WHOLE = 1_000_000  # bytes of files together that are measured whole where no number of documents is asked for
 MOST_DOCUMENTS = 1_000_000
 CHARACTERS = 2_000  # of a document, from its beginning
 PLACES = 32  # of a corpus that are read, at most
@@ -51,22 +52,31 @@ class Sample:
         return {"documents": len(self.texts), "bytes": self.size, "of_bytes": self.total, "all": self.is_all}
 
 
-def draw(corpora: Sequence[Corpus], documents: int = DOCUMENTS, seed: int = 0) -> Sample:
+def draw(corpora: Sequence[Corpus], documents: int | None = None, seed: int = 0) -> Sample:
     """At most so many documents, as many of each corpus where it has them.
 
+    None: every document, whole, where the files have at most WHOLE bytes together, else DOCUMENTS of them.
     They are drawn at random from up to PLACES pieces that lie evenly over a corpus, of each from its first READ
     characters; a long one is cut at CHARACTERS.
 
     Raises CtkdError for a number of documents that can't be, and what reading raises.
     """
+    total = sum(corpus.size for corpus in corpora)
+    if documents is None and total <= WHOLE:
+        texts = tuple(text for corpus in corpora for piece in corpus.pieces() for text, _ in piece.documents())
+        return Sample(texts, _size(texts), total, True)
+    documents = DOCUMENTS if documents is None else documents
     if isinstance(documents, bool) or not isinstance(documents, int) or not 1 <= documents <= MOST_DOCUMENTS:
         raise CtkdError(f"a sample has 1 to {MOST_DOCUMENTS:,} documents; got {documents!r}.")
     chance = random.Random(seed)
     drawn = _Drawn([], True)
     for number, corpus in enumerate(corpora):
         drawn.add(_of_corpus(corpus, -(-(documents - len(drawn.texts)) // (len(corpora) - number)), chance))
-    size = sum(len(text.encode("utf-8", "replace")) for text in drawn.texts if isinstance(text, str))
-    return Sample(tuple(drawn.texts), size, sum(corpus.size for corpus in corpora), drawn.is_all)
+    return Sample(tuple(drawn.texts), _size(drawn.texts), total, drawn.is_all)
+
+
+def _size(texts: Sequence[Text]) -> int:
+    return sum(len(text.encode("utf-8", "replace")) for text in texts if isinstance(text, str))
 
 
 @dataclass

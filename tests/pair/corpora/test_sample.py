@@ -62,9 +62,20 @@ def test_corpora_share_the_documents(tmp_path: Path) -> None:
         assert words.count("small") == 5 and len(words) in (15, 20)
 
 
+def test_files_of_a_megabyte_are_measured_whole_where_no_number_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "long.txt").write_text("word " * 10_000)
+    corpora = [lines(tmp_path / "a.jsonl", 3000), read_texts(tmp_path / "long.txt")]
+    found = draw(corpora)
+    assert list(found.texts) == [text for corpus in corpora for text in corpus] and found.is_all
+    monkeypatch.setattr(sample, "WHOLE", found.total - 1)
+    assert len(draw(corpora).texts) == 251 and not draw(corpora).is_all  # 250 of the lines, and the long one
+
+
 def test_long_documents_are_cut_at_white_space(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("word " * 1000 + "\n\n" + "x" * 5000 + "\n\nshort")
-    found = draw([read_texts(tmp_path / "a.txt")])
+    found = draw([read_texts(tmp_path / "a.txt")], sample.DOCUMENTS)
     first, second, third = map(str, found.texts)
     assert first == ("word " * 400).strip() and second == "x" * sample.CHARACTERS and third == "short"
     assert not found.is_all
