@@ -231,6 +231,8 @@ def test_a_band_is_used_where_no_boundary_is_common(monkeypatch):
     assert int((high - low).sum()) <= 200 * 141
     surface = DtwSurface(weighted, tuple(blocks), np.arange(n), np.arange(n))
     assert surface.window("local", slice(2), slice(2)).shape == (2, 2)
+    empty = surface.window("local", slice(0), slice(2))
+    assert (empty.shape, empty.dtype) == ((0, 2), np.float32)
     with pytest.raises(AlignmentError, match=r"200 x 200 tokens was searched in a band only.* Show the local costs"):
         surface.window("accumulated", slice(2), slice(2))
     monkeypatch.setattr(cheapest_path, "BAND_CELLS", 200 * 100)

@@ -136,6 +136,37 @@ def test_runs_in_the_last_fifth_are_not_fused():
     assert repair.repaired(pairs, (s, t), ((s, t),), 4).tolist()[0] == [0, 2, 0, 2]
 
 
+def test_only_neighbours_that_do_not_agree_are_fused():
+    wrong, count = (0, 2, 5, 6, 7), 20
+    s = sp.Spellings.of([b"x" if k in wrong else b"a" for k in range(count)])
+    t = sp.Spellings.of([b"u" if k in wrong else b"a" for k in range(count)])
+    pairs = np.array([[k, k + 1, k, k + 1] for k in range(count)], dtype=np.int32)
+    expected = [[k, k + 1, k, k + 1] for k in range(count) if k not in (5, 6, 7)]
+    expected.insert(5, [5, 8, 5, 8])
+    assert repair.repaired(pairs, (s, t), ((s, t),), 4).tolist() == expected
+
+
+def test_a_window_is_searched_once_more_unless_it_is_too_large(monkeypatch):
+    texts = [b"a"] * 8 + [b"x", b"y", b"z"]
+    s = sp.Spellings.of(texts)
+    one_to_one = [[k, k + 1, k, k + 1] for k in range(len(texts))]
+    pairs = np.array([*one_to_one[:8], [8, 10, 8, 9], [10, 11, 9, 11]], dtype=np.int32)  # "xy" faces "x", "z" "yz"
+    assert repair.repaired(pairs, (s, s), ((s, s),), 4).tolist() == one_to_one
+    monkeypatch.setattr(repair, "MAX_WINDOW_CELLS", 8)
+    assert repair.repaired(pairs, (s, s), ((s, s),), 4).tolist() == [*one_to_one[:8], [8, 11, 8, 11]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=12, unique_by=lambda x: x[0]))
+def test_anchors_overlap_on_neither_side_and_never_go_back(places):
+    from ctkd_core.alignment.kernels.dynamic import choose_anchors
+
+    at = np.array(sorted(places), dtype=np.int64).reshape(-1, 2)
+    found = choose_anchors(at, 3, 21)
+    assert {tuple(x) for x in found.tolist()} <= set(places)
+    assert (np.diff(found, axis=0) >= 3).all()
+    assert found[:1].tolist() == at[:1].tolist()
+
+
 def test_special_tokens_and_a_blank_before_the_text_take_no_part():
     s = encoding(["<s>", "The", " cat"], special=(0,))
     t = encoding(["The", " cat"])

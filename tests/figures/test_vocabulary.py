@@ -47,6 +47,8 @@ def test_an_order_is_a_permutation_in_sections(by, tokenizer):
     np.testing.assert_array_equal(order.ids[order.position], np.arange(tokenizer.n_ids))
     starts = [first for _, first in order.sections]
     assert starts == sorted(starts)
+    for part in np.split(order.ids, starts[1:]):
+        assert part.tolist() == sorted(part.tolist())  # equal ones by id
     assert not starts or starts[0] == 0
 
 

@@ -17,6 +17,12 @@ from ctkd_core.losses.batch import AlignedBatch, AlignedSample, align_sample, co
 from tests.tiny import tiny_byte_level
 
 METHODS = tuple(row.name for row in methods.training())
+# Every loss and variant as it is called without options, and options that take another way: name, variant, options.
+FORMS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    **{f"{row.name} {variant}": (row.name, variant, {}) for row in methods.training() for variant in row.variants},
+    "mined clean, lowest tokens": ("mined", "clean", {"max_align_num": 1}),
+    "mined released, map": ("mined", "released", {"accept": "map"}),
+}
 PROMPT = "The teacher reads:"
 TEXTS = (
     " In 2024 we sold 1234567 units.",

@@ -18,7 +18,7 @@ import torch
 from ctkd_core import losses, methods
 from ctkd_core.losses.base import States
 from ctkd_core.losses.batch import AlignedBatch
-from tests.losses.cases import METHODS, batch_of, extras, logits_for, same_sides, samples
+from tests.losses.cases import FORMS, batch_of, extras, logits_for, same_sides, samples
 from tests.pretend_device import DEVICE, Elsewhere, PretendDevice, elsewhere
 
 
@@ -57,17 +57,18 @@ def check_device() -> None:
         x.numpy()
 
 
-def check_loss(name: str, variant: str) -> None:
+def check_loss(name: str, variant: str, **options: Any) -> None:
     """One loss there gives what it gives here."""
     batch = batch_of(samples())
     s, t = logits_for(batch)
     if methods.get(name).same_tokenizer:
         batch, t = same_sides(batch, t)
     given = extras(name, batch)
-    expected = losses.loss(name, s, t, batch, variant, **given)
+    expected = losses.loss(name, s, t, batch, variant, **given, **options)
     (gradient,) = torch.autograd.grad(expected.loss, [s])
     z = elsewhere(s)
-    out = losses.loss(name, z, elsewhere(t), moved(batch), variant, **{k: carried(v) for k, v in given.items()})
+    given = {k: carried(v) for k, v in given.items()}
+    out = losses.loss(name, z, elsewhere(t), moved(batch), variant, **given, **options)
     (there,) = torch.autograd.grad(out.loss, [z])
     assert isinstance(out.loss, Elsewhere)
     assert isinstance(there, Elsewhere)
@@ -81,13 +82,12 @@ def main() -> None:
     found = {}
     with PretendDevice():
         check_device()
-        for name in METHODS:
-            for variant in methods.get(name).variants:
-                try:
-                    check_loss(name, variant)
-                    found[f"{name} {variant}"] = ""
-                except Exception:
-                    found[f"{name} {variant}"] = traceback.format_exc()
+        for form, (name, variant, options) in FORMS.items():
+            try:
+                check_loss(name, variant, **options)
+                found[form] = ""
+            except Exception:
+                found[form] = traceback.format_exc()
     print(json.dumps(found))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -125,6 +127,19 @@ def test_log_of_one_minus_exp_is_exact_at_both_ends():
 def test_equal_likelihoods_have_no_distance(kind):
     x = torch.tensor([-0.1, -3.0, -50.0], dtype=torch.float64)
     assert compare(kind, x, x, 100.0).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_ratios_estimate_the_kl_from_the_students_own_text(temperature):
+    """Schulman's k2 and k3 of r = (p_T / p_S)^(1 / temperature); the mean of k3 is the KL itself where r is a ratio."""
+    teacher, student = torch.tensor([[0.5, 0.3, 0.15, 0.05], [0.1, 0.2, 0.3, 0.4]], dtype=torch.float64).log()
+    k2, k3 = (compare(kind, teacher, student, temperature) for kind in ("k2", "k3"))
+    r = [(math.exp(a) / math.exp(b)) ** (1 / temperature) for a, b in zip(teacher.tolist(), student.tolist())]
+    assert k2.tolist() == pytest.approx([math.log(x) ** 2 / 2 for x in r])
+    assert k3.tolist() == pytest.approx([x - 1 - math.log(x) for x in r])
+    if temperature == 1.0:
+        kl = (student.exp() * (student - teacher)).sum()
+        assert float((student.exp() * k3).sum()) == pytest.approx(float(kl))
 
 
 def test_a_large_temperature_approaches_its_limit():

@@ -11,15 +11,20 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from ctkd_core import losses
+from ctkd_core import losses, methods
 from ctkd_core.alignment.mined import mined, usable_rows
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses import fusion
 from ctkd_core.losses.base import response_rows
 from ctkd_core.losses.batch import align_sample, collate, encode_response
-from ctkd_core.losses.mined import heaviest_rows, mined_loss
+from ctkd_core.losses.engine.chunk import Buffers
+from ctkd_core.losses.mined import Target, add_moved_rows, default_ids, heaviest_rows, mined_loss
 from ctkd_core.losses.parts.mined_rows import facing_rows
 from ctkd_core.losses.released import mined as released
+from ctkd_core.losses.views import case
+from ctkd_core.losses.views.case import Case
+from ctkd_core.losses.views.mined import copied_rows
+from ctkd_core.losses.views.target import COLLIDED, NO_STUDENT_TOKEN
 from tests.losses import twins
 from tests.losses.cases import PROMPT, TEXTS, batch_of, check_gradient, logits_for, pair, plain_sample, reordered
 from tests.losses.cases import samples as span_samples
@@ -379,3 +384,54 @@ def test_fusion_faults():
     changed = dataclasses.replace(other, student_ids=other.student_ids.flip(0))
     with pytest.raises(LossInputError, match="same student ids"):
         fusion.fuse(s, [(t, batch), (t, changed)])
+
+
+@pytest.mark.parametrize("many_to_one", ["sum", "max"])
+def test_a_row_whose_mass_has_no_place_adds_nothing_and_one_with_all_of_it_adds_the_share(many_to_one):
+    ids = torch.tensor([2, 2, 0, -1])
+    z = torch.tensor([[-torch.inf, -torch.inf, -torch.inf, 0.0], [0.0, -torch.inf, -torch.inf, -torch.inf]])
+    out, share = torch.zeros(3, 4), torch.tensor([1.0, 0.5])
+    target = Target(1.0, many_to_one, 0)
+    mass, _ = add_moved_rows(z, ids, target, Buffers(z.device, z.dtype), out, torch.tensor([0, 2]), share)
+    assert mass.tolist() == [0.0, 1.0]
+    assert out.tolist() == [[0.0] * 4, [0.0] * 4, [0.0, 0.0, 0.5, 0.0]]
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 12}, {"many_to_one": "max", "temperature": 1.5}], ids=str)
+def test_the_picture_says_which_part_of_the_teacher_is_lost_and_why(options, monkeypatch):
+    """Equal tokens only: what the student's vocabulary lacks, what lies outside the top, what shares a token."""
+    student, teacher = pair()[::-1]  # the student's vocabulary is the smaller one
+    batch = collate([align_sample(PROMPT, TEXTS[0], student, teacher, "mined")], student, teacher)
+    s, t = (z.detach() for z in logits_for(batch, widths=(student.n_ids, teacher.n_ids)))
+    chosen = methods.get("mined").resolve_loss({"accept": "hard", **options})
+    groups = tuple(tuple(g[1:]) for g in batch.groups.tolist())
+    monkeypatch.setattr(case, "SMALLEST", -1.0)  # every part, however small
+    found = [x for x in copied_rows(Case(batch, s, t, chosen, "clean", groups)) if x and x.position >= 0]
+    assert len(found) > 3
+    ids = default_ids(student, teacher, True)
+    for target in found:
+        q = (t[0, target.position - 1] / chosen["temperature"]).softmax(-1)
+        top = q.argsort(descending=True).tolist()[: chosen["top_k"] or len(q)]
+        lacking = sum(float(q[i]) for i in top if ids[i] < 0)
+        assert lacking > 0.01
+        places = [int(ids[i]) for i in top if ids[i] >= 0]
+        kept = {p: [float(q[i]) for i in top if ids[i] == p] for p in places}
+        shared = sum(sum(x) - max(x) for x in kept.values()) if chosen["many_to_one"] == "max" else 0.0
+        assert [p for _, p in target.lost] == pytest.approx(
+            [1 - sum(float(q[i]) for i in top), lacking, shared], abs=1e-5
+        )
+        assert [what for what, _ in target.lost][1:] == [NO_STUDENT_TOKEN, COLLIDED]
+        assert str(chosen["top_k"]) in target.lost[0][0]
+
+
+@pytest.mark.parametrize(
+    "many_to_one, top_k, moved",
+    [("sum", 0, 0.6), ("sum", 3, 0.6), ("max", 0, 0.4), ("max", 3, 0.4), ("first", 0, 0.2), ("first", 3, 0.4)],
+)
+def test_of_several_candidates_on_one_token(many_to_one, top_k, moved):
+    """Probabilities 0.2 and 0.4 on one token; the first is the lowest id, or the best of a top."""
+    z = torch.tensor([[0.2, 0.4, 0.2, 0.1]]).log()
+    ids, out = torch.tensor([1, 1, 0, -1]), torch.zeros(1, 2)
+    target = Target(1.0, many_to_one, top_k)
+    add_moved_rows(z, ids, target, Buffers(z.device, z.dtype), out, torch.tensor([0]), torch.ones(1))
+    assert out[0].tolist() == pytest.approx([0.2 / (0.2 + moved), moved / (0.2 + moved)])

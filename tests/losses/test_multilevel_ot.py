@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from ctkd_core import methods
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.multilevel_ot import multilevel_ot_loss
 from ctkd_core.losses.parts.transport import sinkhorn_plan, transport_cost
+from ctkd_core.losses.views.case import Case
+from ctkd_core.losses.views.multilevel_ot import ranked_columns
 from tests.losses import twins
-from tests.losses.cases import batch_of, logits_for, plain_sample, samples
+from tests.losses.cases import TEXTS, batch_of, logits_for, plain_sample, samples
 
 OPTIONS = [
     {},
@@ -143,3 +146,18 @@ def test_released_form_learns_and_depends_on_the_batch():
     nothing = multilevel_ot_loss(s, t, empty, variant="released", skip_student_eos=True, sinkhorn_iterations=10)
     nothing.loss.backward()
     assert nothing.loss == 0
+
+
+def test_the_picture_tells_of_drift_only_where_the_row_predicts_a_token_of_another_group():
+    batch = batch_of(samples(TEXTS[:1]))
+    s, t = (z.detach() for z in logits_for(batch))
+    groups = tuple(tuple(g[1:]) for g in batch.groups.tolist())
+    found = ranked_columns(Case(batch, s, t, methods.get("multilevel_ot").resolve_loss({}), "clean", groups))
+    drifted = []
+    starts = [int((labels[0] != -100).nonzero()[0]) for labels in (batch.student_labels, batch.teacher_labels)]
+    for target in filter(None, found):
+        s0, _, t0, t1 = groups[target.group]
+        assert target.position == starts[1] + s0 - starts[0]  # the k-th answer token faces the k-th
+        drifted.append("drifted apart" in target.note)
+        assert drifted[-1] is not (t0 <= target.position < t1)
+    assert drifted[0] is False and drifted[-1] is True

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from ctkd_core import losses
+from ctkd_core import losses, methods
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.sedi import sedi_loss
+from ctkd_core.losses.views import case
+from ctkd_core.losses.views.case import Case
+from ctkd_core.losses.views.sedi import migrated_candidates
+from ctkd_core.losses.views.target import COLLIDED, UNWRITABLE
 from ctkd_core.vocabulary.migration import migration_table
 from tests.losses import twins
 from tests.losses.cases import TEXTS, batch_of, logits_for, plain_sample, samples
@@ -110,3 +115,31 @@ class TestSedi:
         s, t = logits_for(twins_of, widths=(390, 403))
         with pytest.raises(LossInputError, match=r"has ids up to 399, but its logits are only 390 wide"):
             losses.loss("sedi", s, t, twins_of)
+
+
+def test_the_picture_says_which_part_of_the_teacher_is_lost_and_why(monkeypatch):
+    """Candidates below the top; ids without text and special tokens; what shares a slot with a larger candidate."""
+    batch = batch_of(samples(TEXTS[:1]))
+    s, t = (z.detach() for z in logits_for(batch))
+    chosen = methods.get("sedi").resolve_loss({"top_k": 40})
+    groups = tuple(tuple(g[1:]) for g in batch.groups.tolist())
+    monkeypatch.setattr(case, "SMALLEST", -1.0)  # every part, however small
+    found = migrated_candidates(Case(batch, s, t, chosen, "clean", groups))
+    student, teacher = batch.student, batch.teacher
+    table, unwritten = migration_table(student, teacher), []
+    ordinary = {i for i in range(teacher.n_ids) if i not in teacher.special_ids} | {teacher.eos_id}
+    for target in filter(None, found):
+        q = t[0, target.position - 1].softmax(-1)
+        top = q.argsort(descending=True)[:40].tolist()
+        before = batch.teacher_ids[0, groups[target.group][2] : target.position].tolist()
+        pieces = table.prefixed([b"".join(map(teacher.token_bytes, before))], np.array([top]))
+        slots: dict[int, list[float]] = {}
+        for k, token in enumerate(top):
+            if token in ordinary:
+                slots.setdefault(pieces[0, k][0], []).append(float(q[token]))
+        written, largest = (sum(map(f, slots.values())) for f in (sum, max))
+        inside = float(q[top].sum())
+        assert [what for what, _ in target.lost] == ["outside the top 40", UNWRITABLE, COLLIDED]
+        assert [p for _, p in target.lost] == pytest.approx([1 - inside, inside - written, written - largest], abs=1e-5)
+        unwritten.append(inside - written)
+    assert len(unwritten) > 5 and max(unwritten) > 1e-3

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from ctkd_core import losses
+from ctkd_core.losses.kernels import radix
 from ctkd_core.losses.kernels.radix import sorted_l1
+from ctkd_core.losses.parts.unnormalised import sorted_gap
 from tests.losses import twins
 from tests.losses.cases import batch_of, check_against_twin, logits_for, plain_sample, samples
 
@@ -54,8 +57,9 @@ class TestUld:
 
     @pytest.mark.parametrize("shape", [(3, 47, 31), (1, 1, 1), (5, 2, 1000), (2, 70_000, 65_537)])
     @pytest.mark.parametrize("threads", [1, 2])
-    def test_radix_sort_against_torch(self, shape, threads):
+    def test_radix_sort_against_torch(self, shape, threads, monkeypatch):
         rows, n, m = shape
+        monkeypatch.setattr(radix, "SMALL", 1)  # as many threads as asked for, however little there is to do
         generator = torch.Generator().manual_seed(1)
         p = (torch.randn(rows + 1, n, generator=generator) * 4).softmax(-1)
         q = (torch.randn(rows, m, generator=generator) * 4).softmax(-1)
@@ -68,6 +72,11 @@ class TestUld:
             row = p[index[k]].double()
             assert values[k] == pytest.approx(float(twins.sorted_l1(row, q[k].double())), rel=1e-6, abs=1e-9)
         assert torch.equal(gradient[rows], torch.ones(n))  # a row without a pair
+        signs = np.zeros((rows, n), dtype=np.float32)
+        again = radix.sorted_gaps(p[index].numpy(), q.numpy(), signs, threads)
+        np.testing.assert_allclose(again, values, rtol=1e-6)
+        gap, order = sorted_gap(p[index], q)
+        np.testing.assert_array_equal(signs[0], torch.zeros(n).scatter_(0, order[0], gap[0, :n].sign()))
         z = p[:rows].double().log().clamp(min=-200).requires_grad_()
         loss = sum(float(weight[k]) * twins.sorted_l1(z[index[k]].softmax(-1), q[k].double()) for k in range(rows))
         loss.backward()

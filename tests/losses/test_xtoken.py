@@ -258,7 +258,13 @@ def test_groups_keep_their_numbers_where_only_equal_ones_are_compared():
         [align_sample("a", " cafe\u0301 noir e\u0301 b", student, teacher, method="gold")], student, teacher
     )
     alike = spelled_alike(batch)
-    assert alike.any() and not alike.all()
+    apart = [batch.groups[k].tolist() for k in (~alike).nonzero().flatten().tolist()]
+    sides = (student, batch.student_ids, 1), (teacher, batch.teacher_ids, 3)
+    spelt = [
+        tuple(b"".join(map(x.token_bytes, ids[g[0], g[k] : g[k + 1]].tolist())) for x, ids, k in sides) for g in apart
+    ]
+    assert spelt == [("f\u00e9".encode(), "fe\u0301".encode()), ("\u00e9".encode(), "e\u0301".encode())]
+    assert len(batch.groups) > 2
     s, t = logits_for(batch, widths=(student.n_ids, teacher.n_ids))
     options = {"projection": random_map(student.n_ids, teacher.n_ids), "scaling": "fixed", "ce_weight": 0.0}
     whole, exact = (pkl_loss(s, t, batch, exact_only=only, **options) for only in (False, True))

@@ -154,3 +154,10 @@ def test_unknown_names() -> None:
         project(student, student, weights="meen")
     with pytest.raises(ProjectionError, match="student token id -1 is out of range"):
         project(student, student).explain(-1)
+
+
+def test_forms_show_what_no_paper_names_only_when_asked() -> None:
+    """Options that a paper's rules don't have, and that the released tools alone use, are among the advanced ones."""
+    beside = [o for row in MAPS.values() for o in row.options if "not in the paper's rules" in o.source]
+    assert {o.name for o in beside} >= {"reverse", "similar", "scale_slot"}
+    assert all(o.advanced and not o.default for o in beside)

@@ -15,7 +15,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from ctkd_core.errors import ProjectionError
 from ctkd_core.tokenizers.canonical import canonical_table
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from ctkd_core.vocabulary import MAPS, project
+from ctkd_core.vocabulary import MAPS, cuts, project
 from ctkd_core.vocabulary.classes import CLASSES
 from ctkd_core.vocabulary.overlap import overlap
 from tests.tiny import tiny_byte_level, tiny_metaspace
@@ -109,6 +109,16 @@ def test_canonical_forms_match_what_bytes_leave_open() -> None:
     assert pieces["teacher_bytes"].tolist() == [b" ", b"."]
 
 
+def test_tokens_that_are_never_written_have_no_canonical_match() -> None:
+    """ "<0x2E>" beside ".": the tokenizer writes the plain one, so nothing is to be learnt about the other."""
+    s, t = tiny_metaspace(), tiny_byte_level()
+    p = project(s, t, "exact", match="canonical")
+    assert len(s.doubles) > 40
+    for double, plain in s.doubles.items():
+        assert p.explain(double).empty, s.token(double)
+        assert p.explain(plain)["teacher_bytes"].tolist() == [s.token_bytes(double)]
+
+
 def test_equal_bytes_come_before_canonical_forms() -> None:
     s = t = byte_level(["\u0120."], [("\u0120", ".")])
     spaced = s.id_of("\u0120.")
@@ -191,11 +201,13 @@ def test_columns_are_the_rows_turned_round() -> None:
         p.column(-1)
 
 
-def test_progress_is_told_and_may_cancel() -> None:
+def test_progress_is_told_and_may_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "BATCH", 50)  # several reports of every part
     s, t = tiny_byte_level(), tiny_byte_level(320, 1)
-    for name in MAPS:
+    asked: list[tuple[str, dict[str, bool]]] = [(name, {}) for name in MAPS]
+    for name, options in (*asked, ("pieces", {"reverse": True, "similar": True})):
         told: list[tuple[float, str]] = []
-        project(s, t, name, progress=lambda share, sentence, told=told: told.append((share, sentence)))
+        project(s, t, name, progress=lambda share, sentence, told=told: told.append((share, sentence)), **options)
         shares = [share for share, _ in told]
         assert shares == sorted(shares)
         assert (shares[0], shares[-1]) == (0.0, 1.0)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses.parts.divergences import KINDS, divergence
+from ctkd_core.losses.parts import divergences
+from ctkd_core.losses.parts.divergences import KINDS, FacingRows, divergence, divergence_rule
 
 
 def rows(n=5, v=47, dtype=torch.float64, seed=0):
@@ -123,3 +124,14 @@ def test_refusals():
         divergence("adaptive_kl", s, t, tail_mass=-0.1)
     with pytest.raises(LossInputError, match=r"beta must lie between 0 and 1; got 1\.5"):
         divergence("jsd", s, t, beta=1.5)
+
+
+def test_rows_are_read_in_their_place_only_where_kernels_compare_all_of_them(monkeypatch):
+    """They know neither a teacher's largest columns nor the adaptive KL; a GPU takes the other way then."""
+    monkeypatch.setattr(divergences, "readable", lambda *logits: True)
+    facing, teacher = torch.arange(2), torch.zeros(2, 9)
+    needs = [
+        FacingRows(divergence_rule(kind), teacher, facing, (1.0, 1.0), 9, top_k).scratch
+        for kind, top_k in (("forward_kl", 0), ("forward_kl", 5), ("adaptive_kl", 0))
+    ]
+    assert needs == [0, None, None]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
+from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary.migration import migration_table
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
+from tests.vocabulary.test_matches import byte_level
 
 STUDENT, TEACHER = tiny_byte_level(400, 3), tiny_byte_level(300, 1)
 
@@ -68,3 +72,13 @@ def test_a_normalising_student_keeps_whole_characters_only():
     half = next(i for i, b in enumerate(TEACHER.all_token_bytes()) if b == b"\xf0")
     assert table.whole[half] == []
     assert table.n_dropped > 0
+
+
+def test_a_student_without_bytes_writes_no_part_of_a_broken_character():
+    few = Tokenizer.from_backend(Backend(models.BPE({"a": 0, "b": 1, "é": 2}, [])), "few", source="tests")
+    teacher = byte_level(["a\u00c3"], [("a", "\u00c3")])  # "a" and the first half of "é"
+    table = migration_table(few, teacher)
+    assert table.whole[256] == []  # not "a"
+    first, second, letter = (teacher.id_of(x) for x in ("\u00c3", "\u00a9", "a"))
+    pieces = table.prefixed([b"a", b"\xc3"], np.array([[first, second, letter, 256]] * 2))
+    assert [[pieces[i, k] for k in range(4)] for i in range(2)] == [[[], [], [0, 0], []], [[], [2], [], []]]
