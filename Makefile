@@ -8,9 +8,9 @@ CONSTRAINTS ?= --constraint constraints.txt
 PYTEST_ARGS ?=
 # Tests start hundreds of Python processes. Where bytecode isn't kept, each would compile the same files again.
 unexport PYTHONDONTWRITEBYTECODE
-# Tests share nothing but conversions, so they run side by side, at most 8 (each may load a model). Two processes more than
+# Tests share nothing but conversions, so they run side by side, at most 8 (each may load a model). One process more than
 # there are cores: some wait for processes, servers and a browser.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal --durations 15
 
 .PHONY: help run setup setup-dev test test-fast check format bench evidence docs constraints clean

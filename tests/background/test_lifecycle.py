@@ -271,7 +271,7 @@ def test_a_folder_that_cannot_be_written_is_told_and_nothing_changes(job, monkey
     with pytest.raises(CtkdError, match=r"No space left on device.*free some space"):
         job.start(WORKER, Order("wait"))
     assert (job.folder / "status.json").read_bytes() == before
-    assert workers_of(job.folder) == [], "a process that nobody could find isn't left behind"
+    wait_for(lambda: workers_of(job.folder) == [], what="the end of a process that nobody could find")
 
 
 def test_a_full_disk_at_the_end_leaves_lost_work_not_a_living_one(job, monkeypatch, capsys):
