@@ -22,13 +22,13 @@ from ctkd_core.background.lifecycle import Job
 from ctkd_core.background.status import RECORD, JobStatus, reason
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import kept
+from ctkd_core.pair.corpora.uploads import MAX_BYTES, check_size, file_name
 from ctkd_core.tokenizers.handover import Handover, hand_over
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 WORKER = "ctkd_core.pair.corpus_worker"
-MAX_BYTES = 20_000_000  # of an upload, which is held in memory and copied; larger files are named by their path
 RESULT, DONE = "result.json", "done"  # the metrics; what was counted until they are there
 VERSION = 3  # of what is measured; another one is measured anew
 KEPT = 20  # measurements
@@ -101,13 +101,8 @@ def start(
     couldn't load, and a cache that can't be written.
     """
     check_fields(by)
-    if len(content) > MAX_BYTES:
-        raise CtkdError(
-            f"{name} has {len(content) / 1e6:.0f} MB; files up to {MAX_BYTES / 1e6:.0f} MB are measured here. "
-            "Name a file on this machine by its path, or use `ctkd pair --corpus FILE`."
-        )
-    # The given name may be long or hold what file systems don't take; its ending says how to read it.
-    file = f"corpus{Path(name).suffix.lower()[:12]}"
+    check_size(name, content, "ctkd pair --corpus FILE")
+    file = file_name(name)
     asked = [VERSION, student.fingerprint, teacher.fingerprint, method, file, hashlib.sha256(content).hexdigest()]
     found = _measurement(asked + _fields(by), name)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ctkd_core import files
 from ctkd_core.background.attempt import work
 from ctkd_core.background.progress import Progress
-from ctkd_core.errors import CtkdError
+from ctkd_core.pair.corpora.uploads import called
 from ctkd_core.pair.corpus_job import DONE, RESULT, Order
 
 
@@ -29,14 +29,12 @@ def measure_file(order: Order, folder: Path, report: Progress) -> str:
             report(share, sentence.removeprefix("texts: "))
 
         student, teacher = order.student.load(), order.teacher.load()
-        try:
+        with called(order.name, path):
             texts = {"texts": read_texts(path, by_content=kept is not None)}
             records = folder / DONE
             found = measure_domains(
                 student, teacher, texts, order.method, None, progress, by=order.by, records=records
             )["texts"]
-        except CtkdError as fault:
-            raise CtkdError(str(fault).replace(repr(path.name), repr(order.name))) from None
         report(1.0, "measured")  # a cancellation that came last still counts
         files.write_atomic(folder / RESULT, json.dumps(found))
         shutil.rmtree(records, ignore_errors=True)

@@ -144,16 +144,19 @@ def store() -> RunStore:
 
 def run_summaries(most: int | None = None, archived: bool = False) -> list[dict[str, Any]]:
     """`Run.summary` of each run, newest first, with `losses` for a sparkline; two small files are read for each."""
-    rows = [run.summary(curve=True) for run in store().list(archived)[:most]]
-    return [row | {"losses": downsample_values(row["losses"], SPARKLINE_POINTS)} for row in rows]
+    return [_summary(run) for run in store().list(archived)[:most]]
 
 
 def opened_summaries(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The same of runs that files of views brought; `opened`: the word that names each in an address."""
     from ctkd_core.lab import opened_runs
 
-    found = [run.summary(curve=True) | {"opened": opened_runs.word_of(run)} for run in runs]
-    return [row | {"losses": downsample_values(row["losses"], SPARKLINE_POINTS)} for row in found]
+    return [_summary(run) | {"opened": opened_runs.word_of(run)} for run in runs]
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    row = run.summary(curve=True)
+    return row | {"losses": downsample_values(row["losses"], SPARKLINE_POINTS)}
 
 
 def metric_rows(run: Run) -> list[dict[str, Any]]:

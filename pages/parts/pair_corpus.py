@@ -8,35 +8,21 @@ import streamlit as st
 
 from ctkd_core.errors import CtkdError
 from ctkd_core.pair import corpus_job
-from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement
+from ctkd_core.pair.corpus_job import Measurement
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import state
 from pages.parts.attempts import attempt
+from pages.parts.corpus_fields import file_field, path_field
 from pages.parts.job import QUICK_SECONDS, TICK
 from pages.parts.launching import change_button, check_may_change, may_change
 from pages.parts.pair_verdict import View
-
-ENDINGS = ["txt", "md", "jsonl", "ndjson", "json", "parquet"]
-MAX_MB = MAX_BYTES // 1_000_000
 
 
 def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
     """The popover for a file; returns its metrics as one more domain once they are there."""
     with st.popover("Measure your own file", icon=":material/upload_file:", disabled=not may_change()):
-        file = st.file_uploader(
-            f"UTF-8 text, JSON or Parquet (.txt, .md, .jsonl, .json, .parquet), at most {MAX_MB} MB",
-            type=ENDINGS,
-            key="corpus_file",
-            max_upload_size=MAX_MB,
-            on_change=_uploaded,
-        )
-        path = st.text_input(
-            "or a file or folder on this machine, of any size",
-            key="corpus_path",
-            placeholder="/data/corpus",
-            on_change=_uploaded,
-            disabled=not may_change(),
-        ).strip()
+        file = file_field("corpus", _uploaded)
+        path = path_field("corpus", _uploaded)
         fields = st.text_input(
             "Tell records apart by these fields, too",
             key="corpus_fields",

@@ -10,12 +10,12 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.pair.corpora import uploads
 from ctkd_core.pair.corpora.sample import CHARACTERS, DOCUMENTS, WHOLE, Sample, draw
 from ctkd_core.pair.corpora.sources import read_texts
-from ctkd_core.pair.corpus_job import MAX_BYTES
 from pages.parts import state
-from pages.parts.launching import check_may_change, may_change
-from pages.parts.pair_corpus import ENDINGS, MAX_MB
+from pages.parts.corpus_fields import file_field, path_field
+from pages.parts.launching import check_may_change
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,9 @@ def rank_corpus() -> OwnCorpus | None:
     """The fields and what they name; None while there is nothing, or something that can't be read, which is told."""
     left, right = st.columns(2, gap="medium")
     with left:
-        file = st.file_uploader(
-            f"UTF-8 text, JSON or Parquet (.txt, .md, .jsonl, .json, .parquet), at most {MAX_MB} MB",
-            type=ENDINGS,
-            key="rank_file",
-            max_upload_size=MAX_MB,
-            on_change=_forget,
-        )
+        file = file_field("rank", _forget)
     with right:
-        path = st.text_input(
-            "or a file or folder on this machine, of any size",
-            key="rank_path",
-            placeholder="/data/corpus",
-            on_change=_forget,
-            disabled=not may_change(),
-        ).strip()
+        path = path_field("rank", _forget)
         st.caption(
             f"Of more than {WHOLE // 10**6} MB up to {DOCUMENTS} documents from all over it are measured, of each the "
             f"first {CHARACTERS:,} characters: paragraphs of text files, records of others. Sets of the hub, and more "
@@ -78,16 +66,12 @@ def _drawn(file: Any, path: str) -> OwnCorpus:
 
 def _of_upload(file: Any) -> OwnCorpus:
     content: bytes = file.getvalue()
-    if len(content) > MAX_BYTES:
-        raise CtkdError(f"{file.name} has {len(content) / 1e6:.0f} MB; type its path instead, or use `ctkd rank`.")
+    uploads.check_size(file.name, content, "ctkd rank --corpus FILE")
     with TemporaryDirectory() as folder:
-        # The given name may be long or hold what file systems don't take; its ending says how to read it.
-        place = Path(folder) / f"corpus{Path(file.name).suffix.lower()[:12]}"
+        place = Path(folder) / uploads.file_name(file.name)
         place.write_bytes(content)
-        try:
+        with uploads.called(file.name, place):
             return OwnCorpus(draw([read_texts(place)]), file.name, True)
-        except CtkdError as fault:
-            raise CtkdError(str(fault).replace(repr(place.name), repr(file.name))) from None
 
 
 def _forget() -> None:

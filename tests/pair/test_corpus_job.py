@@ -18,8 +18,9 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.files import kept
 from ctkd_core.pair import corpus, corpus_job, corpus_worker
 from ctkd_core.pair.corpora import sources
+from ctkd_core.pair.corpora.uploads import MAX_BYTES
 from ctkd_core.pair.corpus import measure
-from ctkd_core.pair.corpus_job import MAX_BYTES, Measurement, start, start_source
+from ctkd_core.pair.corpus_job import Measurement, start, start_source
 from ctkd_core.tokenizers.handover import hand_over
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.tokenizer import Tokenizer
