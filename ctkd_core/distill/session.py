@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,8 +168,11 @@ def _sample_texts(session: Session, step: int) -> list[str]:
         prompts = [e.prompt_for(tokenizer) for e in examples]
         return evaluate.complete(model, tokenizer, prompts, config.sample_tokens)
 
-    if session.teacher_model is not None and session.teacher_texts is None:
-        session.teacher_texts = written(session.teacher_model, session.teacher)
+    if (model := session.teacher_model) is not None and session.teacher_texts is None:
+        kept, tokenizer = session.evaluator.answers, session.teacher
+        ask = partial(written, model, tokenizer)
+        prompts = [e.prompt_for(tokenizer) for e in examples]
+        session.teacher_texts = kept.texts(model, tokenizer, prompts, config.sample_tokens, ask) if kept else ask()
     session.attempt.check()
     texts = written(session.student_model, session.student)
     for i, (example, text) in enumerate(zip(examples, texts)):
@@ -187,6 +191,7 @@ def _sample_texts(session: Session, step: int) -> list[str]:
 
 
 def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str) -> Session:
+    from ctkd_core.distill.evaluation.kept_answers import answers_of
     from ctkd_core.distill.models.adapters import add_adapters
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
@@ -221,7 +226,13 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         teacher=teacher,
         data=data,
         evaluator=Evaluator(
-            config, student, teacher, teacher_model, data.split.held_out[: config.eval_samples], attempt.check
+            config,
+            student,
+            teacher,
+            teacher_model,
+            data.split.held_out[: config.eval_samples],
+            attempt.check,
+            answers=answers_of(config, device) if teacher_model is not None and processes.rank() == 0 else None,
         ),
         student_model=student_model,
         teacher_model=teacher_model,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ import numpy as np
 from ctkd_core import files
 from ctkd_core.distill.aligned.work import Job, Samples
 from ctkd_core.distill.data import Example
+from ctkd_core.files import bounded
 from ctkd_core.losses.batch import AlignedSample
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def read(key: str, job: Job) -> list[Samples] | None:
             return None
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             found = _unpacked({name: arrays[name] for name in arrays.files}, job)
-        (folder / ABOUT).touch()  # it was used: others make room first
+        bounded.use(folder)
     except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile):
         return None
     return found
@@ -101,22 +101,7 @@ def write(key: str, samples: Sequence[Samples]) -> None:
             part.mkdir()
             (part / ARRAYS).write_bytes(data)
             (part / ABOUT).write_text(json.dumps({"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}))
-        _make_room(key)
-
-
-def _make_room(newest: str) -> None:
-    """Remove the entries that were used longest ago until all take at most MOST_BYTES."""
-    entries = []
-    for folder in root().iterdir():
-        with suppress(OSError):
-            entries.append(((folder / ABOUT).stat().st_mtime, (folder / ARRAYS).stat().st_size, folder))
-    total = sum(size for _, size, _ in entries)
-    for _, size, folder in sorted(entries, key=lambda entry: entry[0]):
-        if total <= MOST_BYTES:
-            return
-        if folder.name != newest:
-            shutil.rmtree(folder, ignore_errors=True)
-            total -= size
+        bounded.make_room(root(), MOST_BYTES, newest=root() / key)
 
 
 _FLAT = ("student_ids", "teacher_ids", "groups", "pairs")  # of different lengths in each sample

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.data import Example
+    from ctkd_core.distill.evaluation.kept_answers import KeptAnswers
     from ctkd_core.losses.bytes import FacingBytes
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -59,6 +61,7 @@ class Evaluator:
     teacher_bits  bits per byte of a teacher that isn't loaded, where they are known
     teacher_answers  its greedy completions of the first examples with a prompt, as many as are known
     between   called often; may raise to stop
+    answers   what is kept on disk of this teacher; None: it is asked in every run
     """
 
     config: RunConfig
@@ -69,6 +72,7 @@ class Evaluator:
     between: Callable[[], None] = nothing
     teacher_bits: float | None = None
     teacher_answers: Sequence[str] = ()
+    answers: KeptAnswers | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def figures(self, model: PreTrainedModel, names: str | Sequence[str] | None = None) -> Figures:
@@ -204,16 +208,22 @@ class Evaluator:
 
     def _written(self, reader: Reader, examples: Sequence[Example], which: str) -> list[str]:
         """Greedy answers; the teacher's are kept."""
+        if reader.model is not self.teacher_model:
+            return self._completed(reader, examples)
         key = f"written {which}"
-        if reader.model is self.teacher_model and key in self._kept:
-            return list(self._kept[key])
+        if key not in self._kept:
+            kept, ask = self.answers, partial(self._completed, reader, examples)
+            prompts = [e.prompt_for(reader.tokenizer) for e in examples]
+            known = (reader.model, reader.tokenizer, prompts, self.config.sample_tokens)
+            self._kept[key] = kept.texts(*known, ask) if kept else ask()
+        return list(self._kept[key])
+
+    def _completed(self, reader: Reader, examples: Sequence[Example]) -> list[str]:
         texts: list[str] = []
         for start in range(0, len(examples), WRITTEN_AT_ONCE):
             prompts = [e.prompt_for(reader.tokenizer) for e in examples[start : start + WRITTEN_AT_ONCE]]
             texts += evaluate.complete(reader.model, reader.tokenizer, prompts, self.config.sample_tokens)
             self.between()
-        if reader.model is self.teacher_model:
-            self._kept[key] = texts
         return texts
 
     def _asking(self) -> list[Example]:
@@ -236,7 +246,8 @@ class Evaluator:
 
     def _teacher_bits(self, teacher: Reader) -> list[NDArray[np.float64]]:
         if "teacher bits" not in self._kept:
-            self._kept["teacher bits"] = self._bits(teacher)
+            kept, ask = self.answers, partial(self._bits, teacher)
+            self._kept["teacher bits"] = kept.bits(teacher.items, self._batch, ask) if kept else ask()
         return list(self._kept["teacher bits"])
 
     def _bits(self, reader: Reader, mass: ClassMass | None = None) -> list[NDArray[np.float64]]:

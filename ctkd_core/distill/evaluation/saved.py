@@ -113,6 +113,7 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, say: Say) -> dict[str, A
 
     from ctkd_core.distill.devices import cpu_count, torch_device
     from ctkd_core.distill.evaluation.evaluator import Evaluator
+    from ctkd_core.distill.evaluation.kept_answers import answers_of
     from ctkd_core.distill.models.teachers import load_model
     from ctkd_core.distill.teachers.manifest import Figures
     from ctkd_core.tokenizers.load import load_tokenizer
@@ -133,7 +134,8 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, say: Say) -> dict[str, A
         say("The teacher's bits per byte are those of its cache, of the same samples.")
     model = load_model(folder, role="student").to(device)  # type: ignore[arg-type]
     say(f"Measuring {len(examples)} held-out samples.")
-    evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: say(""), bits, answers)
+    kept = answers_of(config, device) if teacher_model is not None else None
+    evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: say(""), bits, answers, kept)
     return evaluator.figures(model)
 
 

@@ -1,0 +1,138 @@
+"""What a frozen teacher says of fixed texts, kept on disk: another run with the same teacher and texts asks it no more.
+
+An entry is one file, named by a hash of the teacher's weights, of how it computes (precision, device, versions) and of
+all that it is asked; nothing is unpickled. One that is damaged, or doesn't fit what is asked, counts as none. The ones
+used longest ago make room when all take more than MOST_BYTES, and what can't be kept costs time, no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctkd_core import files
+from ctkd_core.files import bounded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.evaluate import Scored
+    from ctkd_core.tokenizers.chat_prompts import ChatPrompt
+    from ctkd_core.tokenizers.tokenizer import Tokenizer
+
+VERSION = 1  # of the format
+MOST_BYTES = 200_000_000
+MOST_OF_ONE = 100_000_000
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+
+
+def root() -> Path:
+    """The folder of all entries."""
+    return files.cache_dir() / "teacher-answers"
+
+
+@dataclass(frozen=True)
+class KeptAnswers:
+    """The entries of one teacher; `of` is a hash of its weights and of how it computes."""
+
+    of: str
+
+    def bits(
+        self, items: Sequence[Scored], batch: int, measure: Callable[[], list[NDArray[np.float64]]]
+    ) -> list[NDArray[np.float64]]:
+        """What `measure` gives: -log2 p of each scored token, float64 [k] for each item (`evaluate.token_bits`).
+
+        batch  items that the model reads at once; padding moves the last digits
+        """
+        lengths = [len(item.ids) - item.start if item.n_bytes else 0 for item in items]
+        asked = ([[item.ids.tolist(), item.start, item.n_bytes > 0] for item in items], batch)
+        path = self._path("bits", asked, ".npy")
+        with suppress(*_DAMAGED):
+            values = np.load(io.BytesIO(_read(path)), allow_pickle=False)
+            if values.dtype == np.float64 and values.shape == (sum(lengths),) and np.isfinite(values).all():
+                return np.split(values, np.cumsum(lengths)[:-1])
+        found = measure()
+        if [len(own) for own in found] == lengths and all(np.isfinite(own).all() for own in found):
+            file = io.BytesIO()
+            np.save(file, np.concatenate([np.zeros(0), *found]), allow_pickle=False)
+            _write(path, file.getvalue())
+        return found
+
+    def texts(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Tokenizer,
+        prompts: Sequence[str | ChatPrompt],
+        max_new_tokens: int,
+        write: Callable[[], list[str]],
+    ) -> list[str]:
+        """What `write` gives: the teacher's greedy answers to these prompts (`evaluate.complete`)."""
+        from ctkd_core.distill import evaluate
+
+        ids = evaluate.with_room(model, tokenizer, prompts, max_new_tokens)
+        ends = evaluate.ends_of(tokenizer, prompts)
+        settings = model.generation_config.to_json_string() if model.generation_config else ""
+        asked = (ids, ends, tokenizer.fingerprint, settings, max_new_tokens)
+        path = self._path("texts", asked, ".json")
+        with suppress(*_DAMAGED):
+            texts = json.loads(_read(path))
+            if isinstance(texts, list) and len(texts) == len(prompts) and all(isinstance(t, str) for t in texts):
+                return texts
+        found = write()
+        _write(path, json.dumps(found).encode())
+        return found
+
+    def _path(self, kind: str, asked: Any, ending: str) -> Path:
+        digest = hashlib.sha256(json.dumps([self.of, kind, asked]).encode()).hexdigest()
+        return root() / f"{digest[:40]}{ending}"
+
+
+def answers_of(config: RunConfig, device: str) -> KeptAnswers | None:
+    """What is kept of a run's first teacher, computing on that device; None where its weights can't be told."""
+    import torch
+    import transformers
+
+    from ctkd_core.distill.models.teachers import teacher_source
+    from ctkd_core.distill.teachers.identity import weights_fingerprint
+
+    weights = weights_fingerprint(teacher_source(config))
+    if weights is None:
+        return None
+    computing = (config.teacher_precision, config.teacher_loading, device.partition(":")[0])
+    told = [VERSION, _program(), weights, *computing, torch.__version__, transformers.__version__]
+    return KeptAnswers(hashlib.sha256(json.dumps(told).encode()).hexdigest())
+
+
+@cache
+def _program() -> str:
+    """A hash of this program's file that asks: another version makes its own entries."""
+    return hashlib.sha256((Path(__file__).resolve().parents[1] / "evaluate.py").read_bytes()).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    """The content of an entry, without its hash. Raises OSError without one, ValueError for one that was changed."""
+    digest, data = files.read_regular(path, MOST_OF_ONE).split(b"\n", 1)
+    if hashlib.sha256(data).hexdigest().encode() != digest:
+        raise ValueError("damaged")
+    bounded.use(path)
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    if len(data) >= MOST_OF_ONE:
+        return
+    with suppress(OSError):
+        files.write_atomic(path, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+        bounded.make_room(root(), MOST_BYTES, newest=path)
