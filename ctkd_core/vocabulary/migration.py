@@ -8,6 +8,7 @@ Source: Wang et al., AAAI-26, token migration (sliding-window re-encoding).
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -108,17 +109,21 @@ def _encode_faithfully(student: Tokenizer, texts: Sequence[bytes]) -> list[tuple
     result = []
     for data, ids in zip(texts, student.encode_pieces(texts)):
         exact = b"".join([table[i] for i in ids]) == data
-        result.append(tuple(ids) if exact or (_is_text(data) and student.unk_id not in ids) else ())
+        result.append(tuple(ids) if exact or (student.unk_id not in ids and _keeps_characters(student, data)) else ())
     return result
 
 
-def _is_text(data: bytes) -> bool:
+def _keeps_characters(student: Tokenizer, data: bytes) -> bool:
     # A normalising student (lower case, say) can't spell the bytes, but whole characters keep their meaning.
     try:
-        data.decode()
+        text = data.decode()
     except UnicodeDecodeError:
         return False
-    return True
+    if student.unk_id is not None:
+        return True
+    # Without a token for what it doesn't know, a student may leave a character out in silence. Accents may go.
+    lost = [data[start:stop].decode(errors="replace") for start, stop in student.encode(text).uncovered.tolist()]
+    return not any(unicodedata.category(character)[0] in "LNPS" for part in lost for character in part)
 
 
 def _ragged(pieces: Sequence[Sequence[int]], shape: tuple[int, ...]) -> Pieces:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tokenizers import Tokenizer as Backend
-from tokenizers import models
+from tokenizers import models, normalizers
 
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary.migration import migration_table
@@ -82,3 +82,17 @@ def test_a_student_without_bytes_writes_no_part_of_a_broken_character():
     first, second, letter = (teacher.id_of(x) for x in ("\u00c3", "\u00a9", "a"))
     pieces = table.prefixed([b"a", b"\xc3"], np.array([[first, second, letter, 256]] * 2))
     assert [[pieces[i, k] for k in range(4)] for i in range(2)] == [[[], [], [0, 0], []], [[], [2], [], []]]
+
+
+def test_a_student_that_drops_what_it_doesnt_know_writes_no_text_without_it():
+    few = Backend(models.BPE({"a": 0, "b": 1, "e": 2, " ": 3}, []))
+    few.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()])
+    student = Tokenizer.from_backend(few, "few", source="tests")
+    teacher = byte_level(["aX", "AB", "eé"], [("a", "X"), ("A", "B")])
+    table = migration_table(student, teacher)
+    whole = {name: table.whole[teacher.id_of(name)] for name in ("aX", "AB", "X", "B", "a")}
+    assert whole == {"aX": [], "AB": [0, 1], "X": [], "B": [1], "a": [0]}  # not "a" for "aX"
+    second = next(i for i, b in enumerate(teacher.all_token_bytes()) if b == b"\xa9")
+    letters = np.array([[teacher.id_of("X"), teacher.id_of("B"), second]] * 2)
+    pieces = table.prefixed([b"a", b"\xc3"], letters)
+    assert [[pieces[i, k] for k in range(3)] for i in range(2)] == [[[], [0, 1], []], [[], [], [2]]]
