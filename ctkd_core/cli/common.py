@@ -18,7 +18,7 @@ from ctkd_core.markup.terminal import safe
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ctkd_core.distill.runs import RunStore
+    from ctkd_core.distill.runs import Run, RunStore
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 OK, UNEXPECTED, BAD_INPUT, PREFLIGHT_FAILED, RUN_FAILED, CANCELLED = 0, 1, 2, 3, 4, 130
@@ -113,6 +113,14 @@ Sample = Annotated[
     ),
 ]
 
+OneRun = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Id, unique beginning of an id, 'latest', or a run's folder.",
+        autocompletion=complete.runs,
+    ),
+]
 RunsDir = Annotated[
     str | None, typer.Option("--runs-dir", metavar="D", help="Where runs are kept (default: CTKD_HOME/runs).")
 ]
@@ -144,6 +152,21 @@ def run_store(folder: str | None) -> RunStore:
     from ctkd_core.distill.runs import RunStore
 
     return RunStore(folder)
+
+
+def run_named(store: RunStore, name: str) -> Run:
+    """The run of the store with this id, or part of one, or "latest"; or the one whose folder `name` is, anywhere.
+
+    Raises CtkdError for none or several.
+    """
+    from ctkd_core.distill.runs import run_at
+
+    if name == "latest":
+        runs = store.list()
+        if not runs:
+            raise CtkdError("there are no runs yet; start one with `ctkd distill`.")
+        return runs[0]
+    return run_at(name) if name == "." or "/" in name or os.sep in name else store.get(name)
 
 
 def new_file(name: str, force: bool) -> Path:

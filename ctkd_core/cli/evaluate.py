@@ -8,23 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import Output, RunsDir, inform, names_of, whole
+from ctkd_core.cli.common import OneRun, Output, RunsDir, inform, names_of, run_named, whole
 from ctkd_core.cli.display import facts, table
 from ctkd_core.distill.evaluation.table import ALL, EVALUATIONS, NONE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ctkd_core.distill.runs import Run, RunStore
 
 _NAMES = ", ".join(EVALUATIONS)
 
 
 def run(
-    name: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="Id, unique beginning of an id, or 'latest'.", autocompletion=complete.runs),
-    ],
+    name: OneRun,
     evaluations: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +57,7 @@ def run(
     from ctkd_core.distill.runs import RunStore
 
     store, ask = RunStore(runs_dir), Ask(evaluations, data, samples, device)
-    chosen = [_get(store, each) for each in (name, against) if each is not None]
+    chosen = [run_named(store, each) for each in (name, against) if each is not None]
     for each in chosen:  # all that can be wrong is told before anything is loaded
         student_folder(each)
         costs = evaluation_costs(asked_config(each, ask)).items()
@@ -78,11 +74,6 @@ def after_help() -> list[RenderableType]:
     """The evaluations and what each of them costs."""
     rows = [(row.name, f"{row.question} Cost: {row.cost}.") for row in EVALUATIONS.values()]
     return ["evaluations:", facts(rows, indent=2)]
-
-
-def _get(store: RunStore, name: str) -> Run:
-    runs = store.list() if name == "latest" else []
-    return runs[0] if runs else store.get(name)
 
 
 def _say(sentence: str) -> None:

@@ -19,6 +19,7 @@ from ctkd_core.cli.common import (
     new_file,
     one_of,
     read_text,
+    run_named,
     sources_of,
     write_out,
 )
@@ -154,5 +155,5 @@ def _runs(folder: str | None, ids: list[str] | None, student: str, teacher: str)
 
     store = RunStore(folder)
     if ids:
-        return tuple({run.id: run for run in store.get_all(ids)}.values())
+        return tuple({run.id: run for run in (run_named(store, name) for name in ids)}.values())
     return store.finished_of(student, teacher)

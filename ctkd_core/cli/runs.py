@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ctkd_core.cli import complete, progress
 from ctkd_core.cli.common import (
+    OneRun,
     Output,
     RunsDir,
     UsageError,
@@ -15,6 +17,7 @@ from ctkd_core.cli.common import (
     names_of,
     new_file,
     one_of,
+    run_named,
     run_store,
     whole,
     write_out,
@@ -32,12 +35,11 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "json")
 
-One = Annotated[
-    str,
-    typer.Argument(metavar="ID", help="Id, unique beginning of an id, or 'latest'.", autocompletion=complete.runs),
-]
 Many = Annotated[
-    list[str], typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs)
+    list[str],
+    typer.Argument(
+        metavar="ID", help="Ids, unique beginnings of ids, or folders of runs.", autocompletion=complete.runs
+    ),
 ]
 OfSweep = Annotated[
     str | None, typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps)
@@ -47,18 +49,11 @@ Baseline = Annotated[
 ]
 Some = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs),
+    typer.Argument(
+        metavar="ID", help="Ids, unique beginnings of ids, or folders of runs.", autocompletion=complete.runs
+    ),
 ]
 MOST_BESIDE = 8  # runs whose figures and options are printed side by side
-
-
-def _get(store: RunStore, name: str) -> Run:
-    if name == "latest":
-        runs = store.list()
-        if not runs:
-            raise CtkdError("there are no runs yet; start one with `ctkd distill`.")
-        return runs[0]
-    return store.get(name)
 
 
 def ls(
@@ -119,12 +114,12 @@ def _row(row: dict[str, Any]) -> list[Any]:
 
 
 def show(
-    name: One,
+    name: OneRun,
     log_lines: Annotated[int, typer.Option("--log-lines", metavar="N", parser=whole, help="Lines of the log.")] = 15,
     runs_dir: RunsDir = None,
 ) -> Output:
     """Show one run: status, metrics, samples, end of its log."""
-    run = _get(run_store(runs_dir), name)
+    run = run_named(run_store(runs_dir), name)
 
     def data() -> dict[str, Any]:
         return run.summary(whole=True) | {
@@ -146,27 +141,27 @@ def show(
     return Output(data, view)
 
 
-def watch(name: One, runs_dir: RunsDir = None) -> Output:
+def watch(name: OneRun, runs_dir: RunsDir = None) -> Output:
     """Follow one run until it ends."""
-    run = _get(run_store(runs_dir), name)
+    run = run_named(run_store(runs_dir), name)
     status = progress.follow(run)  # Ctrl-C ends the watching, not the run
     return Output(run.summary, lambda: [describe(run)], progress.CODES[status.state])
 
 
-def cancel(name: One, runs_dir: RunsDir = None) -> Output:
+def cancel(name: OneRun, runs_dir: RunsDir = None) -> Output:
     """Cancel a running run."""
-    run = _get(run_store(runs_dir), name)
+    run = run_named(run_store(runs_dir), name)
     run.cancel()
     return Output(run.summary, lambda: [describe(run)])
 
 
 def resume(
-    name: One,
+    name: OneRun,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the run in the background.")] = False,
     runs_dir: RunsDir = None,
 ) -> Output:
     """Continue a run that was cancelled, failed or lost, from its last checkpoint."""
-    run = _get(run_store(runs_dir), name)
+    run = run_named(run_store(runs_dir), name)
     if world_size() > 1:
 
         def again() -> Run:
@@ -199,15 +194,16 @@ def compare(
     """Compare several runs: figures over seeds with intervals, differences to the baseline, ranks, options."""
     from ctkd_core.distill.comparison.table import compare as compared
     from ctkd_core.distill.comparison.table import run_frame
+    from ctkd_core.distill.runs import compare_runs
     from ctkd_core.figures.comparison import table_bytes
 
     store = run_store(runs_dir)
     runs, base = _chosen(store, names, sweep)
-    if len({run.id for run in runs}) < 2:
+    if len(runs) < 2:
         raise UsageError(
             f"compare takes at least two different runs; got {', '.join(run.id for run in runs) or 'none'}."
         )
-    data = store.compare([run.id for run in runs])
+    data = compare_runs(runs)
     found = compared(runs, figure, baseline or base)
     data["statistics"] = found.to_dict()
     if out is not None:
@@ -219,7 +215,7 @@ def compare(
 
 def _chosen(store: RunStore, names: list[str] | None, sweep: str | None) -> tuple[list[Run], str | None]:
     """The runs that are named, each once, and those of a sweep with its baseline."""
-    runs, base = [_get(store, name) for name in names or ()], None
+    runs, base = [run_named(store, name) for name in names or ()], None
     if sweep is not None:
         from ctkd_core.distill.sweeps.sweep import get
 
@@ -310,7 +306,7 @@ def _queue(rows: list[dict[str, Any]]) -> list[RenderableType]:
 
 
 def export(
-    name: One,
+    name: OneRun,
     format: Annotated[
         str,
         typer.Option(
@@ -329,7 +325,7 @@ def export(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Write the metrics of one run as CSV or JSON."""
-    run = _get(run_store(runs_dir), name)
+    run = run_named(run_store(runs_dir), name)
     path = new_file(out or f"metrics.{format}", force)
     if damage := run.metrics_part().damage:
         inform(damage)
@@ -353,21 +349,24 @@ def unarchive(names: Many, runs_dir: RunsDir = None) -> Output:
 
 
 def _archive(names: list[str], runs_dir: str | None, archived: bool) -> Output:
-    store = run_store(runs_dir)
     done = "archived" if archived else "unarchived"
-    ids = list(dict.fromkeys(_get(store, name).id for name in names))
-    for run_id in ids:
-        store.archive(run_id, archived=archived)
+    ids = _each(names, runs_dir, lambda store, run_id: store.archive(run_id, archived=archived))
     return Output(lambda: {done: ids}, lambda: ["\n".join(f"{done} {run_id}" for run_id in ids)])
 
 
 def rm(names: Many, runs_dir: RunsDir = None) -> Output:
     """Remove runs and their folders."""
-    store = run_store(runs_dir)
-    ids = list(dict.fromkeys(_get(store, name).id for name in names))
-    for run_id in ids:
-        store.remove(run_id)
+    ids = _each(names, runs_dir, lambda store, run_id: store.remove(run_id))
     return Output(lambda: {"removed": ids}, lambda: ["\n".join(f"removed {run_id}" for run_id in ids)])
+
+
+def _each(names: list[str], runs_dir: str | None, act: Callable[[RunStore, str], Any]) -> list[str]:
+    """Do it with each of the runs once, all of which are looked up before; their ids."""
+    store = run_store(runs_dir)
+    runs = list({run.dir: run for run in (run_named(store, name) for name in names)}.values())
+    for run in runs:
+        act(run_store(str(run.dir.parent)), run.id)
+    return [run.id for run in runs]
 
 
 ACTIONS = {

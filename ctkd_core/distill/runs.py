@@ -47,7 +47,7 @@ from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
 from ctkd_core.distill.records import Part, current_rows, metrics_frame, read_part
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.sweeps import membership
-from ctkd_core.errors import CtkdError, RunError, unknown
+from ctkd_core.errors import CtkdError, RunError, short, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -528,6 +528,18 @@ class RunStore:
         first run's, None when either is missing}}. Raises RunError for fewer than two runs.
         """
         return compare_runs(self.get_all(names))
+
+
+def run_at(folder: str | Path) -> Run:
+    """The run in this folder, wherever it lies. Raises RunError for a folder that isn't a run."""
+    place = Path(folder).expanduser()
+    if not place.is_dir():
+        raise RunError(f"there is no folder {short(str(folder))}; a run is a folder with {CONFIG} in it.")
+    place = place.resolve()
+    run = next((run for run in RunStore(place.parent).list(archived=True) if run.id == place.name), None)
+    if run is None:
+        raise RunError(f"{short(str(folder))} isn't a run; a run is a folder with {CONFIG} in it.")
+    return run
 
 
 def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:

@@ -262,11 +262,12 @@ def comparison_code(folders: Mapping[str, Sequence[str]], figure: str, baseline:
         "for row in found.rows:",
         "    print(row.rank, row.kind.label, row.figures.get(found.figure), row.difference)",
     ]
-    if len(stores) > 1:
-        return Code(_block(python), "", "The command line compares runs of one folder.")
-    ((folder, ids),) = folders.items()
-    words = [*ids, *flag("--figure", figure), *(flag("--baseline", baseline) if baseline else [])]
-    return Code(_block(python), line("ctkd", "runs", "compare", *words, *_runs_dir(folder)))
+    words = [*flag("--figure", figure), *(flag("--baseline", baseline) if baseline else [])]
+    if len(stores) > 1:  # those of the usual folder by their ids, the others by where they lie
+        ids = [str(Path(folder) / name) if folder else name for folder, own in folders.items() for name in own]
+        return Code(_block(python), line("ctkd", "runs", "compare", *ids, *words))
+    ((folder, own),) = folders.items()
+    return Code(_block(python), line("ctkd", "runs", "compare", *own, *words, *_runs_dir(folder)))
 
 
 def config_code(config: RunConfig) -> Code:

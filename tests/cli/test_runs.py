@@ -272,6 +272,25 @@ def test_runs_compare(ctkd: Ctkd, store: RunStore) -> None:
     assert "at least two" in ctkd.error("runs", "compare", a.id, a.id, *at)
 
 
+def test_a_run_is_named_by_its_folder_wherever_it_lies(
+    ctkd: Ctkd, store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ["--runs-dir", str(store.root)]
+    mine, other = past_run(store), past_run(RunStore(tmp_path / "copied" / "runs"), seed=5)
+    data = ctkd.json("runs", "compare", mine.id, str(other.dir), *at)
+    assert [row["run_id"] for row in data["runs"]] == [mine.id, other.id]
+    assert data["differences"] == {"seed": [0, 5]}
+    monkeypatch.chdir(other.dir)
+    for place in (".", "../" + other.id, f"{other.dir}/"):
+        assert ctkd.json("runs", "show", place, *at)["run_id"] == other.id
+    assert "isn't a run" in ctkd.error("runs", "show", str(tmp_path), *at)
+    assert "isn't a run" in ctkd.error("runs", "rm", str(tmp_path / "copied"), *at)
+    assert "no folder" in ctkd.error("runs", "show", str(tmp_path / "none"), *at)
+    assert ctkd.json("runs", "archive", str(other.dir), mine.id, *at) == {"archived": [other.id, mine.id]}
+    assert ctkd.json("runs", "rm", str(other.dir), *at) == {"removed": [other.id]}
+    assert not other.dir.exists() and mine.dir.exists()
+
+
 @pytest.mark.parametrize("kind", ["csv", "json"])
 def test_runs_export(ctkd: Ctkd, store: RunStore, tmp_path: Path, kind: str) -> None:
     run = past_run(store)

@@ -177,7 +177,8 @@ def test_runs_and_comparisons(tmp_path, monkeypatch, capsys):
     folders = {"": [run.id for run in runs], str(tmp_path / "other"): [other.id]}
     shown = code.comparison_code(folders, "bits_per_byte", None)
     said = printed(shown.python, capsys)
-    assert "GOLD" in said and "ULD" in said and shown.cli == "" and "one folder" in shown.note
+    assert "GOLD" in said and "ULD" in said and shown.note == ""
+    assert {row["run_id"] for row in answers(shown.cli, capsys)[0]["runs"]} == {other.id, *(run.id for run in runs)}
     shown = code.runs_code()
     assert runs[0].id in printed(shown.python, capsys)
     assert len(answers(shown.cli, capsys)[0]) == 4
