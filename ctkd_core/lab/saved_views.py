@@ -39,7 +39,7 @@ PARAMETER = "open"  # of an address that names a view by its id
 Page = Literal["pair", "rank", "align", "vocabulary", "losses", "evidence", "runs"]
 PAGES: tuple[Page, ...] = get_args(Page)
 SIDES = ("student", "teacher")
-RANKED = "ranked"  # the parameter of page Rank that names tokenizers
+RANKED = "ranked"  # the parameter of page Rank that names tokenizers, several of them
 MEASURED_ON, CORPUS = "measure_on", "a corpus"  # of page Rank, and its value for files of one's own
 TEXT_IDS = ("snapshot", "lab")  # parameters whose value is the id of a kept text
 RUN, COMPARED, OPENED = "run", "compare", "opened"  # of page Runs; the last names runs that a file brought
@@ -47,8 +47,11 @@ MOST_VIEWS = 1_000  # kept on this machine
 MOST_RECORD = 200_000  # bytes of one of them
 MOST_FILE = 30 * 2**20  # bytes
 MOST_RUNS = 200  # in a file
+MOST_TOKENIZERS = 26  # in a file: those that page Rank takes, and the pair
+MOST_UNPACKED = 200 * 2**20  # bytes of all tokenizers of a file
 MOST_TITLE, MOST_VALUE, MOST_VALUES, MOST_KEYS = 120, 4_000, 32, 120
 _OWN = "own"
+_TOO_MUCH = f"{{}} have more than {MOST_UNPACKED // 2**20} MiB together; rank fewer of them."
 _OF_THIS_MACHINE = (OPENED, "copy", "carry", "view", "method", "against")  # of page Runs, beside what it shows
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
@@ -101,8 +104,8 @@ class ViewFile(documents.Document):
     version: Literal[1]
     view: SavedView
     texts: Annotated[dict[Value, str], Field(default_factory=dict, max_length=8)]
-    tokenizers: Annotated[dict[Value, HeldTokenizer], Field(default_factory=dict, max_length=2)]
-    catalog: Annotated[dict[Value, Value], Field(default_factory=dict, max_length=2)]
+    tokenizers: Annotated[dict[Value, HeldTokenizer], Field(default_factory=dict, max_length=MOST_TOKENIZERS)]
+    catalog: Annotated[dict[Value, Value], Field(default_factory=dict, max_length=MOST_TOKENIZERS)]
     runs: Annotated[list[HeldRun], Field(default_factory=list, max_length=MOST_RUNS)]
 
 
@@ -215,11 +218,17 @@ def why_it_stays(view: SavedView) -> str:
             return next(filter(None, map(why_a_run_stays, runs_in(view))), "")
         except CtkdError as fault:
             return str(fault)
-    if view.page == "rank" and any(source not in TOKENIZERS for source in view.address.get(RANKED, ())):
-        return "a file holds the tokenizers of the pair alone; rank those of the catalog to take this view along."
+    if len(_sources_of(view)) > MOST_TOKENIZERS:
+        return f"a file holds at most {MOST_TOKENIZERS} tokenizers; rank fewer."
     if view.page == "rank" and view.get(MEASURED_ON) == CORPUS:
         return "a file holds no corpus; measure on the samples or on one text to take this view along."
     return ""
+
+
+def _sources_of(view: SavedView) -> list[str]:
+    """The tokenizers that an address names, each once."""
+    named = [*(view.get(side) for side in SIDES), *(view.address.get(RANKED, ()) if view.page == "rank" else ())]
+    return [source for source in dict.fromkeys(named) if source]
 
 
 def runs_in(view: SavedView) -> tuple[Run, ...]:
@@ -249,14 +258,15 @@ def export(view: SavedView) -> bytes:
     if view.page == "runs":
         return _exported_runs(view)
     texts, held, unpacked, catalog = _texts_of(view), {}, {}, {}
-    for side in SIDES:
-        source = view.get(side)
+    for source in _sources_of(view):
         if source in TOKENIZERS:
             from ctkd_core.tokenizers.load import load_tokenizer
 
             catalog[source] = load_tokenizer(source).fingerprint
-        elif source:
+        else:
             held[source], unpacked[source] = _held(source)
+            if sum(map(len, unpacked.values())) > MOST_UNPACKED:
+                raise CtkdError(_TOO_MUCH.format("the tokenizers of this view"))
     # The names of folders of this machine are nobody's business elsewhere.
     names = {source: uploads.source_of(uploads.place(unpacked[source], one.name)) for source, one in held.items()}
     moved = _renamed(view, names)
@@ -269,7 +279,7 @@ def export(view: SavedView) -> bytes:
         catalog=catalog,
         runs=[],
     )
-    return _within(file, "Take a shorter text.")
+    return _within(file, "Rank fewer tokenizers." if view.page == "rank" else "Take a shorter text.")
 
 
 def _exported_runs(view: SavedView) -> bytes:
@@ -319,7 +329,12 @@ def _checked(data: bytes, name: str) -> tuple[ViewFile, dict[str, bytes]]:
             )
         if key not in TEXTS and _digest_of(text) != key:
             raise CtkdError(f"text {short(key, 40)} in {short(name, 80)} isn't the one that its id names.")
-    return file, {source: content(held) for source, held in file.tokenizers.items()}
+    unpacked: dict[str, bytes] = {}
+    for source, held in file.tokenizers.items():
+        unpacked[source] = content(held)
+        if sum(map(len, unpacked.values())) > MOST_UNPACKED:
+            raise CtkdError(_TOO_MUCH.format(f"the tokenizers in {short(name, 80)}"))
+    return file, unpacked
 
 
 def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, list[str]]:
@@ -338,7 +353,7 @@ def open_file(data: bytes, name: str = "this file") -> tuple[str, SavedView, lis
     # All of it is checked before any of it is kept, and only what the address names is kept.
     for source, held in file.tokenizers.items():
         snapshots.check_tokenizer(unpacked[source], held.name)
-    named = {file.view.get(side) for side in SIDES}
+    named = _sources_of(file.view)
     taken = {source: held.name for source, held in file.tokenizers.items() if source in named}
     view = _renamed(file.view, {k: uploads.source_of(uploads.place(unpacked[k], taken[k])) for k in taken})
     notes, texts = [], [text for key in TEXT_IDS if (text := file.texts.get(file.view.get(key)))]
@@ -437,7 +452,9 @@ def _differs(source: str, fingerprint: str) -> list[str]:
 
 def _renamed(view: SavedView, names: Mapping[str, str]) -> SavedView:
     """The view with other sources of its tokenizers."""
-    return _with(view, {side: [names[view.get(side)]] for side in SIDES if view.get(side) in names})
+    given = {key: view.address[key] for key in (*SIDES, RANKED) if key in view.address}
+    new = {key: [names.get(source, source) for source in values] for key, values in given.items()}
+    return _with(view, {key: list(dict.fromkeys(values)) for key, values in new.items()})
 
 
 def _with(view: SavedView, changes: Mapping[str, list[str]]) -> SavedView:

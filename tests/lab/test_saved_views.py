@@ -259,6 +259,51 @@ def test_whatever_an_address_says_its_view_comes_back_from_json(address):
     assert "open" not in view.address
 
 
+def rank_view(*sources: str) -> views.SavedView:
+    return views.make("rank", {"student": "deepseek", "teacher": sources[0], "ranked": list(sources)})
+
+
+def test_a_ranking_takes_its_tokenizers_along(home, monkeypatch, tmp_path):
+    folder = tmp_path / "private" / "tiny"
+    saved(tiny_byte_level(400, 3), folder)
+    sources = [uploaded(), "deepseek", str(folder)]
+    prints = [load_tokenizer(source).fingerprint for source in sources]
+    data = views.export(rank_view(*sources))
+    assert b"private" not in data and set(views.read_file(data).catalog) == {"deepseek"}
+    elsewhere(home, monkeypatch)
+    _, view, notes = views.open_file(data)
+    assert not notes and [load_tokenizer(source).fingerprint for source in view.address["ranked"]] == prints
+    assert view.get("teacher") == view.address["ranked"][0]
+    assert views.export(view) != b""
+
+
+def test_a_ranking_of_equal_tokenizers_names_them_once(home, tmp_path):
+    for name in ("one", "two"):
+        saved(tiny_byte_level(), tmp_path / name / "tiny")
+    view = rank_view(str(tmp_path / "one" / "tiny"), "deepseek", str(tmp_path / "two" / "tiny"))
+    _, again, _ = views.open_file(views.export(view))
+    assert again.address["ranked"] == [again.get("teacher"), "deepseek"]
+
+
+def test_there_is_an_end_to_the_tokenizers_of_a_file(home, monkeypatch):
+    view = rank_view(uploaded(), "deepseek")
+    size = len(GOOD)
+    monkeypatch.setattr(views, "MOST_TOKENIZERS", 1)
+    with pytest.raises(CtkdError, match="at most 1 tokenizers"):
+        views.export(view)
+    monkeypatch.setattr(views, "MOST_TOKENIZERS", 2)
+    data = views.export(view)
+    monkeypatch.setattr(views, "MOST_UNPACKED", size - 1)
+    with pytest.raises(CtkdError, match="rank fewer"):
+        views.export(view)
+    with pytest.raises(CtkdError, match="rank fewer"):
+        views.open_file(data)
+    assert not (home / "here" / "views").exists()
+    document = plain(tokenizers={f"upload:{n}": held(GOOD) for n in range(27)})
+    with pytest.raises(CtkdError, match="26"):
+        views.open_file(json.dumps(document).encode())
+
+
 def test_a_ranking_on_a_corpus_stays_where_the_corpus_is():
     view = views.make("rank", {"student": "deepseek", "teacher": "smollm2", "measure_on": "a corpus"})
     with pytest.raises(CtkdError, match="a file holds no corpus"):
