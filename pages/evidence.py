@@ -36,7 +36,7 @@ def main() -> None:
     if not found.experiments:
         st.info("No experiment comes with this installation.", icon=":material/science:")
         st.markdown("In a checkout of the repository, this runs the small ones and writes the evidence anew:")
-        st.code("make evidence", language=None)
+        st.code("make evidence", language=None, wrap_lines=True)
         return
     body(found)
 

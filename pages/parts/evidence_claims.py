@@ -55,7 +55,7 @@ def analyses(found: Digest) -> None:
             st.dataframe(rows, key=f"table_{experiment.name}_{k}", hide_index=True, alt=table.title)
             if table.note:
                 st.caption(state.plain(table.note))
-        st.code(experiment.reproduce, language=None)
+        st.code(experiment.reproduce, language=None, wrap_lines=True)
     share("evidence", experiments_code({each.name: each.reproduce for each in there}, tables=True))
 
 
@@ -76,7 +76,7 @@ def reproduce(found: Digest) -> None:
         with st.container(border=True):
             st.markdown(f"**{state.plain(experiment.title)}**")
             st.caption(state.plain(experiment.question))
-            st.code(experiment.reproduce, language=None)
+            st.code(experiment.reproduce, language=None, wrap_lines=True)
             needs = f"; needs {', '.join(experiment.needs)}" if experiment.needs else ""
             made = experiment.environment
             kept = "Never run, or its results aren't kept here."

@@ -140,7 +140,7 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     for note in condition.notes:
         st.caption(state.plain(note))
     st.markdown("Do it again:")
-    st.code(experiment.reproduce, language=None)
+    st.code(experiment.reproduce, language=None, wrap_lines=True)
     share("evidence", evidence_code(experiment.name, condition.name, experiment.reproduce))
 
 

@@ -32,7 +32,7 @@ def faults(name: str, job: Job | None, status: JobStatus | None, problem: str = 
     state.show_error(status.message)
     if log := job.log_tail():
         with st.expander("Log", icon=":material/terminal:"):
-            st.code(log, language=None, height=200)
+            st.code(log, language=None, height=200, wrap_lines=True)
     return True
 
 

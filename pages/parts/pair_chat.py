@@ -118,7 +118,7 @@ def _seam(side: Rendered) -> None:
     icon = ":material/check:" if side.seam.holds else ":material/call_split:"
     st.markdown(f"{icon} {state.plain(side.seam.sentence)}")
     apart, together = seam_text(side.seam)
-    st.code(f"apart     {apart}\ntogether  {together}", language=None)
+    st.code(f"apart     {apart}\ntogether  {together}", language=None, wrap_lines=True)
 
 
 def _capital(sentence: str) -> str:

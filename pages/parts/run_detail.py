@@ -209,7 +209,7 @@ def _afterwards(run: Run) -> None:
 def _more(run: Run) -> None:
     if not opened():
         with st.expander("Log", icon=":material/terminal:"):
-            st.code(run.log_tail(60) or "The log is empty.", language=None, height=260)
+            st.code(run.log_tail(60) or "The log is empty.", language=None, height=260, wrap_lines=True)
     with st.expander("Config", icon=":material/settings:"):
         st.json(run.config.to_dict(), expanded=1)
         st.json(run.environment, expanded=False)

@@ -107,7 +107,7 @@ def _save(page: str) -> None:
     # What was kept last may have been another page, or this one before a change.
     if name and view is not None and digest == view.digest:
         st.caption("Kept. On this machine, this address opens it:")
-        st.code(f"{_base()}/?{views.PARAMETER}={name}", language=None)
+        st.code(f"{_base()}/?{views.PARAMETER}={name}", language=None, wrap_lines=True)
     if stays:
         st.caption(f"No file: {stays}")
 
