@@ -275,7 +275,7 @@ def _claim(experiment: Experiment, claim: definition.Claim, records: Records) ->
     return evidence.Claim(
         claim=claim.claim,
         source=claim.source,
-        ours=_ours(gap, *names, figure, condition),
+        ours=_ours(gap, *names, figure, condition, all(records.get(x) for x in (claim.better, claim.than))),
         verdict=evidence.verdict_of(gap, higher_is_better(figure)),
         condition=claim.condition,
         better=claim.better,
@@ -285,7 +285,11 @@ def _claim(experiment: Experiment, claim: definition.Claim, records: Records) ->
     )
 
 
-def _ours(gap: evidence.Difference | None, better: str, than: str, figure: str, condition: Condition) -> str:
+def _ours(
+    gap: evidence.Difference | None, better: str, than: str, figure: str, condition: Condition, were_run: bool
+) -> str:
+    if gap is None and were_run:
+        return f"not measured: no {figure.replace('_', ' ')} of both at one seed ({condition.title})"
     if gap is None:
         return f"not run: {condition.title}"
     ends = "" if gap.low is None else f" ({gap.low:+.3g} to {gap.high:+.3g})"
