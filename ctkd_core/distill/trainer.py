@@ -96,7 +96,10 @@ class DistillTrainer(Trainer):
             data_collator=lambda chosen: {"examples": chosen},
             callbacks=list(callbacks),
         )
-        self.loss_is_scaled_for_ga = True  # the losses of a step's batches add up
+        # The losses of a step's batches add up. Versions of transformers before that field (5.17 is one) would divide
+        # them by their number; a loss function of one's own keeps them from it. `compute_loss` doesn't ask for it.
+        self.loss_is_scaled_for_ga = True
+        self.compute_loss_func = self.compute_loss
         self.can_return_loss = True
 
     def compute_loss(

@@ -30,6 +30,19 @@ def test_four_samples_are_two_times_two(pair, store, method):
     assert parts[1]["gradient_norm"] == pytest.approx(whole[1]["gradient_norm"], rel=1e-4)
 
 
+def test_older_versions_of_transformers_divide_no_loss_by_the_batches_either(pair, store, monkeypatch):
+    from ctkd_core.distill.trainer import DistillTrainer
+
+    unknown = property(lambda self: None, lambda self, value: None)  # they don't know the field
+    monkeypatch.setattr(DistillTrainer, "loss_is_scaled_for_ga", unknown)
+    found = []
+    for sizes in ({"batch_size": 4}, {"batch_size": 2, "accumulation": 2}):
+        run = store.create(pair.config(**CHEAP | sizes, method="sft"))
+        assert worker.execute(run, lambda: False) == attempt.FINISHED
+        found.append([row["gradient_norm"] for row in run.metric_rows() if row["kind"] == "train"])
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
 def test_the_first_step_learns_unless_asked_otherwise(pair, store):
     given = {"method": "sft", "steps": 4, "warmup": 0.5}
     assert [r["learning_rate"] for r in rows(pair, store, **given)[:3]] == pytest.approx([0.005, 0.01, 0.01])
