@@ -166,7 +166,20 @@ def run_named(store: RunStore, name: str) -> Run:
         if not runs:
             raise CtkdError("there are no runs yet; start one with `ctkd distill`.")
         return runs[0]
-    return run_at(name) if name == "." or "/" in name or os.sep in name else store.get(name)
+    return run_at(name) if names_folder(name) else store.get(name)
+
+
+def names_folder(name: str) -> bool:
+    """Whether a run is named by its folder and not by its id."""
+    return name in (".", "..") or "/" in name or os.sep in name
+
+
+def once_each(runs: Iterable[Run]) -> list[Run]:
+    """The runs, of those with one id the first: a copy that lies elsewhere is the same run."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        found.setdefault(run.id, run)
+    return list(found.values())
 
 
 def new_file(name: str, force: bool) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import Output, RunsDir, UsageError, names_of, one_of
+from ctkd_core.cli.common import Output, RunsDir, names_of, one_of, run_named, run_store
 from ctkd_core.distill.exports.folder import TARGETS
 
 
@@ -15,7 +15,7 @@ def run(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|CONFIG", help="A run (id, or 'latest') or a config file.", autocompletion=complete.runs
+            metavar="RUN|CONFIG", help="A run (id, folder, or 'latest') or a config file.", autocompletion=complete.runs
         ),
     ],
     to: Annotated[
@@ -39,17 +39,11 @@ def run(
     """Write a folder with which the same distillation runs in TRL or NeMo-RL, as far as they have the method."""
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.exports.folder import write
-    from ctkd_core.distill.runs import RunStore
 
     if source.lower().endswith((".yaml", ".yml", ".json")):
         config = RunConfig.from_file(source)
-    elif source == "latest":
-        runs = RunStore(runs_dir).list()
-        if not runs:
-            raise UsageError("there are no runs yet; name a config file.")
-        config = runs[0].config
     else:
-        config = RunStore(runs_dir).get(source).config
+        config = run_named(run_store(runs_dir), source).config
     found = write(config, to, out or to, student=not no_student)
     data = {"folder": str(found.folder.absolute()), "target": to, "files": found.files, "notes": found.notes}
     return Output(lambda: data, lambda: ["\n".join(map(str, (found.folder, *found.files))), *found.notes])

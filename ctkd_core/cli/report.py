@@ -17,6 +17,7 @@ from ctkd_core.cli.common import (
     load_pair,
     names_of,
     new_file,
+    once_each,
     one_of,
     read_text,
     run_named,
@@ -155,5 +156,5 @@ def _runs(folder: str | None, ids: list[str] | None, student: str, teacher: str)
 
     store = RunStore(folder)
     if ids:
-        return tuple({run.id: run for run in (run_named(store, name) for name in ids)}.values())
+        return tuple(once_each(run_named(store, name) for name in ids))
     return store.finished_of(student, teacher)

@@ -14,8 +14,10 @@ from ctkd_core.cli.common import (
     RunsDir,
     UsageError,
     inform,
+    names_folder,
     names_of,
     new_file,
+    once_each,
     one_of,
     run_named,
     run_store,
@@ -25,7 +27,7 @@ from ctkd_core.cli.common import (
 from ctkd_core.cli.display import facts, styled, table
 from ctkd_core.cli.distill import describe, finish, state_of, together
 from ctkd_core.distill.training.processes import world_size
-from ctkd_core.errors import CtkdError
+from ctkd_core.errors import CtkdError, short
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,9 +39,7 @@ FORMATS = ("csv", "json")
 
 Many = Annotated[
     list[str],
-    typer.Argument(
-        metavar="ID", help="Ids, unique beginnings of ids, or folders of runs.", autocompletion=complete.runs
-    ),
+    typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs),
 ]
 OfSweep = Annotated[
     str | None, typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps)
@@ -223,7 +223,7 @@ def _chosen(store: RunStore, names: list[str] | None, sweep: str | None) -> tupl
         runs, base = [*runs, *found.runs()], found.definition.baseline
         if base not in {run.config.method for run in runs}:
             base = None
-    return list({run.id: run for run in runs}.values()), base
+    return once_each(runs), base
 
 
 def _comparison(data: dict[str, Any], comparison: Comparison) -> list[RenderableType]:
@@ -361,12 +361,15 @@ def rm(names: Many, runs_dir: RunsDir = None) -> Output:
 
 
 def _each(names: list[str], runs_dir: str | None, act: Callable[[RunStore, str], Any]) -> list[str]:
-    """Do it with each of the runs once, all of which are looked up before; their ids."""
+    """Do it with each of the runs once, all of which are looked up before; their ids. No folder may be named."""
     store = run_store(runs_dir)
-    runs = list({run.dir: run for run in (run_named(store, name) for name in names)}.values())
-    for run in runs:
-        act(run_store(str(run.dir.parent)), run.id)
-    return [run.id for run in runs]
+    for name in names:
+        if names_folder(name):
+            raise UsageError(f"this takes ids, not folders such as {short(name)}; name where they lie with --runs-dir.")
+    ids = list(dict.fromkeys(run_named(store, name).id for name in names))
+    for run_id in ids:
+        act(store, run_id)
+    return ids
 
 
 ACTIONS = {

@@ -86,7 +86,7 @@ class Run:
     @property
     def is_opened(self) -> bool:
         """Whether a file from elsewhere brought it (`held_runs`), so that nothing may be changed in it."""
-        return self.dir.absolute().parent.parent == (files.home() / OPENED).absolute()
+        return self.dir.resolve().parent.parent == (files.home() / OPENED).resolve()
 
     @cached_property
     def config(self) -> RunConfig:
@@ -174,6 +174,7 @@ class Run:
 
         Raises RunError when the run has ended already, or the request can't be written.
         """
+        self._refuse_opened()
         try:
             status = self.status()
             if status.ended_already:
@@ -209,7 +210,13 @@ class Run:
 
         return self._again(queue)
 
+    def _refuse_opened(self) -> None:
+        """Raise RunError for a run that a file brought."""
+        if self.is_opened:
+            raise RunError(f"run {self.id!r} came with a view from elsewhere; it can be read, and goes with its view.")
+
     def _again(self, start: Callable[[RunStatus], object]) -> Run:
+        self._refuse_opened()
         config = self.config  # refuse a damaged folder here rather than in the worker
         if problem := config.problem():
             raise RunError(
@@ -436,7 +443,7 @@ class RunStore:
         """
         try:
             with os.scandir(self.root) as entries:
-                found = [Run(self.root / entry.name) for entry in entries if _is_run(entry)]
+                found = [Run(self.root / entry.name) for entry in entries if _is_run(Path(entry.path))]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as fault:
@@ -477,6 +484,7 @@ class RunStore:
         Raises RunError for a run that hasn't ended.
         """
         run = self.get(name)
+        run._refuse_opened()
         mark = run.dir / "control" / "archived"
         try:
             if not archived:
@@ -492,6 +500,7 @@ class RunStore:
     def remove(self, name: str) -> None:
         """Delete a run's folder. Raises RunError while the run is alive."""
         run = self.get(name)
+        run._refuse_opened()
         silent = run._silent_elsewhere()
         status = run.status()
         if run._alive(status) and status != silent and process_of(run.dir, status) is not None:
@@ -532,14 +541,12 @@ class RunStore:
 
 def run_at(folder: str | Path) -> Run:
     """The run in this folder, wherever it lies. Raises RunError for a folder that isn't a run."""
-    place = Path(folder).expanduser()
+    place = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 - a link to a run keeps its own name
     if not place.is_dir():
         raise RunError(f"there is no folder {short(str(folder))}; a run is a folder with {CONFIG} in it.")
-    place = place.resolve()
-    run = next((run for run in RunStore(place.parent).list(archived=True) if run.id == place.name), None)
-    if run is None:
+    if not _is_run(place):
         raise RunError(f"{short(str(folder))} isn't a run; a run is a folder with {CONFIG} in it.")
-    return run
+    return Run(place)
 
 
 def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:
@@ -568,10 +575,9 @@ def new_run_id() -> str:
     return f"{stamp}-{int(now * 1000) % 1000:03d}-{tail}"
 
 
-def _is_run(entry: os.DirEntry[str]) -> bool:
+def _is_run(folder: Path) -> bool:
     """Whether something in the folder of runs is a run, or was one before it was damaged."""
-    folder = Path(entry.path)
-    return bool(_ID.fullmatch(entry.name)) or any(os.path.lexists(folder / name) for name in (CONFIG, STATUS))
+    return bool(_ID.fullmatch(folder.name)) or any(os.path.lexists(folder / name) for name in (CONFIG, STATUS))
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ctkd_core.markup.visible import one_line
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from ctkd_core.distill.evaluation.kept_answers import KeptAnswers
     from ctkd_core.distill.models.adapters import Adapters
     from ctkd_core.distill.models.teachers import LiveTeacher
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -172,7 +173,8 @@ def _sample_texts(session: Session, step: int) -> list[str]:
         kept, tokenizer = session.evaluator.answers, session.teacher
         ask = partial(written, model, tokenizer)
         prompts = [e.prompt_for(tokenizer) for e in examples]
-        session.teacher_texts = kept.texts(model, tokenizer, prompts, config.sample_tokens, ask) if kept else ask()
+        known = (model, tokenizer, prompts, config.sample_tokens, len(prompts))
+        session.teacher_texts = kept.texts(*known, ask) if kept else ask()
     session.attempt.check()
     texts = written(session.student_model, session.student)
     for i, (example, text) in enumerate(zip(examples, texts)):
@@ -191,7 +193,6 @@ def _sample_texts(session: Session, step: int) -> list[str]:
 
 
 def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str) -> Session:
-    from ctkd_core.distill.evaluation.kept_answers import answers_of
     from ctkd_core.distill.models.adapters import add_adapters
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
@@ -206,6 +207,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     data = prepared(config, student, planned, lambda message: _report(attempt, attempt.status.doing(message)))
     attempt.update(message=attempt.status.doing(_loading_message(config)))
     # SFT doesn't ask the teacher while it trains, but its bits per byte are what the student is compared with.
+    answers = _answers(config, device) if _wants_teacher(config) else None
     teacher_model = load_teacher(config, device) if _wants_teacher(config) else None
     # Weights in 8 bits, or parted, can't be copied: the student's body then comes from a model that isn't kept.
     copied = teacher_model if Access.of(config).plain else None
@@ -232,7 +234,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
             teacher_model,
             data.split.held_out[: config.eval_samples],
             attempt.check,
-            answers=answers_of(config, device) if teacher_model is not None and processes.rank() == 0 else None,
+            answers=answers if answers and answers == _answers(config, device) else None,
         ),
         student_model=student_model,
         teacher_model=teacher_model,
@@ -248,6 +250,14 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     if session.leads:
         _look_at_ends(session)
     return session
+
+
+def _answers(config: RunConfig, device: str) -> KeptAnswers | None:
+    """What is kept of the teacher, where this process asks it for fixed texts."""
+    from ctkd_core.distill.evaluation.kept_answers import answers_of
+
+    asks = processes.rank() == 0 and (config.eval_samples or config.sample_prompts)
+    return answers_of(config, device) if asks else None
 
 
 def _file(run: Run, name: str) -> Path:

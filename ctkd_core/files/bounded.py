@@ -30,6 +30,7 @@ def make_room(root: Path, most: int, newest: Path) -> None:
         if total <= most:
             return
         if path != newest:
-            with suppress(OSError):
+            with suppress(OSError):  # it stays, or another process has removed it
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not path.exists():
                 total -= size

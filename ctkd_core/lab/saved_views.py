@@ -452,13 +452,15 @@ def _differs(source: str, fingerprint: str) -> list[str]:
 
 def _renamed(view: SavedView, names: Mapping[str, str]) -> SavedView:
     """The view with other sources of its tokenizers."""
-    given = {key: view.address[key] for key in (*SIDES, RANKED) if key in view.address}
+    # A page reads the first value of a side alone, and page Rank's list nowhere else.
+    given = {side: view.address[side][:1] for side in SIDES if side in view.address}
+    given |= {RANKED: view.address.get(RANKED, [])} if view.page == "rank" else {RANKED: []}
     new = {key: [names.get(source, source) for source in values] for key, values in given.items()}
     return _with(view, {key: list(dict.fromkeys(values)) for key, values in new.items()})
 
 
 def _with(view: SavedView, changes: Mapping[str, list[str]]) -> SavedView:
-    address = {key: values for key, values in (view.address | dict(changes)).items() if key != PARAMETER}
+    address = {key: values for key, values in (view.address | dict(changes)).items() if values and key != PARAMETER}
     return documents.fitting(SavedView, view.model_dump() | {"address": address}, "this view can't be kept")
 
 

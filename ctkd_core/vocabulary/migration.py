@@ -123,7 +123,8 @@ def _keeps_characters(student: Tokenizer, data: bytes) -> bool:
         return True
     # Without a token for what it doesn't know, a student may leave a character out in silence. Accents may go.
     lost = [data[start:stop].decode(errors="replace") for start, stop in student.encode(text).uncovered.tolist()]
-    return not any(unicodedata.category(character)[0] in "LNPS" for part in lost for character in part)
+    categories = {unicodedata.category(character) for part in lost for character in part}
+    return not any(category[0] in "LNPS" or category == "Cc" for category in categories)
 
 
 def _ragged(pieces: Sequence[Sequence[int]], shape: tuple[int, ...]) -> Pieces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -284,11 +285,47 @@ def test_a_run_is_named_by_its_folder_wherever_it_lies(
     for place in (".", "../" + other.id, f"{other.dir}/"):
         assert ctkd.json("runs", "show", place, *at)["run_id"] == other.id
     assert "isn't a run" in ctkd.error("runs", "show", str(tmp_path), *at)
-    assert "isn't a run" in ctkd.error("runs", "rm", str(tmp_path / "copied"), *at)
     assert "no folder" in ctkd.error("runs", "show", str(tmp_path / "none"), *at)
-    assert ctkd.json("runs", "archive", str(other.dir), mine.id, *at) == {"archived": [other.id, mine.id]}
-    assert ctkd.json("runs", "rm", str(other.dir), *at) == {"removed": [other.id]}
-    assert not other.dir.exists() and mine.dir.exists()
+    link = tmp_path / other.id
+    link.symlink_to(other.dir)
+    assert ctkd.json("runs", "show", str(link), *at)["run_id"] == other.id
+
+
+@pytest.mark.parametrize("action", ["rm", "archive", "unarchive"])
+def test_no_folder_is_removed_or_archived(ctkd: Ctkd, store: RunStore, tmp_path: Path, action: str) -> None:
+    """Many a folder has a config.json: one of a model, say."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    run = past_run(store)
+    for name in (str(model), str(run.dir), "."):
+        assert "takes ids" in ctkd.error("runs", action, name, "--runs-dir", str(store.root))
+    assert model.is_dir() and run.dir.is_dir() and not run.archived
+
+
+def test_what_a_file_brought_is_only_read(ctkd: Ctkd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    opened = RunStore(tmp_path / "home" / "views" / "runs" / "0123456789")
+    run = past_run(opened, "failed")
+    assert ctkd.json("runs", "show", str(run.dir))["run_id"] == run.id
+    for action in ("cancel", "resume"):
+        assert "came with a view" in ctkd.error("runs", action, str(run.dir))
+    for action in ("archive", "rm"):
+        assert "came with a view" in ctkd.error("runs", action, run.id, "--runs-dir", str(opened.root))
+    assert run.dir.is_dir()
+
+
+def test_of_two_copies_of_a_run_the_first_one_named_counts(ctkd: Ctkd, store: RunStore, tmp_path: Path) -> None:
+    at = ["--runs-dir", str(store.root)]
+    a, b = past_run(store), past_run(store, seed=5)
+    copied = tmp_path / "copied" / a.id
+    shutil.copytree(a.dir, copied)
+    (copied / "metrics.jsonl").write_text("")
+    data = ctkd.json("runs", "compare", a.id, str(copied), b.id, *at)
+    assert [row["run_id"] for row in data["runs"]] == [a.id, b.id]
+    assert data["runs"][0]["metrics"]["loss_last"] is not None
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])

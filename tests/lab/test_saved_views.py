@@ -285,6 +285,14 @@ def test_a_ranking_of_equal_tokenizers_names_them_once(home, tmp_path):
     assert again.address["ranked"] == [again.get("teacher"), "deepseek"]
 
 
+def test_no_path_goes_along_that_no_page_reads(tmp_path):
+    folder = tmp_path / "private" / "tiny"
+    saved(tiny_byte_level(), folder)
+    source = str(folder)
+    view = views.make("pair", {"student": [source, source + "/more"], "teacher": "deepseek", "ranked": [source]})
+    assert b"private" not in views.export(view)
+
+
 def test_there_is_an_end_to_the_tokenizers_of_a_file(home, monkeypatch):
     view = rank_view(uploaded(), "deepseek")
     size = len(GOOD)

@@ -214,7 +214,7 @@ class Evaluator:
         if key not in self._kept:
             kept, ask = self.answers, partial(self._completed, reader, examples)
             prompts = [e.prompt_for(reader.tokenizer) for e in examples]
-            known = (reader.model, reader.tokenizer, prompts, self.config.sample_tokens)
+            known = (reader.model, reader.tokenizer, prompts, self.config.sample_tokens, WRITTEN_AT_ONCE)
             self._kept[key] = kept.texts(*known, ask) if kept else ask()
         return list(self._kept[key])
 

@@ -56,6 +56,8 @@ class KeptAnswers:
 
         batch  items that the model reads at once; padding moves the last digits
         """
+        if not items:
+            return measure()
         lengths = [len(item.ids) - item.start if item.n_bytes else 0 for item in items]
         asked = ([[item.ids.tolist(), item.start, item.n_bytes > 0] for item in items], batch)
         path = self._path("bits", asked, ".npy")
@@ -76,15 +78,16 @@ class KeptAnswers:
         tokenizer: Tokenizer,
         prompts: Sequence[str | ChatPrompt],
         max_new_tokens: int,
+        batch: int,
         write: Callable[[], list[str]],
     ) -> list[str]:
-        """What `write` gives: the teacher's greedy answers to these prompts (`evaluate.complete`)."""
+        """What `write` gives: the teacher's greedy answers to these prompts (`evaluate.complete`), `batch` at once."""
         from ctkd_core.distill import evaluate
 
         ids = evaluate.with_room(model, tokenizer, prompts, max_new_tokens)
         ends = evaluate.ends_of(tokenizer, prompts)
         settings = model.generation_config.to_json_string() if model.generation_config else ""
-        asked = (ids, ends, tokenizer.fingerprint, settings, max_new_tokens)
+        asked = (ids, ends, tokenizer.fingerprint, settings, max_new_tokens, min(batch, len(ids)))
         path = self._path("texts", asked, ".json")
         with suppress(*_DAMAGED):
             texts = json.loads(_read(path))
@@ -100,7 +103,10 @@ class KeptAnswers:
 
 
 def answers_of(config: RunConfig, device: str) -> KeptAnswers | None:
-    """What is kept of a run's first teacher, computing on that device; None where its weights can't be told."""
+    """What is kept of a run's first teacher, computing on that device; None where its weights can't be told.
+
+    Ask before the teacher is loaded and after: where they differ, its files were changed meanwhile.
+    """
     import torch
     import transformers
 
@@ -126,7 +132,8 @@ def _read(path: Path) -> bytes:
     digest, data = files.read_regular(path, MOST_OF_ONE).split(b"\n", 1)
     if hashlib.sha256(data).hexdigest().encode() != digest:
         raise ValueError("damaged")
-    bounded.use(path)
+    with suppress(OSError):  # a home that can be read alone
+        bounded.use(path)
     return data
 
 

@@ -126,15 +126,17 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, say: Say) -> dict[str, A
     bits = known.bits_per_byte(len(examples))
     asking = sum(bool(e.prompt) for e in examples)
     device = torch_device(config.device)
-    teacher_model = None
+    teacher_model, kept = None, None
     if bits is None or not _told_by_cache(config, min(asking, config.eval_completions) <= len(answers)):
         say("Loading the student and the teacher.")
+        kept = answers_of(config, device)
         teacher_model = _teacher(config, device, say)
     if teacher_model is None and bits is not None:
         say("The teacher's bits per byte are those of its cache, of the same samples.")
     model = load_model(folder, role="student").to(device)  # type: ignore[arg-type]
     say(f"Measuring {len(examples)} held-out samples.")
-    kept = answers_of(config, device) if teacher_model is not None else None
+    if teacher_model is None or kept != answers_of(config, device):
+        kept = None
     evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: say(""), bits, answers, kept)
     return evaluator.figures(model)
 

@@ -25,6 +25,9 @@ def weights_fingerprint(source: str) -> str | None:
         found = sorted(path.parent.glob("*.safetensors"))
         for file in found:
             whole.update(f"{file.name} {files.file_sha256(file)}\n".encode())
+        adapters = path.parent / "adapter_config.json"  # transformers adds what it describes to the weights
+        if adapters.is_file():
+            whole.update(f"{adapters.name} {files.file_sha256(adapters)}\n".encode())
     except (OSError, ValueError, AttributeError):
         return None
     return whole.hexdigest() if found else None

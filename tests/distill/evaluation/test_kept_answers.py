@@ -66,7 +66,7 @@ def test_bits_are_kept_for_the_same_texts_batch_and_teacher_alone(sides):
     first = KEPT.bits(items, 8, lambda: evaluate.token_bits(model, items, 8))
     again = KEPT.bits(items, 8, never)
     assert len(again) == len(items) and all(np.array_equal(a, b) for a, b in zip(first, again))
-    assert KEPT.bits([], 8, list) == []
+    assert KEPT.bits([], 8, list) == KEPT.bits([], 8, list) == []
     other = replace(items[0], start=items[0].start + 1)
     for asked, batch, kept in (
         (items[:-1], 8, KEPT),
@@ -82,13 +82,13 @@ def test_texts_are_kept_for_the_same_prompts_ends_and_length_alone(sides):
     _, teacher, _, model = sides
     prompts = [e.prompt for e in EXAMPLES]
 
-    def texts(tokenizer=teacher, prompts=prompts, length=4, write=never):
-        return KEPT.texts(model, tokenizer, prompts, length, write)
+    def texts(tokenizer=teacher, prompts=prompts, length=4, batch=16, write=never):
+        return KEPT.texts(model, tokenizer, prompts, length, batch, write)
 
     written = texts(write=lambda: evaluate.complete(model, teacher, prompts, 4))
-    assert texts() == written and len(written) == len(prompts)
+    assert texts() == texts(batch=8) == written and len(written) == len(prompts)  # both hold all of them
     ended = replace(teacher, end_ids=(*teacher.end_ids, 3))
-    for changed in ({"prompts": prompts[1:]}, {"length": 5}, {"tokenizer": ended}):
+    for changed in ({"prompts": prompts[1:]}, {"length": 5}, {"tokenizer": ended}, {"batch": 4}):
         with pytest.raises(AssertionError, match="asked again"):
             texts(**changed)
 
@@ -154,5 +154,23 @@ def test_a_teacher_is_its_weights_and_how_it_computes(pair, tmp_path):
         answers_of(config, "cuda:0").of,
     }
     assert len({of, *others}) == 3 and answers_of(config, "cuda:1").of in others
+    (folder / "adapter_config.json").write_text('{"lora_alpha": 8}')  # transformers would add them
+    adapted = answers_of(config, "cpu").of
+    (folder / "adapter_config.json").write_text('{"lora_alpha": 800}')
+    assert len({of, adapted, answers_of(config, "cpu").of}) == 3
+    (folder / "adapter_config.json").unlink()
+    assert answers_of(config, "cpu").of == of
     llama(300, 2).save_pretrained(folder)
     assert answers_of(config, "cpu").of != of
+
+
+def test_a_home_that_can_only_be_read_still_answers(sides, monkeypatch):
+    _, teacher, _, model = sides
+    items = items_of(teacher)
+    KEPT.bits(items, 8, lambda: evaluate.token_bits(model, items, 8))
+
+    def refused(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(kept_answers.bounded, "use", refused)
+    assert KEPT.bits(items, 8, never)

@@ -88,10 +88,11 @@ def test_a_student_that_drops_what_it_doesnt_know_writes_no_text_without_it():
     few = Backend(models.BPE({"a": 0, "b": 1, "e": 2, " ": 3}, []))
     few.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()])
     student = Tokenizer.from_backend(few, "few", source="tests")
-    teacher = byte_level(["aX", "AB", "eé"], [("a", "X"), ("A", "B")])
+    teacher = byte_level(["aX", "AB", "eé", "a\u010a"], [("a", "X"), ("A", "B"), ("a", "\u010a")])
     table = migration_table(student, teacher)
     whole = {name: table.whole[teacher.id_of(name)] for name in ("aX", "AB", "X", "B", "a")}
     assert whole == {"aX": [], "AB": [0, 1], "X": [], "B": [1], "a": [0]}  # not "a" for "aX"
+    assert table.whole[teacher.id_of("a\u010a")] == []  # nor for "a" and a line break
     second = next(i for i, b in enumerate(teacher.all_token_bytes()) if b == b"\xa9")
     letters = np.array([[teacher.id_of("X"), teacher.id_of("B"), second]] * 2)
     pieces = table.prefixed([b"a", b"\xc3"], letters)
