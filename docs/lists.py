@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from ctkd_core import methods  # noqa: E402
-from ctkd_core.figures.evidence import claim_rows, ranking_rows, ranking_sentence  # noqa: E402
+from ctkd_core.figures.evidence import claim_rows, glance_rows, ranking_rows, ranking_sentence  # noqa: E402
 from ctkd_core.markup.glossary import TERMS  # noqa: E402
 from ctkd_core.methods import METHODS, Method  # noqa: E402
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Experiment, Table, load  # noqa: E402
@@ -107,6 +107,12 @@ def analysis(found: Table) -> list[str]:
     return table(tuple(map(cell, found.columns)), [tuple(map(cell, row)) for row in found.rows])
 
 
+def glance() -> list[str]:
+    """Every method beside fine-tuning, by kind of pair and regime."""
+    rows = glance_rows(load())
+    return table(tuple(rows[0]), [tuple(map(cell, row.values())) for row in rows]) if rows else ["", "Nothing yet.", ""]
+
+
 def verdicts() -> list[str]:
     """Every claim beside what was found."""
     names = ("claim", "source", "found", "verdict")
@@ -134,6 +140,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "regimes": regimes,
     "findings": findings,
     "verdicts": verdicts,
+    "glance": glance,
     "glossary": glossary,
 }
 

@@ -7,11 +7,11 @@ import streamlit as st
 from ctkd_core.errors import CtkdError
 from ctkd_core.methods.evidence import Digest, load
 from pages.parts import state
-from pages.parts.evidence_claims import analyses, claims, reproduce
+from pages.parts.evidence_claims import analyses, claims, glance, reproduce
 from pages.parts.evidence_standing import standing
 from pages.parts.frame import framed
 
-TABS = {"Methods": standing, "Claims": claims, "Analyses": analyses, "Do it again": reproduce}
+TABS = {"Methods": standing, "At a glance": glance, "Claims": claims, "Analyses": analyses, "Do it again": reproduce}
 RULE = (
     "Decided means: at least three seeds, and the 95 % interval of the difference at equal seeds leaves 0 out. "
     "Everything else is undecided, and said so. With three seeds the probability of chance can't fall below 0.25: "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.figures.comparison import interval
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, VERMILLION
-from ctkd_core.methods.evidence import Condition, Digest, Tried, TriedRun
+from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Difference, Digest, Tried, TriedRun
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -258,6 +260,43 @@ def domain_rows(condition: Condition) -> list[dict[str, str]]:
         for tried in condition.done
         if (found := tried.domains.get(domain)) is not None
     ]
+
+
+def glance_rows(found: Digest) -> list[dict[str, str]]:
+    """Each method by kind of pair and regime: in how many settings it was decidedly better or worse than fine-tuning.
+
+    Settings that compare bits per byte with SFT; methods as they come: without options, other or further teachers. The
+    best of a kind and regime, by the mean of its differences, stands first.
+    """
+    rows = []
+    for kind, regime in itertools.product(KINDS, REGIMES):
+        gaps: dict[str, list[Difference]] = {}
+        for _, condition in found.conditions:
+            if (condition.kind, condition.regime) != (kind, regime):
+                continue
+            if condition.figure != "bits_per_byte" or condition.baseline != "sft":
+                continue
+            for tried in condition.done:
+                plain = not (tried.options or tried.teacher or tried.further_teachers)
+                if plain and tried.to_baseline is not None and tried.label != condition.baseline:
+                    gaps.setdefault(tried.title, []).append(tried.to_baseline)
+        for title, own in sorted(gaps.items(), key=lambda item: fmean(gap.mean for gap in item[1])):
+            decided = [gap for gap in own if gap.decided]
+            better = sum(gap.mean < 0 for gap in decided)
+            lowest, highest = (f"{choose(gap.mean for gap in own):+.3g}" for choose in (min, max))
+            rows.append(
+                {
+                    "kind of pair": kind,
+                    "regime": regime,
+                    "method": title,
+                    "settings": str(len(own)),
+                    "decidedly better": str(better),
+                    "undecided": str(len(own) - len(decided)),
+                    "decidedly worse": str(len(decided) - better),
+                    "minus SFT": lowest if lowest == highest else f"{lowest} to {highest}",
+                }
+            )
+    return rows
 
 
 def claim_rows(found: Digest) -> list[dict[str, str]]:

@@ -382,6 +382,18 @@ def tried_code() -> Code:
     return Code(_block(python), "", "No command lists the settings; `make evidence` runs experiments in a checkout.")
 
 
+def glance_code() -> Code:
+    """Each method by kind of pair and regime, beside fine-tuning."""
+    python = [
+        "from ctkd_core.figures.evidence import glance_rows",
+        "from ctkd_core.methods.evidence import load",
+        "",
+        "for row in glance_rows(load()):",
+        "    print(*row.values(), sep=' | ')",
+    ]
+    return Code(_block(python), "make evidence", "The command runs the small experiments, in a checkout.")
+
+
 def claims_code() -> Code:
     """What papers and we say, beside what experiments found."""
     python = [

@@ -1,11 +1,11 @@
-"""Page Evidence, the rest: claims with verdicts, tables of analyses that train nothing, how to do all of it again."""
+"""Page Evidence, the rest: all settings at a glance, claims, analyses that train nothing, how to do it again."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from ctkd_core.figures.evidence import claim_rows
-from ctkd_core.lab.code import claims_code, experiments_code
+from ctkd_core.figures.evidence import claim_rows, glance_rows
+from ctkd_core.lab.code import claims_code, experiments_code, glance_code
 from ctkd_core.methods.evidence import Claim, Digest, Experiment
 from pages.parts import state
 from pages.parts.share import share
@@ -17,6 +17,26 @@ MARKS = {
     "undecided": ":orange[:material/help:]",
     "not run": ":gray[:material/hourglass_empty:]",
 }
+
+
+def glance(found: Digest) -> None:
+    """Every method in all settings of a kind and regime."""
+    rows = glance_rows(found)
+    if not rows:
+        st.info("No setting has been tried yet.", icon=":material/science:")
+        return
+    st.caption(
+        "In how many settings each method, as it comes, predicts held-out text better than fine-tuning on the same "
+        "text (SFT): bits per byte minus SFT's, so less than 0 is better. The settings stand in the tab Methods."
+    )
+    st.dataframe(
+        [{state.plain(k): state.plain(v) for k, v in row.items()} for row in rows],
+        key="glance",
+        hide_index=True,
+        height="content",
+        alt="Methods beside fine-tuning by kind of pair and regime",
+    )
+    share("evidence", glance_code())
 
 
 def claims(found: Digest) -> None:

@@ -102,3 +102,27 @@ def test_titles_are_no_markup(few: Condition) -> None:
     first = few.methods[0].model_copy(update={"title": "<b>x</b>"})
     fig = figures.ranking_figure(few.model_copy(update={"methods": [first, *few.methods[1:]]}), "value")
     assert "&lt;b&gt;" in fig.data[0].y[0]
+
+
+def test_at_a_glance_each_method_as_it_comes_is_counted_in_its_settings(
+    few: Condition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(name: str, alm: dict[int, float], **changes: str) -> Condition:
+        values = {**VALUES, "alm": alm}
+        return condition(tmp_path / name, monkeypatch, values).model_copy(update={"name": name, **changes})
+
+    worse = other("worse", {k: v + 0.1 for k, v in VALUES["sft"].items()})
+    open_ = other("open", {0: 1.3, 1: 1.7, 2: 1.7})
+    elsewhere = other("fresh", {0: 1.3, 1: 1.7, 2: 1.7}, regime="fresh text")
+    no_bits = other("mass", VALUES["alm"], figure="mass_by_class.digits 3")
+    experiment = digest.build([made.experiment(tmp_path / "any", monkeypatch)]).experiments[0]
+    settings = [few, worse, open_, elsewhere, no_bits]
+    every = digest.build([]).model_copy(
+        update={"experiments": [experiment.model_copy(update={"conditions": settings})]}
+    )
+    rows = figures.glance_rows(every)
+    assert [(row["regime"], row["method"]) for row in rows] == [("fresh text", "ALM"), ("few samples", "ALM")]
+    last = rows[-1]
+    assert [last[name] for name in ("settings", "decidedly better", "undecided", "decidedly worse")] == list("3111")
+    assert last["minus SFT"] == "-0.1 to +0.1"
+    assert figures.glance_rows(digest.build([])) == []

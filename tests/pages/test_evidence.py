@@ -103,6 +103,13 @@ def test_claims_and_verdicts(evidence: Any) -> None:
     assert "ALM is ahead" not in texts(at)
 
 
+def test_all_settings_at_a_glance(evidence: Any) -> None:
+    evidence(VALUES)
+    at = opened("evidence", section="At a glance")
+    table = at.dataframe[0].value
+    assert not at.exception and list(table["method"]) == ["ALM"] and list(table["settings"]) == ["1"]
+
+
 def test_analyses_and_how_to_do_it_again(evidence: Any) -> None:
     evidence(VALUES)
     at = opened("evidence", section="Analyses")
@@ -122,7 +129,7 @@ def test_without_evidence_it_says_how_to_get_some(evidence: Any) -> None:
     assert at.code[0].value == "make evidence"
 
 
-@pytest.mark.parametrize("part", ["Methods", "Claims", "Analyses", "Do it again"])
+@pytest.mark.parametrize("part", ["Methods", "At a glance", "Claims", "Analyses", "Do it again"])
 def test_experiments_without_runs(evidence: Any, part: str) -> None:
     evidence({})
     at = opened("evidence", section=part)

@@ -148,6 +148,7 @@ def test_losses(capsys):
     [
         ({}, "'rank'"),
         ({"section": "Claims"}, "reproduced"),
+        ({"section": "At a glance"}, "Bytes"),
         ({"section": "Analyses"}, "make evidence"),
         ({"section": "Do it again"}, "make evidence"),
     ],
@@ -173,7 +174,7 @@ EVERY_VIEW = {
     "align": ("tab", align_tabs.TABS),
     "vocabulary": ("panel", vocabulary_tabs.TABS),
     "losses": ("lab_tab", losses_tabs.TABS),
-    "evidence": ("section", ("Methods", "Claims", "Analyses", "Do it again")),
+    "evidence": ("section", ("Methods", "At a glance", "Claims", "Analyses", "Do it again")),
     "runs": ("view", run_views.VIEWS),
 }
 
