@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from ctkd_core import methods  # noqa: E402
-from ctkd_core.figures.evidence import claim_rows, glance_rows, ranking_rows, ranking_sentence  # noqa: E402
+from ctkd_core.figures.evidence import claim_rows, glance_rows, method_rows, ranking_rows, ranking_sentence  # noqa: E402
 from ctkd_core.markup.glossary import TERMS  # noqa: E402
 from ctkd_core.methods import METHODS, Method  # noqa: E402
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Experiment, Table, load  # noqa: E402
 
 _PAGES = ("index.md", "losses.md", "teachers.md", "evidence.md", "glossary.md")
-FILES = (*(HERE / page for page in _PAGES), HERE.parent / "mkdocs.yml")
+FILES = (
+    *(HERE / page for page in _PAGES),
+    *(HERE / "methods" / f"{row.name}.md" for row in methods.training() if row.name != "sft"),
+    HERE.parent / "mkdocs.yml",
+)
 STANDING = ("rank", "method", "runs", "mean (95 %)", "chance", "chance (Holm)", "gap closed", "CPU seconds a step")
 
 
@@ -113,6 +118,14 @@ def glance() -> list[str]:
     return table(tuple(rows[0]), [tuple(map(cell, row.values())) for row in rows]) if rows else ["", "Nothing yet.", ""]
 
 
+def tried_beside(name: str) -> list[str]:
+    """What experiments found of one method."""
+    rows = method_rows(load(), name)
+    if not rows:
+        return ["", "No experiment has trained it beside fine-tuning.", ""]
+    return table(tuple(rows[0]), [tuple(map(cell, row.values())) for row in rows])
+
+
 def verdicts() -> list[str]:
     """Every claim beside what was found."""
     names = ("claim", "source", "found", "verdict")
@@ -143,6 +156,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "glance": glance,
     "glossary": glossary,
 }
+LISTS |= {f"tried {row.name}": partial(tried_beside, row.name) for row in methods.training() if row.name != "sft"}
 
 
 def link(row: Method) -> str:

@@ -16,7 +16,9 @@ import yaml
 
 from ctkd_core.cli import COMMANDS
 from ctkd_core.cli.command import load
+from ctkd_core.figures.evidence import method_rows
 from ctkd_core.methods import METHODS, Method
+from ctkd_core.methods import evidence as experiments
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -122,15 +124,23 @@ def script(file: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(
-    "file", ["docs/index.md", "docs/losses.md", "docs/teachers.md", "docs/glossary.md", "mkdocs.yml"]
-)
-def test_lists_of_methods_come_from_the_table(file: str) -> None:
-    text = (ROOT / file).read_text(encoding="utf-8")
-    assert ROOT / file in script("lists").FILES
-    assert script("lists").written(text) == text, (
-        f"{file} lists other methods than the table: run `python docs/lists.py`"
-    )
+LISTED = ["docs/index.md", "docs/losses.md", "docs/teachers.md", "docs/glossary.md", "mkdocs.yml"]
+
+
+def test_lists_of_methods_come_from_the_table() -> None:
+    lists, evidence = script("lists"), experiments.load()
+    pages = {row.name: f"docs/methods/{row.name}.md" for row in METHODS.values() if row.can_train and row.name != "sft"}
+    assert {ROOT / file for file in (*LISTED, *pages.values())} <= {*lists.FILES}
+    for file in (*LISTED, *pages.values()):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert lists.written(text) == text, (
+            f"{file} says other things of methods than the table and the evidence: run `python docs/lists.py`"
+        )
+    for name, file in pages.items():
+        assert not method_rows(evidence, name) or f"methods: tried {name} -->" in (ROOT / file).read_text("utf-8"), (
+            f"an experiment has tried {name!r}: put the lines `<!-- methods: tried {name} -->` and "
+            f"`<!-- methods: end -->` into {file} and run `python docs/lists.py`"
+        )
 
 
 def test_a_list_in_the_wrong_place_is_refused() -> None:

@@ -262,6 +262,25 @@ def domain_rows(condition: Condition) -> list[dict[str, str]]:
     ]
 
 
+def method_rows(found: Digest, method: str) -> list[dict[str, str]]:
+    """Every setting that tried a method beside fine-tuning, with options or other teachers or not: bits per byte."""
+    return [
+        {
+            "setting": setting_name(experiment.name, condition.title),
+            "kind of pair": condition.kind,
+            "regime": condition.regime,
+            "as": tried.title,
+            "minus SFT (95 %)": interval(gap, 3),
+            "seeds": str(gap.n),
+            "found": ("better" if gap.mean < 0 else "worse") if gap.decided else "undecided",
+        }
+        for experiment, condition in found.conditions
+        if condition.figure == "bits_per_byte" and condition.baseline == "sft"
+        for tried in condition.done
+        if tried.method == method and tried.label != condition.baseline and (gap := tried.to_baseline) is not None
+    ]
+
+
 def glance_rows(found: Digest) -> list[dict[str, str]]:
     """Each method by kind of pair and regime: in how many settings it was decidedly better or worse than fine-tuning.
 

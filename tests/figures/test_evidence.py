@@ -126,3 +126,17 @@ def test_at_a_glance_each_method_as_it_comes_is_counted_in_its_settings(
     assert [last[name] for name in ("settings", "decidedly better", "undecided", "decidedly worse")] == list("3111")
     assert last["minus SFT"] == "-0.1 to +0.1"
     assert figures.glance_rows(digest.build([])) == []
+
+
+def test_a_methods_settings_with_and_without_options(
+    few: Condition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = digest.build([made.experiment(tmp_path / "any", monkeypatch)])
+    (experiment,) = found.experiments
+    other = few.model_copy(update={"figure": "mass_by_class.digits 3"})
+    every = found.model_copy(update={"experiments": [experiment.model_copy(update={"conditions": [few, other]})]})
+    (row,) = figures.method_rows(every, "alm")
+    assert (row["as"], row["seeds"], row["found"]) == ("ALM", "3", "better")
+    assert row["minus SFT (95 %)"].startswith("-0.1")
+    assert [row["as"] for row in figures.method_rows(every, "gold")] == ["GOLD (temperature 2.0)"]
+    assert figures.method_rows(every, "sft") == figures.method_rows(every, "cdm") == []
