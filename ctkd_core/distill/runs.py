@@ -86,7 +86,8 @@ class Run:
     @property
     def is_opened(self) -> bool:
         """Whether a file from elsewhere brought it (`held_runs`), so that nothing may be changed in it."""
-        return self.dir.resolve().parent.parent == (files.home() / OPENED).resolve()
+        # The folder itself may be a link that leads nowhere, or to itself.
+        return self.dir.absolute().parent.parent.resolve() == (files.home() / OPENED).resolve()
 
     @cached_property
     def config(self) -> RunConfig:
