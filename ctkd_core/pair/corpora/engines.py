@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
@@ -21,6 +21,7 @@ from ctkd_core.pair.corpora.measuring import Engine, Work, count_one
 MAX_WORKERS = 256
 ENGINES = ("processes", "ray")
 PARENT_SECONDS = 2.0  # between two looks whether the process that began this one is there
+WORKER_SECONDS = 5.0  # between two looks whether a process was killed, where the pool doesn't tell
 
 
 def engine_of(name: str, workers: int) -> Engine:
@@ -50,9 +51,9 @@ def processes(workers: int) -> Engine:
                 for number, piece in works:
                     pending.append((number, pool.submit(_count, piece)))
                     while len(pending) > workers:  # few, so that an interruption has little to wait for
-                        yield _first(pending)
+                        yield _first(pending, pool)
                 while pending:
-                    yield _first(pending)
+                    yield _first(pending, pool)
             except KeyboardInterrupt:
                 for number, future in pending:
                     if not future.cancel():
@@ -69,12 +70,34 @@ def processes(workers: int) -> Engine:
     return count
 
 
-def _first(pending: deque[tuple[int, Future[Counts]]]) -> tuple[int, Counts]:
+def _first(pending: deque[tuple[int, Future[Counts]]], pool: ProcessPoolExecutor) -> tuple[int, Counts]:
     """What was begun first, once it is done; it is pending until then."""
     number, future = pending[0]
+    while not future.done():
+        wait([future], WORKER_SECONDS)
+        if not future.done() and _lost(pool):
+            wait([future], WORKER_SECONDS)  # the pool notices as a rule
+            if not future.done():
+                _break(pool)
     counts = future.result()
     pending.popleft()
     return number, counts
+
+
+def _lost(pool: ProcessPoolExecutor) -> bool:
+    """Whether a process of the pool has ended."""
+    return any(process.exitcode is not None for process in list((pool._processes or {}).values()))
+
+
+def _break(pool: ProcessPoolExecutor) -> None:
+    """Have a pool notice that a process was killed while it sent its counts.
+
+    The pool waits for the rest of them then, for as long as somebody could still write it: the other
+    processes, which end here, and this one itself.
+    """
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+    pool._result_queue._writer.close()  # type: ignore[attr-defined]
 
 
 _there: dict[str, Any] = {}  # of a process of the pool only
