@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core.figures.comparison import interval
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, VERMILLION
-from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Difference, Digest, Tried, TriedRun
+from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Difference, Digest, Experiment, Tried, TriedRun
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -274,11 +275,18 @@ def method_rows(found: Digest, method: str) -> list[dict[str, str]]:
             "seeds": str(gap.n),
             "found": ("better" if gap.mean < 0 else "worse") if gap.decided else "undecided",
         }
-        for experiment, condition in found.conditions
-        if condition.figure == "bits_per_byte" and condition.baseline == "sft"
-        for tried in condition.done
-        if tried.method == method and tried.label != condition.baseline and (gap := tried.to_baseline) is not None
+        for experiment, condition, tried, gap in _beside_sft(found)
+        if tried.method == method
     ]
+
+
+def _beside_sft(found: Digest) -> Iterator[tuple[Experiment, Condition, Tried, Difference]]:
+    """Each method of each setting that compares bits per byte with SFT, and its difference to it."""
+    for experiment, condition in found.conditions:
+        if condition.figure == "bits_per_byte" and condition.baseline == "sft":
+            for tried in condition.done:
+                if tried.label != condition.baseline and tried.to_baseline is not None:
+                    yield experiment, condition, tried, tried.to_baseline
 
 
 def glance_rows(found: Digest) -> list[dict[str, str]]:
@@ -290,15 +298,10 @@ def glance_rows(found: Digest) -> list[dict[str, str]]:
     rows = []
     for kind, regime in itertools.product(KINDS, REGIMES):
         gaps: dict[str, list[Difference]] = {}
-        for _, condition in found.conditions:
-            if (condition.kind, condition.regime) != (kind, regime):
-                continue
-            if condition.figure != "bits_per_byte" or condition.baseline != "sft":
-                continue
-            for tried in condition.done:
-                plain = not (tried.options or tried.teacher or tried.further_teachers)
-                if plain and tried.to_baseline is not None and tried.label != condition.baseline:
-                    gaps.setdefault(tried.title, []).append(tried.to_baseline)
+        for _, condition, tried, gap in _beside_sft(found):
+            plain = not (tried.options or tried.teacher or tried.further_teachers)
+            if plain and (condition.kind, condition.regime) == (kind, regime):
+                gaps.setdefault(tried.title, []).append(gap)
         for title, own in sorted(gaps.items(), key=lambda item: fmean(gap.mean for gap in item[1])):
             decided = [gap for gap in own if gap.decided]
             better = sum(gap.mean < 0 for gap in decided)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of the format
 MOST_BYTES = 200_000_000
 MOST_OF_ONE = 100_000_000
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+_DAMAGED = (OSError, ValueError, TypeError)
 
 
 def root() -> Path:
