@@ -15,7 +15,7 @@ from ctkd_core.distill.comparison.figures import figures_in
 from ctkd_core.distill.runs import Run
 from ctkd_core.files import documents
 from ctkd_core.methods.evidence import Claim, Table
-from experiments.definition import Experiment, ExperimentError, Planned, texts_of
+from experiments.definition import Experiment, ExperimentError, Planned, load, names, texts_of
 
 VERSION = 1
 DAMAGED = "Remove it, or take it back from git."
@@ -67,6 +67,18 @@ def read(experiment: Experiment) -> dict[str, dict[str, Any]]:
         return {}
     documents.fitting(Runs, document, f"results.json of {experiment.name}", ExperimentError, DAMAGED)
     return {record["key"]: record for record in document["runs"]}
+
+
+def of_another(experiment: Experiment, planned: Planned) -> dict[str, Any] | None:
+    """The record of the same run (config and text) among another experiment's results, as one of this experiment.
+
+    None where no other has it. Its command, run id and revision stay those of the run.
+    """
+    for name in names():
+        if name != experiment.name and (found := read(load(name)).get(planned.key)) is not None:
+            mine = {"condition": planned.condition.name, "label": planned.label, **texts_of(planned.condition)}
+            return found | mine
+    return None
 
 
 def read_analysis(experiment: Experiment) -> Analysis | None:

@@ -60,19 +60,41 @@ def run(
     """Run what is missing, at most `budget` seconds (a run that has begun is finished); returns how many were run.
 
     Stopped or killed, the same call goes on. A run that fails is said, to `failed` as well, and left out; the others go
-    on. `again`: runs that have a result are run too, and said beside it. What was run is in the digest afterwards.
+    on. What another experiment has run already is taken from there. `again`: runs that have a result are run too, and
+    said beside it. What was run is in the digest afterwards.
     """
     if experiment.analysis:
         count = _analyse(experiment, again, say)
     else:
         since = passes.begun(experiment, only, seeds) if again else None
         wanted = missing(experiment, only, seeds, since)
-        count = _train(experiment, budget, wanted, say, failed)
+        taken = [] if again else _take(experiment, wanted, say)
+        count = _train(experiment, budget, [planned for planned in wanted if planned.key not in taken], say, failed)
         if since is not None and (count == len(wanted) or not missing(experiment, only, seeds, since)):
             passes.done(experiment, only, seeds)
+        count += len(taken)
     if count:
         digest.write()
     return count
+
+
+def _take(experiment: Experiment, wanted: list[Planned], say: Callable[[str], None]) -> list[str]:
+    """Keep what other experiments have of these runs; returns the keys."""
+    found = {planned.key: results.of_another(experiment, planned) for planned in wanted}
+    taken = {key: record for key, record in found.items() if record is not None}
+    if taken:
+        _keep(experiment, taken)
+        say(f"{experiment.name}: {len(taken)} of {len(wanted)} runs are another experiment's, too, and count here.")
+    return list(taken)
+
+
+def _keep(experiment: Experiment, records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Add records to the results, or replace those of the same key; returns what was there before."""
+    # Several processes may share the work (`--seeds`): none may write between another's reading and writing.
+    with _lock(experiment):
+        kept = results.read(experiment)
+        results.write(experiment, {**kept, **records})
+    return kept
 
 
 def _train(
@@ -103,10 +125,7 @@ def _train(
             failed(problem)
             break
         record = results.record_of(planned, done, time.process_time() - cpu, time.perf_counter() - wall, command)
-        # Several processes may share the work (`--seeds`): none may write between another's reading and writing.
-        with _lock(experiment):
-            kept = results.read(experiment)
-            results.write(experiment, kept | {planned.key: record})
+        kept = _keep(experiment, {planned.key: record})
         count += 1
         say(f"    {_figure(planned, record)}, {record['seconds']:.0f} s{_before(planned, kept.get(planned.key))}")
     return count

@@ -34,12 +34,14 @@ claims:
 """
 
 
-def experiment(folder: Path, monkeypatch: pytest.MonkeyPatch, yaml: str = YAML) -> definition.Experiment:
-    """The experiment `made` of this YAML, which is then the only one."""
+def experiment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, yaml: str = YAML, name: str = "made"
+) -> definition.Experiment:
+    """An experiment of this YAML; there are none but those made in this folder."""
     monkeypatch.setattr(definition, "ROOT", folder)
-    (folder / "made").mkdir(parents=True, exist_ok=True)
-    (folder / "made" / "experiment.yaml").write_text(yaml, encoding="utf-8")
-    return definition.load("made")
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / name / "experiment.yaml").write_text(yaml, encoding="utf-8")
+    return definition.load(name)
 
 
 def record(label: str, seed: int, value: float, **changes: Any) -> dict[str, Any]:

@@ -74,6 +74,29 @@ def test_every_run_is_kept_and_none_is_run_twice(
     assert [run["seed"] for run in kept] == sorted(run["seed"] for run in kept)
 
 
+def test_what_another_experiment_ran_is_taken_from_there(
+    pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, said = made.experiment(tmp_path, monkeypatch), Said()
+    running.run(first, seeds=[0], say=lambda _: None)
+    pretended.ran.clear()
+    # The same runs under other names, read by another figure, and one that the first doesn't have.
+    yaml = made.YAML.replace("few", "again").replace("  alm: {}", "  warm: {method: alm, learning_rate: 0.5}")
+    yaml = yaml.replace("  gold-warm:", "  other:").replace("better: alm", "better: warm")
+    second = made.experiment(tmp_path, monkeypatch, yaml, "second")
+    assert running.run(second, seeds=[0], say=said.append) == 3
+    assert pretended.ran == ["again warm 0"]
+    assert "2 of 3 runs" in said[0]
+    kept = {record["label"]: record for record in results.read(second).values()}
+    assert set(kept) == {"sft", "warm", "other"}
+    assert {record["condition"] for record in kept.values()} == {"again"}
+    assert kept["other"]["run"] == "run3"
+    found = digest.build([second]).experiments[0].conditions[0]
+    assert {tried.label: len(tried.runs) for tried in found.methods} == {"sft": 1, "warm": 1, "other": 1}
+    assert running.run(second, seeds=[0], say=said.append) == 0
+    assert running.run(second, seeds=[0], again=True, say=lambda _: None) == 3
+
+
 def test_again_runs_all_and_says_both(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, said = made.experiment(tmp_path, monkeypatch), Said()
     running.run(found, seeds=[0], say=lambda _: None)

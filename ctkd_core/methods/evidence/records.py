@@ -30,6 +30,7 @@ KINDS = {
 REGIMES = {
     "fresh text": "Every sample is seen once.",
     "few samples": "The same few samples are seen again and again.",
+    "another domain": "What is held out comes from another domain than what is learnt.",
     "long run": "Many steps, so that what is learnt first no longer decides.",
     "no gold text": "Completions are the student's own or missing; no text is known to be right.",
 }
