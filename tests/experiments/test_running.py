@@ -81,7 +81,11 @@ def test_what_another_experiment_ran_is_taken_from_there(
     running.run(first, seeds=[0], say=lambda _: None)
     pretended.ran.clear()
     # The same runs under other names, read by another figure, and one that the first doesn't have.
-    yaml = made.YAML.replace("few", "again").replace("  alm: {}", "  warm: {method: alm, learning_rate: 0.5}")
+    yaml = (
+        made.YAML.replace("name: few", "name: again")
+        .replace("n: few", "n: again")
+        .replace("  alm: {}", "  warm: {method: alm, learning_rate: 0.5}")
+    )
     yaml = yaml.replace("  gold-warm:", "  other:").replace("better: alm", "better: warm")
     second = made.experiment(tmp_path, monkeypatch, yaml, "second")
     assert running.run(second, seeds=[0], say=said.append) == 3
