@@ -13,3 +13,8 @@ class Cancelled(Exception):  # noqa: N818 - not an error
 
 def silent(share: float, sentence: str) -> None:
     """A Progress that reports to nobody."""
+
+
+def within(progress: Progress, start: float, stop: float) -> Progress:
+    """`progress` for a part of the work, from share `start` to `stop`."""
+    return lambda share, sentence: progress(start + share * (stop - start), sentence)

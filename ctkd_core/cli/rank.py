@@ -105,7 +105,8 @@ def run(
         raise UsageError("--documents bounds what is measured of --corpus; name one.")
     drawn = None
     if corpus:
-        drawn = draw(_corpora(corpus), documents)
+        with Bar(1) as bar:
+            drawn = draw(_corpora(corpus), documents, progress=bar.update)
     texts = drawn.texts if drawn else [read_text(*one)] if one else None
     sources = list(dict.fromkeys(names or _offline()))
     with Bar(1) as bar:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.background.progress import Progress, silent
+from ctkd_core.background.progress import Progress, silent, within
 from ctkd_core.errors import ProjectionError
 from ctkd_core.vocabulary import entries as table
 from ctkd_core.vocabulary.cuts import TOP_K, cut
@@ -55,15 +55,15 @@ def project_pieces(
         raise ProjectionError("scale_slot needs rows of at least two entries; set top_k to 2 or more, or 0.")
     found, reason = exact_matches(student, teacher, match)
     rest = np.flatnonzero(found < 0)
-    parts = [forward(student, teacher, rest, weights, max_pieces, _within(progress, 0.1, 0.5 if reverse else 0.9))]
+    parts = [forward(student, teacher, rest, weights, max_pieces, within(progress, 0.1, 0.5 if reverse else 0.9))]
     if reverse:
         from ctkd_core.vocabulary.released.pieces import reverse_entries
 
-        parts.append(reverse_entries(student, teacher, rest, weights, max_pieces, _within(progress, 0.5, 0.9)))
+        parts.append(reverse_entries(student, teacher, rest, weights, max_pieces, within(progress, 0.5, 0.9)))
     if similar:
         from ctkd_core.vocabulary.special_similarity import similar_entries
 
-        parts.append(similar_entries(student, teacher, rest, prep_top_k, _within(progress, 0.9, 0.95)))
+        parts.append(similar_entries(student, teacher, rest, prep_top_k, within(progress, 0.9, 0.95)))
     progress(0.95, "Writing the map")
     pieces = table.sum_cells(table.join(parts))
     if scale_slot or rounding == "bfloat16":
@@ -102,8 +102,3 @@ def forward(
     """Student tokens `rows` to the teacher's pieces of their bytes; each row's weights sum to 1."""
     row, piece, weight = cut(student, teacher, rows, weights, max_pieces, progress)
     return table.entries(row, piece, weight, PIECES)
-
-
-def _within(progress: Progress, start: float, stop: float) -> Progress:
-    """`progress` for a part of the work, from share `start` to `stop`."""
-    return lambda share, sentence: progress(start + share * (stop - start), sentence)

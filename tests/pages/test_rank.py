@@ -112,6 +112,21 @@ def test_a_corpus_is_uploaded_or_named_by_its_path_and_a_sample_is_measured(
     assert "can be reached from other machines" in at.error[0].value
 
 
+def test_reading_a_corpus_can_be_stopped(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pages.parts.rank_corpus.QUICK_SECONDS", -1.0)
+    (tmp_path / "a.txt").write_text("7 777 77")
+    path = str(tmp_path / "a.txt")
+    at = opened("rank", student=files[0], ranked=files[1], measure_on="a corpus")
+    at.session_state["rank_reading_stopped"] = path
+    at.text_input(key="rank_path").set_value(path).run()
+    assert at.dataframe, "a path that is typed again is read"
+    at.session_state["rank_reading_stopped"] = path
+    at.run()
+    assert any("Stopped" in info.value for info in at.info) and not at.dataframe
+    at.button(key="rank_read").click().run()
+    assert at.dataframe and not at.exception and not at.error
+
+
 def test_a_broken_upload_is_told_by_the_name_that_it_had(files: list[str]) -> None:
     at = opened("rank", student=files[0], ranked=files[1], measure_on="a corpus")
     at.file_uploader(key="rank_file").set_value(("mine.jsonl", b'{"text": "a"}\nno json', "text/plain")).run()

@@ -6,9 +6,11 @@ The sample depends on the files, the bound and the seed alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from ctkd_core.background.progress import Progress, silent, within
 from ctkd_core.errors import CtkdError
 from ctkd_core.markup.quantities import in_bytes
 from ctkd_core.pair.corpora.counting import Skipped, Text
@@ -20,6 +22,8 @@ MOST_DOCUMENTS = 1_000_000
 CHARACTERS = 2_000  # of a document, from its beginning
 PLACES = 32  # of a corpus that are read, at most
 READ = 2_000_000  # characters that are read at each of them, about
+EVERY = 1_000  # documents between two reports
+READING = "Reading documents from all over the corpus"
 
 
 @dataclass(frozen=True)
@@ -52,18 +56,19 @@ class Sample:
         return {"documents": len(self.texts), "bytes": self.size, "of_bytes": self.total, "all": self.is_all}
 
 
-def draw(corpora: Sequence[Corpus], documents: int | None = None, seed: int = 0) -> Sample:
+def draw(corpora: Sequence[Corpus], documents: int | None = None, seed: int = 0, progress: Progress = silent) -> Sample:
     """At most so many documents, as many of each corpus where it has them.
 
     None: every document, whole, where the files have at most WHOLE bytes together, else DOCUMENTS of them.
     They are drawn at random from up to PLACES pieces that lie evenly over a corpus, of each from its first READ
-    characters; a long one is cut at CHARACTERS.
+    characters; a long one is cut at CHARACTERS. `progress` gets the share done and a sentence, and may raise to cancel.
 
     Raises CtkdError for a number of documents that can't be, and what reading raises.
     """
     total = sum(corpus.size for corpus in corpora)
     if documents is None and total <= WHOLE:
-        texts = tuple(text for corpus in corpora for piece in corpus.pieces() for text, _ in piece.documents())
+        pieces = (piece for corpus in corpora for piece in corpus.pieces())
+        texts = tuple(text for piece in pieces for text in _read(piece, partial(progress, 0.0, READING)))
         return Sample(texts, _size(texts), total, True)
     documents = DOCUMENTS if documents is None else documents
     if isinstance(documents, bool) or not isinstance(documents, int) or not 1 <= documents <= MOST_DOCUMENTS:
@@ -71,7 +76,9 @@ def draw(corpora: Sequence[Corpus], documents: int | None = None, seed: int = 0)
     chance = random.Random(seed)
     drawn = _Drawn([], True)
     for number, corpus in enumerate(corpora):
-        drawn.add(_of_corpus(corpus, -(-(documents - len(drawn.texts)) // (len(corpora) - number)), chance))
+        most = -(-(documents - len(drawn.texts)) // (len(corpora) - number))
+        part = within(progress, number / len(corpora), (number + 1) / len(corpora))
+        drawn.add(_of_corpus(corpus, most, chance, part))
     return Sample(tuple(drawn.texts), _size(drawn.texts), total, drawn.is_all)
 
 
@@ -89,22 +96,32 @@ class _Drawn:
         self.is_all &= other.is_all
 
 
-def _of_corpus(corpus: Corpus, most: int, chance: random.Random) -> _Drawn:
+def _read(piece: Piece, report: Callable[[], None]) -> Iterator[Text]:
+    """The documents of a piece; `report` is called before the first and after each EVERY of them."""
+    report()
+    for number, (text, _) in enumerate(piece.documents(), start=1):
+        if number % EVERY == 0:
+            report()
+        yield text
+
+
+def _of_corpus(corpus: Corpus, most: int, chance: random.Random, progress: Progress) -> _Drawn:
     pieces = corpus.pieces()
     count = min(PLACES, most, len(pieces))
     chosen = [pieces[n * len(pieces) // count] for n in range(count)]
     drawn = _Drawn([], len(chosen) == len(pieces))
     for number, piece in enumerate(chosen):
-        drawn.add(_of_piece(piece, -(-(most - len(drawn.texts)) // (count - number)), chance))
+        report = partial(progress, number / count, f"{READING} (place {number + 1} of {count})")
+        drawn.add(_of_piece(piece, -(-(most - len(drawn.texts)) // (count - number)), chance, report))
     return drawn
 
 
-def _of_piece(piece: Piece, most: int, chance: random.Random) -> _Drawn:
+def _of_piece(piece: Piece, most: int, chance: random.Random, report: Callable[[], None]) -> _Drawn:
     """Each document that is read is as likely as any other to be among those that are drawn."""
     kept: dict[int, Text] = {}  # by their place in the piece
     places: list[int] = []
     read, is_all = 0, True
-    for seen, (text, _) in enumerate(piece.documents()):
+    for seen, text in enumerate(_read(piece, report)):
         if read >= READ:
             is_all = False
             break

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ctkd_core.background.progress import Cancelled
 from ctkd_core.errors import CtkdError
 from ctkd_core.pair.corpora import sample, sources
 from ctkd_core.pair.corpora.counting import Skipped
@@ -96,3 +97,24 @@ def test_a_broken_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\nno json\n')
     with pytest.raises(CtkdError, match="line 2 isn't JSON"):
         draw([read_texts(tmp_path / "a.jsonl")])
+
+
+def test_progress_is_told_on_the_way_and_may_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "LEAST_PIECE", 500)
+    monkeypatch.setattr(sources, "MOST_PIECE", 500)
+    monkeypatch.setattr(sample, "EVERY", 10)
+    corpora = [lines(tmp_path / "a.jsonl", 300), lines(tmp_path / "b.jsonl", 300)]
+    told: list[tuple[float, str]] = []
+    found = draw(corpora, 100, progress=lambda *news: told.append(news))
+    assert found == draw(corpora, 100)
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares) and shares[0] == 0.0 and 0.5 in shares and 0.9 < shares[-1] < 1.0
+    assert len(told) > len(set(shares)), "within a piece too"
+    assert "(place 1 of" in told[0][1]
+
+    def stop(*_: object) -> None:
+        raise Cancelled
+
+    for wanted in (100, None):
+        with pytest.raises(Cancelled):
+            draw(corpora, wanted, progress=stop)

