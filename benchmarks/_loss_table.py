@@ -8,12 +8,15 @@ from typing import Any
 
 import _tables
 
+from ctkd_core import methods
+
 RESULTS = _tables.ROOT / "benchmarks" / "results" / "losses.json"
 PAGE = _tables.ROOT / "benchmarks" / "README.md"
 BEGIN, END = "<!-- made by benchmarks/losses.py -->", "<!-- end of what benchmarks/losses.py made -->"
 SIZE = "large"
-# What each row is called, our case, and the alternative's.
-ROWS = (
+# What a row is called, our case, and the alternative's: for cases with an alternative or of a name of their own. Other
+# methods have their row under their own name.
+NAMED = (
     ("Cross-entropy", "sft", "torch sft"),
     ("Forward KL", "forward-kl", "torch forward-kl"),
     ("ULD", "uld", "torch uld"),
@@ -24,12 +27,6 @@ ROWS = (
     ("ALM without debiasing", "alm-plain", "torch alm-plain"),
     ("ALM", "alm", ""),
     ("DSKD, widths 1,024 and 2,048", "dskd", "torch dskd"),
-    ("MultiLevelOT", "multilevel_ot", ""),
-    ("CoT2Align", "cot2align", ""),
-    ("SeDi", "sedi", ""),
-    ("CDM", "cdm", ""),
-    ("MinED", "mined", ""),
-    ("Bytes", "bytes", ""),
 )
 HEAD = ["loss", "time", "times forward KL", "memory", "alternative", "its time", "its memory", "times as long"]
 
@@ -43,8 +40,15 @@ def text(results: Mapping[str, Any]) -> str:
         f"{where['device']}, load average {min(loads):.1f} to {max(loads):.1f}; torch {where['versions']['torch']}; "
         f"commit {where['revision']}."
     )
-    rows = [_row(name, found[ours], found.get(theirs), theirs) for name, ours, theirs in ROWS if ours in found]
+    rows = [_row(name, found[ours], found.get(theirs), theirs) for name, ours, theirs in rows_named() if ours in found]
     return f"{conditions}\n\n{_tables.table(HEAD, rows)}"
+
+
+def rows_named() -> list[tuple[str, str, str]]:
+    """Those of `NAMED`, and behind them every other method that trains; one that isn't measured yet has no row."""
+    named = {case for _, case, _ in NAMED}
+    others = [(row.label, row.name, "") for row in methods.training() if (row.cost_of or row.name) not in named]
+    return [*NAMED, *others]
 
 
 def write() -> None:

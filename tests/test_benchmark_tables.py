@@ -51,9 +51,24 @@ def test_the_page_shows_the_losses_that_were_measured(program):
     assert again == page, "run `python benchmarks/losses.py --costs`"
 
 
-def test_every_method_that_trains_has_a_row(program):
-    named = {case for _, case, _ in program("_loss_table").ROWS}
-    assert {row.cost_of or row.name for row in methods.training()} <= named
+def test_every_method_that_trains_has_a_row_once_it_is_measured(program):
+    table = program("_loss_table")
+    named = [case for _, case, _ in table.rows_named()]
+    assert {row.cost_of or row.name for row in methods.training()} <= {*named}
+    assert len(named) == len({*named})
+    measured = {row["case"] for row in json.loads(table.RESULTS.read_text(encoding="utf-8"))["rows"]}
+    assert {theirs for _, _, theirs in table.NAMED if theirs} <= measured
+
+
+def test_a_method_that_is_not_measured_changes_no_table(program, monkeypatch):
+    table = program("_loss_table")
+    results = json.loads(table.RESULTS.read_text(encoding="utf-8"))
+    before = table.text(results)
+    monkeypatch.setitem(methods.METHODS, "new", methods.get("sedi").model_copy(update={"name": "new", "title": "New"}))
+    assert ("New", "new", "") in table.rows_named()
+    assert table.text(results) == before
+    results["rows"] += [row | {"case": "new"} for row in results["rows"] if row["case"] == "sedi"]
+    assert "\n| New | " in table.text(results)
 
 
 def test_the_readme_quotes_ratios_alone(program):

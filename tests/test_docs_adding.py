@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 import types
 from itertools import pairwise
@@ -16,13 +20,19 @@ from ctkd_core import methods
 from ctkd_core.alignment.metrics import alignment_metrics
 from ctkd_core.losses.author import group_loss, response_rows
 from ctkd_core.methods import METHODS, Method
+from tests import forked
 from tests.losses.cases import TEXTS, batch_of, logits_for, samples
+from tests.losses.test_label_gaps import check_gaps
+from tests.patience import LONG
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 FAMILIES = [code for code in CODE if "\nROWS = (" in code]
 MODULES = [code for code in CODE if code.startswith('"""') and code not in FAMILIES]
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.M | re.S)
+COMMANDS = [text for language, text in BLOCKS if not language]
 PAGES = re.findall(r"### 3\. `docs/methods/(\w+)\.md`\n\n```markdown\n(.*?)```", PAGE, re.S)
 
 
@@ -76,6 +86,11 @@ def test_the_loss(added):
         ctkd.loss("confidence", s, t, batch, sharpnes=2.0)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_loss_with_labels_that_have_gaps(added, seed, monkeypatch):
+    check_gaps("confidence", "clean", seed, monkeypatch)
+
+
 @pytest.mark.parametrize("teacher", [tiny_byte_level(300, 1), tiny_metaspace(), tiny_wordpiece()])
 def test_the_aligner(added, teacher):
     assert "words" in {row.name for row in methods.aligning()}
@@ -107,3 +122,44 @@ def test_the_other_blocks():
     ce = -z.log_softmax(1).gather(1, rows.target[:, None]).mean()
     (0.5 * ce + 0.5 * (z.amax(dim=1) ** 2).mean()).backward()
     torch.testing.assert_close(fast, s.grad)
+
+
+# What goes through the table of methods or the pages of the docs; whatever else does is about the losses or aligners.
+ASKED = (
+    *("tests/losses/test_label_gaps.py", "tests/test_benchmark_tables.py", "tests/test_contracts_docs.py"),
+    *("tests/test_layers.py", "tests/methods"),
+)
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".ctkd", "build", "__pycache__", ".hypothesis", ".*_cache")
+
+
+@pytest.mark.slow
+def test_both_walks_leave_the_tests_green(tmp_path):
+    """The files of the page in a copy of the repository, three for each method, and the commands that it names."""
+    top = tmp_path / "copy"
+    shutil.copytree(ROOT, top, ignore=LEFT_OUT)
+    files = dict(re.findall(r"### \d\. (?:The row, in )?`([\w/]+\.\w+)`\n.*?```\w+\n(.*?)```", PAGE, re.S))
+    assert len(files) == 3 * len(FAMILIES) == 6
+    for file, text in files.items():
+        assert not (top / file).exists()
+        (top / file).write_text(text, encoding="utf-8")
+    here = {k: v for k, v in os.environ.items() if k != forked.FOLDER and not k.startswith("PYTEST_")}
+
+    def done(*words: str) -> str:
+        found = subprocess.run(
+            [sys.executable, *words], cwd=top, env=here | {"PYTHONPATH": str(top), "CTKD_TEST_HOME": here["CTKD_HOME"]},
+            capture_output=True, text=True, timeout=LONG, check=False,
+        )  # fmt: skip
+        assert found.returncode == 0, (words, found.stdout[-6000:], found.stderr[-2000:])
+        return found.stdout
+
+    for block, name in zip(COMMANDS, ("confidence", "words"), strict=True):
+        assert f"ctkd methods {name}" in block
+        for program, *words in map(shlex.split, block.splitlines()):
+            if program == "python":
+                done(*words)
+            elif program == "ctkd" and words[0] != "distill":
+                assert name in done("-m", "ctkd_core", *words).lower(), words
+    modules = [file for file in files if file.endswith(".py")]
+    done("-m", "ruff", "check", "--no-cache", *modules)
+    done("-m", "ruff", "format", "--no-cache", "--check", *modules)
+    done("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not browser", *ASKED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from dataclasses import replace
 
@@ -24,9 +25,10 @@ from ctkd_core.losses.parts.slots import rows_after
 from ctkd_core.losses.sedi import sedi_loss
 from ctkd_core.losses.xtoken import pkl_loss
 from ctkd_core.losses.xtoken_hybrid import hkl_loss
-from tests.losses import test_mined, twins
+from tests.losses import plain_twins, test_mined, twins
 from tests.losses.cases import METHODS, PROMPT, TEXTS, batch_of, call, extras, logits_for, pair, same_sides, samples
-from tests.losses.gap_oracles import ORACLES, Given
+from tests.losses.gap_oracles import ORACLES, Given, only
+from tests.losses.plain_oracle import NotPlainError, plain_part
 from tests.losses.test_xtoken import random_map
 
 # How much of the labels is masked: some, most, all on one side.
@@ -48,7 +50,7 @@ def gap_case(name: str, seed: int, variant: str) -> Given:
     chosen = [align_sample(PROMPT, text, *pair(), name, variant=variant) for text in TEXTS]
     batch = with_gaps(batch_of(chosen), seed, ((0.4, 0.4), (0.15, 0.0), (0.0, 0.15), (0.2, 0.2))[seed % 4])
     s, t = logits_for(batch, seed=seed, dtype=torch.float64)
-    if name == "kd":
+    if methods.get(name).same_tokenizer:
         batch, t = same_sides(batch, t)
     given = extras(name, batch, torch.float64)
     for side in ("student", "teacher"):
@@ -61,9 +63,32 @@ def gap_case(name: str, seed: int, variant: str) -> Given:
     return Given(s, t, batch, given)
 
 
+def distilled(name: str, variant: str, given: Given, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """The distillation part of a loss, by its oracle or, for a plain loss without one, by its own function."""
+    if oracle := ORACLES.get((name, variant)):
+        return oracle(given, monkeypatch) if "monkeypatch" in inspect.signature(oracle).parameters else oracle(given)
+    module = importlib.import_module(methods.get(name).loss.partition(":")[0])
+    try:
+        return plain_part(
+            lambda: losses.loss(name, given.s, given.t, given.batch, variant, **given.extras),
+            module, given, monkeypatch,
+        )  # fmt: skip
+    except NotPlainError:
+        pytest.fail(
+            f"the loss of {name!r} isn't one call of row_loss or group_loss, so its function doesn't tell what it "
+            f"gives for labels with gaps: add ({name!r}, {variant!r}) to ORACLES in tests/losses/gap_oracles.py, with "
+            "a function that computes its distillation part row by row."
+        )
+
+
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("name", "variant"), ORACLES)
+@pytest.mark.parametrize(("name", "variant"), [(row.name, v) for row in methods.training() for v in row.variants])
 def test_every_loss_is_what_its_rows_give_one_by_one(name, variant, seed, monkeypatch):
+    check_gaps(name, variant, seed, monkeypatch)
+
+
+def check_gaps(name: str, variant: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value and gradient of a loss for labels with gaps are those of its rows, one by one."""
     given = gap_case(name, seed, variant)
     options = {"scaling": "fixed"} if name.startswith("xtoken") else {}
     mixed = {} if name == "sft" else {"ce_weight": 0.3}
@@ -71,8 +96,7 @@ def test_every_loss_is_what_its_rows_give_one_by_one(name, variant, seed, monkey
     states = given.extras.get("student_states")
     leaves = [given.s, *([] if states is None else [states.hidden[-1]])]
     found = torch.autograd.grad(out.loss, leaves, allow_unused=True)
-    oracle = ORACLES[name, variant]
-    part = oracle(given, monkeypatch) if "monkeypatch" in inspect.signature(oracle).parameters else oracle(given)
+    part = distilled(name, variant, given, monkeypatch)
     share = 1.0 if name == "sft" else 0.3
     expected = share * twins.sft(given.s, given.batch) + (1.0 - share) * part
     torch.testing.assert_close(out.loss, expected, rtol=1e-7, atol=1e-9)
@@ -84,8 +108,37 @@ def test_every_loss_is_what_its_rows_give_one_by_one(name, variant, seed, monkey
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-9)
 
 
-def test_every_loss_that_trains_has_an_oracle():
-    assert set(ORACLES) == {(row.name, variant) for row in methods.training() for variant in row.variants}
+def test_every_oracle_is_of_a_loss():
+    assert set(ORACLES) <= {(row.name, variant) for row in methods.training() for variant in row.variants}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("name", "twin", "options"),
+    [
+        ("kd", plain_twins.kd, {}),
+        ("uld", plain_twins.uld, {}),
+        ("uld", plain_twins.uld, {"pairing": "groups"}),
+        ("gold", plain_twins.gold, {}),
+    ],
+)
+def test_the_oracle_of_a_plain_loss_is_that_written_by_hand(name, twin, options, seed, monkeypatch):
+    given = gap_case(name, seed, "clean")
+    found = plain_part(lambda: twin(given.s, given.t, given.batch, **options), plain_twins, given, monkeypatch)
+    if options:
+        groups = [g for g in given.groups() if g[2] - 1 in given.predicted("student", g[0])]
+        expected = twins.uld(given.s, given.t, only(given, groups), ce_weight=0.0, **options)
+    else:
+        expected = ORACLES[name, "clean"](given)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_loss_that_is_not_plain_is_told_where_its_oracle_goes(monkeypatch):
+    monkeypatch.delitem(ORACLES, ("uld", "released"))
+    with pytest.raises(
+        pytest.fail.Exception, match=r"add \('uld', 'released'\) to ORACLES in tests/losses/gap_oracles"
+    ):
+        check_gaps("uld", "released", 0, monkeypatch)
 
 
 def learnt_at(labels: torch.Tensor, b: int) -> list[int]:
@@ -97,7 +150,7 @@ def learnt_at(labels: torch.Tensor, b: int) -> list[int]:
 def test_only_learnt_rows_learn_and_cross_entropy_is_their_mean(name, seed):
     batch = with_gaps(batch_of(samples()), seed)
     s, t = logits_for(batch, seed=seed, dtype=torch.float64)
-    if name == "kd":  # one tokenizer: what is masked is masked on both sides
+    if methods.get(name).same_tokenizer:  # what is masked is masked on both sides
         batch = same_sides(batch, t)[0]
     out = call(name, s, t, batch)
     out.loss.backward()
