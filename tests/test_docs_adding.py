@@ -18,6 +18,7 @@ import torch
 import ctkd_core as ctkd
 from ctkd_core import methods
 from ctkd_core.alignment.metrics import alignment_metrics
+from ctkd_core.losses import author
 from ctkd_core.losses.author import group_loss, response_rows
 from ctkd_core.methods import METHODS, Method
 from tests import forked
@@ -63,6 +64,12 @@ def test_the_page_has_two_whole_walks(added):
         page = dict(PAGES)[name]
         assert all(heading in page for heading in ("## What it cannot see", "## Sources"))
         assert all(f"`{option.name}`" in page for option in (*row.align_options, *row.loss_options))
+
+
+def test_authors_import_from_one_place():
+    assert set(re.findall(r"ctkd_core\.losses\.(\w+)", PAGE)) == {"author", "confidence"}
+    called = re.findall(r"`(\w+)\(", PAGE.partition("## Paper and code")[2])
+    assert {"divisor", "share", "needs_logits"} <= {*called} & {*author.__all__}
 
 
 def test_the_loss(added):

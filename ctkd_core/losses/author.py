@@ -18,6 +18,7 @@ Both:
     check_inputs, need_teacher  refusals with a sentence
     States, states_of, StateContext  hidden states, and what a module of your own is built from
     HeadLogits, IGNORE          logits that are made where they are read; the label of what isn't learnt
+    divisor, share, needs_logits  what own means divide by where one step has several batches
 """
 
 from ctkd_core.losses.base import (
@@ -36,6 +37,7 @@ from ctkd_core.losses.base import (
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine.engine import Chunk, Term
 from ctkd_core.losses.engine.fused import HeadLogits
+from ctkd_core.losses.engine.units import divisor, needs_logits, share
 from ctkd_core.losses.parts.group_rows import GroupRows, group_rows
 from ctkd_core.losses.parts.pairing import PAIRINGS, sample_mean
 from ctkd_core.losses.plain import (
@@ -66,16 +68,19 @@ __all__ = [
     "Term",
     "check_inputs",
     "cross_entropy_term",
+    "divisor",
     "finish",
     "group_loss",
     "group_rows",
     "group_term",
     "kept_groups",
     "need_teacher",
+    "needs_logits",
     "response_rows",
     "row_loss",
     "row_term",
     "sample_mean",
+    "share",
     "states_of",
     "uniform",
 ]
