@@ -56,6 +56,11 @@ class Method(BaseModel):
       groups_of        the row on whose groups, at their defaults, the loss trains; "": on those of its own aligner
       own_mean         variants whose public program keeps its mean, whatever the tokens of an accumulated batch are
 
+    Where else it trains
+      exports          by the trainer that has the method too (see `distill.exports.folder`), function of (loss options,
+                       variant) -> that trainer's settings of the loss, and sentences about what is different there;
+                       raises RunError for an option that it hasn't
+
     How it is shown
       view             function of (case: Case) -> targets, see `ctkd_core.losses.views`: what the teacher's prediction
                        becomes before it is compared; "": page Losses has no such picture
@@ -95,6 +100,8 @@ class Method(BaseModel):
     groups_of: str = ""
     own_mean: tuple[Literal["clean", "released"], ...] = ()
 
+    exports: Mapping[Literal["trl", "nemo-rl"], FunctionPath] = Field(default_factory=dict)
+
     view: FunctionPath | Literal[""] = ""
     view_entries: str = ""
     view_lost: str = ""
@@ -120,6 +127,7 @@ class Method(BaseModel):
                 "byte spans",
             ),
             (not self.loss and bool(self.outputs or self.groups_of or self.view), "has no loss that reads anything"),
+            (not self.loss and bool(self.exports), "has no loss that another trainer could have"),
             (
                 bool(self.hidden_states_if)
                 and (

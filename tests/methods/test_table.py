@@ -51,7 +51,7 @@ class TestEveryRow:
             assert f"`{option.name}`" in page, option.name
 
     def test_functions_exist(self, row: Method) -> None:
-        for path in filter(None, (row.aligner, row.loss)):
+        for path in filter(None, (row.aligner, row.loss, row.state, row.view, *row.exports.values())):
             assert callable(methods.load(path))
 
     def test_defaults_are_valid(self, row: Method) -> None:
@@ -199,6 +199,7 @@ class TestWrongRows:
             ({"loss": "a.b:c"}, "must name the row whose groups it trains on: groups_of='sedi'"),
             ({"loss": "a.b.c", "groups_of": "sedi"}, "pattern"),
             ({"aligner": "a.b:c", "outputs": ("logits",)}, "has no loss that reads anything"),
+            ({"aligner": "a.b:c", "exports": {"trl": "a.b:c"}}, "has no loss that another trainer could have"),
             ({"aligner": "a.b:c", "loss": "a.b:c", "outputs": ("logit",)}, "'logits' or 'hidden_states'"),
             ({"aligner": "a.b:c", "loss": "a.b:c", "hidden_states_if": "w"}, "by an option that it doesn't have"),
             ({"loss": "a.b:c", "groups_of": "sedi", "aligner_inputs": ("entropy",)}, "no aligner that takes anything"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ctkd_core import methods
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.preparation import split_of
@@ -23,19 +24,30 @@ TOKENIZERS = ("student-tokenizer", "teacher-tokenizer")
 
 @dataclass(frozen=True)
 class Target:
-    """Another trainer. `methods`: those that exist there; `settings` and `files` are in the module of its name.
+    """Another trainer.
 
-    writes  options of `NOT_WRITTEN` that it has after all
+    name      as the rows of the methods that exist there call it (`Method.exports`)
+    contents  function of (config, student) -> files by name, and notes
+    writes    options of `NOT_WRITTEN` that it has after all
     """
 
+    name: str
     title: str
-    methods: tuple[str, ...]
+    contents: str
     writes: frozenset[str] = frozenset()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Those that exist there."""
+        return tuple(row.name for row in methods.training() if self.name in row.exports)
 
 
 TARGETS = {
-    "trl": Target("TRL's GOLDTrainer", ("gold", "uld"), frozenset({"precision"})),
-    "nemo-rl": Target("NeMo-RL's cross-tokenizer distillation", ("xtoken-pkl", "xtoken-hkl")),
+    target.name: target
+    for target in (
+        Target("trl", "TRL's GOLDTrainer", "ctkd_core.distill.exports.trl:contents", frozenset({"precision"})),
+        Target("nemo-rl", "NeMo-RL's cross-tokenizer distillation", "ctkd_core.distill.exports.nemo_rl:contents"),
+    )
 }
 
 # Options that change what is learnt, or what it takes, and that a target isn't told, with what holds there instead.
@@ -77,13 +89,12 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
 
     Raises RunError for an unknown target, a method or an option that doesn't exist there, and what can't be written.
     """
-    make = _maker(target)
     check(config, target)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{str(folder)!r} exists already and isn't an empty folder; choose another one.")
     own = config.student_model != "pretrained"
-    contents, notes = make(config, STUDENT if own else config.student_path)
+    contents, notes = methods.load(TARGETS[target].contents)(config, STUDENT if own else config.student_path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
@@ -159,18 +170,6 @@ def _record(example: Example) -> dict[str, str]:
         "completion": example.completion,
         "text": example.prompt + example.completion,
     }
-
-
-Contents = Callable[[RunConfig, str], tuple[Mapping[str, str], list[str]]]
-
-
-def _maker(target: str) -> Contents:
-    from ctkd_core.distill.exports import nemo_rl, trl
-
-    found: dict[str, Contents] = {"trl": trl.contents, "nemo-rl": nemo_rl.contents}
-    if target not in found:
-        raise unknown("target", target, TARGETS, RunError)
-    return found[target]
 
 
 def _pair(config: RunConfig) -> tuple[Tokenizer, Tokenizer]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.exports.teacher import teacher_of
 from ctkd_core.errors import RunError
@@ -40,7 +41,8 @@ def settings(config: RunConfig, student: str) -> tuple[dict[str, Any], list[str]
         "It learns from whole texts, prompts included; here only the completions are learnt.",
         f"Later revisions than {REVISION} may have other loss options.",
     ]
-    notes += where
+    loss, own = loss_settings(config)
+    notes += [*where, *own]
     for name in ("anchors", "repair"):
         if not config.align_options[name]:
             notes.append(f"align_options {name}=false isn't written: their aligner does as it is set there.")
@@ -61,7 +63,7 @@ def settings(config: RunConfig, student: str) -> tuple[dict[str, Any], list[str]
     table = {
         "defaults": DEFAULTS,
         "distillation": {"num_prompts_per_step": batch, "max_num_steps": config.steps, "seed": config.seed},
-        "loss_fn": loss_settings(config),
+        "loss_fn": loss,
         "policy": {
             "model_name": student,
             "tokenizer": {"name": "student-tokenizer"},
@@ -102,8 +104,8 @@ def settings(config: RunConfig, student: str) -> tuple[dict[str, Any], list[str]
     return table, notes
 
 
-def loss_settings(config: RunConfig) -> dict[str, Any]:
-    """The table `loss_fn`. Raises RunError for an option that isn't there."""
+def loss_settings(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
+    """The table `loss_fn`, and notes. Raises RunError for an option that isn't there."""
     o = config.method_options
     shared = {
         "temperature": float(o["temperature"]),
@@ -113,19 +115,29 @@ def loss_settings(config: RunConfig) -> dict[str, Any]:
         "ce_loss_scale": float(o["ce_weight"]),
         "kd_loss_mode": "sum",
     }
-    if config.method == "xtoken-pkl":
-        if o["merge"] != "mean":
-            raise RunError(f"NeMo-RL takes the mean of a group's rows; merge is {o['merge']!r} here. Export with mean.")
-        if o["learn_projection"]:
-            raise RunError("NeMo-RL's map is fixed; export a run without learn_projection.")
-        return shared | {
-            "gold_loss": False,
-            "xtoken_loss": False,
-            "vocab_topk": o["top_k"],
-            "exact_token_match_only": o["exact_only"],
-        }
+    own, notes = methods.load(methods.get(config.method).exports["nemo-rl"])(o, config.variant)
+    return shared | own, notes
+
+
+def pkl(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]]:  # noqa: ARG001
+    """P-KL's own entries of `loss_fn`. Raises RunError for another merge and for a map that learns."""
+    if o["merge"] != "mean":
+        raise RunError(f"NeMo-RL takes the mean of a group's rows; merge is {o['merge']!r} here. Export with mean.")
+    if o["learn_projection"]:
+        raise RunError("NeMo-RL's map is fixed; export a run without learn_projection.")
+    loss = {
+        "gold_loss": False,
+        "xtoken_loss": False,
+        "vocab_topk": o["top_k"],
+        "exact_token_match_only": o["exact_only"],
+    }
+    return loss, []
+
+
+def hkl(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]]:  # noqa: ARG001
+    """H-KL's own entries of `loss_fn`. Raises RunError for another threshold or weight of the rest."""
     if o["common"] == "relaxed" and o["threshold"] != RELAXED_FROM:
         raise RunError(f"NeMo-RL pairs tokens from {RELAXED_FROM} on; threshold is {o['threshold']} here.")
     if o["tail_weight"] != 1.0:
         raise RunError(f"NeMo-RL adds the sorted rest as it is; tail_weight is {o['tail_weight']} here. Export with 1.")
-    return shared | {"gold_loss": True, "xtoken_loss": o["common"] == "relaxed", "uncommon_topk": o["tail_k"]}
+    return {"gold_loss": True, "xtoken_loss": o["common"] == "relaxed", "uncommon_topk": o["tail_k"]}, []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.exports.teacher import teacher_of
 from ctkd_core.distill.training.arguments import optimisation
@@ -42,13 +43,13 @@ def settings(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
     groups = config.align_options.get("groups", "bytes")
     if groups != "bytes":
         raise RunError(f"TRL's GOLD groups tokens by bytes; groups is {groups!r} here. Export with groups=bytes.")
-    loss, notes = (_gold if config.method == "gold" else _uld)(o, config.variant)
+    loss, notes = methods.load(methods.get(config.method).exports["trl"])(o, config.variant)
     temperature = float(o["temperature"])
     common = {
         "uld_crossentropy_weight": float(o["ce_weight"]),
         "uld_distillation_weight": 1.0 - float(o["ce_weight"]),
         "uld_student_temperature": temperature,
-        "uld_teacher_temperature": float(o["teacher_temperature"] or temperature),
+        "uld_teacher_temperature": float(o.get("teacher_temperature") or temperature),
     }
     if config.on_policy_share and config.max_length <= config.on_policy_max_new_tokens:
         raise RunError(
@@ -82,7 +83,8 @@ def settings(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
     return {"use_uld_loss": True} | loss | common | run, notes
 
 
-def _gold(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]]:
+def gold(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]]:
+    """GOLD's own options there, and notes."""
     fixed = o["weights"] == "fixed"
     loss = {
         "use_extended_uld": True,
@@ -102,7 +104,8 @@ def _gold(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]
     return loss, notes
 
 
-def _uld(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]]:
+def uld(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]]:
+    """ULD's own options there. Raises RunError for other pairs of rows and for part of a vocabulary."""
     if o.get("pairing", "positional") != "positional":
         raise RunError(f"TRL's ULD pairs positions by index; pairing is {o['pairing']!r} here. Export with positional.")
     if o.get("top_k", 0):

@@ -39,6 +39,7 @@ ROWS = (
             ),
         ),
         own_mean=("released",),
+        exports={"trl": "ctkd_core.distill.exports.trl:gold"},
         loss="ctkd_core.losses.gold:gold_loss",
         loss_options=(
             CE_WEIGHT,

@@ -23,6 +23,7 @@ ROWS = (
         groups_of="sedi",
         aligner="ctkd_core.alignment.positional:uld",
         own_mean=("released",),
+        exports={"trl": "ctkd_core.distill.exports.trl:uld"},
         loss="ctkd_core.losses.uld:uld_loss",
         loss_options=(
             CE_WEIGHT,

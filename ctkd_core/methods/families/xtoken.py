@@ -106,6 +106,7 @@ ROWS = (
         aligner="ctkd_core.alignment.dynamic:xtoken",
         alignment_of="xtoken",
         align_options=_XTOKEN_ALIGN,
+        exports={"nemo-rl": "ctkd_core.distill.exports.nemo_rl:pkl"},
         loss="ctkd_core.losses.xtoken:pkl_loss",
         state="ctkd_core.losses.xtoken:make_state",
         loss_options=(
@@ -179,6 +180,7 @@ ROWS = (
         aligner="ctkd_core.alignment.dynamic:xtoken",
         alignment_of="xtoken",
         align_options=_XTOKEN_ALIGN,
+        exports={"nemo-rl": "ctkd_core.distill.exports.nemo_rl:hkl"},
         loss="ctkd_core.losses.xtoken_hybrid:hkl_loss",
         loss_options=(
             _SCALING,
