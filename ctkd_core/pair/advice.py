@@ -107,7 +107,7 @@ def advise(facts: Mapping[str, Any], trainable: Collection[str] | None = None, d
         because = [*_audit(classes, missing), *_evidence(missing), *_enough_overlap(facts)]
     family = order[0]
     method = next((name for name in (*order, *_LAST) if name in able), "sft")
-    because += _availability(family, method, verdict, bool(facts.get("same_tokenizer")))
+    because += _availability(family, method, bool(facts.get("same_tokenizer")))
     found = Advice(method, family, verdict, tuple(because), tuple(_warnings(facts)))
     return _tried(found, facts, able, digest) if facts.get("kind") else found
 
@@ -213,25 +213,23 @@ def _same_tokenizer() -> list[str]:
     ]
 
 
-def _availability(family: str, method: str, verdict: str, same: bool) -> list[str]:
+def _availability(family: str, method: str, same: bool) -> list[str]:
     """Why `method` is named although the evidence favours `family`; nothing when they are one."""
     if family == method:
         return []
-    row, chosen = methods.METHODS.get(family), methods.METHODS.get(method)
     if same and method == "sedi":
         return [
             "Of the methods that can be trained here SeDi comes closest: between equal tokenizers every group is 1-1, "
             "and it compares the teacher's K best candidates at the same position."
         ]
-    title = row.title if row else {"kd": "plain KD", "alm": "ALM"}.get(family, f"X-Token ({verdict})")
-    sentence = f"The evidence favours {title}, which can't be trained here yet; "
+    sentence = f"The evidence favours {methods.get(family).title}, which can't be trained here yet; "
     if method == "sedi":
         return [
             sentence + "SeDi can, and it needs no common vocabulary either: it writes the teacher's candidates in the "
             "student's tokens, group by group (in its paper the teacher's best candidate is the text's own token in 95 "
             "to 98 % of places, 62 to 85 % with MinED)."
         ]
-    return [sentence + f"{chosen.title if chosen else method} is the nearest that can."]
+    return [sentence + f"{methods.get(method).title} is the nearest that can."]
 
 
 def _warnings(facts: Mapping[str, Any]) -> list[str]:
