@@ -76,6 +76,7 @@ EXAMPLES = {
         ),
     )
 }
+# What is shown at first: losses that do different things with one token. The others are chosen in the form.
 DEFAULT_METHODS = ("gold", "xtoken-hkl", "xtoken-pkl", "sedi")
 
 

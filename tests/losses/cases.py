@@ -93,19 +93,19 @@ def seeded(seed: int) -> None:
 WIDTHS = 6, 5  # hidden widths of student and teacher
 
 
-def extras(name: str, batch: AlignedBatch, dtype=torch.float32) -> dict[str, Any]:
-    """What a method wants besides logits: hidden states of both models and the module that it trains."""
+def extras(name: str, batch: AlignedBatch, dtype=torch.float32, widths=(403, 305)) -> dict[str, Any]:
+    """What a method wants besides logits [.., widths]: hidden states of both models and the module that it trains."""
     row = methods.get(name)
     given: dict[str, Any] = {}
     heads: tuple[Tensor, ...] = ()
     if "hidden_states" in row.outputs:
-        own = states_for(batch.student_ids, WIDTHS[0], 403, dtype)
-        other = states_for(batch.teacher_ids, WIDTHS[1], 305, dtype)
+        own = states_for(batch.student_ids, WIDTHS[0], widths[0], dtype)
+        other = states_for(batch.teacher_ids, WIDTHS[1], widths[1], dtype)
         given |= {"student_states": own, "teacher_states": other}
         heads = own.head, other.head
     seeded(0)
-    context = StateContext(403, 305, *WIDTHS, *heads, student=batch.student, teacher=batch.teacher)
-    if row.state and (state := losses.make_state(name, 403, context=context)) is not None:
+    context = StateContext(*widths, *WIDTHS, *heads, student=batch.student, teacher=batch.teacher)
+    if row.state and (state := losses.make_state(name, widths[0], context=context)) is not None:
         given["state"] = state.to(dtype)
     return given
 

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from ctkd_core import losses
+from ctkd_core import losses, methods
 from ctkd_core.errors import LossInputError
 from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.engine.units import StepUnits
@@ -17,16 +17,15 @@ from tests.losses.cases import TEXTS, extras, logits_for, pair
 from tests.losses.engine.test_fused import Largest
 from tests.tiny import tiny_metaspace
 
-METHODS = ("kd", "gold", "sedi", "xtoken-pkl", "alm", "uld", "sft")
-
 
 def weighted(method="gold", teacher=None, seed=0, dtype=torch.float64, **changes):
-    """A teacher of the shared student; "kd" gets the student's own tokenizer."""
+    """A teacher of the shared student, with the student's own tokenizer for methods that want it."""
     student = pair()[0]
-    teacher = teacher or (student if method == "kd" else pair()[1])
+    teacher = teacher or (student if methods.get(method).same_tokenizer else pair()[1])
     batch = collate([align_sample("Read:", x, student, teacher) for x in TEXTS], student, teacher)
-    _, t = logits_for(batch, seed=seed, dtype=dtype, widths=(403, teacher.n_ids + 3))
-    return WeightedTeacher(method, t, batch, **{"extras": extras(method, batch, dtype)} | changes)
+    widths = 403, teacher.n_ids + 3
+    _, t = logits_for(batch, seed=seed, dtype=dtype, widths=widths)
+    return WeightedTeacher(method, t, batch, **{"extras": extras(method, batch, dtype, widths)} | changes)
 
 
 def student_for(one, seed=9):
@@ -37,7 +36,7 @@ def alone(one, s):
     return losses.loss(one.method, s, one.logits, one.batch, one.variant, **one.extras, **one.options)
 
 
-@pytest.mark.parametrize("other", [m for m in METHODS if m != "kd"])
+@pytest.mark.parametrize("other", [row.name for row in methods.training() if not row.same_tokenizer])
 def test_the_mixture_of_a_same_tokenizer_teacher_and_another(other):
     both = [weighted("kd", weight=0.2, options={"divergence": "jsd"}), weighted(other, weight=0.8, seed=1)]
     s = student_for(both[0])

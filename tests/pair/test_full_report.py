@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ctkd_core import methods
 from ctkd_core.alignment import align
 from ctkd_core.alignment.metrics import agreement
 from ctkd_core.errors import AlignmentError, CtkdError
@@ -38,6 +39,11 @@ def test_every_text_has_every_method_and_what_differs_from_the_first():
     assert plain["texts"][1]["methods"]["sedi"] == found.texts[1].alignments["sedi"].metrics()
     assert plain["map"]["method"] == "exact"
     assert plain["corpus"]["few"]["texts"] == 1
+
+
+def test_the_usual_methods_align():
+    gone = set(METHODS) - {row.name for row in methods.aligning()}
+    assert not gone, f"METHODS in ctkd_core/pair/full_report.py names {sorted(gone)}, which have no alignment"
 
 
 def test_the_usual_report_shows_samples_under_the_usual_methods():

@@ -102,6 +102,10 @@ def test_several_teachers_count_each_for_itself():
     assert parts == pytest.approx(whole, rel=1e-9)
 
 
+# Their units depend on logits where no candidate of a row has a partner; here one always has.
+UNSEEN = ("sedi", "cdm")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_counting_alone_says_the_same_or_asks_for_the_logits(method):
     (_, parts) = cases()
@@ -114,7 +118,13 @@ def test_counting_alone_says_the_same_or_asks_for_the_logits(method):
     try:
         alone = counted(blank, parts, alone=True).totals
     except NeedsLogitsError:
-        assert method in ("sedi", "cdm", "alm", "xtoken-pkl", "xtoken-hkl")
+        own = counted(lambda batch, s, t: call(method, s, t, batch), parts).totals
+        drawn = [(batch, *logits_for(batch, seed=5, dtype=torch.float64)) for batch, _, _ in parts]
+        others = counted(lambda batch, s, t: call(method, s, t, batch), drawn).totals
+        assert method in UNSEEN or own != others, (
+            f"{method!r} calls needs_logits(), and its units are the same for other logits: leave the call out, or add "
+            "the method to UNSEEN above this test and say when they aren't"
+        )
         return
     assert alone == counted(lambda batch, s, t: call(method, s, t, batch), parts).totals
     assert alone
