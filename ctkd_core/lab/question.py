@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -300,8 +301,8 @@ def _example(question: Question) -> tuple[Scene, dict[str, Any]] | None:
     stored = _stored(EXAMPLE)
     if stored.get("key") != question.key:
         return None
-    scene = _scene(stored.get("scene") or {})
-    return None if scene is None else (scene, stored.get("views") or {})
+    scene, views = _scene(stored.get("scene") or {}), stored.get("views")
+    return None if scene is None else (scene, views if isinstance(views, dict) else {})
 
 
 @lru_cache(maxsize=1)
@@ -310,14 +311,12 @@ def _stored(path: Path) -> dict[str, Any]:
 
 
 def _scene(data: dict[str, Any]) -> Scene | None:
-    try:
+    with suppress(CtkdError):
         return Scene.from_dict(data) if data else None
-    except (KeyError, TypeError, ValueError):
-        return None  # a damaged file counts as none
+    return None  # a damaged file counts as none
 
 
 def _view(data: dict[str, Any] | None) -> LossView | None:
-    try:
+    with suppress(CtkdError):
         return LossView.from_dict(data) if data else None
-    except (KeyError, TypeError, ValueError):
-        return None
+    return None
