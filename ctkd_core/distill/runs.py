@@ -107,12 +107,16 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """env.json: versions, device and fingerprints when the worker started; {} before that."""
+        """env.json: versions, device and fingerprints when the worker started; {} before that.
+
+        What isn't of its type (`environment.Environment`) is left out.
+        """
+        from ctkd_core.distill import environment
+
         try:
-            found = json.loads(files.read_regular(self.dir / ENVIRONMENT, MOST_BYTES))
-        except (OSError, ValueError, RecursionError):
+            return environment.read(files.read_regular(self.dir / ENVIRONMENT, MOST_BYTES))
+        except OSError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     @property
     def archived(self) -> bool:
