@@ -40,6 +40,7 @@ MAX_TEXT, MAX_CONTEXT = 60, 60  # tokens of either side: logits of 120 x 129k fl
 MAX_CHARACTERS = 2_000  # a quick look before anything is encoded
 MAX_NAMED = 8
 KEPT_QUESTIONS, KEPT_LOGITS = 40, 6  # folders, and those that keep logits
+MOST_BYTES = 20_000_000  # of a kept answer; it has some hundred kilobytes
 EXAMPLE = Path(__file__).with_name("example.json")
 
 
@@ -155,7 +156,7 @@ class Answer:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file, {} when there is none."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(files.read_regular(path, MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -205,7 +206,7 @@ def ask(question: Question, choices: Sequence[Choice], packaged: bool = True) ->
             from_package = False
             data = read_json(folder / f"view-{key}.json")
         view = _view(data)
-        if view is not None:
+        if view is not None and scene is not None and view.is_of(scene):
             views[choice] = view
     missing = tuple(choice for choice in choices if choice not in views)
     return Answer(scene, views, missing if scene is not None else tuple(choices), from_package)

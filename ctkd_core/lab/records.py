@@ -70,7 +70,10 @@ class Scene:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Scene:
         """What `to_dict` gave. Raises CtkdError for anything else."""
-        return _stored(cls, data, "a scene")
+        found = _stored(cls, data, "a scene")
+        for one in (*found.student_predictions, *found.teacher_predictions):
+            _check_lengths("a prediction", one.ids, one.p)
+        return found
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,15 @@ class LossView:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LossView:
         """What `to_dict` gave. Raises CtkdError for anything else."""
-        return _stored(cls, data, "a view of a loss")
+        found = _stored(cls, data, "a view of a loss")
+        _check_lengths("a view of a loss", found.whole, found.distil)
+        for one in found.gradients:
+            _check_lengths("a gradient", one.ids, one.whole, one.distil)
+        return found
+
+    def is_of(self, scene: Scene) -> bool:
+        """Whether it has a value for each group of the scene, or says why it has none."""
+        return bool(self.problem) or len(self.whole) == len(scene.groups)
 
 
 def _stored(kind: type[R], data: dict[str, Any], what: str) -> R:
@@ -142,3 +153,8 @@ def _stored(kind: type[R], data: dict[str, Any], what: str) -> R:
     if lacking:
         raise CtkdError(f"{what} lacks {lacking[0]!r}.")
     return documents.stored(kind, data, what)
+
+
+def _check_lengths(what: str, *columns: tuple[float, ...]) -> None:
+    if len(lengths := {len(column) for column in columns}) > 1:
+        raise CtkdError(f"{what} has columns of {' and '.join(map(str, sorted(lengths)))} values.")

@@ -289,6 +289,9 @@ def changed(document: dict, path: tuple, value: object) -> dict:
         (LossView, VIEW, ("gradients", 0, "norm"), [1.0]),
         (LossView, VIEW, ("targets", 0, "sources"), [[[3]]]),
         (LossView, VIEW, ("targets", 0, "lost"), [["lost", "much"]]),
+        (LossView, VIEW, ("whole",), [1.0, 2.0]),
+        (LossView, VIEW, ("gradients", 0, "whole"), [0.1]),
+        (Scene, SCENE, ("student_predictions", 0, "p"), [0.5]),
         (Scene, SCENE, ("groups",), [[1, 2, 3]]),
         (Scene, SCENE, ("student_ids",), [0.5]),
         (Scene, SCENE, ("student_predictions", 0, "rank"), None),
@@ -296,7 +299,7 @@ def changed(document: dict, path: tuple, value: object) -> dict:
     ],
 )
 def test_a_record_with_something_else_in_it_is_refused_by_name(kind, whole, path, value):
-    with pytest.raises(CtkdError, match=path[0]):
+    with pytest.raises(CtkdError, match=f"{path[0]}|columns of 1 and 2 values"):
         kind.from_dict(changed(whole.to_dict(), path, value))
 
 
@@ -322,6 +325,9 @@ def test_a_damaged_answer_is_asked_again_whatever_stands_in_it(value):
         answer = loss_lab.ask(asked, [choice])
         assert answer.missing == (choice,) or answer.scene == Scene.from_dict(content)
     loss_lab.write_scene(asked, SCENE)
+    kept.write_text(json.dumps(VIEW.to_dict() | {"whole": [], "distil": []}))
+    assert loss_lab.ask(asked, [choice]).missing == (choice,), "a value for each group is missing"
+    kept.write_text(json.dumps(VIEW.to_dict()))
     assert loss_lab.ask(asked, [choice]).missing == (), "made anew"
 
 
