@@ -187,7 +187,6 @@ def unpacked(package: str) -> Path:
         archives = list(Path(there).glob("*.deb"))
         if done.returncode or len(archives) != 1:
             raise TextsError(f"{package} can't be fetched: {(done.stderr or done.stdout).strip()[-300:]}")
-        part = Path(there) / "files"
-        subprocess.run(["dpkg", "-x", str(archives[0]), str(part)], check=True)
-        part.rename(target)
+        with files.replacing(target) as part:
+            subprocess.run(["dpkg", "-x", str(archives[0]), str(part)], check=True)
     return target

@@ -251,7 +251,7 @@ def spans_target(folder: Path) -> Target:
 def store_target(folder: Path) -> Target:
     """A store of two runs, one of which has a damaged file."""
     store = RunStore(folder / "runs")
-    good, bad = damages.made(store), damages.made(store)
+    good, bad = damages.made(store), damages.made(store, sweep=damages.SWEEP)
     expected = good.summary()
     whole = folder / "whole"
     shutil.copytree(bad.dir, whole)

@@ -127,6 +127,44 @@ def test_the_root_stays_small() -> None:
     assert len(entries) <= MOST_ROOT_ENTRIES, sorted(entries)
 
 
+# Who else moves a file or makes a folder with a random name, and why it isn't `files.replacing`.
+MOVES = {
+    "ctkd_core.distill.checkpoints: .replace": "a checkpoint moves into the name that `files.replacing` gave",
+    "ctkd_core.distill.models.gemma.packages: .replace": "pip has written the whole file, whose hash it has compared",
+}
+
+
+def moves_in(tree: ast.AST) -> set[str]:
+    """How the code gives a file another name: `Path.rename` and `Path.replace` take one argument, other ones don't."""
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        alone = len(node.args) == 1 and not node.keywords
+        if name in {"os.rename", "os.renames", "os.replace", "shutil.move"} or name.endswith("mkdtemp"):
+            found.add(name)
+        elif isinstance(node.func, ast.Attribute) and node.func.attr in {"rename", "replace"} and alone:
+            found.add(f".{node.func.attr}")
+    return found
+
+
+def test_one_way_to_replace_a_file() -> None:
+    found = {
+        f"{module}: {how}"
+        for module, path in SOURCES.items()
+        if package_of(module) != "files"
+        for how in moves_in(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert found == set(MOVES), "use `files.replacing`, or say in MOVES why not"
+
+
+def test_moves_would_be_seen() -> None:
+    code = "import os, tempfile\nos.replace(a, b)\ntempfile.mkdtemp()\npart.rename(place)\npart.replace(place)\n"
+    assert moves_in(ast.parse(code)) == {"os.replace", "tempfile.mkdtemp", ".rename", ".replace"}
+    assert not moves_in(ast.parse("text.replace('a', 'b')\nconfig.replace(seed=1)\nframe.rename(columns=names)\n"))
+
+
 def test_a_circle_and_an_upward_import_would_be_seen() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
     code = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import b\ndef f():\n    from a import c\n"

@@ -297,12 +297,20 @@ def _on_request(problems: list[Problem], rehash: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def _as_made(folder: Path, rehash: bool) -> bool:
-    """Whether each file of a prepared folder has the hash that was noted when it was made."""
+def _as_made(folder: Path, rehash: bool) -> bool | None:
+    """Whether each file of a prepared folder has the hash that was noted when it was made; False for a damaged note.
+
+    None where pydantic isn't here, without which the note can't be read (which is told on its own).
+    """
     try:
-        noted = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))["files"]
-        return all(_digest(folder / str(name), rehash) == sha256 for name, sha256 in noted.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        from ctkd_core.background.status import read_record
+        from ctkd_core.distill.models.gemma.prepare import MANIFEST, Manifest
+    except ImportError:
+        return None
+    try:
+        noted = read_record(folder / MANIFEST, Manifest).files
+        return all(_digest(folder / name, rehash) == sha256 for name, sha256 in noted.items())
+    except (OSError, ValueError):
         return False
 
 

@@ -11,15 +11,57 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import fingerprint
 from ctkd_core.distill.devices import cpu_count
-from ctkd_core.files import write_atomic
+from ctkd_core.files import documents, write_atomic
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "numpy", "numba", "scipy")
+
+
+class Environment(TypedDict, total=False):
+    """What env.json may have; older versions wrote less.
+
+    time              seconds since the epoch
+    revision          commit of the source; null for an installed package
+    packages          version of each, null where it isn't installed
+    tokenizers        name, source, fingerprint and vocab_size of both sides
+    data, eval_data   source and fingerprint
+    """
+
+    __pydantic_config__ = documents.PRINTED  # type: ignore[misc]
+
+    time: float
+    ctkd_core: str
+    revision: str | None
+    python: str
+    platform: str
+    executable: str
+    packages: dict[str, str | None]
+    device: str
+    device_name: str
+    cpu_cores: int
+    tokenizers: dict[str, dict[str, Any]]
+    data: dict[str, Any]
+    eval_data: dict[str, Any]
+    config_fingerprint: str
+
+
+def read(content: bytes) -> dict[str, Any]:
+    """What an env.json says; {} for what is no table, and what isn't of its type is left out."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    wrong = {where[0] for where in documents.misfits(Environment, found)}
+    return {key: value for key, value in found.items() if key not in wrong}
 
 
 def write(run_dir: Path, config: RunConfig, device: str, student: Tokenizer, teacher: Tokenizer) -> None:

@@ -5,8 +5,9 @@
     log.txt      what the worker printed          checkpoints/  control/cancel
     sweep.json   the sweep that made it, if one did               control/place  in the queue, if it has one
 
-There is no index to go stale: listing reads two small files a run, status and config, and looks whether the others are
-there. A run whose files hold something else than they should is "damaged"; it hides no other run.
+There is no index to go stale: listing reads two small files a run, status and config, a third (sweep.json) of one that
+a sweep made, and looks whether the others are there. A run whose files hold something else than they should is
+"damaged"; it hides no other run.
 This module loads no torch, so pages may import it.
 """
 
@@ -107,12 +108,16 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """env.json: versions, device and fingerprints when the worker started; {} before that."""
+        """env.json: versions, device and fingerprints when the worker started; {} before that.
+
+        What isn't of its type (`environment.Environment`) is left out.
+        """
+        from ctkd_core.distill import environment
+
         try:
-            found = json.loads(files.read_regular(self.dir / ENVIRONMENT, MOST_BYTES))
-        except (OSError, ValueError, RecursionError):
+            return environment.read(files.read_regular(self.dir / ENVIRONMENT, MOST_BYTES))
+        except OSError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     @property
     def archived(self) -> bool:
@@ -256,8 +261,9 @@ class Run:
         """One row of `ctkd runs ls --json`; with `curve`, also `losses`, some points of the training loss.
 
         A damaged run has the status "damaged", a message that says what and where, and None for what isn't known. So
-        has one that ended and has rows of metrics that are none, with the figures of all others. `whole` looks at the
-        rows even where the status has their figures: the size of the file doesn't tell every change.
+        has one that ended and has rows of metrics that are none, with the figures of all others, or no longer says
+        which sweep made it; before it has ended, that is a warning. `whole` looks at the rows even where the status has
+        their figures: the size of the file doesn't tell every change.
         """
         status, problem, config = self.status(), "", None
         try:
@@ -268,11 +274,12 @@ class Run:
         if status.state == "damaged":
             problem = status.message
         warnings = list(status.warnings)
-        if found.damage and not problem:
-            if status.ended_already:
-                problem = found.damage
-            else:
-                warnings.append(found.damage)
+        sweep, wrong = membership.sweep_or_damage(self.dir)
+        for damage in (found.damage, self._damaged(membership.SWEEP.name, wrong) if wrong else ""):
+            if damage and status.ended_already:
+                problem = problem or damage
+            elif damage:
+                warnings.append(damage)
         row = {
             "run_id": self.id,
             "run_dir": str(self.dir),
@@ -287,7 +294,7 @@ class Run:
             "seconds": status.seconds,
             "attempt": status.attempt,
             "archived": self.archived,
-            "sweep": membership.sweep_of(self.dir),
+            "sweep": sweep,
             "metrics": found.figures(),
         }
         return row | {"losses": list(found.curve)} if curve else row

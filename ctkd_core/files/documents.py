@@ -93,6 +93,26 @@ def fitting(kind: type[T], document: Any, where: str, error: type[CtkdError] = C
         raise error(_message(f"{where}: {sentences(fault)}", advice)) from None
 
 
+def stored(kind: type[T], document: Any, where: str, error: type[CtkdError] = CtkdError, advice: str = "") -> T:
+    """As `fitting`, of exact types throughout, for what was written from a `kind` with tuples: JSON has lists."""
+    try:
+        found: T = adapter(cast(Any, kind)).validate_json(json.dumps(document), strict=True)
+        return found
+    except ValidationError as fault:
+        raise error(_message(f"{where}: {sentences(fault)}", advice)) from None
+    except (RecursionError, TypeError, ValueError) as fault:
+        raise error(_message(f"{where} is no JSON: {fault}.", advice)) from None
+
+
+def misfits(kind: Any, document: Any) -> list[tuple[int | str, ...]]:
+    """Where in a document something stands that isn't as `kind` says, each as the keys that lead there."""
+    try:
+        adapter(kind).validate_python(document)
+    except ValidationError as fault:
+        return [one["loc"] for one in fault.errors(include_url=False, include_context=False, include_input=False)]
+    return []
+
+
 def read(kind: type[T], path: Path, what: str, error: type[CtkdError] = CtkdError, advice: str = "") -> T:
     """The document in a JSON file as a `kind`. Raises `error` as `read_json` and `fitting` do."""
     return fitting(kind, read_json(path, what, error, advice), f"{what} {str(path)!r}", error, advice)

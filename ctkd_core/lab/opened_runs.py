@@ -10,14 +10,13 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ctkd_core.distill.held_runs import MOST_ALL, HeldRun, write
 from ctkd_core.distill.runs import OPENED, Run, RunStore
 from ctkd_core.errors import CtkdError
-from ctkd_core.files import home
+from ctkd_core.files import home, replacing
 
 _NAME = re.compile(r"[0-9a-f]{16}")
 _BESIDE = re.compile(r"([0-9a-f]{16}):(.*)", re.DOTALL)
@@ -79,19 +78,17 @@ def keep(runs: Sequence[HeldRun]) -> None:
     folder = _place(name_of(runs))
     if folder.is_dir():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     try:
-        room = MOST_ALL
-        for run in runs:
-            room -= write(run, part / run.id, room)
-        part.chmod(0o755)
-        part.rename(folder)
+        with replacing(folder) as part:
+            part.mkdir()
+            room = MOST_ALL
+            for run in runs:
+                room -= write(run, part / run.id, room)
+            if folder.is_dir():  # the same runs may be read there already, so they stay as they are
+                raise FileExistsError(folder)
     except OSError:
         if not folder.is_dir():  # else somebody opened the same file meanwhile
             raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def forget(name: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +40,7 @@ MAX_TEXT, MAX_CONTEXT = 60, 60  # tokens of either side: logits of 120 x 129k fl
 MAX_CHARACTERS = 2_000  # a quick look before anything is encoded
 MAX_NAMED = 8
 KEPT_QUESTIONS, KEPT_LOGITS = 40, 6  # folders, and those that keep logits
+MOST_BYTES = 20_000_000  # of a kept answer; it has some hundred kilobytes
 EXAMPLE = Path(__file__).with_name("example.json")
 
 
@@ -155,7 +157,7 @@ class Answer:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file, {} when there is none."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(files.read_regular(path, MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -205,7 +207,7 @@ def ask(question: Question, choices: Sequence[Choice], packaged: bool = True) ->
             from_package = False
             data = read_json(folder / f"view-{key}.json")
         view = _view(data)
-        if view is not None:
+        if view is not None and scene is not None and view.is_of(scene):
             views[choice] = view
     missing = tuple(choice for choice in choices if choice not in views)
     return Answer(scene, views, missing if scene is not None else tuple(choices), from_package)
@@ -301,8 +303,8 @@ def _example(question: Question) -> tuple[Scene, dict[str, Any]] | None:
     stored = _stored(EXAMPLE)
     if stored.get("key") != question.key:
         return None
-    scene = _scene(stored.get("scene") or {})
-    return None if scene is None else (scene, stored.get("views") or {})
+    scene, views = _scene(stored.get("scene") or {}), stored.get("views")
+    return None if scene is None else (scene, views if isinstance(views, dict) else {})
 
 
 @lru_cache(maxsize=1)
@@ -311,14 +313,12 @@ def _stored(path: Path) -> dict[str, Any]:
 
 
 def _scene(data: dict[str, Any]) -> Scene | None:
-    try:
+    with suppress(CtkdError):
         return Scene.from_dict(data) if data else None
-    except (KeyError, TypeError, ValueError):
-        return None  # a damaged file counts as none
+    return None  # a damaged file counts as none
 
 
 def _view(data: dict[str, Any] | None) -> LossView | None:
-    try:
+    with suppress(CtkdError):
         return LossView.from_dict(data) if data else None
-    except (KeyError, TypeError, ValueError):
-        return None
+    return None

@@ -6,10 +6,14 @@ that a model reads (BOS and context included); the row of position i is the one 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
+from ctkd_core.errors import CtkdError
+from ctkd_core.files import documents
 from ctkd_core.losses.views.target import Group, Target
+
+R = TypeVar("R", "Scene", "LossView")
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,11 @@ class Scene:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Scene:
-        """What `to_dict` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        values = dict(data)
-        for name in ("student_ids", "teacher_ids", "notes"):
-            values[name] = tuple(values[name])
-        values["groups"] = tuple((a, b, c, d) for a, b, c, d in values["groups"])
-        for name in ("student_predictions", "teacher_predictions"):
-            values[name] = tuple(_record(Prediction, one) for one in values[name])
-        return cls(**values)
+        """What `to_dict` gave. Raises CtkdError for anything else."""
+        found = _stored(cls, data, "a scene")
+        for one in (*found.student_predictions, *found.teacher_predictions):
+            _check_lengths("a prediction", one.ids, one.p)
+        return found
 
 
 @dataclass(frozen=True)
@@ -134,19 +135,26 @@ class LossView:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LossView:
-        """What `to_dict` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        values = dict(data)
-        for name in ("whole", "distil", "notes"):
-            values[name] = tuple(values[name])
-        values["gradients"] = tuple(_record(RowGradient, one) for one in values["gradients"])
-        targets = []
-        for one in values["targets"]:
-            sources = tuple(tuple((int(i), float(p)) for i, p in column) for column in one["sources"])
-            lost = tuple((str(what), float(p)) for what, p in one["lost"])
-            targets.append(_record(Target, one | {"sources": sources, "lost": lost}))
-        values["targets"] = tuple(targets)
-        return cls(**values)
+        """What `to_dict` gave. Raises CtkdError for anything else."""
+        found = _stored(cls, data, "a view of a loss")
+        _check_lengths("a view of a loss", found.whole, found.distil)
+        for one in found.gradients:
+            _check_lengths("a gradient", one.ids, one.whole, one.distil)
+        return found
+
+    def is_of(self, scene: Scene) -> bool:
+        """Whether it has a value for each group of the scene, or says why it has none."""
+        return bool(self.problem) or len(self.whole) == len(scene.groups)
 
 
-def _record(kind: Any, data: dict[str, Any]) -> Any:
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+def _stored(kind: type[R], data: dict[str, Any], what: str) -> R:
+    # Every field is written, defaults too: one that isn't there was lost, and its default would be shown as a figure.
+    lacking = [field.name for field in fields(kind) if not isinstance(data, dict) or field.name not in data]
+    if lacking:
+        raise CtkdError(f"{what} lacks {lacking[0]!r}.")
+    return documents.stored(kind, data, what)
+
+
+def _check_lengths(what: str, *columns: tuple[float, ...]) -> None:
+    if len(lengths := {len(column) for column in columns}) > 1:
+        raise CtkdError(f"{what} has columns of {' and '.join(map(str, sorted(lengths)))} values.")

@@ -21,7 +21,7 @@ from ctkd_core import files
 from ctkd_core.background.lifecycle import Job
 from ctkd_core.background.status import RECORD, JobStatus, reason
 from ctkd_core.errors import CtkdError
-from ctkd_core.files import kept
+from ctkd_core.files import documents, kept
 from ctkd_core.pair.corpora.uploads import MAX_BYTES, check_size, file_name
 from ctkd_core.tokenizers.handover import Handover, hand_over
 
@@ -63,12 +63,18 @@ class Measurement:
         return self.job.status()
 
     def result(self) -> dict[str, Any] | None:
-        """The metrics, None before it has finished."""
+        """The metrics (`corpus.CorpusMetrics`), None before it has finished and for a file that holds something else.
+
+        Whoever asks again measures such a one anew.
+        """
+        from ctkd_core.pair.corpus import CorpusMetrics
+
         try:
-            found = json.loads(files.read_regular(self.job.folder / RESULT, MAX_BYTES))
-        except (OSError, ValueError, RecursionError):
+            content = files.read_regular(self.job.folder / RESULT, MAX_BYTES)
+            found: dict[str, Any] = documents.adapter(CorpusMetrics).validate_json(content)
+        except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return found
 
     @property
     def is_done(self) -> bool:

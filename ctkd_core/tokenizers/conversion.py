@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.errors import TokenizerError
-from ctkd_core.files import cache_dir
+from ctkd_core.files import cache_dir, replacing
 from ctkd_core.tokenizers.catalog import TokenizerEntry
 from ctkd_core.tokenizers.child import run_child
 from ctkd_core.tokenizers.token_bytes import SPACE_MARK, byte_alphabet
@@ -117,12 +115,8 @@ def converted(row: TokenizerEntry, source: Path, digest: str) -> Path:
 
 
 def _convert_in_child(row: TokenizerEntry, source: Path, target: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=f"{row.name}-", dir=target.parent) as folder:
-        part = Path(folder) / "out"
+    with replacing(target, sync=True) as part:  # what is there was left without a tokenizer.json
         run_child([str(row.converter), str(source), str(part)], f"tokenizer {row.name!r} can't be converted", TIMEOUT)
-        if target.exists():  # left without a tokenizer.json
-            shutil.rmtree(target)
-        part.rename(target)
 
 
 def smollm2(source: Path, out: Path) -> None:

@@ -143,7 +143,10 @@ def store() -> RunStore:
 
 
 def run_summaries(most: int | None = None, archived: bool = False) -> list[dict[str, Any]]:
-    """`Run.summary` of each run, newest first, with `losses` for a sparkline; two small files are read for each."""
+    """`Run.summary` of each run, newest first, with `losses` for a sparkline.
+
+    Two small files are read for each, three where a sweep made it.
+    """
     return [_summary(run) for run in store().list(archived)[:most]]
 
 

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctkd_core import methods
-from ctkd_core.cli import COMMANDS
+from ctkd_core.cli import COMMANDS, printed
 from ctkd_core.cli.main import main
+from ctkd_core.files import documents
 from ctkd_core.tokenizers import catalog, sample_texts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,11 +35,16 @@ class Ctkd:
         assert "Traceback" not in out + err
         return code, out, err
 
-    def json(self, *words: str, code: int = 0) -> Any:
+    def json(self, *words: str, code: int = 0, fits: bool = True) -> Any:
+        """The document, which `fits` the type that is named for it, unless a test made it up."""
         found, out, err = self(*words, "--json")
         assert found == code, err
         assert out.count("\n") == 1, "one document on one line, nothing else"
-        return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        document = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        failed = isinstance(document, dict) and set(document) == {"error"}
+        if fits and words[0] in COMMANDS and "--help" not in words and not failed:
+            documents.fitting(printed.document_of(words), document, f"ctkd {' '.join(words)}")
+        return document
 
     def error(self, *words: str, code: int = 2) -> str:
         """The message of a failing command; the JSON document and stderr must agree."""

@@ -12,16 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from ctkd_core.background.status import write_status
+from ctkd_core.background.status import cancel_asked, write_status
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.records import RecordWriter
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.status import RunStatus
+from ctkd_core.distill.sweeps import membership, queue
 from ctkd_core.errors import RunError
 from ctkd_core.files import to_json
 
 DAMAGES = 2000
-FILES = ("status.json", "config.json", "metrics.jsonl", "samples.jsonl", "env.json", "log.txt", "control/launch.json")
+SWEEP = "20260101-000000-000-sweep"
+FILES = (
+    *("status.json", "config.json", "metrics.jsonl", "samples.jsonl", "env.json", "log.txt", "sweep.json"),
+    *("control/launch.json", "control/place", "control/cancel"),
+)
 READ_BY_LISTS = {"status.json", "config.json"}
 ROWS = [
     {"kind": "eval", "step": 0, "time": 1.0, "bits_per_byte": 2.5, "teacher_bits_per_byte": 0.9},
@@ -31,9 +36,13 @@ ROWS = [
 SAMPLE = {"step": 5, "index": 0, "prompt": "2 + 2?", "reference": "4", "teacher": "four", "student": "5"}
 
 
-def made(store: RunStore, state: str = "finished") -> Run:
-    """A run as a worker of today would leave it."""
+def made(store: RunStore, state: str = "finished", sweep: str = "") -> Run:
+    """A run as a worker of today would leave it, with all files that may be there if a sweep made it."""
     run = store.create(RunConfig(steps=5, method="sft"))
+    if sweep:
+        membership.join(run.dir, sweep)
+        membership.put(run.dir, 1.5)
+        (run.dir / "control" / "cancel").write_text("asked for attempt 1")
     for row in ROWS:
         size = RecordWriter(run.dir / "metrics.jsonl").write(row)
     RecordWriter(run.dir / "samples.jsonl").write(SAMPLE)
@@ -127,7 +136,10 @@ def looked_at(run: Run, damaged: str) -> None:
         "samples.jsonl": (run.samples,),
         "log.txt": (lambda: run.log_tail(5),),
         "env.json": (lambda: run.environment,),
+        "sweep.json": (lambda: membership.sweep_of(run.dir),),
         "control/launch.json": (run.status,),
+        "control/place": (lambda: membership.place_of(run.dir), lambda: queue.waiting(run.dir.parent)),
+        "control/cancel": (lambda: cancel_asked(run.dir, 1),),
     }
     for read in reads[damaged]:
         try:
@@ -143,7 +155,7 @@ def looked_at(run: Run, damaged: str) -> None:
 def test_two_thousand_damages_hide_no_run_and_stop_no_list(tmp_path):
     rng = random.Random(20261128)
     store = RunStore(tmp_path / "runs")
-    good, bad = made(store), made(store)
+    good, bad = made(store), made(store, sweep=SWEEP)
     expected = good.summary()
     whole = tmp_path / "whole"
     shutil.copytree(bad.dir, whole)
@@ -162,6 +174,9 @@ def test_two_thousand_damages_hide_no_run_and_stop_no_list(tmp_path):
             assert row["message"].startswith("damaged: ") and (name.split("/")[-1] in row["message"]), row["message"]
         elif name == "config.json":
             assert row["steps"] == 5, "a config that still fits its fingerprint says what it said"
+        assert row["sweep"] == SWEEP or name == "sweep.json"
+        if name == "sweep.json" and row["status"] != "damaged":
+            assert isinstance(row["sweep"], str), "another word may be one"
         looked_at(Run(bad.dir), name)
         restore(bad.dir / name, whole / name)
     assert said > DAMAGES / 5, "damages that lists can see were seen"
@@ -225,6 +240,33 @@ def test_a_list_opens_two_small_files_a_run(tmp_path):
     assert sorted(names) == ["config.json"] * 5 + ["status.json"] * 5
     assert rows[0]["metrics"]["bits_per_byte_after"] == 1.75
     assert rows[0]["losses"] == [4.9, 4.8, 4.7, 4.6, 4.5]
+
+
+def test_a_list_opens_a_third_small_file_of_a_run_that_a_sweep_made(tmp_path):
+    store = RunStore(tmp_path / "runs")
+    made(store)
+    run = made(store, sweep=SWEEP)
+    with opened_files(store.root) as names:
+        rows = [run.summary(curve=True) for run in store.list()]
+    assert sorted(names) == ["config.json"] * 2 + ["status.json"] * 2 + ["sweep.json"]
+    assert [row["sweep"] for row in rows] == [SWEEP, None]
+    assert rows[0]["run_id"] == run.id
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"sweep": 3}', "{}", ""])
+def test_a_run_whose_sweep_cannot_be_read_says_so(tmp_path, content):
+    store = RunStore(tmp_path / "runs")
+    run, waits = made(store, sweep=SWEEP), made(store, "queued", sweep=SWEEP)
+    (waits.dir / "control" / "launch.json").unlink()
+    for one in (run, waits):
+        (one.dir / "sweep.json").write_text(content)
+    row = run.summary()
+    assert (row["status"], row["sweep"]) == ("damaged", None)
+    assert row["message"].startswith("damaged: sweep.json (") and str(run.dir) in row["message"]
+    assert row["metrics"]["bits_per_byte_after"] == 1.75, "its figures are sound"
+    row = waits.summary()
+    assert (row["status"], row["sweep"]) == ("queued", None)
+    assert any("sweep.json" in warning for warning in row["warnings"])
 
 
 def test_figures_of_an_older_run_are_derived_once(tmp_path):

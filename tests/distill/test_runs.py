@@ -15,6 +15,8 @@ from ctkd_core.distill.records import RecordWriter
 from ctkd_core.distill.runs import RunStore, new_run_id
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.errors import RunError
+from ctkd_core.files import documents, to_json
+from tests import anything
 
 
 def test_ids_sort_by_time():
@@ -185,3 +187,20 @@ def test_a_store_that_cannot_be_written(tmp_path):
     blocked.write_text("x")
     with pytest.raises(RunError, match="choose another --runs-dir"):
         RunStore(blocked / "runs").create(RunConfig())
+
+
+def test_of_an_environment_whatever_is_of_another_type_is_missing(store):
+    from ctkd_core.distill.environment import Environment, describe
+    from tests.tiny import tiny_byte_level
+
+    run = store.create(RunConfig())
+    whole = json.loads(json.dumps(describe(run.config, "cpu", tiny_byte_level(), tiny_byte_level()), default=str))
+    (run.dir / "env.json").write_text(json.dumps(whole))
+    assert run.environment == whole
+    for content in anything.contents(whole):
+        (run.dir / "env.json").write_bytes(content)
+        found = run.environment
+        to_json(found)
+        assert documents.misfits(Environment, found) == [], content[:200]
+        if content.startswith(b'{"time"'):
+            assert len(found) >= len(whole) - 1, "the rest stays"

@@ -113,7 +113,28 @@ def test_of_a_file_that_is_not_sound_nothing_is_kept(change, said, home, monkeyp
     with pytest.raises(CtkdError, match=said):
         views.open_file(data)
     left = [path for path in (home / "there").rglob("*") if path.is_file()]
-    assert left == [] and not list((home / "there").rglob(".part-*"))
+    assert left == [] and not list((home / "there").rglob(".*.part"))
+
+
+def test_two_that_open_the_same_file_keep_it_once(home, monkeypatch):
+    from ctkd_core.lab import opened_runs
+
+    view = views.make("runs", {"compare": ",".join(run.id for run in some())})
+    data = views.export(view)
+    elsewhere(monkeypatch, home)
+    write, others = opened_runs.write, [None]
+
+    def meanwhile(*arguments):
+        if others:  # somebody is faster
+            others.clear()
+            views.open_file(data)
+        return write(*arguments)
+
+    monkeypatch.setattr(opened_runs, "write", meanwhile)
+    views.open_file(data)
+    assert len(opened_runs.kept()) == 4
+    root = home / "there" / "views" / "runs"
+    assert len(list(root.iterdir())) == 1, "nothing else is left there"
 
 
 def test_only_runs_that_the_address_names_are_kept(home, monkeypatch):

@@ -263,6 +263,74 @@ def test_what_was_computed_is_found_again_and_damage_counts_as_nothing():
     assert loss_lab.ask(asked, [choice]).scene is None
 
 
+ANYTHING = (None, True, 3, -0.5, "no", [], [1, "x"], {}, {"loss": "no"}, [[[]]])
+
+
+def changed(document: dict, path: tuple, value: object) -> dict:
+    """A copy with something else at one place."""
+    copy = json.loads(json.dumps(document))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole", "path", "value"),
+    [
+        (LossView, VIEW, ("loss",), "no"),
+        (LossView, VIEW, ("loss",), "1.5"),
+        (LossView, VIEW, ("method",), 3),
+        (LossView, VIEW, ("own_groups",), True),
+        (LossView, VIEW, ("terms",), {"ce": None}),
+        (LossView, VIEW, ("whole",), "12"),
+        (LossView, VIEW, ("gradients", 0, "ids"), [1, "<b>"]),
+        (LossView, VIEW, ("gradients", 0, "norm"), [1.0]),
+        (LossView, VIEW, ("targets", 0, "sources"), [[[3]]]),
+        (LossView, VIEW, ("targets", 0, "lost"), [["lost", "much"]]),
+        (LossView, VIEW, ("whole",), [1.0, 2.0]),
+        (LossView, VIEW, ("gradients", 0, "whole"), [0.1]),
+        (Scene, SCENE, ("student_predictions", 0, "p"), [0.5]),
+        (Scene, SCENE, ("groups",), [[1, 2, 3]]),
+        (Scene, SCENE, ("student_ids",), [0.5]),
+        (Scene, SCENE, ("student_predictions", 0, "rank"), None),
+        (Scene, SCENE, ("notes",), {"a": 1}),
+    ],
+)
+def test_a_record_with_something_else_in_it_is_refused_by_name(kind, whole, path, value):
+    with pytest.raises(CtkdError, match=f"{path[0]}|columns of 1 and 2 values"):
+        kind.from_dict(changed(whole.to_dict(), path, value))
+
+
+@pytest.mark.parametrize("field", ["loss", "gradients", "problem", "notes"])
+def test_a_view_that_lost_a_figure_isnt_shown_with_its_default(field):
+    with pytest.raises(CtkdError, match=f"lacks '{field}'"):
+        LossView.from_dict({key: value for key, value in VIEW.to_dict().items() if key != field})
+
+
+@pytest.mark.parametrize("value", ANYTHING, ids=repr)
+def test_a_damaged_answer_is_asked_again_whatever_stands_in_it(value):
+    asked, choice = question(), Choice("gold", "clean", (("beta", 0.9),))
+    loss_lab.write_scene(asked, SCENE)
+    loss_lab.write_view(asked, choice, VIEW)
+    (kept,) = asked.folder.glob("view-*.json")
+    for content in (value, *(VIEW.to_dict() | {key: value} for key in ("targets", "loss", "gradients", "whole"))):
+        kept.write_text(json.dumps(content))
+        answer = loss_lab.ask(asked, [choice])
+        assert answer.missing == (choice,) or answer.views[choice] == LossView.from_dict(content)
+    kept.write_text(json.dumps(VIEW.to_dict()))
+    for content in (value, *(SCENE.to_dict() | {key: value} for key in ("groups", "text", "student_predictions"))):
+        (asked.folder / "scene.json").write_text(json.dumps(content))
+        answer = loss_lab.ask(asked, [choice])
+        assert answer.missing == (choice,) or answer.scene == Scene.from_dict(content)
+    loss_lab.write_scene(asked, SCENE)
+    kept.write_text(json.dumps(VIEW.to_dict() | {"whole": [], "distil": []}))
+    assert loss_lab.ask(asked, [choice]).missing == (choice,), "a value for each group is missing"
+    kept.write_text(json.dumps(VIEW.to_dict()))
+    assert loss_lab.ask(asked, [choice]).missing == (), "made anew"
+
+
 def test_names_of_answers_follow_what_is_asked():
     asked = question()
     default = methods.get("gold").resolve_loss({})["beta"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,15 +16,16 @@ from ctkd_core.background.lifecycle import Job, Work
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.background.status import JobStatus, write_status
 from ctkd_core.errors import CtkdError
-from ctkd_core.files import kept
+from ctkd_core.files import documents, kept
 from ctkd_core.pair import corpus, corpus_job, corpus_worker
 from ctkd_core.pair.corpora import sources
 from ctkd_core.pair.corpora.uploads import MAX_BYTES
-from ctkd_core.pair.corpus import measure
+from ctkd_core.pair.corpus import CorpusMetrics, measure
 from ctkd_core.pair.corpus_job import Measurement, start, start_source
 from ctkd_core.tokenizers.handover import hand_over
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.tokenizer import Tokenizer
+from tests import anything
 from tests.patience import PATIENCE
 from tests.tiny import CORPUS, saved, tiny_byte_level, tiny_metaspace
 
@@ -55,6 +57,20 @@ def test_the_result_is_that_of_measure_and_is_kept(pair: Pair) -> None:
     assert again.job.folder == found.job.folder
     assert again.status().attempt == 1, "what was measured isn't measured again"
     assert start(*pair, content, "mine.txt", "uld").job.folder != found.job.folder
+
+
+def test_a_damaged_result_is_none_and_measured_anew(tmp_path: Path) -> None:
+    whole = measure(tiny_byte_level(), tiny_metaspace(), CORPUS[:3])
+    found = Measurement(Job(tmp_path / "job"), "mine.txt")
+    files.write_atomic(found.job.folder / corpus_job.RESULT, json.dumps(whole))
+    write_status(found.job.folder, JobStatus(state="finished"))
+    assert found.result() == whole
+    assert found.is_done
+    for content in anything.contents(whole):
+        (found.job.folder / corpus_job.RESULT).write_bytes(content)
+        read = found.result()
+        assert found.is_done is (read is not None)
+        assert read is None or documents.misfits(CorpusMetrics, read) == [], content[:200]
 
 
 def test_a_folder_on_this_machine_is_read_where_it_lies(pair: Pair, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ctkd_core.files import documents
 from ctkd_core.tokenizers import assets, catalog, conversion, sample_texts
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.token_bytes import KINDS
+from tests import anything
 from tests.patience import PATIENCE
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "tokenizers"
@@ -108,6 +109,24 @@ def test_hashes_are_remembered_until_the_file_changes(monkeypatch: pytest.Monkey
     assert files.file_sha256(path) not in {first, "remembered"}
     memo.write_text("{")
     assert len(files.file_sha256(path)) == 64
+
+
+def test_a_hash_is_remembered_from_a_whole_memo_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    first = files.file_sha256(path)
+    (memo,) = (tmp_path / "home" / "cache" / "hashes").iterdir()
+    for content in anything.contents(json.loads(memo.read_text())):
+        memo.write_bytes(content)
+        found = files.file_sha256(path)
+        assert found == first or found == json.loads(content)["sha256"], content[:200]  # another word may be one
+        assert isinstance(found, str)
+        memo.unlink()
+        files.file_sha256(path)
+    memo.unlink()
+    memo.mkdir()
+    assert files.file_sha256(path) == first
 
 
 def test_two_askers_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

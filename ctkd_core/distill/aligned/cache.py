@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ctkd_core import files
+from ctkd_core.background.status import read_record, write_record
 from ctkd_core.distill.aligned.work import Job, Samples
 from ctkd_core.distill.data import Example
 from ctkd_core.files import bounded
+from ctkd_core.files.documents import Document
 from ctkd_core.losses.batch import AlignedSample
 
 if TYPE_CHECKING:
@@ -37,6 +39,13 @@ _PROGRAM = (
     *("alignment/**/*.py", "losses/batch.py", "methods/row.py", "methods/families/*.py", "tokenizers/*.py"),
     "distill/models/teachers.py",
 )
+
+
+class About(Document):
+    """Of the arrays of an entry: their hash and size."""
+
+    sha256: str
+    bytes: int = 0
 
 
 def root() -> Path:
@@ -77,9 +86,9 @@ def read(key: str, job: Job) -> list[Samples] | None:
     """The samples of an entry; None without one, and for one that isn't as it was written."""
     folder = root() / key
     try:
-        about = json.loads(files.read_regular(folder / ABOUT, 10_000))
+        about = read_record(folder / ABOUT, About)
         data = files.read_regular(folder / ARRAYS, MOST_BYTES)
-        if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        if hashlib.sha256(data).hexdigest() != about.sha256:
             return None
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             found = _unpacked({name: arrays[name] for name in arrays.files}, job)
@@ -100,7 +109,7 @@ def write(key: str, samples: Sequence[Samples]) -> None:
         with files.replacing(root() / key) as part:
             part.mkdir()
             (part / ARRAYS).write_bytes(data)
-            (part / ABOUT).write_text(json.dumps({"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}))
+            write_record(part / ABOUT, About(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)))
         bounded.make_room(root(), MOST_BYTES, newest=root() / key)
 
 

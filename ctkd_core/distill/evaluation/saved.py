@@ -9,14 +9,16 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
 
 from ctkd_core import files
 from ctkd_core.distill.evaluation.gap import share_closed, shares_closed
 from ctkd_core.distill.evaluation.table import chosen
 from ctkd_core.distill.headline import number
+from ctkd_core.distill.records import EvalRow, Number, finite
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import RunError
+from ctkd_core.files import documents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +35,20 @@ FILE = "evaluation.json"
 MOST_BYTES = 10_000_000
 MOST_SAMPLES, SAMPLES = 100_000, 48
 Say = Callable[[str], None]
+
+
+class Evaluation(EvalRow):
+    """What `evaluate_run` gives and keeps: the figures of an `eval` row and what they are of.
+
+    data         what was measured, a file or the bundled examples
+    evaluations  names of `table.EVALUATIONS`
+    seconds      that measuring took
+    """
+
+    run_id: NotRequired[str]
+    data: NotRequired[str]
+    evaluations: NotRequired[list[str]]
+    seconds: NotRequired[Number]
 
 
 @dataclass(frozen=True)
@@ -194,8 +210,6 @@ def _examples(config: RunConfig, whole: bool, tokenizers: Sequence[Tokenizer]) -
 
 def keep(run: Run, found: Mapping[str, Any]) -> None:
     """Write figures into the run's folder. Raises RunError when it can't be written."""
-    from ctkd_core.distill.records import finite
-
     try:
         files.write_atomic(run.dir / FILE, json.dumps(finite(dict(found)), indent=1, ensure_ascii=False))
     except OSError as fault:
@@ -203,7 +217,10 @@ def keep(run: Run, found: Mapping[str, Any]) -> None:
 
 
 def kept(run: Run) -> dict[str, Any]:
-    """The figures of the last `evaluate_run` and its `data`, {} where there are none; what is no figure is left out."""
+    """The figures of the last `evaluate_run` and its `data`, {} where there are none.
+
+    They are of the types of `Evaluation`; what isn't is left out.
+    """
     try:
         found = json.loads(files.read_regular(run.dir / FILE, MOST_BYTES))
     except (OSError, ValueError, RecursionError):
@@ -211,7 +228,10 @@ def kept(run: Run) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {}
     data = found.pop("data", None)
-    figures = {str(key): clean for key, value in found.items() if (clean := _clean(value)) is not None}
+    places = documents.misfits(Evaluation, {"kind": "eval", "step": 0, "bits_per_byte": None} | found)
+    wrong = {where[0] for where in places if len(where) == 1}  # of a table only the figures that are none go
+    sound = {key: value for key, value in found.items() if key not in wrong}
+    figures = {str(key): clean for key, value in sound.items() if (clean := _clean(value)) is not None}
     return figures | {"data": data} if isinstance(data, str) else figures
 
 

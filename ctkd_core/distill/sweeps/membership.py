@@ -5,11 +5,12 @@ Both files are optional: a run without them was started alone and waits by the t
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from ctkd_core.background.status import RECORD, read_record, write_record
+from ctkd_core.background.status import RECORD, read_record, reason, write_record
 
 SWEEP, PLACE = Path("sweep.json"), Path("control") / "place"
 
@@ -30,10 +31,18 @@ class Place:
 
 def sweep_of(run_dir: Path) -> str | None:
     """The id of the sweep that made the run; None for a run of its own, or a file that can't be read."""
+    return sweep_or_damage(run_dir)[0]
+
+
+def sweep_or_damage(run_dir: Path) -> tuple[str | None, str]:
+    """As `sweep_of`, and what is wrong with the file, in a few words; "" for a sound one and where there is none."""
+    path = run_dir / SWEEP
+    if not os.path.lexists(path):
+        return None, ""
     try:
-        return read_record(run_dir / SWEEP, Membership).sweep
-    except (OSError, ValueError):
-        return None
+        return read_record(path, Membership).sweep, ""
+    except (OSError, ValueError) as fault:
+        return None, reason(fault)
 
 
 def join(run_dir: Path, sweep: str) -> None:

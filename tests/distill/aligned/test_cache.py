@@ -14,6 +14,7 @@ from ctkd_core.distill.aligned.work import Job, align_examples
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.models.teachers import LiveTeacher
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt
+from tests import anything
 from tests.tiny import tiny_byte_level
 
 STUDENT, TEACHER = tiny_byte_level(400, 3), tiny_byte_level(340, 1)
@@ -74,6 +75,17 @@ def test_a_damaged_entry_counts_as_none(damage):
     else:
         arrays.unlink()
     assert cache.read(key, work) is None
+
+
+def test_an_entry_with_anything_in_its_note_is_whole_or_none():
+    work = job()
+    key, samples = kept(work)
+    about = cache.root() / key / cache.ABOUT
+    whole = json.loads(about.read_text())
+    for content in anything.contents(whole):
+        about.write_bytes(content)
+        found = cache.read(key, work)
+        assert found is None or (len(found) == len(samples) and json.loads(content)["sha256"] == whole["sha256"])
 
 
 def test_the_name_says_all_that_the_samples_depend_on():

@@ -7,12 +7,14 @@ import json
 import pytest
 
 import ctkd_core
+from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.evaluation import saved
 from ctkd_core.distill.evaluation.saved import FILE, Ask, _examples, asked_config, closed, evaluate_run, kept
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import RunError
 from ctkd_core.tokenizers.load import load_tokenizer
+from tests import anything
 from tests.cli.test_main import Ctkd
 
 
@@ -51,6 +53,21 @@ def test_what_was_kept_is_read_with_care(runs):
         (run.dir / FILE).write_text(content)
         assert kept(run) in ({}, {"agreement": {"byte_kl": 1.0}})
     (run.dir / FILE).unlink()
+
+
+def test_figures_of_another_type_are_left_out_and_the_rest_stays(tmp_path):
+    run = RunStore(tmp_path).create(RunConfig())
+    whole = {"run_id": run.id, "step": 3, "evaluations": ["agreement"], "data": "bundled", "bits_per_byte": 2.5}
+    whole |= {"held_out": 48, "agreement": {"byte_kl": 1.0}, "bits_by_domain": {"a": 1.0}, "seconds": 2.0}
+    for content in anything.contents(whole):
+        (run.dir / FILE).write_bytes(content)
+        found = kept(run)
+        assert {type(found.get(key, 0.0)) for key in ("bits_per_byte", "held_out", "step", "seconds")} == {float}
+        for table in ("agreement", "bits_by_domain"):
+            assert all(isinstance(value, float) for value in found.get(table, {}).values()), content[:200]
+        assert isinstance(found.get("data", ""), str)
+        if content.startswith(b'{"run_id"'):
+            assert len(found) >= 6, "what is sound stays"
 
 
 def test_a_run_without_a_student_says_why(pair, store):

