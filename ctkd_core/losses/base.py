@@ -1,6 +1,6 @@
 """What every loss shares: input checks, response rows, the cross-entropy term, normalisation, the result.
 
-A loss author writes a kernel (see `_engine.Term`): one value per row and its gradient. Everything else is here or
+A loss author writes a kernel (see `engine.Term`): one value per row and its gradient. Everything else is here or
 in the engine. Row convention everywhere: logits row i predicts token i + 1.
 """
 

@@ -35,7 +35,7 @@ def mapped(method: str = "pieces") -> Projection:
     return project(STUDENT, TEACHER, method)
 
 
-def orders(by: str) -> tuple[d.Order, d.Order]:
+def orders(by: str) -> tuple[d.IdOrder, d.IdOrder]:
     return d.order_of(STUDENT, by), d.order_of(TEACHER, by)
 
 
@@ -201,7 +201,7 @@ def huge(rows: int = 256_000, columns: int = 200_000) -> Projection:
 
 def test_the_largest_vocabularies_stay_small_and_little_work():
     def drawn(projection: Projection):
-        rows, columns = (d.Order("id", np.arange(n), np.arange(n)) for n in projection.shape)
+        rows, columns = (d.IdOrder("id", np.arange(n), np.arange(n)) for n in projection.shape)
         grid = d.density(projection, rows, columns)
         return grid, pictures.density_figure(grid, rows, columns, d.Window(0, 64, 0, 64), ("s", "t"))
 

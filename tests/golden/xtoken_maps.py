@@ -82,14 +82,14 @@ def _greedy(text: str, vocabulary: list[str]) -> list[int]:
     return ids
 
 
-def _top(given: table.Entries, n_rows: int, n_columns: int, k: int, keep_last: bool) -> released.Slots:
+def _top(given: table.Entries, n_rows: int, n_columns: int, k: int, keep_last: bool) -> released.PaddedRows:
     """`released.to_slots`, with equal weights and ids of weight 0 in the order of `torch.topk`."""
     dense = torch.zeros(n_rows, n_columns)
     dense[given.rows, given.columns] = torch.from_numpy(given.weights).float()
     weights, ids = (a.numpy() for a in torch.topk(dense, k, dim=1))
     used = weights > 0
     used[:, -1] |= keep_last
-    return released.Slots(np.where(used, ids, -1), weights)
+    return released.PaddedRows(np.where(used, ids, -1), weights)
 
 
 def _sets(sets: Partition) -> dict[str, Any]:

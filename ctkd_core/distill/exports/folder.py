@@ -22,7 +22,7 @@ TOKENIZERS = ("student-tokenizer", "teacher-tokenizer")
 
 
 @dataclass(frozen=True)
-class Target:
+class ExportTarget:
     """Another trainer. `methods`: those that exist there; `settings` and `files` are in the module of its name.
 
     writes  options of `NOT_WRITTEN` that it has after all
@@ -34,8 +34,8 @@ class Target:
 
 
 TARGETS = {
-    "trl": Target("TRL's GOLDTrainer", ("gold", "uld"), frozenset({"precision"})),
-    "nemo-rl": Target("NeMo-RL's cross-tokenizer distillation", ("xtoken-pkl", "xtoken-hkl")),
+    "trl": ExportTarget("TRL's GOLDTrainer", ("gold", "uld"), frozenset({"precision"})),
+    "nemo-rl": ExportTarget("NeMo-RL's cross-tokenizer distillation", ("xtoken-pkl", "xtoken-hkl")),
 }
 
 # Options that change what is learnt, or what it takes, and that a target isn't told, with what holds there instead.
