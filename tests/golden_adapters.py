@@ -21,6 +21,7 @@ from ctkd_core.errors import AlignmentError
 from ctkd_core.losses.released import cdm as released_loss
 from ctkd_core.tokenizers.token_bytes import byte_alphabet, token_bytes_from_strings
 from ctkd_core.vocabulary.released import contextual
+from tests.alignment.reference import incremental_pieces, text_buffer_groups, text_equal
 from tests.golden.asked import Options
 
 Case = dict[str, Any]
@@ -73,13 +74,10 @@ def _alignment(case: Case) -> dict[str, Any]:
     if "text" not in case:
         return out | {"trl_gold_end_boundary_walk": _lists(released_gold.end_boundary_walk(student, teacher))}
     pieces = {side: _pieces(case, side) for side in ("student", "teacher")}
-    decoded = {
-        side: released_gold.incremental_pieces(_prefixes(case[f"{side}_tokens"], pieces[side], case[side]))
-        for side in pieces
-    }
+    decoded = {side: incremental_pieces(_prefixes(case[f"{side}_tokens"], pieces[side], case[side])) for side in pieces}
     return out | {
         "trl_gold_byte_offsets": _or_error("NotImplementedError", _trl_bytes, case, pieces),
-        "trl_gold_greedy_text": _lists(released_gold.text_buffer_groups(decoded["student"], decoded["teacher"])),
+        "trl_gold_greedy_text": _lists(text_buffer_groups(decoded["student"], decoded["teacher"])),
         "tokenkit": _tokenkit(case, pieces),
     }
 
@@ -228,7 +226,7 @@ def _cdm(case: Case) -> dict[str, Any]:
         "merged_teacher_logits": merged_teacher.tolist(),
         "merged_student_logits": merged_student.tolist(),
         "path_with_all_weights_one_ours": cheapest_path.dtw(plain)[1][:, ::-1].tolist(),
-        "group_text_equal_ours": released_cdm.text_equal(student, teacher, of_student, groups),
+        "group_text_equal_ours": text_equal(student, teacher, of_student, groups),
     }
     if "tea2stu" not in given:
         case["params"].notes("tau", "topk", "thr")  # of the lists, which such a case doesn't have

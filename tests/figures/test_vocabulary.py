@@ -16,13 +16,13 @@ from scipy.sparse import csr_matrix
 from ctkd_core.errors import ProjectionError
 from ctkd_core.figures import vocabulary as pictures
 from ctkd_core.figures import vocabulary_bars as bars
-from ctkd_core.figures.theme import message_bytes
 from ctkd_core.vocabulary import density as d
 from ctkd_core.vocabulary import project
 from ctkd_core.vocabulary.archive import exported, zipped
 from ctkd_core.vocabulary.classes import CLASSES, token_classes
 from ctkd_core.vocabulary.projection import MATCHED, REASONS, Projection
 from ctkd_core.vocabulary.store import load
+from tests.figures.samples import message_bytes
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 from tests.work import lines_run
 

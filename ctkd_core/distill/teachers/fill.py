@@ -116,25 +116,6 @@ def plan(
     return CachePlan(config, teacher, layout, kept_rows, tuple(found.values()), data.split.held_out, n_rows, n_bytes)
 
 
-def cache_teacher(
-    config: RunConfig,
-    folder: str | Path,
-    *,
-    number: int = 1,
-    k: int = 64,
-    dtype: str = "float16",
-    rows: str = "",
-    progress: Progress | None = None,
-) -> CacheManifest:
-    """Keep the rows of a run's teacher in `folder`; a run with `teacher_cache` set to it doesn't load the teacher.
-
-    The options are those of `plan`. `progress` gets the share done and a sentence, and may raise Cancelled: whole parts
-    stay, and the same call goes on. Raises RunError for a folder of something else, no room, or no teacher.
-    """
-    report = progress or silent
-    return fill(plan(config, number=number, k=k, dtype=dtype, rows=rows, progress=report), folder, report)
-
-
 def fill(planned: CachePlan, folder: str | Path, report: Progress = silent) -> CacheManifest:
     """Read what is missing of a plan's samples, and the figures that runs tell of the teacher."""
     from filelock import FileLock, Timeout

@@ -10,7 +10,7 @@ Source: NVIDIA NeMo-RL, projection tools of the `x_token` package. The paper (ar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -142,21 +142,6 @@ def cut_counting_the_last_twice(slots: PaddedRows, top_k: int, shrink: Rounding)
     order = np.argsort(-heaviest, axis=1, kind="stable")[:, : min(top_k or width, width) - 1]
     last = np.full((len(order), 1), width - 1)
     return _pick(slots, np.concatenate([order, last], axis=1), shrink)
-
-
-def last_equal(student: Sequence[str], teacher: Sequence[str]) -> NDArray[np.int64]:
-    """int64 [Vs]: the teacher id of the equal string, -1 without one; of several the last wins."""
-    ids_of = {token: i for i, token in enumerate(teacher)}
-    return np.array([ids_of.get(token, -1) for token in student], dtype=np.int64)
-
-
-def overwritten(slots: PaddedRows, match: NDArray[np.int64]) -> PaddedRows:
-    """Rows with a match (int64 [n], -1 without) hold that id alone, with weight 1 in the first slot."""
-    ids, weights = slots.ids.copy(), slots.weights.copy()
-    found = match >= 0
-    ids[found], weights[found] = -1, 0.0
-    ids[found, 0], weights[found, 0] = match[found], 1.0
-    return PaddedRows(ids, weights)
 
 
 def bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,10 +10,11 @@ import pytest
 
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill.teachers import fill as filling
-from ctkd_core.distill.teachers.fill import cache_teacher, fill, plan
+from ctkd_core.distill.teachers.fill import fill, plan
 from ctkd_core.distill.teachers.manifest import TeacherFigures, read_manifest
 from ctkd_core.errors import RunError
 from ctkd_core.files import file_sha256
+from tests.distill.kit import cache_teacher
 
 
 def content(folder: Path) -> set[bytes]:
