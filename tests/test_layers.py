@@ -159,10 +159,14 @@ OF_MANY = {
 
 
 def home_of(test: Path) -> list[Path]:
-    """The module or package that a test file is named after, wherever it would lie."""
+    """The module or package that a test file is named after, wherever it would lie.
+
+    tests/files/test_files.py is about the package itself: what ctkd_core/files/__init__.py holds.
+    """
     base = ROOT if test.parts[0] in {"pages", "experiments"} else CORE
     module = base / test.parent / test.name.removeprefix("test_")
-    return [path for path in (module, module.with_suffix("")) if path.exists()]
+    own = [base / test.parent / "__init__.py"] if module.stem == test.parent.name else []
+    return [path for path in (module, module.with_suffix(""), *own) if path.exists()]
 
 
 def test_tests_lie_as_the_sources_lie() -> None:
@@ -174,6 +178,8 @@ def test_tests_lie_as_the_sources_lie() -> None:
     for test in TESTS:
         if test.parent.parts and test.parts[0] not in {"browser", "golden"} and str(test) not in OF_MANY:
             assert home_of(test), f"there is no module that tests/{test} is named after; move it or say why in OF_MANY"
+        if not test.parent.parts:
+            assert not home_of(test), f"tests/{test} is named after a part of ctkd_core; move it to where that lies"
 
 
 def test_exceptions_are_files_without_a_home() -> None:
