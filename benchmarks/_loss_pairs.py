@@ -125,7 +125,7 @@ def _alm(size: str) -> Sides:
     student, teacher, batch = shared.case(size)
     generator = torch.Generator().manual_seed(SEED)
     masks = tuple((torch.rand(z.shape[-1], generator=generator) < 0.4).float() for z in (student, teacher))
-    rule = alm.Rule("binary_ce", _tokenkit.TAU, "merge", _tokenkit.GAMMA, True)
+    rule = alm.ChunkRule("binary_ce", _tokenkit.TAU, "merge", _tokenkit.GAMMA, True)
 
     def ours() -> Any:
         chunks = chunks_of(batch, released=True)

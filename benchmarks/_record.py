@@ -74,12 +74,12 @@ def gpu_environment(device: str) -> dict[str, Any]:
         found["device"] = torch.cuda.get_device_name()
         found["memory_mib"] = torch.cuda.get_device_properties(0).total_memory // 2**20
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        found["driver"] = _said(query)
+        found["driver"] = _first_line(query)
         found["cuda"] = torch.version.cuda
     return found
 
 
-def _said(command: list[str]) -> str:
+def _first_line(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):

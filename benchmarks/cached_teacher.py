@@ -23,7 +23,7 @@ from ctkd_core.distill.models.students import build_student
 from ctkd_core.distill.models.teachers import align_all, load_teacher, planned_teachers
 from ctkd_core.distill.teachers.kept import KeptTeacher
 from ctkd_core.distill.teachers.reader import ModelReader
-from ctkd_core.distill.teachers.rows import Layout
+from ctkd_core.distill.teachers.rows import RowLayout
 from ctkd_core.losses import loss, make_state
 from ctkd_core.losses.base import StateContext
 from ctkd_core.losses.batch import collate
@@ -83,7 +83,7 @@ def _errors_of(config: RunConfig, model: Any, teacher_model: Any, pair: Any) -> 
     rows = "all" if "prompt_rows" in methods.get(config.method).reads_besides("clean") else "answer"
     found = []
     for k, dtype in [*((k, "float16") for k in TOP), (64, "float32"), (reader.width, "float32")]:
-        layout = Layout(k, reader.width, dtype)
+        layout = RowLayout(k, reader.width, dtype)
         kept = KeptTeacher(pair[1], reader.width, rows, lambda readings, at=layout: reader.read(readings, rows, at))
         near, other = value(kept.logits(batch))
         found.append(

@@ -209,7 +209,7 @@ def _alm(student, teacher, batch):
 
     generator = torch.Generator().manual_seed(0)
     masks = [(torch.rand(z.shape[-1], generator=generator) < 0.4).float() for z in (student, teacher)]
-    rule = alm.Rule("kl", 100.0, "merge", 0.1)
+    rule = alm.ChunkRule("kl", 100.0, "merge", 0.1)
     return alm.alm_objective(student, teacher, batch, chunks_of(batch), rule, (masks[0], masks[1]), 0.5).loss
 
 
@@ -225,7 +225,7 @@ def _mined(student, teacher, batch):
     facing = torch.where(partner >= 0, partner, -1)[: len(rows)]
     ids = torch.from_numpy(_nearest(student.shape[-1], teacher.shape[-1]))
     source = mined.Source(teacher, facing, torch.ones(len(rows)), ids)
-    return mined.mined_objective(student, batch, rows, [source], mined.Target(2.0, "sum", 0), 0.5, 1.0).loss
+    return mined.mined_objective(student, batch, rows, [source], mined.TargetRule(2.0, "sum", 0), 0.5, 1.0).loss
 
 
 @lru_cache(maxsize=1)

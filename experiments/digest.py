@@ -118,7 +118,7 @@ def _chosen(experiment: Experiment, condition: Condition, kept: list[dict[str, A
     texts = texts_of(condition)
     there = [record for record in kept if record["condition"] == condition.name]
     seeds = condition.seeds or experiment.seeds
-    fit = [r for r in there if r["seed"] in seeds and _says_so(r, wanted.get(r["label"]), texts)]
+    fit = [r for r in there if r["seed"] in seeds and _as_planned(r, wanted.get(r["label"]), texts)]
     on_text = _of_most(fit, "eval_data")
     same = [r for seed in seeds for r in _of_most([r for r in on_text if r["seed"] == seed], "data")]
     found: Records = {label: {} for label in wanted}
@@ -144,7 +144,7 @@ def _age(record: Mapping[str, Any]) -> tuple[str, str]:
     return record.get("finished", ""), record["key"]
 
 
-def _says_so(record: Mapping[str, Any], asked: Mapping[str, Any] | None, texts: Mapping[str, Any]) -> bool:
+def _as_planned(record: Mapping[str, Any], asked: Mapping[str, Any] | None, texts: Mapping[str, Any]) -> bool:
     """Whether a run's config, and its text as far as it was noted, are what the experiment says now."""
     if asked is None or any(asked[key] != value for key, value in record["config"].items() if key in asked):
         return False

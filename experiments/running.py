@@ -54,7 +54,7 @@ def run(
     only: Collection[str] = (),
     seeds: Collection[int] = (),
     again: bool = False,
-    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    report: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     failed: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Run what is missing, at most `budget` seconds (a run that has begun is finished); returns how many were run.
@@ -64,12 +64,12 @@ def run(
     said beside it. What was run is in the digest afterwards.
     """
     if experiment.analysis:
-        count = _analyse(experiment, again, say)
+        count = _analyse(experiment, again, report)
     else:
         since = passes.begun(experiment, only, seeds) if again else None
         wanted = missing(experiment, only, seeds, since)
-        taken = [] if again else _take(experiment, wanted, say)
-        count = _train(experiment, budget, [planned for planned in wanted if planned.key not in taken], say, failed)
+        taken = [] if again else _take(experiment, wanted, report)
+        count = _train(experiment, budget, [planned for planned in wanted if planned.key not in taken], report, failed)
         if since is not None and (count == len(wanted) or not missing(experiment, only, seeds, since)):
             passes.done(experiment, only, seeds)
         count += len(taken)
@@ -78,13 +78,13 @@ def run(
     return count
 
 
-def _take(experiment: Experiment, wanted: list[Planned], say: Callable[[str], None]) -> list[str]:
+def _take(experiment: Experiment, wanted: list[Planned], report: Callable[[str], None]) -> list[str]:
     """Keep what other experiments have of these runs; returns the keys."""
     found = {planned.key: results.of_another(experiment, planned) for planned in wanted}
     taken = {key: record for key, record in found.items() if record is not None}
     if taken:
         _keep(experiment, taken)
-        say(f"{experiment.name}: {len(taken)} of {len(wanted)} runs are another experiment's, too, and count here.")
+        report(f"{experiment.name}: {len(taken)} of {len(wanted)} runs are another experiment's, too, and count here.")
     return list(taken)
 
 
@@ -101,33 +101,33 @@ def _train(
     experiment: Experiment,
     budget: float | None,
     wanted: list[Planned],
-    say: Callable[[str], None],
+    report: Callable[[str], None],
     failed: Callable[[str], None],
 ) -> int:
     begun, count = time.monotonic(), 0
     command = f"make evidence NAME={experiment.name}"
     for number, planned in enumerate(wanted, start=1):
         if budget is not None and time.monotonic() - begun > budget:
-            say(f"{experiment.name}: {len(wanted) - number + 1} runs are left; the same command goes on.")
+            report(f"{experiment.name}: {len(wanted) - number + 1} runs are left; the same command goes on.")
             break
-        say(f"{experiment.name} {number}/{len(wanted)}: {planned.config.name}")
+        report(f"{experiment.name} {number}/{len(wanted)}: {planned.config.name}")
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             done = distill(planned.config, RunStore())
         except CtkdError as fault:
             problem = f"{planned.config.name}: {fault}"
-            say(problem)
+            report(problem)
             failed(problem)
             continue
         if done.status().state != "finished":
             problem = f"{planned.config.name}: {done.status().state}; stopped."
-            say(problem)
+            report(problem)
             failed(problem)
             break
         record = results.record_of(planned, done, time.process_time() - cpu, time.perf_counter() - wall, command)
         kept = _keep(experiment, {planned.key: record})
         count += 1
-        say(f"    {_figure(planned, record)}, {record['seconds']:.0f} s{_before(planned, kept.get(planned.key))}")
+        report(f"    {_figure(planned, record)}, {record['seconds']:.0f} s{_before(planned, kept.get(planned.key))}")
     return count
 
 
@@ -146,7 +146,7 @@ def _before(planned: Planned, kept: Mapping[str, Any] | None) -> str:
     return "" if kept is None else f" (the result kept before: {_figure(planned, kept)})"
 
 
-def _analyse(experiment: Experiment, again: bool, say: Callable[[str], None]) -> int:
+def _analyse(experiment: Experiment, again: bool, report: Callable[[str], None]) -> int:
     """Run the analysis unless it has a result; returns 1 where it was run."""
     if results.read_analysis(experiment) is not None and not again:
         return 0
@@ -157,9 +157,9 @@ def _analyse(experiment: Experiment, again: bool, say: Callable[[str], None]) ->
         if fault.name not in {name, "experiments.analyses"}:
             raise
         raise ExperimentError(f"{experiment.name}: there is no analysis {experiment.analysis!r}.") from None
-    say(f"{experiment.name}: {experiment.title}")
+    report(f"{experiment.name}: {experiment.title}")
     options = {"again": again} if "again" in inspect.signature(module.run).parameters else {}
-    found = module.run(experiment, say, **options)
+    found = module.run(experiment, report, **options)
     results.write_analysis(experiment, found)
     readme.write(experiment.folder / "README.md", found)
     return 1

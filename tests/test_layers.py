@@ -44,16 +44,33 @@ SOURCES = {
 def imports_of(tree: ast.AST, known: set[str]) -> set[str]:
     """Modules of `known` that the code imports, at whatever depth it does so."""
     found: set[str] = set()
-    if isinstance(tree, ast.If) and "TYPE_CHECKING" in ast.dump(tree.test):
+    if isinstance(tree, ast.If) and ast.unparse(tree.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
         return set().union(*(imports_of(node, known) for node in tree.orelse), set())
     if isinstance(tree, ast.Import):
         found |= {alias.name for alias in tree.names}
-    if isinstance(tree, ast.ImportFrom) and tree.module and not tree.level:
+    if isinstance(tree, ast.ImportFrom) and tree.module:  # none is relative, see `unseen_imports`
         names = {f"{tree.module}.{alias.name}" for alias in tree.names}
         found |= {full if full in known else tree.module for full in names}
     for node in ast.iter_child_nodes(tree):
         found |= imports_of(node, known)
     return found & known
+
+
+def unseen_imports(tree: ast.AST, known: set[str]) -> set[str]:
+    """Imports that `imports_of` can't place: relative ones, and public names, which load a module of any height."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names if not alias.asname}
+            # It binds the package, through which every public name can be had.
+            found |= {f"import {name}" for name in names if name.split(".")[0] == "ctkd_core"}
+            found |= {"import ctkd_core" for alias in node.names if alias.name == "ctkd_core"}
+        if isinstance(node, ast.ImportFrom) and node.level:
+            found.add(ast.unparse(node))
+        if isinstance(node, ast.ImportFrom) and node.module == "ctkd_core" and not node.level:
+            names = {alias.name for alias in node.names if f"ctkd_core.{alias.name}" not in known}
+            found |= {f"from ctkd_core import {name}" for name in names - {"__version__"}}
+    return found
 
 
 @cache
@@ -91,6 +108,13 @@ def test_nothing_imports_upwards() -> None:
         upwards = {t for t in graph()[module] if t not in ENTRIES and level_of(t) > level_of(module)}
         assert not upwards, f"{module} imports from above: {sorted(upwards)}"
         assert "ctkd_core.__main__" not in graph()[module], module
+
+
+def test_every_import_can_be_placed() -> None:
+    for module, path in SOURCES.items():
+        if package_of(module) != "pages" and module not in ENTRIES:
+            unseen = unseen_imports(ast.parse(path.read_text(encoding="utf-8")), set(SOURCES))
+            assert not unseen, f"{module}: {sorted(unseen)}; import from the module that holds the name"
 
 
 def test_no_circle_between_modules() -> None:
@@ -169,7 +193,31 @@ def test_a_circle_and_an_upward_import_would_be_seen() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
     code = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import b\ndef f():\n    from a import c\n"
     assert imports_of(ast.parse(code), {"a", "a.c", "b"}) == {"a.c"}
+    assert imports_of(ast.parse("if not TYPE_CHECKING:\n    import b\nelse:\n    import c\n"), {"b", "c"}) == {"b", "c"}
+    assert imports_of(ast.parse("if TYPE_CHECKING:\n    import b\nelse:\n    import c\n"), {"b", "c"}) == {"c"}
+    assert imports_of(ast.parse("if TYPE_CHECKING or here:\n    import b\n"), {"b"}) == {"b"}
+    assert imports_of(ast.parse("import typing\nif typing.TYPE_CHECKING:\n    import b\n"), {"b"}) == set()
     assert level_of("pages.parts.state") > level_of("ctkd_core.cli.main") > level_of("ctkd_core.errors")
+
+
+def test_an_import_that_cannot_be_placed_would_be_seen() -> None:
+    known = {"ctkd_core", "ctkd_core.files", "ctkd_core.files.kept"}
+
+    def unseen(code: str) -> set[str]:
+        return unseen_imports(ast.parse(code), known)
+
+    for code in ("from . import kept", "from .kept import x", "def f():\n    from .. import align"):
+        assert unseen(code) == {code.split("\n")[-1].strip()}
+    assert unseen("from ctkd_core import align, files") == {"from ctkd_core import align"}
+    assert unseen("def f():\n    from ctkd_core import *") == {"from ctkd_core import *"}
+    for code in ("import ctkd_core", "import ctkd_core as c", "import ctkd_core.files"):
+        assert unseen(code), code
+    for code in (
+        "from ctkd_core import __version__, files",
+        "from ctkd_core.files import kept",
+        "import ctkd_core.files as f",
+    ):
+        assert not unseen(code), code
 
 
 TESTS = sorted(p.relative_to(ROOT / "tests") for p in (ROOT / "tests").rglob("test_*.py"))
@@ -197,10 +245,14 @@ OF_MANY = {
 
 
 def home_of(test: Path) -> list[Path]:
-    """The module or package that a test file is named after, wherever it would lie."""
+    """The module or package that a test file is named after, wherever it would lie.
+
+    tests/files/test_files.py is about the package itself: what ctkd_core/files/__init__.py holds.
+    """
     base = ROOT if test.parts[0] in {"pages", "experiments"} else CORE
     module = base / test.parent / test.name.removeprefix("test_")
-    return [path for path in (module, module.with_suffix("")) if path.exists()]
+    own = [base / test.parent / "__init__.py"] if module.stem == test.parent.name else []
+    return [path for path in (module, module.with_suffix(""), *own) if path.exists()]
 
 
 def test_tests_lie_as_the_sources_lie() -> None:
@@ -212,6 +264,8 @@ def test_tests_lie_as_the_sources_lie() -> None:
     for test in TESTS:
         if test.parent.parts and test.parts[0] not in {"browser", "golden"} and str(test) not in OF_MANY:
             assert home_of(test), f"there is no module that tests/{test} is named after; move it or say why in OF_MANY"
+        if not test.parent.parts:
+            assert not home_of(test), f"tests/{test} is named after a part of ctkd_core; move it to where that lies"
 
 
 def test_exceptions_are_files_without_a_home() -> None:

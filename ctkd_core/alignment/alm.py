@@ -94,16 +94,6 @@ def merged_chunks(groups: NDArray[np.int32], may_end: NDArray[np.bool_]) -> NDAr
     return np.stack([groups[starts, 0], groups[ends, 1], groups[starts, 2], groups[ends, 3]], axis=1).astype(np.int32)
 
 
-def chunk_of_tokens(groups: NDArray[np.int32], n_tokens: int, side: str = "student") -> NDArray[np.int32]:
-    """int32 [n_tokens]: number of the two-sided chunk that holds each token of `side`, -1 for tokens in none."""
-    two_sided = groups[(groups[:, 0] < groups[:, 1]) & (groups[:, 2] < groups[:, 3])]
-    column = 0 if side == "student" else 2
-    tokens = np.arange(n_tokens)
-    chunk = np.searchsorted(two_sided[:, column + 1], tokens, side="right")
-    start = np.append(two_sided[:, column], n_tokens)
-    return np.where(start[chunk] <= tokens, chunk, -1).astype(np.int32)
-
-
 def boundary_tokens(tokenizer: Tokenizer) -> NDArray[np.bool_]:
     """bool [n_ids]: ids that begin a new pretoken: their first byte is a space, newline or tab, or they are special."""
     table = np.fromiter((b[:1] in BOUNDARY_BYTES for b in tokenizer.all_token_bytes()), np.bool_, tokenizer.n_ids)

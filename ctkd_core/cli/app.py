@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-import ctkd_core
 from ctkd_core.background.addresses import is_loopback
 from ctkd_core.cli.common import OK, Json, Output, UsageError, inform, whole
 from ctkd_core.errors import CtkdError
@@ -71,7 +70,7 @@ def run(
 
 def find_app() -> Path:
     """app.py inside the package in an installed wheel, beside it in a checkout."""
-    package = Path(ctkd_core.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "_app", package.parent):
         if (folder / "app.py").is_file() and (folder / "pages").is_dir():
             return folder / "app.py"

@@ -17,8 +17,8 @@ from ctkd_core.cli.progress import Bar
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ctkd_core.distill.teachers.fill import Plan
-    from ctkd_core.distill.teachers.manifest import Manifest
+    from ctkd_core.distill.teachers.fill import CachePlan
+    from ctkd_core.distill.teachers.manifest import CacheManifest
 
 
 @run_options
@@ -91,7 +91,7 @@ def run(
     return Output(lambda: found, lambda: _view(found))
 
 
-def _planned(planned: Plan, folder: Path) -> dict[str, Any]:
+def _planned(planned: CachePlan, folder: Path) -> dict[str, Any]:
     return {
         "folder": str(folder),
         "teacher": planned.teacher.source,
@@ -106,7 +106,7 @@ def _planned(planned: Plan, folder: Path) -> dict[str, Any]:
     }
 
 
-def _told(manifest: Manifest, folder: Path, planned: Plan) -> dict[str, Any]:
+def _told(manifest: CacheManifest, folder: Path, planned: CachePlan) -> dict[str, Any]:
     figures = manifest.figures
     return _planned(planned, folder) | {
         "teacher": manifest.whose.name,

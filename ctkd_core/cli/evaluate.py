@@ -64,7 +64,7 @@ def run(
         parts = [f"{key} {total:.0f} s" for key, cost in costs if (total := cost.each + cost.once) >= 1]
         if parts:
             inform(f"{each.id}: besides bits per byte, this takes about {', '.join(parts)}.")
-    found = [evaluate_run(each, ask, _say) for each in chosen]
+    found = [evaluate_run(each, ask, _report) for each in chosen]
     if against is not None:
         found[0]["gap_closed"] = closed(found[0], found[1]) | {"against": chosen[1].id}
     return Output(lambda: found[0], lambda: _view(found[0]))
@@ -76,7 +76,7 @@ def after_help() -> list[RenderableType]:
     return ["evaluations:", facts(rows, indent=2)]
 
 
-def _say(sentence: str) -> None:
+def _report(sentence: str) -> None:
     if sentence:
         inform(sentence)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ctkd_core.background.progress import Progress
 from ctkd_core.cli.common import Output, UsageError, inform, names_of, one_of
 from ctkd_core.cli.display import facts, table
 from ctkd_core.cli.progress import Bar
@@ -22,8 +23,7 @@ from ctkd_core.errors import CtkdError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Report = Callable[[float, str], None]  # share done of one task, what is being done
-Task = Callable[[Report], None]
+Task = Callable[[Progress], None]
 
 
 def run(
@@ -126,13 +126,13 @@ def _terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _tokenizer(name: str, report: Report) -> None:  # noqa: ARG001
+def _tokenizer(name: str, report: Progress) -> None:  # noqa: ARG001
     from ctkd_core.tokenizers.load import load_tokenizer
 
     load_tokenizer(name)
 
 
-def _alignment(report: Report) -> None:  # noqa: ARG001
+def _alignment(report: Progress) -> None:  # noqa: ARG001
     """Every aligner once, so that its machine code is in the cache before somebody waits for it."""
     from ctkd_core import methods
     from ctkd_core.alignment import align
@@ -144,7 +144,7 @@ def _alignment(report: Report) -> None:  # noqa: ARG001
         align("A first text: 2024.", student=student, teacher=teacher, method=row.name).metrics()
 
 
-def _teacher(report: Report) -> None:
+def _teacher(report: Progress) -> None:
     # Bars of libraries would be drawn across ours.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -14,10 +14,10 @@ from typing_extensions import TypedDict
 
 from ctkd_core.background.status import State
 from ctkd_core.distill.checkup import Checkup
-from ctkd_core.distill.evaluation.saved import Evaluation
+from ctkd_core.distill.evaluation.saved import SavedEvaluation
 from ctkd_core.files import documents
 from ctkd_core.pair.corpus import CorpusMetrics
-from ctkd_core.pair.report import ClassCount, SpecialToken, Vocabulary
+from ctkd_core.pair.report import ClassCount, SpecialToken, VocabularyFacts
 
 Number = float | None  # null where a figure is none or wasn't measured
 Metrics = dict[str, float]  # docs/metrics.md
@@ -65,7 +65,7 @@ class TokenizerFacts(Printed):
     warnings: list[str]
 
 
-class Tokens(Printed):
+class TokensDocument(Printed):
     """A text under one tokenizer; a span is where a token begins and ends, in bytes of the text."""
 
     name: str
@@ -82,8 +82,8 @@ class Aligned(Printed):
     pairs   of tokens, where a method pairs them one by one; flags: which groups it takes for correct itself
     """
 
-    student: Tokens
-    teacher: Tokens
+    student: TokensDocument
+    teacher: TokensDocument
     method: str
     variant: str
     options: dict[str, Any]
@@ -94,14 +94,14 @@ class Aligned(Printed):
     notes: list[str]
 
 
-class Side(Printed):
+class SideDocument(Printed):
     """A tokenizer and how many tokens it makes of the text."""
 
     name: str
     tokens: NonNegativeInt
 
 
-class Agreement(Printed):
+class AgreementDocument(Printed):
     """How far two methods, a and b, agree; `share` of tokens in equal groups, `disagreements` where they differ."""
 
     a: str
@@ -111,13 +111,13 @@ class Agreement(Printed):
     disagreements: list[Region]
 
 
-class Compared(Printed):
+class ComparedDocument(Printed):
     """Several methods on one text; `disagreements` are regions where not all have the same groups."""
 
-    student: Side
-    teacher: Side
+    student: SideDocument
+    teacher: SideDocument
     methods: dict[str, Metrics]
-    agreement: list[Agreement]
+    agreement: list[AgreementDocument]
     disagreements: list[Region]
     notes: list[str]
 
@@ -128,7 +128,7 @@ class PairDocument(Printed):
     student: str
     teacher: str
     method: str
-    vocabulary: Vocabulary
+    vocabulary: VocabularyFacts
     corpus: dict[str, CorpusMetrics]
     special_tokens: list[SpecialToken]
     advice: dict[str, Any]
@@ -145,7 +145,7 @@ class ReportDocument(PairDocument):
     runs: list[str]
 
 
-class RankedPair(Printed):
+class RankedPairDocument(Printed):
     """A pair and the figures that it can be ordered by; `skipped` {why: texts}."""
 
     student: str
@@ -163,13 +163,13 @@ class RankedPair(Printed):
     confidence: str
 
 
-class Ranked(Printed):
+class RankedDocument(Printed):
     """Pairs, best first by the figure `by`; `sample`: what of a corpus was measured, null without one."""
 
     by: str
     skipped: dict[str, int]
     sample: dict[str, Any] | None
-    pairs: list[RankedPair]
+    pairs: list[RankedPairDocument]
 
 
 class View(Printed):
@@ -454,7 +454,7 @@ class Unarchived(Printed):
     unarchived: list[str]
 
 
-class Evaluated(Evaluation):
+class Evaluated(SavedEvaluation):
     """The figures of a run's student; with --against how much of the gap to the teacher it closed beside that run."""
 
     gap_closed: NotRequired[dict[str, Any]]
@@ -482,7 +482,7 @@ class TeacherCache(Printed):
     teacher_bits_per_byte: NotRequired[Number]
 
 
-class Exported(Printed):
+class ExportedDocument(Printed):
     """A folder for another trainer, `target`, and the names of its files."""
 
     folder: str
@@ -518,9 +518,9 @@ class App(Printed):
 DOCUMENTS: dict[str, Any] = {
     "tokenizers": list[CatalogRow] | list[TokenizerFacts],
     "align": Aligned,
-    "compare": Compared,
+    "compare": ComparedDocument,
     "pair": PairDocument,
-    "rank": Ranked,
+    "rank": RankedDocument,
     "report": ReportDocument,
     "view ls": list[View],
     "view rm": Removed,
@@ -544,7 +544,7 @@ DOCUMENTS: dict[str, Any] = {
     "runs rm": Removed,
     "runs": RunRow,
     "evaluate": Evaluated,
-    "export": Exported,
+    "export": ExportedDocument,
     "doctor": Checkup,
     "prepare": list[Preparation] | Terms,
     "app": App,

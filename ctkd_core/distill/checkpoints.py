@@ -14,13 +14,12 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import files
 from ctkd_core.background.status import RECORD, read_record, reason, write_record
+from ctkd_core.files.documents import FileDigest
 
 MANIFEST = "manifest.json"
 STATE = "trainer_state.json"
@@ -38,19 +37,11 @@ KEPT = 2  # at least: one may be damaged
 
 
 @dataclass(frozen=True, config=RECORD)
-class Entry:
-    """One file of a checkpoint."""
-
-    bytes: Annotated[int, Field(ge=0)]
-    sha256: str
-
-
-@dataclass(frozen=True, config=RECORD)
-class Manifest:
+class CheckpointManifest:
     """Every file of a checkpoint, by its path in the folder."""
 
     step: int
-    files: dict[str, Entry]
+    files: dict[str, FileDigest]
 
 
 def write_manifest(folder: Path, step: int) -> None:
@@ -59,12 +50,12 @@ def write_manifest(folder: Path, step: int) -> None:
         if not any(folder.glob(pattern)):
             raise OSError(f"the checkpoint of step {step} has no {pattern}, so {WHAT[pattern]} would be lost")
     found = {
-        path.relative_to(folder).as_posix(): Entry(path.stat().st_size, files.sha256_of(path))
+        path.relative_to(folder).as_posix(): FileDigest.of(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
     files.sync_to_disk(folder)
-    write_record(folder / MANIFEST, Manifest(step, found))
+    write_record(folder / MANIFEST, CheckpointManifest(step, found))
     files.sync_to_disk(folder / MANIFEST)
 
 
@@ -123,7 +114,7 @@ def problem(folder: Path, thorough: bool = False) -> str:
     try:
         if not (folder / MANIFEST).exists():
             return _problem_of_old(folder, thorough)
-        manifest = read_record(folder / MANIFEST, Manifest)
+        manifest = read_record(folder / MANIFEST, CheckpointManifest)
         if name(manifest.step) != folder.name:
             return f"its manifest is that of step {manifest.step}"
         for pattern in NEEDED:

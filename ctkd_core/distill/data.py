@@ -258,12 +258,12 @@ _SPEAKERS = {"user": "Question: ", "assistant": "Answer: ", "system": "", "devel
 def _shared_prompt(messages: Sequence[Message], template: str) -> tuple[str, str]:
     """The messages as both models read them, without a chat template, and the blank before what follows."""
     if template == "none":
-        return "".join(f"{_said(message)}\n" for message in messages), ""
-    lines = [_SPEAKERS.get(m["role"], f"{m['role'].capitalize()}: ") + _said(m) for m in messages]
+        return "".join(f"{_content(message)}\n" for message in messages), ""
+    lines = [_SPEAKERS.get(m["role"], f"{m['role'].capitalize()}: ") + _content(m) for m in messages]
     return ("\n".join([*lines, "Answer:"]), " ") if messages else ("", "")
 
 
-def _said(message: Message) -> str:
+def _content(message: Message) -> str:
     """What a message says; calls of tools as JSON."""
     calls = message.get("tool_calls")
     called = json.dumps(calls, ensure_ascii=False, default=str) if calls else ""

@@ -181,7 +181,7 @@ def estimate(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int
 
 
 @dataclass(frozen=True)
-class Cost:
+class EvaluationCost:
     """Seconds that an evaluation takes each time, and those that its first time takes besides."""
 
     each: float
@@ -190,18 +190,18 @@ class Cost:
 
 def evaluation_costs(
     config: RunConfig, names: Iterable[str] | None = None, student_vocab: int = 129_280, teacher_vocab: int = 49_152
-) -> dict[str, Cost]:
+) -> dict[str, EvaluationCost]:
     """What evaluations (default: the config's) take on this machine, bits per byte aside."""
     return _costs(config, *model_sizes(config, student_vocab, teacher_vocab), names)
 
 
 def _costs(
     config: RunConfig, student: ModelSize, teacher: ModelSize, names: Iterable[str] | None = None
-) -> dict[str, Cost]:
+) -> dict[str, EvaluationCost]:
     speed = FORWARD_SHARE * _speed(config)
     tokens = tokens_of(config, chosen(config.evaluations) if names is None else names, _tokens(config))
     return {
-        name: Cost(
+        name: EvaluationCost(
             2 * (read.student * student.total + read.teacher * teacher.total) / speed,
             2 * read.teacher_once * teacher.total / speed,
         )

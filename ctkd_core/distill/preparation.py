@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ctkd_core.distill.aligned import cache
-from ctkd_core.distill.aligned.work import Job, align_examples
+from ctkd_core.distill.aligned.work import AlignmentSetup, align_examples
 from ctkd_core.distill.data import Example, Reading, Split, data_file, named, split_by
 from ctkd_core.distill.devices import cpu_count
 from ctkd_core.distill.on_policy import TrainingExample
@@ -184,7 +184,7 @@ def _aligned(
     report: Callable[[str], None],
 ) -> tuple[list[TrainingExample], list[str]]:
     """Every training example under all tokenizers, and where those stand that nothing is left of."""
-    job = Job(student, tuple(teachers), config.max_length, config.truncation_side)
+    job = AlignmentSetup(student, tuple(teachers), config.max_length, config.truncation_side)
     key = cache.key_of(job, train) if len(train) >= KEPT_FROM else ""
     samples = cache.read(key, job) if key else None
     if samples is None:

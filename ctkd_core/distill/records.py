@@ -134,7 +134,7 @@ class RecordWriter:
 
 
 @dataclass(frozen=True)
-class Part:
+class RowsRead:
     """What stands in a file of rows from some byte on.
 
     rows    those whose figures are figures and whose step is one, so that whoever draws them needn't look again; keys
@@ -148,7 +148,7 @@ class Part:
     damage: str = ""
 
 
-def read_part(path: Path, offset: int = 0) -> Part:
+def read_part(path: Path, offset: int = 0) -> RowsRead:
     """The rows from byte `offset` on, which begins a line.
 
     No damage is half a line at the end of the file or before a row of kind "resume" (its writer was killed), nor a row
@@ -172,7 +172,7 @@ def read_part(path: Path, offset: int = 0) -> Part:
             rows.append(row)
         elif what and (row is None or row.get("kind") in (None, *_ROWS)):
             wrong.append((line, what))
-    return Part(rows, end, _told(path, offset, wrong + torn))
+    return RowsRead(rows, end, _told(path, offset, wrong + torn))
 
 
 def _told(path: Path, offset: int, wrong: list[tuple[int, str]]) -> str:

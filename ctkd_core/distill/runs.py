@@ -45,7 +45,7 @@ from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
-from ctkd_core.distill.records import Part, current_rows, metrics_frame, read_part
+from ctkd_core.distill.records import RowsRead, current_rows, metrics_frame, read_part
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.sweeps import membership
 from ctkd_core.errors import CtkdError, RunError, short, unknown
@@ -147,7 +147,7 @@ class Run:
         part = self.metrics_part(offset)
         return part.rows, part.end
 
-    def metrics_part(self, offset: int = 0) -> Part:
+    def metrics_part(self, offset: int = 0) -> RowsRead:
         """As `read_metrics`, with the sentence about rows that aren't what they should be. Raises RunError."""
         part = self._part(METRICS, offset)
         return replace(part, damage=self._damaged(METRICS, part.damage)) if part.damage else part
@@ -158,7 +158,7 @@ class Run:
         words = ("prompt", "reference", "student", "teacher")
         return [row for row in rows if all(isinstance(row.get(key), str | None) for key in words)]
 
-    def _part(self, file: str, offset: int = 0) -> Part:
+    def _part(self, file: str, offset: int = 0) -> RowsRead:
         try:
             return read_part(self.dir / file, offset)
         except OSError as fault:

@@ -267,7 +267,7 @@ def _file(run: Run, name: str) -> Path:
 
 def _take_figures(session: Session) -> None:
     """What a teacher that isn't loaded tells of itself: its bits per byte, its completions."""
-    from ctkd_core.distill.teachers.manifest import Figures, held_out_of
+    from ctkd_core.distill.teachers.manifest import TeacherFigures, held_out_of
     from ctkd_core.distill.teachers.reader import measured
 
     config, kept = session.config, session.teachers[0].kept
@@ -278,7 +278,9 @@ def _take_figures(session: Session) -> None:
         kept.figures = measured(
             kept.reader, config, session.teacher, session.data.split.held_out, session.attempt.check
         )
-    figures = kept.figures if kept.figures.of == held_out_of(config) else Figures()  # else they are of other text
+    figures = (
+        kept.figures if kept.figures.of == held_out_of(config) else TeacherFigures()
+    )  # else they are of other text
     held_out = min(config.eval_samples, len(session.data.split.held_out))
     _warn_of_unmeasured(session, held_out)
     session.evaluator.teacher_bits = figures.bits_per_byte(held_out) if held_out else None

@@ -24,7 +24,7 @@ MAX_VERDICT_PAIRS = 3
 
 
 @dataclass(frozen=True)
-class Side:
+class CardSide:
     """One side of a group: its tokens as they are shown, ids, bytes in hex."""
 
     tokenizer: str
@@ -57,8 +57,8 @@ class GroupCard:
     kind: str
     name: str  # of the kind, for people
     meaning: str
-    student: Side
-    teacher: Side
+    student: CardSide
+    teacher: CardSide
     same_text: bool | None
     before: str
     after: str
@@ -111,10 +111,10 @@ def expected(
     )
 
 
-def _side(encoding: Encoding, start: int, end: int) -> Side:
+def _side(encoding: Encoding, start: int, end: int) -> CardSide:
     shown = range(start, min(end, start + MAX_TOKENS))
     whole = b"".join(encoding.token_bytes[start:end])
-    return Side(
+    return CardSide(
         tokenizer=encoding.tokenizer,
         start=start,
         end=end,

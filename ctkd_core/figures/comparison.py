@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from ctkd_core.distill.comparison.table import Comparison, Row
+    from ctkd_core.distill.comparison.table import Comparison, RankedKind
     from ctkd_core.methods.evidence import Interval
 
 FORMATS = (".csv", ".parquet")
@@ -100,7 +100,7 @@ def ranking(found: Comparison) -> list[dict[str, str]]:
     ]
 
 
-def measured(row: Row, figure: str) -> str:
+def measured(row: RankedKind, figure: str) -> str:
     """How many of a kind's seeds have the figure: "3", or "2 of 3" while some have not."""
     every, found = len(row.kind.by_seed), row.figures.get(figure)
     return str(every) if found is not None and found.n == every else f"{found.n if found else 0} of {every}"

@@ -20,7 +20,7 @@ ROW_HEIGHT = 34  # pixels a method
 
 
 @dataclass(frozen=True)
-class Measure:
+class RankedMeasure:
     """What a ranking shows: fields of `Tried` and of `TriedRun`, and whether values are differences to the baseline."""
 
     meaning: str
@@ -30,19 +30,19 @@ class Measure:
 
 
 MEASURES = {
-    "difference": Measure(
+    "difference": RankedMeasure(
         "The method's value minus the baseline's at the same seed: what the seeds share falls out.",
         "to_baseline",
         "value",
     ),
-    "value": Measure("The value after the last step.", "value", "value", False),
-    "best look": Measure(
+    "value": RankedMeasure("The value after the last step.", "value", "value", False),
+    "best look": RankedMeasure(
         "The same difference, of each run's best value along its curve: what early stopping would have kept. It is "
         "chosen on the text that it is measured on, so it is a little too good.",
         "best_to_baseline",
         "best",
     ),
-    "equal seconds": Measure(
+    "equal seconds": RankedMeasure(
         "The same difference, when the quickest method of a seed was through; between two looks on a straight line. "
         "None where a run has fewer than four looks: such a line would say what was drawn, not what was learnt.",
         "equal_to_baseline",

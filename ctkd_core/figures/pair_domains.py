@@ -31,7 +31,7 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class Measure:
+class DomainMeasure:
     """What a figure of domains shows: its bars, the title of the axis, the meaning, whether they are shares of 1."""
 
     axis: str
@@ -43,24 +43,24 @@ class Measure:
 
 _BOTH = (("student", BLUE, ""), ("teacher", ORANGE, "/"))
 _KINDS = (("share_1_1", "1-1"), ("share_1_n", "1-n"), ("share_n_1", "n-1"), ("share_n_m", "n-m"))  # metric, kind
-MEASURES: dict[str, Measure] = {
-    "tokens per word": Measure(
+MEASURES: dict[str, DomainMeasure] = {
+    "tokens per word": DomainMeasure(
         "tokens per word",
         "Fertility: tokens for a word; in scripts without spaces a letter counts as a word. Less is a shorter text.",
         tuple(Bars(f"{side}_fertility", side, colour, hatch) for side, colour, hatch in _BOTH),
     ),
-    "bytes per token": Measure(
+    "bytes per token": DomainMeasure(
         "bytes per token",
         "How much text a token carries. More is a shorter text.",
         tuple(Bars(f"{side}_bytes_per_token", side, colour, hatch) for side, colour, hatch in _BOTH),
     ),
-    "tokens in 1-1 groups": Measure(
+    "tokens in 1-1 groups": DomainMeasure(
         "share of tokens",
         "Tokens that face exactly one token of the other side: there distributions can be compared directly.",
         tuple(Bars(f"{side}_tokens_1_1", side, colour, hatch) for side, colour, hatch in _BOTH),
         share=True,
     ),
-    "kinds of groups": Measure(
+    "kinds of groups": DomainMeasure(
         "share of groups",
         "Groups by the number of tokens on both sides.",
         tuple(
@@ -70,7 +70,7 @@ MEASURES: dict[str, Measure] = {
         share=True,
         stacked=True,
     ),
-    "quality": Measure(
+    "quality": DomainMeasure(
         "rate",
         "Boundary F1 against the byte-exact groups (1 is the truth), groups whose two sides spell the same bytes, "
         "and bytes under two-sided groups.",
@@ -81,7 +81,7 @@ MEASURES: dict[str, Measure] = {
         ),
         share=True,
     ),
-    "largest group": Measure(
+    "largest group": DomainMeasure(
         "tokens",
         "Most tokens on one side of a group: what a loss has to compare as one lump.",
         (Bars("largest_group", "largest group", VERMILLION),),

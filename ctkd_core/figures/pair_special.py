@@ -11,7 +11,7 @@ from ctkd_core.tokenizers.special_tokens import CHAT, ROLE_TITLES, facts
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ctkd_core.tokenizers.chat_templates import Piece, Rendered, Seam
+    from ctkd_core.tokenizers.chat_templates import DiffPiece, Rendered, Seam
     from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -81,7 +81,7 @@ def _value(value: bool | int) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}"
 
 
-def difference_table(pieces: Sequence[Piece]) -> pd.DataFrame:
+def difference_table(pieces: Sequence[DiffPiece]) -> pd.DataFrame:
     """Stretches of two rendered conversations in their order: same, student, teacher; whitespace is visible."""
     import pandas as pd
 

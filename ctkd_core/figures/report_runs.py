@@ -17,7 +17,7 @@ from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, li
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_of
 from ctkd_core.distill.comparison.kinds import flat
 from ctkd_core.distill.comparison.samples import side_by_side
-from ctkd_core.distill.comparison.table import SAYS, Comparison, compare
+from ctkd_core.distill.comparison.table import INTERVALS_NOTE, Comparison, compare
 from ctkd_core.distill.records import current_rows
 from ctkd_core.distill.runs import Run
 from ctkd_core.figures.comparison import interval, ranking
@@ -94,7 +94,7 @@ def comparison_parts(runs: Sequence[Run], found: Comparison, curves: str = "") -
         '<div class="wide">',
         _ranking(found),
         "</div>",
-        note(SAYS),
+        note(INTERVALS_NOTE),
         *map(note, found.notes),
         "<h2>All figures</h2>",
         '<div class="wide">',

@@ -60,8 +60,3 @@ def habits(title: str, height: int) -> dict[str, Any]:
 def folded(title: str) -> list[str]:
     """A title as lines that fit a narrow window."""
     return textwrap.wrap(title, TITLE_CHARACTERS, break_long_words=False, break_on_hyphens=False) or [title]
-
-
-def message_bytes(fig: go.Figure) -> int:
-    """Size of the figure as it is sent to a browser, in bytes."""
-    return len(fig.to_json().encode())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
 from ctkd_core.markup.colours import ORANGE, VERMILLION
 from ctkd_core.tokenizers.display import token_text
-from ctkd_core.vocabulary.density import Cells, Density, Order, Window
+from ctkd_core.vocabulary.density import Cells, Density, IdOrder, Window
 from ctkd_core.vocabulary.projection import REASONS
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ ORDER_TITLES = {"id": "by id", "class": "by class", "script": "by script", "leng
 
 
 def density_figure(
-    density: Density, rows: Order, columns: Order, window: Window, pair: tuple[str, str], boxes: bool = False
+    density: Density, rows: IdOrder, columns: IdOrder, window: Window, pair: tuple[str, str], boxes: bool = False
 ) -> go.Figure:
     """The map in at most 256 x 256 bins on a logarithmic scale, student down, teacher across; a frame at `window`.
 
@@ -102,7 +102,7 @@ def clickable(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[n
     return i * height + best[i, j] // width, j * width + best[i, j] % width
 
 
-def density_table(density: Density, rows: Order, columns: Order, most: int = 50) -> pd.DataFrame:
+def density_table(density: Density, rows: IdOrder, columns: IdOrder, most: int = 50) -> pd.DataFrame:
     """The fullest bins, the twin of `density_figure`.
 
     Columns: student_positions, teacher_positions ("first to last"), student_part, teacher_part (stretch of the order
@@ -125,7 +125,7 @@ def density_table(density: Density, rows: Order, columns: Order, most: int = 50)
     )
 
 
-def section_at(order: Order, position: int) -> str:
+def section_at(order: IdOrder, position: int) -> str:
     """Title of the stretch that holds a position, "" where an order has none."""
     name = ""
     for section, first in order.sections:
@@ -230,7 +230,7 @@ def _log_bar(shown: NDArray[np.float32], word: str) -> dict[str, Any]:
     }
 
 
-def _order_axis(axis: Any, order: Order, title: str, flipped: bool) -> None:
+def _order_axis(axis: Any, order: IdOrder, title: str, flipped: bool) -> None:
     n = max(1, len(order.ids))
     axis.update(
         title={"text": f"{escape(title)} {ORDER_TITLES[order.by]}", "font": {"size": 12}},

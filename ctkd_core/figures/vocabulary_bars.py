@@ -104,7 +104,7 @@ def audit_table(audit: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class RowSums:
+class MapRowSums:
     """How the rows of a map add up.
 
     sums  float64 [Vs]; empty: rows without an entry; off: ids (int64) of filled rows that don't sum to 1
@@ -153,14 +153,14 @@ def identity_sentence(projection: Projection) -> str:
     )
 
 
-def row_sums(projection: Projection) -> RowSums:
+def row_sums(projection: Projection) -> MapRowSums:
     """The sums of the rows of student ids (padding rows left out)."""
     n = projection.student.n_ids
     sums, filled = projection.row_sums()[:n], projection.fan_out()[:n] > 0
-    return RowSums(sums, int((~filled).sum()), np.flatnonzero(filled & (np.abs(sums - 1) > SUM_TOLERANCE)))
+    return MapRowSums(sums, int((~filled).sum()), np.flatnonzero(filled & (np.abs(sums - 1) > SUM_TOLERANCE)))
 
 
-def off_rows_table(sums: RowSums, projection: Projection, most: int = 1000) -> pd.DataFrame:
+def off_rows_table(sums: MapRowSums, projection: Projection, most: int = 1000) -> pd.DataFrame:
     """The rows that don't sum to 1, the worst first: student_id, student, sum."""
     import pandas as pd
 
@@ -169,7 +169,7 @@ def off_rows_table(sums: RowSums, projection: Projection, most: int = 1000) -> p
     return pd.DataFrame({"student_id": worst, "student": names, "sum": sums.sums[worst]})
 
 
-def row_sum_figure(sums: RowSums) -> go.Figure:
+def row_sum_figure(sums: MapRowSums) -> go.Figure:
     """Rows by what they sum to, on a logarithmic scale."""
     import plotly.graph_objects as go
 
@@ -190,7 +190,7 @@ def row_sum_figure(sums: RowSums) -> go.Figure:
     return _log_counts(fig, table["rows"].tolist(), "student tokens")
 
 
-def row_sum_table(sums: RowSums) -> pd.DataFrame:
+def row_sum_table(sums: MapRowSums) -> pd.DataFrame:
     """The twin of `row_sum_figure`: sum (a range), rows."""
     import pandas as pd
 

@@ -146,8 +146,8 @@ class RecordFile:
                     found = replace(found, line=found.line + before)
                 yield found
 
-    def _fault(self, said: str) -> CtkdError:
-        return self._error(f"{self._name} {said}")
+    def _fault(self, fault: str) -> CtkdError:
+        return self._error(f"{self._name} {fault}")
 
     def _check(self, what: str) -> None:
         head = read_head(self._path, what, self._error)
@@ -284,7 +284,7 @@ class RecordFile:
             value = text.value()
         except JsonFault as fault:
             raise self._fault(
-                f"isn't JSON in line {fault.line}, in record {number}: {fault.said} at column {fault.column}."
+                f"isn't JSON in line {fault.line}, in record {number}: {fault.message} at column {fault.column}."
             ) from None
         except TooLong:
             raise self._fault(

@@ -39,8 +39,8 @@ _SPEAKERS = {  # ShareGPT's names of the roles
 class Misfit(CtkdError):  # noqa: N818 - it is no error of a program
     """A record that can't be used: the message says the field and what is wrong, `reason` is one of a few."""
 
-    def __init__(self, said: str, reason: str = NO_TEXT) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, reason: str = NO_TEXT) -> None:
+        super().__init__(message)
         self.reason = reason
 
 

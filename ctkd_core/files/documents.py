@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from pydantic_core import core_schema
 
+from ctkd_core import files
 from ctkd_core.errors import CtkdError, short, unknown
 
 T = TypeVar("T")
@@ -31,6 +33,19 @@ class Document(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+class FileDigest:
+    """What a manifest notes of one file, by which it is known again."""
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileDigest:
+        """As the file is now. Raises OSError."""
+        return cls(path.stat().st_size, files.sha256_of(path))
 
 
 class Shape:

@@ -20,9 +20,9 @@ _OPEN = "Unterminated string"  # what the decoder says of a text without its end
 class JsonFault(Exception):  # noqa: N818 - whoever reads the file makes an error of it
     """The text is no JSON: what the decoder says, in which line (from 1) and column (from 1)."""
 
-    def __init__(self, said: str, line: int, column: int) -> None:
-        super().__init__(said)
-        self.said, self.line, self.column = said, line, column
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.message, self.line, self.column = message, line, column
 
 
 class NotUtf8(Exception):  # noqa: N818

@@ -47,7 +47,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Cost:
+class LossCost:
     """Bytes of both logits, of the student's gradient, and beyond; seconds and extra are None where not measured."""
 
     logits: int
@@ -62,7 +62,7 @@ class Cost:
         return self.logits + self.gradient + (self.extra or 0)
 
 
-def cost(method: str, sizes: Sizes, costs: Path = COSTS) -> Cost:
+def cost(method: str, sizes: Sizes, costs: Path = COSTS) -> LossCost:
     """The estimate for one forward and backward step. Raises CtkdError for an unknown method.
 
     Extra memory: what was measured beyond the gradient, scaled with the student's vocabulary (losses work on a few rows
@@ -73,13 +73,13 @@ def cost(method: str, sizes: Sizes, costs: Path = COSTS) -> Cost:
     measured = _measured(costs)
     case = methods.get(method).cost_of or method
     if measured is None or case not in measured.cases:
-        return Cost(logits, gradient, None, None)
+        return LossCost(logits, gradient, None, None)
     (seconds, extra_mib), reference = measured.cases[case], measured.sizes
     beyond = max(0.0, extra_mib * MIB - reference.student_logits * reference.width)
     numbers = sizes.student_logits + sizes.teacher_logits
     scale = numbers / (reference.student_logits + reference.teacher_logits)
     extra = round(beyond * sizes.student_vocab / reference.student_vocab)
-    return Cost(logits, gradient, extra, seconds * scale, measured.device)
+    return LossCost(logits, gradient, extra, seconds * scale, measured.device)
 
 
 def memory(size: int) -> str:

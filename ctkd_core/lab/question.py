@@ -45,7 +45,7 @@ EXAMPLE = Path(__file__).with_name("example.json")
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleText:
     """A text to begin with; `note` says what to look at."""
 
     name: str
@@ -57,20 +57,20 @@ class Example:
 EXAMPLES = {
     row.name: row
     for row in (
-        Example(
+        ExampleText(
             "number",
             "Pages 197, 198, 199, 200,",
             " 201 and 202.",
             "The teacher spells 201 digit by digit and is sure of it; the student has one token, which no "
             "teacher token equals. GOLD and H-KL lower that token, P-KL and SeDi raise it.",
         ),
-        Example(
+        ExampleText(
             "prose",
             "The lighthouse keeper's granddaughter",
             " catalogued 1,247 seashells in 2024, and 201 of them were unidentifiable.",
             "Common words are one token on both sides; rare words and numbers are groups of several.",
         ),
-        Example(
+        ExampleText(
             "emoji",
             "At the zoo we saw",
             " a naïve llama 🦙 and an astronaut 👩‍🚀!",

@@ -118,7 +118,7 @@ def alm_loss(
     dtype = compute_dtype(student_logits, teacher)
     chunks = chunks_of(batch, released=variant == "released")
     masks = _masks(batch, student_logits, teacher, dtype, eos_as_space) if debias != "none" else (None, None)
-    rule = Rule(
+    rule = ChunkRule(
         divergence, temperature, debias, gamma, variant == "released", renyi_alpha, (numerator, denominator),
         _sizes(chunk_sizes),
     )  # fmt: skip
@@ -131,7 +131,7 @@ def alm_loss(
 
 
 @dataclass(frozen=True)
-class Rule:
+class ChunkRule:
     """How chunks are compared (see `alm_loss`)."""
 
     divergence: str
@@ -159,7 +159,7 @@ def alm_objective(
     teacher: Tensor,
     batch: AlignedBatch,
     chunks: Chunks,
-    rule: Rule,
+    rule: ChunkRule,
     masks: tuple[Tensor | None, Tensor | None],
     ce_weight: float,
     chunk_rows: int | None = None,
@@ -273,7 +273,7 @@ def _teacher_numbers(
 
 
 def _values(
-    own: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], units: Tensor, chunks: Chunks, rule: Rule
+    own: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], units: Tensor, chunks: Chunks, rule: ChunkRule
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Value [N] of each block of units, its weight [N] in the mean, and int64 [N] the chunk at its end.
 

@@ -1,6 +1,6 @@
 """What every loss shares: input checks, response rows, the cross-entropy term, normalisation, the result.
 
-A loss author writes a kernel (see `_engine.Term`): one value per row and its gradient. Everything else is here or
+A loss author writes a kernel (see `engine.Term`): one value per row and its gradient. Everything else is here or
 in the engine. Row convention everywhere: logits row i predicts token i + 1.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import torch
@@ -20,15 +19,7 @@ from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Balance, Chunk, RowSums, Term, compute_dtype, evaluate
 from ctkd_core.losses.engine.fused import HeadLogits
 
-__all__ = ["LossOutput", "Rows", "StateContext", "States", "Tail", "cross_entropy_term", "finish", "response_rows"]
-
-
-class Tail(StrEnum):
-    """What becomes of probability that a loss can't place (unmapped or outside the top K)."""
-
-    DROP = "drop"  # left out; what remains sums to less than 1
-    RENORMALISE = "renormalise"  # left out, and the rest scaled to 1 (SeDi: soft-max over the migrated slots)
-    BUCKET = "bucket"  # one extra entry holds it on each side
+__all__ = ["LossOutput", "Rows", "StateContext", "States", "cross_entropy_term", "finish", "response_rows"]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, 
 from ctkd_core.losses.engine.fused import HeadLogits
 from ctkd_core.losses.parts.byte_masses import Masses, Nodes, add_gradient, add_masses
 from ctkd_core.losses.parts.byte_tree import SYMBOLS, ByteTree, byte_tree
-from ctkd_core.losses.parts.divergences import LOWEST, Rule, divergence_rule
+from ctkd_core.losses.parts.divergences import LOWEST, DivergenceRule, divergence_rule
 from ctkd_core.tokenizers.chat_prompts import TURN_ENDS
 
 if TYPE_CHECKING:
@@ -84,16 +84,16 @@ def bytes_loss(
     both = placed(batch, (student_logits.shape[-1], teacher.shape[-1]), boundary, positions)
     rows, faced = both.rows[0], both.faced
     dtype = compute_dtype(student_logits, teacher)
-    said = says_of(teacher, both, 1, teacher_temperature or temperature, dtype)
+    expected = next_bytes_of(teacher, both, 1, teacher_temperature or temperature, dtype)
     weight = torch.ones(len(faced), dtype=torch.float64, device=rows.flat.device)
     if byte_weights == "tokens":
         weight /= torch.bincount(faced.row[:, 0], minlength=len(rows))[faced.row[:, 0]]
     number = units.divisor("rows of bytes", len(rows))
     norm = torch.zeros(len(rows), dtype=torch.float64, device=weight.device)
     norm.index_fill_(0, faced.row[:, 0], 1.0 / number)  # rows that have a byte to compare
-    how = Comparison(temperature, divergence_rule(divergence, beta, skew), lump == "outcome")
+    how = ByteComparison(temperature, divergence_rule(divergence, beta, skew), lump == "outcome")
     weights = weight, (1.0 - ce_weight) / number
-    kernel = _Kernel(student_logits.detach(), both, said, how, weights)
+    kernel = _Kernel(student_logits.detach(), both, expected, how, weights)
     distil = Term(("bytes",), (1.0 - ce_weight,), norm, kernel)
     terms = [cross_entropy_term(rows, ce_weight), distil]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
@@ -108,23 +108,23 @@ def bytes_loss(
     return LossOutput(out.loss, out.terms, out.per_group, facts)
 
 
-def both_say(
+def both_next_bytes(
     student: Tensor, teacher: Tensor, batch: AlignedBatch, options: Mapping[str, Any]
-) -> tuple[FacingBytes, Said, Said]:
+) -> tuple[FacingBytes, NextBytes, NextBytes]:
     """The bytes that `bytes_loss` compares with these options, and what student and teacher say there."""
     both = placed(batch, (student.shape[-1], teacher.shape[-1]), options["boundary"], options["positions"])
     temperatures = (options["temperature"], options["teacher_temperature"] or options["temperature"])
     own, other = (
-        says_of(logits.detach(), both, k, temperatures[k], compute_dtype(logits))
+        next_bytes_of(logits.detach(), both, k, temperatures[k], compute_dtype(logits))
         for k, logits in enumerate((student, teacher))
     )
     return both.faced, own, other
 
 
-def compared(options: Mapping[str, Any]) -> Comparison:
+def compared(options: Mapping[str, Any]) -> ByteComparison:
     """How two sides are compared with these options."""
     rule = divergence_rule(options["divergence"], options["beta"], options["skew"])
-    return Comparison(options["temperature"], rule, options["lump"] == "outcome")
+    return ByteComparison(options["temperature"], rule, options["lump"] == "outcome")
 
 
 def _trees(batch: AlignedBatch, widths: tuple[int, int]) -> tuple[ByteTree, ByteTree]:
@@ -263,8 +263,8 @@ def placed(batch: AlignedBatch, widths: tuple[int, int], boundary: str, position
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one side says of the next byte at P bytes, float64.
+class NextBytes:
+    """What one side expects the next byte to be at P bytes, float64.
 
     share  [P, SYMBOLS] of each symbol; speaks bool [P, SYMBOLS]: those with which some token goes on; seen bool [P]:
            whether float32 could hold the prefix's probability
@@ -279,13 +279,13 @@ class Said:
     seen: Tensor
     alone: Tensor
 
-    def cut(self, part: slice) -> Said:
+    def cut(self, part: slice) -> NextBytes:
         """What is said at some of the bytes."""
         names = ("share", "speaks", "rest", "may_end", "seen", "alone")
-        return Said(*(getattr(self, name)[part] for name in names))
+        return NextBytes(*(getattr(self, name)[part] for name in names))
 
 
-def says(masses: Masses, nodes: Nodes, node: Tensor, before: Tensor) -> Said:
+def next_bytes(masses: Masses, nodes: Nodes, node: Tensor, before: Tensor) -> NextBytes:
     """From the masses at `nodes` what is said at the bytes that read them (int64 [P] each, `before` -1 for none)."""
     total = masses.total
     seen = ~(total[node] <= 0)  # NaN is seen: the check of values names its row
@@ -301,17 +301,19 @@ def says(masses: Masses, nodes: Nodes, node: Tensor, before: Tensor) -> Said:
         ahead = masses.goes_on[last] + masses.equal[last, None] * alone[mixed]
         share[mixed] = ahead / whole.clamp(min=FLOOR)[:, None]
         speaks[mixed] |= nodes.goes_on[last]
-    return Said(share, speaks, rest, nodes.low[node] < nodes.edges[node, 0], seen, alone)
+    return NextBytes(share, speaks, rest, nodes.low[node] < nodes.edges[node, 0], seen, alone)
 
 
-def says_of(logits: Tensor | HeadLogits, both: Placed, side: int, temperature: float, dtype: torch.dtype) -> Said:
+def next_bytes_of(
+    logits: Tensor | HeadLogits, both: Placed, side: int, temperature: float, dtype: torch.dtype
+) -> NextBytes:
     """What a side (0 student, 1 teacher) says at P bytes; its logits [B, T, V] are read once, in chunks."""
-    return says_at(logits, both.rows[side].flat, both.trees[side], both.reads[side], temperature, dtype)
+    return next_bytes_at(logits, both.rows[side].flat, both.trees[side], both.reads[side], temperature, dtype)
 
 
-def says_at(
+def next_bytes_at(
     logits: Tensor | HeadLogits, flat: Tensor, tree: ByteTree, reads: Readings, temperature: float, dtype: torch.dtype
-) -> Said:
+) -> NextBytes:
     """What is said at P bytes by logits [..., V]; row r of the nodes is flat[r] among them, int64 [R]."""
     nodes, device = reads.nodes, logits.device
     found = Masses.zeros(len(nodes), device)
@@ -324,7 +326,7 @@ def says_at(
         local = nodes.cut(low, high)
         local = Nodes(torch.searchsorted(chosen, local.row), local.root, local.low, local.edges)
         add_masses(p, local, tree, found.cut(low, high))
-    return says(found, nodes, reads.node, reads.before)
+    return next_bytes(found, nodes, reads.node, reads.before)
 
 
 def _range(values: Tensor, first: int, behind: int) -> tuple[int, int]:
@@ -335,14 +337,14 @@ def _range(values: Tensor, first: int, behind: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ByteComparison:
     """How the two sides are compared: temperature of the student, divergence, with everything else as one outcome."""
 
     temperature: float
-    rule: Rule
+    rule: DivergenceRule
     lump: bool
 
-    def values(self, own: Said, teacher: Said) -> tuple[Tensor, Tensor, Tensor]:
+    def values(self, own: NextBytes, teacher: NextBytes) -> tuple[Tensor, Tensor, Tensor]:
         """Value [n], d value / d own.share [n, SYMBOLS] up to a common multiple of the shares, and the teacher's
         probability of everything else [n]; a byte that a side can't see has the value 0."""
         both = own.speaks & teacher.speaks
@@ -373,7 +375,7 @@ class Comparison:
         return value * factor, torch.where(both & seen, each, 0.0), q_rest
 
 
-def slopes(d_share: Tensor, own: Said, masses: Masses, node: Tensor, before: Tensor) -> Masses:
+def slopes(d_share: Tensor, own: NextBytes, masses: Masses, node: Tensor, before: Tensor) -> Masses:
     """d loss / d masses from d loss / d share [n, SYMBOLS]; every node is read by one byte in each of the two ways."""
     out = Masses.zeros(len(masses.equal), d_share.device)
     total = masses.total.clamp(min=FLOOR)
@@ -406,8 +408,8 @@ class _Kernel:
         self,
         logits: Tensor | HeadLogits,
         both: Placed,
-        teacher: Said,
-        how: Comparison,
+        teacher: NextBytes,
+        how: ByteComparison,
         weights: tuple[Tensor, float],
     ):
         self.logits, self.teacher = logits, teacher
@@ -439,15 +441,15 @@ class _Kernel:
         here = slice(first, last + behind)
         node, before = reads.node[here] - low, reads.before[here]
         before = torch.where(before >= 0, before - low, -1)
-        said = says(found, nodes, node, before)
-        value, d_share, rest = self.how.values(said, self.teacher.cut(here))
+        expected = next_bytes(found, nodes, node, before)
+        value, d_share, rest = self.how.values(expected, self.teacher.cut(here))
         count = last - first
         values.index_add_(0, reads.row[first:last] - start, (value * self.weight[here])[:count])
-        self.unseen += int((~(said.seen & self.teacher.seen[here]))[:count].sum())
+        self.unseen += int((~(expected.seen & self.teacher.seen[here]))[:count].sum())
         self.lump.append(rest[:count])
         if chunk.gradient is not None:
             d_share = d_share * (self.weight[here] * self.factor / self.how.temperature)[:, None]
-            slope = slopes(d_share, said, found, node, before)
+            slope = slopes(d_share, expected, found, node, before)
             add_gradient(p, own, self.tree, slope.cut(inner.start, inner.stop), chunk.gradient)
         return values[:, None].to(weight.dtype)
 

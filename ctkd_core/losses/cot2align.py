@@ -105,7 +105,7 @@ def cot2align_loss(
         raise LossInputError("loss 'cot2align' learns a projector: pass state=make_state('cot2align', ...).")
     known = {STANDARD: _standard(student_states, teacher_states, batch), **(versions or {})}
     plan = released_transport if variant == "released" else transport
-    rule = Rule(_choice("cost", cost, COSTS), epsilon, iterations, plan)
+    rule = TransportRule(_choice("cost", cost, COSTS), epsilon, iterations, plan)
     out = _base(student_logits, teacher, batch, base, ce_weight, temperature, chunk_rows)
     terms = dict(out.terms)
     total = student_logits.new_zeros((), dtype=out.loss.dtype)
@@ -170,7 +170,7 @@ def _version_pairs(pairs: str, known: Mapping[str, Version]) -> list[tuple[str, 
 
 
 @dataclass(frozen=True)
-class Rule:
+class TransportRule:
     """How clouds are compared: cost name, entropic epsilon, scalings, and the function that finds the plan."""
 
     cost: str
@@ -179,7 +179,9 @@ class Rule:
     transport: Any
 
 
-def ot_term(mine: Version, other: Version, layer: int, projector: nn.Module, rule: Rule) -> tuple[Tensor, Tensor]:
+def ot_term(
+    mine: Version, other: Version, layer: int, projector: nn.Module, rule: TransportRule
+) -> tuple[Tensor, Tensor]:
     """Mean over samples of the transport cost between answer rows, and what each student row pays float64 [B, T].
 
     Samples without rows on a side are left out. A row's payment is its share of the plan times the number of rows.
@@ -204,7 +206,7 @@ def ot_term(mine: Version, other: Version, layer: int, projector: nn.Module, rul
     return torch.stack(values).sum() / units.divisor("compared samples", len(values)), places
 
 
-def sample_cost(x: Tensor, y: Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
+def sample_cost(x: Tensor, y: Tensor, rule: TransportRule) -> tuple[Tensor, Tensor, Tensor]:
     """Transport cost, cost matrix [n, m] and plan [n, m] between rows x [n, d] and y [m, d], uniform marginals."""
     matrix = COSTS[rule.cost](x, y)
     plan = rule.transport(matrix, rule.epsilon, rule.iterations)

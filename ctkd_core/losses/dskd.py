@@ -146,7 +146,7 @@ def _position_by_position(
 
 
 @dataclass(frozen=True)
-class Side:
+class AttendedTokens:
     """The tokens of one model that the attention sees, padded: each row reads `inputs` and predicts `targets`.
 
     inputs, targets  int64 [B, n], 0 where `mask` bool [B, n] is off; number int64 [B, n] row among the learnt ones, -1
@@ -186,7 +186,7 @@ class Attended:
     s2t: Tensor
 
 
-def attend(student: Side, teacher: Side, state: CrossModelProjectors) -> Attended:
+def attend(student: AttendedTokens, teacher: AttendedTokens, state: CrossModelProjectors) -> Attended:
     """Cross-model attention, in the data type of the hidden states. Rows that are masked see a uniform mixture."""
     query = _linear(state.query, student.tokens())
     key = teacher.scaled(teacher.tokens())
@@ -202,7 +202,7 @@ def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
     return nn.functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
-def answer_side(ids: Tensor, rows: Rows, states: States, dtype: torch.dtype) -> Side:
+def answer_side(ids: Tensor, rows: Rows, states: States, dtype: torch.dtype) -> AttendedTokens:
     """The learnt rows of each sample alone, padded to the longest answer."""
     counts = torch.bincount(rows.sample, minlength=len(ids))
     first = counts.cumsum(0) - counts
@@ -215,13 +215,15 @@ def answer_side(ids: Tensor, rows: Rows, states: States, dtype: torch.dtype) -> 
     return _side(ids, rows, number, padded, states)
 
 
-def whole_side(ids: Tensor, rows: Rows, states: States, dtype: torch.dtype) -> Side:
+def whole_side(ids: Tensor, rows: Rows, states: States, dtype: torch.dtype) -> AttendedTokens:
     """Whole padded sequences, as the released program sees them: all tokens but the last are read."""
     return _side(ids, rows, rows.number[:, 1:], states.hidden[-1][:, :-1].to(dtype), states, whole=True)
 
 
-def _side(ids: Tensor, rows: Rows, number: Tensor, hidden: Tensor, states: States, whole: bool = False) -> Side:
+def _side(
+    ids: Tensor, rows: Rows, number: Tensor, hidden: Tensor, states: States, whole: bool = False
+) -> AttendedTokens:
     mask = number >= 0
     inputs, targets = torch.zeros_like(number), torch.zeros_like(number)
     inputs[mask], targets[mask] = ids[rows.sample, rows.position - 1], rows.target
-    return Side(inputs, targets, mask, number, hidden, states.embeddings, whole)
+    return AttendedTokens(inputs, targets, mask, number, hidden, states.embeddings, whole)

@@ -16,7 +16,7 @@ from ctkd_core.errors import LossInputError, unknown
 from ctkd_core.losses.base import LossOutput, check_inputs, need_teacher, response_rows
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import compute_dtype
-from ctkd_core.losses.mined import Source, Target, mined_objective, student_ids_of_teacher
+from ctkd_core.losses.mined import Source, TargetRule, mined_objective, student_ids_of_teacher
 from ctkd_core.losses.parts.merged import token_log_probs
 from ctkd_core.losses.parts.mined_rows import facing_rows
 
@@ -92,7 +92,7 @@ def fuse(
         ids = student_ids_of_teacher(given, batch, widths, accept, student_logits.device)
         facing = facing_rows(rows, batch, accept, byte_exact, ids)
         sources.append(Source(logits.detach(), facing, share[k].to(rows.flat.device)[rows.sample], ids))
-    target = Target(temperature, many_to_one, top_k)
+    target = TargetRule(temperature, many_to_one, top_k)
     return mined_objective(student_logits, first, rows, sources, target, ce_weight, fallback_weight, chunk_rows)
 
 

@@ -40,10 +40,10 @@ from ctkd_core.losses.parts.merged import (
     with_rows,
 )
 from ctkd_core.losses.parts.paired_rows import (
+    ColumnRule,
     Columns,
-    Found,
     Groups,
-    Rule,
+    PairedSums,
     columns_of,
     groups_in_place,
     scratch_bytes,
@@ -270,7 +270,9 @@ class _Kernel:
         plain = self.matched is None
         weights = (torch.zeros_like(weight[:, 0]) if plain else weight[:, 0], weight[:, -1])
         places = local, torch.arange(len(local), device=local.device)
-        found = groups_in_place(chunk, student, teacher, columns, Rule(kind, self.beta, either=plain), weights, places)
+        found = groups_in_place(
+            chunk, student, teacher, columns, ColumnRule(kind, self.beta, either=plain), weights, places
+        )
         self._note_found(found)
         if chunk.learns and len(rows):
             push = torch.where(log_p.exp() <= 1e-8, 0.0, found.total[group] / tau)
@@ -278,7 +280,7 @@ class _Kernel:
             chunk.add_at(tokens, push, rows)
         return found.rest[:, None] if plain else torch.stack([found.paired, found.rest], dim=1)
 
-    def _note_found(self, found: Found) -> None:
+    def _note_found(self, found: PairedSums) -> None:
         sums = [mass + rest for mass, rest in zip(found.masses, found.rests)]
         self._note(row_sum=sums[0], teacher_row_sum=sums[1])
         if self.matched is not None:

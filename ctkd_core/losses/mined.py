@@ -94,7 +94,7 @@ def mined_loss(
     if max_align_num:
         ids = lowest_of_each(ids, max_align_num)
     sources = [Source(teacher, facing, torch.ones(len(rows), device=facing.device), ids)]
-    options = Target(temperature, many_to_one, top_k)
+    options = TargetRule(temperature, many_to_one, top_k)
     return mined_objective(student_logits, batch, rows, sources, options, ce_weight, fallback_weight, chunk_rows)
 
 
@@ -109,7 +109,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetRule:
     """How a teacher row becomes a target: temperature, rule for several ids on one, largest k logits (0: all)."""
 
     temperature: float
@@ -118,7 +118,7 @@ class Target:
 
 
 def mined_objective(
-    student_logits: Tensor, batch: AlignedBatch, rows: Rows, sources: Sequence[Source], target: Target,
+    student_logits: Tensor, batch: AlignedBatch, rows: Rows, sources: Sequence[Source], target: TargetRule,
     ce_weight: float, fallback_weight: float, chunk_rows: int | None = None,
 ) -> LossOutput:  # fmt: skip
     """`mined_loss` for any number of teachers, whose shares of a row add up to 1.
@@ -147,7 +147,7 @@ class _Kernel:
     """KL of the moved teacher rows from the student's; gradient (p - P) / temperature."""
 
     sources: tuple[Source, ...]
-    target: Target
+    target: TargetRule
     usable: Tensor
     facts: dict[str, list[Tensor]] = field(default_factory=lambda: {k: [] for k in FACTS})
 
@@ -197,7 +197,7 @@ class _Kernel:
 
 
 def add_moved_rows(
-    z: Tensor, ids: Tensor, target: Target, buffers: Buffers, out: Tensor, rows: Tensor, share: Tensor
+    z: Tensor, ids: Tensor, target: TargetRule, buffers: Buffers, out: Tensor, rows: Tensor, share: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """Add teacher rows z [n, Vt] in the student's vocabulary, each scaled to sum `share` [n], to out[rows] [c, Vs].
 

@@ -29,7 +29,7 @@ from ctkd_core.losses.base import (
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
-from ctkd_core.losses.parts.migrate import Target, migrate
+from ctkd_core.losses.parts.migrate import MigratedRows, migrate
 
 # From omega = 1 the target is so sharp that the entropy term flattens the student: in 40 steps held-out bits per byte
 # went from 2.65 to 2.73 where plain top-K distillation, omega = 0, came to 1.82; in longer short runs it ends behind
@@ -117,7 +117,7 @@ def _omega_vector(omega: float | Tensor, width: int, dtype: torch.dtype, device:
     return omega.to(dtype).expand(width)
 
 
-def _diagnostics(target: Target, omega: Tensor) -> dict[str, float]:
+def _diagnostics(target: MigratedRows, omega: Tensor) -> dict[str, float]:
     used = target.used
     candidates, slots = target.candidates[used].sum(), target.hit[used].sum()
     return {
@@ -136,7 +136,7 @@ def _diagnostics(target: Target, omega: Tensor) -> dict[str, float]:
 class _Kernel:
     """KL and entropy of each row on its hit slots, analytic gradients for the logits and omega."""
 
-    target: Target
+    target: MigratedRows
     omega: Tensor  # [Vs]
     temperature: float
     detach_target: bool

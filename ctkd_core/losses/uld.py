@@ -24,9 +24,9 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.deferred import DeferredChunk, readable
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype, softmax
 from ctkd_core.losses.parts.paired_rows import (
+    ColumnRule,
     Columns,
     Groups,
-    Rule,
     columns_of,
     groups_in_place,
     scratch_bytes,
@@ -108,7 +108,10 @@ class _SortedL1:
             one, w = torch.ones_like(local), weight[local, 0]
             student = student_side(chunk, Groups(local, one), self.temperature)
             teacher = teacher_side(self.teacher, Groups(pair[local], one), self.teacher_temperature)
-            rule, places = Rule("forward", limit=self.top_k or None), torch.arange(len(local), device=local.device)
+            rule, places = (
+                ColumnRule("forward", limit=self.top_k or None),
+                torch.arange(len(local), device=local.device),
+            )
             found = groups_in_place(
                 chunk, student, teacher, self.columns, rule, (torch.zeros_like(w), w), (local, places)
             )

@@ -32,7 +32,7 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.deferred import DeferredChunk, RowView, readable
 from ctkd_core.losses.engine.engine import Balance, Chunk, Term, compute_dtype
-from ctkd_core.losses.parts.columns import ColumnEntries, Entries, entries_of
+from ctkd_core.losses.parts.columns import ColumnEntries, EntryTensors, entries_of
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, rows_with_groups, segment_mean
 from ctkd_core.losses.parts.projected_rows import BothOrders, both_orders, groups_in_place, scratch_bytes
 
@@ -189,14 +189,14 @@ def projected(
     projection: Any,
     state: torch.nn.Module | None,
     dtype: torch.dtype,
-) -> tuple[Entries, Tensor | None]:
+) -> tuple[EntryTensors, Tensor | None]:
     """The map's entries for these logits, and the weights that learn (None for a fixed map)."""
     widths = (student_logits.shape[-1], teacher.shape[-1])
     if state is not None:
         source: Any = state
         weights = source.weights().to(dtype)
         keep = (source.rows < widths[0]) & (source.columns < widths[1])
-        entries = Entries(source.rows[keep], source.columns[keep], weights[keep].detach(), widths)
+        entries = EntryTensors(source.rows[keep], source.columns[keep], weights[keep].detach(), widths)
         return entries, weights[keep]
     if projection is None:
         projection = default_projection(batch)

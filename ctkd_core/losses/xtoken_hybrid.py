@@ -30,9 +30,9 @@ from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, segment_mean
 from ctkd_core.losses.parts.matched import Matched, SameObject, best_pairs, matched_from_pairs, one_to_one
 from ctkd_core.losses.parts.paired_rows import (
+    ColumnRule,
     Columns,
     Groups,
-    Rule,
     columns_of,
     groups_in_place,
     scratch_bytes,
@@ -151,7 +151,7 @@ class _Kernel:
 
     def _in_place(self, chunk: DeferredChunk, inside: GroupsInChunk, weight: Tensor, columns: Columns) -> Tensor:
         """Values [g, 2] from the logits as they lie; the rest of this class is the twin."""
-        rule = Rule("reverse" if self.reverse else "forward", limit=min(*columns.rest, self.tail_k))
+        rule = ColumnRule("reverse" if self.reverse else "forward", limit=min(*columns.rest, self.tail_k))
         student = student_side(chunk, Groups(inside.local, inside.count), self.temperature)
         teacher = teacher_side(self.teacher, Groups(inside.teacher, inside.teacher_count), self.temperature)
         weights, rows = (weight[:, 0], weight[:, 1]), (inside.local, inside.segment)

@@ -342,12 +342,12 @@ class Method(BaseModel):
         resolve_read: Callable[[Mapping[str, Any], type[CtkdError], str], dict[str, Any]],
     ) -> dict[str, Any]:
         idle = {option.name: option for option in options if not option.read_by(variant)}
-        says = {
+        effective = {
             name: value
             for name, value in given.items()
             if name not in idle or idle[name].parse(value, error) != idle[name].default
         }
-        read = resolve_read(says, error, variant)
+        read = resolve_read(effective, error, variant)
         return {option.name: read.get(option.name, option.default) for option in options}
 
     def _check_read(

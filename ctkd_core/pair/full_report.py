@@ -111,7 +111,9 @@ def full_report(
     given = {name: TEXTS[name].text for name in SAMPLES} if texts is None else dict(texts)
     chosen = check_methods(names)
     check_texts(given)
-    pair = pair_report(student, teacher, corpus, workers, lambda share, said: report(0.5 * share, said), keep=keep)
+    pair = pair_report(
+        student, teacher, corpus, workers, lambda share, sentence: report(0.5 * share, sentence), keep=keep
+    )
     kind = vocabulary_map or usual_map(student, teacher)
     report(0.5, f"building the map {kind!r}")
     projection = cached_project(student, teacher, kind)

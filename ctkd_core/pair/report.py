@@ -50,7 +50,7 @@ class Doubles(TypedDict):
     examples: list[list[str]]
 
 
-class Vocabulary(TypedDict):
+class VocabularyFacts(TypedDict):
     """What two vocabularies share; `vocabulary_facts` says what is counted how."""
 
     __pydantic_config__ = documents.PRINTED  # type: ignore[misc]
@@ -97,7 +97,7 @@ class PairReport:
     student: str
     teacher: str
     method: str
-    vocabulary: Annotated[dict[str, Any], documents.Shape(Vocabulary)]
+    vocabulary: Annotated[dict[str, Any], documents.Shape(VocabularyFacts)]
     corpus: Annotated[dict[str, dict[str, Any]], documents.Shape(dict[str, CorpusMetrics])]
     special_tokens: Annotated[list[dict[str, Any]], documents.Shape(list[SpecialToken])]
     advice: Advice

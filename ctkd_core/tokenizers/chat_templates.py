@@ -206,7 +206,7 @@ def markers(reader: Tokenizer, writer: Tokenizer, encoding: Encoding) -> dict[st
 
 
 @dataclass(frozen=True)
-class Piece:
+class DiffPiece:
     """A stretch of the comparison: texts of both sides, equal or not."""
 
     same: bool
@@ -217,8 +217,10 @@ class Piece:
 _WORDS = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,24}\]|\n|[^\S\n]+|\w+|[^\w\s]")
 
 
-def differences(student: str, teacher: str) -> list[Piece]:
+def differences(student: str, teacher: str) -> list[DiffPiece]:
     """Both texts in stretches that are the same and stretches that differ; joined, they give the texts again."""
     own, other = _WORDS.findall(student), _WORDS.findall(teacher)
     matcher = SequenceMatcher(None, own, other, autojunk=False)
-    return [Piece(tag == "equal", "".join(own[a:b]), "".join(other[c:d])) for tag, a, b, c, d in matcher.get_opcodes()]
+    return [
+        DiffPiece(tag == "equal", "".join(own[a:b]), "".join(other[c:d])) for tag, a, b, c, d in matcher.get_opcodes()
+    ]

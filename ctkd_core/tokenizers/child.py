@@ -41,10 +41,10 @@ def run_child(arguments: Sequence[str], failure: str, timeout: float) -> str:
     return done.stdout
 
 
-def _reason(said: str, code: int) -> str:
-    lines = [line for line in said.splitlines() if line.strip()]
+def _reason(errors: str, code: int) -> str:
+    lines = [line for line in errors.splitlines() if line.strip()]
     # Without memory the library ends the process, and Python has an error without words.
-    if "memory allocation of" in said or (lines and lines[-1].strip() == "MemoryError"):
+    if "memory allocation of" in errors or (lines and lines[-1].strip() == "MemoryError"):
         return "it needs more memory than such a file may take."
     return lines[-1].strip()[:400] if lines else f"the process ended with code {code}"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Text:
+class SampleText:
     """One sample: `note` says in a sentence what to look at."""
 
     name: str
@@ -35,7 +35,7 @@ How many days does the year 2024 have?<|im_end|>
 """
 
 _ROWS = (
-    Text(
+    SampleText(
         "prose",
         "Prose",
         "The lighthouse keeper's granddaughter catalogued 1,247 seashells in 2024, and 201 of them were "
@@ -44,34 +44,34 @@ _ROWS = (
         "Numbers are cut in two ways, the emoji inside its bytes at different places, and after the first "
         "difference pairs by position drift apart.",
     ),
-    Text(
+    SampleText(
         "code",
         "Code",
         _CODE,
         "Runs of spaces, tabs and newlines are single tokens for one tokenizer and many for the other.",
     ),
-    Text(
+    SampleText(
         "numbers",
         "Numbers",
         "Order 201 shipped on 2024-02-29 at 17:45:09. Total: 1234567 units at 3.14159 each, 12.5% off; "
         "pi to ten places is 3.1415926535 and 2^64 = 18446744073709551616. Call +49 30 1234 5678.",
         "One tokenizer reads digits one by one, the other in threes, so every number is a group of several tokens.",
     ),
-    Text(
+    SampleText(
         "emoji",
         "Emoji and scripts",
         "Family 👨‍👩‍👧‍👦, astronaut 👩‍🚀, flag 🇯🇵, thumbs 👍🏽, llama 🦙. 東京都庁は新宿区にある。 "
         "Привет, мир! cafe\u0301 and café, nai\u0308ve and naïve, Z\u0351\u036balgo. नमस्ते, 𝒳 + 𝔜.",
         "Characters are cut into bytes at different places; combining accents show which tokenizer normalises.",
     ),
-    Text(
+    SampleText(
         "chat",
         "Chat template",
         _CHAT,
         "The same markers are special tokens for one tokenizer and ordinary text for the other; "
         "alignments leave special tokens out.",
     ),
-    Text(
+    SampleText(
         "rtl",
         "Right to left",
         "في عام 2024 أحصى حارس المنارة 1247 صدفة، وكانت 201 منها مجهولة 🐚. كتب في دفتره Extraordinary day ثم نام. "
@@ -80,4 +80,4 @@ _ROWS = (
     ),
 )
 
-TEXTS: dict[str, Text] = {row.name: row for row in _ROWS}
+TEXTS: dict[str, SampleText] = {row.name: row for row in _ROWS}

@@ -89,7 +89,7 @@ def fill(template: str, values: Mapping[str, Any], limit: int = MAX_OUTPUT) -> s
 
     parts, size = [], 0
     try:
-        for part in _compiled(template).generate({"tools": None, "documents": None} | _said(values)):
+        for part in _compiled(template).generate({"tools": None, "documents": None} | _null_safe(values)):
             parts.append(part)
             size += len(part)
             if size > limit:
@@ -123,7 +123,7 @@ class _Nothing(str):
     __hash__ = str.__hash__
 
 
-def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+def _null_safe(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with null contents of messages as `_Nothing`."""
     messages = values.get("messages")
     if not isinstance(messages, list):

@@ -67,7 +67,7 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class Slots:
+class CandidatePairs:
     """One pass over G rows of K candidates.
 
     source    int64 [G, K] the candidates
@@ -119,8 +119,8 @@ class Slots:
 class ContextualMap:
     """Both passes: `forward` from the teacher's candidates to student ids, `backward` the other way."""
 
-    forward: Slots
-    backward: Slots
+    forward: CandidatePairs
+    backward: CandidatePairs
 
     @property
     def match_rate(self) -> float:
@@ -158,7 +158,7 @@ def contextual_map(
 
 def one_pass(
     source_top: NDArray[np.int64], target_top: NDArray[np.int64], source: Side, target: Side, rule: Rule
-) -> Slots:
+) -> CandidatePairs:
     """Partners of source_top int64 [G, K], from the static map or among target_top int64 [G, L] of the same row."""
     mapped = _look_up(source.static, source_top, UNMAPPED)
     dynamic, distance = np.zeros(mapped.shape, dtype=np.bool_), np.zeros(mapped.shape)
@@ -175,7 +175,7 @@ def one_pass(
         near = least < rule.threshold
         mapped[row, places[near]], distance[row, places[near]] = candidates[best[near]], least[near]
         dynamic[row, places[near]] = True
-    return Slots(source_top, mapped, dynamic, distance)
+    return CandidatePairs(source_top, mapped, dynamic, distance)
 
 
 def distances(left: Sequence[str], right: Sequence[str]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ _NO_TEXT = "no text"  # ids that the vocabulary leaves out, in every order but "
 
 
 @dataclass(frozen=True, eq=False)
-class Order:
+class IdOrder:
     """The ids of a vocabulary in some order.
 
     ids       int64 [n]: the id at each position
@@ -98,7 +98,7 @@ class Cells:
 
 
 @sized_cache(32 * MIB)
-def order_of(tokenizer: Tokenizer, by: str = "id") -> Order:
+def order_of(tokenizer: Tokenizer, by: str = "id") -> IdOrder:
     """All ids of a tokenizer by id, class, script or length in bytes; equal ones by id. About 0.3 s, then kept.
 
     Raises ProjectionError for an order that isn't in ORDERS.
@@ -107,7 +107,7 @@ def order_of(tokenizer: Tokenizer, by: str = "id") -> Order:
         raise unknown("order of tokens", by, ORDERS, ProjectionError)
     n = tokenizer.n_ids
     if by == "id":
-        return Order(by, np.arange(n), np.arange(n))
+        return IdOrder(by, np.arange(n), np.arange(n))
     keys, names = _keys(tokenizer, by)
     ids = np.argsort(keys, kind="stable")
     position = np.empty(n, dtype=np.int64)
@@ -115,7 +115,7 @@ def order_of(tokenizer: Tokenizer, by: str = "id") -> Order:
     ordered = keys[ids]
     starts = np.flatnonzero(np.diff(ordered, prepend=-1)) if n else np.zeros(0, int)
     sections = tuple((names[int(ordered[at])], int(at)) for at in starts.tolist())
-    return Order(by, ids, position, sections)
+    return IdOrder(by, ids, position, sections)
 
 
 def _keys(tokenizer: Tokenizer, by: str) -> tuple[NDArray[np.int64], dict[int, str]]:
@@ -162,7 +162,7 @@ def _script_of_letter(character: str) -> str:
 
 
 def density(
-    projection: Projection, rows: Order, columns: Order, weight: str = "entries", bins: int = MAX_BINS
+    projection: Projection, rows: IdOrder, columns: IdOrder, weight: str = "entries", bins: int = MAX_BINS
 ) -> Density:
     """The whole map in at most `bins` x `bins` bins of (nearly) equal size; `weight` "entries" or "mass".
 
@@ -188,7 +188,7 @@ def _edges(n: int, bins: int) -> NDArray[np.int64]:
     return -(-np.arange(bins + 1, dtype=np.int64) * n // bins)
 
 
-def positions(projection: Projection, rows: Order, columns: Order) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def positions(projection: Projection, rows: IdOrder, columns: IdOrder) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Position of each stored entry, int64 [nnz] on both sides."""
     matrix = projection.matrix
     row = np.repeat(rows.position, np.diff(matrix.indptr)[: len(rows.position)])
@@ -219,7 +219,7 @@ def _index(edges: NDArray[np.int64], at: float) -> int:
     return int(np.clip(np.searchsorted(edges, np.floor(at), side="right") - 1, 0, len(edges) - 2))
 
 
-def around(projection: Projection, student_id: int, rows: Order) -> Window:
+def around(projection: Projection, student_id: int, rows: IdOrder) -> Window:
     """A window with `student_id` in the middle, every column allowed.
 
     Raises ProjectionError for an id that the order doesn't hold: padding rows belong to no tokenizer.
@@ -232,7 +232,12 @@ def around(projection: Projection, student_id: int, rows: Order) -> Window:
 
 
 def cells(
-    projection: Projection, rows: Order, columns: Order, window: Window, size: int = MAX_WINDOW, compact: bool = True
+    projection: Projection,
+    rows: IdOrder,
+    columns: IdOrder,
+    window: Window,
+    size: int = MAX_WINDOW,
+    compact: bool = True,
 ) -> Cells:
     """The tokens of a window, at most `size` a side.
 

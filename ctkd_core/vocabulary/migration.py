@@ -56,11 +56,6 @@ class MigrationTable:
     whole: Pieces
     _kept: dict[tuple[bytes, int], tuple[int, ...]] = field(default_factory=dict, repr=False)
 
-    @property
-    def n_dropped(self) -> int:
-        """Teacher ids that have no pieces."""
-        return int((self.whole.length == 0).sum())
-
     def prefixed(self, prefixes: Sequence[bytes], candidates: NDArray[np.int64]) -> Pieces:
         """Pieces of prefix + candidate: `candidates` teacher ids [n, K], one prefix per row -> start, length [n, K].
 

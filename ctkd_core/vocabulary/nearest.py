@@ -30,7 +30,7 @@ LIKELY = 4  # neighbours in either order that bound a search
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class NearestTokens:
     """What a search found for each of n queries: target int64 [n] (-1 without any), distance int64 [n] in symbols."""
 
     target: NDArray[np.int64]
@@ -101,7 +101,7 @@ def nearest(
     targets: Sequence[bytes] | Sequence[str],
     ties: str = "prefix",
     progress: Progress = silent,
-) -> Found:
+) -> NearestTokens:
     """The target at the least edit distance of every query; symbols are bytes or characters.
 
     `ties`: see `project_nearest`; a target's id is its place. Exact: equal to comparing every pair. Several threads, a
@@ -116,7 +116,7 @@ def nearest(
     symbols, n_symbols = _renumber(q_flat, t_flat)
     place, best = np.full(len(queries), -1, dtype=np.int64), np.full(len(queries), -1, dtype=np.int64)
     if not len(queries) or not len(targets):
-        return Found(place, best)
+        return NearestTokens(place, best)
     signs = _signatures(symbols[0], q_at), _signatures(symbols[1], t_at)
     rule = kernels.BY_PREFIX if ties == "prefix" else kernels.BY_RANK
     searches = [(np.arange(len(queries)), order)]
@@ -128,7 +128,7 @@ def nearest(
     likely = _likely(queries, [targets[i] for i in order.tolist()])
     for which, rank in searches:
         _run(own, theirs, by_length, which, rank, (rule, n_symbols), likely, (place, best), progress)
-    return Found(np.where(place >= 0, order[place], -1), best)
+    return NearestTokens(np.where(place >= 0, order[place], -1), best)
 
 
 @dataclass(frozen=True, eq=False)

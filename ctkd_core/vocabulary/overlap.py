@@ -25,7 +25,7 @@ WAYS = ("raw", "canonical", "bytes")
 
 
 @dataclass(frozen=True)
-class Shares:
+class SpellingShares:
     """One way of counting.
 
     count    distinct spellings that both vocabularies have
@@ -43,7 +43,7 @@ class Shares:
 class Overlap:
     """What two vocabularies share. Sizes count tokens, added ones included, not ids.
 
-    shares           one of Shares for each of WAYS
+    shares           one of SpellingShares for each of WAYS
     student_matched  bool [student.n_ids] for each of WAYS: this student token is shared; teacher_matched likewise
 
     Special tokens count as raw strings and, by canonical form, by their role; they spell no bytes.
@@ -51,7 +51,7 @@ class Overlap:
 
     student_size: int
     teacher_size: int
-    shares: dict[str, Shares]
+    shares: dict[str, SpellingShares]
     student_matched: dict[str, NDArray[np.bool_]] = field(repr=False)
     teacher_matched: dict[str, NDArray[np.bool_]] = field(repr=False)
 
@@ -85,7 +85,7 @@ def overlap(student: Tokenizer, teacher: Tokenizer) -> Overlap:
 @sized_cache(64 * MIB)
 def _overlap(student: Tokenizer, teacher: Tokenizer) -> Overlap:
     own, other = _spellings(student), _spellings(teacher)
-    shares: dict[str, Shares] = {}
+    shares: dict[str, SpellingShares] = {}
     masks: tuple[dict[str, NDArray[np.bool_]], dict[str, NDArray[np.bool_]]] = ({}, {})
     for way in WAYS:
         shares[way], masks[0][way], masks[1][way] = _compare(own[way], other[way])
@@ -130,14 +130,14 @@ def _numbered(spellings: Iterable[bytes]) -> _Spellings:
     return _Spellings(numbers, distinct[distinct != 0])
 
 
-def _compare(student: _Spellings, teacher: _Spellings) -> tuple[Shares, NDArray[np.bool_], NDArray[np.bool_]]:
+def _compare(student: _Spellings, teacher: _Spellings) -> tuple[SpellingShares, NDArray[np.bool_], NDArray[np.bool_]]:
     """Shares and the two masks; empty spellings (ids without text) are no tokens."""
     common = np.intersect1d(student.distinct, teacher.distinct, assume_unique=True)
     masks = [_among(side.numbers, common) for side in (student, teacher)]
     totals = [int((side.numbers != 0).sum()) for side in (student, teacher)]
     rates = [float(mask.sum()) / total if total else 0.0 for mask, total in zip(masks, totals)]
     fewer = min(len(student.distinct), len(teacher.distinct))
-    return Shares(len(common), rates[0], rates[1], len(common) / fewer if fewer else 0.0), masks[0], masks[1]
+    return SpellingShares(len(common), rates[0], rates[1], len(common) / fewer if fewer else 0.0), masks[0], masks[1]
 
 
 def _among(numbers: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -36,7 +36,7 @@ _DTYPES = {"data": "float32", "indices": "int32", "indptr": "int64", "reason": "
 Ids = Annotated[int, Field(ge=0, le=MOST_IDS)]
 
 
-class Side(documents.Document):
+class SavedTokenizer(documents.Document):
     """One tokenizer of a saved map: what of it decides the map (the roles come from tokenizer_config.json)."""
 
     name: str
@@ -60,15 +60,15 @@ class Numbers(documents.Document):
         return name
 
 
-class Manifest(documents.Document):
+class MapManifest(documents.Document):
     """manifest.json of a saved map. `rows` (counts by reason) and `row_sum_error` are there to be read by people."""
 
     format: Literal["ctkd-vocabulary-map"] = FORMAT
     version: Literal[1] = VERSION
     method: str
     options: dict[str, Any]
-    student: Side
-    teacher: Side
+    student: SavedTokenizer
+    teacher: SavedTokenizer
     shape: Annotated[list[Ids], Field(min_length=2, max_length=2)]
     nnz: int
     reasons: list[str]
@@ -199,11 +199,11 @@ def _arrays(projection: Projection) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(array, dtype=_DTYPES[name]) for name, array in parts.items()}
 
 
-def _manifest(projection: Projection, tensors: Numbers) -> Manifest:
-    def side(tokenizer: Tokenizer) -> Side:
-        return Side(name=tokenizer.name, **_identity(tokenizer))
+def _manifest(projection: Projection, tensors: Numbers) -> MapManifest:
+    def side(tokenizer: Tokenizer) -> SavedTokenizer:
+        return SavedTokenizer(name=tokenizer.name, **_identity(tokenizer))
 
-    return Manifest(
+    return MapManifest(
         method=projection.method,
         options=projection.options,
         student=side(projection.student),
@@ -217,7 +217,7 @@ def _manifest(projection: Projection, tensors: Numbers) -> Manifest:
     )
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path) -> MapManifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise ProjectionError(f"no vocabulary map in {str(folder)!r}: it has no {MANIFEST}; save one there first.")
@@ -230,12 +230,12 @@ def _read_manifest(folder: Path) -> Manifest:
             f"the map in {str(folder)!r} has format version {found.get('version')!r}; this program reads "
             f"version {VERSION}. Build the map again."
         )
-    return documents.fitting(Manifest, found, f"{damaged} {str(path)!r}", ProjectionError, advice)
+    return documents.fitting(MapManifest, found, f"{damaged} {str(path)!r}", ProjectionError, advice)
 
 
-def _check_tokenizers(folder: Path, manifest: Manifest, student: Tokenizer, teacher: Tokenizer) -> None:
+def _check_tokenizers(folder: Path, manifest: MapManifest, student: Tokenizer, teacher: Tokenizer) -> None:
     for side, tokenizer in (("student", student), ("teacher", teacher)):
-        saved: Side = getattr(manifest, side)
+        saved: SavedTokenizer = getattr(manifest, side)
         now = _identity(tokenizer)
         if saved.model_dump(exclude={"name"}) == now:
             continue
@@ -249,7 +249,7 @@ def _check_tokenizers(folder: Path, manifest: Manifest, student: Tokenizer, teac
         )
 
 
-def _read_arrays(folder: Path, manifest: Manifest) -> dict[str, NDArray[Any]]:
+def _read_arrays(folder: Path, manifest: MapManifest) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 

@@ -19,8 +19,8 @@ from experiments.analyses.intervals import Interval, counted, difference, percen
 from experiments.analyses.migrated_targets import TEXTS as ALL_TEXTS
 from experiments.analyses.migrated_targets import read_by_models
 from experiments.analyses.pairs import LANGUAGES, PAIRS, WITH_WEIGHTS, Text, chosen_texts, fingerprints, tokenizer
-from experiments.analyses.predictions import said
-from experiments.analyses.records import Anew, Clock, Say, alone, claim, document, kept, table
+from experiments.analyses.predictions import text_predictions
+from experiments.analyses.records import Anew, Clock, Report, alone, claim, document, kept, table
 
 if TYPE_CHECKING:
     from ctkd_core.alignment.base import Alignment
@@ -56,7 +56,7 @@ Counts = dict[str, Any]
 Records = Mapping[tuple[str, str], Sequence[Counts]]
 
 
-def run(experiment: Any, say: Say, again: bool = False) -> dict[str, Any]:  # noqa: ARG001
+def run(experiment: Any, report: Report, again: bool = False) -> dict[str, Any]:  # noqa: ARG001
     """Measure what is missing, or all of it `again`, and return the document of results.json."""
     from experiments.analyses.alignment_price import beside
 
@@ -68,7 +68,7 @@ def run(experiment: Any, say: Say, again: bool = False) -> dict[str, Any]:  # no
         of_texts, of_asked = depends(pair, "texts", texts), depends(pair, "asked", asked)
         records[pair] = kept(NAME, of_texts, partial(errors, *pair, texts), anew)["texts"]
         weighted[pair] = kept(NAME, of_asked, partial(with_entropies, *pair, asked, anew), anew)["texts"]
-        say(f"{pair[0]} to {pair[1]}: {of_pair():.0f} s")
+        report(f"{pair[0]} to {pair[1]}: {of_pair():.0f} s")
     tables, claims = beside(f1_of(records))
     return document(
         NAME, [*tables_of(records, weighted), *tables], [*claims_of(records, weighted), *claims], [0], clock()
@@ -116,7 +116,11 @@ def with_entropies(
     """One record a text: counts of CDM with constant weights and with those of both models' entropies."""
     student, teacher = tokenizer(student_name), tokenizer(teacher_name)
     body = student_name if student_name in WITH_WEIGHTS else teacher_name
-    rows = zip(texts, said(body, student_name, texts, anew), said(teacher_name, teacher_name, texts, anew))
+    rows = zip(
+        texts,
+        text_predictions(body, student_name, texts, anew),
+        text_predictions(teacher_name, teacher_name, texts, anew),
+    )
     out = []
     for text, mine, theirs in rows:
         own, other = (side.encode(text.text, special_tokens=False) for side in (student, teacher))

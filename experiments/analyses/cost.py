@@ -59,14 +59,14 @@ def names() -> list[str]:
     return [BASELINE, *(name for name in found if name != BASELINE)]
 
 
-def run(experiment: Any, say: Callable[[str], None]) -> dict[str, Any]:  # noqa: ARG001 - there is nothing to choose
+def run(experiment: Any, report: Callable[[str], None]) -> dict[str, Any]:  # noqa: ARG001 - there is nothing to choose
     """Measure every method on both pairs; a method that fails is a row that says so."""
     clock = Clock()
     tables = []
     for title, pair in PAIRS.items():
         measured = {}
         for name in names():
-            say(f"cost: {title}, {name}")
+            report(f"cost: {title}, {name}")
             measured[name] = measure({**BASE, **pair, "method": name})
         tables.append(table(title, measured))
     return document("cost", tables, [], [BASE["seed"]], clock())

@@ -33,8 +33,8 @@ from experiments.analyses.pairs import (
     fingerprints,
     tokenizer,
 )
-from experiments.analyses.predictions import TOP_K, Said, said
-from experiments.analyses.records import Anew, Clock, Say, alone, claim, document, kept, table
+from experiments.analyses.predictions import TOP_K, TextPredictions, text_predictions
+from experiments.analyses.records import Anew, Clock, Report, alone, claim, document, kept, table
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.encoding import Encoding
@@ -72,7 +72,7 @@ SOURCE = "SeDi (Wang et al., AAAI-26), pilot: MinED 84.94, CDM 88.01, SeDi 95.27
 Counts = dict[str, Any]
 
 
-def run(experiment: Any, say: Say, again: bool = False) -> dict[str, Any]:  # noqa: ARG001
+def run(experiment: Any, report: Report, again: bool = False) -> dict[str, Any]:  # noqa: ARG001
     """Measure what is missing, or all of it `again`, and return the document of results.json."""
     clock, anew = Clock(), Anew(again)
     texts = chosen_texts(TEXTS)
@@ -88,7 +88,7 @@ def run(experiment: Any, say: Say, again: bool = False) -> dict[str, Any]:  # no
             )
         }
         records[pair] = found
-        say(f"{pair[0]} to {pair[1]}: {of_pair():.0f} s")
+        report(f"{pair[0]} to {pair[1]}: {of_pair():.0f} s")
     return document(NAME, tables_of(records), claims_of(records), [0], clock())
 
 
@@ -131,8 +131,8 @@ def predictions(
     """One record a text, for what the models say (see `count`, `migration`)."""
     student, teacher = tokenizer(student_name), tokenizer(teacher_name)
     body = student_name if student_name in WITH_WEIGHTS else teacher_name
-    by_student = said(body, student_name, texts, anew)
-    by_teacher = said(teacher_name, teacher_name, texts, anew)
+    by_student = text_predictions(body, student_name, texts, anew)
+    by_teacher = text_predictions(teacher_name, teacher_name, texts, anew)
     sides = [[side.encode(t.text, special_tokens=False) for t in texts] for side in (student, teacher)]
     wanted = [x.ids[:, :FIRST].ravel() for x in by_teacher] + [e.ids for e in sides[1]]
     nearest = targets.near_ids(student, teacher, np.concatenate(wanted))
@@ -170,7 +170,7 @@ def count(
     return {"rows": len(own) - 1, "teacher_tokens": len(other)} | rights(made, own.ids.astype(np.int64))
 
 
-def migration(own: Encoding, other: Encoding, theirs: Said, student: Any, teacher: Any) -> Counts:
+def migration(own: Encoding, other: Encoding, theirs: TextPredictions, student: Any, teacher: Any) -> Counts:
     """What becomes of all candidates of one text.
 
     candidates, dropped, written, collided  of SeDi's migration (see `migration_report`)

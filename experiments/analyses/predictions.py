@@ -23,7 +23,7 @@ ROWS = 64  # rows of logits at once: 64 x 262k float32 are 67 MB
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class TextPredictions:
     """One text of n tokens, none of them special: row i is said after token i, about token i + 1.
 
     ids  int32 [n, TOP_K] likeliest first; logprobs float32 [n, TOP_K] nats; entropy float32 [n] nats
@@ -34,7 +34,9 @@ class Said:
     entropy: NDArray[np.float32]
 
 
-def said(body: str, reads_with: str, texts: Sequence[Text], anew: Anew | None = None) -> list[Said]:
+def text_predictions(
+    body: str, reads_with: str, texts: Sequence[Text], anew: Anew | None = None
+) -> list[TextPredictions]:
     """What the model `body` says of the texts, under its own tokenizer or, its embeddings moved, under another one.
 
     Raises RunError where the model isn't prepared.
@@ -53,7 +55,7 @@ def said(body: str, reads_with: str, texts: Sequence[Text], anew: Anew | None = 
     with np.load(path, allow_pickle=False) as arrays:
         ends = np.cumsum(arrays["length"])[:-1]
         columns = [np.split(arrays[name], ends) for name in ("ids", "logprobs", "entropy")]
-    return [Said(*row) for row in zip(*columns)]
+    return [TextPredictions(*row) for row in zip(*columns)]
 
 
 def _ask(body: str, reader: Tokenizer, texts: Sequence[Text]) -> dict[str, NDArray[Any]]:

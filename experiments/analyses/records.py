@@ -15,7 +15,7 @@ from ctkd_core import files
 
 VERSION = 1
 ROOT = Path(__file__).resolve().parents[1]
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def alone(name: str, run: Callable[[Any, Say], dict[str, Any]]) -> int:
+def alone(name: str, run: Callable[[Any, Report], dict[str, Any]]) -> int:
     """Run one analysis, write its results.json and the results in its README; returns the exit code."""
     from ctkd_core.errors import CtkdError
     from experiments.analyses import readme

@@ -10,7 +10,7 @@ from ctkd_core import methods
 from ctkd_core.alignment import Alignment
 from ctkd_core.alignment.kinds import UNEQUAL, UNEQUAL_MEANING
 from ctkd_core.alignment.metrics import Agreement
-from ctkd_core.figures.card import GroupCard, Side, expected, group_card, next_difference, uncertainty
+from ctkd_core.figures.card import CardSide, GroupCard, expected, group_card, next_difference, uncertainty
 from ctkd_core.figures.chips import chip_page, page_of, page_starts
 from ctkd_core.figures.tables import health_table
 from ctkd_core.lab.evidence import Evidence
@@ -138,7 +138,7 @@ def _opinions(shown: GroupCard) -> None:
     st.markdown("  \n".join(lines) or "No other method was computed.")
 
 
-def _side(title: str, side: Side, view: View, group: int) -> None:
+def _side(title: str, side: CardSide, view: View, group: int) -> None:
     at = f"token {side.start}" if side.end - side.start == 1 else f"tokens {side.start} to {side.end - 1}"
     st.caption(f"{title}: {state.plain(side.tokenizer)}" + (f", {at}" if side.tokens else ""))
     if not side.tokens:
@@ -150,7 +150,7 @@ def _side(title: str, side: Side, view: View, group: int) -> None:
         which = title.lower()
         nats = " │ ".join(f"{h:.2f}" for h in uncertainty(view.a, group, view.evidence, which))
         tokenizer = view.teacher if which == "teacher" else view.student
-        says = ", ".join(
+        likely = ", ".join(
             f"“{state.plain(text)}” {p:.0%}" for text, p in expected(view.a, group, view.evidence, which, tokenizer)
         )
-        st.caption(f"entropy {nats} nats · expects after it: {says}")
+        st.caption(f"entropy {nats} nats · expects after it: {likely}")

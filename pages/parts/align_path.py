@@ -10,7 +10,7 @@ from ctkd_core.figures.path_steps import page_of_group, step_page, step_pages, s
 from pages.parts.align_panels import View
 from pages.parts.align_pinning import group_table, jump, page_that_follows, selectable
 from pages.parts.component import path_steps
-from pages.parts.terms import said
+from pages.parts.terms import small_print
 from pages.parts.twin import folded
 
 STEPS = "step by step"
@@ -40,7 +40,7 @@ def path(view: View) -> None:
 def _ends(view: View) -> None:
     """For methods without costs."""
     a, b, group = view.a, view.b, view.pinned
-    said(
+    small_print(
         f"{a.method} searches no cost matrix, so this is where its groups end: on the diagonal both sides have read "
         "the same bytes, and a drift leaves it. Choose cdm or mined as method to see costs and a path."
     )
@@ -60,7 +60,7 @@ def _picture(view: View, kind: str) -> None:
     surface = a.cost
     constant = surface is not None and surface.student_entropy is None and a.method == "cdm"
     weights = " All entropy weights are constant." if constant else ""
-    said(
+    small_print(
         "Click a cell or the path to pin its group; the window follows it. Orange: the pinned group. At the right the "
         f"whole text.{weights}"
     )
@@ -82,7 +82,7 @@ def _steps(view: View) -> None:
     path_steps(data, group, pin, key="path_steps")
     last = data["first"] + len(data["path"]) - 1
     if pages > 1:
-        said(
+        small_print(
             f"Steps {data['first']:,} to {last:,} of {data['total'] - 1:,} of the path: {pages:,} pages, and a pinned "
             "group opens its own."
         )

@@ -19,7 +19,7 @@ from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
 from pages.parts.align_pinning import group_table, jump, page_that_follows
 from pages.parts.component import token_stack
 from pages.parts.loaders import Chosen
-from pages.parts.terms import said
+from pages.parts.terms import small_print
 from pages.parts.twin import folded
 
 MORE = ("cdm", "gold", "mined", "sedi")  # stand beside the two of the bar until somebody chooses
@@ -31,7 +31,7 @@ def stack(view: View) -> None:
     pages = unit_pages(chosen)
     count = len(pages) - 1
     pinned = view.pinned
-    said(stack_sentence(chosen))
+    small_print(stack_sentence(chosen))
     opens = None if pinned is None else lambda: page_of_token(pages, int(view.a.groups[pinned, 0]))
     page = page_that_follows("stack", count, pinned, opens)
     data = stack_page(chosen, page)
@@ -40,7 +40,7 @@ def stack(view: View) -> None:
     if count > 1:
         notes.append(f"Student tokens {data['first']:,} to {data['last'] - 1:,} of {data['total']:,}.")
     if notes:
-        said(" ".join(notes))
+        small_print(" ".join(notes))
     with folded():
         group_table(stack_table(chosen), "stack_table", "Where methods disagree, and what each makes of it")
 
@@ -49,7 +49,7 @@ def _lanes(view: View) -> list[Alignment]:
     """The two methods of the bar, with their options, and those that are chosen here."""
     text = view.a.student.text
     if len(text) > EVERY_METHOD_CHARACTERS:
-        said(f"Over {EVERY_METHOD_CHARACTERS:,} characters only the two methods of the bar are stacked.")
+        small_print(f"Over {EVERY_METHOD_CHARACTERS:,} characters only the two methods of the bar are stacked.")
         return view.shown
     there = {one.method for one in view.shown}
     names = [row.name for row in methods.aligning() if row.name not in there]

@@ -20,7 +20,7 @@ from pages.parts.align_path import path
 from pages.parts.align_pinning import ROWS, group_table, page_that_follows, selectable
 from pages.parts.align_stack import stack
 from pages.parts.plots import plot
-from pages.parts.terms import said
+from pages.parts.terms import small_print
 from pages.parts.twin import folded
 
 # Groups come first because a table is quick: loading plotly holds the browser up by 0.9 s, the chips with it.
@@ -108,7 +108,7 @@ def _metrics(view: View) -> None:
     with right:
         plot(lambda: size_histogram(view.a), key="sizes", alt="Number of groups by size and kind")
     alt = "All metrics of every method"
-    said("Boundary F1 of 1 is the truth; a super-group hides what is inside it.")
+    small_print("Boundary F1 of 1 is the truth; a super-group hides what is inside it.")
     st.dataframe(metric_table(rates, truth), key="rates", hide_index=True, alt=alt)
     _logit_metrics(view)
 
@@ -132,7 +132,7 @@ def _disagreements(view: View) -> None:
     if not len(found.differing):
         st.success(f"{names[0]} and {names[1]} make the same groups on this text.", icon=":material/check_circle:")
         return
-    said(
+    small_print(
         f"{len(found.differing)} stretches differ. Boundary F1 {found.boundary_f1:.3f}; {100 * found.share:.1f} % of "
         f"student tokens lie outside them. Each bracket is a group, student ~ teacher; │ parts its tokens."
     )

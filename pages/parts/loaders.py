@@ -250,7 +250,7 @@ def machine_report() -> MachineReport:
     ready, total = sum(1 for row in tokenizers if row["present"]), len(tokenizers)
     free, space = memory["available"], disk["free"]
     accelerators = ", ".join(found["accelerators"]) or "no accelerator; the presets run on the processor"
-    says = {(True, True): "ready", (True, False): "there, converted at its first use"}
+    states = {(True, True): "ready", (True, False): "there, converted at its first use"}
     lines = (
         ("Device", f"{found['usable_cpus']} CPU cores, {accelerators}", True),
         ("Memory", f"{gib(free)} free of {gib(memory['total'])}", free >= doctor.NEEDED_MEMORY),
@@ -258,7 +258,7 @@ def machine_report() -> MachineReport:
         ("Tokenizers", f"{ready} of {total} are installed", ready == total),
         (
             "Teacher",
-            says.get((bool(teacher["present"]), bool(teacher["converted"])), "not installed"),
+            states.get((bool(teacher["present"]), bool(teacher["converted"])), "not installed"),
             bool(teacher["present"] and teacher["converted"]),
         ),
     )

@@ -29,7 +29,7 @@ from pages.parts import pair_data as data
 from pages.parts.downloads import download
 from pages.parts.pair_file import report_button
 from pages.parts.plots import plot
-from pages.parts.terms import said
+from pages.parts.terms import small_print
 from pages.parts.twin import twin
 
 SHARES = ("share of student", "share of teacher", "share of the smaller")
@@ -137,7 +137,7 @@ def overview(view: View) -> None:
             alt=f"Shared tokens: {facts['exact']} raw strings, {facts['canonical']} canonical forms, {facts['bytes']} "
             f"byte strings, of {facts['student_size']} student and {facts['teacher_size']} teacher tokens",
         )
-        said(
+        small_print(
             f"Student {report.student}: {facts['student_size']:,} tokens. "
             f"Teacher {report.teacher}: {facts['teacher_size']:,} tokens. Canonical: equal once marks of "
             "spaces and newlines are read."

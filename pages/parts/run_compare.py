@@ -11,7 +11,7 @@ from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, li
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_in
 from ctkd_core.distill.comparison.kinds import FROM_A_FILE, Kind, options_of
 from ctkd_core.distill.comparison.samples import side_by_side
-from ctkd_core.distill.comparison.table import SAYS, Comparison, compare, run_frame
+from ctkd_core.distill.comparison.table import INTERVALS_NOTE, Comparison, compare, run_frame
 from ctkd_core.distill.runs import Run, compare_runs
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.comparison import band_curves, better_sentence, ranking, table_bytes
@@ -21,7 +21,7 @@ from ctkd_core.markup.quantities import duration
 from pages.parts import loaders, state
 from pages.parts.downloads import download
 from pages.parts.plots import chart
-from pages.parts.run_views import LIST, say_opened, show_view, shown_runs
+from pages.parts.run_views import LIST, note_opened, show_view, shown_runs
 from pages.parts.runs_list import DOTS
 from pages.parts.share import share
 
@@ -34,7 +34,7 @@ def run_compare(names: list[str]) -> None:
     try:
         every = shown_runs(names)
         found = compare_runs(every)
-        say_opened(every)
+        note_opened(every)
         runs = _filtered(every)
         kept, origins = {run.id for run in runs}, _origins(every)
         shown = [row | {"opened": origins[row["run_id"]]} for row in found["runs"] if row["run_id"] in kept]
@@ -102,7 +102,7 @@ def _ranking(runs: list[Run]) -> Comparison:
     unchanged = (figure, chosen) == (first.figure, first.baseline)
     comparison = first if unchanged else compare(runs, figure, chosen, lambda run: figures[run.id])
     st.table([{state.plain(k): state.plain(v) for k, v in row.items()} for row in ranking(comparison)])
-    st.caption(SAYS)
+    st.caption(INTERVALS_NOTE)
     for note in comparison.notes:
         st.caption(state.plain(note))
     return comparison

@@ -25,7 +25,7 @@ from pages.parts.launching import change_button
 from pages.parts.plots import chart
 from pages.parts.run_evaluation import evaluation
 from pages.parts.run_files import take_away
-from pages.parts.run_views import FORM, LIST, opened, say_opened, show_view, shown_store
+from pages.parts.run_views import FORM, LIST, note_opened, opened, show_view, shown_store
 from pages.parts.runs_list import dot
 from pages.parts.share import share
 
@@ -50,7 +50,7 @@ def run_detail(name: str) -> None:
             f"{state.plain(config.teacher)} → {state.plain(config.student)} · {config.method} · "
             f"{config.student_model} student · seed {config.seed} · {run.id}"
         )
-    say_opened()
+    note_opened()
     ended = run.status().ended_already
     st.fragment(_live, run_every=None if ended else "2s", key="live_run")(run.id, ended)
 

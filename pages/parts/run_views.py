@@ -56,7 +56,7 @@ def shown_runs(names: list[str]) -> list[Run]:
     return found
 
 
-def say_opened(runs: Sequence[Run] = ()) -> None:
+def note_opened(runs: Sequence[Run] = ()) -> None:
     """Above runs from files: where they come from, and that they are read-only; `runs`: all that are compared."""
     count = sum(run.is_opened for run in runs)
     if opened() or (count and count == len(runs)):

@@ -23,7 +23,7 @@ def terms_style() -> None:
     st.html(f"<style>{_CSS}</style>")
 
 
-def said(sentence: str) -> None:
+def small_print(sentence: str) -> None:
     """A sentence in small print; terms in it explain themselves."""
     st.html(marked(sentence))
 

@@ -13,11 +13,11 @@ from ctkd_core.markup.glossary import explained
 from ctkd_core.pair.advice import VERDICTS
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import Projection
-from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Order, Window, around, order_of, window_of_box
+from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, IdOrder, Window, around, order_of, window_of_box
 from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.plots import plot
-from pages.parts.terms import said
+from pages.parts.terms import small_print
 from pages.parts.twin import folded, twin
 
 MOUSE = ("click", "box")  # not both: plotly takes no clicks while it draws boxes
@@ -37,7 +37,7 @@ class View:
         return st.session_state.get("order") or ORDERS[0]
 
     @property
-    def orders(self) -> tuple[Order, Order]:
+    def orders(self) -> tuple[IdOrder, IdOrder]:
         """Student and teacher ids in that order."""
         return order_of(self.student, self.order), order_of(self.teacher, self.order)
 
@@ -121,7 +121,7 @@ def density_map(view: View, token: int | None) -> None:
         alt=f"Density of the map, {view.map.shape[0]} student ids by {view.map.shape[1]} teacher ids, "
         f"{view.map.matrix.nnz} entries; the frame is the window below",
     )
-    said("Click a bin or draw a box: the tab Window shows its tokens. By keyboard: the numbers in that tab.")
+    small_print("Click a bin or draw a box: the tab Window shows its tokens. By keyboard: the numbers in that tab.")
     with folded("The fullest bins as a table"):
         st.dataframe(
             density_table(found, rows, columns),

@@ -1,4 +1,4 @@
-"""Slow twins of the compiled aligners: obvious, and the oracle of the tests. Not used by the product."""
+"""Slow twins of the aligners, and what released programs make of their groups: obvious, the oracles of the tests."""
 
 from __future__ import annotations
 
@@ -116,3 +116,74 @@ def span_alignment_plain(
         groups.append((i - s, i, j - t, j))
         i, j = i - s, j - t
     return best[n, m], groups[::-1]
+
+
+def incremental_pieces(prefixes: Sequence[str]) -> list[str]:
+    """What each token adds to the decoded text, given the decoded prefixes up to and including each token (TRL).
+
+    Text before the previous length is never looked at again: a replacement character that a later token completes
+    adds nothing.
+    """
+    pieces, length = [], 0
+    for prefix in prefixes:
+        pieces.append(prefix[length:])
+        length = len(prefix)
+    return pieces
+
+
+def text_buffer_groups(student: Sequence[str], teacher: Sequence[str]) -> list[tuple[list[int], list[int]]]:
+    """Grow two text buffers and close a group whenever they are equal and not empty.
+
+    The shorter buffer is extended, ties extend the student; buffers that never meet again end as one last group. Plain
+    and quadratic; `greedy.buffer_groups` gives the same in one pass. Source: huggingface/trl, the parent of 2ac060ee.
+    """
+    groups: list[tuple[list[int], list[int]]] = []
+    i = j = i0 = j0 = 0
+    mine = theirs = ""
+    while i < len(student) or j < len(teacher):
+        extend_student = i < len(student) and (len(mine) <= len(theirs) or j == len(teacher))
+        if extend_student:
+            mine += student[i]
+            i += 1
+        else:
+            theirs += teacher[j]
+            j += 1
+        if mine and mine == theirs:
+            groups.append((list(range(i0, i)), list(range(j0, j))))
+            i0, j0, mine, theirs = i, j, "", ""
+    if i0 < i or j0 < j:
+        groups.append((list(range(i0, i)), list(range(j0, j))))
+    return groups
+
+
+def merged_logits(
+    student_logits: NDArray[np.float64],
+    teacher_logits: NDArray[np.float64],
+    of_student: Sequence[Sequence[int]],
+    groups: Sequence[Sequence[int]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean logits [G, Vs] and [G, Vt] of each group, as the released CDM program takes them.
+
+    The teacher's rows are averaged per student token first, then over the group's student tokens: a teacher token
+    that faces several of them counts several times.
+    """
+    per_student = np.stack([teacher_logits[list(teachers)].mean(axis=0) for teachers in of_student])
+    student = np.stack([student_logits[group].mean(axis=0) for group in groups])
+    teacher = np.stack([per_student[group].mean(axis=0) for group in groups])
+    return student, teacher
+
+
+def text_equal(
+    student_tokens: Sequence[str],
+    teacher_tokens: Sequence[str],
+    of_student: Sequence[Sequence[int]],
+    groups: Sequence[Sequence[int]],
+) -> list[bool]:
+    """Whether the texts of both sides of each group are equal once blanks are deleted (released CDM)."""
+    equal = []
+    for group in groups:
+        teachers = sorted({j for i in group for j in of_student[i]})
+        mine = "".join(student_tokens[i] for i in group)
+        theirs = "".join(teacher_tokens[j] for j in teachers)
+        equal.append(mine.replace(" ", "") == theirs.replace(" ", ""))
+    return equal

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctkd_core.alignment import align
-from ctkd_core.alignment.alm import alm, boundary_tokens, chunk_of_tokens, log_space_probability, merged_chunks
+from ctkd_core.alignment.alm import alm, boundary_tokens, log_space_probability, merged_chunks
 from ctkd_core.alignment.spans import sedi
 from ctkd_core.errors import AlignmentError
 from tests.alignment.make import encoded_twice, encoding, of_spans
 from tests.alignment.test_spans import assert_partition
+from tests.golden.alm import chunk_of_tokens
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 CHUNKINGS = ["plain", "space", "bias"]

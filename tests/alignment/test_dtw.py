@@ -13,7 +13,7 @@ from ctkd_core.alignment.released import cdm as released
 from ctkd_core.alignment.surface import DtwSurface
 from ctkd_core.errors import AlignmentError
 from tests.alignment.make import encoded_twice, encoding
-from tests.alignment.reference import dtw_plain, levenshtein, path_components
+from tests.alignment.reference import dtw_plain, levenshtein, merged_logits, path_components, text_equal
 from tests.alignment.test_spans import as_sets, assert_partition
 
 TOKENS = st.lists(st.text(alphabet="abé日\n", max_size=4), min_size=1, max_size=14)
@@ -184,10 +184,10 @@ def test_released_groups_may_overlap_where_clean_ones_cannot():
     assert groups == [[0], [1, 2], [2]]
     assert path_groups(pairs).tolist() == [[0, 1, 0, 1], [1, 3, 1, 3]]
     z_s, z_t = np.eye(3), np.arange(6.0).reshape(3, 2)
-    merged_s, merged_t = released.merged_logits(z_s, z_t, of_student, groups)
+    merged_s, merged_t = merged_logits(z_s, z_t, of_student, groups)
     np.testing.assert_allclose(merged_s, [[1, 0, 0], [0, 0.5, 0.5], [0, 0, 1]])
     np.testing.assert_allclose(merged_t[1], (z_t[1] + (z_t[1] + z_t[2]) / 2) / 2)
-    assert released.text_equal(["a", "b", "c"], ["a", "bc", " c"], of_student, groups) == [True, False, False]
+    assert text_equal(["a", "b", "c"], ["a", "bc", " c"], of_student, groups) == [True, False, False]
 
 
 @given(TOKENS, TOKENS)

@@ -24,6 +24,7 @@ from ctkd_core.alignment.spans import sedi
 from ctkd_core.errors import AlignmentError
 from ctkd_core.tokenizers.token_bytes import token_bytes_from_strings
 from tests.alignment.make import encoded_twice, encoding, of_spans, sorted_spans
+from tests.alignment.reference import incremental_pieces, text_buffer_groups
 from tests.alignment.test_spans import array, assert_partition
 from tests.tiny import tiny_byte_level, tiny_metaspace
 from tests.work import lines_run
@@ -207,14 +208,14 @@ def test_the_released_variant_on_real_tokenizers_cuts_characters_by_the_bytes_of
 def test_byte_buffers_are_those_of_the_plain_loop(pair):
     pieces = [[p.decode("latin-1") for p in e.token_bytes] for e in pair]
     groups, closed = buffer_groups(pair[0].token_bytes, pair[1].token_bytes)
-    assert groups.tolist() == lists_to_groups(released.text_buffer_groups(*pieces)).tolist()
+    assert groups.tolist() == lists_to_groups(text_buffer_groups(*pieces)).tolist()
     assert closed == len(groups)
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=3)), st.lists(st.text("ab", min_size=1, max_size=3)))
 def test_byte_buffers_of_different_texts_end_in_one_group_like_the_plain_loop(s, t):
     groups, closed = buffer_groups([x.encode() for x in s], [x.encode() for x in t])
-    lists = released.text_buffer_groups(s, t)
+    lists = text_buffer_groups(s, t)
     assert groups.tolist() == lists_to_groups(lists).tolist()
     met = [a for a, b in lists if "".join(s[k] for k in a) == "".join(t[k] for k in b)]
     assert closed == len(met)
@@ -223,7 +224,7 @@ def test_byte_buffers_of_different_texts_end_in_one_group_like_the_plain_loop(s,
 @given(st.lists(st.sampled_from(["", "a", "b", "ab"])), st.lists(st.sampled_from(["", "a", "b", "ab"])))
 def test_pieces_that_add_nothing_go_where_the_plain_loop_puts_them(s, t):
     groups, closed = buffer_groups(s, t)
-    lists = released.text_buffer_groups(s, t)
+    lists = text_buffer_groups(s, t)
     assert groups.tolist() == lists_to_groups(lists).tolist()
     assert closed == sum("".join(s[k] for k in a) == "".join(t[k] for k in b) != "" for a, b in lists)
 
@@ -232,7 +233,7 @@ def test_pieces_that_add_nothing_go_where_the_plain_loop_puts_them(s, t):
 def test_pieces_in_one_pass_are_those_of_decoding_every_prefix(pair):
     tokens = pair[0].token_bytes
     prefixes = [b"".join(tokens[: k + 1]).decode("utf-8", "replace") for k in range(len(tokens))]
-    assert byte_level_pieces(tokens) == released.incremental_pieces(prefixes)
+    assert byte_level_pieces(tokens) == incremental_pieces(prefixes)
 
 
 @given(
@@ -253,7 +254,7 @@ def test_runs_of_byte_tokens_are_text_only_as_a_whole(tokens):
         return text[:-1]
 
     prefixes = [decoded(tokens[: k + 1]) for k in range(len(tokens))]
-    assert byte_fallback_pieces(tokens) == released.incremental_pieces(prefixes)
+    assert byte_fallback_pieces(tokens) == incremental_pieces(prefixes)
 
 
 @pytest.mark.parametrize("case", json.loads(FACTS.read_text())["cases"], ids=lambda case: case["id"])

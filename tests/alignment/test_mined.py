@@ -11,9 +11,9 @@ from ctkd_core.alignment import cheapest_path, costs
 from ctkd_core.alignment.dtw import cdm
 from ctkd_core.alignment.mined import mined, usable_rows
 from ctkd_core.alignment.positional import uld
-from ctkd_core.alignment.released import mined as released
 from ctkd_core.alignment.spans import sedi
 from ctkd_core.errors import AlignmentError
+from tests.alignment import mined_rows
 from tests.alignment.make import encoded_twice, encoding
 from tests.alignment.reference import dtw_plain, levenshtein, path_components
 from tests.alignment.test_dtw import TOKENS
@@ -186,7 +186,7 @@ def test_work_grows_with_the_length_not_with_its_square(align):
 
 def test_released_rows_of_fusellm():
     vocabulary = {"the": 0, "_cat": 1, "s": 2}
-    ids, logits = released.fuse_rows(
+    ids, logits = mined_rows.fuse_rows(
         ["the", "_cat"],
         ["the", "_c", "at"],
         [[0], [1, 2]],
@@ -197,7 +197,7 @@ def test_released_rows_of_fusellm():
     )
     assert ids == [[0, 2], [1]]  # "_dog" isn't in the vocabulary; two partners: the token itself
     assert logits == [[3.0, 2.0], [1.0]]
-    rows = released.scattered(ids, logits, 3)
+    rows = mined_rows.scattered(ids, logits, 3)
     np.testing.assert_allclose(rows.sum(axis=1), 1)
     np.testing.assert_allclose(rows[0, [0, 2]], np.exp([3.0, 2.0]) / np.exp([3.0, 2.0]).sum())
     assert rows[1].tolist() == [0.0, 1.0, 0.0]
@@ -205,6 +205,6 @@ def test_released_rows_of_fusellm():
 
 def test_released_rows_of_dskd():
     z = np.arange(6.0).reshape(2, 3)
-    rows = released.dskd_rows(z, [[0], [0, 1]], [1, 0], [2, 0], [0, 1], [1, 0, 1], 3)
-    assert rows[0].tolist() == [1.0, 0.0, released.NOTHING]  # student 1 keeps teacher 0, the first mapped to it
-    assert rows[1].tolist() == [released.NOTHING, released.ONE_HOT, released.NOTHING]
+    rows = mined_rows.dskd_rows(z, [[0], [0, 1]], [1, 0], [2, 0], [0, 1], [1, 0, 1], 3)
+    assert rows[0].tolist() == [1.0, 0.0, mined_rows.NOTHING]  # student 1 keeps teacher 0, the first mapped to it
+    assert rows[1].tolist() == [mined_rows.NOTHING, mined_rows.ONE_HOT, mined_rows.NOTHING]

@@ -6,7 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ctkd_core.background.progress import Progress, silent
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.teachers.fill import fill, plan
+from ctkd_core.distill.teachers.manifest import CacheManifest
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from tests.tiny import tiny_byte_level
 
@@ -83,3 +86,22 @@ def llama(vocabulary: int, seed: int = 0, tied: bool = True):
             tie_word_embeddings=tied,
         )
     ).eval()
+
+
+def cache_teacher(
+    config: RunConfig,
+    folder: str | Path,
+    *,
+    number: int = 1,
+    k: int = 64,
+    dtype: str = "float16",
+    rows: str = "",
+    progress: Progress | None = None,
+) -> CacheManifest:
+    """Keep the rows of a run's teacher in `folder`; a run with `teacher_cache` set to it doesn't load the teacher.
+
+    The options are those of `plan`. `progress` gets the share done and a sentence, and may raise Cancelled: whole parts
+    stay, and the same call goes on. Raises RunError for a folder of something else, no room, or no teacher.
+    """
+    report = progress or silent
+    return fill(plan(config, number=number, k=k, dtype=dtype, rows=rows, progress=report), folder, report)

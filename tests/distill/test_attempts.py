@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -14,7 +16,7 @@ from safetensors.torch import load_file
 
 import ctkd_core
 from ctkd_core import files
-from ctkd_core.background import attempt
+from ctkd_core.background import attempt, lifecycle, status
 from ctkd_core.background.status import read_launch, write_status
 from ctkd_core.distill import trainer, worker
 from ctkd_core.distill.config import RunConfig
@@ -330,26 +332,27 @@ def test_a_run_with_a_damaged_status_can_be_resumed(store, busy_device):
 
 
 def test_a_silent_run_on_another_computer_can_be_resumed_and_a_living_one_not(store, busy_device, monkeypatch):
-    from ctkd_core.distill import runs
+    """A reader watches by a clock that only its own pauses move, so a busy machine makes no difference."""
+    from ctkd_core.distill.runs import WATCHED_SECONDS
 
-    monkeypatch.setattr(runs, "WATCHED_SECONDS", 0.3)
     run = store.create(RunConfig(method="sft", device="cpu"))
     there = replace(run.status(), state="running", pid=1, pid_start="boot x 1", host="elsewhere", heartbeat=1.0)
     write_status(run.dir, there)
-    stop = threading.Event()
+    now, beats = 0.0, [WATCHED_SECONDS - 0.5]
 
-    def beat() -> None:
-        number = 1.0
-        while not stop.wait(0.02):
-            number += 1
-            write_status(run.dir, replace(there, heartbeat=number))
+    def pause(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if beats and now >= beats[0]:
+            write_status(run.dir, replace(there, heartbeat=1.0 + beats.pop()))
 
-    thread = threading.Thread(target=beat)
-    thread.start()
+    clock = SimpleNamespace(monotonic=lambda: now, sleep=pause, time=time.time)
+    for module in (lifecycle, status):
+        monkeypatch.setattr(module, "time", clock)
     with pytest.raises(RunError, match="is running; cancel it before resuming"):
         run.resume()
-    stop.set()
-    thread.join()
+    assert not beats, "it beat shortly before the watch was over"
     run.resume()
+    assert now >= 2 * WATCHED_SECONDS - 0.5
     wait_for(lambda: run.status().host != "elsewhere", SECONDS, "the worker here to queue")
     assert run.status().attempt == 2

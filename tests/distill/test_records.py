@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from ctkd_core.distill.headline import headline
 from ctkd_core.distill.records import (
     EvalRow,
-    Part,
     RecordWriter,
     ResumeRow,
     Row,
+    RowsRead,
     TrainRow,
     current_rows,
     metrics_frame,
@@ -30,26 +30,26 @@ def test_rows_come_back_and_the_offset_goes_on(tmp_path):
     assert first.rows == [{"step": 1, "prompt": "é🦙"}]
     assert (read_part(path, first.end).rows, read_part(path, first.end).end) == ([], first.end)
     writer.write({"step": 2})
-    assert read_part(path, first.end) == Part([{"step": 2}], path.stat().st_size)
+    assert read_part(path, first.end) == RowsRead([{"step": 2}], path.stat().st_size)
 
 
 def test_half_a_line_waits_and_is_ended_by_the_next_writer(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"step": 2, "lo')
     first = read_part(path)
-    assert first == Part([{"step": 1}], len(b'{"step": 1}\n'))
+    assert first == RowsRead([{"step": 1}], len(b'{"step": 1}\n'))
     writer = RecordWriter(path)
     writer.write({"kind": "resume", "step": 1})
     writer.write({"step": 2})
     after = [{"kind": "resume", "step": 1}, {"step": 2}]
-    assert read_part(path) == Part([{"step": 1}, *after], path.stat().st_size)
-    assert read_part(path, first.end) == Part(after, path.stat().st_size)
+    assert read_part(path) == RowsRead([{"step": 1}, *after], path.stat().st_size)
+    assert read_part(path, first.end) == RowsRead(after, path.stat().st_size)
 
 
 def test_a_line_torn_inside_a_character_is_passed_over(tmp_path):
     path = tmp_path / "samples.jsonl"
     path.write_bytes('{"step": 1}\n{"prompt": "é'.encode()[:-1] + b'\n{"kind": "resume", "step": 1}\n{"step": 3}\n')
-    assert read_part(path) == Part([{"step": 1}, {"kind": "resume", "step": 1}, {"step": 3}], path.stat().st_size)
+    assert read_part(path) == RowsRead([{"step": 1}, {"kind": "resume", "step": 1}, {"step": 3}], path.stat().st_size)
 
 
 @pytest.mark.parametrize(

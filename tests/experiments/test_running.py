@@ -60,10 +60,10 @@ def test_every_run_is_kept_and_none_is_run_twice(
     pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, said = made.experiment(tmp_path, monkeypatch), Said()
-    assert running.run(found, only=["few"], seeds=[0], say=said.append) == 3
+    assert running.run(found, only=["few"], seeds=[0], report=said.append) == 3
     assert pretended.ran == ["few sft 0", "few alm 0", "few gold-warm 0"]
-    assert running.run(found, say=said.append) == 6
-    assert running.run(found, say=said.append) == 0
+    assert running.run(found, report=said.append) == 6
+    assert running.run(found, report=said.append) == 0
     assert len(pretended.ran) == 9
     record = results.read(found)[definition.plan(found)[0].key]
     assert record["figures"]["bits_per_byte"] == 1.5
@@ -78,7 +78,7 @@ def test_what_another_experiment_ran_is_taken_from_there(
     pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, said = made.experiment(tmp_path, monkeypatch), Said()
-    running.run(first, seeds=[0], say=lambda _: None)
+    running.run(first, seeds=[0], report=lambda _: None)
     pretended.ran.clear()
     # The same runs under other names, read by another figure, and one that the first doesn't have.
     yaml = (
@@ -88,7 +88,7 @@ def test_what_another_experiment_ran_is_taken_from_there(
     )
     yaml = yaml.replace("  gold-warm:", "  other:").replace("better: alm", "better: warm")
     second = made.experiment(tmp_path, monkeypatch, yaml, "second")
-    assert running.run(second, seeds=[0], say=said.append) == 3
+    assert running.run(second, seeds=[0], report=said.append) == 3
     assert pretended.ran == ["again warm 0"]
     assert "2 of 3 runs" in said[0]
     kept = {record["label"]: record for record in results.read(second).values()}
@@ -97,14 +97,14 @@ def test_what_another_experiment_ran_is_taken_from_there(
     assert kept["other"]["run"] == "run3"
     found = digest.build([second]).experiments[0].conditions[0]
     assert {tried.label: len(tried.runs) for tried in found.methods} == {"sft": 1, "warm": 1, "other": 1}
-    assert running.run(second, seeds=[0], say=said.append) == 0
-    assert running.run(second, seeds=[0], again=True, say=lambda _: None) == 3
+    assert running.run(second, seeds=[0], report=said.append) == 0
+    assert running.run(second, seeds=[0], again=True, report=lambda _: None) == 3
 
 
 def test_again_runs_all_and_says_both(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, said = made.experiment(tmp_path, monkeypatch), Said()
-    running.run(found, seeds=[0], say=lambda _: None)
-    assert running.run(found, seeds=[0], again=True, say=said.append) == 3
+    running.run(found, seeds=[0], report=lambda _: None)
+    assert running.run(found, seeds=[0], again=True, report=said.append) == 3
     assert "(the result kept before: bits per byte 1.5000)" in said[1]
 
 
@@ -112,7 +112,7 @@ def test_a_stopped_pass_goes_on_and_a_complete_one_begins_anew(
     pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = made.experiment(tmp_path, monkeypatch)
-    running.run(found, say=lambda _: None)
+    running.run(found, report=lambda _: None)
 
     def age(*times: str) -> None:
         """The records finished at these times, in the order of the plan; those without one at the last of them."""
@@ -123,19 +123,19 @@ def test_a_stopped_pass_goes_on_and_a_complete_one_begins_anew(
 
     age("2026-01-01T00:00:00Z")
     pretended.states = {"few gold-warm 0": "cancelled"}
-    assert running.run(found, again=True, say=lambda _: None) == 2
+    assert running.run(found, again=True, report=lambda _: None) == 2
     (begun,) = json.loads(passes.path_of(found).read_text(encoding="utf-8")).values()
     age("2999-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
     pretended.states, pretended.ran = {}, []
-    assert running.run(found, seeds=[1], again=True, say=lambda _: None) == 3, "another choice is a pass of its own"
+    assert running.run(found, seeds=[1], again=True, report=lambda _: None) == 3, "another choice is a pass of its own"
     pretended.ran = []
     age("2999-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
-    assert running.run(found, again=True, say=lambda _: None) == 7
+    assert running.run(found, again=True, report=lambda _: None) == 7
     assert "few sft 0" not in pretended.ran and "few gold-warm 0" in pretended.ran
     assert not passes.path_of(found).exists()
     assert begun > "2026-01-01T00:00:00Z"
     age("2026-01-01T00:00:00Z")
-    assert running.run(found, again=True, say=lambda _: None) == 9
+    assert running.run(found, again=True, report=lambda _: None) == 9
 
 
 def test_times_of_passes_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_what_another_process_wrote_meanwhile_is_kept(
 
     monkeypatch.setattr(results, "write", slowly)
     with ThreadPoolExecutor(3) as pool:
-        counts = list(pool.map(lambda seed: running.run(found, seeds=[seed], say=lambda _: None), (0, 1, 2)))
+        counts = list(pool.map(lambda seed: running.run(found, seeds=[seed], report=lambda _: None), (0, 1, 2)))
     assert counts == [3, 3, 3]
     assert len(results.read(found)) == 9
 
@@ -194,7 +194,7 @@ def test_a_failed_run_is_said_and_left_out(
 ) -> None:
     found, said = made.experiment(tmp_path, monkeypatch), Said()
     pretended.failing = {"few alm 0"}
-    assert running.run(found, seeds=[0], say=said.append) == 2
+    assert running.run(found, seeds=[0], report=said.append) == 2
     assert any("no memory is left" in text for text in said)
     assert [planned.label for planned in running.missing(found, seeds=[0])] == ["alm"]
 
@@ -202,13 +202,13 @@ def test_a_failed_run_is_said_and_left_out(
 def test_a_cancelled_run_stops_the_rest(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, said = made.experiment(tmp_path, monkeypatch), Said()
     pretended.states = {"few alm 0": "cancelled"}
-    assert running.run(found, say=said.append) == 1
+    assert running.run(found, report=said.append) == 1
     assert "cancelled; stopped" in said[-1]
 
 
 def test_the_budget_begins_no_run_later(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, said = made.experiment(tmp_path, monkeypatch), Said()
-    assert running.run(found, budget=-1.0, say=said.append) == 0
+    assert running.run(found, budget=-1.0, report=said.append) == 0
     assert said == ["made: 9 runs are left; the same command goes on."]
 
 
@@ -219,22 +219,22 @@ FOUND = {"tables": [{"title": "T", "columns": ["x"], "rows": [[1]]}], "claims": 
 def test_an_analysis_is_run_once(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, calls = made.experiment(tmp_path, monkeypatch, ANALYSIS), []
 
-    def run(experiment: Any, say: Any) -> Any:
+    def run(experiment: Any, report: Any) -> Any:
         calls.append(experiment.name)
         return FOUND
 
     monkeypatch.setitem(sys.modules, "experiments.analyses", SimpleNamespace(__path__=[]))
     monkeypatch.setitem(sys.modules, "experiments.analyses.looking", SimpleNamespace(run=run))
-    assert [running.run(found, say=lambda _: None) for _ in range(2)] == [1, 0]
-    assert running.run(found, again=True, say=lambda _: None) == 1
+    assert [running.run(found, report=lambda _: None) for _ in range(2)] == [1, 0]
+    assert running.run(found, again=True, report=lambda _: None) == 1
     assert len(calls) == 2
     assert results.read_analysis(found).tables[0].rows == [[1]]
     FOUND_BAD = {"tables": "none"}
     monkeypatch.setitem(
-        sys.modules, "experiments.analyses.looking", SimpleNamespace(run=lambda experiment, say: FOUND_BAD)
+        sys.modules, "experiments.analyses.looking", SimpleNamespace(run=lambda experiment, report: FOUND_BAD)
     )
     with pytest.raises(definition.ExperimentError, match="what looking gives"):
-        running.run(found, again=True, say=lambda _: None)
+        running.run(found, again=True, report=lambda _: None)
 
 
 def test_an_analysis_is_told_of_again_and_writes_its_readme(
@@ -242,7 +242,7 @@ def test_an_analysis_is_told_of_again_and_writes_its_readme(
 ) -> None:
     found, calls = made.experiment(tmp_path, monkeypatch, ANALYSIS), []
 
-    def run(experiment: Any, say: Any, again: bool = False) -> Any:
+    def run(experiment: Any, report: Any, again: bool = False) -> Any:
         calls.append(again)
         return FOUND
 
@@ -250,7 +250,7 @@ def test_an_analysis_is_told_of_again_and_writes_its_readme(
     path = found.folder / "README.md"
     path.write_text(f"# Asked\n{readme.BEGIN}{readme.END}\n", encoding="utf-8")
     for again in (False, True):
-        running.run(found, again=again, say=lambda _: None)
+        running.run(found, again=again, report=lambda _: None)
     assert calls == [False, True]
     assert "### T" in path.read_text(encoding="utf-8")
 
@@ -258,7 +258,7 @@ def test_an_analysis_is_told_of_again_and_writes_its_readme(
 def test_an_analysis_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = made.experiment(tmp_path, monkeypatch, ANALYSIS.replace("looking", "nowhere"))
     with pytest.raises(definition.ExperimentError, match="there is no analysis 'nowhere'"):
-        running.run(found, say=lambda _: None)
+        running.run(found, report=lambda _: None)
 
 
 def test_the_command_line(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 
 from ctkd_core.alignment import align
 from ctkd_core.alignment.base import Alignment
@@ -38,3 +39,8 @@ def weighted(text: str = TEXT) -> Alignment:
 def trace(fig: Any, name: str) -> Any:
     """The trace of a figure with that name."""
     return next(t for t in fig.data if t.name == name)
+
+
+def message_bytes(fig: go.Figure) -> int:
+    """Size of the figure as it is sent to a browser, in bytes."""
+    return len(fig.to_json().encode())

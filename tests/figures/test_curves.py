@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ctkd_core.figures import curves, theme
-from tests.figures.samples import trace
+from ctkd_core.figures import curves
+from tests.figures.samples import message_bytes, trace
 
 LIMIT = 2 * 2**20
 
@@ -28,4 +28,4 @@ def test_curves_show_train_and_eval_rows_apart():
 def test_long_runs_stay_under_the_message_limit():
     rows = pd.DataFrame({"step": range(100_000), "kind": "train", "loss": np.linspace(5, 1, 100_000)})
     fig = curves.training_curves({f"run {k}": rows for k in range(4)})
-    assert theme.message_bytes(fig) < LIMIT
+    assert message_bytes(fig) < LIMIT

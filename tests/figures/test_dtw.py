@@ -7,7 +7,7 @@ import pytest
 
 from ctkd_core.errors import AlignmentError
 from ctkd_core.figures import dtw, theme
-from tests.figures.samples import made, said, trace, weighted
+from tests.figures.samples import made, message_bytes, said, trace, weighted
 from tests.tiny import CORPUS
 
 LIMIT = 2 * 2**20
@@ -67,7 +67,7 @@ def test_the_figure_of_a_long_text_is_capped_and_small():
     assert np.shape(window.z) == (64, 64)
     assert max(np.shape(whole.z)) <= 256
     assert len(trace(fig, "whole path").x) <= 256
-    assert theme.message_bytes(fig) < LIMIT
+    assert message_bytes(fig) < LIMIT
     s0, s1, t0, t1 = long.groups[middle]
     rows, columns = dtw.window_around(long, middle, 64)
     assert rows.start <= s0 < s1 <= rows.stop

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from ctkd_core.figures import evaluation, theme
+from ctkd_core.figures import evaluation
 from ctkd_core.figures.curves import class_curves
+from tests.figures.samples import message_bytes
 
 ROWS = [
     {
@@ -64,7 +65,7 @@ def test_agreement_over_steps_and_its_table():
     assert [list(t.y) for t in evaluation.agreement_curves(everywhere).data] == [[0.25]]
     table = evaluation.agreement_table(ROWS)
     assert table["step"].tolist() == [0, 1] and table["same first choice of token"].tolist() == [0.25, 0.5]
-    assert theme.message_bytes(fig) < 2**20
+    assert message_bytes(fig) < 2**20
 
 
 def test_lengths_are_numbers_in_order():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.errors import AlignmentError
-from ctkd_core.figures import graph, theme
-from tests.figures.samples import made, trace
+from ctkd_core.figures import graph
+from tests.figures.samples import made, message_bytes, trace
 from tests.tiny import CORPUS
 
 LIMIT = 2 * 2**20
@@ -70,7 +70,7 @@ def test_a_super_group_is_drawn_in_part_and_says_how_much():
     found = graph.component(one, 0)
     assert len(found.graph) == graph.MAX_NODES
     assert found.hidden == len(a.student) + len(a.teacher) - graph.MAX_NODES
-    assert theme.message_bytes(graph.component_figure(one, found)) < LIMIT
+    assert message_bytes(graph.component_figure(one, found)) < LIMIT
 
 
 def test_rows_of_the_graph_keep_the_order_of_the_text():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
-from ctkd_core.figures import groups, theme
-from tests.figures.samples import made, trace
+from ctkd_core.figures import groups
+from tests.figures.samples import made, message_bytes, trace
 from tests.tiny import CORPUS
 
 LIMIT = 2 * 2**20
@@ -25,7 +25,7 @@ def test_staircase_is_on_the_diagonal_exactly_for_byte_groups():
 def test_staircase_of_a_long_text_is_thinned():
     fig = groups.staircase(made("sedi", " ".join(CORPUS * 12)))
     assert len(trace(fig, "sedi").x) <= groups.MAX_POINTS
-    assert theme.message_bytes(fig) < LIMIT
+    assert message_bytes(fig) < LIMIT
 
 
 def test_histogram_counts_every_group_once():

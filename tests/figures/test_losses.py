@@ -9,8 +9,8 @@ import pytest
 
 from ctkd_core.figures import losses, losses_tables
 from ctkd_core.figures.losses import Lab
-from ctkd_core.figures.theme import message_bytes
 from ctkd_core.lab.records import LossView, Prediction, RowGradient, Scene, Target
+from tests.figures.samples import message_bytes
 from tests.tiny import tiny_byte_level
 
 pytest.importorskip("plotly")

@@ -11,13 +11,13 @@ from ctkd_core.figures import pair as figures
 from ctkd_core.figures import pair_domains as domains
 from ctkd_core.figures import pair_matrix as matrix
 from ctkd_core.figures import pair_special as special
-from ctkd_core.figures.theme import message_bytes
 from ctkd_core.markup.colours import VERMILLION
 from ctkd_core.pair.corpus import measure_domains
 from ctkd_core.pair.report import pair_report
-from ctkd_core.tokenizers.chat_templates import Piece, Seam
+from ctkd_core.tokenizers.chat_templates import DiffPiece, Seam
 from ctkd_core.tokenizers.special_tokens import compare
 from ctkd_core.vocabulary.overlap import WAYS, overlap
+from tests.figures.samples import message_bytes
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
 
 STUDENT, TEACHER = tiny_byte_level(900), tiny_metaspace()
@@ -154,7 +154,7 @@ def test_role_table_keeps_ids_and_says_none() -> None:
 
 
 def test_chat_tables_make_whitespace_visible() -> None:
-    table = special.difference_table([Piece(False, "<s>\n", "a b")])
+    table = special.difference_table([DiffPiece(False, "<s>\n", "a b")])
     assert table.iloc[0].tolist() == [False, "<s>↵", "a·b"]
     found = {"<turn>": (2, 6), "<end>": (1, 1)}
     assert special.marker_table(found)["tokens"].tolist() == [6, 1]

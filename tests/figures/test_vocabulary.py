@@ -16,13 +16,13 @@ from scipy.sparse import csr_matrix
 from ctkd_core.errors import ProjectionError
 from ctkd_core.figures import vocabulary as pictures
 from ctkd_core.figures import vocabulary_bars as bars
-from ctkd_core.figures.theme import message_bytes
 from ctkd_core.vocabulary import density as d
 from ctkd_core.vocabulary import project
 from ctkd_core.vocabulary.archive import exported, zipped
 from ctkd_core.vocabulary.classes import CLASSES, token_classes
 from ctkd_core.vocabulary.projection import MATCHED, REASONS, Projection
 from ctkd_core.vocabulary.store import load
+from tests.figures.samples import message_bytes
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 from tests.work import lines_run
 
@@ -35,7 +35,7 @@ def mapped(method: str = "pieces") -> Projection:
     return project(STUDENT, TEACHER, method)
 
 
-def orders(by: str) -> tuple[d.Order, d.Order]:
+def orders(by: str) -> tuple[d.IdOrder, d.IdOrder]:
     return d.order_of(STUDENT, by), d.order_of(TEACHER, by)
 
 
@@ -201,7 +201,7 @@ def huge(rows: int = 256_000, columns: int = 200_000) -> Projection:
 
 def test_the_largest_vocabularies_stay_small_and_little_work():
     def drawn(projection: Projection):
-        rows, columns = (d.Order("id", np.arange(n), np.arange(n)) for n in projection.shape)
+        rows, columns = (d.IdOrder("id", np.arange(n), np.arange(n)) for n in projection.shape)
         grid = d.density(projection, rows, columns)
         return grid, pictures.density_figure(grid, rows, columns, d.Window(0, 64, 0, 64), ("s", "t"))
 

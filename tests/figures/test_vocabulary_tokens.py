@@ -13,10 +13,10 @@ from ctkd_core.errors import ProjectionError
 from ctkd_core.figures import find_token as finding
 from ctkd_core.figures import vocabulary_graph as graphs
 from ctkd_core.figures import vocabulary_tokens as tokens
-from ctkd_core.figures.theme import message_bytes
 from ctkd_core.markup.visible import visible_bytes
 from ctkd_core.vocabulary import project
 from ctkd_core.vocabulary.projection import Projection
+from tests.figures.samples import message_bytes
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 LIMIT = 2 * 2**20

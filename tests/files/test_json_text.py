@@ -33,7 +33,7 @@ def read(data: bytes, chunk: int, longest: int = LONG) -> list[Any]:
             while text.sign():
                 found.append((text.line, repr(text.value())))
         except JsonFault as fault:
-            found.append((fault.line, fault.column, fault.said))
+            found.append((fault.line, fault.column, fault.message))
         except NotUtf8 as fault:
             found.append((fault.line, fault.byte, fault.why))
         except TooLong as fault:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ctkd_core.alignment.alm import chunk_of_tokens, log_space_probability, merged_chunks
+from ctkd_core.alignment.alm import log_space_probability, merged_chunks
 from ctkd_core.alignment.boundaries import lists_to_groups
 from ctkd_core.alignment.released.tokenkit import byte_walk
 from ctkd_core.tokenizers.token_bytes import token_bytes_from_strings
@@ -89,3 +90,13 @@ def _boundary_log_probability(given: dict[str, Any], side: str, only_eos: bool) 
     pieces = token_bytes_from_strings(names, "byte-level")
     boundary = [(piece[:1] == b" " and not only_eos) or name == "<eos>" for piece, name in zip(pieces, names)]
     return log_space_probability(given[f"{side}_logits"], boundary)
+
+
+def chunk_of_tokens(groups: NDArray[np.int32], n_tokens: int, side: str = "student") -> NDArray[np.int32]:
+    """int32 [n_tokens]: number of the two-sided chunk that holds each token of `side`, -1 for tokens in none."""
+    two_sided = groups[(groups[:, 0] < groups[:, 1]) & (groups[:, 2] < groups[:, 3])]
+    column = 0 if side == "student" else 2
+    tokens = np.arange(n_tokens)
+    chunk = np.searchsorted(two_sided[:, column + 1], tokens, side="right")
+    start = np.append(two_sided[:, column], n_tokens)
+    return np.where(start[chunk] <= tokens, chunk, -1).astype(np.int32)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ctkd_core.losses.alm import Rule, alm_objective
+from ctkd_core.losses.alm import ChunkRule, alm_objective
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.parts.binarised import compare
 from ctkd_core.losses.parts.boundary import read_rows
@@ -43,7 +43,7 @@ def replay(case: dict[str, Any], groups: Any) -> dict[str, Any]:
         for side in SIDES
     )
     batch = _batch(given, groups)
-    rule = Rule(
+    rule = ChunkRule(
         options.choice("alm_diff_fn", KINDS), options["binarization_temp"], MODES[frozenset(words - {"eos_as_space"})],
         options["tokenizer_pair_bias_threshold"], True, options.get("renyi_alpha", 0.5),
         (options["numerator"], options["denominator"]), _sizes(options.get("distill_chunk_sizes", [1])),
@@ -93,7 +93,7 @@ def _numbers(logits: torch.Tensor, batch: AlignedBatch, chunks: Chunks, side: st
     return range_sums(table, chunks.sample, getattr(chunks, side)), boundary
 
 
-def _elements(numbers: Any, units: torch.Tensor, chunks: Chunks, rule: Rule) -> torch.Tensor:
+def _elements(numbers: Any, units: torch.Tensor, chunks: Chunks, rule: ChunkRule) -> torch.Tensor:
     """The values of all blocks of units that count, by size."""
     n, real = int(units[-1]) + 1, chunks.real
     tokens = torch.zeros(n, dtype=torch.int64).index_add_(0, units, chunks.tokens)

@@ -7,7 +7,15 @@ from typing import Any
 import torch
 
 from ctkd_core.losses.base import States
-from ctkd_core.losses.cot2align import COSTS, CotProjector, Rule, Version, ot_term, released_transport, sample_cost
+from ctkd_core.losses.cot2align import (
+    COSTS,
+    CotProjector,
+    TransportRule,
+    Version,
+    ot_term,
+    released_transport,
+    sample_cost,
+)
 
 # Student version, teacher version of each recorded term.
 TERMS = {
@@ -22,7 +30,9 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     given, options = case["inputs"], case["options"]
     options.fixed(kernel="exp(-alpha*C)", stopThr=1e-9, epsilon=1e-9, marginals="uniform", per_call_divisor="4*batch")
     options.notes("projection")
-    rule = Rule(options["ot_dist_type"], 1.0 / options["sinkhorn_alpha"], options["OT_max_iter"], released_transport)
+    rule = TransportRule(
+        options["ot_dist_type"], 1.0 / options["sinkhorn_alpha"], options["OT_max_iter"], released_transport
+    )
     if "student_seq" not in given:
         return _six_terms(given, rule)
     x, y = (torch.tensor(given[name], dtype=torch.float64) for name in ("student_seq", "teacher_seq_projected"))
@@ -38,7 +48,7 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _six_terms(given: dict[str, Any], rule: Rule) -> dict[str, Any]:
+def _six_terms(given: dict[str, Any], rule: TransportRule) -> dict[str, Any]:
     tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in given.items()}
     weight = tensors["ot_weight_out_in"]
     projector = CotProjector(weight.shape[1], weight.shape[0]).double()

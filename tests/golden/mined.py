@@ -8,7 +8,7 @@ import numpy as np
 
 from ctkd_core.alignment import cheapest_path, costs
 from ctkd_core.alignment.released import cdm as released_lists
-from ctkd_core.alignment.released import mined as released
+from tests.alignment import mined_rows as released
 
 
 def replay(case: dict[str, Any]) -> dict[str, Any]:

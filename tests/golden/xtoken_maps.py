@@ -6,10 +6,12 @@ id in the scale slot are what `torch.topk` makes of dense rows, and tokens are c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ctkd_core.tokenizers.canonical import canonical
 from ctkd_core.vocabulary import entries as table
@@ -33,7 +35,7 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     spell = (lambda t: canonical(t, "byte-level")) if inputs["canonicalise"] else str
     if inputs["exact_rows_overwritten"]:
         spelled = [[spell(t) for t in v] for v in (student, teacher)]
-        slots = released.overwritten(slots, released.last_equal(*spelled))
+        slots = overwritten(slots, last_equal(*spelled))
     cut = released.cut_counting_the_last_twice if inputs["scale_slot"] else released.cut_to
     slots = cut(slots, k, released.bfloat16)
     weights = slots.weights.tolist()
@@ -82,14 +84,14 @@ def _greedy(text: str, vocabulary: list[str]) -> list[int]:
     return ids
 
 
-def _top(given: table.Entries, n_rows: int, n_columns: int, k: int, keep_last: bool) -> released.Slots:
+def _top(given: table.Entries, n_rows: int, n_columns: int, k: int, keep_last: bool) -> released.PaddedRows:
     """`released.to_slots`, with equal weights and ids of weight 0 in the order of `torch.topk`."""
     dense = torch.zeros(n_rows, n_columns)
     dense[given.rows, given.columns] = torch.from_numpy(given.weights).float()
     weights, ids = (a.numpy() for a in torch.topk(dense, k, dim=1))
     used = weights > 0
     used[:, -1] |= keep_last
-    return released.Slots(np.where(used, ids, -1), weights)
+    return released.PaddedRows(np.where(used, ids, -1), weights)
 
 
 def _sets(sets: Partition) -> dict[str, Any]:
@@ -98,3 +100,18 @@ def _sets(sets: Partition) -> dict[str, Any]:
         "uncommon_student": sets.uncommon_student.tolist(),
         "uncommon_teacher": sets.uncommon_teacher.tolist(),
     }
+
+
+def last_equal(student: Sequence[str], teacher: Sequence[str]) -> NDArray[np.int64]:
+    """int64 [Vs]: the teacher id of the equal string, -1 without one; of several the last wins."""
+    ids_of = {token: i for i, token in enumerate(teacher)}
+    return np.array([ids_of.get(token, -1) for token in student], dtype=np.int64)
+
+
+def overwritten(slots: released.PaddedRows, match: NDArray[np.int64]) -> released.PaddedRows:
+    """Rows with a match (int64 [n], -1 without) hold that id alone, with weight 1 in the first slot."""
+    ids, weights = slots.ids.copy(), slots.weights.copy()
+    found = match >= 0
+    ids[found], weights[found] = -1, 0.0
+    ids[found, 0], weights[found, 0] = match[found], 1.0
+    return released.PaddedRows(ids, weights)

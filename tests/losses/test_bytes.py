@@ -16,7 +16,7 @@ from ctkd_core.errors import LossInputError
 from ctkd_core.losses import bytes as bytes_module
 from ctkd_core.losses import loss
 from ctkd_core.losses.batch import align_sample, collate
-from ctkd_core.losses.bytes import both_say, bytes_loss, compared, placed
+from ctkd_core.losses.bytes import both_next_bytes, bytes_loss, compared, placed
 from ctkd_core.losses.kernels import byte_sums
 from ctkd_core.losses.parts import byte_masses
 from ctkd_core.losses.parts.byte_masses import Masses, add_gradient, add_masses
@@ -33,7 +33,7 @@ def symbols(tokenizer, token: int) -> tuple[int, ...]:
     return () if token in tokenizer.special_ids else tuple(tokenizer.token_bytes(token))
 
 
-def said(logits, ids, labels, tokenizer, boundary="mixture"):
+def oracle(logits, ids, labels, tokenizer, boundary="mixture"):
     """What one side says at each learnt byte: {(position, byte of its token): ({symbol: share}, what else)}.
 
     By loops over all tokens; logits [T, V] of one sample.
@@ -98,7 +98,7 @@ def oracle_loss(s, t, batch, boundary="mixture"):
         for side, logits in (("student", s), ("teacher", t)):
             ids, labels = (getattr(batch, f"{side}_{what}")[b].tolist() for what in ("ids", "labels"))
             tokenizer = getattr(batch, side)
-            sides.append((said(logits[b], ids, labels, tokenizer, boundary), [symbols(tokenizer, i) for i in ids]))
+            sides.append((oracle(logits[b], ids, labels, tokenizer, boundary), [symbols(tokenizer, i) for i in ids]))
         rows += int((batch.student_labels[b, 1:] != -100).sum())
         for _, s0, s1, t0, t1 in (g for g in batch.groups.tolist() if g[0] == b):
             (own, mine), (other, theirs) = sides
@@ -230,7 +230,7 @@ def test_pictures_compare_as_the_loss_does(kind):
     s, t = double(5, batch)
     options = {o.name: o.default for o in methods.get("bytes").loss_options}
     options |= {"divergence": kind, "beta": 0.9, "skew": 0.3, "ce_weight": 0.0}
-    _, own, other = both_say(s, t, batch, options)
+    _, own, other = both_next_bytes(s, t, batch, options)
     value, _, _ = compared(options).values(own, other)
     learnt = int((batch.student_labels != -100).sum())
     torch.testing.assert_close(bytes_loss(s, t, batch, **options).loss, value.sum() / learnt)

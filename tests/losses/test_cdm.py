@@ -24,6 +24,7 @@ from ctkd_core.losses.parts.realign import realigned
 from ctkd_core.losses.parts.slots import rows_after, top_of_groups
 from ctkd_core.losses.released import cdm as released
 from ctkd_core.vocabulary.released import contextual as released_contextual
+from tests.alignment.reference import merged_logits
 from tests.losses import twins
 from tests.losses.cases import PROMPT, TEXTS, batch_of, check_gradient, logits_for, pair, plain_sample, reordered
 
@@ -327,7 +328,7 @@ def test_the_released_form_is_its_own_parts_put_together(normaliser):
         path = batch.pairs[batch.pairs[:, 0] == b][:, 1:].numpy() - [at[0][0], at[1][0]]
         lists = released_lists.alignment_lists(path, len(at[0]), len(at[1]))
         z = s.detach()[b, at[0]].numpy(), t[b, at[1]].numpy()
-        z = released_lists.merged_logits(*z, lists[0], released_lists.merge_groups(lists[1]))
+        z = merged_logits(*z, lists[0], released_lists.merge_groups(lists[1]))
         rows = [torch.from_numpy(x) for x in z]
         target, compared, _ = released.both_passes(*rows, static, (names[0] + [""] * 3, names[1] + [""] * 5), 8, 0.3)
         terms.append(released.slot_terms(target, compared, 0.8))

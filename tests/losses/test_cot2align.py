@@ -10,7 +10,7 @@ from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import StateContext, States
 from ctkd_core.losses.cot2align import (
     CotProjector,
-    Rule,
+    TransportRule,
     Version,
     answer_rows,
     cot2align_loss,
@@ -62,15 +62,15 @@ def test_gradients_reach_student_states_and_the_projector(cost):
 def test_gradcheck(cost):
     generator = torch.Generator().manual_seed(3)
     x, y = (torch.randn(n, 4, generator=generator, dtype=torch.float64, requires_grad=True) for n in (3, 5))
-    rule = Rule(cost, 0.5, 20, transport)
+    rule = TransportRule(cost, 0.5, 20, transport)
     assert torch.autograd.gradcheck(lambda a, b: sample_cost(a, b, rule)[0], (x, y))
 
 
 def test_equal_clouds_cost_nothing_when_the_plan_is_sharp():
     x = torch.eye(4, dtype=torch.float64)
-    assert sample_cost(x, x, Rule("cosine", 0.01, 50, transport))[0] < 1e-12
+    assert sample_cost(x, x, TransportRule("cosine", 0.01, 50, transport))[0] < 1e-12
     # at the public program's alpha the plan is nearly uniform: the mean of the cost, whatever faces whatever
-    flat, matrix, _ = sample_cost(x, x, Rule("cosine", 10.0, 50, transport))
+    flat, matrix, _ = sample_cost(x, x, TransportRule("cosine", 10.0, 50, transport))
     assert abs(float(flat - matrix.mean())) < 0.03
 
 

@@ -18,7 +18,7 @@ from ctkd_core.losses import fusion
 from ctkd_core.losses.base import response_rows
 from ctkd_core.losses.batch import align_sample, collate, encode_response
 from ctkd_core.losses.engine.chunk import Buffers
-from ctkd_core.losses.mined import Target, add_moved_rows, default_ids, heaviest_rows, mined_loss
+from ctkd_core.losses.mined import TargetRule, add_moved_rows, default_ids, heaviest_rows, mined_loss
 from ctkd_core.losses.parts.mined_rows import facing_rows
 from ctkd_core.losses.released import mined as released
 from ctkd_core.losses.views import case
@@ -391,7 +391,7 @@ def test_a_row_whose_mass_has_no_place_adds_nothing_and_one_with_all_of_it_adds_
     ids = torch.tensor([2, 2, 0, -1])
     z = torch.tensor([[-torch.inf, -torch.inf, -torch.inf, 0.0], [0.0, -torch.inf, -torch.inf, -torch.inf]])
     out, share = torch.zeros(3, 4), torch.tensor([1.0, 0.5])
-    target = Target(1.0, many_to_one, 0)
+    target = TargetRule(1.0, many_to_one, 0)
     mass, _ = add_moved_rows(z, ids, target, Buffers(z.device, z.dtype), out, torch.tensor([0, 2]), share)
     assert mass.tolist() == [0.0, 1.0]
     assert out.tolist() == [[0.0] * 4, [0.0] * 4, [0.0, 0.0, 0.5, 0.0]]
@@ -432,6 +432,6 @@ def test_of_several_candidates_on_one_token(many_to_one, top_k, moved):
     """Probabilities 0.2 and 0.4 on one token; the first is the lowest id, or the best of a top."""
     z = torch.tensor([[0.2, 0.4, 0.2, 0.1]]).log()
     ids, out = torch.tensor([1, 1, 0, -1]), torch.zeros(1, 2)
-    target = Target(1.0, many_to_one, top_k)
+    target = TargetRule(1.0, many_to_one, top_k)
     add_moved_rows(z, ids, target, Buffers(z.device, z.dtype), out, torch.tensor([0]), torch.ones(1))
     assert out[0].tolist() == pytest.approx([0.2 / (0.2 + moved), moved / (0.2 + moved)])

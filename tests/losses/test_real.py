@@ -36,7 +36,7 @@ def batch(pair):
 def test_almost_every_teacher_token_can_be_written(pair):
     student, teacher = pair
     table = migration_table(student, teacher)
-    assert table.n_dropped <= len(teacher.special_ids)
+    assert (table.whole.length == 0).sum() <= len(teacher.special_ids)
     exact = (table.whole.length == 1).mean()
     assert 0.8 < exact < 0.95
     for word in (" the", "\n", " naïve", "7"):

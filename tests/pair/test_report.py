@@ -17,7 +17,7 @@ from ctkd_core.pair.corpus import CorpusMetrics, measure
 from ctkd_core.pair.report import (
     PairReport,
     SpecialToken,
-    Vocabulary,
+    VocabularyFacts,
     doubles_notes,
     pair_report,
     special_token_warnings,
@@ -59,7 +59,7 @@ def test_a_printed_report_is_read_again(report: PairReport, tmp_path: Path) -> N
 
 def test_models_name_every_key_that_is_printed(report: PairReport) -> None:
     data = report.to_dict()
-    assert list(data["vocabulary"]) == list(Vocabulary.__annotations__)
+    assert list(data["vocabulary"]) == list(VocabularyFacts.__annotations__)
     assert all(list(row) == list(CorpusMetrics.__annotations__) for row in data["corpus"].values())
     assert all(list(row) == list(SpecialToken.__annotations__) for row in data["special_tokens"])
 

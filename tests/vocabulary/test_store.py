@@ -293,7 +293,9 @@ DOCUMENTS = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
 )
-FIELDS = st.sampled_from([*store.Manifest.model_fields, *store.Side.model_fields, *store.Numbers.model_fields])
+FIELDS = st.sampled_from(
+    [*store.MapManifest.model_fields, *store.SavedTokenizer.model_fields, *store.Numbers.model_fields]
+)
 
 
 @given(data=st.data())

@@ -1,6 +1,6 @@
-"""Token groups as TRL's GOLD trainer makes them: the byte-offset walk (since June 2026) and the text buffers before it.
+"""Token groups as TRL's GOLD trainer makes them since June 2026: the byte-offset walk.
 
-Source: huggingface/trl, main at f2cd5771 and the parent of 2ac060ee.
+Source: huggingface/trl, main at f2cd5771. The text buffers before it are `greedy.buffer_groups`.
 """
 
 from __future__ import annotations
@@ -63,42 +63,4 @@ def end_boundary_walk(student: Sequence[Span], teacher: Sequence[Span]) -> Group
             i0, j0 = i, j
     if i0 < len(student) or j0 < len(teacher):
         groups.append((list(range(i0, len(student))), list(range(j0, len(teacher)))))
-    return groups
-
-
-def incremental_pieces(prefixes: Sequence[str]) -> list[str]:
-    """What each token adds to the decoded text, given the decoded prefixes up to and including each token.
-
-    Text before the previous length is never looked at again: a replacement character that a later token completes
-    adds nothing.
-    """
-    pieces, length = [], 0
-    for prefix in prefixes:
-        pieces.append(prefix[length:])
-        length = len(prefix)
-    return pieces
-
-
-def text_buffer_groups(student: Sequence[str], teacher: Sequence[str]) -> Groups:
-    """Grow two text buffers and close a group whenever they are equal and not empty.
-
-    The shorter buffer is extended, ties extend the student; buffers that never meet again end as one last group. Plain
-    and quadratic; `greedy.buffer_groups` gives the same in one pass.
-    """
-    groups: Groups = []
-    i = j = i0 = j0 = 0
-    mine = theirs = ""
-    while i < len(student) or j < len(teacher):
-        extend_student = i < len(student) and (len(mine) <= len(theirs) or j == len(teacher))
-        if extend_student:
-            mine += student[i]
-            i += 1
-        else:
-            theirs += teacher[j]
-            j += 1
-        if mine and mine == theirs:
-            groups.append((list(range(i0, i)), list(range(j0, j))))
-            i0, j0, mine, theirs = i, j, "", ""
-    if i0 < i or j0 < j:
-        groups.append((list(range(i0, i)), list(range(j0, j))))
     return groups

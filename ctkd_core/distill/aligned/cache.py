@@ -22,7 +22,7 @@ import numpy as np
 
 from ctkd_core import files
 from ctkd_core.background.status import read_record, write_record
-from ctkd_core.distill.aligned.work import Job, Samples
+from ctkd_core.distill.aligned.work import AlignmentSetup, Samples
 from ctkd_core.distill.data import Example
 from ctkd_core.files import bounded
 from ctkd_core.files.documents import Document
@@ -53,7 +53,7 @@ def root() -> Path:
     return files.cache_dir() / "aligned"
 
 
-def key_of(job: Job, examples: Sequence[Example]) -> str:
+def key_of(job: AlignmentSetup, examples: Sequence[Example]) -> str:
     """The name of the entry for this work."""
     told = [VERSION, _program(), job.max_length, job.truncation_side, _tokenizer(job.student)]
     told += [
@@ -82,7 +82,7 @@ def _program() -> str:
     return digest.hexdigest()
 
 
-def read(key: str, job: Job) -> list[Samples] | None:
+def read(key: str, job: AlignmentSetup) -> list[Samples] | None:
     """The samples of an entry; None without one, and for one that isn't as it was written."""
     folder = root() / key
     try:
@@ -137,7 +137,7 @@ def _packed(samples: Sequence[Samples]) -> dict[str, Any]:
     return packed
 
 
-def _unpacked(arrays: dict[str, Any], job: Job) -> list[Samples]:
+def _unpacked(arrays: dict[str, Any], job: AlignmentSetup) -> list[Samples]:
     """The samples again. Raises ValueError, KeyError or IndexError for arrays that don't fit together."""
     kept = arrays["kept"]
     count = int(kept.sum())

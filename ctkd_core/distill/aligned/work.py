@@ -29,7 +29,7 @@ Samples = tuple[AlignedSample, ...] | None  # of one example under each teacher;
 
 
 @dataclass(frozen=True)
-class Job:
+class AlignmentSetup:
     """How examples are aligned: the student's tokenizer, the teachers (without their models), and where to cut."""
 
     student: Tokenizer
@@ -38,13 +38,13 @@ class Job:
     truncation_side: str
 
     @property
-    def movable(self) -> Job:
+    def movable(self) -> AlignmentSetup:
         """The same for another process: models stay here."""
         return replace(self, teachers=tuple(replace(t, model=None, options={}) for t in self.teachers))
 
 
 def align_examples(
-    job: Job, examples: Sequence[Example], report: Callable[[str], None], processes: int = 1
+    job: AlignmentSetup, examples: Sequence[Example], report: Callable[[str], None], processes: int = 1
 ) -> list[Samples]:
     """The samples of every example, in order. `report` gets sentences and may raise to stop.
 
@@ -76,7 +76,7 @@ def _can_begin_others() -> bool:
     return bool(spec.name == "__main__" or spec.name.endswith(".__main__") or spec.name.startswith("ctkd_core."))
 
 
-def _align(job: Job, examples: Sequence[Example]) -> list[Samples]:
+def _align(job: AlignmentSetup, examples: Sequence[Example]) -> list[Samples]:
     from ctkd_core.distill.models.teachers import align_all
 
     found: list[Samples] = []
@@ -98,7 +98,7 @@ def _align(job: Job, examples: Sequence[Example]) -> list[Samples]:
     return found
 
 
-def _in_processes(job: Job, pieces: Sequence[Sequence[Example]], count: int) -> Iterator[list[Samples]]:
+def _in_processes(job: AlignmentSetup, pieces: Sequence[Sequence[Example]], count: int) -> Iterator[list[Samples]]:
     """The pieces in order; only a few are under way at once."""
     # "spawn": forking a process that runs threads can lock it up.
     pool = ProcessPoolExecutor(count, get_context("spawn"), _begin, (job.movable,))
@@ -122,7 +122,7 @@ def _in_processes(job: Job, pieces: Sequence[Sequence[Example]], count: int) -> 
 _there: dict[str, Any] = {}  # of a process of the pool only
 
 
-def _begin(job: Job) -> None:
+def _begin(job: AlignmentSetup) -> None:
     _there["job"] = job
 
 

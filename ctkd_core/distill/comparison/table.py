@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASELINE = "sft"
-SAYS = (
+INTERVALS_NOTE = (
     "Intervals are Student's, over seeds. The probability is that of a two-sided sign-flip test of the differences at "
     "equal seeds; with n seeds it can't fall below 2 / 2^n."
 )
 
 
 @dataclass(frozen=True)
-class Row:
+class RankedKind:
     """One kind: its figures by name and, for the figure that is compared, difference and rank.
 
     rank         1 is best; None where the figure wasn't measured
@@ -56,7 +56,7 @@ class Comparison:
 
     figure: str
     baseline: str | None
-    rows: tuple[Row, ...]
+    rows: tuple[RankedKind, ...]
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -68,7 +68,7 @@ class Comparison:
             "level": LEVEL,
             "baseline": self.baseline,
             "kinds": [row.to_dict() for row in self.rows],
-            "notes": [*self.notes, SAYS],
+            "notes": [*self.notes, INTERVALS_NOTE],
         }
 
     def frame(self) -> pd.DataFrame:
@@ -115,7 +115,7 @@ def compare(
     }
     base = _baseline(kinds, baseline)
     rows = [
-        Row(
+        RankedKind(
             kind,
             {
                 name: found
@@ -166,7 +166,7 @@ def _baseline(kinds: Sequence[Kind], wanted: str | None) -> str | None:
     return None
 
 
-def _adjusted(rows: list[Row]) -> list[Row]:
+def _adjusted(rows: list[RankedKind]) -> list[RankedKind]:
     gaps = [row.difference for row in rows if row.difference is not None]
     found = iter(holm([gap.probability for gap in gaps]))
     return [
@@ -175,7 +175,7 @@ def _adjusted(rows: list[Row]) -> list[Row]:
     ]
 
 
-def _ranked(rows: list[Row], chosen: dict[str, dict[int, float]], figure: str) -> list[Row]:
+def _ranked(rows: list[RankedKind], chosen: dict[str, dict[int, float]], figure: str) -> list[RankedKind]:
     sign = -1.0 if higher_is_better(figure) else 1.0
     known = sorted((row for row in rows if figure in row.figures), key=lambda row: sign * row.figures[figure].mean)
     ranked = []

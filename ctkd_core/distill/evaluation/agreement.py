@@ -34,17 +34,26 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from ctkd_core.losses.bytes import Said as SaidInside
+    from ctkd_core.losses.bytes import NextBytes as SaidInside
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["NO_BYTE", "OUTCOMES", "Said", "agreement", "byte_kl", "common_boundaries", "regrets", "said"]
+__all__ = [
+    "NO_BYTE",
+    "OUTCOMES",
+    "AnswerPredictions",
+    "agreement",
+    "answer_predictions",
+    "byte_kl",
+    "common_boundaries",
+    "regrets",
+]
 
 LEAST = 1e-12  # of a probability: a vocabulary may have no token at all that begins with a byte
 Places = tuple["Tensor", "Tensor"]  # int64 [P] each: scored token, and bytes of it before the one that is asked for
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class AnswerPredictions:
     """What one model says at each scored token of one answer.
 
     best   int64 [k]: its most probable token
@@ -57,7 +66,7 @@ class Said:
     every: SaidInside | None = None
 
 
-def said(
+def answer_predictions(
     model: PreTrainedModel,
     tokenizer: Tokenizer,
     items: Sequence[Scored],
@@ -65,17 +74,17 @@ def said(
     pad_id: int = 0,
     between: Heartbeat | None = None,
     places: Sequence[Places] | None = None,
-) -> list[Said | None]:
+) -> list[AnswerPredictions | None]:
     """What a model says of each item; None where nothing could be scored.
 
     places  of each item, where the next byte is asked for besides (`next_bytes.facing`)
     """
-    found: list[Said | None] = [None] * len(items)
+    found: list[AnswerPredictions | None] = [None] * len(items)
 
     def keep(number: int, rows: Any, _: Any) -> None:
         tree = tree_of(tokenizer, int(rows.shape[1]))
         inside = every_byte(rows, items[number], tree, *places[number]) if places is not None else None
-        found[number] = Said(rows.argmax(-1).cpu().numpy(), first_bytes(rows, tree), inside)
+        found[number] = AnswerPredictions(rows.argmax(-1).cpu().numpy(), first_bytes(rows, tree), inside)
 
     read_rows(model, items, keep, batch_size, pad_id, between)
     return found
@@ -98,8 +107,8 @@ def common_boundaries(student: Scored, teacher: Scored) -> tuple[NDArray[np.int6
 
 
 def regrets(
-    student: Sequence[Said | None],
-    teacher: Sequence[Said | None],
+    student: Sequence[AnswerPredictions | None],
+    teacher: Sequence[AnswerPredictions | None],
     items: Sequence[tuple[Scored, Scored]],
 ) -> list[NDArray[np.float64]]:
     """KL on next bytes in bits at the common boundaries of each text, in their order; empty where there are none."""
@@ -114,8 +123,8 @@ def regrets(
 
 
 def agreement(
-    student: Iterable[Said | None],
-    teacher: Iterable[Said | None],
+    student: Iterable[AnswerPredictions | None],
+    teacher: Iterable[AnswerPredictions | None],
     items: Iterable[tuple[Scored, Scored]],
     tokenizers: tuple[Tokenizer, Tokenizer],
 ) -> dict[str, float]:

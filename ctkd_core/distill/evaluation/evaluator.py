@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ctkd_core.distill import evaluate
 from ctkd_core.distill.evaluate import Scored
-from ctkd_core.distill.evaluation.agreement import agreement, regrets, said
+from ctkd_core.distill.evaluation.agreement import agreement, answer_predictions, regrets
 from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_length
 from ctkd_core.distill.evaluation.class_mass import ClassMass
 from ctkd_core.distill.evaluation.completions import completion_figures
@@ -45,7 +45,7 @@ def nothing() -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class EvaluatedModel:
     """A model with its tokenizer, and the held-out examples as it reads them."""
 
     model: PreTrainedModel
@@ -79,7 +79,7 @@ class Evaluator:
         """What the named evaluations (default: the config's) find of a student; figures without a value are NaN."""
         asked = chosen(self.config.evaluations if names is None else names)
         found: Figures = {"held_out": len(self.examples)}
-        reader = Reader(model, self.student, self._items("student", self.student))
+        reader = EvaluatedModel(model, self.student, self._items("student", self.student))
         mass = ClassMass(self.student) if "classes" in asked else None
         bits = self._bits(reader, mass)
         found["bits_per_byte"] = _per_byte(reader.items, bits)
@@ -94,7 +94,7 @@ class Evaluator:
             found["mass_by_class"] = table
         return found
 
-    def _classes(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:
+    def _classes(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:
         domains, teacher = domains_of(self.examples), self._teacher()
         others = [] if teacher is None else [(teacher.items, self._teacher_bits(teacher))]
         found: Figures = {}
@@ -110,7 +110,7 @@ class Evaluator:
             found["teacher_bits_by_domain"] = bits_by_domain(domains, teacher.items, self._teacher_bits(teacher))[0]
         return found
 
-    def _agreement(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
+    def _agreement(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
         teacher = self._teacher()
         if teacher is None:
             return {}
@@ -118,10 +118,10 @@ class Evaluator:
         trees = tuple(tree_of(x.tokenizer, head_width(x.model)) for x in (reader, teacher))
         if "facing" not in self._kept:
             self._kept["facing"] = [facing(*pair, trees) for pair in sides]  # type: ignore[arg-type]
-        mine, theirs = (self._said_of_bytes(x, k, self._kept["facing"]) for k, x in enumerate((reader, teacher)))
+        mine, theirs = (self._byte_predictions(x, k, self._kept["facing"]) for k, x in enumerate((reader, teacher)))
         return {"agreement": agreement(mine, theirs, sides, (self.student, self.teacher))}
 
-    def _said_of_bytes(self, reader: Reader, side: int, faced: Sequence[FacingBytes]) -> Iterator[Any]:
+    def _byte_predictions(self, reader: EvaluatedModel, side: int, faced: Sequence[FacingBytes]) -> Iterator[Any]:
         """What a model says at all common bytes, in blocks, so that not all of it is in memory at once.
 
         side  0: the student's column of what faces each other, 1: the teacher's
@@ -131,9 +131,9 @@ class Evaluator:
         blocks = np.maximum(sizes - 1, 0) // BYTES_AT_ONCE
         for start, stop in itertools.pairwise([*np.unique(blocks, return_index=True)[1].tolist(), len(faced)]):
             part = replace(reader, items=reader.items[start:stop])
-            yield from self._said(part, places[start:stop])
+            yield from self._predictions(part, places[start:stop])
 
-    def _completions(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
+    def _completions(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
         examples = self._asking()
         if not examples:
             return {}
@@ -151,7 +151,7 @@ class Evaluator:
         """The examples to which `teacher_answers` belong."""
         return [e for e in self.examples if e.prompt][: len(self.teacher_answers)]
 
-    def _arithmetic(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
+    def _arithmetic(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
         pairs = [(e, n) for e in self.examples if e.prompt and (n := operand_length(e)) is not None]
         pairs = pairs[: self.config.eval_completions]
         if not pairs:
@@ -166,7 +166,7 @@ class Evaluator:
             found["teacher_arithmetic"] = arithmetic_figures(lengths, references, written)[0]
         return found
 
-    def _exposure(self, reader: Reader, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
+    def _exposure(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
         teacher, examples = self._teacher(), self._asking()
         if teacher is None or not examples:
             return {}
@@ -179,16 +179,18 @@ class Evaluator:
         found = excess_errors(own, forced)
         return {"exposure": found} if found else {}
 
-    def _regrets(self, student: Reader, teacher: Reader, examples: Sequence[Example]) -> list[NDArray[np.float64]]:
+    def _regrets(
+        self, student: EvaluatedModel, teacher: EvaluatedModel, examples: Sequence[Example]
+    ) -> list[NDArray[np.float64]]:
         """KL on next bytes at the places of these texts."""
         sides = [
-            Reader(reader.model, reader.tokenizer, self._scored(reader.tokenizer, examples))
+            EvaluatedModel(reader.model, reader.tokenizer, self._scored(reader.tokenizer, examples))
             for reader in (student, teacher)
         ]
-        mine, theirs = (self._said(side) for side in sides)
+        mine, theirs = (self._predictions(side) for side in sides)
         return regrets(mine, theirs, list(zip(sides[0].items, sides[1].items)))
 
-    def _sampled(self, reader: Reader, examples: Sequence[Example]) -> list[str]:
+    def _sampled(self, reader: EvaluatedModel, examples: Sequence[Example]) -> list[str]:
         """Answers drawn from a model at temperature 1, always with the same random numbers."""
         from ctkd_core.distill.on_policy import Sampling, generate, readable
 
@@ -206,7 +208,7 @@ class Evaluator:
             self.between()
         return texts
 
-    def _written(self, reader: Reader, examples: Sequence[Example], which: str) -> list[str]:
+    def _written(self, reader: EvaluatedModel, examples: Sequence[Example], which: str) -> list[str]:
         """Greedy answers; the teacher's are kept."""
         if reader.model is not self.teacher_model:
             return self._completed(reader, examples)
@@ -218,7 +220,7 @@ class Evaluator:
             self._kept[key] = kept.texts(*known, ask) if kept else ask()
         return list(self._kept[key])
 
-    def _completed(self, reader: Reader, examples: Sequence[Example]) -> list[str]:
+    def _completed(self, reader: EvaluatedModel, examples: Sequence[Example]) -> list[str]:
         texts: list[str] = []
         for start in range(0, len(examples), WRITTEN_AT_ONCE):
             prompts = [e.prompt_for(reader.tokenizer) for e in examples[start : start + WRITTEN_AT_ONCE]]
@@ -230,10 +232,10 @@ class Evaluator:
         """The examples with a prompt that answers are written to."""
         return [e for e in self.examples if e.prompt.strip()][: self.config.eval_completions]
 
-    def _teacher(self) -> Reader | None:
+    def _teacher(self) -> EvaluatedModel | None:
         if self.teacher_model is None:
             return None
-        return Reader(self.teacher_model, self.teacher, self._items("teacher", self.teacher))
+        return EvaluatedModel(self.teacher_model, self.teacher, self._items("teacher", self.teacher))
 
     def _items(self, side: str, tokenizer: Tokenizer) -> list[Scored]:
         if side not in self._kept:
@@ -244,18 +246,20 @@ class Evaluator:
         config = self.config
         return [evaluate.encode_scored(e, tokenizer, config.max_length, config.truncation_side) for e in examples]
 
-    def _teacher_bits(self, teacher: Reader) -> list[NDArray[np.float64]]:
+    def _teacher_bits(self, teacher: EvaluatedModel) -> list[NDArray[np.float64]]:
         if "teacher bits" not in self._kept:
             kept, ask = self.answers, partial(self._bits, teacher)
             self._kept["teacher bits"] = kept.bits(teacher.items, self._batch, ask) if kept else ask()
         return list(self._kept["teacher bits"])
 
-    def _bits(self, reader: Reader, mass: ClassMass | None = None) -> list[NDArray[np.float64]]:
+    def _bits(self, reader: EvaluatedModel, mass: ClassMass | None = None) -> list[NDArray[np.float64]]:
         also = None if mass is None else mass.add
         return evaluate.token_bits(reader.model, reader.items, self._batch, between=self.between, also=also)
 
-    def _said(self, reader: Reader, places: Any = None) -> list[Any]:
-        return said(reader.model, reader.tokenizer, reader.items, self._batch, between=self.between, places=places)
+    def _predictions(self, reader: EvaluatedModel, places: Any = None) -> list[Any]:
+        return answer_predictions(
+            reader.model, reader.tokenizer, reader.items, self._batch, between=self.between, places=places
+        )
 
     @property
     def _batch(self) -> int:
@@ -272,7 +276,7 @@ def _per_byte(items: Sequence[Scored], bits: Sequence[NDArray[np.float64]]) -> f
     return sum(float(own.sum()) for own in bits) / total if total else math.nan
 
 
-_PARTS: dict[str, Callable[[Evaluator, Reader, list[NDArray[np.float64]]], Figures]] = {
+_PARTS: dict[str, Callable[[Evaluator, EvaluatedModel, list[NDArray[np.float64]]], Figures]] = {
     "classes": Evaluator._classes,
     "agreement": Evaluator._agreement,
     "completions": Evaluator._completions,

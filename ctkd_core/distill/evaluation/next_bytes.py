@@ -17,7 +17,15 @@ from torch import Tensor
 from ctkd_core.distill.evaluation.text_bits import common_cuts, stretch_of
 from ctkd_core.losses.base import response_rows
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.losses.bytes import Comparison, FacingBytes, Said, answer_ends, facing_bytes, readings, says_at
+from ctkd_core.losses.bytes import (
+    ByteComparison,
+    FacingBytes,
+    NextBytes,
+    answer_ends,
+    facing_bytes,
+    next_bytes_at,
+    readings,
+)
 from ctkd_core.losses.engine.engine import Buffers, rows_per_chunk, softmax
 from ctkd_core.losses.parts.byte_masses import Masses, Nodes, add_masses
 from ctkd_core.losses.parts.byte_tree import END, NO_SYMBOL, ByteTree, byte_tree
@@ -85,7 +93,7 @@ def facing(student: Scored, teacher: Scored, trees: tuple[ByteTree, ByteTree]) -
     return facing_bytes(batch, (response_rows(s_labels), response_rows(t_labels)), trees)
 
 
-def every_byte(rows: Tensor, item: Scored, tree: ByteTree, row: Tensor, offset: Tensor) -> Said:
+def every_byte(rows: Tensor, item: Scored, tree: ByteTree, row: Tensor, offset: Tensor) -> NextBytes:
     """What a model says at P bytes of one answer, on the CPU, shares in float32.
 
     rows float32 [k, V] predict the item's scored tokens; row, offset int64 [P] as `facing` gives them for this side.
@@ -95,25 +103,27 @@ def every_byte(rows: Tensor, item: Scored, tree: ByteTree, row: Tensor, offset: 
     nodes = reads.nodes
     moved = Nodes(*(x.to(rows.device) for x in (nodes.row, nodes.root, nodes.low, nodes.edges)))
     reads = replace(reads, nodes=moved, node=reads.node.to(rows.device), before=reads.before.to(rows.device))
-    said = says_at(rows, torch.arange(len(rows), device=rows.device), tree, reads, 1.0, rows.dtype)
-    share, alone = said.share.float().cpu(), said.alone.float().cpu()
-    return Said(share, said.speaks.cpu(), said.rest.cpu(), said.may_end.cpu(), said.seen.cpu(), alone)
+    expected = next_bytes_at(rows, torch.arange(len(rows), device=rows.device), tree, reads, 1.0, rows.dtype)
+    share, alone = expected.share.float().cpu(), expected.alone.float().cpu()
+    return NextBytes(
+        share, expected.speaks.cpu(), expected.rest.cpu(), expected.may_end.cpu(), expected.seen.cpu(), alone
+    )
 
 
-def compare(student: Said, teacher: Said) -> tuple[NDArray[np.float64], int]:
+def compare(student: NextBytes, teacher: NextBytes) -> tuple[NDArray[np.float64], int]:
     """KL(teacher || student) in bits at each byte that both see, and at how many of them both expect the same most.
 
     Outcomes are the bytes of which both speak, and everything else as one more, as in the loss.
     """
     own, other = (replace(side, share=side.share.double()) for side in (student, teacher))
-    nats, _, _ = Comparison(1.0, divergence_rule("forward_kl"), lump=True).values(own, other)
+    nats, _, _ = ByteComparison(1.0, divergence_rule("forward_kl"), lump=True).values(own, other)
     seen = own.seen & other.seen
     same = _most_expected(own, other.speaks) == _most_expected(other, own.speaks)
     bits: NDArray[np.float64] = nats[seen].numpy() / math.log(2)
     return bits.clip(min=0.0), int(same[seen].sum())
 
 
-def _most_expected(side: Said, other_speaks: Tensor) -> Tensor:
+def _most_expected(side: NextBytes, other_speaks: Tensor) -> Tensor:
     """int64 [P]: the most probable outcome; the last one for everything of which not both sides speak."""
     both = side.speaks & other_speaks
     rest = (~both * side.share).sum(dim=1) + side.rest

@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.data import Example
     from ctkd_core.distill.runs import Run
-    from ctkd_core.distill.teachers.manifest import Figures
+    from ctkd_core.distill.teachers.manifest import TeacherFigures
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 FILE = "evaluation.json"
 MOST_BYTES = 10_000_000
 MOST_SAMPLES, SAMPLES = 100_000, 48
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-class Evaluation(EvalRow):
+class SavedEvaluation(EvalRow):
     """What `evaluate_run` gives and keeps: the figures of an `eval` row and what they are of.
 
     data         what was measured, a file or the bundled examples
@@ -67,17 +67,17 @@ class Ask:
     device: str = ""
 
 
-def evaluate_run(run: Run, ask: Ask | None = None, say: Say = print) -> dict[str, Any]:
+def evaluate_run(run: Run, ask: Ask | None = None, report: Report = print) -> dict[str, Any]:
     """The figures of a finished run's saved student, as an `eval` row has them, kept in the run's folder.
 
-    The keys besides: `run_id`, `step`, `evaluations`, `data`, `seconds`. `say` gets a sentence now and then and may
+    The keys besides: `run_id`, `step`, `evaluations`, `data`, `seconds`. `report` gets a sentence now and then and may
     raise to stop. Raises RunError when the run kept no student, or its data or teacher can't be had.
     """
     ask = ask or Ask()
     config = asked_config(run, ask)
     folder = student_folder(run)
     began = time.perf_counter()
-    figures = _figures(config, ask, folder, say)
+    figures = _figures(config, ask, folder, report)
     found = {
         "run_id": run.id,
         "step": run.status().step,
@@ -124,36 +124,36 @@ def student_folder(run: Run) -> Path:
     )
 
 
-def _figures(config: RunConfig, ask: Ask, folder: Path, say: Say) -> dict[str, Any]:
+def _figures(config: RunConfig, ask: Ask, folder: Path, report: Report) -> dict[str, Any]:
     import torch
 
     from ctkd_core.distill.devices import cpu_count, torch_device
     from ctkd_core.distill.evaluation.evaluator import Evaluator
     from ctkd_core.distill.evaluation.kept_answers import answers_of
     from ctkd_core.distill.models.teachers import load_model
-    from ctkd_core.distill.teachers.manifest import Figures
+    from ctkd_core.distill.teachers.manifest import TeacherFigures
     from ctkd_core.tokenizers.load import load_tokenizer
 
     torch.set_num_threads(config.threads or cpu_count())
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
     examples = _examples(config, bool(ask.data), (student, teacher))
-    known = Figures() if ask.data else _of_cache(config, teacher)
+    known = TeacherFigures() if ask.data else _of_cache(config, teacher)
     answers = known.answers if known.answer_tokens == config.sample_tokens else ()
     bits = known.bits_per_byte(len(examples))
     asking = sum(bool(e.prompt) for e in examples)
     device = torch_device(config.device)
     teacher_model, kept = None, None
     if bits is None or not _told_by_cache(config, min(asking, config.eval_completions) <= len(answers)):
-        say("Loading the student and the teacher.")
+        report("Loading the student and the teacher.")
         kept = answers_of(config, device)
-        teacher_model = _teacher(config, device, say)
+        teacher_model = _teacher(config, device, report)
     if teacher_model is None and bits is not None:
-        say("The teacher's bits per byte are those of its cache, of the same samples.")
+        report("The teacher's bits per byte are those of its cache, of the same samples.")
     model = load_model(folder, role="student").to(device)  # type: ignore[arg-type]
-    say(f"Measuring {len(examples)} held-out samples.")
+    report(f"Measuring {len(examples)} held-out samples.")
     if teacher_model is None or kept != answers_of(config, device):
         kept = None
-    evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: say(""), bits, answers, kept)
+    evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: report(""), bits, answers, kept)
     return evaluator.figures(model)
 
 
@@ -162,35 +162,35 @@ def _told_by_cache(config: RunConfig, answers: bool) -> bool:
     return set(chosen(config.evaluations)) <= ({"completions"} if answers else set())
 
 
-def _of_cache(config: RunConfig, tokenizer: Tokenizer) -> Figures:
+def _of_cache(config: RunConfig, tokenizer: Tokenizer) -> TeacherFigures:
     """What the teacher's cache tells of it, where it is of this teacher, this data and these settings; else nothing."""
     from ctkd_core.distill.models.teachers import planned_teachers
-    from ctkd_core.distill.teachers.manifest import Figures, held_out_of
+    from ctkd_core.distill.teachers.manifest import TeacherFigures, held_out_of
     from ctkd_core.distill.teachers.matching import check_cache
 
     if Access.of(config).cache:
         try:
             figures = check_cache(config, planned_teachers(config, tokenizer)[0]).figures
-            return figures if figures.of == held_out_of(config) else Figures()
+            return figures if figures.of == held_out_of(config) else TeacherFigures()
         except RunError:
             pass  # a cache of other data or another teacher tells nothing: the model is asked instead
-    return Figures()
+    return TeacherFigures()
 
 
-def _teacher(config: RunConfig, device: str, say: Say) -> PreTrainedModel | None:
+def _teacher(config: RunConfig, device: str, report: Report) -> PreTrainedModel | None:
     """The run's teacher; None behind a server, and for one in a cache whose weights can't be had here."""
     from ctkd_core.distill.models.teachers import load_teacher
 
     access = Access.of(config)
     if access.server:
-        say("The teacher is behind a server, so its figures aren't measured.")
+        report("The teacher is behind a server, so its figures aren't measured.")
         return None
     try:
         return load_teacher(config, device)
     except RunError as fault:
         if not access.cache:
             raise
-        say(f"The teacher isn't measured, because only its cache is here: {fault}")
+        report(f"The teacher isn't measured, because only its cache is here: {fault}")
         return None
 
 
@@ -219,7 +219,7 @@ def keep(run: Run, found: Mapping[str, Any]) -> None:
 def kept(run: Run) -> dict[str, Any]:
     """The figures of the last `evaluate_run` and its `data`, {} where there are none.
 
-    They are of the types of `Evaluation`; what isn't is left out.
+    They are of the types of `SavedEvaluation`; what isn't is left out.
     """
     try:
         found = json.loads(files.read_regular(run.dir / FILE, MOST_BYTES))
@@ -228,7 +228,7 @@ def kept(run: Run) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {}
     data = found.pop("data", None)
-    places = documents.misfits(Evaluation, {"kind": "eval", "step": 0, "bits_per_byte": None} | found)
+    places = documents.misfits(SavedEvaluation, {"kind": "eval", "step": 0, "bits_per_byte": None} | found)
     wrong = {where[0] for where in places if len(where) == 1}  # of a table only the figures that are none go
     sound = {key: value for key, value in found.items() if key not in wrong}
     figures = {str(key): clean for key, value in sound.items() if (clean := _clean(value)) is not None}

@@ -21,7 +21,7 @@ WRITING = 3  # a written token costs about as much as so many that are read: the
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokensRead:
     """Tokens that models read for one evaluation; a written one counts as `WRITING`.
 
     student, teacher  each time it is measured; teacher_once  the first time only
@@ -41,7 +41,7 @@ class Evaluation:
     cost: str
     needs_teacher: bool = False
 
-    def tokens(self, config: RunConfig, tokens_per_sample: int) -> Tokens:
+    def tokens(self, config: RunConfig, tokens_per_sample: int) -> TokensRead:
         """What it costs with this config, whose samples have so many tokens each."""
         return _TOKENS[self.name](config, tokens_per_sample)
 
@@ -105,29 +105,29 @@ def spelt(names: Iterable[str]) -> str:
     return ", ".join(names) or NONE
 
 
-def tokens_of(config: RunConfig, names: Iterable[str], tokens_per_sample: int) -> dict[str, Tokens]:
+def tokens_of(config: RunConfig, names: Iterable[str], tokens_per_sample: int) -> dict[str, TokensRead]:
     """What each of these evaluations costs with a config."""
     return {name: EVALUATIONS[name].tokens(config, tokens_per_sample) for name in names}
 
 
-def _none(config: RunConfig, each: int) -> Tokens:  # noqa: ARG001
-    return Tokens()
+def _none(config: RunConfig, each: int) -> TokensRead:  # noqa: ARG001
+    return TokensRead()
 
 
-def _agreement(config: RunConfig, each: int) -> Tokens:
+def _agreement(config: RunConfig, each: int) -> TokensRead:
     read = config.eval_samples * each
-    return Tokens(read, read)
+    return TokensRead(read, read)
 
 
-def _writing(config: RunConfig, each: int) -> Tokens:  # noqa: ARG001
+def _writing(config: RunConfig, each: int) -> TokensRead:  # noqa: ARG001
     written = WRITING * config.eval_completions * config.sample_tokens
-    return Tokens(written, 0, written)
+    return TokensRead(written, 0, written)
 
 
-def _exposure(config: RunConfig, each: int) -> Tokens:
+def _exposure(config: RunConfig, each: int) -> TokensRead:
     written = _writing(config, each).student
     read = 2 * config.eval_completions * (each + config.sample_tokens)
-    return Tokens(written + read, read, written)
+    return TokensRead(written + read, read, written)
 
 
 _TOKENS = {

@@ -23,7 +23,7 @@ TOKENIZERS = ("student-tokenizer", "teacher-tokenizer")
 
 
 @dataclass(frozen=True)
-class Target:
+class ExportTarget:
     """Another trainer.
 
     name      as the rows of the methods that exist there call it (`Method.exports`)
@@ -45,8 +45,8 @@ class Target:
 TARGETS = {
     target.name: target
     for target in (
-        Target("trl", "TRL's GOLDTrainer", "ctkd_core.distill.exports.trl:contents", frozenset({"precision"})),
-        Target("nemo-rl", "NeMo-RL's cross-tokenizer distillation", "ctkd_core.distill.exports.nemo_rl:contents"),
+        ExportTarget("trl", "TRL's GOLDTrainer", "ctkd_core.distill.exports.trl:contents", frozenset({"precision"})),
+        ExportTarget("nemo-rl", "NeMo-RL's cross-tokenizer distillation", "ctkd_core.distill.exports.nemo_rl:contents"),
     )
 }
 

@@ -135,7 +135,7 @@ def own_tokenizer(source: str) -> Tokenizer | None:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class IdMismatch:
     """How a tokenizer compares with a model's own: the share of ids with another meaning, and the first of them."""
 
     share: float
@@ -149,21 +149,21 @@ class Comparison:
         return self.share > OTHER_SHARE
 
 
-def compared(given: Tokenizer, own: Tokenizer) -> Comparison:
+def compared(given: Tokenizer, own: Tokenizer) -> IdMismatch:
     """Which ids both tokenizers have and give to different tokens; tokens of the same bytes are the same."""
     if given is own or given.fingerprint == own.fingerprint:
-        return Comparison(0.0)
+        return IdMismatch(0.0)
     n = min(given.n_ids, own.n_ids)
     if not n:
-        return Comparison(1.0)
+        return IdMismatch(1.0)
     mine, theirs = given.all_token_bytes(), own.all_token_bytes()
     differ = [i for i in range(n) if mine[i] != theirs[i] and given.token(i) != own.token(i)]
     if not differ:
-        return Comparison(0.0)
-    return Comparison(len(differ) / n, differ[0], given.token(differ[0]), own.token(differ[0]))
+        return IdMismatch(0.0)
+    return IdMismatch(len(differ) / n, differ[0], given.token(differ[0]), own.token(differ[0]))
 
 
-def of_another_model(given: Tokenizer, source: str, found: Comparison | None = None) -> str:
+def of_another_model(given: Tokenizer, source: str, found: IdMismatch | None = None) -> str:
     """A sentence that says so where a tokenizer is another model's than that of `source`, else "".
 
     found: what `compared` gave, where it is known.

@@ -126,8 +126,8 @@ class Server:
 
 
 class _Again(Exception):  # noqa: N818 - the next try may succeed
-    def __init__(self, said: str, after: float = 0.0) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
         self.after = after
 
 

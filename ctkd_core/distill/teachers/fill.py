@@ -19,9 +19,9 @@ from ctkd_core.distill.teachers.manifest import (
     MANIFEST,
     SERVER,
     VERSION,
-    Figures,
+    CacheManifest,
     Kept,
-    Manifest,
+    TeacherFigures,
     difference,
     held_out_of,
     read_manifest,
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from ctkd_core.distill.data import Example
     from ctkd_core.distill.models.teachers import LiveTeacher
     from ctkd_core.distill.teachers.reader import Reader
-    from ctkd_core.distill.teachers.rows import Layout
+    from ctkd_core.distill.teachers.rows import RowLayout
 
 PART_SECONDS, PART_BYTES = 20.0, 64_000_000  # a part is written after the first of the two
 SPARE = 200_000_000  # bytes that must stay free on the disk
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class CachePlan:
     """What a cache will hold: everything but the teacher itself is loaded.
 
     readings  what the teacher reads of each training sample, without repetitions; rows, bytes  of all of them
@@ -52,7 +52,7 @@ class Plan:
 
     config: RunConfig
     teacher: LiveTeacher
-    layout: Layout
+    layout: RowLayout
     rows_kept: str
     readings: tuple[Reading, ...]
     held_out: tuple[Example, ...]
@@ -68,7 +68,7 @@ def plan(
     dtype: str = "float16",
     rows: str = "",
     progress: Progress = silent,
-) -> Plan:
+) -> CachePlan:
     """What a cache of a run's teacher would hold. Loads tokenizers and data, no model.
 
     number  1: the run's teacher, 2: the first of its further teachers, and so on
@@ -79,7 +79,7 @@ def plan(
     from ctkd_core.distill.models.facts import facts_of, fetch_config
     from ctkd_core.distill.models.teachers import planned_teachers
     from ctkd_core.distill.preparation import prepared
-    from ctkd_core.distill.teachers.rows import DTYPES, Layout
+    from ctkd_core.distill.teachers.rows import DTYPES, RowLayout
     from ctkd_core.tokenizers.load import load_tokenizer
 
     if dtype not in DTYPES or rows not in ("", "answer", "all"):
@@ -111,31 +111,12 @@ def plan(
         sample = example.samples[number - 1]
         reading = (sample.teacher_ids, sample.teacher_response_start)
         found[digest(reading)] = reading
-    layout = Layout(k or width, width, dtype)
+    layout = RowLayout(k or width, width, dtype)
     n_rows, n_bytes = bytes_needed(found.values(), kept_rows, layout.record.itemsize)
-    return Plan(config, teacher, layout, kept_rows, tuple(found.values()), data.split.held_out, n_rows, n_bytes)
+    return CachePlan(config, teacher, layout, kept_rows, tuple(found.values()), data.split.held_out, n_rows, n_bytes)
 
 
-def cache_teacher(
-    config: RunConfig,
-    folder: str | Path,
-    *,
-    number: int = 1,
-    k: int = 64,
-    dtype: str = "float16",
-    rows: str = "",
-    progress: Progress | None = None,
-) -> Manifest:
-    """Keep the rows of a run's teacher in `folder`; a run with `teacher_cache` set to it doesn't load the teacher.
-
-    The options are those of `plan`. `progress` gets the share done and a sentence, and may raise Cancelled: whole parts
-    stay, and the same call goes on. Raises RunError for a folder of something else, no room, or no teacher.
-    """
-    report = progress or silent
-    return fill(plan(config, number=number, k=k, dtype=dtype, rows=rows, progress=report), folder, report)
-
-
-def fill(planned: Plan, folder: str | Path, report: Progress = silent) -> Manifest:
+def fill(planned: CachePlan, folder: str | Path, report: Progress = silent) -> CacheManifest:
     """Read what is missing of a plan's samples, and the figures that runs tell of the teacher."""
     from filelock import FileLock, Timeout
 
@@ -173,7 +154,7 @@ def fill(planned: Plan, folder: str | Path, report: Progress = silent) -> Manife
     return manifest
 
 
-def _begun(planned: Plan, folder: Path) -> Manifest:
+def _begun(planned: CachePlan, folder: Path) -> CacheManifest:
     """The manifest in the folder, which must be of the same teacher, data and size; a new one in a new folder."""
     from ctkd_core.distill.data import data_file
     from ctkd_core.distill.teachers.matching import whose
@@ -184,7 +165,7 @@ def _begun(planned: Plan, folder: Path) -> Manifest:
     if server:
         own = replace(own, weights="", name=teacher.access.server_model, precision=SERVER)
     kept = Kept(layout.k, layout.width, layout.dtype, planned.rows_kept, not server)  # type: ignore[arg-type]
-    new = Manifest(VERSION, own, text_of(config, data_file(config.data)), kept)
+    new = CacheManifest(VERSION, own, text_of(config, data_file(config.data)), kept)
     name = short(str(folder))
     try:
         if not folder.exists() or not any(path.name != ".lock" for path in folder.iterdir()):
@@ -205,7 +186,7 @@ def _begun(planned: Plan, folder: Path) -> Manifest:
     return found
 
 
-def _read_again(folder: Path, known: Manifest) -> Manifest:
+def _read_again(folder: Path, known: CacheManifest) -> CacheManifest:
     """The manifest once nobody else writes it: another process may have filled the folder since it was looked at."""
     found = read_manifest(folder)
     changed = difference(found.whose, known.whose) or difference(found.text, known.text)
@@ -217,7 +198,7 @@ def _read_again(folder: Path, known: Manifest) -> Manifest:
     return found
 
 
-def _with_weights(planned: Plan, folder: Path, manifest: Manifest) -> Manifest:
+def _with_weights(planned: CachePlan, folder: Path, manifest: CacheManifest) -> CacheManifest:
     """The manifest with the teacher's weights, which a model of the hub has only once it is here.
 
     Raises RunError where the rows that are there already came from other weights.
@@ -237,7 +218,7 @@ def _in_words(kept: Kept) -> str:
     return f"{kept.k} of {kept.width} tokens as {kept.dtype}, rows {kept.rows!r}"
 
 
-def _sound(folder: Path, manifest: Manifest, report: Progress) -> Manifest:
+def _sound(folder: Path, manifest: CacheManifest, report: Progress) -> CacheManifest:
     """The manifest without parts that aren't what was written; their files go."""
     listed = {name for part in manifest.parts.values() for name in part.files}
     for path in (*folder.glob("part-*.npy"), *folder.glob(".part-*.part")):  # what a killed attempt left
@@ -256,7 +237,7 @@ def _sound(folder: Path, manifest: Manifest, report: Progress) -> Manifest:
     return sound
 
 
-def _missing(planned: Plan, folder: Path, manifest: Manifest) -> list[Reading]:
+def _missing(planned: CachePlan, folder: Path, manifest: CacheManifest) -> list[Reading]:
     """The samples that no part has, the shortest first."""
     from ctkd_core.distill.teachers.store import Cache
 
@@ -274,7 +255,7 @@ def _require_room(folder: Path, needed: int) -> None:
         )
 
 
-def _reader(planned: Plan) -> Reader:
+def _reader(planned: CachePlan) -> Reader:
     from ctkd_core.distill.devices import cpu_count, torch_device
     from ctkd_core.distill.models.teachers import load_frozen
     from ctkd_core.distill.teachers.reader import ModelReader
@@ -297,8 +278,8 @@ def _reader(planned: Plan) -> Reader:
 
 
 def _read(
-    planned: Plan, reader: Reader, folder: Path, manifest: Manifest, todo: Sequence[Reading], report: Progress
-) -> Manifest:
+    planned: CachePlan, reader: Reader, folder: Path, manifest: CacheManifest, todo: Sequence[Reading], report: Progress
+) -> CacheManifest:
     """Read batch after batch and write a part now and then."""
     waiting: list[tuple[Reading, Any]] = []
     size, since, done = 0, time.monotonic(), 0
@@ -319,7 +300,7 @@ def _batches(todo: Sequence[Reading], size: int) -> Iterator[Sequence[Reading]]:
         yield todo[begin : begin + size]
 
 
-def _enough(planned: Plan, figures: Figures) -> bool:
+def _enough(planned: CachePlan, figures: TeacherFigures) -> bool:
     """Whether the figures are those that a run of this config shows."""
     config = planned.config
     if figures.of != held_out_of(config):
@@ -331,7 +312,7 @@ def _enough(planned: Plan, figures: Figures) -> bool:
     )
 
 
-def _figures(planned: Plan, reader: Reader, known: Figures, report: Progress) -> Figures:
+def _figures(planned: CachePlan, reader: Reader, known: TeacherFigures, report: Progress) -> TeacherFigures:
     from ctkd_core.distill.teachers.reader import measured
 
     if _enough(planned, known):
@@ -346,7 +327,7 @@ def _figures(planned: Plan, reader: Reader, known: Figures, report: Progress) ->
     )
 
 
-def default_folder(planned: Plan) -> Path:
+def default_folder(planned: CachePlan) -> Path:
     """Where a cache is kept when nobody says it: under the home folder, named by what it holds."""
     import hashlib
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ctkd_core.distill.teachers.manifest import Figures
+from ctkd_core.distill.teachers.manifest import TeacherFigures
 from ctkd_core.distill.teachers.matching import check_cache
-from ctkd_core.distill.teachers.rows import Layout, Records, Vocabulary, dense
+from ctkd_core.distill.teachers.rows import Records, RowLayout, TeacherVocabulary, dense
 from ctkd_core.distill.teachers.store import Cache, Reading, first_row
 from ctkd_core.errors import RunError, short
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
@@ -34,15 +34,15 @@ class KeptTeacher:
     width: int
     rows: str
     fetch: Fetch
-    figures: Figures = field(default_factory=Figures)
+    figures: TeacherFigures = field(default_factory=TeacherFigures)
     reader: Reader | None = None  # of a server, which can be asked for figures
-    _vocabulary: Vocabulary | None = None
+    _vocabulary: TeacherVocabulary | None = None
 
     def logits(self, batch: AlignedBatch) -> Tensor:
         """float32 [B, T, V] on the batch's device. Rows that no loss reads (the prompt's, padding) are zeros."""
         device = batch.teacher_ids.device
         if self._vocabulary is None or self._vocabulary.begins.device != device:
-            self._vocabulary = Vocabulary.of(self.tokenizer, self.width, device)
+            self._vocabulary = TeacherVocabulary.of(self.tokenizer, self.width, device)
         ids, attention = batch.teacher_ids.cpu(), batch.teacher_attention.cpu() != 0
         places = [mask.nonzero().squeeze(1) for mask in attention]
         starts = [_start(labels[at]) for labels, at in zip(batch.teacher_labels.cpu(), places)]
@@ -68,7 +68,7 @@ def open_cache(config: RunConfig, teacher: LiveTeacher, readings: Sequence[Readi
     """The teacher's cache, compared with the run and with its own hashes; it has all `readings`. Raises RunError."""
     manifest = check_cache(config, teacher)
     kept = manifest.kept
-    cache = Cache.open(Path(teacher.access.cache).expanduser(), Layout(kept.k, kept.width, kept.dtype).record)
+    cache = Cache.open(Path(teacher.access.cache).expanduser(), RowLayout(kept.k, kept.width, kept.dtype).record)
     if lost := sum(cache.find(reading) is None for reading in readings):
         raise RunError(
             f"the cache {short(teacher.access.cache)} lacks {lost:,} of {len(readings):,} samples: it was filled for "

@@ -12,6 +12,7 @@ from ctkd_core import files
 from ctkd_core.background.status import RECORD
 from ctkd_core.errors import RunError, short
 from ctkd_core.files import file_sha256
+from ctkd_core.files.documents import FileDigest
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Whose:
 
 
 @dataclass(frozen=True, config=RECORD)
-class Text:
+class DataRead:
     """The data and how it is read: hash of the file, and the options of a run by their names."""
 
     sha256: str
@@ -53,7 +54,7 @@ class Text:
 class Kept:
     """How much is kept of a row, and of which rows.
 
-    k, width, dtype  as in `rows.Layout`
+    k, width, dtype  as in `rows.RowLayout`
     rows    "answer": those that predict the answer's tokens and the one behind them; "all": the prompt's, too
     logits  whether the logits before the soft-max can be had again; a server doesn't tell them
     """
@@ -66,24 +67,16 @@ class Kept:
 
 
 @dataclass(frozen=True, config=RECORD)
-class Entry:
-    """One file of a part."""
-
-    bytes: Count
-    sha256: str
-
-
-@dataclass(frozen=True, config=RECORD)
-class Part:
+class Shard:
     """Some samples with their rows, in two files: an index and the rows."""
 
     samples: Count
     rows: Count
-    files: dict[str, Entry]
+    files: dict[str, FileDigest]
 
 
 @dataclass(frozen=True, config=RECORD)
-class Figures:
+class TeacherFigures:
     """What a run tells of its teacher besides the loss, so that it needn't be loaded for that.
 
     scored   of each held-out example, in their order: bits of its answer, and the bytes that these are about
@@ -104,16 +97,16 @@ class Figures:
 
 
 @dataclass(frozen=True, config=RECORD)
-class Manifest:
+class CacheManifest:
     """The whole of it; `wanted` samples when it is complete."""
 
     version: int
     whose: Whose
-    text: Text
+    text: DataRead
     kept: Kept
-    parts: dict[str, Part] = Field(default_factory=dict)
+    parts: dict[str, Shard] = Field(default_factory=dict)
     complete: bool = False
-    figures: Figures = Figures()
+    figures: TeacherFigures = TeacherFigures()
 
     @property
     def samples(self) -> int:
@@ -131,10 +124,10 @@ class Manifest:
         return sum(entry.bytes for part in self.parts.values() for entry in part.files.values())
 
 
-_ADAPTER = TypeAdapter(Manifest)
+_ADAPTER = TypeAdapter(CacheManifest)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> CacheManifest:
     """The manifest of a cache. Raises RunError that says what is wrong with the folder."""
     name = short(str(folder))
     try:
@@ -156,15 +149,15 @@ def read_manifest(folder: Path) -> Manifest:
     return found
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: CacheManifest) -> None:
     """Put the manifest on the disk in one move. Raises OSError."""
     files.write_atomic(folder / MANIFEST, _ADAPTER.dump_json(manifest, indent=1), sync=True)
 
 
-def text_of(config: object, data: Path) -> Text:
+def text_of(config: object, data: Path) -> DataRead:
     """How a run reads its data file."""
     names = ("template", "chat_template", "learnt_turns", "skip_bad_records", "max_length", "truncation_side")
-    return Text(file_sha256(data), **{name: getattr(config, name) for name in names})
+    return DataRead(file_sha256(data), **{name: getattr(config, name) for name in names})
 
 
 def held_out_of(config: RunConfig) -> str:
@@ -177,7 +170,7 @@ def held_out_of(config: RunConfig) -> str:
     return file_sha256(data_file(config.eval_data)) if config.eval_data else ""
 
 
-def difference(made: Whose | Text, wanted: Whose | Text) -> str:
+def difference(made: Whose | DataRead, wanted: Whose | DataRead) -> str:
     """What tells two of a kind apart, in words; "" where nothing does.
 
     Unknown weights and names tell nothing, but for the name of a teacher whose weights weren't known to the first.

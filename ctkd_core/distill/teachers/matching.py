@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
 from ctkd_core.distill.teachers.access import Access, check_probabilities
-from ctkd_core.distill.teachers.manifest import SERVER, Manifest, Whose, difference, read_manifest, text_of
+from ctkd_core.distill.teachers.manifest import SERVER, CacheManifest, Whose, difference, read_manifest, text_of
 from ctkd_core.distill.teachers.store import problem
 from ctkd_core.errors import RunError, short
 
@@ -25,7 +25,7 @@ def whose(tokenizer: Tokenizer, source: str, precision: str) -> Whose:
     return Whose(weights_fingerprint(source) or "", source, precision, tokenizer.fingerprint, tokenizer.name)
 
 
-def check_cache(config: RunConfig, teacher: LiveTeacher) -> Manifest:
+def check_cache(config: RunConfig, teacher: LiveTeacher) -> CacheManifest:
     """The manifest of a teacher's cache, compared with what the run says; every file is there in its size.
 
     Raises RunError that says what differs and what to do.
@@ -51,7 +51,7 @@ def check_cache(config: RunConfig, teacher: LiveTeacher) -> Manifest:
     return manifest
 
 
-def _check_method(manifest: Manifest, method: str, variant: str, name: str) -> None:
+def _check_method(manifest: CacheManifest, method: str, variant: str, name: str) -> None:
     row = methods.get(method)
     if not row.asks_teacher:
         return

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ctkd_core.distill.teachers.manifest import Figures, held_out_of
-from ctkd_core.distill.teachers.rows import Layout, Records, Vocabulary, shorten
+from ctkd_core.distill.teachers.manifest import TeacherFigures, held_out_of
+from ctkd_core.distill.teachers.rows import Records, RowLayout, TeacherVocabulary, shorten
 from ctkd_core.distill.teachers.store import Reading, first_row
 from ctkd_core.errors import RunError
 
@@ -32,7 +32,7 @@ class Reader(Protocol):
     def width(self) -> int:
         """Entries of a row."""
 
-    def read(self, readings: Sequence[Reading], rows: str, layout: Layout) -> list[Records]:
+    def read(self, readings: Sequence[Reading], rows: str, layout: RowLayout) -> list[Records]:
         """The rows of each sample from `first_row` on."""
 
     def answers(self, prompts: Prompts, tokens: int) -> list[str]:
@@ -47,14 +47,14 @@ class ModelReader:
     tokenizer: Tokenizer
     device: str = "cpu"
     logits: bool = True
-    _vocabulary: Vocabulary | None = None
+    _vocabulary: TeacherVocabulary | None = None
 
     @property
     def width(self) -> int:
         """Of the logits that the trainer would see: at least as wide as the tokenizer has ids."""
         return max(int(self.model.get_output_embeddings().weight.shape[0]), self.tokenizer.n_ids)
 
-    def read(self, readings: Sequence[Reading], rows: str, layout: Layout) -> list[Records]:
+    def read(self, readings: Sequence[Reading], rows: str, layout: RowLayout) -> list[Records]:
         """The rows of each sample from `first_row` on; padding stands behind, where it changes nothing."""
         import torch
 
@@ -63,7 +63,7 @@ class ModelReader:
         if not readings:
             return []
         if self._vocabulary is None:
-            self._vocabulary = Vocabulary.of(self.tokenizer, self.width, torch.device(self.device))
+            self._vocabulary = TeacherVocabulary.of(self.tokenizer, self.width, torch.device(self.device))
         longest = max(1, *(len(ids) for ids, _ in readings))
         ids = np.zeros((len(readings), longest), dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -99,7 +99,7 @@ def measured(
     tokenizer: Tokenizer,
     held_out: Sequence[Example],
     between: Callable[[], None] | None = None,
-) -> Figures:
+) -> TeacherFigures:
     """Bits of the first `eval_samples` held-out answers, and completions of the first `sample_prompts` prompts."""
     from ctkd_core.distill import evaluate
 
@@ -107,7 +107,7 @@ def measured(
     items = [evaluate.encode_scored(e, tokenizer, config.max_length, config.truncation_side) for e in chosen]
     usable = [n for n, item in enumerate(items) if item.n_bytes and len(item.ids) > item.start]
     scored = [(0.0, 0)] * len(items)
-    layout = Layout(1, reader.width, "float32")
+    layout = RowLayout(1, reader.width, "float32")
     step = max(8, config.batch_size)
     for begin in range(0, len(usable), step):
         part = usable[begin : begin + step]
@@ -118,4 +118,4 @@ def measured(
             between()
     prompts = [e.prompt_for(tokenizer) for e in held_out if e.prompt][: config.sample_prompts]
     answers = reader.answers(prompts, config.sample_tokens)
-    return Figures(tuple(scored), tuple(answers), config.sample_tokens, held_out_of(config))
+    return TeacherFigures(tuple(scored), tuple(answers), config.sample_tokens, held_out_of(config))

@@ -25,11 +25,11 @@ from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 DTYPES = ("float16", "float32")
 NO_CHANCE = -1e4  # log-probability or logit of a token that has none: finite in float16, and 0 times it is 0
-Records = NDArray[np.void]  # [n] of `Layout.dtype`
+Records = NDArray[np.void]  # [n] of `RowLayout.dtype`
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowLayout:
     """How a row lies in a file: `k` entries of a vocabulary of `width`, log-probabilities as `dtype`.
 
     As float16 a log-probability is off by at most 1/2048 of itself (0.0005 at -1, 0.005 at -10 nats).
@@ -49,7 +49,7 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Vocabulary:
+class TeacherVocabulary:
     """What shortening and rebuilding need of the teacher's vocabulary: its width, its end of text, its word starts.
 
     begins  float32 [V], 1 for tokens that begin a word
@@ -60,13 +60,13 @@ class Vocabulary:
     begins: Tensor
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, width: int, device: torch.device | None = None) -> Vocabulary:
+    def of(cls, tokenizer: Tokenizer, width: int, device: torch.device | None = None) -> TeacherVocabulary:
         """Of a tokenizer and its model's logits, `width` wide."""
         end = tokenizer.eos_id if tokenizer.eos_id is not None and tokenizer.eos_id < width else None
         return cls(width, end, boundary_mask(tokenizer, width, device or torch.device("cpu"), torch.float32))
 
 
-def shorten(logits: Tensor, following: Tensor, layout: Layout, vocabulary: Vocabulary) -> Records:
+def shorten(logits: Tensor, following: Tensor, layout: RowLayout, vocabulary: TeacherVocabulary) -> Records:
     """Rows of logits [n, V] in short; `following` int64 [n], the next token of each row, -1 where the text ends."""
     z = logits.detach().float()
     normaliser = z.logsumexp(dim=1)
@@ -86,7 +86,7 @@ def shorten(logits: Tensor, following: Tensor, layout: Layout, vocabulary: Vocab
     return found
 
 
-def dense(records: Records, following: Tensor, vocabulary: Vocabulary) -> Tensor:
+def dense(records: Records, following: Tensor, vocabulary: TeacherVocabulary) -> Tensor:
     """Logits float32 [n, V] on the device of `following` (int64 [n], as `shorten` takes it)."""
     device = following.device
 

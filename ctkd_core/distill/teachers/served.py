@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ctkd_core.distill.teachers.client import Server
 from ctkd_core.distill.teachers.kept import KeptTeacher
 from ctkd_core.distill.teachers.reader import Prompts
-from ctkd_core.distill.teachers.rows import NO_CHANCE, Layout, Records, Vocabulary
+from ctkd_core.distill.teachers.rows import NO_CHANCE, Records, RowLayout, TeacherVocabulary
 from ctkd_core.distill.teachers.store import Reading, first_row
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.losses.batch import prompt_ids
@@ -44,12 +44,12 @@ class ServedReader:
     model: str
     tokenizer: Tokenizer
     logits: bool = False
-    _vocabulary: Vocabulary = field(init=False)
+    _vocabulary: TeacherVocabulary = field(init=False)
     _by_text: dict[str, int] | None = None
     _checked: bool = False
 
     def __post_init__(self) -> None:
-        self._vocabulary = Vocabulary.of(self.tokenizer, self.width)
+        self._vocabulary = TeacherVocabulary.of(self.tokenizer, self.width)
         self._check_model()
         self._check_tokenizer()
 
@@ -58,7 +58,7 @@ class ServedReader:
         """Tokens in the vocabulary, as far as is known from here."""
         return self.tokenizer.n_ids
 
-    def read(self, readings: Sequence[Reading], rows: str, layout: Layout) -> list[Records]:
+    def read(self, readings: Sequence[Reading], rows: str, layout: RowLayout) -> list[Records]:
         """The rows of each sample from `first_row` on; the row behind the text has no figures."""
         if not readings:
             return []
@@ -251,7 +251,7 @@ class ServedReader:
     def _unreadable(self) -> RunError:
         return RunError(f"the server {short(self.server.address)} tells log-probabilities in a form that isn't known.")
 
-    def _records(self, tops: Sequence[Top], ids: Any, first: int, layout: Layout) -> Records:
+    def _records(self, tops: Sequence[Top], ids: Any, first: int, layout: RowLayout) -> Records:
         """Rows `first` to the last of a sample; row i is about token i + 1."""
         found = np.zeros(len(ids) - first, dtype=layout.record)
         found["next"], found["end"], found["tail"] = np.nan, np.nan, NO_CHANCE
@@ -322,7 +322,7 @@ def served_reader(teacher: LiveTeacher) -> ServedReader:
 def open_server(teacher: LiveTeacher) -> KeptTeacher:
     """The teacher behind its server, asked batch by batch while a run trains. Raises RunError."""
     reader = served_reader(teacher)
-    layout = Layout(min(teacher.access.server_k, reader.width), reader.width, "float32")
+    layout = RowLayout(min(teacher.access.server_k, reader.width), reader.width, "float32")
 
     def fetch(readings: Sequence[Reading]) -> list[Records]:
         return reader.read(readings, "answer", layout)

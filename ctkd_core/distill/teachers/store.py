@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core import files
-from ctkd_core.distill.teachers.manifest import Entry, Manifest, Part, read_manifest, write_manifest
+from ctkd_core.distill.teachers.manifest import CacheManifest, Shard, read_manifest, write_manifest
 from ctkd_core.errors import RunError, short
+from ctkd_core.files.documents import FileDigest
 from ctkd_core.markup.visible import one_line
 
 INDEX = np.dtype([("high", "<u8"), ("low", "<u8"), ("first", "<i8"), ("count", "<i8")])
@@ -47,7 +48,7 @@ def bytes_needed(readings: Iterable[Reading], rows: str, record: int) -> tuple[i
     return n_rows, n_bytes
 
 
-def write_part(folder: Path, manifest: Manifest, items: Sequence[tuple[Reading, NDArray[Any]]]) -> Manifest:
+def write_part(folder: Path, manifest: CacheManifest, items: Sequence[tuple[Reading, NDArray[Any]]]) -> CacheManifest:
     """Add a part with the rows of some samples; returns the manifest that lists it, which is on the disk by then."""
     last = max((int(name.removeprefix("part-")) for name in manifest.parts if name[5:].isdecimal()), default=-1)
     name = f"part-{last + 1:05d}"
@@ -61,13 +62,13 @@ def write_part(folder: Path, manifest: Manifest, items: Sequence[tuple[Reading, 
         path = folder / f"{name}.{kind}.npy"
         with files.replacing(path, sync=True) as part, part.open("wb") as file:
             np.save(file, array, allow_pickle=False)
-        entries[path.name] = Entry(path.stat().st_size, files.sha256_of(path))
-    grown = replace(manifest, parts={**manifest.parts, name: Part(len(items), sum(counts), entries)})
+        entries[path.name] = FileDigest.of(path)
+    grown = replace(manifest, parts={**manifest.parts, name: Shard(len(items), sum(counts), entries)})
     write_manifest(folder, grown)
     return grown
 
 
-def problem(folder: Path, part: Part, thorough: bool) -> str:
+def problem(folder: Path, part: Shard, thorough: bool) -> str:
     """Why a part doesn't count, "" when it does; `thorough` compares hashes, too."""
     for name, noted in part.files.items():
         path = folder / name
@@ -89,13 +90,13 @@ class Cache:
     """An opened cache: its manifest, the rows of each part as memory maps, and one sorted index of all samples."""
 
     folder: Path
-    manifest: Manifest
+    manifest: CacheManifest
     parts: tuple[NDArray[Any], ...]
     index: NDArray[Any]  # INDEX, by "high"
     part_of: NDArray[np.int32]
 
     @classmethod
-    def open(cls, folder: Path, record: np.dtype[Any], manifest: Manifest | None = None) -> Cache:
+    def open(cls, folder: Path, record: np.dtype[Any], manifest: CacheManifest | None = None) -> Cache:
         """Map every file. Raises RunError that names a damaged part: without `manifest`, hashes are compared first."""
         thorough = manifest is None
         manifest = manifest or read_manifest(folder)

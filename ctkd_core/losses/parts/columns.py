@@ -18,7 +18,7 @@ from ctkd_core.losses.parts.matched import SameObject
 
 
 @dataclass(frozen=True)
-class Entries:
+class EntryTensors:
     """E entries of a map [Vs, Vt] sorted by student row: student, teacher ids int64 [E], weight float [E]."""
 
     student: Tensor
@@ -37,7 +37,7 @@ class Entries:
 
 @dataclass(frozen=True)
 class ColumnEntries:
-    """Entries of some columns: student int64 [e], column int64 [e] below width, weight [e], index [e] into Entries."""
+    """Entries of some columns: student int64 [e], column int64 [e] below width, weight [e], index [e] into all."""
 
     student: Tensor
     column: Tensor
@@ -74,18 +74,18 @@ class ColumnEntries:
         return self.student.numpy(), self.column.numpy(), self.weight.to(p.dtype).numpy()
 
 
-def entries_of(matrix: Any, widths: tuple[int, int], device: Any, dtype: torch.dtype) -> Entries:
+def entries_of(matrix: Any, widths: tuple[int, int], device: Any, dtype: torch.dtype) -> EntryTensors:
     """Entries of a Projection or scipy matrix for logits of these widths; entries beyond them are left out."""
     return _entries(SameObject(getattr(matrix, "matrix", matrix)), widths, str(device), dtype)
 
 
 @lru_cache(maxsize=8)  # sorting a map and moving it takes longer than a step of the loss on a GPU
-def _entries(matrix: SameObject, widths: tuple[int, int], device: str, dtype: torch.dtype) -> Entries:
+def _entries(matrix: SameObject, widths: tuple[int, int], device: str, dtype: torch.dtype) -> EntryTensors:
     coo = matrix.value.tocsr().sorted_indices().tocoo()
     kept = (coo.row < widths[0]) & (coo.col < widths[1]) & (coo.data != 0)
     tensors = [torch.from_numpy(x[kept].astype(np.int64)).to(device) for x in (coo.row, coo.col)]
     weight = torch.from_numpy(coo.data[kept].astype(np.float64)).to(device=device, dtype=dtype)
-    return Entries(tensors[0], tensors[1], weight, widths)
+    return EntryTensors(tensors[0], tensors[1], weight, widths)
 
 
 def _numba(p: Tensor) -> bool:

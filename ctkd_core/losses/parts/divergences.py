@@ -69,7 +69,7 @@ def divergence(
 
 
 @dataclass(frozen=True)
-class Rule:
+class DivergenceRule:
     """One divergence with its number (beta, skew or tail mass)."""
 
     divergence: RowDivergence
@@ -77,7 +77,7 @@ class Rule:
     kind: str
 
 
-def divergence_rule(kind: str, beta: float = 0.5, skew: float = 0.1, tail_mass: float = TAIL_MASS) -> Rule:
+def divergence_rule(kind: str, beta: float = 0.5, skew: float = 0.1, tail_mass: float = TAIL_MASS) -> DivergenceRule:
     """The divergence `kind` (see `divergence`); raises LossInputError for unknown ones and weights outside [0, 1]."""
     if kind not in KINDS:
         raise unknown("divergence", kind, KINDS, LossInputError)
@@ -86,7 +86,7 @@ def divergence_rule(kind: str, beta: float = 0.5, skew: float = 0.1, tail_mass: 
             raise LossInputError(f"{name} must lie between 0 and 1; got {weight}.")
     if kind == "jsd" and beta in (0.0, 1.0):
         kind = "forward_kl" if beta == 0.0 else "reverse_kl"
-    return Rule(KINDS[kind], {"jsd": beta, "adaptive_kl": tail_mass}.get(kind, skew), kind)
+    return DivergenceRule(KINDS[kind], {"jsd": beta, "adaptive_kl": tail_mass}.get(kind, skew), kind)
 
 
 def _forward_kl(log_p: Tensor, log_q: Tensor, _p: Tensor, q: Tensor, _: float) -> tuple[Tensor, Tensor]:
@@ -182,7 +182,7 @@ class FacingRows:
     tail          filled while it runs: the teacher's probability [c] outside these columns
     """
 
-    rule: Rule
+    rule: DivergenceRule
     teacher: Tensor | HeadLogits
     facing: Tensor
     temperatures: tuple[float, float]

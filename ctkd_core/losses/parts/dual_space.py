@@ -27,7 +27,7 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Chunk, RowSums, Term, compute_dtype, evaluate
 from ctkd_core.losses.engine.fused import HeadLogits
-from ctkd_core.losses.parts.divergences import FacingRows, Rule
+from ctkd_core.losses.parts.divergences import DivergenceRule, FacingRows
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class DualRule:
     divisor    what the sums are divided by: None for the number of rows of each term
     """
 
-    t2s: Rule
-    s2t: Rule
+    t2s: DivergenceRule
+    s2t: DivergenceRule
     temperature: float
     teacher_temperature: float = 1.0
     agreement: float = 1.0

@@ -23,7 +23,7 @@ LOWEST = -1e30  # stands for minus infinity where 0 * infinity would be NaN
 
 
 @dataclass(frozen=True)
-class Target:
+class MigratedRows:
     """The teacher's candidates in student slots, R rows (all response rows), K candidates.
 
     slots          int64 [R, K] student ids; meaningful where `hit`, 0 elsewhere
@@ -66,7 +66,7 @@ def migrate(
     top_k: int,
     strict_prefix: bool,
     dtype: torch.dtype,
-) -> Target:
+) -> MigratedRows:
     """The target of every response row. Raises LossInputError when pieces lie outside the student's logits."""
     assert batch.student is not None and batch.teacher is not None
     table = migration_table(batch.student, batch.teacher)
@@ -155,7 +155,9 @@ def _prefix_agrees(flat: Tensor, start: Tensor, rows: Rows, piece: Tensor, stude
     return agrees
 
 
-def _assemble(slots: Tensor, written: Tensor, group: Tensor, inside: Tensor, teacher: _Teacher, rows: Rows) -> Target:
+def _assemble(
+    slots: Tensor, written: Tensor, group: Tensor, inside: Tensor, teacher: _Teacher, rows: Rows
+) -> MigratedRows:
     logits = teacher.logits[group]
     mass = (logits - teacher.normaliser[group, None]).exp()
     used = written.any(dim=1)
@@ -166,7 +168,7 @@ def _assemble(slots: Tensor, written: Tensor, group: Tensor, inside: Tensor, tea
     hit[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
     # Rows without a target keep a harmless slot, so that nothing of theirs becomes NaN; their weight is 0.
     hit[:, 0] |= ~used
-    return Target(
+    return MigratedRows(
         slots=torch.where(hit, ordered, 0).clamp(min=0),
         hit=hit,
         logits=logits.gather(1, order),
@@ -179,9 +181,9 @@ def _assemble(slots: Tensor, written: Tensor, group: Tensor, inside: Tensor, tea
     )
 
 
-def _empty(rows: Rows, dtype: torch.dtype) -> Target:
+def _empty(rows: Rows, dtype: torch.dtype) -> MigratedRows:
     n = len(rows)
     numbers = torch.zeros(n, dtype=dtype, device=rows.flat.device)
     table = numbers.new_zeros((n, 0))
     none = numbers.bool()
-    return Target(table.long(), table.bool(), table, numbers, none, numbers.long(), none, numbers, numbers)
+    return MigratedRows(table.long(), table.bool(), table, numbers, none, numbers.long(), none, numbers, numbers)

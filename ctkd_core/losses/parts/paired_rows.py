@@ -14,7 +14,7 @@ from ctkd_core.losses.kernels.rows import RowsAt
 from ctkd_core.losses.parts.matched import Matched, SameObject
 
 if TYPE_CHECKING:
-    from ctkd_core.losses.kernels.gpu.paired import Side
+    from ctkd_core.losses.kernels.gpu.paired import SideRows
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class Groups:
     log_factor: Tensor | None = None
 
 
-def student_side(chunk: DeferredChunk, groups: Groups, temperature: float) -> Side:
+def student_side(chunk: DeferredChunk, groups: Groups, temperature: float) -> SideRows:
     """Rows are those of the chunk."""
     norm = chunk.normaliser(temperature)[groups.rows]
     return _side(chunk.source.chosen(groups.rows), norm, groups, temperature)
 
 
-def teacher_side(logits: Tensor, groups: Groups, temperature: float) -> Side:
+def teacher_side(logits: Tensor, groups: Groups, temperature: float) -> SideRows:
     """Rows of the flattened logits [B, T, V]."""
     from ctkd_core.losses.kernels.gpu.statistics import normalisers
 
@@ -94,16 +94,16 @@ def teacher_side(logits: Tensor, groups: Groups, temperature: float) -> Side:
     return _side(rows, normalisers(rows, view.width, temperature)[0], groups, temperature)
 
 
-def _side(rows: RowsAt, norm: Tensor, groups: Groups, temperature: float) -> Side:
-    from ctkd_core.losses.kernels.gpu.paired import Side
+def _side(rows: RowsAt, norm: Tensor, groups: Groups, temperature: float) -> SideRows:
+    from ctkd_core.losses.kernels.gpu.paired import SideRows
 
     count = groups.count
     factor = torch.zeros_like(count, dtype=torch.float32) if groups.log_factor is None else groups.log_factor.float()
-    return Side(rows, norm, count.cumsum(0) - count, count, factor, temperature)
+    return SideRows(rows, norm, count.cumsum(0) - count, count, factor, temperature)
 
 
 @dataclass(frozen=True)
-class Rule:
+class ColumnRule:
     """How columns are compared.
 
     kind    of the paired ones: "forward", "reverse", or on raw numbers "raw_forward", "raw_reverse", "raw_jsd"
@@ -119,7 +119,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Found:
+class PairedSums:
     """Of g groups, float32 [g]; `total` is the sum of weight * d value / d log p over the columns.
 
     masses      of the paired columns, student and teacher; rests of the others; agree: first choices of the paired
@@ -134,9 +134,9 @@ class Found:
 
 
 def groups_in_place(
-    chunk: DeferredChunk, student: Side, teacher: Side, columns: Columns, rule: Rule, weights: tuple[Tensor, Tensor],
-    rows: tuple[Tensor, Tensor],
-) -> Found:  # fmt: skip
+    chunk: DeferredChunk, student: SideRows, teacher: SideRows, columns: Columns, rule: ColumnRule,
+    weights: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor],
+) -> PairedSums:  # fmt: skip
     """Values of the groups; their gradient reaches the rows that it is written into.
 
     weights: [g] of the paired columns and of the rest in the loss; rows: int64 [n] of the chunk and the group of each,
@@ -168,4 +168,4 @@ def groups_in_place(
             student, teacher, of_row, share, weights[0].float().contiguous(), weights[1].float().contiguous(),
             columns.partner, columns.place, signs, rule.kind, rule.number,
         ))  # fmt: skip
-    return Found(value, rest, total, (mass_s, mass_t), rests, agree)
+    return PairedSums(value, rest, total, (mass_s, mass_t), rests, agree)

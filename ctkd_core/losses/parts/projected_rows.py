@@ -43,7 +43,7 @@ def scratch_bytes(columns: int) -> int:
 
 
 @dataclass(frozen=True)
-class Found:
+class ProjectedSums:
     """Of g groups: `value`, projected `mass`, whether the first choices `agree`, float32 [g]."""
 
     value: Tensor
@@ -54,7 +54,7 @@ class Found:
 def groups_in_place(
     chunk: DeferredChunk, inside: GroupsInChunk, teacher: Tensor, columns: Tensor, entries: BothOrders,
     temperature: float, weight: Tensor, reverse: bool,
-) -> Found:  # fmt: skip
+) -> ProjectedSums:  # fmt: skip
     """What `xtoken._Kernel` computes of the groups of a chunk; weight [g] of each in the loss.
 
     teacher [B, Tt, V]; columns int64 [k]. The twin is `xtoken._Kernel` on float32 copies.
@@ -79,4 +79,4 @@ def groups_in_place(
         group[local] = inside.segment
         chunk.add_softmax(-dots(mass, pushed, inside.segment), temperature, local)
         chunk.add_part("mapped", MappedPart(*entries.by_student, pushed, group, norm, temperature))
-    return Found(value, total, agree)
+    return ProjectedSums(value, total, agree)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ctkd_core.losses.bytes import both_say, compared
+from ctkd_core.losses.bytes import both_next_bytes, compared
 from ctkd_core.losses.views.case import TOP, Case, Targets, floats
 from ctkd_core.losses.views.target import Lost, Target
 
 
 def next_byte(case: Case) -> Targets:
     """Bytes: the next byte by both sides, at the byte of each group where they differ most."""
-    faced, own, teacher = both_say(case.student, case.teacher, case.batch, case.options)
+    faced, own, teacher = both_next_bytes(case.student, case.teacher, case.batch, case.options)
     value, _, q_rest = compared(case.options).values(own, teacher)
     rows = case.rows
     found: Targets = []

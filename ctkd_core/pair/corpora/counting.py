@@ -42,7 +42,7 @@ class Skipped:
 Text = str | Skipped
 
 
-class Document(NamedTuple):
+class CorpusDocument(NamedTuple):
     """A text of a corpus, and the values of the fields that texts are told apart by."""
 
     text: Text
@@ -67,7 +67,7 @@ class Counting:
     method: str = EXACT
     by: tuple[str, ...] = ()
 
-    def count(self, documents: Iterable[Document]) -> Counts:
+    def count(self, documents: Iterable[CorpusDocument]) -> Counts:
         """The sums over some documents, which are read once and never held together."""
         counts = Counts()
         counts.table()
@@ -79,7 +79,7 @@ class Counting:
         return counts
 
     @cached_property
-    def _sides(self) -> tuple[kernels.Vocabulary, kernels.Vocabulary]:
+    def _sides(self) -> tuple[kernels.VocabularyArrays, kernels.VocabularyArrays]:
         from ctkd_core.vocabulary.overlap import overlap
 
         shared = overlap(self.student, self.teacher)
@@ -127,7 +127,7 @@ def pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _batches(documents: Iterable[Document], counts: Counts) -> Iterator[list[_Piece]]:
+def _batches(documents: Iterable[CorpusDocument], counts: Counts) -> Iterator[list[_Piece]]:
     """Pieces of texts to be encoded together; what isn't text is counted as skipped right away."""
     batch: list[_Piece] = []
     size = 0
@@ -252,7 +252,7 @@ class _Run:
         for encoding in (alignment.student, alignment.teacher):
             reached = np.concatenate([[0], np.maximum.accumulate(encoding.spans[:, 1])[:-1]]) if len(encoding) else 0
             widths = np.maximum(encoding.spans[:, 1] - np.maximum(encoding.spans[:, 0], reached), 0)
-            sides.append(kernels.Side(*map(np.array, (encoding.ids, encoding.special, widths, encoding.spans))))
+            sides.append(kernels.SideTokens(*map(np.array, (encoding.ids, encoding.special, widths, encoding.spans))))
         own, other = given._sides
         # Copies: kernels are compiled anew for arrays that may not be written.
         groups, equal = np.array(alignment.groups), np.array(alignment.equal_texts)
@@ -286,7 +286,7 @@ def _starts(lengths: Iterable[int]) -> NDArray[np.int64]:
     return np.cumsum(sizes)
 
 
-def _vocabulary(tokenizer: Tokenizer, whole: NDArray[np.bool_]) -> kernels.Vocabulary:
+def _vocabulary(tokenizer: Tokenizer, whole: NDArray[np.bool_]) -> kernels.VocabularyArrays:
     from ctkd_core.pair.corpora import kernels
     from ctkd_core.vocabulary.classes import token_classes
 
@@ -296,4 +296,4 @@ def _vocabulary(tokenizer: Tokenizer, whole: NDArray[np.bool_]) -> kernels.Vocab
     data = np.frombuffer(b"".join(table), dtype=np.uint8)
     # Small types: what is looked up for each token should stay in the processor's cache, beside the tokenizers' tables.
     starts, classes = _starts(map(len, table)).astype(np.int32), token_classes(tokenizer).astype(np.int8)
-    return kernels.Vocabulary(data, starts, classes, plain, np.ascontiguousarray(whole))
+    return kernels.VocabularyArrays(data, starts, classes, plain, np.ascontiguousarray(whole))

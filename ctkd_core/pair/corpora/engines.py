@@ -16,7 +16,7 @@ from typing import Any
 from ctkd_core.errors import CtkdError
 from ctkd_core.pair.corpora.counting import Counting
 from ctkd_core.pair.corpora.counts import Counts
-from ctkd_core.pair.corpora.measuring import Engine, Work, count_one
+from ctkd_core.pair.corpora.measuring import CountingTask, Engine, count_one
 
 MAX_WORKERS = 256
 ENGINES = ("processes", "ray")
@@ -33,7 +33,7 @@ def engine_of(name: str, workers: int) -> Engine:
     return here if workers == 1 else processes(workers)
 
 
-def here(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Counts], None, None]:
+def here(counting: Counting, works: Iterator[CountingTask]) -> Generator[tuple[int, Counts], None, None]:
     """One after the other, in this process."""
     for number, piece in works:
         yield number, count_one(counting, piece)
@@ -42,7 +42,7 @@ def here(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Coun
 def processes(workers: int) -> Engine:
     """In so many processes. When it is interrupted, what is under way is finished and kept, and nothing new begun."""
 
-    def count(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Counts], None, None]:
+    def count(counting: Counting, works: Iterator[CountingTask]) -> Generator[tuple[int, Counts], None, None]:
         # "spawn": forking a process that runs threads (a browser app does) can lock it up.
         pool = ProcessPoolExecutor(workers, get_context("spawn"), begin, (counting, os.getpid()))
         pending: deque[tuple[int, Future[Counts]]] = deque()

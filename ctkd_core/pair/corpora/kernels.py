@@ -28,7 +28,7 @@ _CUTS, _COMMON = AT["boundaries"], AT["common_boundaries"]
 _WHOLE_S, _WHOLE_T = AT["student_whole"], AT["teacher_whole"]
 
 
-class Vocabulary(NamedTuple):
+class VocabularyArrays(NamedTuple):
     """One side's tokens by id.
 
     data     uint8: the bytes of all tokens in a row; start int32 [n_ids + 1]: where each begins
@@ -51,7 +51,7 @@ class Tokens(NamedTuple):
     at: NDArray[np.int64]
 
 
-class Side(NamedTuple):
+class SideTokens(NamedTuple):
     """One side's tokens of one text.
 
     ids int32; special bool; widths int64: bytes that each is the first to cover; spans int64 [n, 2]
@@ -69,6 +69,10 @@ class Tables(NamedTuple):
     scripts: NDArray[np.int64]
     student: NDArray[np.int64]
     teacher: NDArray[np.int64]
+
+
+# Numba reads the types in its cache before it sees that the cache is of an older file: it must find their former names.
+Vocabulary, Side = VocabularyArrays, SideTokens
 
 
 @njit(cache=True, nogil=True)
@@ -202,7 +206,7 @@ def count_texts(text, text_at, buckets, student, teacher, own, other, words, scr
     """Count texts whose tokens, on both sides, spell them byte for byte; bool [texts]: those that were counted.
 
     text uint8, text_at int64 [n + 1]: texts in a row; buckets int64 [n]; student, teacher: Tokens; own, other: the
-    Vocabulary of each. rows int64 [n, fields] receives the sums of each text, `tables` those by script and class.
+    VocabularyArrays of each. rows int64 [n, fields] receives the sums of each text, `tables` those by script and class.
     Groups lie between common ends: where both sides tile the text, these are the components of overlap.
     """
     done = np.zeros(len(buckets), np.bool_)
@@ -282,8 +286,8 @@ def count_texts(text, text_at, buckets, student, teacher, own, other, words, scr
 def count_groups(groups, equal, faces, bucket, s, t, own, other, of_byte, row, tables):  # type: ignore[no-untyped-def]
     """What groups of any aligner add to scripts and classes, and the tokens that the other vocabulary has, into `row`.
 
-    groups int32 [G, 4]; equal, faces bool [G]; s, t: the Side of each; of_byte uint8: scripts. Special tokens count
-    nowhere.
+    groups int32 [G, 4]; equal, faces bool [G]; s, t: the SideTokens of each; of_byte uint8: scripts. Special tokens
+    count nowhere.
     """
     for g in range(len(groups)):
         s0, s1, t0, t1 = groups[g, 0], groups[g, 1], groups[g, 2], groups[g, 3]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from ctkd_core.background.progress import Progress
 from ctkd_core.errors import CtkdError
-from ctkd_core.pair.corpora.counting import BATCH_CHARACTERS, BATCH_TEXTS, Counting, Document
+from ctkd_core.pair.corpora.counting import BATCH_CHARACTERS, BATCH_TEXTS, CorpusDocument, Counting
 from ctkd_core.pair.corpora.counts import AT, Counts
-from ctkd_core.pair.corpora.pace import Pace, amount, said_before, said_left, seconds_before
+from ctkd_core.pair.corpora.pace import Pace, amount, estimate_before, estimate_left, seconds_before
 from ctkd_core.pair.corpora.records import Records
 from ctkd_core.pair.corpora.sources import Corpus, Piece
 
@@ -24,14 +24,14 @@ TOLD_FROM = 1_000_000  # bytes of files; less is done as soon as somebody has re
 PAYS_FROM = 8_000_000  # bytes of files; processes that count them together need seconds to begin
 
 
-class Work(NamedTuple):
+class CountingTask(NamedTuple):
     """What an engine gets: a piece of files, or some documents; `number` names it."""
 
     number: int
-    piece: Piece | list[Document]
+    piece: Piece | list[CorpusDocument]
 
 
-Engine = Callable[[Counting, Iterator[Work]], Generator[tuple[int, Counts], None, None]]
+Engine = Callable[[Counting, Iterator[CountingTask]], Generator[tuple[int, Counts], None, None]]
 
 
 @dataclass
@@ -93,7 +93,9 @@ def count_corpora(
     def report(name: str, is_new: bool = True) -> None:
         if progress:
             seen = domains[name].counts.seen
-            told = (said_left(pace.done(share())) if is_new else "") if sized else "; how many there are isn't known"
+            told = (
+                (estimate_left(pace.done(share())) if is_new else "") if sized else "; how many there are isn't known"
+            )
             progress(share(), f"{name}: {seen:,} text{'' if seen == 1 else 's'}{told}")
 
     for name, domain in domains.items():
@@ -106,18 +108,18 @@ def count_corpora(
         there = amount(size, round(sum(domain.total for domain in domains.values())), len(left))
         progress(share(), there)
         before = None if workers is None else seconds_before(counting, left, workers)
-        if told := said_before(before, len(left), workers):
+        if told := estimate_before(before, len(left), workers):
             progress(share(), there + told)
     pace = Pace(before, share(), 2 * (workers or 2) if workers != 1 else 1)
 
     under_way: dict[int, tuple[str, Piece | None]] = {}
 
-    def works() -> Iterator[Work]:
+    def works() -> Iterator[CountingTask]:
         number = 0
         for name, domain in domains.items():
             for piece in planned[name] if name in planned else _batches(domain.texts):
                 under_way[number] = name, piece if isinstance(piece, Piece) else None
-                yield Work(number, piece)
+                yield CountingTask(number, piece)
                 number += 1
 
     def keep(number: int, counts: Counts) -> None:
@@ -174,11 +176,11 @@ def _not_done(domain: _Domain, records: Records | None) -> list[Piece]:
     return left
 
 
-def _batches(texts: Iterable[Any]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
+def _batches(texts: Iterable[Any]) -> Iterator[list[CorpusDocument]]:
+    batch: list[CorpusDocument] = []
     size = 0
     for text in texts:
-        batch.append(Document(text))
+        batch.append(CorpusDocument(text))
         size += len(text) if isinstance(text, str) else 0
         if size >= BATCH_CHARACTERS or len(batch) >= BATCH_TEXTS:
             yield batch
@@ -187,7 +189,7 @@ def _batches(texts: Iterable[Any]) -> Iterator[list[Document]]:
         yield batch
 
 
-def count_one(counting: Counting, piece: Piece | list[Document]) -> Counts:
+def count_one(counting: Counting, piece: Piece | list[CorpusDocument]) -> Counts:
     """The sums of one piece: what every engine calls."""
     return counting.count(piece.documents(counting.by) if isinstance(piece, Piece) else piece)
 

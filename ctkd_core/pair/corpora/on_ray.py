@@ -15,13 +15,13 @@ from typing import Any
 from ctkd_core.errors import CtkdError
 from ctkd_core.pair.corpora.counting import Counting
 from ctkd_core.pair.corpora.counts import Counts
-from ctkd_core.pair.corpora.measuring import Work, count_one
-from ctkd_core.pair.corpora.sources import Part, Piece
+from ctkd_core.pair.corpora.measuring import CountingTask, count_one
+from ctkd_core.pair.corpora.sources import FileRange, Piece
 
 MISSING = "the engine ray needs the package ray; run `pip install 'ctkd-lab[ray]'` (or `pip install 'ray[data]'`)."
 
 
-def on_ray(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Counts], None, None]:
+def on_ray(counting: Counting, works: Iterator[CountingTask]) -> Generator[tuple[int, Counts], None, None]:
     """On the cluster that Ray is connected to, or finds (RAY_ADDRESS), else on this machine. Order: as they are done.
 
     Raises CtkdError without Ray, and for texts that don't lie in files.
@@ -53,7 +53,7 @@ def on_ray(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Co
 
 def _count(pair: Any, piece: str) -> bytes:
     made = json.loads(piece)
-    parts = tuple(Part(**part) for part in made["parts"])
+    parts = tuple(FileRange(**part) for part in made["parts"])
     return count_one(_counting(pair), Piece(parts, made["weight"])).to_bytes()
 
 

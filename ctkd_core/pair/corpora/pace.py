@@ -83,7 +83,7 @@ def amount(left: int, total: int, pieces: int) -> str:
     return f"{size} in {pieces:,} piece{'' if pieces == 1 else 's'}"
 
 
-def said_before(seconds: float | None, pieces: int, workers: int | None) -> str:
+def estimate_before(seconds: float | None, pieces: int, workers: int | None) -> str:
     """What follows the amount: how long it will take, or when that will be known."""
     if seconds is None:
         return "; the first ones will say how long it takes" if pieces > 1 else ""
@@ -91,6 +91,6 @@ def said_before(seconds: float | None, pieces: int, workers: int | None) -> str:
     return f", about {between(LEAST * seconds, MOST * seconds)} with {who}"
 
 
-def said_left(seconds: float | None) -> str:
+def estimate_left(seconds: float | None) -> str:
     """What follows the sentence of a piece that is done; "" for next to nothing, and where it isn't known."""
     return "" if seconds is None or seconds < TOLD_FROM else f", about {about(seconds)} left"

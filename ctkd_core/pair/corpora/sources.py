@@ -27,7 +27,7 @@ from ctkd_core.files.data_files import (
     shown_name,
 )
 from ctkd_core.files.data_shapes import Misfit, shape_of, text_of
-from ctkd_core.pair.corpora.counting import Document, Skipped, value_of
+from ctkd_core.pair.corpora.counting import CorpusDocument, Skipped, value_of
 
 TEXT_FILES = (".txt", ".md")
 ENDINGS = TEXT_FILES + RECORD_FILES
@@ -43,7 +43,7 @@ BY_CONTENT = -1  # for the time of a file that lies under a name made of its con
 
 
 @dataclass(frozen=True)
-class Part:
+class FileRange:
     """A range of one file: of bytes, or of row groups of Parquet (`rows`); end -1: to its end.
 
     size, changed, inode, altered  of the file when the piece was planned: bytes, nanoseconds since the epoch, its
@@ -69,7 +69,7 @@ class Part:
 class Piece:
     """What is counted at once; `weight` is its share of the work, in bytes of files."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[FileRange, ...]
     weight: int
 
     @property
@@ -77,7 +77,7 @@ class Piece:
         """Names the piece by where it lies, and the state of its files."""
         return hashlib.sha256(json.dumps([asdict(part) for part in self.parts]).encode()).hexdigest()[:32]
 
-    def documents(self, by: Sequence[str] = ()) -> Iterator[Document]:
+    def documents(self, by: Sequence[str] = ()) -> Iterator[CorpusDocument]:
         """The texts, with the values of some fields. Raises CtkdError, also where a file changed since."""
         for part in self.parts:
             yield from _documents(part, tuple(by))
@@ -133,7 +133,7 @@ class Corpus:
     def pieces(self) -> list[Piece]:
         """All of it, in order. Small files are put together, large ones divided."""
         found: list[Piece] = []
-        together: list[Part] = []
+        together: list[FileRange] = []
         for file in self.files:
             parts = _parts(file, self.by_content)
             small = len(parts) == 1 and parts[0].size < LEAST_PIECE
@@ -209,13 +209,13 @@ def _state(stat: os.stat_result, by_content: bool) -> tuple[int, int, int, int]:
     return stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns
 
 
-def _parts(path: Path, by_content: bool) -> list[Part]:
+def _parts(path: Path, by_content: bool) -> list[FileRange]:
     try:
         stat = path.stat()
     except OSError as fault:
         raise CtkdError(f"can't read corpus {shown_name(path)!r}: {fault.strerror}.") from None
     size, changed, inode, altered = _state(stat, by_content)
-    whole = Part(str(path.absolute()), 0, -1, size, changed, False, inode, altered)
+    whole = FileRange(str(path.absolute()), 0, -1, size, changed, False, inode, altered)
     most = min(max(stat.st_size // PIECES_A_FILE, LEAST_PIECE), MOST_PIECE)
     if path.suffix.lower() == ".parquet":
         ranges = _record_file(path).row_groups(most)
@@ -232,11 +232,11 @@ def _has_lines(path: Path) -> bool:
     return path.suffix.lower() in TEXT_FILES or _record_file(path).has_lines
 
 
-def _weight(part: Part, of: int) -> int:
+def _weight(part: FileRange, of: int) -> int:
     return part.size // of if part.rows or part.end < 0 else part.end - part.start
 
 
-def _documents(part: Part, by: tuple[str, ...]) -> Iterator[Document]:
+def _documents(part: FileRange, by: tuple[str, ...]) -> Iterator[CorpusDocument]:
     path = Path(part.path)
     try:
         # Held open, so that its number can't go to another file meanwhile.
@@ -247,27 +247,27 @@ def _documents(part: Part, by: tuple[str, ...]) -> Iterator[Document]:
             else:
                 values = (value_of(None),) * len(by)
                 for text in paragraphs(path, part.start, part.end):
-                    yield Document(text, values)
+                    yield CorpusDocument(text, values)
             _unchanged(path, part, path.stat())
     except OSError as fault:
         raise CtkdError(f"can't read corpus {shown_name(path)!r}: {fault.strerror or fault}.") from None
 
 
-def _unchanged(path: Path, part: Part, stat: os.stat_result) -> None:
+def _unchanged(path: Path, part: FileRange, stat: os.stat_result) -> None:
     if not part.is_of(stat):
         raise CtkdError(f"corpus {shown_name(path)!r} has changed while it was measured; measure it again.")
 
 
-def _records(path: Path, part: Part, by: tuple[str, ...]) -> Iterator[Document]:
+def _records(path: Path, part: FileRange, by: tuple[str, ...]) -> Iterator[CorpusDocument]:
     file = _record_file(path)
     for record in file.part(part.start, part.end, columns=(*FIELDS, *by)):
         if isinstance(record, Unreadable):
             raise CtkdError(f"corpus {shown_name(path)!r}, {record.place} {record.fault}.")
         values = tuple(_value(record.value, name) for name in by)
         try:
-            yield Document(text_of(shape_of(record.value)), values)
+            yield CorpusDocument(text_of(shape_of(record.value)), values)
         except Misfit as fault:
-            yield Document(Skipped(fault.reason), values)
+            yield CorpusDocument(Skipped(fault.reason), values)
 
 
 def _value(record: Any, name: str) -> str:

@@ -10,7 +10,7 @@ Source: NVIDIA NeMo-RL, projection tools of the `x_token` package. The paper (ar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ Rounding = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
-class Slots:
+class PaddedRows:
     """Rows as the tools store them.
 
     ids      int64 [n, P], -1 for an unused slot
@@ -102,17 +102,17 @@ def row_shares(given: Entries, shrink: Rounding) -> Entries:
     return replace(given, weights=shrink(weights / total).astype(np.float64))
 
 
-def to_slots(given: Entries, n_rows: int, prep_top_k: int) -> Slots:
+def to_slots(given: Entries, n_rows: int, prep_top_k: int) -> PaddedRows:
     """The `prep_top_k` heaviest entries of rows 0 to `n_rows` - 1, heaviest first, of equal ones the lowest id."""
     ordered = table.heaviest(given, prep_top_k)
     at = ordered.rows, table.rank(ordered.rows)
     ids = np.full((n_rows, prep_top_k), -1, dtype=np.int64)
     weights = np.zeros((n_rows, prep_top_k), dtype=np.float32)
     ids[at], weights[at] = ordered.columns, ordered.weights
-    return Slots(ids, weights)
+    return PaddedRows(ids, weights)
 
 
-def with_scale_slot(slots: Slots, shrink: Rounding) -> Slots:
+def with_scale_slot(slots: PaddedRows, shrink: Rounding) -> PaddedRows:
     """The last slot weighs SCALE_WEIGHT, rows normalised; where it is unused it gets the lowest id not in the row."""
     ids, weights = slots.ids.copy(), slots.weights.copy()
     width = ids.shape[1]
@@ -121,15 +121,15 @@ def with_scale_slot(slots: Slots, shrink: Rounding) -> Slots:
     seen[row, ids[row, slot]] = True
     ids[:, -1] = np.where(ids[:, -1] < 0, seen.argmin(axis=1), ids[:, -1])
     weights[:, -1] = shrink(np.full(len(ids), SCALE_WEIGHT, dtype=np.float32))
-    return Slots(ids, _normalised(weights, shrink))
+    return PaddedRows(ids, _normalised(weights, shrink))
 
 
-def cut_to(slots: Slots, top_k: int, shrink: Rounding) -> Slots:
+def cut_to(slots: PaddedRows, top_k: int, shrink: Rounding) -> PaddedRows:
     """The `top_k` heaviest slots (0: all), of equal ones the first, rows normalised."""
     return _pick(slots, _order(slots)[:, : top_k or None], shrink)
 
 
-def cut_counting_the_last_twice(slots: Slots, top_k: int, shrink: Rounding) -> Slots:
+def cut_counting_the_last_twice(slots: PaddedRows, top_k: int, shrink: Rounding) -> PaddedRows:
     """The `top_k` - 1 heaviest slots (0: all but one) and then the last slot.
 
     The last slot is among the heaviest too, but in rows without an unused slot. With `top_k` 1 it is all that stays,
@@ -144,21 +144,6 @@ def cut_counting_the_last_twice(slots: Slots, top_k: int, shrink: Rounding) -> S
     return _pick(slots, np.concatenate([order, last], axis=1), shrink)
 
 
-def last_equal(student: Sequence[str], teacher: Sequence[str]) -> NDArray[np.int64]:
-    """int64 [Vs]: the teacher id of the equal string, -1 without one; of several the last wins."""
-    ids_of = {token: i for i, token in enumerate(teacher)}
-    return np.array([ids_of.get(token, -1) for token in student], dtype=np.int64)
-
-
-def overwritten(slots: Slots, match: NDArray[np.int64]) -> Slots:
-    """Rows with a match (int64 [n], -1 without) hold that id alone, with weight 1 in the first slot."""
-    ids, weights = slots.ids.copy(), slots.weights.copy()
-    found = match >= 0
-    ids[found], weights[found] = -1, 0.0
-    ids[found, 0], weights[found, 0] = match[found], 1.0
-    return Slots(ids, weights)
-
-
 def bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """`values` rounded to the nearest bfloat16 (ties to even), as float32 of the same shape."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
@@ -170,13 +155,13 @@ def _unchanged(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values
 
 
-def _order(slots: Slots) -> NDArray[np.int64]:
+def _order(slots: PaddedRows) -> NDArray[np.int64]:
     return np.argsort(-slots.weights, axis=1, kind="stable")
 
 
-def _pick(slots: Slots, order: NDArray[np.int64], shrink: Rounding) -> Slots:
+def _pick(slots: PaddedRows, order: NDArray[np.int64], shrink: Rounding) -> PaddedRows:
     ids, weights = np.take_along_axis(slots.ids, order, axis=1), np.take_along_axis(slots.weights, order, axis=1)
-    return Slots(np.where(weights > 0, ids, -1), _normalised(weights, shrink))
+    return PaddedRows(np.where(weights > 0, ids, -1), _normalised(weights, shrink))
 
 
 def _normalised(weights: NDArray[np.float32], shrink: Rounding) -> NDArray[np.float32]:

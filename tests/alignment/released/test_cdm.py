@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctkd_core.alignment.released.cdm import alignment_lists, merge_groups, merged_logits
+from ctkd_core.alignment.released.cdm import alignment_lists, merge_groups
 from ctkd_core.errors import ProjectionError
 from ctkd_core.losses.released import cdm as loss
 from ctkd_core.vocabulary.released import contextual
-from tests.alignment.reference import levenshtein
+from tests.alignment.reference import levenshtein, merged_logits
 
 
 def test_the_inverse_map_keeps_the_last_source_and_never_id_0():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ctkd_core.distill.aligned import cache
-from ctkd_core.distill.aligned.work import Job, align_examples
+from ctkd_core.distill.aligned.work import AlignmentSetup, align_examples
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.models.teachers import LiveTeacher
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt
@@ -21,9 +21,9 @@ STUDENT, TEACHER = tiny_byte_level(400, 3), tiny_byte_level(340, 1)
 EXAMPLES = [Example(f"What is {n}?", f" {n} cats and a flag", where=f"record {n}") for n in range(12)]
 
 
-def job(method: str = "sedi", **changes: object) -> Job:
+def job(method: str = "sedi", **changes: object) -> AlignmentSetup:
     settings = {"max_length": 24, "truncation_side": "right"} | changes
-    return Job(STUDENT, (LiveTeacher(TEACHER, None, method), LiveTeacher(STUDENT, None, "cdm")), **settings)
+    return AlignmentSetup(STUDENT, (LiveTeacher(TEACHER, None, method), LiveTeacher(STUDENT, None, "cdm")), **settings)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CTKD_HOME", str(tmp_path))
 
 
-def kept(work: Job) -> tuple[str, list]:
+def kept(work: AlignmentSetup) -> tuple[str, list]:
     samples = align_examples(work, EXAMPLES, lambda sentence: None)
     key = cache.key_of(work, EXAMPLES)
     cache.write(key, samples)
@@ -126,7 +126,7 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path):
 def test_the_name_says_who_reads_what_and_by_which_template():
     other = tiny_byte_level(360, 2)
     teachers = tuple(LiveTeacher(tokenizer, None, "sedi") for tokenizer in (TEACHER, STUDENT, other))
-    work = Job(STUDENT, teachers, 24, "right")
+    work = AlignmentSetup(STUDENT, teachers, 24, "right")
     a, b = ChatPrompt("<a>"), ChatPrompt("<b>")
 
     def read(*prompts: ChatPrompt) -> list[Example]:

@@ -12,19 +12,18 @@ from ctkd_core.distill.data import Example
 from ctkd_core.distill.evaluate import encode_scored
 from ctkd_core.distill.evaluation.agreement import (
     NO_BYTE,
-    Said,
+    AnswerPredictions,
     agreement,
+    answer_predictions,
     byte_kl,
     common_boundaries,
     regrets,
-    said,
 )
 from ctkd_core.distill.evaluation.next_bytes import facing, tree_of
 from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt
 from tests.distill.kit import llama
-from tests.losses.test_bytes import oracle_loss
-from tests.losses.test_bytes import said as oracle_said
+from tests.losses.test_bytes import oracle, oracle_loss
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 STUDENT, TEACHER = tiny_byte_level(400, 3), tiny_byte_level(340, 1)
@@ -50,7 +49,7 @@ def by_hand(model, tokenizer, item) -> list[list[float]]:
 def test_next_bytes_are_the_sums_over_tokens(tokenizer):
     model = llama(tokenizer.n_ids + 5, seed=2)  # rows beyond the tokenizer's ids spell nothing
     items = [encode_scored(Example("a prompt", text), tokenizer, 100) for text in (TEXT, " x")]
-    for found, item in zip(said(model, tokenizer, items, 2), items):
+    for found, item in zip(answer_predictions(model, tokenizer, items, 2), items):
         assert found.bytes == pytest.approx(np.array(by_hand(model, tokenizer, item)), abs=1e-6)
         assert found.bytes.sum(1) == pytest.approx(1.0)
     assert tree_of(tokenizer, tokenizer.n_ids).first[tokenizer.eos_id or 0] >= NO_BYTE
@@ -71,7 +70,7 @@ def test_kl_is_that_of_the_definition_and_0_for_equal_models():
 def test_a_model_agrees_with_itself():
     model = llama(STUDENT.n_ids, seed=3)
     items = [encode_scored(Example("p", TEXT), STUDENT, 100)]
-    one = said(model, STUDENT, items, 2)
+    one = answer_predictions(model, STUDENT, items, 2)
     found = agreement(one, one, [(items[0], items[0])], (STUDENT, STUDENT))
     assert (found["top1"], found["byte_top1"], found["byte_kl"]) == (1.0, 1.0, 0.0)
     assert found["stretches"] == found["boundaries"] == len(items[0].spans)
@@ -93,7 +92,7 @@ def test_first_choices_are_compared_by_what_they_spell():
     flat = np.full((len(s.spans), 257), 1 / 257)
     best_s = np.array([STUDENT.id_of("A")] * len(s.spans))
     best_t = np.array([TEACHER.id_of("A")] * len(t.spans))
-    mine, theirs = Said(best_s, flat), Said(best_t, np.full((len(t.spans), 257), 1 / 257))
+    mine, theirs = AnswerPredictions(best_s, flat), AnswerPredictions(best_t, np.full((len(t.spans), 257), 1 / 257))
     assert agreement([mine], [theirs], [(s, t)], (STUDENT, TEACHER))["top1"] == 1.0
     best_t[alone[0][1]] = TEACHER.id_of("B")
     found = agreement([mine], [theirs], [(s, t)], (STUDENT, TEACHER))
@@ -125,7 +124,7 @@ def both_sides(text: str, models, tokenizers, prompt: str = "a prompt"):
     found = []
     for side, (model, tokenizer) in enumerate(zip(models, tokenizers)):
         place = faced.row[:, side].contiguous(), faced.offset[:, side].contiguous()
-        found.append(said(model, tokenizer, [items[side]], 2, places=[place]))
+        found.append(answer_predictions(model, tokenizer, [items[side]], 2, places=[place]))
     return found, items
 
 
@@ -138,7 +137,7 @@ def of_the_oracle(text: str, models, tokenizers, prompt: str = "a prompt"):
         with torch.no_grad():
             rows = model(ids).logits.double()
         logits.append(rows)
-        sides.append(oracle_said(rows[0], ids[0].tolist(), labels[0].tolist(), tokenizer))
+        sides.append(oracle(rows[0], ids[0].tolist(), labels[0].tolist(), tokenizer))
     learnt = int((batch.student_labels[0, 1:] != -100).sum())
     return float(oracle_loss(*logits, batch)) * learnt / math.log(2), sides
 
@@ -170,7 +169,7 @@ def test_at_every_byte_a_model_agrees_with_itself_and_only_there_where_it_was_as
     (mine, theirs), items = both_sides(TEXT, [model, model], [STUDENT, STUDENT])
     found = agreement(mine, theirs, [items], (STUDENT, STUDENT))
     assert (found["next_byte_top1"], found["next_byte_kl"]) == (1.0, 0.0)
-    plain = said(model, STUDENT, [items[0]], 2)
+    plain = answer_predictions(model, STUDENT, [items[0]], 2)
     without = agreement(plain, plain, [items], (STUDENT, STUDENT))
     assert set(found) - set(without) == {"next_byte_kl", "next_byte_top1", "bytes"}
     assert {name: found[name] for name in without} == without

@@ -138,7 +138,7 @@ def test_a_teacher_that_is_elsewhere_is_not_loaded_for_it(runs, monkeypatch):
 
 
 def test_what_the_cache_tells_of_the_teacher_is_not_measured_again(pair, store, tmp_path, monkeypatch):
-    from ctkd_core.distill.teachers.fill import cache_teacher
+    from tests.distill.kit import cache_teacher
 
     config = pair.config(method="alm", steps=1, save_student=True, eval_samples=3, sample_prompts=3, eval_completions=2)
     cache_teacher(config, tmp_path / "cache", k=8, dtype="float32")

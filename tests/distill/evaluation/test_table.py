@@ -9,7 +9,7 @@ import pytest
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.estimate import estimate, evaluation_costs
 from ctkd_core.distill.evaluation.evaluator import _PARTS
-from ctkd_core.distill.evaluation.table import _TOKENS, EVALUATIONS, WRITING, Tokens, chosen, spelt
+from ctkd_core.distill.evaluation.table import _TOKENS, EVALUATIONS, WRITING, TokensRead, chosen, spelt
 from ctkd_core.errors import RunError
 
 
@@ -50,9 +50,9 @@ def test_a_config_of_before_keeps_its_fingerprint_and_lists_are_read():
 
 def test_costs_are_the_tokens_that_are_read_and_written():
     config = RunConfig(eval_samples=10, eval_completions=4, sample_tokens=8)
-    assert EVALUATIONS["classes"].tokens(config, 30) == Tokens()
-    assert EVALUATIONS["agreement"].tokens(config, 30) == Tokens(300, 300, 0)
-    assert EVALUATIONS["completions"].tokens(config, 30) == Tokens(WRITING * 32, 0, WRITING * 32)
+    assert EVALUATIONS["classes"].tokens(config, 30) == TokensRead()
+    assert EVALUATIONS["agreement"].tokens(config, 30) == TokensRead(300, 300, 0)
+    assert EVALUATIONS["completions"].tokens(config, 30) == TokensRead(WRITING * 32, 0, WRITING * 32)
     assert EVALUATIONS["exposure"].tokens(config, 30).student == WRITING * 32 + 2 * 4 * 38
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill.teachers import fill as filling
-from ctkd_core.distill.teachers.fill import cache_teacher, fill, plan
-from ctkd_core.distill.teachers.manifest import Figures, read_manifest
+from ctkd_core.distill.teachers.fill import fill, plan
+from ctkd_core.distill.teachers.manifest import TeacherFigures, read_manifest
 from ctkd_core.errors import RunError
 from ctkd_core.files import file_sha256
+from tests.distill.kit import cache_teacher
 
 
 def content(folder: Path) -> set[bytes]:
@@ -201,7 +202,7 @@ def test_figures_are_those_of_the_held_out_text(pair, tmp_path):
 
 def test_what_another_process_filled_meanwhile_stays(pair, tmp_path, monkeypatch):
     whole = cache_teacher(pair.config(), tmp_path / "cache", k=8)
-    stale = replace(whole, parts={}, complete=False, figures=Figures())
+    stale = replace(whole, parts={}, complete=False, figures=TeacherFigures())
     monkeypatch.setattr(filling, "_begun", lambda planned, folder: stale)
     monkeypatch.setattr(filling, "_reader", lambda planned: pytest.fail("asked"))
     assert cache_teacher(pair.config(), tmp_path / "cache", k=8) == whole

@@ -10,11 +10,11 @@ import pytest
 
 import ctkd_core
 from ctkd_core import methods
-from ctkd_core.distill.teachers.fill import cache_teacher
 from ctkd_core.distill.teachers.kept import open_cache
 from ctkd_core.distill.teachers.manifest import read_manifest, write_manifest
 from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.errors import RunError
+from tests.distill.kit import cache_teacher
 from tests.distill.teachers.kit import ABLE, batch_of, live_logits, loss_of, teacher_of
 
 

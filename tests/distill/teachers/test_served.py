@@ -7,11 +7,11 @@ import pytest
 import ctkd_core
 from ctkd_core.distill.models.teachers import load_frozen
 from ctkd_core.distill.teachers.access import KEY
-from ctkd_core.distill.teachers.fill import cache_teacher
 from ctkd_core.distill.teachers.kept import open_cache
 from ctkd_core.distill.teachers.served import open_server
 from ctkd_core.errors import RunError
 from ctkd_core.tokenizers.load import load_tokenizer
+from tests.distill.kit import cache_teacher
 from tests.distill.teachers.kit import batch_of, live_logits, loss_of, teacher_of
 from tests.distill.teachers.stub_server import NAME, serving
 from tests.tiny import tiny_byte_level

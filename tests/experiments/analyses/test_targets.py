@@ -11,7 +11,7 @@ from ctkd_core.alignment import align
 from ctkd_core.vocabulary.exact import exact_matches
 from experiments.analyses import migrated_targets as pilot
 from experiments.analyses import readme, targets
-from experiments.analyses.predictions import Said
+from experiments.analyses.predictions import TextPredictions
 from experiments.analyses.records import ROOT
 from tests.tiny import tiny_byte_level, tiny_metaspace
 
@@ -85,7 +85,7 @@ def test_masses_and_collisions_of_a_text():
     e = MANY.encode(TEXT, special_tokens=False)
     n = len(e)
     ids = np.tile(np.arange(3, 23, dtype=np.int32), (n, 1))
-    said = Said(ids, np.full((n, 20), -3.5, dtype=np.float32), np.zeros(n, dtype=np.float32))
+    said = TextPredictions(ids, np.full((n, 20), -3.5, dtype=np.float32), np.zeros(n, dtype=np.float32))
     found = pilot.migration(e, e, said, MANY, MANY)
     assert found["matched_mass"] == pytest.approx(found["mass"])
     assert found["collided"] == 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ctkd_core.errors import AlignmentError
 from ctkd_core.pair.corpora.characters import count_words
-from ctkd_core.pair.corpora.counting import Counting, Document, Skipped
+from ctkd_core.pair.corpora.counting import CorpusDocument, Counting, Skipped
 from ctkd_core.pair.corpora.counts import ALL, AT, Counts
 from ctkd_core.vocabulary.classes import CLASSES, token_classes
 from ctkd_core.vocabulary.overlap import overlap
@@ -23,7 +23,7 @@ TEXTS = st.lists(TEXT, min_size=1, max_size=6)
 
 def counted(texts: list[str], pair: str, together: bool = True) -> Counts:
     counting = Counting(*PAIRS[pair])
-    documents = [Document(text) for text in texts]
+    documents = [CorpusDocument(text) for text in texts]
     if together:
         return counting.count(documents)
     with pytest.MonkeyPatch.context() as patch:  # no batch at all: every text goes through `align`
@@ -68,8 +68,8 @@ def test_scripts_by_the_first_letter_of_a_group() -> None:
 
 
 def test_fields_tell_texts_apart() -> None:
-    documents = [Document(text, (("de", "en")[n % 2],)) for n, text in enumerate(CORPUS[:6])]
-    counts = Counting(A, B, by=("language",)).count([*documents, Document(Skipped("no text"), ("fr",))])
+    documents = [CorpusDocument(text, (("de", "en")[n % 2],)) for n, text in enumerate(CORPUS[:6])]
+    counts = Counting(A, B, by=("language",)).count([*documents, CorpusDocument(Skipped("no text"), ("fr",))])
     assert {part for part in counts.slices if part[0] == "language"} == {("language", "de"), ("language", "en")}
     for name in ("texts", "bytes", "student_tokens", "boundaries"):
         both = counts.total(("language", "de"))[name] + counts.total(("language", "en"))[name]
@@ -79,7 +79,7 @@ def test_fields_tell_texts_apart() -> None:
 
 def test_the_pieces_of_a_long_text_lie_in_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctkd_core.pair.corpora.counting.MAX_TEXT", 20)
-    counts = Counting(A, B).count([Document("a word " * 20)])
+    counts = Counting(A, B).count([CorpusDocument("a word " * 20)])
     assert (counts.table()[:, AT["bytes"]] > 0).sum() == 1
     assert counts.total()["texts"] == 1
 
@@ -109,5 +109,5 @@ def test_a_long_text_is_counted_or_skipped_never_both(
     monkeypatch.setattr("ctkd_core.pair.corpora.counting.EXACT", "")  # all go through `align`
     monkeypatch.setattr("ctkd_core.pair.corpora.counting.MAX_TEXT", 7)
     monkeypatch.setattr("ctkd_core.pair.corpora.counting.BATCH_TEXTS", batch)
-    counts = Counting(A, B).count([Document("first last"), Document("more")])
+    counts = Counting(A, B).count([CorpusDocument("first last"), CorpusDocument("more")])
     assert (counts.total()["texts"], dict(counts.skipped)) == (texts, skipped)

@@ -15,7 +15,7 @@ from ctkd_core.pair.corpora import measuring, sources
 from ctkd_core.pair.corpora.counting import Counting
 from ctkd_core.pair.corpora.counts import Counts, metrics
 from ctkd_core.pair.corpora.engines import here
-from ctkd_core.pair.corpora.measuring import Engine, Work, count_corpora
+from ctkd_core.pair.corpora.measuring import CountingTask, Engine, count_corpora
 from ctkd_core.pair.corpora.records import records_of
 from ctkd_core.pair.corpora.sources import read_texts
 from ctkd_core.pair.corpus import measure_domains
@@ -41,7 +41,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def recording(begun: list[int], stop_at: int = -1) -> Engine:
     """The engine of this process, which notes what it counts and can be interrupted."""
 
-    def engine(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Counts], None, None]:
+    def engine(counting: Counting, works: Iterator[CountingTask]) -> Generator[tuple[int, Counts], None, None]:
         for number, counts in here(counting, works):
             if len(begun) == stop_at:
                 raise KeyboardInterrupt
@@ -88,7 +88,7 @@ def test_a_damaged_record_and_another_question_are_counted_anew(corpus: Path, tm
 
 
 def test_a_piece_that_comes_twice_is_added_once(corpus: Path) -> None:
-    def twice(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Counts], None, None]:
+    def twice(counting: Counting, works: Iterator[CountingTask]) -> Generator[tuple[int, Counts], None, None]:
         for number, counts in sorted(here(counting, works), reverse=True, key=lambda done: done[0]):
             yield number, counts
             yield number, counts
@@ -123,7 +123,7 @@ def test_processes_find_what_one_finds(corpus: Path, tmp_path: Path, monkeypatch
 
 
 def test_an_interruption_while_sums_are_added_still_keeps_what_is_under_way(corpus: Path, tmp_path: Path) -> None:
-    def ahead(counting: Counting, works: Iterator[Work]) -> Generator[tuple[int, Counts], None, None]:
+    def ahead(counting: Counting, works: Iterator[CountingTask]) -> Generator[tuple[int, Counts], None, None]:
         under_way = list(here(counting, (next(works) for _ in range(3))))
         try:
             while under_way:

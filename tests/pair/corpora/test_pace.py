@@ -10,7 +10,7 @@ from ctkd_core.pair.corpora import measuring, pace, sources
 from ctkd_core.pair.corpora.counting import Counting
 from ctkd_core.pair.corpora.engines import here, processes
 from ctkd_core.pair.corpora.measuring import count_corpora
-from ctkd_core.pair.corpora.pace import Pace, amount, said_before, said_left, seconds_before
+from ctkd_core.pair.corpora.pace import Pace, amount, estimate_before, estimate_left, seconds_before
 from ctkd_core.pair.corpora.records import records_of
 from ctkd_core.pair.corpora.sources import read_texts
 from tests.tiny import CORPUS, tiny_byte_level, tiny_metaspace
@@ -94,11 +94,11 @@ def test_what_there_is(given: tuple[int, int, int], said: str) -> None:
     ],
 )
 def test_what_is_said_before(given: tuple[float | None, int, int | None], said: str) -> None:
-    assert said_before(*given) == said
+    assert estimate_before(*given) == said
 
 
 def test_what_is_said_on_the_way() -> None:
-    assert [said_left(seconds) for seconds in (None, 1.0, 42.0)] == ["", "", ", about 40 s left"]
+    assert [estimate_left(seconds) for seconds in (None, 1.0, 42.0)] == ["", "", ", about 40 s left"]
 
 
 def test_texts_from_all_over_are_timed(corpus: Path) -> None:

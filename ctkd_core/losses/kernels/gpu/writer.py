@@ -18,7 +18,7 @@ from torch import Tensor
 from ctkd_core.losses.kernels.gpu.facing import LOWEST, entry
 from ctkd_core.losses.kernels.gpu.facing import NUMBERS as FACING_NUMBERS
 from ctkd_core.losses.kernels.gpu.paired import NUMBERS as PAIRED_NUMBERS
-from ctkd_core.losses.kernels.gpu.paired import Side, mean_log, pair
+from ctkd_core.losses.kernels.gpu.paired import SideRows, mean_log, pair
 from ctkd_core.losses.kernels.rows import RowsAt
 
 BLOCK, WARPS = 2048, 4
@@ -153,8 +153,8 @@ class PairedPart:
     partner int32 [V] teacher column or -1; place int32 [V] column of `signs` int8 [g, n], or -1
     """
 
-    student: Side
-    teacher: Side
+    student: SideRows
+    teacher: SideRows
     group: Tensor
     share: Tensor
     weight: Tensor

@@ -1,4 +1,4 @@
-"""What the released MinED programs make of a path: one teacher row per student position.
+"""What released MinED programs make of a path: one teacher row per student position.
 
 FuseLLM keeps the top-K ids that the vocabulary map reaches, DSKD's re-implementation gathers full rows. Slips that the
 clean method leaves out: FuseLLM's fallback is the token at the position although its row predicts the next one.
