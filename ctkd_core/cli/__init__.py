@@ -27,5 +27,6 @@ COMMANDS: dict[str, str] = {
     "export": "write a run's config for another trainer: a TRL script or a NeMo-RL config",
     "doctor": "check this machine and what works offline",
     "prepare": "convert and cache the bundled teacher and tokenizers once",
+    "schema": "what a command prints with --json, as a JSON Schema",
     "app": "open the browser app on 127.0.0.1",
 }

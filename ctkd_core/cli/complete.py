@@ -7,6 +7,13 @@ import contextlib
 import typer
 
 
+def commands() -> list[tuple[str, str]]:
+    """Names of the commands."""
+    from ctkd_core.cli import COMMANDS
+
+    return list(COMMANDS.items())
+
+
 def tokenizers() -> list[tuple[str, str]]:
     """Names of the catalog."""
     from ctkd_core.tokenizers.catalog import TOKENIZERS

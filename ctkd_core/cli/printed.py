@@ -1,7 +1,7 @@
 """What each command prints with --json: the type of its document, by command and action.
 
-The documents themselves are plain data, made where their figures are. No command loads this module; the tests check
-every document that they make a command print. Later versions may add keys, none goes or changes its type.
+The documents themselves are plain data, made where their figures are. `ctkd schema` shows these types, and the tests
+check every document that they make a command print. Later versions may add keys, none goes or changes its type.
 """
 
 from __future__ import annotations
@@ -547,6 +547,7 @@ DOCUMENTS: dict[str, Any] = {
     "export": ExportedDocument,
     "doctor": Checkup,
     "prepare": list[Preparation] | Terms,
+    "schema": dict[str, Any],
     "app": App,
 }
 

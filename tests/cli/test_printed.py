@@ -54,6 +54,8 @@ def test_every_command_and_action_has_a_document() -> None:
         ("losses",),
         pytest.param(("losses", *EXAMPLE), marks=pytest.mark.real),
         ("doctor",),
+        ("schema",),
+        ("schema", "align"),
         ("sweep", "--methods", "sft,gold", "--seeds", "0,1", "--preset", "quick", "--dry-run"),
     ],
     ids=" ".join,
