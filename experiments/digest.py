@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,10 @@ def _age(record: Mapping[str, Any]) -> tuple[str, str]:
 def _as_planned(record: Mapping[str, Any], asked: Mapping[str, Any] | None, texts: Mapping[str, Any]) -> bool:
     """Whether a run's config, and its text as far as it was noted, are what the experiment says now."""
     if asked is None or any(asked[key] != value for key, value in record["config"].items() if key in asked):
+        return False
+    # Options that a config leaves out at their defaults: one that is asked for otherwise wasn't so in a run without it.
+    left_out = set(asdict(RunConfig())) - set(RunConfig().to_dict())
+    if any(key in asked and key not in record["config"] for key in left_out):
         return False
     return all(record.get(key) in (None, value) for key, value in texts.items())
 

@@ -281,12 +281,19 @@ def method_rows(found: Digest, method: str) -> list[dict[str, str]]:
 
 
 def _beside_sft(found: Digest) -> Iterator[tuple[Experiment, Condition, Tried, Difference]]:
-    """Each method of each setting that compares bits per byte with SFT, and its difference to it."""
+    """Each method of each setting that compares bits per byte with SFT, and its difference to it.
+
+    Of a method that several experiments tried in one setting, that with the most seeds (the first of several).
+    """
+    best: dict[tuple[object, ...], tuple[Experiment, Condition, Tried, Difference]] = {}
     for experiment, condition in found.conditions:
         if condition.figure == "bits_per_byte" and condition.baseline == "sft":
             for tried in condition.done:
-                if tried.label != condition.baseline and tried.to_baseline is not None:
-                    yield experiment, condition, tried, tried.to_baseline
+                if tried.label != condition.baseline and (gap := tried.to_baseline) is not None:
+                    key = condition.setting, tried.title
+                    if key not in best or gap.n > best[key][3].n:
+                        best[key] = experiment, condition, tried, gap
+    yield from best.values()
 
 
 def glance_rows(found: Digest) -> list[dict[str, str]]:

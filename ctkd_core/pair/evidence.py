@@ -103,9 +103,9 @@ def kind_of(facts: Mapping[str, Any]) -> str:
 def settings(digest: Digest, kind: str, student: str, teacher: str) -> list[tuple[str, Condition]]:
     """The settings that count for a pair, each with its experiment: of this pair where there are any, else of its kind.
 
-    A setting with a single method compares nothing and doesn't count.
+    A setting with a single method compares nothing and doesn't count; one that several experiments share counts once.
     """
-    there = [(e.name, c) for e, c in digest.conditions if len(fitting(c)) > 1]
+    there = [(e.name, c) for e, c in digest.settings if len(fitting(c)) > 1]
     own = [(name, c) for name, c in there if (c.student, c.teacher) == (student, teacher)]
     return own or [(name, c) for name, c in there if c.kind == kind]
 

@@ -158,6 +158,27 @@ def test_verdicts_on_claims(
         assert f"n = {claim.difference.n}" in claim.ours
 
 
+def test_a_run_without_an_option_that_is_asked_for_now_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    made.write(found, made.results({"sft": {0: 1.5}, "alm": {0: 1.4}}))
+    assert [tried.label for tried in digest.build([found]).conditions[0][1].done] == ["alm", "sft"]
+    later = made.YAML.replace("  alm: {}", "  alm: {state_learning_rate: 0.01}")
+    found = made.experiment(tmp_path, monkeypatch, later)
+    assert [tried.label for tried in digest.build([found]).conditions[0][1].done] == ["sft"]
+
+
+def test_a_difference_of_rounding_alone_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    for gap, verdict in ((5e-6, "undecided"), (5e-3, "reproduced")):
+        made.write(
+            found,
+            made.results({"sft": dict.fromkeys(range(3), 1.5), "alm": {n: 1.5 - gap * (1 + n / 9) for n in range(3)}}),
+        )
+        assert digest.build([found]).claims[0][1].verdict == verdict
+
+
 def test_a_figure_that_no_run_has_is_told_apart_from_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = made.experiment(tmp_path, monkeypatch)
     made.write(found, made.results(VALUES))

@@ -109,14 +109,17 @@ def test_at_a_glance_each_method_as_it_comes_is_counted_in_its_settings(
 ) -> None:
     def other(name: str, alm: dict[int, float], **changes: str) -> Condition:
         values = {**VALUES, "alm": alm}
-        return condition(tmp_path / name, monkeypatch, values).model_copy(update={"name": name, **changes})
+        return condition(tmp_path / name, monkeypatch, values).model_copy(
+            update={"name": name, "title": name, **changes}
+        )
 
     worse = other("worse", {k: v + 0.1 for k, v in VALUES["sft"].items()})
     open_ = other("open", {0: 1.3, 1: 1.7, 2: 1.7})
     elsewhere = other("fresh", {0: 1.3, 1: 1.7, 2: 1.7}, regime="fresh text")
     no_bits = other("mass", VALUES["alm"], figure="mass_by_class.digits 3")
     experiment = digest.build([made.experiment(tmp_path / "any", monkeypatch)]).experiments[0]
-    settings = [few, worse, open_, elsewhere, no_bits]
+    asked_again = other("again", {0: 1.3, 1: 1.7}, title=few.title)
+    settings = [few, worse, open_, elsewhere, no_bits, asked_again]
     every = digest.build([]).model_copy(
         update={"experiments": [experiment.model_copy(update={"conditions": settings})]}
     )

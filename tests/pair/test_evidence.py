@@ -79,6 +79,9 @@ def setting(*order: Tried, regime: str = "few samples", **changes: Any) -> Condi
 
 
 def digest(*conditions: Condition) -> Digest:
+    conditions = tuple(
+        each.model_copy(update={"samples": n}) for n, each in enumerate(conditions)
+    )  # no two settings alike
     made = Experiment(name="made", title="t", question="q", minutes=1, reproduce="make", conditions=list(conditions))
     return Digest(version=1, experiments=[made])
 
@@ -216,6 +219,17 @@ def test_findings_are_plain_data_and_sentences() -> None:
     assert (
         advise(FACTS, ALL, digest(early)).evidence[0].sentence.endswith("as no other method has as many seeds as SFT.")
     )
+
+
+def test_a_setting_that_two_experiments_share_counts_once_where_it_has_most_runs() -> None:
+    run = {"seed": 0, "value": 1, "best": 1, "curve": []}
+    few = setting(tried("sft", 1, runs=[run]), tried("alm", 2, gap(0.1), runs=[run]))
+    more = setting(tried("bytes", 1, gap(-0.05), runs=[run, run]), tried("sft", 2, runs=[run, run]))
+    other = more.model_copy(update={"steps": 7})
+    experiments = [digest(each).experiments[0] for each in (few, more, other)]
+    made = digest(few).model_copy(update={"experiments": experiments})
+    assert [c for _, c in made.settings] == [e.conditions[0] for e in experiments[1:]] and len(made.conditions) == 3
+    assert [each.name for each in advise(FACTS, ALL, made).evidence] == ["Bytes", "Bytes"]
 
 
 def test_without_a_kind_experiments_are_not_spoken_of() -> None:

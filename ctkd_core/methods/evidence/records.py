@@ -35,6 +35,7 @@ REGIMES = {
     "no gold text": "Completions are the student's own or missing; no text is known to be right.",
 }
 LEAST_RUNS = 3  # pairs of runs below which nothing is said to be decided
+ROUNDING = 5e-5  # one config, run on two machines, differs by some millionths, at every seed alike
 Verdict = Literal["reproduced", "contradicted", "undecided", "not run"]
 
 
@@ -59,8 +60,10 @@ class Difference(Interval):
 
     @property
     def decided(self) -> bool:
-        """Whether there are at least three pairs of runs and the interval leaves 0 out."""
-        return self.n >= LEAST_RUNS and self.low is not None and self.high is not None and self.low * self.high > 0
+        """Whether there are at least three pairs of runs, the interval leaves 0 out, and it isn't all rounding."""
+        if self.n < LEAST_RUNS or self.low is None or self.high is None:
+            return False
+        return self.low * self.high > 0 and abs(self.mean) > ROUNDING
 
 
 class Point(Document):
@@ -177,6 +180,14 @@ class Condition(Document):
     notes: list[str] = Field(default_factory=list)
 
     @property
+    def setting(self) -> tuple[object, ...]:
+        """What was asked for, whoever asked: equal for the conditions of two experiments that share it."""
+        return (
+            *(self.student, self.teacher, self.student_model, self.steps, self.batch_size, self.learning_rate),
+            *(self.title, self.samples, tuple(self.train), tuple(self.held_out), self.figure, self.baseline),
+        )
+
+    @property
     def done(self) -> list[Tried]:
         """The methods that have runs: ranked ones first, best first, then those with too few seeds for a rank."""
         return [tried for tried in self.methods if tried.rank is not None or tried.runs]
@@ -240,6 +251,16 @@ class Digest(Document):
     def conditions(self) -> list[tuple[Experiment, Condition]]:
         """Every condition that has runs, with its experiment."""
         return [(each, found) for each in self.experiments for found in each.conditions if found.done]
+
+    @property
+    def settings(self) -> list[tuple[Experiment, Condition]]:
+        """As `conditions`, of those with one setting only that with the most runs (the first of several)."""
+        best: dict[tuple[object, ...], tuple[int, Experiment, Condition]] = {}
+        for experiment, condition in self.conditions:
+            runs = sum(len(tried.runs) for tried in condition.done)
+            if condition.setting not in best or runs > best[condition.setting][0]:
+                best[condition.setting] = runs, experiment, condition
+        return [(experiment, condition) for _, experiment, condition in best.values()]
 
     @property
     def claims(self) -> list[tuple[Experiment, Claim]]:
