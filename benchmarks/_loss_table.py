@@ -47,7 +47,8 @@ def text(results: Mapping[str, Any]) -> str:
 def rows_named() -> list[tuple[str, str, str]]:
     """Those of `NAMED`, and behind them every other method that trains; one that isn't measured yet has no row."""
     named = {case for _, case, _ in NAMED}
-    others = [(row.label, row.name, "") for row in methods.training() if (row.cost_of or row.name) not in named]
+    others = [(row.label, row.cost_of or row.name, "") for row in methods.training()]
+    others = [each for each in others if each[1] not in named]
     return [*NAMED, *others]
 
 

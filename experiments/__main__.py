@@ -60,7 +60,7 @@ def _run(asked: argparse.Namespace) -> int:
     for experiment in wanted:
         left = None if asked.minutes is None else asked.minutes * 60 - (time.monotonic() - begun)
         ran = running.run(experiment, left, asked.only, seeds, asked.again, failed=failed.append)
-        print(f"{experiment.name}: {ran} {'analysis' if experiment.analysis else 'runs'} done now.")
+        print(f"{experiment.name}: {ran} {'analysis' if experiment.analysis else 'results'} more now.")
     for problem in failed:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if failed else 0

@@ -29,6 +29,8 @@ SHARED = "Seconds are those of a machine that other work shared: they tell apart
 FEW_LOOKS = (
     f"No values at equal seconds: runs have fewer than {LEAST_LOOKS} looks at held-out text, too few for a line."
 )
+# Options that a config leaves out at their defaults: a run without one had that default.
+_LEFT_OUT = frozenset(asdict(RunConfig())) - frozenset(RunConfig().to_dict()) - frozenset(_ASIDE)
 Records = dict[str, dict[int, Mapping[str, Any]]]
 
 
@@ -149,9 +151,7 @@ def _as_planned(record: Mapping[str, Any], asked: Mapping[str, Any] | None, text
     """Whether a run's config, and its text as far as it was noted, are what the experiment says now."""
     if asked is None or any(asked[key] != value for key, value in record["config"].items() if key in asked):
         return False
-    # Options that a config leaves out at their defaults: one that is asked for otherwise wasn't so in a run without it.
-    left_out = set(asdict(RunConfig())) - set(RunConfig().to_dict())
-    if any(key in asked and key not in record["config"] for key in left_out):
+    if any((key in asked) != (key in record["config"]) for key in _LEFT_OUT):
         return False
     return all(record.get(key) in (None, value) for key, value in texts.items())
 

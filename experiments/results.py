@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +69,26 @@ def read(experiment: Experiment) -> dict[str, dict[str, Any]]:
     return {record["key"]: record for record in document["runs"]}
 
 
-def of_another(experiment: Experiment, planned: Planned) -> dict[str, Any] | None:
-    """The record of the same run (config and text) among another experiment's results, as one of this experiment.
+def of_others(
+    experiment: Experiment, wanted: list[Planned], report: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """{key: record} of those runs (config and text) that other experiments have, as records of this one.
 
-    None where no other has it. Its command, run id and revision stay those of the run.
+    Their command, run id and revision stay those of the run. Results that can't be read are reported and passed over.
     """
+    known: dict[str, dict[str, Any]] = {}
     for name in names():
-        if name != experiment.name and (found := read(load(name)).get(planned.key)) is not None:
-            mine = {"condition": planned.condition.name, "label": planned.label, **texts_of(planned.condition)}
-            return found | mine
-    return None
+        if name != experiment.name:
+            try:
+                known |= read(load(name))
+            except ExperimentError as fault:
+                report(str(fault))
+    return {
+        planned.key: known[planned.key]
+        | {"condition": planned.condition.name, "label": planned.label, **texts_of(planned.condition)}
+        for planned in wanted
+        if planned.key in known
+    }
 
 
 def read_analysis(experiment: Experiment) -> Analysis | None:

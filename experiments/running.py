@@ -57,7 +57,8 @@ def run(
     report: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     failed: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Run what is missing, at most `budget` seconds (a run that has begun is finished); returns how many were run.
+    """Run what is missing, at most `budget` seconds (a run that has begun is finished); returns how many results
+    that brought.
 
     Stopped or killed, the same call goes on. A run that fails is said, to `failed` as well, and left out; the others go
     on. What another experiment has run already is taken from there. `again`: runs that have a result are run too, and
@@ -80,11 +81,10 @@ def run(
 
 def _take(experiment: Experiment, wanted: list[Planned], report: Callable[[str], None]) -> list[str]:
     """Keep what other experiments have of these runs; returns the keys."""
-    found = {planned.key: results.of_another(experiment, planned) for planned in wanted}
-    taken = {key: record for key, record in found.items() if record is not None}
+    taken = results.of_others(experiment, wanted, report)
     if taken:
         _keep(experiment, taken)
-        report(f"{experiment.name}: {len(taken)} of {len(wanted)} runs are another experiment's, too, and count here.")
+        report(f"{experiment.name}: {len(taken)} of {len(wanted)} missing runs were run for another experiment before.")
     return list(taken)
 
 

@@ -31,6 +31,7 @@ class Bar:
         self.done: float = 0
         self.started = time.monotonic()
         self.printed = float("-inf")
+        self._last = ""
         self._drawn = _drawn(tells_left) if sys.stderr.isatty() else None
         self._task = None if self._drawn is None else self._drawn.add_task("", total=total)
 
@@ -65,8 +66,9 @@ class Bar:
         self.done = share * (self.total or 1)
         if self.terminal or time.monotonic() - self.printed >= LINE_EVERY:
             self.show(label)
-            if share:  # what comes first is what there is to do
+            if share or label == self._last:  # what comes first is what there is to do, then what is done
                 self.printed = time.monotonic()
+            self._last = label
 
     def step(self) -> None:
         """One more step is done."""

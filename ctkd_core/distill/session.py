@@ -278,9 +278,8 @@ def _take_figures(session: Session) -> None:
         kept.figures = measured(
             kept.reader, config, session.teacher, session.data.split.held_out, session.attempt.check
         )
-    figures = (
-        kept.figures if kept.figures.of == held_out_of(config) else TeacherFigures()
-    )  # else they are of other text
+    # Those of other text say nothing here.
+    figures = kept.figures if kept.figures.of == held_out_of(config) else TeacherFigures()
     held_out = min(config.eval_samples, len(session.data.split.held_out))
     _warn_of_unmeasured(session, held_out)
     session.evaluator.teacher_bits = figures.bits_per_byte(held_out) if held_out else None

@@ -47,6 +47,9 @@ def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
     if fresh and status.state != "finished":
         st.rerun()  # the whole page: what stands above the tabs shows progress, or the fault
     result = job.result() if status.state == "finished" else None
+    if result is None and status.state == "finished" and not fresh:  # its file was damaged: measure it anew
+        _forget()
+        st.rerun()
     if result is None:
         return {}
     name = f"your file: {job.name[:40]}"

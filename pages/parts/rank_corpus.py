@@ -69,7 +69,11 @@ def _drawn(file: Any, path: str, key: str) -> OwnCorpus:
         return kept[1]
     place = st.empty()
     reading = _Reading(place, key)
-    found = _of_upload(file, reading) if file is not None else _of_path(path, reading)
+    try:
+        found = _of_upload(file, reading) if file is not None else _of_path(path, reading)
+    except CtkdError:
+        place.empty()
+        raise
     place.empty()
     st.session_state["rank_corpus"] = key, found
     return found

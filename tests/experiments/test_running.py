@@ -90,7 +90,7 @@ def test_what_another_experiment_ran_is_taken_from_there(
     second = made.experiment(tmp_path, monkeypatch, yaml, "second")
     assert running.run(second, seeds=[0], report=said.append) == 3
     assert pretended.ran == ["again warm 0"]
-    assert "2 of 3 runs" in said[0]
+    assert "2 of 3 missing runs" in said[0]
     kept = {record["label"]: record for record in results.read(second).values()}
     assert set(kept) == {"sft", "warm", "other"}
     assert {record["condition"] for record in kept.values()} == {"again"}
@@ -183,7 +183,7 @@ def test_the_command_fails_where_a_run_failed(
     pretended.failing = {"few alm 0"}
     assert __main__.main(["run", "made", "--seeds", "0"]) == 1
     captured = capsys.readouterr()
-    assert "made: 2 runs done now." in captured.out
+    assert "made: 2 results more now." in captured.out
     assert captured.err.endswith("error: few alm 0: no memory is left.\n")
     assert __main__.main(["run", "made", "--only", "many"]) == 1
     assert "unknown condition 'many'" in capsys.readouterr().err
@@ -266,7 +266,7 @@ def test_the_command_line(
 ) -> None:
     made.experiment(tmp_path, monkeypatch, made.YAML.replace("minutes: 3", "minutes: 3\nsmall: true"))
     assert __main__.main(["run", "--seeds", "0"]) == 0
-    assert "made: 3 runs done now." in capsys.readouterr().out
+    assert "made: 3 results more now." in capsys.readouterr().out
     assert __main__.main(["list"]) == 0
     assert "3 runs done, 3 minutes in all, small" in capsys.readouterr().out
     assert __main__.main(["run", "nothing"]) == 1

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from ctkd_core.losses.bytes import NextBytes as SaidInside
+    from ctkd_core.losses.bytes import NextBytes
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 __all__ = [
@@ -63,7 +63,7 @@ class AnswerPredictions:
 
     best: NDArray[np.int64]
     bytes: NDArray[np.float64]
-    every: SaidInside | None = None
+    every: NextBytes | None = None
 
 
 def answer_predictions(

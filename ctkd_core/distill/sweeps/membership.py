@@ -5,7 +5,6 @@ Both files are optional: a run without them was started alone and waits by the t
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
@@ -37,10 +36,10 @@ def sweep_of(run_dir: Path) -> str | None:
 def sweep_or_damage(run_dir: Path) -> tuple[str | None, str]:
     """As `sweep_of`, and what is wrong with the file, in a few words; "" for a sound one and where there is none."""
     path = run_dir / SWEEP
-    if not os.path.lexists(path):
-        return None, ""
     try:
         return read_record(path, Membership).sweep, ""
+    except FileNotFoundError as fault:
+        return None, reason(fault) if path.is_symlink() else ""  # a link that leads nowhere
     except (OSError, ValueError) as fault:
         return None, reason(fault)
 

@@ -254,7 +254,10 @@ class Digest(Document):
 
     @property
     def settings(self) -> list[tuple[Experiment, Condition]]:
-        """As `conditions`, of those with one setting only that with the most runs (the first of several)."""
+        """As `conditions`, of those with one setting only that with the most runs (the first of several).
+
+        What only the others tried there, variants of a method for one, isn't weighed against other settings.
+        """
         best: dict[tuple[object, ...], tuple[int, Experiment, Condition]] = {}
         for experiment, condition in self.conditions:
             runs = sum(len(tried.runs) for tried in condition.done)

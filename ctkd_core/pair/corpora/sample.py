@@ -67,8 +67,9 @@ def draw(corpora: Sequence[Corpus], documents: int | None = None, seed: int = 0,
     """
     total = sum(corpus.size for corpus in corpora)
     if documents is None and total <= WHOLE:
-        pieces = (piece for corpus in corpora for piece in corpus.pieces())
-        texts = tuple(text for piece in pieces for text in _read(piece, partial(progress, 0.0, READING)))
+        pieces = [piece for corpus in corpora for piece in corpus.pieces()]
+        reports = [partial(progress, number / len(pieces), "Reading the corpus") for number in range(len(pieces))]
+        texts = tuple(text for piece, report in zip(pieces, reports) for text in _read(piece, report))
         return Sample(texts, _size(texts), total, True)
     documents = DOCUMENTS if documents is None else documents
     if isinstance(documents, bool) or not isinstance(documents, int) or not 1 <= documents <= MOST_DOCUMENTS:
