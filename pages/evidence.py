@@ -13,7 +13,8 @@ from pages.parts.frame import framed
 
 TABS = {"Methods": standing, "At a glance": glance, "Claims": claims, "Analyses": analyses, "Do it again": reproduce}
 RULE = (
-    "Decided means: at least three seeds, and the 95 % interval of the difference at equal seeds leaves 0 out. "
+    "Decided means: at least three seeds, and a difference at equal seeds whose 95 % interval leaves 0 out and that is "
+    "more than rounding. "
     "Everything else is undecided, and said so. With three seeds the probability of chance can't fall below 0.25: "
     "take such a verdict as a lead. Each verdict is of one comparison, not corrected for how many there are: of twenty "
     "without any effect one would be decided. Holm's correction for the methods of a setting stands beside. All seeds "
