@@ -84,7 +84,8 @@ def _memory(row: Mapping[str, Any]) -> str:
 
 
 def _mib(row: Mapping[str, Any], side: str) -> str:
-    return f"{row[f'{side}_mib']:,}" if f"{side}_mib" in row else ""
+    # 0: all that a side took was there already, freed by what ran before, so nothing is known of it.
+    return f"{row[f'{side}_mib']:,}" if row.get("ours_mib") and f"{side}_mib" in row else ""
 
 
 def _same(row: Mapping[str, Any]) -> str:
