@@ -15,7 +15,9 @@ from typing_extensions import TypedDict
 from ctkd_core.background.status import State
 from ctkd_core.distill.checkup import Checkup
 from ctkd_core.distill.evaluation.saved import SavedEvaluation
+from ctkd_core.distill.records import Row
 from ctkd_core.files import documents
+from ctkd_core.pair.corpora.speed import Speed
 from ctkd_core.pair.corpus import CorpusMetrics
 from ctkd_core.pair.report import ClassCount, SpecialToken, VocabularyFacts
 
@@ -30,31 +32,27 @@ class Printed(TypedDict):
     __pydantic_config__ = documents.PRINTED  # type: ignore[misc]
 
 
-class CatalogRow(Printed):
-    """A tokenizer that is known by name.
+class NamedTokenizer(Printed):
+    """A tokenizer. `offline`: whether it is here."""
 
-    offline  whether it is here; install: the command that brings it
-    """
-
-    title: str
     name: str
     vocab_size: NonNegativeInt
     kind: str
     source: str
     licence: str
     offline: bool
+
+
+class CatalogRow(NamedTokenizer):
+    """A tokenizer that is known by name. `install`: the command that brings it."""
+
+    title: str
     install: str
 
 
-class TokenizerFacts(Printed):
+class TokenizerFacts(NamedTokenizer):
     """A tokenizer that was loaded; ids are null where it has no such token, `special_tokens` is how many it has."""
 
-    name: str
-    vocab_size: NonNegativeInt
-    kind: str
-    source: str
-    licence: str
-    offline: bool
     bos_id: int | None
     eos_id: int | None
     pad_id: int | None
@@ -122,6 +120,55 @@ class ComparedDocument(Printed):
     notes: list[str]
 
 
+class FindingDocument(Printed):
+    """The best method of one setting in which such a pair, or this one, was tried.
+
+    method, options  what came first, and its run options that aren't at their defaults
+    difference       to the baseline, with its 95 % interval at n seeds; probability: of such a one by chance
+    ranked           whether there is an order: two methods or more with the most seeds
+    tried_on         {"student", "teacher"}; this_pair: whether these are the two asked about
+    """
+
+    kind: str
+    regime: str
+    title: str
+    experiment: str
+    condition: str
+    tried_on: dict[str, str]
+    this_pair: bool
+    figure: str
+    baseline: str
+    method: str
+    name: str
+    options: dict[str, Any]
+    difference: Number
+    low: Number
+    high: Number
+    probability: Number
+    n: NonNegativeInt
+    decided: bool
+    ranked: bool
+
+
+class AdviceDocument(Printed):
+    """What to use for a pair, and why.
+
+    family     the method that published figures favour; where it differs from `method`, `because` says so
+    evidence   what experiments found, one finding a setting; confidence: how near they came to this pair
+    options    run options, with dotted names, that go with `method`
+    """
+
+    method: str
+    family: str
+    verdict: str
+    because: list[str]
+    warnings: list[str]
+    kind: str
+    evidence: list[FindingDocument]
+    confidence: str
+    options: dict[str, Any]
+
+
 class PairDocument(Printed):
     """Two tokenizers compared; `speed` with --speed."""
 
@@ -131,15 +178,32 @@ class PairDocument(Printed):
     vocabulary: VocabularyFacts
     corpus: dict[str, CorpusMetrics]
     special_tokens: list[SpecialToken]
-    advice: dict[str, Any]
-    speed: NotRequired[dict[str, Any]]
+    advice: AdviceDocument
+    speed: NotRequired[Speed]
+
+
+class TextDocument(Printed):
+    """A text of a report: metrics by method, and at how many places each differs from the first."""
+
+    name: str
+    characters: NonNegativeInt
+    methods: dict[str, Metrics]
+    disagreements: dict[str, NonNegativeInt]
+
+
+class MapDocument(Printed):
+    """The vocabulary map of a report: its rows by what they rest on, student tokens by class."""
+
+    method: str
+    rows: dict[str, NonNegativeInt]
+    classes: dict[str, ClassCount]
 
 
 class ReportDocument(PairDocument):
     """What is in the file of `ctkd report`: that of `ctkd pair`, texts, and the map; `bytes` of the file at `path`."""
 
-    texts: list[dict[str, Any]]
-    map: dict[str, Any]
+    texts: list[TextDocument]
+    map: MapDocument
     path: str
     bytes: NonNegativeInt
     runs: list[str]
@@ -163,12 +227,21 @@ class RankedPairDocument(Printed):
     confidence: str
 
 
+class DrawnDocument(Printed):
+    """What of a corpus was measured: documents, their bytes, bytes of its files, whether that is all of it."""
+
+    documents: NonNegativeInt
+    bytes: NonNegativeInt
+    of_bytes: NonNegativeInt
+    all: bool
+
+
 class RankedDocument(Printed):
     """Pairs, best first by the figure `by`; `sample`: what of a corpus was measured, null without one."""
 
     by: str
     skipped: dict[str, int]
-    sample: dict[str, Any] | None
+    sample: DrawnDocument | None
     pairs: list[RankedPairDocument]
 
 
@@ -244,39 +317,35 @@ class Projected(Printed):
     exported: NotRequired[str]
 
 
-class MethodRow(Printed):
-    """A row of the methods table; options are JSON schemas by name."""
+class NamedMethod(Printed):
+    """A method: where it comes from, what it does, and its variants."""
 
     name: str
     title: str
     paper: str
     url: str
-    idea: str
     formula: str
     cannot_see: str
     needs: list[str]
+    variants: list[str]
+    variant_note: str
+
+
+class MethodRow(NamedMethod):
+    """A row of the methods table; options are JSON schemas by name."""
+
+    idea: str
     asks_teacher: bool
     aligns: bool
     trains: bool
     same_tokenizer: bool
-    variants: list[str]
-    variant_note: str
     align_options: dict[str, dict[str, Any]]
     loss_options: dict[str, dict[str, Any]]
 
 
-class LossRow(Printed):
+class LossRow(NamedMethod):
     """A method that trains; `options` of its loss are JSON schemas by name."""
 
-    name: str
-    title: str
-    paper: str
-    url: str
-    formula: str
-    cannot_see: str
-    needs: list[str]
-    variants: list[str]
-    variant_note: str
     options: dict[str, dict[str, Any]]
 
 
@@ -355,7 +424,7 @@ class RunShown(RunRow):
     """A run with its config, completions of held-out prompts, and the last lines of its log."""
 
     config: dict[str, Any]
-    samples: list[dict[str, Any]]
+    samples: list[Row]
     log: list[str]
 
 
@@ -366,17 +435,58 @@ class MetricsWritten(RunRow):
     rows: NonNegativeInt
 
 
+class EstimateDocument(Printed):
+    """A mean over n seeds with its interval; null where one seed gives none."""
+
+    n: NonNegativeInt
+    mean: float
+    deviation: Number
+    low: Number
+    high: Number
+
+
+class DifferenceDocument(Printed):
+    """A mean difference at n equal seeds, its interval, and the probability that it is chance.
+
+    adjusted  the same after Holm's correction for all comparisons with this baseline
+    """
+
+    n: NonNegativeInt
+    mean: float
+    low: Number
+    high: Number
+    probability: float
+    adjusted: Number
+
+
+class KindDocument(Printed):
+    """Runs that differ in the seed alone.
+
+    difference    to the baseline, by the figure that is compared; against_next: to the kind that comes next
+    rank          1 is best; null where the figure wasn't measured
+    """
+
+    label: str
+    method: str
+    runs: list[str]
+    seeds: list[int]
+    figures: dict[str, EstimateDocument]
+    difference: DifferenceDocument | None
+    rank: int | None
+    against_next: DifferenceDocument | None
+
+
 class Statistics(Printed):
     """Kinds of runs, best first by `figure`; `baseline`: label of the kind that differences are to.
 
-    level  of intervals; kinds: label, method, runs, seeds, figures, difference, rank, against_next
+    level  of intervals
     """
 
     figure: str
     higher_is_better: bool
     level: float
     baseline: str | None
-    kinds: list[dict[str, Any]]
+    kinds: list[KindDocument]
     notes: list[str]
 
 
@@ -454,10 +564,19 @@ class Unarchived(Printed):
     unarchived: list[str]
 
 
+class GapClosed(Printed):
+    """The share of the gap between the run `against` and the teacher that was closed; null where there was none."""
+
+    overall: Number
+    by_domain: NotRequired[dict[str, Number]]
+    by_class: NotRequired[dict[str, Number]]
+    against: str
+
+
 class Evaluated(SavedEvaluation):
     """The figures of a run's student; with --against how much of the gap to the teacher it closed beside that run."""
 
-    gap_closed: NotRequired[dict[str, Any]]
+    gap_closed: NotRequired[GapClosed]
 
 
 class TeacherCache(Printed):

@@ -7,13 +7,15 @@ that isn't in it only memory is counted.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import NonNegativeFloat
+
 from ctkd_core import methods
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import documents
 from ctkd_core.files.sized_cache import MIB
 
 COSTS = Path(__file__).with_name("costs.json")
@@ -74,12 +76,12 @@ def cost(method: str, sizes: Sizes, costs: Path = COSTS) -> LossCost:
     case = methods.get(method).cost_of or method
     if measured is None or case not in measured.cases:
         return LossCost(logits, gradient, None, None)
-    (seconds, extra_mib), reference = measured.cases[case], measured.sizes
-    beyond = max(0.0, extra_mib * MIB - reference.student_logits * reference.width)
+    found, reference = measured.cases[case], measured.sizes
+    beyond = max(0.0, found.extra_mib * MIB - reference.student_logits * reference.width)
     numbers = sizes.student_logits + sizes.teacher_logits
     scale = numbers / (reference.student_logits + reference.teacher_logits)
     extra = round(beyond * sizes.student_vocab / reference.student_vocab)
-    return LossCost(logits, gradient, extra, seconds * scale, measured.device)
+    return LossCost(logits, gradient, extra, found.seconds * scale, measured.device)
 
 
 def memory(size: int) -> str:
@@ -89,21 +91,25 @@ def memory(size: int) -> str:
     return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / MIB:,.0f} MiB"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What was measured at `sizes` on `device`: by case, seconds and MiB beyond the inputs, the gradient included."""
+class CaseCost(documents.Document):
+    """Seconds of a step, and MiB beyond the inputs, the gradient included."""
+
+    seconds: NonNegativeFloat
+    extra_mib: NonNegativeFloat
+
+
+class MeasuredCosts(documents.Document):
+    """What was measured at `sizes` on `device`, by case: costs.json."""
 
     device: str
     sizes: Sizes
-    cases: dict[str, tuple[float, float]]
+    cases: dict[str, CaseCost]
 
 
 @lru_cache(maxsize=4)
-def _measured(costs: Path) -> Measured | None:
+def _measured(costs: Path) -> MeasuredCosts | None:
     """The figures in a file; None where they can't be read."""
     try:
-        data = json.loads(costs.read_text(encoding="utf-8"))
-        cases = {name: (float(row["seconds"]), float(row["extra_mib"])) for name, row in data["cases"].items()}
-        return Measured(str(data["device"]), Sizes(**data["sizes"]), cases)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return documents.stored(MeasuredCosts, documents.read_json(costs, "costs"), "costs")
+    except CtkdError:
         return None

@@ -35,11 +35,29 @@ def test_costs_count_logits_and_scale_what_was_measured(tmp_path):
     assert cost("gold", replace(reference, width=2), file).logits == found.logits // 2
     assert cost("kd", reference, file).seconds == pytest.approx(3.0), "another case stands for it"
     assert cost("alm", reference, file).seconds is None
-    file.with_name("damaged.json").write_text('{"cases": []}')
-    assert cost("gold", reference, file.with_name("damaged.json")).extra is None
     assert cost("gold", reference, tmp_path / "none.json").extra is None
     with pytest.raises(CtkdError, match="student length must be at least 1; got 0"):
         Sizes(1, 0, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cases": []},
+        {"cases": {"gold": {"seconds": 1.0}}},
+        {"cases": {"gold": {"seconds": "1", "extra_mib": 2}}},
+        {"cases": {"gold": {"seconds": -1, "extra_mib": 2}}},
+        {"sizes": {"batch": 1}},
+        {"sizes": dict.fromkeys(("batch", "student_length", "teacher_length", "student_vocab", "teacher_vocab"), 0)},
+        {"device": None},
+    ],
+    ids=str,
+)
+def test_damaged_figures_count_as_none(tmp_path, change):
+    file = tmp_path / "costs.json"
+    file.write_text(json.dumps(json.loads(COSTS.read_text(encoding="utf-8")) | change))
+    found = cost("gold", Sizes(1, 257, 301, 128_256, 151_936), file)
+    assert found.extra is None and found.seconds is None and found.gradient > 0
 
 
 def test_memory_in_words():

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core import files
-from ctkd_core.files import bounded
+from ctkd_core.files import bounded, documents
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,8 +89,8 @@ class KeptAnswers:
         asked = (ids, ends, tokenizer.fingerprint, settings, max_new_tokens, min(batch, len(ids)))
         path = self._path("texts", asked, ".json")
         with suppress(*_DAMAGED):
-            texts = json.loads(_read(path))
-            if isinstance(texts, list) and len(texts) == len(prompts) and all(isinstance(t, str) for t in texts):
+            texts: list[str] = documents.adapter(list[str]).validate_json(_read(path), strict=True)
+            if len(texts) == len(prompts):
                 return texts
         found = write()
         _write(path, json.dumps(found).encode())

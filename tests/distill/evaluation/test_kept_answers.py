@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +118,18 @@ def test_a_damaged_entry_counts_as_none(sides, damage):
     assert again is first
     if damage != "a folder":  # mended
         assert all(np.array_equal(a, b) for a, b in zip(KEPT.bits(items, 8, never), first))
+
+
+@pytest.mark.parametrize("kept", [[1, 2], ["one"], {"0": "a", "1": "b"}, "ab", None], ids=repr)
+def test_texts_that_are_none_count_as_none(sides, kept):
+    _, teacher, _, model = sides
+    prompts = ["a", "b"]
+    KEPT.texts(model, teacher, prompts, 4, 16, lambda: ["x", "y"])
+    (path,) = kept_answers.root().iterdir()
+    data = json.dumps(kept).encode()
+    path.write_bytes(hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+    with pytest.raises(AssertionError, match="asked again"):
+        KEPT.texts(model, teacher, prompts, 4, 16, never)
 
 
 def test_what_isnt_finite_isnt_kept(sides):
