@@ -8,6 +8,9 @@ that `ctkd methods` doesn't pay for `ctkd align`.
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
 COMMANDS: dict[str, str] = {
     "tokenizers": "list the tokenizers that work offline",
     "align": "align one text under two tokenizers",
@@ -30,3 +33,8 @@ COMMANDS: dict[str, str] = {
     "schema": "what a command prints with --json, as a JSON Schema",
     "app": "open the browser app on 127.0.0.1",
 }
+
+
+def module_of(command: str) -> ModuleType:
+    """The module of a command, loaded."""
+    return importlib.import_module(f"{__name__}.{command.replace('-', '_')}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import inspect
 import sys
 from collections import deque
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ctkd_core.cli import COMMANDS
+from ctkd_core.cli import COMMANDS, module_of
 from ctkd_core.cli.common import Json, Output, UsageError
 from ctkd_core.errors import short, unknown
 
@@ -151,7 +150,7 @@ def plain_run(run: Callable[..., Output]) -> Callable[..., Output]:
 
 def load(name: str) -> Any:
     """The command of that name, its module loaded; the docs and tests read it too."""
-    module = importlib.import_module(f"ctkd_core.cli.{name.replace('-', '_')}")
+    module = module_of(name)
     actions = getattr(module, "ACTIONS", None)
     text = sentence(COMMANDS[name])
     app = typer.Typer(add_completion=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import Annotated, Any
 
 import typer
 
-from ctkd_core.cli import COMMANDS, complete
+from ctkd_core.cli import COMMANDS, complete, module_of
 from ctkd_core.cli.common import Output, UsageError
 from ctkd_core.cli.display import table
 from ctkd_core.errors import unknown
@@ -31,7 +30,7 @@ def run(
         return Output(lambda: dict(COMMANDS), lambda: [table(["command", "what it does"], rows)])
     if command not in COMMANDS:
         raise unknown("command", command, COMMANDS, UsageError)
-    actions = getattr(importlib.import_module(f"ctkd_core.cli.{command.replace('-', '_')}"), "ACTIONS", {})
+    actions = getattr(module_of(command), "ACTIONS", {})
     if action is not None and action not in actions:
         raise unknown(f"action of {command}", action, actions, UsageError)
     found = schema(command, action or "")

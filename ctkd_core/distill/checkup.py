@@ -304,11 +304,11 @@ def _as_made(folder: Path, rehash: bool) -> bool | None:
     """
     try:
         from ctkd_core.background.status import read_record
-        from ctkd_core.distill.models.gemma.prepare import MANIFEST, Manifest
+        from ctkd_core.distill.models.gemma.prepare import MANIFEST, GemmaManifest
     except ImportError:
         return None
     try:
-        noted = read_record(folder / MANIFEST, Manifest).files
+        noted = read_record(folder / MANIFEST, GemmaManifest).files
         return all(_digest(folder / name, rehash) == sha256 for name, sha256 in noted.items())
     except (OSError, ValueError):
         return False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ctkd_core.cli import COMMANDS, printed
+from ctkd_core.cli import COMMANDS, module_of, printed
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.sweeps.definition import SweepDefinition
 from ctkd_core.distill.sweeps.sweep import start
@@ -31,7 +30,7 @@ def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
 def test_every_command_and_action_has_a_document() -> None:
     actions = set(COMMANDS)
     for command in COMMANDS:
-        module = importlib.import_module(f"ctkd_core.cli.{command.replace('-', '_')}")
+        module = module_of(command)
         own = getattr(module, "ACTIONS", {})
         actions |= {f"{command} {action}" for action in own}
         for action in own or [""]:

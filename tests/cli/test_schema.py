@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 
 import pytest
 
-from ctkd_core.cli import COMMANDS
+from ctkd_core.cli import COMMANDS, module_of
 from tests.cli.test_main import Ctkd
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs the package jsonschema")
@@ -20,7 +19,7 @@ def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
 def test_every_command_and_action_has_a_valid_schema(ctkd: Ctkd) -> None:
     assert set(ctkd.json("schema")) == set(COMMANDS)
     for command in COMMANDS:
-        module = importlib.import_module(f"ctkd_core.cli.{command.replace('-', '_')}")
+        module = module_of(command)
         for action in getattr(module, "ACTIONS", {"": None}):
             words = [command, action] if action else [command]
             found = ctkd.json("schema", *words)

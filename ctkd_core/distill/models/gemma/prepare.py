@@ -35,7 +35,7 @@ MANIFEST = "prepared.json"
 DECLINED = "Gemma is only prepared for who accepts its terms"
 
 
-class Manifest(Document):
+class GemmaManifest(Document):
     """What was made of what, and that the terms were accepted, for the check-up.
 
     source    SHA-256 of the file that it was made of
@@ -137,6 +137,6 @@ def _write_tokenizer(source: Path, part: Path) -> None:
     tokenizer.save_pretrained(str(part))
 
 
-def _manifest(part: Path) -> Manifest:
+def _manifest(part: Path) -> GemmaManifest:
     made = {path.name: files.sha256_of(path) for path in sorted(part.iterdir()) if path.is_file()}
-    return Manifest(source=GEMMA_SHA256, terms=terms.ADDRESS, accepted=time.time(), files=made)
+    return GemmaManifest(source=GEMMA_SHA256, terms=terms.ADDRESS, accepted=time.time(), files=made)
