@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from ctkd_core.cli import COMMANDS, module_of
