@@ -1,4 +1,8 @@
-"""What an experiment's runs came to: `experiments/NAME/results.json`, one record a run, written by no hand."""
+"""What an experiment's runs came to: `experiments/NAME/results.json`, written by no hand.
+
+One record a run. A run that another experiment has is kept there alone, and here is a reference: whoever reads gets
+that experiment's record under this one's condition and label, so what is run again is new in both.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +50,24 @@ class Record(documents.Document):
     seconds: float | None = None
 
 
+class Reference(documents.Document):
+    """A run that the experiment `of` has under the same key, and the text that was asked for here when it was taken."""
+
+    key: str
+    of: str
+    condition: str
+    label: str
+    seed: int
+    train: dict[str, Any] | None = None
+    held_out: dict[str, Any] | None = None
+    content: dict[str, str] | None = None
+
+
 class Runs(documents.Document):
-    """The results of an experiment that trains."""
+    """The results of an experiment that trains: its own runs, and those of others that answer its question, too."""
 
     runs: list[Record]
+    shared: list[Reference] = Field(default_factory=list)
 
 
 class Analysis(documents.Document):
@@ -61,33 +79,59 @@ class Analysis(documents.Document):
 
 
 def read(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """The records by key; {} where nothing was run. Raises ExperimentError for a file that holds something else."""
+    """The records by key, those of other experiments with `of`, whose they are; {} where nothing was run.
+
+    A reference to a run that the other experiment no longer has is passed over: that run is missing here, too. Raises
+    ExperimentError for a file that holds something else.
+    """
+    own, shared = _kept(experiment)
+    others = {name: _own(name) for name in {reference["of"] for reference in shared}}
+    found = {
+        reference["key"]: others[reference["of"]][reference["key"]] | reference
+        for reference in shared
+        if reference["key"] in others[reference["of"]]
+    }
+    return found | own
+
+
+def _kept(experiment: Experiment) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """The experiment's own records by key, and its references."""
     document = _document(experiment)
     if document is None or experiment.analysis:
-        return {}
+        return {}, []
     documents.fitting(Runs, document, f"results.json of {experiment.name}", ExperimentError, DAMAGED)
-    return {record["key"]: record for record in document["runs"]}
+    return {record["key"]: record for record in document["runs"]}, document.get("shared", [])
+
+
+def _own(name: str) -> dict[str, dict[str, Any]]:
+    """The own records of an experiment by key; {} where there is none of that name."""
+    return _kept(load(name))[0] if name in names() else {}
 
 
 def of_others(
     experiment: Experiment, wanted: list[Planned], report: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """{key: record} of those runs (config and text) that other experiments have, as records of this one.
+    """{key: record} of those runs (config and text) that other experiments have, as `read` gives them.
 
     Their command, run id and revision stay those of the run. Results that can't be read are reported and passed over.
     """
-    known: dict[str, dict[str, Any]] = {}
+    known: dict[str, tuple[str, dict[str, Any]]] = {}
     for name in names():
         if name != experiment.name:
             try:
-                known |= read(load(name))
+                known |= {key: (name, record) for key, record in _own(name).items()}
             except ExperimentError as fault:
                 report(str(fault))
+    return {planned.key: _taken(planned, *known[planned.key]) for planned in wanted if planned.key in known}
+
+
+def _taken(planned: Planned, name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        planned.key: known[planned.key]
-        | {"condition": planned.condition.name, "label": planned.label, **texts_of(planned.condition)}
-        for planned in wanted
-        if planned.key in known
+        **record,
+        "of": name,
+        "condition": planned.condition.name,
+        "label": planned.label,
+        **texts_of(planned.condition),
     }
 
 
@@ -112,10 +156,17 @@ def write_analysis(experiment: Experiment, found: Mapping[str, Any]) -> None:
 
 
 def write(experiment: Experiment, records: Mapping[str, Mapping[str, Any]]) -> None:
-    """Replace the results file as a whole; records in the order of condition, seed and label."""
+    """Replace the results file as a whole; records in the order of condition, seed and label.
+
+    Of those with `of` the reference alone is kept.
+    """
     order = {condition.name: k for k, condition in enumerate(experiment.conditions)}
     runs = sorted(records.values(), key=lambda r: (order.get(r["condition"], 99), r["seed"], r["label"]))
-    document = {"version": VERSION, "experiment": experiment.name, "runs": runs}
+    document: dict[str, Any] = {"version": VERSION, "experiment": experiment.name}
+    document["runs"] = [record for record in runs if "of" not in record]
+    shared = [{key: r[key] for key in Reference.model_fields if key in r} for r in runs if "of" in r]
+    if shared:
+        document["shared"] = shared
     files.write_atomic(path_of(experiment), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 

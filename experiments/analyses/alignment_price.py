@@ -6,15 +6,16 @@ byte are taken at equal seeds. F1 is that of `alignment-error`, for the same pai
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ctkd_core.distill.comparison.statistics import difference, estimate
+from experiments import results
 from experiments.analyses.intervals import verdict
-from experiments.analyses.records import ROOT, claim, table
+from experiments.analyses.records import claim, table
+from experiments.definition import load
 
 NAME = "alignment-price"
 # Label of a run: whose groups it trains on, as `alignment-error` names them, and the label with byte-exact ones.
@@ -32,8 +33,7 @@ F1 = Mapping[tuple[str, str, str, str], float]
 
 def beside(f1: F1) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Tables and claims of the runs that are done; none where there are none. f1: see `alignment_error.f1_of`."""
-    path = ROOT / NAME / "results.json"
-    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    runs = list(results.read(load(NAME)).values())
     return priced(runs, f1) if runs else ([], [])
 
 

@@ -27,6 +27,7 @@ class Pretended:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.ran, self.failing, self.states = folder, [], set(), {}
+        self.figure = 1.5
         (folder / "env.json").write_text('{"revision": "abc", "device": "cpu"}', encoding="utf-8")
 
     def __call__(self, config: RunConfig, _store: Any) -> Any:
@@ -36,7 +37,7 @@ class Pretended:
         rows = [
             {"kind": "eval", "step": 0, "bits_per_byte": 2.0, "teacher_bits_per_byte": 1.0},
             {"kind": "train", "step": 1, "loss": 3.0, "seconds": 0.5},
-            {"kind": "eval", "step": 1, "bits_per_byte": 1.5 + config.seed / 10},
+            {"kind": "eval", "step": 1, "bits_per_byte": self.figure + config.seed / 10},
         ]
         state = self.states.get(config.name, "finished")
         return SimpleNamespace(
@@ -98,7 +99,23 @@ def test_what_another_experiment_ran_is_taken_from_there(
     found = digest.build([second]).experiments[0].conditions[0]
     assert {tried.label: len(tried.runs) for tried in found.methods} == {"sft": 1, "warm": 1, "other": 1}
     assert running.run(second, seeds=[0], report=said.append) == 0
+
+    # What is run again there is new here; what isn't there any more is missing here.
+    pretended.figure = 1.25
+    running.run(first, seeds=[0], again=True, report=lambda _: None)
+    values = {r["label"]: r["figures"]["bits_per_byte"] for r in results.read(second).values()}
+    assert values == {"sft": 1.25, "warm": 1.5, "other": 1.25}
+    third = made.experiment(tmp_path, monkeypatch, yaml, "third")
+    assert {r["of"] for r in results.of_others(third, definition.plan(third), said.append).values()} == {
+        first.name,
+        second.name,
+    }, "whose run it is, not who refers to it"
+    lost = [record for record in results.read(first).values() if record["label"] != "sft"]
+    made.write(first, lost)
+    assert {record["label"] for record in results.read(second).values()} == {"warm", "other"}
+    assert [planned.label for planned in running.missing(second, seeds=[0])] == ["sft"]
     assert running.run(second, seeds=[0], again=True, report=lambda _: None) == 3
+    assert not any("of" in record for record in results.read(second).values())
 
 
 def test_again_runs_all_and_says_both(pretended: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
