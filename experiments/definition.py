@@ -52,6 +52,7 @@ from experiments import texts
 
 ROOT = Path(__file__).resolve().parent
 BUNDLED = "bundled"
+START = "start"  # what a claim may compare a method with: its own students before the first step
 BUNDLED_DATA = Path(distill.__file__).resolve().parent / "data"
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,7 +80,8 @@ class Texts(BaseModel):
 class Claim(BaseModel):
     """Something that is said of methods, and the comparison that would show it.
 
-    better, than   labels of methods, compared by `figure` (default: that of the condition) at equal seeds
+    better, than   labels of methods, compared by `figure` (default: that of the condition) at equal seeds; than may be
+                   "start": the students of `better` before the first step
     """
 
     model_config = _STRICT
@@ -177,8 +179,10 @@ def _check(found: Experiment) -> None:
             raise unknown("kind of pair", condition.kind, KINDS, ExperimentError)
         if condition.regime not in REGIMES:
             raise unknown("regime", condition.regime, REGIMES, ExperimentError)
+    if START in found.methods:
+        raise ExperimentError(f"{found.name}: no method can have the label {START!r}, which claims have a use for.")
     for claim in found.claims:
-        if claim.condition not in known or {claim.better, claim.than} - set(found.methods):
+        if claim.condition not in known or {claim.better, claim.than} - {START, *found.methods}:
             raise ExperimentError(
                 f"{found.name}: the claim {claim.claim!r} names a condition or method that isn't there."
             )

@@ -20,7 +20,7 @@ from ctkd_core.methods import evidence
 from ctkd_core.methods.evidence import store
 from experiments import definition, results
 from experiments.definition import Condition, Experiment, texts_of
-from experiments.standing import LEAST_LOOKS, Standing, difference, mean_start, mean_teacher, standings
+from experiments.standing import LEAST_LOOKS, Standing, curve_of, difference, mean_start, mean_teacher, standings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "lists.py"
 # What a run config has that says nothing about the kind of a run; which text it had is compared on its own.
@@ -271,16 +271,16 @@ def _options(experiment: Experiment, condition: Condition, label: str) -> dict[s
 def _claim(experiment: Experiment, claim: definition.Claim, records: Records) -> evidence.Claim:
     condition = next(each for each in experiment.conditions if each.name == claim.condition)
     figure = claim.figure or condition.figure
-    values = [
-        {seed: r["figures"][figure] for seed, r in records.get(label, {}).items() if figure in r["figures"]}
-        for label in (claim.better, claim.than)
-    ]
-    gap = difference(*values)
-    names = [_title(experiment, condition, label) for label in (claim.better, claim.than)]
+    better, from_start = records.get(claim.better, {}), claim.than == definition.START
+    than = _starts(better, figure) if from_start else _values(records.get(claim.than, {}), figure)
+    gap = difference(_values(better, figure), than)
+    were_run = bool(better) and (from_start or bool(records.get(claim.than)))
+    names = [_title(experiment, condition, claim.better)]
+    names.append("its start" if from_start else _title(experiment, condition, claim.than))
     return evidence.Claim(
         claim=claim.claim,
         source=claim.source,
-        ours=_ours(gap, *names, figure, condition, all(records.get(x) for x in (claim.better, claim.than))),
+        ours=_ours(gap, *names, figure, condition, were_run),
         verdict=evidence.verdict_of(gap, higher_is_better(figure)),
         condition=claim.condition,
         better=claim.better,
@@ -288,6 +288,17 @@ def _claim(experiment: Experiment, claim: definition.Claim, records: Records) ->
         figure=figure,
         difference=gap,
     )
+
+
+def _values(by_seed: Mapping[int, Mapping[str, Any]], figure: str) -> dict[int, float]:
+    return {seed: record["figures"][figure] for seed, record in by_seed.items() if figure in record["figures"]}
+
+
+def _starts(by_seed: Mapping[int, Mapping[str, Any]], figure: str) -> dict[int, float]:
+    """The figure of each run before the first step."""
+    return {
+        seed: point.value for seed, record in by_seed.items() for point in curve_of(record, figure) if point.step == 0
+    }
 
 
 def _ours(

@@ -158,6 +158,18 @@ def test_verdicts_on_claims(
         assert f"n = {claim.difference.n}" in claim.ours
 
 
+def test_a_claim_on_the_start_compares_each_run_with_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch, made.YAML.replace("than: sft", "than: start"))
+    made.write(found, made.results({"alm": {0: 1.5, 1: 1.6, 2: 1.4}, "sft": {0: 1.0}}))
+    (claim,) = digest.build([found]).experiments[0].claims
+    assert (claim.verdict, claim.difference.n, claim.difference.mean) == ("reproduced", 3, pytest.approx(-0.5))
+    assert "ALM minus its start: -0.5" in claim.ours
+    made.write(found, made.results({"sft": {0: 1.0}}))
+    assert digest.build([found]).experiments[0].claims[0].verdict == "not run"
+    with pytest.raises(ExperimentError, match="no method can have the label 'start'"):
+        made.experiment(tmp_path, monkeypatch, made.YAML.replace("  alm: {}", "  start: {method: alm}"))
+
+
 def test_a_run_without_an_option_that_is_asked_for_now_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
