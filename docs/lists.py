@@ -208,10 +208,14 @@ def written(text: str) -> str:
 
 
 def main() -> None:
-    """Write the files anew."""
+    """Write the files anew, and name those that changed. Raises SystemExit where a method has no page."""
     for path in FILES:
-        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
-        print(path.name)
+        if not path.exists():
+            raise SystemExit(f"{path.relative_to(HERE.parent)} is missing: write the page of the method first.")
+        text = path.read_text(encoding="utf-8")
+        if (new := written(text)) != text:
+            path.write_text(new, encoding="utf-8")
+            print(f"wrote {path.relative_to(HERE.parent)}")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,8 @@ def test_navigation_lists_every_page() -> None:
         return found
 
     pages = [path for ending in ("md", "ipynb") for path in (ROOT / "docs").rglob(f"*.{ending}")]
-    assert files(nav) == {str(path.relative_to(ROOT / "docs")) for path in pages}
+    there = {str(path.relative_to(ROOT / "docs")) for path in pages}
+    assert files(nav) == there, f"mkdocs.yml and docs differ in {files(nav) ^ there}: run `python docs/lists.py`"
 
 
 def script(file: str) -> ModuleType:

@@ -48,7 +48,7 @@ class TestEveryRow:
         assert "## What it cannot see" in page
         assert "## Sources" in page
         for option in (*row.align_options, *row.loss_options):
-            assert f"`{option.name}`" in page, option.name
+            assert f"`{option.name}`" in page, f"docs/methods/{row.name}.md lacks `{option.name}`, with the backticks"
 
     def test_functions_exist(self, row: Method) -> None:
         for path in filter(None, (row.aligner, row.loss, row.state, row.view, *row.exports.values())):
