@@ -148,35 +148,42 @@ def measure(session: Session, step: int) -> None:
     """Bits per byte of the held-out examples and completions of some; the teacher's once, at the first call."""
     if not session.leads:
         return
-    texts = _sample_texts(session, step)
+    kept = _answers_at_start(session) if step == 0 else None
+    texts = _sample_texts(session, step, kept)
     if not session.config.eval_samples:
         return
     session.report(f"Measuring bits per byte at step {step}.")
-    row: dict[str, Any] = {"kind": "eval", "step": step} | session.evaluator.figures(session.student_model)
+    row: dict[str, Any] = {"kind": "eval", "step": step} | session.evaluator.figures(session.student_model, kept=kept)
     if texts:
         row["repetition"] = evaluate.repetition(texts)
     session.metrics.write(row | {"time": time.time()})
 
 
-def _sample_texts(session: Session, step: int) -> list[str]:
+def _answers_at_start(session: Session) -> KeptAnswers | None:
+    """What other runs kept of this student before its first step, if it is asked for anything."""
+    from ctkd_core.distill.evaluation.kept_answers import answers_at_start
+
+    config = session.config
+    return answers_at_start(session.student_model) if config.eval_samples or config.sample_prompts else None
+
+
+def _sample_texts(session: Session, step: int, at_start: KeptAnswers | None) -> list[str]:
+    """Completions of held-out prompts; `at_start`: what is kept of the student as it is now."""
     config = session.config
     examples = [e for e in session.data.split.held_out if e.prompt][: config.sample_prompts]
     if not examples:
         return []
     session.report(f"Writing sample completions at step {step}.")
 
-    def written(model: PreTrainedModel, tokenizer: Tokenizer) -> list[str]:
+    def written(model: PreTrainedModel, tokenizer: Tokenizer, kept: KeptAnswers | None) -> list[str]:
         prompts = [e.prompt_for(tokenizer) for e in examples]
-        return evaluate.complete(model, tokenizer, prompts, config.sample_tokens)
+        ask = partial(evaluate.complete, model, tokenizer, prompts, config.sample_tokens)
+        return kept.texts(model, tokenizer, prompts, config.sample_tokens, len(prompts), ask) if kept else ask()
 
     if (model := session.teacher_model) is not None and session.teacher_texts is None:
-        kept, tokenizer = session.evaluator.answers, session.teacher
-        ask = partial(written, model, tokenizer)
-        prompts = [e.prompt_for(tokenizer) for e in examples]
-        known = (model, tokenizer, prompts, config.sample_tokens, len(prompts))
-        session.teacher_texts = kept.texts(*known, ask) if kept else ask()
+        session.teacher_texts = written(model, session.teacher, session.evaluator.answers)
     session.attempt.check()
-    texts = written(session.student_model, session.student)
+    texts = written(session.student_model, session.student, at_start)
     for i, (example, text) in enumerate(zip(examples, texts)):
         session.samples.write(
             {

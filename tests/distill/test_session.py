@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import ctkd_core
 from ctkd_core import methods
 from ctkd_core.background import attempt
+from ctkd_core.distill import evaluate, trainer, worker
 from ctkd_core.distill import session as session_module
-from ctkd_core.distill import trainer, worker
 from ctkd_core.distill.records import RecordWriter
 from ctkd_core.errors import PreflightError, RunError
 
@@ -93,6 +93,38 @@ def test_sft_does_not_ask_the_teacher_while_it_trains(pair, store, monkeypatch):
     )
     ctkd_core.distill(pair.config(method="sft", steps=2), store)
     assert asked == [None, None]
+
+
+def test_a_student_is_measured_once_before_its_first_step(pair, store, monkeypatch, tmp_path):
+    """A run that begins with the same weights asks neither model and learns the same; other weights are asked."""
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    real, real_complete, asked = evaluate.token_bits, evaluate.complete, []
+
+    def bits(model, *rest, **more):
+        asked.append("bits")
+        return real(model, *rest, **more)
+
+    def complete(*rest):
+        asked.append("texts")
+        return real_complete(*rest)
+
+    monkeypatch.setattr(evaluate, "token_bits", bits)
+    monkeypatch.setattr(evaluate, "complete", complete)
+    config = pair.config(method="sft", steps=2, sample_prompts=2, evaluations="classes,completions")
+
+    def run(config):
+        asked.clear()
+        found = ctkd_core.distill(config, store)
+        rows = [{k: v for k, v in row.items() if k != "time"} for row in found.metric_rows() if row["kind"] == "eval"]
+        texts = [(row["step"], row["student"], row["teacher"]) for row in found.samples()]
+        return rows, texts, sorted(asked)
+
+    first = run(config)
+    again = run(config.replace(name="again"))
+    assert again[:2] == first[:2] and [row["step"] for row in again[0]] == [0, 2]
+    assert first[2] == ["bits"] * 3 + ["texts"] * 6  # the teacher once, the student before and after
+    assert again[2] == ["bits", "texts", "texts"]  # the trained student alone
+    assert run(config.replace(seed=5))[2] == ["bits"] * 2 + ["texts"] * 4, "another student, the same teacher"
 
 
 def test_what_the_loss_learns_is_trained_and_not_saved_with_the_student(pair, store):

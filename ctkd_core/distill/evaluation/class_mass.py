@@ -7,7 +7,11 @@ reason; this is it for every class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ctkd_core.distill.evaluation.group_classes import codes_of
 from ctkd_core.vocabulary.classes import CLASSES
@@ -15,31 +19,35 @@ from ctkd_core.vocabulary.classes import CLASSES
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ctkd_core.distill.evaluate import Scored
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 
 class ClassMass:
-    """Adds up, row by row, the probability of the class that the row's own token belongs to."""
+    """Notes, item by item, the probability of the class that each row's own token belongs to: float64 [k]."""
 
-    def __init__(self, student: Tokenizer) -> None:
+    def __init__(self, student: Tokenizer, n_items: int) -> None:
         self._codes = codes_of(student)
-        self._sums = [0.0] * len(CLASSES)
-        self._rows = [0] * len(CLASSES)
+        self.noted: list[NDArray[np.float64]] = [np.zeros(0)] * n_items
 
-    def add(self, number: int, rows: Any, targets: Any) -> None:  # noqa: ARG002 - what `evaluate.read_rows` calls
+    def add(self, number: int, rows: Any, targets: Any) -> None:
         """Note the rows of one item: logits float32 [k, V], the tokens that follow int64 [k]."""
-        own, mass = own_class_mass(rows, targets, self._codes)
-        for code, value in zip(own.tolist(), mass.tolist(), strict=True):
-            self._sums[code] += value
-            self._rows[code] += 1
-
-    def means(self) -> dict[str, float]:
-        """The mean of each class that the text has; {} where nothing was noted."""
-        return {CLASSES[k]: self._sums[k] / n for k, n in enumerate(self._rows) if n}
+        self.noted[number] = own_class_mass(rows, targets, self._codes).cpu().double().numpy()
 
 
-def own_class_mass(rows: Tensor, targets: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """The class of each target, int64 [k], and the probability of all tokens of that class, float32 [k].
+def mean_masses(student: Tokenizer, items: Sequence[Scored], masses: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    """The mean of each class that the text has. masses: of each item's scored tokens, as `ClassMass` notes them."""
+    if not any(map(len, masses)):
+        return {}
+    codes = codes_of(student).numpy()
+    own = np.concatenate([codes[item.ids[item.start :]] for item, found in zip(items, masses) if len(found)])
+    values = np.concatenate(masses)
+    sums, counts = (np.bincount(own, weights, len(CLASSES)) for weights in (values, None))
+    return {CLASSES[k]: float(sums[k] / counts[k]) for k in np.flatnonzero(counts).tolist()}
+
+
+def own_class_mass(rows: Tensor, targets: Tensor, codes: Tensor) -> Tensor:
+    """The probability of all tokens of each target's class, float32 [k].
 
     rows [k, V] logits; targets int64 [k]; codes int64 [n_ids]: class of each id. Ids beyond `codes` count to no class.
     """
@@ -49,5 +57,4 @@ def own_class_mass(rows: Tensor, targets: Tensor, codes: Tensor) -> tuple[Tensor
     codes = codes.to(rows.device)
     masses = torch.zeros(len(rows), len(CLASSES), device=rows.device)
     masses.index_add_(1, codes[:width], torch.softmax(rows.float(), dim=-1)[:, :width])
-    own = codes[targets]
-    return own, masses.gather(1, own[:, None])[:, 0]
+    return masses.gather(1, codes[targets][:, None])[:, 0]

@@ -19,7 +19,7 @@ from ctkd_core.distill import evaluate
 from ctkd_core.distill.evaluate import Scored
 from ctkd_core.distill.evaluation.agreement import agreement, answer_predictions, regrets
 from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_length
-from ctkd_core.distill.evaluation.class_mass import ClassMass
+from ctkd_core.distill.evaluation.class_mass import ClassMass, mean_masses
 from ctkd_core.distill.evaluation.completions import completion_figures
 from ctkd_core.distill.evaluation.exposure import excess_errors
 from ctkd_core.distill.evaluation.next_bytes import facing, head_width, tree_of
@@ -46,11 +46,12 @@ def nothing() -> None:
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedModel:
-    """A model with its tokenizer, and the held-out examples as it reads them."""
+    """A model with its tokenizer, the held-out examples as it reads them, and what is kept on disk of its answers."""
 
     model: PreTrainedModel
     tokenizer: Tokenizer
     items: list[Scored]
+    kept: KeptAnswers | None = None
 
 
 @dataclass(eq=False)
@@ -75,13 +76,17 @@ class Evaluator:
     answers: KeptAnswers | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def figures(self, model: PreTrainedModel, names: str | Sequence[str] | None = None) -> Figures:
-        """What the named evaluations (default: the config's) find of a student; figures without a value are NaN."""
+    def figures(
+        self, model: PreTrainedModel, names: str | Sequence[str] | None = None, kept: KeptAnswers | None = None
+    ) -> Figures:
+        """What the named evaluations (default: the config's) find of a student; figures without a value are NaN.
+
+        kept  what is on disk of the student as it is now; None: it is asked
+        """
         asked = chosen(self.config.evaluations if names is None else names)
         found: Figures = {"held_out": len(self.examples)}
-        reader = EvaluatedModel(model, self.student, self._items("student", self.student))
-        mass = ClassMass(self.student) if "classes" in asked else None
-        bits = self._bits(reader, mass)
+        reader = EvaluatedModel(model, self.student, self._items("student", self.student), kept)
+        bits, masses = self._bits_and_masses(reader) if "classes" in asked else (self._bits(reader), [])
         found["bits_per_byte"] = _per_byte(reader.items, bits)
         teacher = self._teacher()
         if teacher is not None:
@@ -90,7 +95,7 @@ class Evaluator:
             found["teacher_bits_per_byte"] = self.teacher_bits
         for name in asked:
             found |= _PARTS[name](self, reader, bits)
-        if mass is not None and (table := mass.means()):
+        if table := mean_masses(self.student, reader.items, masses):
             found["mass_by_class"] = table
         return found
 
@@ -209,15 +214,19 @@ class Evaluator:
         return texts
 
     def _written(self, reader: EvaluatedModel, examples: Sequence[Example], which: str) -> list[str]:
-        """Greedy answers; the teacher's are kept."""
-        if reader.model is not self.teacher_model:
-            return self._completed(reader, examples)
-        key = f"written {which}"
-        if key not in self._kept:
-            kept, ask = self.answers, partial(self._completed, reader, examples)
+        """Greedy answers; the teacher's are asked for once."""
+
+        def texts() -> list[str]:
+            ask = partial(self._completed, reader, examples)
             prompts = [e.prompt_for(reader.tokenizer) for e in examples]
             known = (reader.model, reader.tokenizer, prompts, self.config.sample_tokens, WRITTEN_AT_ONCE)
-            self._kept[key] = kept.texts(*known, ask) if kept else ask()
+            return reader.kept.texts(*known, ask) if reader.kept else ask()
+
+        if reader.model is not self.teacher_model:
+            return texts()
+        key = f"written {which}"
+        if key not in self._kept:
+            self._kept[key] = texts()
         return list(self._kept[key])
 
     def _completed(self, reader: EvaluatedModel, examples: Sequence[Example]) -> list[str]:
@@ -235,7 +244,7 @@ class Evaluator:
     def _teacher(self) -> EvaluatedModel | None:
         if self.teacher_model is None:
             return None
-        return EvaluatedModel(self.teacher_model, self.teacher, self._items("teacher", self.teacher))
+        return EvaluatedModel(self.teacher_model, self.teacher, self._items("teacher", self.teacher), self.answers)
 
     def _items(self, side: str, tokenizer: Tokenizer) -> list[Scored]:
         if side not in self._kept:
@@ -248,12 +257,25 @@ class Evaluator:
 
     def _teacher_bits(self, teacher: EvaluatedModel) -> list[NDArray[np.float64]]:
         if "teacher bits" not in self._kept:
-            kept, ask = self.answers, partial(self._bits, teacher)
-            self._kept["teacher bits"] = kept.bits(teacher.items, self._batch, ask) if kept else ask()
+            self._kept["teacher bits"] = self._bits(teacher)
         return list(self._kept["teacher bits"])
 
-    def _bits(self, reader: EvaluatedModel, mass: ClassMass | None = None) -> list[NDArray[np.float64]]:
-        also = None if mass is None else mass.add
+    def _bits(self, reader: EvaluatedModel) -> list[NDArray[np.float64]]:
+        ask = partial(self._measured, reader)
+        return reader.kept.bits(reader.items, self._batch, ask) if reader.kept else ask()
+
+    def _bits_and_masses(self, reader: EvaluatedModel) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+        """-log2 p of each scored token, and the probability of its class, float64 [k] for each item."""
+
+        def ask() -> list[NDArray[np.float64]]:
+            mass = ClassMass(reader.tokenizer, len(reader.items))
+            return [np.stack(pair) for pair in zip(self._measured(reader, mass.add), mass.noted, strict=True)]
+
+        known = (reader.items, self._batch, reader.tokenizer)
+        both = reader.kept.bits_and_masses(*known, ask) if reader.kept else ask()
+        return [own[0] for own in both], [own[1] for own in both]
+
+    def _measured(self, reader: EvaluatedModel, also: Any = None) -> list[NDArray[np.float64]]:
         return evaluate.token_bits(reader.model, reader.items, self._batch, between=self.between, also=also)
 
     def _predictions(self, reader: EvaluatedModel, places: Any = None) -> list[Any]:

@@ -1,8 +1,9 @@
-"""What a frozen teacher says of fixed texts, kept on disk: another run with the same teacher and texts asks it no more.
+"""What a model says of fixed texts, kept on disk: another run with the same weights and texts asks it no more.
 
-An entry is one file, named by a hash of the teacher's weights, of how it computes (precision, device, versions) and of
-all that it is asked; nothing is unpickled. One that is damaged, or doesn't fit what is asked, counts as none. The ones
-used longest ago make room when all take more than MOST_BYTES, and what can't be kept costs time, no more.
+That is a frozen teacher, and a student before its first step. An entry is one file, named by a hash of the model's
+weights, of how it computes (precision, device, versions) and of all that it is asked; nothing is unpickled. One that is
+damaged, or doesn't fit what is asked, counts as none. The ones used longest ago make room when all take more than
+MOST_BYTES, and what can't be kept costs time, no more.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core import files
+from ctkd_core.distill.evaluation.group_classes import codes_of
+from ctkd_core.distill.teachers.identity import state_fingerprint
 from ctkd_core.files import bounded, documents
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ def root() -> Path:
 
 @dataclass(frozen=True)
 class KeptAnswers:
-    """The entries of one teacher; `of` is a hash of its weights and of how it computes."""
+    """The entries of one model; `of` is a hash of its weights and of how it computes."""
 
     of: str
 
@@ -55,19 +58,42 @@ class KeptAnswers:
 
         batch  items that the model reads at once; padding moves the last digits
         """
+        return self._arrays("bits", items, batch, (), measure)
+
+    def bits_and_masses(
+        self,
+        items: Sequence[Scored],
+        batch: int,
+        tokenizer: Tokenizer,
+        measure: Callable[[], list[NDArray[np.float64]]],
+    ) -> list[NDArray[np.float64]]:
+        """What `measure` gives: float64 [2, k] for each item, bits as above and what `class_mass` notes."""
+        classes = hashlib.sha256(codes_of(tokenizer).numpy().tobytes()).hexdigest()
+        return self._arrays(f"bits and masses {classes}", items, batch, (2,), measure)
+
+    def _arrays(
+        self,
+        kind: str,
+        items: Sequence[Scored],
+        batch: int,
+        shape: tuple[int, ...],
+        measure: Callable[[], list[NDArray[np.float64]]],
+    ) -> list[NDArray[np.float64]]:
+        """What `measure` gives: float64 [*shape, scored tokens] for each item."""
         if not items:
             return measure()
-        lengths = [len(item.ids) - item.start if item.n_bytes else 0 for item in items]
+        shapes = [(*shape, len(item.ids) - item.start if item.n_bytes else 0) for item in items]
+        ends = np.cumsum([one[-1] for one in shapes])
         asked = ([[item.ids.tolist(), item.start, item.n_bytes > 0] for item in items], batch)
-        path = self._path("bits", asked, ".npy")
+        path = self._path(kind, asked, ".npy")
         with suppress(*_DAMAGED):
             values = np.load(io.BytesIO(_read(path)), allow_pickle=False)
-            if values.dtype == np.float64 and values.shape == (sum(lengths),) and np.isfinite(values).all():
-                return np.split(values, np.cumsum(lengths)[:-1])
+            if values.dtype == np.float64 and values.shape == (*shape, ends[-1]) and np.isfinite(values).all():
+                return np.split(values, ends[:-1], axis=-1)
         found = measure()
-        if [len(own) for own in found] == lengths and all(np.isfinite(own).all() for own in found):
+        if [own.shape for own in found] == shapes and all(np.isfinite(own).all() for own in found):
             file = io.BytesIO()
-            np.save(file, np.concatenate([np.zeros(0), *found]), allow_pickle=False)
+            np.save(file, np.concatenate(found, axis=-1), allow_pickle=False)
             _write(path, file.getvalue())
         return found
 
@@ -80,7 +106,7 @@ class KeptAnswers:
         batch: int,
         write: Callable[[], list[str]],
     ) -> list[str]:
-        """What `write` gives: the teacher's greedy answers to these prompts (`evaluate.complete`), `batch` at once."""
+        """What `write` gives: the model's greedy answers to these prompts (`evaluate.complete`), `batch` at once."""
         from ctkd_core.distill import evaluate
 
         ids = evaluate.with_room(model, tokenizer, prompts, max_new_tokens)
@@ -106,9 +132,6 @@ def answers_of(config: RunConfig, device: str) -> KeptAnswers | None:
 
     Ask before the teacher is loaded and after: where they differ, its files were changed meanwhile.
     """
-    import torch
-    import transformers
-
     from ctkd_core.distill.models.teachers import teacher_source
     from ctkd_core.distill.teachers.identity import weights_fingerprint
 
@@ -116,8 +139,25 @@ def answers_of(config: RunConfig, device: str) -> KeptAnswers | None:
     if weights is None:
         return None
     computing = (config.teacher_precision, config.teacher_loading, device.partition(":")[0])
-    told = [VERSION, _program(), weights, *computing, torch.__version__, transformers.__version__]
-    return KeptAnswers(hashlib.sha256(json.dumps(told).encode()).hexdigest())
+    return _kept(weights, *computing)
+
+
+def answers_at_start(model: PreTrainedModel) -> KeptAnswers | None:
+    """What is kept of a student as it is now, wherever its weights come from; None on an accelerator.
+
+    There it has answered before its weights are read back and hashed.
+    """
+    if model.device.type != "cpu":
+        return None
+    return _kept(state_fingerprint(model), model.dtype, bool(getattr(model, "is_quantized", False)))
+
+
+def _kept(*told: Any) -> KeptAnswers:
+    import torch
+    import transformers
+
+    words = [VERSION, _program(), *map(str, told), torch.__version__, transformers.__version__]
+    return KeptAnswers(hashlib.sha256(json.dumps(words).encode()).hexdigest())
 
 
 @cache

@@ -1,13 +1,17 @@
-"""Which weights a teacher has: one hash of its configuration and its safetensors, without loading them."""
+"""Which weights a model has: one hash, of its files without loading them, or of what is loaded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ctkd_core import files
 from ctkd_core.distill.models.facts import config_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _OF_THE_PROGRAM = ("transformers_version", "_name_or_path")  # what says nothing about the model
 
@@ -31,6 +35,21 @@ def weights_fingerprint(source: str) -> str | None:
     except (OSError, ValueError, AttributeError):
         return None
     return whole.hexdigest() if found else None
+
+
+def state_fingerprint(model: PreTrainedModel) -> str:
+    """SHA-256 over a loaded model's configuration and all that its state holds: names, types, shapes and values."""
+    import torch
+
+    told = {key: value for key, value in model.config.to_dict().items() if key not in _OF_THE_PROGRAM}
+    whole = hashlib.sha256(json.dumps([type(model).__name__, told], sort_keys=True, default=str).encode())
+    for name, value in sorted(model.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            whole.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        else:
+            whole.update(f"{name} {value!r}\n".encode())
+    return whole.hexdigest()
 
 
 def _config(source: str) -> Path | None:

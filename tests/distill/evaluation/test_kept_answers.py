@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from ctkd_core.distill import evaluate
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.evaluation import kept_answers
 from ctkd_core.distill.evaluation.evaluator import Evaluator
-from ctkd_core.distill.evaluation.kept_answers import KeptAnswers, answers_of
+from ctkd_core.distill.evaluation.kept_answers import KeptAnswers, answers_at_start, answers_of
+from ctkd_core.distill.teachers.identity import state_fingerprint
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.distill.kit import llama
 
@@ -93,6 +96,38 @@ def test_texts_are_kept_for_the_same_prompts_ends_and_length_alone(sides):
     for changed in ({"prompts": prompts[1:]}, {"length": 5}, {"tokenizer": ended}, {"batch": 4}):
         with pytest.raises(AssertionError, match="asked again"):
             texts(**changed)
+
+
+def test_a_students_bits_and_masses_are_kept_by_its_weights(pair, sides, monkeypatch):
+    student, teacher, model, teacher_model = sides
+    config = pair.config(evaluations="classes,completions", sample_tokens=4)
+
+    def figures(kept):
+        return Evaluator(config, student, teacher, teacher_model, EXAMPLES, answers=KEPT).figures(model, kept=kept)
+
+    plain = figures(None)
+    assert figures(answers_at_start(model)) == plain and plain["mass_by_class"]
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate, "token_bits", lambda *_, **__: never())
+        patched.setattr(evaluate, "complete", lambda *_: never())
+        assert figures(answers_at_start(model)) == plain
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            next(other.parameters()).view(-1)[3] += 1e-3
+        for kept in (answers_at_start(other), answers_at_start(copy.deepcopy(model).double()), None):
+            with pytest.raises(AssertionError, match="asked again"):
+                figures(kept)
+
+
+def test_a_models_state_is_its_configuration_names_shapes_and_values(sides):
+    model = copy.deepcopy(sides[2])
+    named = state_fingerprint(model)
+    assert state_fingerprint(copy.deepcopy(model)) == named
+    changed = copy.deepcopy(model)
+    changed.config.rope_parameters = {**(changed.config.rope_parameters or {}), "rope_theta": 7.0}
+    assert state_fingerprint(changed) != named
+    half = copy.deepcopy(model).bfloat16()
+    assert len({named, state_fingerprint(half), state_fingerprint(half.float())}) == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "a byte", "empty", "a folder", "other bits"])
