@@ -48,7 +48,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import _mutant_hook  # noqa: E402
 import pytest  # noqa: E402
-from _mutations import Mutation, mutated, mutations, sample  # noqa: E402
+from _mutations import Mutation, found_again, mutated, mutations, sample  # noqa: E402
 from _record import environment  # noqa: E402
 
 PACKAGES = ("alignment", "vocabulary", "losses")
@@ -387,7 +387,7 @@ def run(work: Path, out: Path, count: int, seed: int, again: bool, longest: floa
     load_what_faults_leave()
     if again:
         for row in rows:
-            if not row["killed"] and not row.get("equivalent"):
+            if not row["killed"] and not row.get("equivalent") and _still_there(row):
                 for name in ("killed", "by", "seconds", "tests"):
                     row.setdefault("before", {})[name] = row.pop(name)
     elif sum(row["seed"] == seed for row in rows) < count:
@@ -398,11 +398,15 @@ def run(work: Path, out: Path, count: int, seed: int, again: bool, longest: floa
             for number, (file, mutation) in enumerate(drawn)
             if (seed, number) not in known
         ]
-    waiting = [(row, tests_for(found, row["file"], row["line"], longest)) for row in rows if "killed" not in row]
+    waiting = [
+        (row, tests_for(found, row["file"], row["line"], longest))
+        for row in rows
+        if "killed" not in row and _still_there(row)
+    ]
     # what only slow tests reach comes last: the quick ones first make most of the picture
     waiting.sort(key=lambda item: not any(found["seconds"][test] < SLOW for stage in item[1][:2] for test in stage))
     for row, stages in waiting:
-        mutation = Mutation(*(row[name] for name in Mutation._fields))
+        mutation = _mutation(row)
         answer, took = {"killed": False, "by": ""}, 0.0
         for tests in stages:
             if tests and not answer["killed"]:
@@ -414,6 +418,21 @@ def run(work: Path, out: Path, count: int, seed: int, again: bool, longest: floa
         state = "killed" if row["killed"] else "SURVIVED"
         where = f"{row['file']}:{row['line']} {row['operator']}"
         print(f"{row['number']:3d} {state} {where} {row['seconds']} s", flush=True)
+
+
+def _still_there(row: dict[str, Any]) -> bool:
+    """Move the row to where its fault is now; says so where sources that changed have it no more, and leaves it."""
+    path = ROOT / row["file"]
+    here = found_again(path.read_text(), _mutation(row)) if path.is_file() else None
+    if here is None:
+        print(f"{row['number']:3d} GONE {row['file']}:{row['line']} {row['was']}", flush=True)
+        return False
+    row |= here._asdict()
+    return True
+
+
+def _mutation(row: dict[str, Any]) -> Mutation:
+    return Mutation(*(row[name] for name in Mutation._fields))
 
 
 def save(out: Path, rows: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from tests.losses.cases import (
     batch_of,
     call,
     check_gradient,
+    extras,
     logits_for,
     move_logits,
     pair,
@@ -60,6 +61,16 @@ def in_one_chunk(name):
     batch = batch_of(samples())
     s, t = logits_for(batch)
     return batch, s, t, *gradient_of(name, s, t, batch)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_function_called_without_options_is_its_method(name):
+    batch, s, t, of_the_table, _ = in_one_chunk(name)
+    if methods.get(name).same_tokenizer:
+        batch, t = same_sides(batch, t)
+    called = methods.load(methods.get(name).loss or "")(s, t, batch, **extras(name, batch))
+    torch.testing.assert_close(called.loss.detach(), of_the_table.loss.detach())
+    torch.testing.assert_close(called.terms, of_the_table.terms)
 
 
 @pytest.mark.parametrize("name", METHODS)

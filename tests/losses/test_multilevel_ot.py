@@ -8,7 +8,8 @@ import torch
 
 from ctkd_core import methods
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses.multilevel_ot import multilevel_ot_loss
+from ctkd_core.losses.base import response_rows
+from ctkd_core.losses.multilevel_ot import face, multilevel_ot_loss
 from ctkd_core.losses.parts.transport import sinkhorn_plan, transport_cost
 from ctkd_core.losses.views.case import Case
 from ctkd_core.losses.views.multilevel_ot import ranked_columns
@@ -21,6 +22,8 @@ OPTIONS = [
     {"matching": "exact", "top_k": 7, "reduction": "sum"},
     {"temperature": 1.5, "sd_temperature": 1.5, "sl_weight": 0.5, "sd_weight": 2.0, "sinkhorn_iterations": 3},
     {"top_k": 10_000, "sinkhorn_epsilon": 1.0},
+    {"skip_student_eos": True},
+    {"skip_teacher_eos": True, "reduction": "sum"},
 ]
 
 
@@ -41,20 +44,24 @@ def pick(s, t, k, matching):
     return chosen, t_columns
 
 
+def answer_tokens(batch, b, skip_student=False, skip_teacher=False):
+    """Positions that are learnt and predicted on either side of a sample, without the last one where it is skipped."""
+    for labels, skipped in ((batch.student_labels, skip_student), (batch.teacher_labels, skip_teacher)):
+        positions = [k for k in (labels[b] != -100).nonzero().flatten().tolist() if k >= 1]
+        yield positions[: len(positions) - skipped]
+
+
 def twin(
     z_s, z_t, batch, temperature=1.0, top_k=50, matching="rank", sl_weight=0.1, sd_weight=0.1, sd_temperature=2.0,
-    sinkhorn_epsilon=0.1, sinkhorn_iterations=20, reduction="mean",
+    sinkhorn_epsilon=0.1, sinkhorn_iterations=20, reduction="mean", skip_student_eos=False, skip_teacher_eos=False,
 ):  # fmt: skip
     values = []
     for b in range(len(batch)):
-        mine, other = (
-            [k for k in (labels[b] != -100).nonzero().flatten().tolist() if k >= 1]
-            for labels in (batch.student_labels, batch.teacher_labels)
-        )
-        n = min(len(mine), len(other))
+        both = list(zip(*answer_tokens(batch, b, skip_student_eos, skip_teacher_eos)))
+        n = len(both)
         if not n:
             continue
-        s_rows, t_rows = z_s[b, [k - 1 for k in mine[:n]]], z_t[b, [k - 1 for k in other[:n]]]
+        s_rows, t_rows = z_s[b, [i - 1 for i, _ in both]], z_t[b, [j - 1 for _, j in both]]
         s, t = (s_rows / temperature).softmax(-1), (t_rows / temperature).softmax(-1)
         cs, ct = pick(s.detach(), t, top_k, matching)
         had = (s[:, cs] - t[:, ct]).abs().sum()
@@ -81,6 +88,20 @@ def test_value_and_gradient_equal_the_twin(options):
     expected.backward()
     torch.testing.assert_close(out.loss, expected, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(s.grad, z.grad, rtol=1e-6, atol=1e-11)
+
+
+@pytest.mark.parametrize("skipped", [(), (True, False), (False, True), (True, True)], ids=str)
+def test_the_kth_answer_tokens_face_each_other(skipped):
+    """All of them as far as both sides go, unless the caller leaves out the last one of a side."""
+    batch = batch_of([*samples(), plain_sample([0, 5, 1], [0, 1], 1, 1)])
+    facing = face(response_rows(batch.student_labels), batch, *([skipped] if skipped else []))
+    widths = batch.student_ids.shape[1], batch.teacher_ids.shape[1]
+    expected = [
+        (b, b * widths[0] + i - 1, b * widths[1] + j - 1)
+        for b in range(len(batch))
+        for i, j in zip(*answer_tokens(batch, b, *skipped))
+    ]
+    assert list(zip(*(x.tolist() for x in (facing.sample, facing.student, facing.teacher)))) == expected
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 3])
