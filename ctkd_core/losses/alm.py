@@ -70,7 +70,7 @@ def alm_loss(
     batch: AlignedBatch,
     *,
     ce_weight: float = 0.5,
-    temperature: float = 100.0,
+    temperature: float = 5.0,
     divergence: str = "kl",
     debias: str = "merge",
     gamma: float = 0.1,

@@ -52,7 +52,7 @@ def twin(s, t, batch, **options):
     return twins.average(twin_units(s, t, batch, sorted(batch.groups.tolist()), **options))
 
 
-def twin_units(s, t, batch, groups, temperature=100.0, divergence="kl", debias="merge", gamma=0.1):
+def twin_units(s, t, batch, groups, temperature=5.0, divergence="kl", debias="merge", gamma=0.1):
     """The value of each unit that these groups, in order, are joined to."""
     masks = [
         boundary_mask(k, z.shape[-1], z.device, z.dtype).bool() for k, z in ((batch.student, s), (batch.teacher, t))
@@ -256,7 +256,7 @@ def blocks_by_hand(s, t, batch, sizes):
                     b, end = block[-1][0], block[-1][first + 1]
                     follows = block[-1] is not groups[-1]
                     sums.append(text + (log_p[b, end - 1][mask.bool()].logsumexp(0) if follows else 0.0))
-                total = total + bernoulli("kl", sums[1].clamp(max=0), sums[0].clamp(max=0), 100.0)
+                total = total + bernoulli("kl", sums[1].clamp(max=0), sums[0].clamp(max=0), 5.0)
                 count += 1
     return total / count / len(sizes)
 
