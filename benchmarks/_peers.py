@@ -141,7 +141,7 @@ def torch_dskd(student: Any, teacher: Any, batch: Any, given: Any, tau: float = 
     return 0.5 * functional.cross_entropy(student[0, :-1], ids[1:]) + 0.5 * (guess + taught + learnt)
 
 
-def torch_alm(student: Any, teacher: Any, batch: Any, tau: float = 100.0) -> Any:
+def torch_alm(student: Any, teacher: Any, batch: Any, tau: float = 5.0) -> Any:
     """ALM without boundary probabilities, with whole tensors: log-probabilities of chunks as yes-or-no events, KL."""
     import torch
 
