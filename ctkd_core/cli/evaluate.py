@@ -10,6 +10,7 @@ import typer
 from ctkd_core.cli import complete
 from ctkd_core.cli.common import OneRun, Output, RunsDir, inform, names_of, run_named, whole
 from ctkd_core.cli.display import facts, table
+from ctkd_core.distill.evaluation.harness import task_rows
 from ctkd_core.distill.evaluation.table import ALL, EVALUATIONS, NONE
 
 if TYPE_CHECKING:
@@ -46,6 +47,20 @@ def run(
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", parser=whole, help="At most so many samples.")
     ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tasks",
+            metavar="NAMES",
+            help="Tasks of lm-evaluation-harness, measured besides; separated by commas, may be repeated.",
+        ),
+    ] = None,
+    task_folder: Annotated[
+        str, typer.Option("--task-folder", metavar="DIR", help="A folder with task files (*.yaml) of your own.")
+    ] = "",
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", parser=whole, help="At most so many examples of a task.")
+    ] = None,
     device: Annotated[
         str, typer.Option("--device", metavar="D", help="auto, cpu, mps, cuda (default: the run's).")
     ] = "",
@@ -56,7 +71,7 @@ def run(
     from ctkd_core.distill.evaluation.saved import Ask, asked_config, closed, evaluate_run, student_folder
     from ctkd_core.distill.runs import RunStore
 
-    store, ask = RunStore(runs_dir), Ask(evaluations, data, samples, device)
+    store, ask = RunStore(runs_dir), Ask(evaluations, data, samples, device, tasks or (), task_folder, limit)
     chosen = [run_named(store, each) for each in (name, against) if each is not None]
     for each in chosen:  # all that can be wrong is told before anything is loaded
         student_folder(each)
@@ -67,6 +82,8 @@ def run(
     found = [evaluate_run(each, ask, _report) for each in chosen]
     if against is not None:
         found[0]["gap_closed"] = closed(found[0], found[1]) | {"against": chosen[1].id}
+        if "tasks" in found[1]:
+            found[0]["against_tasks"] = found[1]["tasks"]
     return Output(lambda: found[0], lambda: _view(found[0]))
 
 
@@ -107,4 +124,16 @@ def _view(found: Mapping[str, Any]) -> list[RenderableType]:
     if "exposure" in found:
         rows = [[int(length), value] for length, value in found["exposure"].items()]
         parts.append(table(["boundaries of the text", "excess error behind own words in %"], rows))
+    if found.get("tasks"):
+        parts.append(_tasks(found["tasks"], found.get("against_tasks")))
     return parts
+
+
+def _tasks(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> RenderableType:
+    """One row a figure of a task; with those of the run that it is set against, if there is one."""
+    headers, rows = ["task", "figure", "student", "±", "examples"], [list(row) for row in task_rows(own)]
+    if other is not None:
+        headers[4:4] = ["against", "±"]
+        beside = {row[:2]: row[2:4] for row in task_rows(other)}
+        rows = [[*row[:4], *beside.get((row[0], row[1]), (None, None)), row[4]] for row in rows]
+    return table(headers, [[*row[:-1], None if row[-1] is None else int(row[-1])] for row in rows])

@@ -574,9 +574,13 @@ class GapClosed(Printed):
 
 
 class Evaluated(SavedEvaluation):
-    """The figures of a run's student; with --against how much of the gap to the teacher it closed beside that run."""
+    """The figures of a run's student; with --against how much of the gap to the teacher it closed beside that run.
+
+    against_tasks  figures of the same tasks of that run's student
+    """
 
     gap_closed: NotRequired[GapClosed]
+    against_tasks: NotRequired[dict[str, dict[str, Number]]]
 
 
 class TeacherCache(Printed):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.distill.evaluation.harness import task_rows
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.markup.colours import BLUE, GREY, ORANGE
 from ctkd_core.markup.visible import one_line, shorten
@@ -248,6 +249,15 @@ def measure_table(found: Moments) -> pd.DataFrame:
     return pd.DataFrame(
         [{"measure": NAMES.get(key, key)} | {title: table.get(key) for title, table in kept} for key in found.now]
     )
+
+
+def task_table(tasks: Mapping[str, Table]) -> pd.DataFrame:
+    """Figures of tasks of lm-evaluation-harness: one row a figure, with its standard error where it has one."""
+    import pandas as pd
+
+    columns = ["task", "figure", "student", "standard error", "examples"]
+    rows = [(one_line(task), one_line(name), *values) for task, name, *values in task_rows(tasks)]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _over_steps(rows: Rows, table: str, key: str) -> tuple[list[int], list[float]]:

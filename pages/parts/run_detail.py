@@ -23,7 +23,7 @@ from pages.parts import loaders, state
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button
 from pages.parts.plots import chart
-from pages.parts.run_evaluation import evaluation
+from pages.parts.run_evaluation import evaluation, tasks
 from pages.parts.run_files import take_away
 from pages.parts.run_views import FORM, LIST, note_opened, opened, show_view, shown_store
 from pages.parts.runs_list import dot
@@ -202,8 +202,10 @@ def _afterwards(run: Run) -> None:
             f"`ctkd evaluate` on {found.get('held_out', 0):.0f} samples of {state.plain(str(found.get('data', '')))}: "
             f"{number(found['bits_per_byte'])} bits per byte" + (f", teacher {number(teacher)}." if teacher else ".")
         )
+        of_tasks = found.pop("tasks", {})
         row = found | {"kind": "eval", "step": int(found.get("step", 0))}
         evaluation([row], metrics_frame([row]), key="later")
+        tasks(of_tasks, key="later")
 
 
 def _more(run: Run) -> None:

@@ -19,6 +19,7 @@ from ctkd_core.figures.evaluation import (
     moments,
     part_dots,
     part_table,
+    task_table,
 )
 from ctkd_core.figures.words import number
 from pages.parts.plots import chart
@@ -42,6 +43,13 @@ def evaluation(rows: Rows, frame: Any, key: str = "eval") -> None:
         st.subheader("Does it say what the teacher says", anchor=False)
         _agreement(rows, key)
     _written(rows, key)
+
+
+def tasks(found: Mapping[str, Mapping[str, float | None]], key: str = "eval") -> None:
+    """Figures of tasks of lm-evaluation-harness, {task: {figure: value}}; nothing where there are none."""
+    if found:
+        st.subheader("Tasks", anchor=False)
+        st.dataframe(task_table(found), key=f"{key}_tasks", hide_index=True, alt="Figures of tasks of the harness")
 
 
 def _parts(frame: Any, by_domain: Moments, by_class: Moments, key: str) -> None:

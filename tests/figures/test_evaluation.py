@@ -93,3 +93,10 @@ def test_shares_of_the_loss_by_class():
         "digits_1": pytest.approx([0.25] * 3),
         "letters": pytest.approx([0.75] * 3),
     }
+
+
+def test_tasks_are_a_row_a_figure():
+    tasks = {"a\tb": {"acc": 0.5, "acc_stderr": 0.25, "examples": 6.0}, "text": {"bits_per_byte": 2.0}}
+    table = evaluation.task_table(tasks)
+    assert table["task"].tolist() == ["a→b", "text"] and table["student"].tolist() == [0.5, 2.0]
+    assert table["standard error"].isna().tolist() == [False, True]

@@ -159,6 +159,7 @@ def test_detail_shows_what_was_learnt_by_domain_and_class_with_tables():
         row |= {"arithmetic": {"2": 0.5}, "exposure": {"4": 12.0}, "completions": {"rouge_l": 0.5}}
     (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     later = {"bits_per_byte": 1.5, "held_out": 9, "data": "other *file*", "bits_by_class": {"letters": 1.25}}
+    later |= {"tasks": {"<i>sums": {"acc": 0.5, "acc_stderr": 0.25, "examples": 6.0}}}
     (run.dir / "evaluation.json").write_text(json.dumps(later))
     at = opened("runs", run=run.id)
     assert not at.exception
@@ -174,6 +175,10 @@ def test_detail_shows_what_was_learnt_by_domain_and_class_with_tables():
     tables = [table.value for table in at.dataframe]
     by_domain = next(table for table in tables if "domain" in table)
     assert by_domain.to_dict("records") == [{"domain": "<i>ru", "at the start": 2.5, "student": 1.75, "teacher": 0.9}]
+    of_tasks = next(table for table in tables if "task" in table)
+    assert of_tasks.to_dict("records") == [
+        {"task": "<i>sums", "figure": "acc", "student": 0.5, "standard error": 0.25, "examples": 6.0}
+    ]
     assert "on 9 samples of other" in texts(at) and "*file*" not in texts(at).replace("\\*", "")
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired
 
 from ctkd_core import files
+from ctkd_core.distill.evaluation import harness
 from ctkd_core.distill.evaluation.gap import share_closed, shares_closed
-from ctkd_core.distill.evaluation.table import chosen
+from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
 from ctkd_core.distill.headline import number
-from ctkd_core.distill.records import EvalRow, Number, finite
+from ctkd_core.distill.records import EvalRow, Figures, Number, finite
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import RunError
 from ctkd_core.files import documents
@@ -42,12 +43,14 @@ class SavedEvaluation(EvalRow):
 
     data         what was measured, a file or the bundled examples
     evaluations  names of `table.EVALUATIONS`
+    tasks        figures of tasks of lm-evaluation-harness by task (`harness`)
     seconds      that measuring took
     """
 
     run_id: NotRequired[str]
     data: NotRequired[str]
     evaluations: NotRequired[list[str]]
+    tasks: NotRequired[dict[str, Figures]]
     seconds: NotRequired[Number]
 
 
@@ -59,26 +62,35 @@ class Ask:
     data         a file whose examples are all measured, instead of the run's held-out ones
     samples      at most so many examples; of another file all, if nothing is said
     device       where the models go
+    tasks        names of tasks of lm-evaluation-harness, measured besides (extra `harness`)
+    task_folder  a folder with task files of one's own
+    limit        at most so many examples of a task
     """
 
     evaluations: str | Sequence[str] | None = None
     data: str = ""
     samples: int | None = None
     device: str = ""
+    tasks: str | Sequence[str] = ()
+    task_folder: str = ""
+    limit: int | None = None
 
 
 def evaluate_run(run: Run, ask: Ask | None = None, report: Report = print) -> dict[str, Any]:
     """The figures of a finished run's saved student, as an `eval` row has them, kept in the run's folder.
 
-    The keys besides: `run_id`, `step`, `evaluations`, `data`, `seconds`. `report` gets a sentence now and then and may
-    raise to stop. Raises RunError when the run kept no student, or its data or teacher can't be had.
+    The keys besides: `run_id`, `evaluations`, `data`, `seconds`, and `tasks` where there are any. `report` gets a
+    sentence now and then and may raise to stop. Raises RunError when the run kept no student, or its data, its teacher
+    or a task can't be had. Each task is kept once it is measured, so one that fails loses nothing before it.
     """
     ask = ask or Ask()
     config = asked_config(run, ask)
     folder = student_folder(run)
     began = time.perf_counter()
-    figures = _figures(config, ask, folder, report)
-    found = {
+    tasks = _tasks(ask)
+    figures, model = _figures(config, ask, folder, report)
+    found: dict[str, Any] = {
+        "kind": "eval",
         "run_id": run.id,
         "step": run.status().step,
         "evaluations": list(chosen(config.evaluations)),
@@ -88,7 +100,23 @@ def evaluate_run(run: Run, ask: Ask | None = None, report: Report = print) -> di
         "time": time.time(),
     }
     keep(run, found)
+    if tasks is not None:
+        found["tasks"] = {}
+        for measured in harness.task_figures(model, folder, tasks, config.batch_size, ask.limit, report):
+            found["tasks"] |= measured
+            found["seconds"], found["time"] = time.perf_counter() - began, time.time()
+            keep(run, found)
     return found
+
+
+def _tasks(ask: Ask) -> harness.LoadedTasks | None:
+    """The tasks that are asked for, looked for before any model is loaded. Raises RunError."""
+    names = harness.task_names(ask.tasks)
+    if not names and (ask.task_folder or ask.limit is not None):
+        raise RunError("a task folder and a limit are of tasks, and none is named; name one or leave them out.")
+    if ask.limit is not None and ask.limit < 1:
+        raise RunError(f"the limit of examples of a task is at least 1; got {ask.limit}.")
+    return harness.load_tasks(names, ask.task_folder) if names else None
 
 
 def asked_config(run: Run, ask: Ask) -> RunConfig:
@@ -124,7 +152,8 @@ def student_folder(run: Run) -> Path:
     )
 
 
-def _figures(config: RunConfig, ask: Ask, folder: Path, report: Report) -> dict[str, Any]:
+def _figures(config: RunConfig, ask: Ask, folder: Path, report: Report) -> tuple[dict[str, Any], PreTrainedModel]:
+    """The figures, and the student, loaded."""
     import torch
 
     from ctkd_core.distill.devices import cpu_count, torch_device
@@ -154,7 +183,7 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, report: Report) -> dict[
     if teacher_model is None or kept != answers_of(config, device):
         kept = None
     evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: report(""), bits, answers, kept)
-    return evaluator.figures(model)
+    return evaluator.figures(model), model
 
 
 def _told_by_cache(config: RunConfig, answers: bool) -> bool:
@@ -209,11 +238,28 @@ def _examples(config: RunConfig, whole: bool, tokenizers: Sequence[Tokenizer]) -
 
 
 def keep(run: Run, found: Mapping[str, Any]) -> None:
-    """Write figures into the run's folder. Raises RunError when it can't be written."""
+    """Write figures into the run's folder. Raises RunError when it can't be written.
+
+    What an earlier evaluation of this student found and this one didn't look at stays: figures of the same samples,
+    and tasks.
+    """
     try:
-        files.write_atomic(run.dir / FILE, json.dumps(finite(dict(found)), indent=1, ensure_ascii=False))
+        whole = json.dumps(finite(_beside_earlier(run, found)), indent=1, ensure_ascii=False)
+        files.write_atomic(run.dir / FILE, whole)
     except OSError as fault:
         raise RunError(f"the figures can't be kept in {str(run.dir)!r}: {fault}; free some space.") from fault
+
+
+def _beside_earlier(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
+    earlier, whole = kept(run), dict(found)
+    if earlier.get("step") != found.get("step"):  # of a student that has learnt on since
+        return whole
+    tasks = earlier.pop("tasks", {}) | found.get("tasks", {})
+    if all(earlier.get(key) == found.get(key) for key in ("data", "held_out")):
+        before = _read(run).get("evaluations")
+        names = [*(before if isinstance(before, list) else ()), *found.get("evaluations", ())]
+        whole = earlier | whole | {"evaluations": [name for name in EVALUATIONS if name in names]}
+    return whole | {"tasks": tasks} if tasks else whole
 
 
 def kept(run: Run) -> dict[str, Any]:
@@ -221,18 +267,29 @@ def kept(run: Run) -> dict[str, Any]:
 
     They are of the types of `SavedEvaluation`; what isn't is left out.
     """
-    try:
-        found = json.loads(files.read_regular(run.dir / FILE, MOST_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    data = found.pop("data", None)
+    found = _read(run)
+    data, tasks = found.pop("data", None), found.pop("tasks", None)
     places = documents.misfits(SavedEvaluation, {"kind": "eval", "step": 0, "bits_per_byte": None} | found)
     wrong = {where[0] for where in places if len(where) == 1}  # of a table only the figures that are none go
     sound = {key: value for key, value in found.items() if key not in wrong}
     figures = {str(key): clean for key, value in sound.items() if (clean := _clean(value)) is not None}
+    if isinstance(tasks, dict) and (tables := _clean_tables(tasks)):
+        figures["tasks"] = tables
     return figures | {"data": data} if isinstance(data, str) else figures
+
+
+def _read(run: Run) -> dict[str, Any]:
+    """What stands in the file, {} where it can't be read or isn't a table."""
+    try:
+        found = json.loads(files.read_regular(run.dir / FILE, MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _clean_tables(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of each task; a task without one is left out."""
+    return {name: clean for name, each in tables.items() if isinstance(each, dict) and (clean := _clean(each))}
 
 
 def _clean(value: Any) -> Any:

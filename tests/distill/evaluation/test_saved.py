@@ -70,6 +70,21 @@ def test_figures_of_another_type_are_left_out_and_the_rest_stays(tmp_path):
             assert len(found) >= 6, "what is sound stays"
 
 
+def test_figures_of_the_same_samples_stay_beside_those_that_are_measured_again(tmp_path):
+    run = RunStore(tmp_path).create(RunConfig())
+    whole = {"step": 3, "data": "bundled", "held_out": 4, "bits_per_byte": 2.5, "seconds": 1.0}
+    saved.keep(run, whole | {"evaluations": ["agreement"], "agreement": {"byte_kl": 1.0}, "tasks": {"a": {"acc": 0.5}}})
+    saved.keep(run, whole | {"evaluations": ["classes"], "bits_per_byte": 1.5, "tasks": {"b": {"acc": 1.0}}})
+    found = kept(run)
+    assert (found["bits_per_byte"], found["agreement"]) == (1.5, {"byte_kl": 1.0})
+    assert found["tasks"] == {"a": {"acc": 0.5}, "b": {"acc": 1.0}}
+    assert json.loads((run.dir / FILE).read_text())["evaluations"] == ["classes", "agreement"]
+    saved.keep(run, whole | {"held_out": 5})
+    assert "agreement" not in kept(run) and set(kept(run)["tasks"]) == {"a", "b"}, "tasks are of no samples"
+    saved.keep(run, whole | {"step": 4})
+    assert "tasks" not in kept(run), "the student has learnt on"
+
+
 def test_a_run_without_a_student_says_why(pair, store):
     run = ctkd_core.distill(pair.config(method="sft", steps=1, save_student=False), store)
     with pytest.raises(RunError, match="save_student"):
@@ -90,9 +105,8 @@ def test_the_command_prints_figures_and_the_gap(runs, capsys):
     store, sft, run = runs
     ctkd = Ctkd(capsys)
     words = ["evaluate", run.id, "-e", "classes", "--against", sft.id, "--runs-dir", str(store.root)]
-    code, out, _ = ctkd(*words, "--json")
-    found = json.loads(out)
-    assert code == 0 and found["run_id"] == run.id
+    found = ctkd.json(*words)
+    assert found["run_id"] == run.id and found["kind"] == "eval"
     assert set(found["gap_closed"]) == {"overall", "by_class", "against"} and found["gap_closed"]["against"] == sft.id
     assert "did you mean 'agreement'" in ctkd.error(*words[:3], "agrement", *words[4:])
 
