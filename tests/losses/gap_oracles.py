@@ -503,7 +503,7 @@ def alm_released(given: Given) -> Tensor:
             counted = [number for number, one in enumerate(unit) if one[2] > 0]
             last = next(n for n in counted if n + 1 not in counted)
             sums = [sum(unit[number][side][0] for number in counted) + unit[last][side][1] for side in (0, 1)]
-            total = total + test_alm.bernoulli("kl", sums[1].clamp(max=0), sums[0].clamp(max=0), 100.0)
+            total = total + test_alm.bernoulli("kl", sums[1].clamp(max=0), sums[0].clamp(max=0), 5.0)
     return total / max(1, denominator)
 
 
