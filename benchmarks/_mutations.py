@@ -100,12 +100,16 @@ def mutated(source: str, mutation: Mutation) -> ast.Module:
 def found_again(source: str, mutation: Mutation) -> Mutation | None:
     """The fault in a source that may have changed since it was drawn; None where its text is gone.
 
-    Of several with the same text it is the one at its place, or else that of the nearest line.
+    Of several with the same text it is the one at its place in its line, or else that of the nearest line.
     """
     same = [
         m for m in mutations(source) if (m.operator, m.was, m.now) == (mutation.operator, mutation.was, mutation.now)
     ]
-    return min(same, key=lambda m: (m.place != mutation.place, abs(m.line - mutation.line)), default=None)
+    return min(
+        same,
+        key=lambda m: ((m.line, m.place) != (mutation.line, mutation.place), abs(m.line - mutation.line)),
+        default=None,
+    )
 
 
 def sample(sites: dict[str, list[Mutation]], count: int, seed: int) -> list[tuple[str, Mutation]]:

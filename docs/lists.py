@@ -208,10 +208,12 @@ def written(text: str) -> str:
 
 
 def main() -> None:
-    """Write the files anew, and name those that changed. Raises SystemExit where a method has no page."""
+    """Write the files anew, and name those that changed; none where one is missing. Raises SystemExit for that."""
+    missing = [path for path in FILES if not path.exists()]
+    if missing:
+        said = ", ".join(str(path.relative_to(HERE.parent)) for path in missing)
+        raise SystemExit(f"{said}: missing. The page of a method is written by hand, before its lists.")
     for path in FILES:
-        if not path.exists():
-            raise SystemExit(f"{path.relative_to(HERE.parent)} is missing: write the page of the method first.")
         text = path.read_text(encoding="utf-8")
         if (new := written(text)) != text:
             path.write_text(new, encoding="utf-8")

@@ -53,6 +53,8 @@ from experiments import texts
 ROOT = Path(__file__).resolve().parent
 BUNDLED = "bundled"
 START = "start"  # what a claim may compare a method with: its own students before the first step
+# Figures that a record has of every look at held-out text, the one before the first step included.
+CURVE = ("bits_per_byte", "bits_by_domain", "mass_by_class", "arithmetic", "exposure", "agreement")
 BUNDLED_DATA = Path(distill.__file__).resolve().parent / "data"
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -179,10 +181,18 @@ def _check(found: Experiment) -> None:
             raise unknown("kind of pair", condition.kind, KINDS, ExperimentError)
         if condition.regime not in REGIMES:
             raise unknown("regime", condition.regime, REGIMES, ExperimentError)
+    for claim in found.claims:
+        figure = claim.figure or next((c.figure for c in found.conditions if c.name == claim.condition), "")
+        if claim.than == START and figure.partition(".")[0] not in CURVE:
+            raise ExperimentError(
+                f"{found.name}: the claim {claim.claim!r} compares {figure} with the start, where that isn't kept; of "
+                f"{', '.join(CURVE)} it is."
+            )
     if START in found.methods:
         raise ExperimentError(f"{found.name}: no method can have the label {START!r}, which claims have a use for.")
     for claim in found.claims:
-        if claim.condition not in known or {claim.better, claim.than} - {START, *found.methods}:
+        others = {claim.than} - {START}
+        if claim.condition not in known or {claim.better, *others} - set(found.methods):
             raise ExperimentError(
                 f"{found.name}: the claim {claim.claim!r} names a condition or method that isn't there."
             )

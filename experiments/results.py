@@ -19,12 +19,11 @@ from ctkd_core.distill.comparison.figures import figures_in
 from ctkd_core.distill.runs import Run
 from ctkd_core.files import documents
 from ctkd_core.methods.evidence import Claim, Table
-from experiments.definition import Experiment, ExperimentError, Planned, load, names, texts_of
+from experiments.definition import CURVE, Experiment, ExperimentError, Planned, load, names, texts_of
 
 VERSION = 1
 DAMAGED = "Remove it, or take it back from git."
 _ASIDE = ("teacher", "bytes_by_", "arithmetic_counts")  # of the figures: kept once, or weights
-_CURVE = ("bits_per_byte", "bits_by_domain", "mass_by_class", "arithmetic", "exposure", "agreement")
 
 
 def path_of(experiment: Experiment) -> Path:
@@ -51,7 +50,10 @@ class Record(documents.Document):
 
 
 class Reference(documents.Document):
-    """A run that the experiment `of` has under the same key, and the text that was asked for here when it was taken."""
+    """A run that the experiment `of` has under the same key, and the text that was asked for here when it was taken.
+
+    Of bundled sets the hash (`content`) is that of the run: what they held when it read them.
+    """
 
     key: str
     of: str
@@ -60,7 +62,6 @@ class Reference(documents.Document):
     seed: int
     train: dict[str, Any] | None = None
     held_out: dict[str, Any] | None = None
-    content: dict[str, str] | None = None
 
 
 class Runs(documents.Document):
@@ -87,7 +88,7 @@ def read(experiment: Experiment) -> dict[str, dict[str, Any]]:
     own, shared = _kept(experiment)
     others = {name: _own(name) for name in {reference["of"] for reference in shared}}
     found = {
-        reference["key"]: others[reference["of"]][reference["key"]] | reference
+        reference["key"]: others[reference["of"]][reference["key"]] | _referring(reference)
         for reference in shared
         if reference["key"] in others[reference["of"]]
     }
@@ -103,6 +104,11 @@ def _kept(experiment: Experiment) -> tuple[dict[str, dict[str, Any]], list[dict[
     return {record["key"]: record for record in document["runs"]}, document.get("shared", [])
 
 
+def _referring(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reference says of its record."""
+    return {name: record[name] for name in Reference.model_fields if name in record}
+
+
 def _own(name: str) -> dict[str, dict[str, Any]]:
     """The own records of an experiment by key; {} where there is none of that name."""
     return _kept(load(name))[0] if name in names() else {}
@@ -113,7 +119,8 @@ def of_others(
 ) -> dict[str, dict[str, Any]]:
     """{key: record} of those runs (config and text) that other experiments have, as `read` gives them.
 
-    Their command, run id and revision stay those of the run. Results that can't be read are reported and passed over.
+    A run on a bundled set that was another then isn't taken. Their command, run id and revision stay those of the run.
+    Results that can't be read are reported and passed over.
     """
     known: dict[str, tuple[str, dict[str, Any]]] = {}
     for name in names():
@@ -122,17 +129,15 @@ def of_others(
                 known |= {key: (name, record) for key, record in _own(name).items()}
             except ExperimentError as fault:
                 report(str(fault))
-    return {planned.key: _taken(planned, *known[planned.key]) for planned in wanted if planned.key in known}
-
-
-def _taken(planned: Planned, name: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **record,
-        "of": name,
-        "condition": planned.condition.name,
-        "label": planned.label,
-        **texts_of(planned.condition),
-    }
+    found = {}
+    for planned in wanted:
+        name, record = known.get(planned.key, ("", None))
+        texts = texts_of(planned.condition)
+        content = texts.pop("content")
+        if record is not None and record.get("content") in (None, content):
+            here = {"of": name, "condition": planned.condition.name, "label": planned.label}
+            found[planned.key] = record | here | texts
+    return found
 
 
 def read_analysis(experiment: Experiment) -> Analysis | None:
@@ -158,13 +163,14 @@ def write_analysis(experiment: Experiment, found: Mapping[str, Any]) -> None:
 def write(experiment: Experiment, records: Mapping[str, Mapping[str, Any]]) -> None:
     """Replace the results file as a whole; records in the order of condition, seed and label.
 
-    Of those with `of` the reference alone is kept.
+    Of those with `of` the reference alone is kept, and references to what isn't there now stay: it may come back.
     """
     order = {condition.name: k for k, condition in enumerate(experiment.conditions)}
     runs = sorted(records.values(), key=lambda r: (order.get(r["condition"], 99), r["seed"], r["label"]))
     document: dict[str, Any] = {"version": VERSION, "experiment": experiment.name}
     document["runs"] = [record for record in runs if "of" not in record]
-    shared = [{key: r[key] for key in Reference.model_fields if key in r} for r in runs if "of" in r]
+    lost = [r for r in _kept(experiment)[1] if r["key"] not in records and r["key"] not in _own(r["of"])]
+    shared = [_referring(r) for r in (*(r for r in runs if "of" in r), *lost)]
     if shared:
         document["shared"] = shared
     files.write_atomic(path_of(experiment), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
@@ -189,7 +195,7 @@ def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, co
         if row.get("kind") == "train":
             spent += float(row.get("seconds") or 0.0)
         elif row.get("kind") == "eval":
-            figures = {key: row[key] for key in _CURVE if key in row}
+            figures = {key: row[key] for key in CURVE if key in row}
             curve.append({"step": row["step"], "training_seconds": round(spent, 2)} | figures)
     first = evaluations[0] if evaluations else {}
     teacher = {key: value for key, value in first.items() if key.startswith("teacher")}

@@ -164,7 +164,10 @@ def _answers_at_start(session: Session) -> KeptAnswers | None:
     from ctkd_core.distill.evaluation.kept_answers import answers_at_start
 
     config = session.config
-    return answers_at_start(session.student_model) if config.eval_samples or config.sample_prompts else None
+    if not (config.eval_samples or config.sample_prompts):
+        return None
+    session.report("Looking for what is known of the student before its first step.")
+    return answers_at_start(session.student_model)
 
 
 def _sample_texts(session: Session, step: int, at_start: KeptAnswers | None) -> list[str]:

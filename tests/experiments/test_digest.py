@@ -166,6 +166,13 @@ def test_a_claim_on_the_start_compares_each_run_with_its_own(tmp_path: Path, mon
     assert "ALM minus its start: -0.5" in claim.ours
     made.write(found, made.results({"sft": {0: 1.0}}))
     assert digest.build([found]).experiments[0].claims[0].verdict == "not run"
+    for old, new, said in (
+        ("than: sft", "than: start, figure: completions.exact", r"compares completions\.exact with the start"),
+        ("better: alm, than: sft", "better: start, than: alm", "names a condition or method that isn't there"),
+        ("better: alm, than: sft", "better: start, than: start", "names a condition or method that isn't there"),
+    ):
+        with pytest.raises(ExperimentError, match=said):
+            made.experiment(tmp_path, monkeypatch, made.YAML.replace(old, new))
     with pytest.raises(ExperimentError, match="no method can have the label 'start'"):
         made.experiment(tmp_path, monkeypatch, made.YAML.replace("  alm: {}", "  start: {method: alm}"))
 

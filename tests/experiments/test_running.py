@@ -110,10 +110,20 @@ def test_what_another_experiment_ran_is_taken_from_there(
         first.name,
         second.name,
     }, "whose run it is, not who refers to it"
-    lost = [record for record in results.read(first).values() if record["label"] != "sft"]
+    whole = results.read(first)
+    lost = [record for record in whole.values() if record["label"] != "sft"]
     made.write(first, lost)
     assert {record["label"] for record in results.read(second).values()} == {"warm", "other"}
     assert [planned.label for planned in running.missing(second, seeds=[0])] == ["sft"]
+    results.write(second, results.read(second))
+    made.write(first, list(whole.values()))
+    assert {r["label"] for r in results.read(second).values()} == {"sft", "warm", "other"}, "what came back is there"
+    changed = [record | {"content": {"bundled": "another"}} for record in whole.values()]
+    made.write(first, changed)
+    assert results.of_others(third, definition.plan(third), said.append).keys() == {
+        key for key, record in results.read(second).items() if record["label"] == "warm"
+    }, "what was run on other text isn't taken"
+    assert {r["content"]["bundled"] for r in results.read(second).values() if "of" in r} == {"another"}
     assert running.run(second, seeds=[0], again=True, report=lambda _: None) == 3
     assert not any("of" in record for record in results.read(second).values())
 

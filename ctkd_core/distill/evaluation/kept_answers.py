@@ -143,13 +143,18 @@ def answers_of(config: RunConfig, device: str) -> KeptAnswers | None:
 
 
 def answers_at_start(model: PreTrainedModel) -> KeptAnswers | None:
-    """What is kept of a student as it is now, wherever its weights come from; None on an accelerator.
+    """What is kept of a student as it is now, wherever its weights come from.
 
-    There it has answered before its weights are read back and hashed.
+    None on an accelerator, where it has answered before its weights are read back and hashed; for one with adapters,
+    which begin with other random numbers at each seed; and where its state can't be told.
     """
-    if model.device.type != "cpu":
+    if model.device.type != "cpu" or getattr(model, "peft_config", None):
         return None
-    return _kept(state_fingerprint(model), model.dtype, bool(getattr(model, "is_quantized", False)))
+    try:
+        state = state_fingerprint(model)
+    except (TypeError, ValueError, RuntimeError):  # weights of a kind that has no plain numbers, say
+        return None
+    return _kept(state, model.dtype, bool(getattr(model, "is_quantized", False)))
 
 
 def _kept(*told: Any) -> KeptAnswers:
@@ -162,8 +167,10 @@ def _kept(*told: Any) -> KeptAnswers:
 
 @cache
 def _program() -> str:
-    """A hash of this program's file that asks: another version makes its own entries."""
-    return hashlib.sha256((Path(__file__).resolve().parents[1] / "evaluate.py").read_bytes()).hexdigest()
+    """A hash of this program's files that ask and compute: another version makes its own entries."""
+    here = Path(__file__).resolve()
+    files_of_it = (here.parents[1] / "evaluate.py", here.with_name("class_mass.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files_of_it)).hexdigest()
 
 
 def _read(path: Path) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
 from ctkd_core.distill.models.facts import config_file
@@ -38,18 +38,34 @@ def weights_fingerprint(source: str) -> str | None:
 
 
 def state_fingerprint(model: PreTrainedModel) -> str:
-    """SHA-256 over a loaded model's configuration and all that its state holds: names, types, shapes and values."""
+    """SHA-256 over a loaded model's configuration, its adapters' and all that its state holds: names, types, values.
+
+    Raises TypeError, ValueError or RuntimeError for a state that can't be read as plain numbers.
+    """
     import torch
 
     told = {key: value for key, value in model.config.to_dict().items() if key not in _OF_THE_PROGRAM}
-    whole = hashlib.sha256(json.dumps([type(model).__name__, told], sort_keys=True, default=str).encode())
+    # How much the weights of an adapter count for stands in its own configuration.
+    adapters = {name: each.to_dict() for name, each in getattr(model, "peft_config", {}).items()}
+    words = [type(model).__name__, told, adapters]
+    whole = hashlib.sha256(json.dumps(words, sort_keys=True, default=_plainly).encode())
+    seen: dict[Any, str] = {}
     for name, value in sorted(model.state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            whole.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        else:
+        if not isinstance(value, torch.Tensor):
             whole.update(f"{name} {value!r}\n".encode())
+            continue
+        whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        place = (value.data_ptr(), value.dtype, value.shape, value.stride())
+        if value.numel() and seen.setdefault(place, name) != name:  # tied to weights that were read already
+            whole.update(f"as {seen[place]}\n".encode())
+            continue
+        whole.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
+
+
+def _plainly(value: Any) -> Any:
+    """What JSON has no form for: sets in an order that is the same in every process."""
+    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
 
 
 def _config(source: str) -> Path | None:

@@ -39,7 +39,7 @@ ROWS = (
                 "Divides both log-probabilities of a chunk before they are compared as a yes-or-no event.",
                 low=0.1,
                 high=1e6,
-                source="ours, by the experiments; paper: 100 for its tables, 5 was better in its ablation; released code: 100",
+                source="ours, by the experiments; paper: 100, 5 was better in its ablation; released code: 100",
                 read_if=(Is("divergence", ("kl_limit", "tvd_limit", "renyi"), but=True),),
             ),
             Option(

@@ -126,8 +126,34 @@ def test_a_models_state_is_its_configuration_names_shapes_and_values(sides):
     changed = copy.deepcopy(model)
     changed.config.rope_parameters = {**(changed.config.rope_parameters or {}), "rope_theta": 7.0}
     assert state_fingerprint(changed) != named
+
+    class Adapter:
+        def to_dict(self):
+            return {"lora_alpha": 16, "target_modules": {"q_proj", "v_proj"}}
+
+    adapted = copy.deepcopy(model)
+    adapted.peft_config = {"default": Adapter()}
+    assert state_fingerprint(adapted) != named and answers_at_start(adapted) is None
+    tied = copy.deepcopy(model)
+    tied.lm_head.weight = tied.model.embed_tokens.weight
+    untied = copy.deepcopy(tied)
+    untied.lm_head.weight = torch.nn.Parameter(tied.lm_head.weight.detach().clone())
+    assert state_fingerprint(tied) == state_fingerprint(copy.deepcopy(tied))
+    untied.lm_head.weight.data[0, 0] += 1
+    assert state_fingerprint(untied) != state_fingerprint(tied)
     half = copy.deepcopy(model).bfloat16()
     assert len({named, state_fingerprint(half), state_fingerprint(half.float())}) == 3
+
+
+def test_a_student_that_cannot_be_told_is_asked_in_every_run(sides, monkeypatch):
+    model = copy.deepcopy(sides[2])
+    assert answers_at_start(model) is not None
+    model.register_buffer("sparse", torch.eye(3).to_sparse())
+    assert answers_at_start(model) is None
+    model = copy.deepcopy(sides[2])
+    model.config.odd = {0: "a", "1": "b"}
+    assert answers_at_start(model) is None
+    assert answers_at_start(copy.deepcopy(sides[2]).to("meta")) is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "a byte", "empty", "a folder", "other bits"])
