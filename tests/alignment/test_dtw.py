@@ -290,6 +290,30 @@ def test_the_surface_answers_windows_and_bins():
         surface.binned("local", 0, 3)
 
 
+@pytest.mark.parametrize("tokens", [4095, 4096, 4097, 9000])
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_picture_reads_at_most_4096_tokens_of_each_side(tokens, swap):
+    """So many tokens all count; of more, an even sample does."""
+    read = []
+
+    class Watched(DtwSurface):
+        def _cells(self, kind, rows, columns):
+            read.append((columns, rows) if swap else (rows, columns))
+            return super()._cells(kind, rows, columns)
+
+    strings = (["a", "ab"] * tokens)[:tokens]
+    weighted = costs.token_costs(strings, ["a", "b"], np.linspace(3, 5, tokens), np.full(2, 3.0))
+    surface = Watched(weighted.swapped() if swap else weighted, (), np.arange(tokens), np.arange(2))
+    found = surface.binned("local", *((2, 5) if swap else (5, 2)))
+    at = np.unique(np.concatenate([long for long, _ in read]))
+    assert len(at) == min(tokens, 4096)
+    assert set(np.diff(at).tolist()) <= {tokens // 4096, -(-tokens // 4096)}
+    inside = at * 5 // tokens
+    local = weighted.local()
+    expected = np.stack([local[at[inside == k]].mean(axis=0) for k in range(5)])
+    np.testing.assert_allclose(found, expected.T if swap else expected, rtol=1e-5)
+
+
 def test_cells_outside_the_searched_stretches_are_unknown():
     s, t = long_pair(20)
     alignment = cdm(s, t, window=30)
@@ -352,6 +376,18 @@ def test_a_window_of_candidates_is_a_part_of_the_whole():
     whole = surface.candidates(slice(None), slice(None))
     part = surface.candidates(slice(3, 8), slice(1, 5))
     np.testing.assert_array_equal(part, whole[:, 3:8, 1:5])
+
+
+def test_nothing_is_chosen_from_where_a_window_holds_special_tokens_only():
+    s, t = encoding(["<s>", "a", "bc", "</s>"], special=(0, 3)), encoding(["a", "b", "c", "</s>"], special=(3,))
+    surface = cdm(s, t).cost
+    whole = surface.candidates(slice(None), slice(None))
+    assert np.isfinite(whole).any()
+    for rows, columns in ((slice(0, 1), slice(0, 3)), (slice(1, 3), slice(3, 4)), (slice(3, 4), slice(3, 4))):
+        part = surface.candidates(rows, columns)
+        np.testing.assert_array_equal(part, whole[:, rows, columns])
+        assert np.isnan(part).all()
+        assert (surface.taken(part) == -1).all()
 
 
 @pytest.mark.parametrize(("weight", "dtype"), [(2000, np.int32), (9000, np.float64)])

@@ -133,6 +133,24 @@ def test_a_window_shows_the_entries_of_its_rows(by):
     assert rows.position[again.row_ids[0]] >= found.next_row
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 20, d.MAX_WINDOW])
+def test_a_window_shows_the_first_rows_whose_columns_fit(size):
+    rows, columns = orders("class")
+    matrix = mapped().matrix
+    for start in (0, 30, 150, 270):
+        found = d.cells(mapped(), rows, columns, d.Window(start, 400, 0, TEACHER.n_ids), size)
+        expected: list[int] = []
+        joined: set[int] = set()
+        for row in rows.ids[start:].tolist():
+            own = set(matrix[row].indices.tolist())
+            if own and (len(expected) == size or (expected and len(joined | own) > size)):
+                break
+            if own:
+                expected, joined = [*expected, row], joined | own
+        assert found.row_ids.tolist() == expected
+        assert found.column_ids.tolist() == sorted(joined, key=columns.position.__getitem__)[:size]
+
+
 def test_a_window_as_it_stands_keeps_empty_rows():
     found = d.cells(mapped("exact"), *orders("id"), d.Window(0, 20, 0, 20), compact=False)
     assert found.row_ids.tolist() == found.column_ids.tolist() == list(range(20))

@@ -19,7 +19,7 @@ from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import response_rows
 from ctkd_core.losses.batch import align_sample, collate, encode_response
 from ctkd_core.losses.cdm import cdm_loss
-from ctkd_core.losses.kernels.top import top_of_means
+from ctkd_core.losses.kernels.top import _bound, top_of_means
 from ctkd_core.losses.parts.realign import realigned
 from ctkd_core.losses.parts.slots import rows_after, top_of_groups
 from ctkd_core.losses.released import cdm as released
@@ -276,6 +276,20 @@ def test_the_largest_entries_equal_a_full_sort(dtype, width, kind):
             assert ids[g].tolist() == np.argsort(-mean, kind="stable")[:k].tolist()
 
 
+@pytest.mark.parametrize("width", [5, 15, 16, 17, 23, 24, 31, 32, 50])
+def test_the_bound_is_the_kth_of_the_largest_entries_of_strided_parts(width):
+    """In plain Python, so that an entry read beyond its part is noticed: the compiled loop checks no index."""
+    row = np.random.default_rng(width).permutation(width).astype(np.float32)
+    for k in (1, 3, 8):
+        found = _bound.py_func(row, k, np.empty(8, dtype=np.float32))
+        if width < 16:
+            assert found == -np.inf, "too few entries for parts to be worth it"
+        else:
+            parts = row[: width // 8 * 8].reshape(-1, 8).max(axis=0)
+            assert found == np.sort(parts)[-k]
+        assert (row >= found).sum() >= min(k, width)
+
+
 def test_nan_anywhere_in_a_row_is_noticed():
     z = torch.randn(3, 5000)
     z[1, 4321] = torch.nan
@@ -322,7 +336,7 @@ def test_the_released_form_is_its_own_parts_put_together(normaliser):
     names = [
         [x.token_bytes(k).decode("utf-8", "replace") for k in range(x.n_ids)] + [""] * 9 for x in (student, teacher)
     ]
-    terms = []
+    terms, shares = [], []
     for b in range(len(batch)):
         at = [(x[b] != -100).nonzero().flatten().tolist() for x in (batch.student_labels, batch.teacher_labels)]
         path = batch.pairs[batch.pairs[:, 0] == b][:, 1:].numpy() - [at[0][0], at[1][0]]
@@ -330,11 +344,16 @@ def test_the_released_form_is_its_own_parts_put_together(normaliser):
         z = s.detach()[b, at[0]].numpy(), t[b, at[1]].numpy()
         z = merged_logits(*z, lists[0], released_lists.merge_groups(lists[1]))
         rows = [torch.from_numpy(x) for x in z]
-        target, compared, _ = released.both_passes(*rows, static, (names[0] + [""] * 3, names[1] + [""] * 5), 8, 0.3)
+        target, compared, share = released.both_passes(
+            *rows, static, (names[0] + [""] * 3, names[1] + [""] * 5), 8, 0.3
+        )
         terms.append(released.slot_terms(target, compared, 0.8))
+        shares.append(share)
     everything = torch.cat(terms)
     expected = everything.mean() if normaliser == "slots" else everything.sum(dim=1).mean()
     torch.testing.assert_close(out.loss.detach(), expected)
+    assert out.diagnostics["mapped_share"] == pytest.approx(np.mean(shares))
+    assert 0 < np.mean(shares) < 1
     assert released_contextual.UNMAPPED == 0
 
 

@@ -26,7 +26,17 @@ from ctkd_core.losses.views.case import Case
 from ctkd_core.losses.views.mined import copied_rows
 from ctkd_core.losses.views.target import COLLIDED, NO_STUDENT_TOKEN
 from tests.losses import twins
-from tests.losses.cases import PROMPT, TEXTS, batch_of, check_gradient, logits_for, pair, plain_sample, reordered
+from tests.losses.cases import (
+    PROMPT,
+    TEXTS,
+    batch_of,
+    check_gradient,
+    logits_for,
+    move_logits,
+    pair,
+    plain_sample,
+    reordered,
+)
 from tests.losses.cases import samples as span_samples
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "mined.json").read_text())["cases"]
@@ -305,6 +315,23 @@ def test_dskds_form_is_the_clean_one_but_for_the_fallbacks_temperature():
         torch.testing.assert_close(plain.loss, theirs.loss)
 
 
+@pytest.mark.parametrize("options", [{"accept": "soft"}, {"accept": "hard", "top_k": 9}, {"accept": "map"}], ids=str)
+def test_the_released_programs_compare_the_first_row_of_a_batch_like_any_other(options):
+    """Texts that begin without a mark: row 0 of sample 0 stands at a token that is aligned."""
+    student, teacher = (dataclasses.replace(tokenizer, bos_id=None) for tokenizer in pair())
+    chosen = [align_sample("", text, student, teacher, "mined") for text in ("abcd cats", " cats of 12")]
+    first, second = (collate(order, student, teacher) for order in (chosen, chosen[::-1]))
+    s, t = logits_for(first, dtype=torch.float64)
+    moved = move_logits(first, second, [1, 0], s, t)
+    ids = torch.from_numpy(IDS)
+    facing = facing_rows(response_rows(first.student_labels), first, options["accept"], False, ids, released=True)
+    assert facing[0] == 0
+    given = {"variant": "released", "projection": PROJECTION, "ce_weight": 0.0, **options}
+    here, there = mined_loss(s, t, first, **given), mined_loss(*moved, second, **given)
+    torch.testing.assert_close(there.loss, here.loss)
+    assert there.diagnostics["usable_rows"] == here.diagnostics["usable_rows"]
+
+
 # --- several teachers ---
 
 
@@ -323,6 +350,22 @@ def test_sequence_cross_entropy_is_the_teachers_own():
         at = (batch.teacher_labels[b] != -100).nonzero().flatten()
         values = -t[b].log_softmax(-1)[at - 1, batch.teacher_ids[b, at]]
         torch.testing.assert_close(found[b], values.mean())
+
+
+def test_a_teacher_without_response_tokens_knows_nothing_of_a_sample():
+    """Infinity there, be it the last sample or all of them; the other source is chosen."""
+    batch = make_batch()
+    _, t = logits_for(batch, dtype=torch.float64)
+    whole = fusion.sequence_ce(t, batch)
+    for silent in ([3], [0, 2], [2, 3], [0, 1, 2, 3]):
+        labels = batch.teacher_labels.clone()
+        labels[silent] = -100
+        bare = dataclasses.replace(batch, teacher_labels=labels)
+        expected = whole.clone()
+        expected[silent] = torch.inf
+        assert fusion.sequence_ce(t, bare).tolist() == pytest.approx(expected.tolist())
+        weights = fusion.fusion_weights("min_ce", [(t, bare), (t, batch)])
+        assert weights[0].tolist() == [float(b not in silent) for b in range(4)]
 
 
 def test_two_equal_teachers_are_one_and_the_better_one_is_chosen():

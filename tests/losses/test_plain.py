@@ -194,6 +194,32 @@ def test_a_module_of_the_loss_learns_with_it():
     torch.testing.assert_close(found[1], state.weight.grad)
 
 
+@pytest.mark.parametrize("chunk_rows", [None, 1])
+def test_a_module_may_hold_what_the_function_uses_for_some_rows_or_for_none(chunk_rows):
+    s, t, batch = case("uld")
+    state = nn.ModuleDict({name: nn.Linear(403, 1, bias=False) for name in ("every", "fifth", "none")}).double()
+
+    def value(rows: PlainRows):
+        p = rows.student.softmax(dim=1)
+        found = state["every"](p).squeeze(1)
+        fifth = rows.number == 5
+        if not fifth.any():
+            return found
+        return found.index_add(0, fifth.nonzero().squeeze(1), state["fifth"](p[fifth]).squeeze(1))
+
+    out = row_loss("value", value, s, t, batch, state=state, pairing=None, ce_weight=0.0, chunk_rows=chunk_rows)
+    out.loss.backward()
+    found = s.grad.clone(), *(state[name].weight.grad for name in ("every", "fifth"))
+    assert state["none"].weight.grad is None or not state["none"].weight.grad.any()
+    rows = response_rows(batch.student_labels)
+    z = s.detach().flatten(0, 1)[rows.flat].requires_grad_()
+    plain = (state["every"](z.softmax(dim=1)).sum() + state["fifth"](z[5].softmax(dim=0)).sum()) / len(rows)
+    expected = torch.autograd.grad(plain, [z, state["every"].weight, state["fifth"].weight])
+    torch.testing.assert_close(out.loss.detach(), plain.detach())
+    torch.testing.assert_close(found[0].flatten(0, 1)[rows.flat], expected[0])
+    torch.testing.assert_close(found[1:], expected[1:])
+
+
 def test_what_the_function_sees():
     """Rows, targets and groups are those of the batch, whatever the chunks."""
     batch = batch_of([plain_sample([7, 8, 9, 10, 11], [5, 6, 7, 8], 1, 1, [[1, 3, 1, 2], [3, 4, 2, 4]])])

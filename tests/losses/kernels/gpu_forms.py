@@ -263,13 +263,15 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def check_loss(name: str, options: dict[str, Any], dtype: torch.dtype) -> None:
+def check_loss(name: str, options: dict[str, Any], dtype: torch.dtype, apart: bool = False) -> None:
     """Value, terms, groups, figures and gradient with the kernels against without."""
     batch = batch_of(samples(TEXT))
     s, t = logits_for(batch)
     s, t = s.detach().to(dtype).requires_grad_(), t.to(dtype)
     if methods.get(name).same_tokenizer:
         batch, t = same_sides(batch, t)
+    if apart:
+        t = t.mT.contiguous().mT
     found = []
     for mode in ("interpret", "off"):
         with triton_mode(mode):
@@ -290,6 +292,12 @@ def check_loss(name: str, options: dict[str, Any], dtype: torch.dtype) -> None:
         {"rtol": 1e-3, "atol": 1e-7} if dtype == FLOAT32 else {"rtol": 0.02, "atol": float(expected.abs().max()) / 64}
     )
     close(gradient, expected, **bound)
+
+
+def check_teacher_that_kernels_cannot_read() -> None:
+    """The student's logits are read in their place, the teacher's in torch, for their columns lie apart."""
+    for name in ("kd", "uld", "gold", "xtoken-pkl", "xtoken-hkl"):
+        check_loss(name, {}, FLOAT32, apart=True)
 
 
 def check_empty() -> None:
@@ -339,6 +347,7 @@ CHECKS: dict[str, Check] = {
     "against autograd": check_against_autograd,
     "chunk": check_chunk,
     "sorted rest": check_sorted_rest,
+    "a teacher that kernels can't read": check_teacher_that_kernels_cannot_read,
     "empty batches": check_empty,
     "several teachers": check_several_teachers,
     **{name: lambda form=form: check_loss(*form, FLOAT32) for name, form in FORMS.items()},

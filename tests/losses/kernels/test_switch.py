@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +45,41 @@ def test_the_interpreter_without_the_package(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(switch, "installed", lambda: False)
     with triton_mode("interpret"), pytest.raises(LossInputError, match="pip install triton"):
         use_triton(torch.zeros(2))
+
+
+@pytest.mark.parametrize("imported_to_interpret", [True, False])
+def test_the_interpreter_is_refused_where_triton_was_imported_to_compile(
+    imported_to_interpret: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "0")  # put back afterwards, whatever is written here
+    triton = SimpleNamespace(knobs=SimpleNamespace(runtime=SimpleNamespace(interpret=imported_to_interpret)))
+    monkeypatch.setitem(sys.modules, "triton", triton)
+    monkeypatch.setattr(switch, "installed", lambda: True)
+    with triton_mode("interpret"):
+        if imported_to_interpret:
+            assert use_triton(torch.zeros(2))
+        else:
+            with pytest.raises(LossInputError, match="must be set before Triton is imported"):
+                use_triton(torch.zeros(2))
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_gpu_uses_the_kernels_where_the_package_is_there_and_on_the_current_device(
+    installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors are known by their data type and device alone, so that no GPU is needed."""
+
+    def there(*devices: str) -> list[Any]:
+        return [SimpleNamespace(dtype=torch.bfloat16, device=torch.device(device)) for device in devices]
+
+    monkeypatch.setattr(switch, "installed", lambda: installed)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    with triton_mode("auto"):
+        assert use_triton(*there("cuda:1", "cuda:1")) is installed
+        for elsewhere in (["cuda:0"], ["cuda:0", "cuda:1"], ["cuda:1", "cpu"]):
+            assert not use_triton(*there(*elsewhere)), elsewhere
+    with triton_mode("off"):
+        assert not use_triton(*there("cuda:1"))
 
 
 def test_losses_on_a_cpu_import_no_triton() -> None:

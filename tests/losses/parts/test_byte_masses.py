@@ -9,6 +9,7 @@ import torch
 
 from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.bytes import bytes_loss
+from ctkd_core.losses.kernels import byte_sums
 from ctkd_core.losses.parts import byte_masses
 from ctkd_core.losses.parts.byte_masses import NOISE, Masses, Nodes, add_gradient, add_masses
 from ctkd_core.losses.parts.byte_tree import byte_tree
@@ -82,6 +83,28 @@ def test_a_prefix_of_less_than_noise_is_left_out_and_counted(elsewhere):
     out.loss.backward()
     assert out.diagnostics["bytes_left_out"] == 3
     assert torch.isfinite(out.loss) and torch.isfinite(s.grad).all()
+
+
+def test_what_goes_wrong_in_a_thread_is_not_lost(monkeypatch):
+    """Half-filled masses would pass for probabilities."""
+    tokenizer = tiny_byte_level(400, 3)
+    tree = byte_tree(tokenizer, tokenizer.n_ids, frozenset({tokenizer.eos_id}))
+    one = root_of(tree)
+    nodes = Nodes(torch.arange(4), one.root.expand(4), one.low.expand(4), one.edges.expand(4, -1).contiguous())
+
+    def broken(*given):
+        if given[-1] == len(nodes):  # the last of the threads
+            raise MemoryError
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(byte_masses, "SMALL", 1)
+    for name in ("node_sums", "add_slopes"):
+        monkeypatch.setattr(byte_sums, name, broken)
+    p, masses = torch.rand(4, tokenizer.n_ids), Masses.zeros(4, "cpu")
+    with pytest.raises(MemoryError):
+        add_masses(p, nodes, tree, masses)
+    with pytest.raises(MemoryError):
+        add_gradient(p, nodes, tree, masses, torch.zeros_like(p))
 
 
 def test_slopes_come_back_the_same_way(elsewhere):
