@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from ctkd_core.background.status import State
 from ctkd_core.distill.checkup import Checkup
 from ctkd_core.distill.evaluation.saved import SavedEvaluation
-from ctkd_core.distill.records import Row
+from ctkd_core.distill.records import Figures, Row
 from ctkd_core.files import documents
 from ctkd_core.pair.corpora.speed import Speed
 from ctkd_core.pair.corpus import CorpusMetrics
@@ -580,7 +580,7 @@ class Evaluated(SavedEvaluation):
     """
 
     gap_closed: NotRequired[GapClosed]
-    against_tasks: NotRequired[dict[str, dict[str, Number]]]
+    against_tasks: NotRequired[dict[str, Figures]]
 
 
 class TeacherCache(Printed):

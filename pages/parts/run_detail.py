@@ -194,13 +194,14 @@ def _samples(run: Run) -> None:
 def _afterwards(run: Run) -> None:
     """The figures of the last `ctkd evaluate`, where there was one."""
     found = kept(run)
-    if "bits_per_byte" not in found:
+    if "bits_per_byte" not in found and "tasks" not in found:
         return
     with st.expander("Evaluated afterwards", icon=":material/fact_check:"):
-        teacher = found.get("teacher_bits_per_byte")
+        bits, teacher = found.get("bits_per_byte"), found.get("teacher_bits_per_byte")
         st.caption(
             f"`ctkd evaluate` on {found.get('held_out', 0):.0f} samples of {state.plain(str(found.get('data', '')))}: "
-            f"{number(found['bits_per_byte'])} bits per byte" + (f", teacher {number(teacher)}." if teacher else ".")
+            f"{'no' if bits is None else number(bits)} bits per byte"
+            + (f", teacher {number(teacher)}." if teacher else ".")
         )
         of_tasks = found.pop("tasks", {})
         row = found | {"kind": "eval", "step": int(found.get("step", 0))}

@@ -182,6 +182,17 @@ def test_detail_shows_what_was_learnt_by_domain_and_class_with_tables():
     assert "on 9 samples of other" in texts(at) and "*file*" not in texts(at).replace("\\*", "")
 
 
+def test_tasks_of_a_student_without_scorable_text_are_shown():
+    run = made(name="mine")
+    later = {"step": 3, "bits_per_byte": None, "held_out": 0, "data": "other", "tasks": {"sums": {"acc": 0.5}}}
+    (run.dir / "evaluation.json").write_text(json.dumps(later))
+    at = opened("runs", run=run.id)
+    assert not at.exception
+    of_tasks = next(table.value for table in at.dataframe if "task" in table.value)
+    assert of_tasks["task"].tolist() == ["sums"] and of_tasks["student"].tolist() == [0.5]
+    assert "on 0 samples of other: no bits per byte." in texts(at)
+
+
 def test_a_unique_end_of_an_id_is_enough():
     run = made()
     assert "finished" in texts(opened("runs", run=run.id[-5:]))

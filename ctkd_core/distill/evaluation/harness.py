@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.distill.headline import number
-from ctkd_core.errors import CtkdError, RunError, short, unknown
-from ctkd_core.markup.visible import one_line, shorten
+from ctkd_core.errors import CtkdError, RunError, cut, short, unknown
+from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-MISSING = "tasks need the package lm_eval; run `pip install 'ctkd-lab[harness]'` (or `pip install lm_eval`)."
+MISSING = "tasks need the package lm_eval; run `pip install 'ctkd-lab[harness]'`."
+DATASETS = 4  # from this version on the package datasets runs no code that comes with a data set
 EXAMPLES = "examples"  # how many a figure of a task is of, beside the figures
 ERROR = "_stderr"  # ends the name of a figure's standard error
 # For standard errors without a formula (F1, perplexity, BLEU). lm_eval itself resamples 100,000 times in as many
@@ -51,20 +54,14 @@ def task_names(value: Any) -> tuple[str, ...]:
 def load_tasks(names: Sequence[str], folder: str = "") -> LoadedTasks:
     """The tasks, groups or tags of these names with their data, from lm_eval and from a folder of task files.
 
-    A task of the folder comes before one of the same name. Raises RunError without lm_eval, for unknown names, for data
-    that can't be had, and for tasks that run code of the hub or of the model.
+    A task of the folder comes before one of the same name. Raises RunError without lm_eval, for unknown names, for task
+    files that can't be read, for data that can't be had, and for tasks that run code of the hub or of the model.
     """
-    try:
-        import lm_eval.tasks  # noqa: F401
-    except ImportError:
-        raise RunError(MISSING) from None
+    _check_packages()
     if folder and not Path(folder).is_dir():
         raise RunError(f"there is no task folder {short(folder)}; give one that holds task files (*.yaml).")
-    with _quiet():
+    with _quiet(), _random_numbers_kept():
         manager = _manager(names, folder)
-        for name in names:
-            if name not in manager.task_index:
-                raise unknown("task", name, manager.all_tasks, RunError)
         return LoadedTasks(manager, {name: _parts(manager, name) for name in names})
 
 
@@ -75,14 +72,14 @@ def task_figures(
 
     folder  holds the model's tokenizer; batch: texts at once; limit: at most so many examples of a task.
     A figure is called as lm_eval calls it (`acc`, `exact_match,strict-match`), its standard error the same with
-    `_stderr`; `examples` says how many they are of. `report` gets a sentence before each name and may raise to stop.
-    Raises RunError for what fails.
+    `_stderr`; `examples` says how many they are of. `report` gets a sentence before each name, and one for each task
+    that gave no figure, and may raise to stop. Raises RunError for what fails.
     """
     reader = _reader(model, folder, batch)
     for name, parts in tasks.parts.items():
         report(f"Measuring task {name}.")
         try:
-            with _no_code_of_the_hub(), _in_this_process():
+            with _no_code_of_the_hub(), _in_this_process(), _random_numbers_kept():
                 found = _simple_evaluate(reader, parts, tasks.manager, limit)
         except CtkdError:
             raise
@@ -91,6 +88,8 @@ def task_figures(
                 f"task {name!r} failed ({type(fault).__name__}): {_reason(fault)}. What was measured before it is kept."
             ) from fault
         yield _tables(found)
+        for sentence in _without_figures(found):  # last: it may raise, and what was found is kept then
+            report(sentence)
 
 
 def task_rows(tasks: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, str, Any, Any, Any]]:
@@ -103,15 +102,68 @@ def task_rows(tasks: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str
     ]
 
 
+def _check_packages() -> None:
+    """Raises RunError without lm_eval, and for a version of datasets that would run code of the hub."""
+    try:
+        with _quiet():
+            import datasets
+            import lm_eval.tasks  # noqa: F401
+    except ImportError:
+        raise RunError(MISSING) from None
+    if int(datasets.__version__.split(".")[0]) < DATASETS:
+        raise RunError(
+            f"tasks need the package datasets from version {DATASETS} on, which runs no code that comes with data "
+            f"(here: {datasets.__version__}); run `pip install 'ctkd-lab[harness]'`."
+        )
+
+
 def _manager(names: Sequence[str], folder: str) -> Any:
+    """What knows all tasks that are asked for. Raises RunError for unknown names and for files that can't be read."""
     from lm_eval.tasks import TaskManager
 
+    faults: dict[Path, Exception] = {}
+    manager = None
     if folder:
         # Reading lm_eval's own 14,000 tasks takes seconds; groups and tags of the folder may name some of them.
-        own = TaskManager(include_path=folder, include_defaults=False)
+        with _passed_over() as faults:
+            own = TaskManager(include_path=folder, include_defaults=False)
+        for name in names:
+            _check_files(name, own, faults)
         if set(names) <= set(own.all_subtasks):
-            return own
-    return TaskManager(include_path=folder or None)
+            manager = own
+    manager = manager or TaskManager(include_path=folder or None)
+    for name in names:
+        if name not in manager.task_index:
+            told = [f"{short(path)} ({_reason(f)})" for path, f in faults.items() if _damaged(f) or _names(path, name)]
+            fault = unknown("task", name, manager.all_tasks, RunError)
+            raise RunError(f"{fault} Not read: {'; '.join(told)}.") if told else fault
+    return manager
+
+
+def _check_files(name: str, own: Any, faults: Mapping[Path, Exception]) -> None:
+    """Raises RunError where a file that lm_eval passed over stands for the name: another's task isn't measured instead.
+
+    A tag is of several files, so one that can be read doesn't do.
+    """
+    entry = own.task_index.get(name)
+    if entry is not None and entry.yaml_path is not None:
+        return
+    for path, fault in faults.items():
+        if _damaged(fault) and _names(path, name):
+            raise RunError(f"task {name!r} stands in {short(path)}, which can't be read: {_reason(fault)}.") from fault
+
+
+def _damaged(fault: Exception) -> bool:
+    """Whether a file can't be read; one without a task, which others may include, is no fault."""
+    return not str(fault).startswith("Unknown config shape")
+
+
+def _names(path: Path, name: str) -> bool:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) is not None
 
 
 def _parts(manager: Any, name: str) -> list[Any]:
@@ -129,9 +181,10 @@ def _parts(manager: Any, name: str) -> list[Any]:
             "or measure where there is a network and HF_HUB_OFFLINE isn't set."
         ) from fault
     if isinstance(fault, ImportError):
-        raise RunError(f"task {name!r} needs a package that isn't installed: {_reason(fault)}.") from fault
+        raise RunError(f"task {name!r} {_what_is_missing(fault)}.") from fault
     if fault is not None:
-        raise RunError(f"task {name!r} can't be set up ({type(fault).__name__}): {_reason(fault)}.") from fault
+        cause = _cause(fault)
+        raise RunError(f"task {name!r} can't be set up ({type(cause).__name__}): {_reason(cause)}.") from fault
     for task in found["tasks"].values():
         if getattr(task, "UNSAFE_CODE", False):
             raise RunError(f"task {name!r} runs the code that a model writes, which isn't done here; take another.")
@@ -139,6 +192,22 @@ def _parts(manager: Any, name: str) -> list[Any]:
             raise RunError(f"task {name!r} shows pictures or sounds, which students here don't read; take another.")
     groups = found.get("groups", {})
     return [groups[name]] if name in groups else list(found["tasks"].values())
+
+
+def _what_is_missing(fault: ImportError) -> str:
+    """A file of one's own that a task file names, or a package."""
+    found = re.fullmatch(r"Cannot import module '(.+)' for function '(.+)' \(from YAML in (.+)\)", str(fault))
+    cause = fault.__cause__
+    if found is None or not isinstance(cause, ImportError):
+        return f"needs a package that isn't installed: {_reason(fault)}"
+    module, function, folder = found.groups()
+    if isinstance(cause, ModuleNotFoundError) and cause.name and f"{module}.".startswith(f"{cause.name}."):
+        path = Path(folder, *module.split(".")).with_suffix(".py")
+        return (
+            f"names the function {module}.{function}, but {short(path)} isn't there, nor is a package of that name; "
+            "put the file there, or correct the name"
+        )
+    return f"needs a package that isn't installed: {_reason(cause)}"
 
 
 def _reader(model: PreTrainedModel, folder: Path, batch: int) -> Any:
@@ -179,7 +248,7 @@ def _tables(found: Mapping[str, Any]) -> dict[str, Figures]:
         table: Figures = {}
         for key, value in measured.items():
             metric, comma, way = key.partition(",")
-            figure = number(value)
+            figure = _figure(value)
             if comma and figure is not None:  # keys without a comma describe the task
                 ending = ERROR if metric.endswith(ERROR) else ""
                 name = metric.removesuffix(ERROR)
@@ -190,20 +259,104 @@ def _tables(found: Mapping[str, Any]) -> dict[str, Figures]:
     return tables
 
 
+def _without_figures(found: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each task without a figure. A group may have none of its own."""
+    for task in found.get("n-samples", {}):
+        measured = found.get("results", {}).get(task, {})
+        if not any("," in key and _figure(value) is not None for key, value in measured.items()):
+            keys = [key.partition(",")[0] for key in measured if "," in key]
+            names = [one_line(key) for key in dict.fromkeys(keys) if not key.endswith(ERROR)]
+            of = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+            yield f"Task {task} gave no figure: " + (f"none of {of} is a finite number." if of else "it has no metric.")
+
+
+def _figure(value: Any) -> float | None:
+    """A finite number, also one of numpy or torch, as a float; None for anything else."""
+    if callable(item := getattr(value, "item", None)):
+        try:
+            value = item()
+        except (TypeError, ValueError, RuntimeError):  # of an array with several numbers
+            return None
+    return number(value)
+
+
+def _cause(fault: BaseException) -> BaseException:
+    """The fault itself, or the one that it only hides."""
+    cause, said = fault.__cause__ or fault.__context__, str(fault).strip()
+    if cause is None:
+        return fault
+    hidden = said == "An error occurred while generating the dataset"
+    if isinstance(cause, AttributeError) and " has no function " in said:  # lm_eval's, also for a fault of the file
+        hidden = f" has no function {cause.name!r}" not in said
+    return _cause(cause) if hidden else fault
+
+
 def _reason(fault: BaseException) -> str:
-    return shorten(one_line(str(fault).strip().split("\n")[0]), 300).rstrip(".") or type(fault).__name__
+    return cut(one_line(" ".join(str(fault).split())), 300).rstrip(".") or type(fault).__name__
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without lm_eval's log: what it warns of while it sets things up is its own defaults, or becomes our error."""
+    """Without lm_eval's log: what it warns of while it sets things up is its own defaults, or becomes our error.
+
+    What it or the functions of a task print goes to stderr.
+    """
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         logger.setLevel(level)
+
+
+class _PassedOver(logging.Handler):
+    """Keeps the files, with their faults, of which lm_eval says in its log alone that it passes them over."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.faults: dict[Path, Exception] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        match record.args:
+            case (Path() as path, Exception() as fault):
+                self.faults[path] = fault
+
+
+@contextlib.contextmanager
+def _passed_over() -> Iterator[dict[Path, Exception]]:
+    """The task files that lm_eval passes over meanwhile, and why."""
+    logger, handler = logging.getLogger("lm_eval.tasks"), _PassedOver()
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield handler.faults
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+@contextlib.contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """Leaves the generators of Python, numpy and torch as they were: lm_eval and functions of tasks seed them."""
+    import numpy as np
+    import torch
+
+    own, arrays = random.getstate(), np.random.get_state()
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(own)
+        np.random.set_state(arrays)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
 
 
 @contextlib.contextmanager

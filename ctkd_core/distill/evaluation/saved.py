@@ -5,10 +5,11 @@ Everything is read as the run itself would read it: its config, its held-out exa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, NotRequired
 
 from ctkd_core import files
@@ -42,6 +43,7 @@ class SavedEvaluation(EvalRow):
     """What `evaluate_run` gives and keeps: the figures of an `eval` row and what they are of.
 
     data         what was measured, a file or the bundled examples
+    samples_sha256  of the examples of it that were measured, as the models read them
     evaluations  names of `table.EVALUATIONS`
     tasks        figures of tasks of lm-evaluation-harness by task (`harness`)
     seconds      that measuring took
@@ -49,6 +51,7 @@ class SavedEvaluation(EvalRow):
 
     run_id: NotRequired[str]
     data: NotRequired[str]
+    samples_sha256: NotRequired[str]
     evaluations: NotRequired[list[str]]
     tasks: NotRequired[dict[str, Figures]]
     seconds: NotRequired[Number]
@@ -79,9 +82,10 @@ class Ask:
 def evaluate_run(run: Run, ask: Ask | None = None, report: Report = print) -> dict[str, Any]:
     """The figures of a finished run's saved student, as an `eval` row has them, kept in the run's folder.
 
-    The keys besides: `run_id`, `evaluations`, `data`, `seconds`, and `tasks` where there are any. `report` gets a
-    sentence now and then and may raise to stop. Raises RunError when the run kept no student, or its data, its teacher
-    or a task can't be had. Each task is kept once it is measured, so one that fails loses nothing before it.
+    The keys besides: `run_id`, `evaluations`, `data`, `samples_sha256`, `seconds`, and `tasks` where there are any.
+    `report` gets a sentence now and then and may raise to stop. Raises RunError when the run kept no student, or its
+    data, its teacher or a task can't be had. Each task is kept once it is measured, so one that fails loses nothing
+    before it.
     """
     ask = ask or Ask()
     config = asked_config(run, ask)
@@ -183,7 +187,7 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, report: Report) -> tuple
     if teacher_model is None or kept != answers_of(config, device):
         kept = None
     evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: report(""), bits, answers, kept)
-    return evaluator.figures(model), model
+    return {"samples_sha256": samples_sha256(examples)} | evaluator.figures(model), model
 
 
 def _told_by_cache(config: RunConfig, answers: bool) -> bool:
@@ -237,11 +241,21 @@ def _examples(config: RunConfig, whole: bool, tokenizers: Sequence[Tokenizer]) -
     return examples[: config.eval_samples]
 
 
+def samples_sha256(examples: Sequence[Example]) -> str:
+    """A hash of all that models and evaluations read of examples; where these lie is no matter."""
+    digest = hashlib.sha256()
+    for e in examples:
+        prompts = sorted((key, astuple(prompt)) for key, prompt in e.prompts.items())
+        whole = [e.prompt, e.completion, e.lead, e.kind, e.question, e.whole, prompts]
+        digest.update(json.dumps(whole).encode() + b"\n")
+    return digest.hexdigest()
+
+
 def keep(run: Run, found: Mapping[str, Any]) -> None:
     """Write figures into the run's folder. Raises RunError when it can't be written.
 
-    What an earlier evaluation of this student found and this one didn't look at stays: figures of the same samples,
-    and tasks.
+    What an earlier evaluation of this student found and this one didn't look at stays: figures of the same samples
+    (`samples_sha256`), and tasks.
     """
     try:
         whole = json.dumps(finite(_beside_earlier(run, found)), indent=1, ensure_ascii=False)
@@ -255,8 +269,9 @@ def _beside_earlier(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     if earlier.get("step") != found.get("step"):  # of a student that has learnt on since
         return whole
     tasks = earlier.pop("tasks", {}) | found.get("tasks", {})
-    if all(earlier.get(key) == found.get(key) for key in ("data", "held_out")):
-        before = _read(run).get("evaluations")
+    stands, samples = _read(run), found.get("samples_sha256")
+    if samples is not None and stands.get("samples_sha256") == samples:  # an earlier version didn't note it
+        before = stands.get("evaluations")
         names = [*(before if isinstance(before, list) else ()), *found.get("evaluations", ())]
         whole = earlier | whole | {"evaluations": [name for name in EVALUATIONS if name in names]}
     return whole | {"tasks": tasks} if tasks else whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import logging
@@ -112,6 +113,28 @@ def changed(folder: Path, tmp_path: Path, old: str, new: str) -> Path:
     assert old in text
     (tmp_path / "sums.yaml").write_text(text.replace(old, new))
     return tmp_path
+
+
+def with_function(folder: Path, tmp_path: Path, code: str) -> Path:
+    """The same, its examples given by the function `f` of this code."""
+    made = tmp_path / "own"
+    made.mkdir(parents=True)
+    (made / "own.py").write_text(code + "\n")
+    return changed(folder, made, "doc_to_text:", "process_docs: !function own.f\ndoc_to_text:")
+
+
+def with_metrics(folder: Path, tmp_path: Path, **figures: str) -> Path:
+    """The same with metrics of these names, each figure the value of an expression."""
+    made = tmp_path / "own"
+    made.mkdir(parents=True)
+    code = [f"def {name}(values):\n    return {value}" for name, value in figures.items()]
+    each = ", ".join(f"{name!r}: 1" for name in figures)
+    code += [f"def results(record, found):\n    return {{{each}}}"]
+    (made / "own.py").write_text("import numpy as np\n\n" + "\n\n".join(code) + "\n")
+    metrics = [f"  - metric: {m}\n    aggregation: !function own.{m}\n    higher_is_better: true\n" for m in figures]
+    text = (folder / "sums.yaml").read_text().partition("metric_list:")[0]
+    (made / "sums.yaml").write_text(text + "process_results: !function own.results\nmetric_list:\n" + "".join(metrics))
+    return made
 
 
 def expected_accuracy(run: Run, data: Path) -> float:
@@ -243,13 +266,208 @@ def test_data_that_are_not_here(run, folder, tmp_path, capsys):
         ("metric: acc", "metric: made_up_metric", "code from the hub, which is never run"),
         ("metric: acc", "metric: acc\n    hf_evaluate: true", "code from the hub, which is never run"),
         ("test_split: train", "test_split: train\nunsafe_code: true", "code that a model writes"),
-        ("metric: acc", "name: acc", "can't be set up"),
-        ("doc_to_text:", "process_docs: !function no_such_file.f\ndoc_to_text:", "needs a package|aren't here|set up"),
+        (
+            "metric: acc",
+            "name: acc",
+            r"can't be set up \(ValueError\): 'metric' key not provided for an entry in 'metric_list', ",
+        ),
+        (
+            "doc_to_text:",
+            "process_docs: !function no_such_file.f\ndoc_to_text:",
+            r"task 'made_up_sums' names the function no_such_file\.f, but '\S+/no_such_file\.py' isn't there, nor is a "
+            r"package of that name; put the file there, or correct the name\.$",
+        ),
+        (
+            "doc_to_text:",
+            "process_docs: !function sub.no_such_file.f\ndoc_to_text:",
+            r"names the function sub\.no_such_file\.f, but '\S+/sub/no_such_file\.py' isn't there",
+        ),
     ],
 )
 def test_tasks_that_are_refused(folder, tmp_path, old, new, words):
     with pytest.raises(RunError, match=words):
         harness.load_tasks(["made_up_sums"], str(changed(folder, tmp_path, old, new)))
+
+
+@needs_lm_eval
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import made_up_package", r"needs a package that isn't installed: No module named 'made_up_package'\.$"),
+        ("import made_up_other", r"needs a package that isn't installed: No module named 'made_up_package'\.$"),
+        (
+            "import json\njson.made_up",
+            r"can't be set up \(AttributeError\): module 'json' has no attribute 'made_up'\.$",
+        ),
+        ("", r"can't be set up \(AttributeError\): Module '\S+/own\.py' has no function 'f' "),
+        ("def f(records):\n    raise KeyError('cities')", r"can't be set up \(KeyError\): 'cities'\.$"),
+    ],
+)
+def test_what_is_wrong_with_functions_of_ones_own(folder, tmp_path, monkeypatch, code, words):
+    own = with_function(folder, tmp_path, code)
+    (tmp_path / "made_up_other.py").write_text("import made_up_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(RunError, match=words):
+        harness.load_tasks(["made_up_sums"], str(own))
+
+
+@needs_lm_eval
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"a":', r"task 'made_up_sums' can't be set up \(ArrowInvalid\): JSON parse error: Invalid value"),
+        ("", r"can't be set up \(CastError\): Couldn't cast other: .* because column names don't match\.$"),
+    ],
+)
+def test_data_that_cannot_be_read_are_told_by_their_fault(folder, tmp_path, line, words):
+    (tmp_path / "items.jsonl").write_text((folder / "items.jsonl").read_text() + line)
+    (tmp_path / "more.jsonl").write_text('{"other": {"b": 1}}\n')
+    files = [str(tmp_path / name) for name in ("items.jsonl", "more.jsonl")[: 1 if line else 2]]
+    own = changed(folder, tmp_path, str(folder / "items.jsonl"), json.dumps(files))
+    with pytest.raises(RunError, match=words):
+        harness.load_tasks(["made_up_sums"], str(own))
+
+
+@needs_lm_eval
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("test_split: train", "test_split: [train", r"did not find expected ',' or ']' in \"\S+sums\.yaml\", line 8"),
+        ("test_split: train", "test_split: !own train", r"could not determine a constructor for the tag '!own' in "),
+        ("test_split: train", "include: gone.yaml", r"No such file or directory: '\S+gone\.yaml'"),
+        ("task: made_up_sums", "- made_up_sums", r"sums\.yaml"),
+    ],
+)
+def test_a_damaged_task_file_is_named(folder, tmp_path, old, new, words):
+    own = changed(folder, tmp_path, old, new)
+    (own / "text.yaml").write_text((folder / "text.yaml").read_text())
+    with pytest.raises(
+        RunError, match=rf"^task 'made_up_sums' stands in '\S+/sums\.yaml', which can't be read: .*{words}"
+    ):
+        harness.load_tasks(["made_up_sums"], str(own))
+    assert list(harness.load_tasks(["made_up_text"], str(own)).parts) == ["made_up_text"], "others don't suffer"
+    with pytest.raises(RunError, match=r"unknown task 'made_up_txt'; did you mean .* Not read: '\S+/sums\.yaml' \("):
+        harness.load_tasks(["made_up_txt"], str(own))
+
+
+@needs_lm_eval
+def test_a_damaged_task_file_gives_way_to_no_task_of_the_same_name(folder, tmp_path):
+    own = changed(folder, tmp_path, "task: made_up_sums", "task: arc_easy\nbroken: [")
+    with pytest.raises(RunError, match=r"task 'arc_easy' stands in '\S+/sums\.yaml', which can't be read"):
+        harness.load_tasks(["arc_easy"], str(own))
+    (own / "answers.yaml").write_text((folder / "answers.yaml").read_text() + "tag: made_up\n")
+    with pytest.raises(RunError, match=r"task 'made_up' stands in '\S+/sums\.yaml', which can't be read"):
+        harness.load_tasks(["made_up"], str(own))
+
+
+@needs_lm_eval
+def test_a_task_file_without_a_task(folder, tmp_path):
+    own = changed(folder, tmp_path, "task: made_up_sums", "taks: made_up_sums")
+    with pytest.raises(
+        RunError, match=r"unknown task 'made_up_sums'; .* Not read: .*sums\.yaml' \(Unknown config shape"
+    ):
+        harness.load_tasks(["made_up_sums"], str(own))
+    # Files that others include have no task, either.
+    (own / "base.yaml").write_text((own / "sums.yaml").read_text().replace("taks: made_up_sums", "higher: true"))
+    (own / "sums.yaml").write_text("task: made_up_sums\ninclude: base.yaml\nhigher: null\n")
+    with pytest.raises(RunError) as told:
+        harness.load_tasks(["made_up_sum"], str(own))
+    assert "Not read" not in str(told.value) and "did you mean 'made_up_sums'" in str(told.value)
+
+
+@needs_lm_eval
+def test_what_tasks_print_goes_to_stderr(run, folder, tmp_path, monkeypatch, capsys):
+    from lm_eval.models.huggingface import HFLM
+
+    own = with_function(
+        folder, tmp_path, "print('imported')\n\ndef f(records):\n    print('changed')\n    return records"
+    )
+    made = HFLM.__init__
+
+    def loud(self: object, *args: object, **more: object) -> None:
+        print("made")
+        made(self, *args, **more)
+
+    monkeypatch.setattr(HFLM, "__init__", loud)
+    capsys.readouterr()
+    evaluate_run(run, asked(own), lambda _: None)
+    out, error = capsys.readouterr()
+    assert out == "" and {"imported", "changed", "made"} <= set(error.splitlines())
+    own = with_function(folder, tmp_path / "again", "print('again')\n\ndef f(records):\n    return records")
+    words = ["evaluate", run.id, "-e", "none", "--runs-dir", str(run.dir.parent), "--tasks", "made_up_sums"]
+    found = Ctkd(capsys).json(*words, "--task-folder", str(own))
+    assert found["tasks"]["made_up_sums"]["examples"] == 6
+
+
+@needs_lm_eval
+def test_figures_that_are_numbers_of_numpy(run, folder, tmp_path):
+    own = with_metrics(folder, tmp_path, small="np.float32(0.5)", whole="np.int64(3)", one="np.array([2.0])")
+    assert evaluate_run(run, asked(own), lambda _: None)["tasks"]["made_up_sums"] == {
+        "small": 0.5,
+        "whole": 3.0,
+        "one": 2.0,
+        "examples": 6.0,
+    }
+
+
+@needs_lm_eval
+def test_a_task_without_a_figure_is_told(run, folder, tmp_path):
+    said: list[str] = []
+    own = with_metrics(folder, tmp_path, words="'many'", several="np.array([1.0, 2.0])", none="float('nan')")
+    (own / "text.yaml").write_text((folder / "text.yaml").read_text())
+    found = evaluate_run(run, asked(own, "made_up_sums,made_up_text"), said.append)
+    assert list(found["tasks"]) == ["made_up_text"]
+    assert [sentence for sentence in said if "made_up" in sentence] == [
+        "Measuring task made_up_sums.",
+        "Task made_up_sums gave no figure: none of words, several and none is a finite number.",
+        "Measuring task made_up_text.",
+    ]
+
+
+@needs_lm_eval
+def test_random_numbers_of_the_caller_stay(run, folder, tmp_path):
+    import random
+
+    import numpy as np
+    import torch
+
+    code = (
+        "import random\nimport numpy as np\nimport torch\n\ndef f(records):\n    random.seed(5)\n    np.random.seed(5)"
+    )
+    own = with_function(folder, tmp_path, code + "\n    torch.manual_seed(5)\n    return records")
+
+    def states() -> list[object]:
+        arrays = np.random.get_state(legacy=False)["state"]
+        return [random.getstate(), arrays["key"].tolist(), arrays["pos"], torch.get_rng_state().tolist()]
+
+    before = states()
+    evaluate_run(run, asked(own), lambda _: None)
+    assert states() == before
+
+
+@needs_lm_eval
+def test_older_versions_of_datasets_are_refused(folder, monkeypatch):
+    monkeypatch.setattr("datasets.__version__", "3.6.0")
+    words = (
+        r"need the package datasets from version 4 on, .* \(here: 3\.6\.0\); run `pip install 'ctkd-lab\[harness\]'`\.$"
+    )
+    with pytest.raises(RunError, match=words):
+        harness.load_tasks(["made_up_sums"], str(folder))
+
+
+@needs_lm_eval
+def test_the_example_of_the_documentation(run, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
+    task = text.partition("`my-tasks/capitals.yaml`:")[2].partition("```yaml\n")[2].partition("```")[0]
+    data = text.partition("`/data/capitals.jsonl`, one record a line:")[2].partition("```json\n")[2].partition("```")[0]
+    shown = ast.literal_eval(text.partition('print(found["tasks"]["capitals"])  # ')[2].partition("\n")[0])
+    (tmp_path / "capitals.jsonl").write_text(data)
+    (tmp_path / "capitals.yaml").write_text(task.replace("/data/", f"{tmp_path}/"))
+    found = evaluate_run(run, asked(tmp_path, "capitals", limit=200), print)["tasks"]["capitals"]
+    assert set(found) == set(shown) and found["examples"] == shown["examples"] == len(data.splitlines())
+    for figures in (found, shown):  # the standard error of the mean of zeros and ones
+        share, count = figures["acc"], figures["examples"]
+        assert figures["acc_stderr"] == pytest.approx((share * (1 - share) / (count - 1)) ** 0.5)
 
 
 @needs_lm_eval
@@ -263,7 +481,7 @@ def test_without_the_package_a_sentence_says_what_to_install(run, monkeypatch, c
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
     words = ["evaluate", run.id, "--tasks", "arc_easy", "--runs-dir", str(run.dir.parent)]
     assert Ctkd(capsys).error(*words) == harness.MISSING
-    assert "pip install 'ctkd-lab[harness]'" in harness.MISSING
+    assert harness.MISSING.endswith("run `pip install 'ctkd-lab[harness]'`."), "which brings datasets as it must be"
 
 
 def test_options_of_tasks_without_a_task(run, folder):

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import ctkd_core
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.data import Example
 from ctkd_core.distill.evaluation import saved
-from ctkd_core.distill.evaluation.saved import FILE, Ask, _examples, asked_config, closed, evaluate_run, kept
+from ctkd_core.distill.evaluation.saved import (
+    FILE,
+    Ask,
+    _examples,
+    asked_config,
+    closed,
+    evaluate_run,
+    kept,
+    samples_sha256,
+)
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import RunError
+from ctkd_core.tokenizers.chat_prompts import ChatPrompt, Turn
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests import anything
 from tests.cli.test_main import Ctkd
@@ -72,17 +84,72 @@ def test_figures_of_another_type_are_left_out_and_the_rest_stays(tmp_path):
 
 def test_figures_of_the_same_samples_stay_beside_those_that_are_measured_again(tmp_path):
     run = RunStore(tmp_path).create(RunConfig())
-    whole = {"step": 3, "data": "bundled", "held_out": 4, "bits_per_byte": 2.5, "seconds": 1.0}
+    whole = {"step": 3, "data": "bundled", "held_out": 4, "samples_sha256": "ab", "bits_per_byte": 2.5, "seconds": 1.0}
     saved.keep(run, whole | {"evaluations": ["agreement"], "agreement": {"byte_kl": 1.0}, "tasks": {"a": {"acc": 0.5}}})
     saved.keep(run, whole | {"evaluations": ["classes"], "bits_per_byte": 1.5, "tasks": {"b": {"acc": 1.0}}})
     found = kept(run)
     assert (found["bits_per_byte"], found["agreement"]) == (1.5, {"byte_kl": 1.0})
     assert found["tasks"] == {"a": {"acc": 0.5}, "b": {"acc": 1.0}}
     assert json.loads((run.dir / FILE).read_text())["evaluations"] == ["classes", "agreement"]
-    saved.keep(run, whole | {"held_out": 5})
+    saved.keep(run, whole | {"data": "elsewhere"})
+    assert "agreement" in kept(run) and kept(run)["data"] == "elsewhere", "of the same samples, wherever they lie"
+    saved.keep(run, whole | {"samples_sha256": "cd"})
     assert "agreement" not in kept(run) and set(kept(run)["tasks"]) == {"a", "b"}, "tasks are of no samples"
     saved.keep(run, whole | {"step": 4})
     assert "tasks" not in kept(run), "the student has learnt on"
+
+
+def test_figures_of_an_earlier_version_which_does_not_say_of_what_are_not_kept(tmp_path):
+    run = RunStore(tmp_path).create(RunConfig())
+    whole = {"step": 3, "data": "bundled", "held_out": 4, "bits_per_byte": 2.5, "evaluations": ["agreement"]}
+    for now in ({}, {"samples_sha256": "ab"}):
+        (run.dir / FILE).write_text(json.dumps(whole | {"agreement": {"byte_kl": 1.0}, "tasks": {"a": {"acc": 0.5}}}))
+        saved.keep(run, whole | now | {"evaluations": []})
+        assert "agreement" not in kept(run) and kept(run)["tasks"] == {"a": {"acc": 0.5}}
+        assert json.loads((run.dir / FILE).read_text())["evaluations"] == []
+
+
+def test_figures_of_other_samples_are_not_kept_beside_those_of_a_later_evaluation(pair, store, tmp_path):
+    run = ctkd_core.distill(pair.config(method="sft", steps=1, eval_samples=4), store)
+
+    def measured(evaluations: str, data: str = "", samples: int | None = 4) -> tuple[object, object, bool]:
+        found = evaluate_run(run, Ask(evaluations, data=data, samples=samples), lambda _: None)
+        stands = json.loads((run.dir / FILE).read_text())
+        assert stands["samples_sha256"] == found["samples_sha256"] and "samples_sha256" not in kept(run)
+        return found["data"], found["held_out"], "agreement" in stands
+
+    held_out = measured("agreement")
+    assert measured("none") == held_out, "the same samples"
+    assert measured("none", str(pair.data)) == (*held_out[:2], False), "equally many of the same file, but others"
+    own = tmp_path / "own.jsonl"
+    for end, stays in (("cats", True), ("flags", False)):
+        own.write_text("".join(json.dumps({"prompt": f"{n}?", "completion": f"{n} cats"}) + "\n" for n in range(3)))
+        of_own = measured("agreement", str(own), None)
+        own.write_text("".join(json.dumps({"prompt": f"{n}?", "completion": f"{n} {end}"}) + "\n" for n in range(3)))
+        assert measured("none", str(own), None) == (*of_own[:2], stays), "a file that has changed"
+
+
+def test_the_hash_of_samples_is_of_all_that_models_and_evaluations_read():
+    first = Example("What is 1 + 1?", "2", kind="sums", question="1 + 1", where="a")
+    assert samples_sha256([first]) == samples_sha256([replace(first, where="b")]), "where it lies is no matter"
+    turn = Turn((), {"content": "2", "tool_calls": [{}]})
+    others: list[list[Example]] = [
+        [],
+        [first, first],
+        [replace(first, prompt="What is 1 + 1", completion="?2")],
+        [replace(first, completion="3")],
+        [replace(first, kind="words")],
+        [replace(first, question="1 + 2")],
+        [replace(first, lead=" ")],
+        [replace(first, turn=turn)],
+        [replace(first, prompts={"ab": ChatPrompt("<s>", " ", 1, "2")})],
+        [replace(first, prompts={"ab": ChatPrompt("<s>", " ", 2, "2")})],
+        [replace(first, prompts={"cd": ChatPrompt("<s>", " ", 2, "2")})],
+    ]
+    assert len({samples_sha256(examples) for examples in [[first], *others]}) == len(others) + 1
+    two = {"ab": ChatPrompt("a"), "cd": ChatPrompt("c", "\ud800")}
+    turned = dict(reversed(two.items()))
+    assert samples_sha256([replace(first, prompts=two)]) == samples_sha256([replace(first, prompts=turned)])
 
 
 def test_a_run_without_a_student_says_why(pair, store):
