@@ -131,8 +131,8 @@ def test_the_other_blocks():
     torch.testing.assert_close(fast, s.grad)
 
 
-# What goes through the table of methods or the pages of the docs, beside the tests that the page names, which are of one
-# method each; whatever else does is about the losses or aligners.
+# What goes through the table of methods or the pages of the docs, beside the tests of one method that the page names;
+# whatever else does is about the losses or aligners.
 ASKED = ("tests/test_benchmark_tables.py", "tests/test_contracts_docs.py", "tests/test_layers.py", "tests/methods")
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".ctkd", "build", "__pycache__", ".hypothesis", ".*_cache")
 
