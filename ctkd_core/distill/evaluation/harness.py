@@ -12,8 +12,9 @@ import os
 import random
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,23 +122,36 @@ def _manager(names: Sequence[str], folder: str) -> Any:
     """What knows all tasks that are asked for. Raises RunError for unknown names and for files that can't be read."""
     from lm_eval.tasks import TaskManager
 
-    faults: dict[Path, Exception] = {}
-    manager = None
-    if folder:
-        # Reading lm_eval's own 14,000 tasks takes seconds; groups and tags of the folder may name some of them.
-        with _passed_over() as faults:
-            own = TaskManager(include_path=folder, include_defaults=False)
-        for name in names:
-            _check_files(name, own, faults)
-        if set(names) <= set(own.all_subtasks):
-            manager = own
-    manager = manager or TaskManager(include_path=folder or None)
+    if not folder:
+        _check_names(names, _own_tasks().task_index, {})
+        return _own_tasks()
+    with _passed_over() as faults:
+        given = TaskManager(include_path=folder, include_defaults=False)
     for name in names:
-        if name not in manager.task_index:
+        _check_files(name, given, faults)
+    if set(names) <= set(given.all_subtasks):
+        return given
+    if elsewhere := set(names) - set(given.task_index):
+        _check_names(names, {**_own_tasks().task_index, **given.task_index}, faults)
+    # Groups and tags of the folder may name tasks of lm_eval.
+    return _own_tasks() if elsewhere == set(names) else TaskManager(include_path=folder)
+
+
+@cache
+def _own_tasks() -> Any:
+    """lm_eval's own 14,000 tasks, which take seconds to read."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
+def _check_names(names: Sequence[str], known: Collection[str], faults: Mapping[Path, Exception]) -> None:
+    """Raises RunError for a name that isn't known, with the nearest ones and the files that weren't read."""
+    for name in names:
+        if name not in known:
             told = [f"{short(path)} ({_reason(f)})" for path, f in faults.items() if _damaged(f) or _names(path, name)]
-            fault = unknown("task", name, manager.all_tasks, RunError)
+            fault = unknown("task", name, known, RunError)
             raise RunError(f"{fault} Not read: {'; '.join(told)}.") if told else fault
-    return manager
 
 
 def _check_files(name: str, own: Any, faults: Mapping[Path, Exception]) -> None:
