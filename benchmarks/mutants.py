@@ -387,7 +387,7 @@ def run(work: Path, out: Path, count: int, seed: int, again: bool, longest: floa
     load_what_faults_leave()
     if again:
         for row in rows:
-            if not row["killed"] and not row.get("equivalent") and _still_there(row):
+            if row.get("killed") is False and not row.get("equivalent") and _still_there(row):
                 for name in ("killed", "by", "seconds", "tests"):
                     row.setdefault("before", {})[name] = row.pop(name)
     elif sum(row["seed"] == seed for row in rows) < count:
