@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ from typing import Any
 import pytest
 
 from ctkd_core.cli import COMMANDS, module_of, printed
+from ctkd_core.cli.printed import pairs, runs
+from ctkd_core.distill.comparison.statistics import Difference, Estimate
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.sweeps.definition import SweepDefinition
 from ctkd_core.distill.sweeps.sweep import start
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import documents
 from ctkd_core.lab.question import EXAMPLES
+from ctkd_core.pair.advice import Advice
+from ctkd_core.pair.evidence import Finding
+from ctkd_core.pair.ranking import RankedPair
 from tests.cli.test_main import Ctkd
 from tests.distill.comparison.make import made
 
@@ -104,6 +110,20 @@ def test_commands_about_views_print_their_documents(
     assert [row["id"] for row in ctkd.json("view", "ls")] == [name]
     ctkd.json("view", "show", name)
     assert ctkd.json("view", "rm", name) == {"removed": [name]}
+
+
+@pytest.mark.parametrize(
+    ("document", "made_of"),
+    [
+        (pairs.FindingDocument, Finding),
+        (pairs.AdviceDocument, Advice),
+        (pairs.RankedPairDocument, RankedPair),
+        (runs.EstimateDocument, Estimate),
+        (runs.DifferenceDocument, Difference),
+    ],
+)
+def test_a_document_names_every_field_of_what_it_is_made_of(document: Any, made_of: type) -> None:
+    assert set(document.__annotations__) == {field.name for field in dataclasses.fields(made_of)}
 
 
 def row() -> dict[str, Any]:
