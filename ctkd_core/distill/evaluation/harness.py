@@ -32,6 +32,7 @@ ERROR = "_stderr"  # ends the name of a figure's standard error
 # For standard errors without a formula (F1, perplexity, BLEU). lm_eval itself resamples 100,000 times in as many
 # processes as there are cores; of 1,000 the error is within a few percent, and this process forks none.
 RESAMPLED = 1_000
+SEED = 1234  # lm_eval's own for numpy and torch; Python's is 0
 Report = Callable[[str], None]
 Figures = dict[str, float]
 
@@ -61,7 +62,7 @@ def load_tasks(names: Sequence[str], folder: str = "") -> LoadedTasks:
     _check_packages()
     if folder and not Path(folder).is_dir():
         raise RunError(f"there is no task folder {short(folder)}; give one that holds task files (*.yaml).")
-    with _quiet(), _random_numbers_kept():
+    with _quiet(), _same_random_numbers():
         manager = _manager(names, folder)
         return LoadedTasks(manager, {name: _parts(manager, name) for name in names})
 
@@ -80,7 +81,7 @@ def task_figures(
     for name, parts in tasks.parts.items():
         report(f"Measuring task {name}.")
         try:
-            with _no_code_of_the_hub(), _in_this_process(), _random_numbers_kept():
+            with _no_code_of_the_hub(), _in_this_process(), _same_random_numbers():
                 found = _simple_evaluate(reader, parts, tasks.manager, limit)
         except CtkdError:
             raise
@@ -355,8 +356,11 @@ def _passed_over() -> Iterator[dict[Path, Exception]]:
 
 
 @contextlib.contextmanager
-def _random_numbers_kept() -> Iterator[None]:
-    """Leaves the generators of Python, numpy and torch as they were: lm_eval and functions of tasks seed them."""
+def _same_random_numbers() -> Iterator[None]:
+    """Random numbers are the same in every measurement, and the generators of Python, numpy and torch as they were after.
+
+    Functions of tasks may shuffle their examples while they are read, before lm_eval seeds; its own seeds are taken.
+    """
     import numpy as np
     import torch
 
@@ -365,6 +369,9 @@ def _random_numbers_kept() -> Iterator[None]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
         with torch.random.fork_rng(devices):
+            random.seed(0)
+            np.random.seed(SEED)
+            torch.manual_seed(SEED)
             yield
     finally:
         random.setstate(own)

@@ -446,6 +446,37 @@ def test_random_numbers_of_the_caller_stay(run, folder, tmp_path):
 
 
 @needs_lm_eval
+def test_a_task_that_shuffles_asks_the_same_each_time(run, folder, tmp_path):
+    import random
+
+    import numpy as np
+    import torch
+
+    code = """
+import pathlib
+import random
+import numpy as np
+import torch
+
+def f(records):
+    drawn = [random.random(), np.random.random(), float(torch.rand(()))]
+    with pathlib.Path(__file__).with_name("drawn.txt").open("a") as file:
+        print(drawn, file=file)
+    return records
+"""
+    own = with_function(folder, tmp_path, code)
+    drawn = []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        evaluate_run(run, asked(own, limit=1), lambda _: None)
+        drawn.append((own / "drawn.txt").read_text())
+        (own / "drawn.txt").unlink()
+    assert drawn[0] == drawn[1] != ""
+
+
+@needs_lm_eval
 def test_older_versions_of_datasets_are_refused(folder, monkeypatch):
     monkeypatch.setattr("datasets.__version__", "3.6.0")
     words = (
