@@ -408,6 +408,7 @@ def _keep_student(session: Session) -> None:
     from ctkd_core.distill.trainer import require_room
     from ctkd_core.distill.training.card import card
     from ctkd_core.distill.training.export import save_student, stored_dtype
+    from ctkd_core.distill.training.materials import materials, terms_of
 
     if not session.config.save_student or not session.leads:
         return
@@ -419,14 +420,10 @@ def _keep_student(session: Session) -> None:
     ends = tuple(dict.fromkeys(end for example in session.data.examples for end in example.ends))
     headline = session.attempt.status.headline
     facts = {"run": session.run.id, "weights": dtype, "seed": config.seed} | _kept_layers(config)
-    text = card(
-        config,
-        {"student": session.student, "teacher": session.teacher},
-        headline.figures() if headline else {},
-        facts,
-    )
+    sides = {"student": session.student, "teacher": session.teacher}
+    text = card(config, sides, headline.figures() if headline else {}, facts)
     model = session.adapters.merged() if session.adapters else session.student_model
-    save_student(model, session.student, folder, text, ends, dtype)
+    save_student(model, session.student, folder, text, ends, dtype, terms_of(materials(config, sides)))
 
 
 def _kept_layers(config: RunConfig) -> dict[str, str]:

@@ -357,7 +357,7 @@ def _passed_over() -> Iterator[dict[Path, Exception]]:
 
 @contextlib.contextmanager
 def _same_random_numbers() -> Iterator[None]:
-    """Random numbers are the same in every measurement, and the generators of Python, numpy and torch as they were after.
+    """Random numbers are the same in every measurement; Python, numpy and torch go on afterwards where they were.
 
     Functions of tasks may shuffle their examples while they are read, before lm_eval seeds; its own seeds are taken.
     """

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from ctkd_core import methods
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.data import Example
+from ctkd_core.distill.exports.teacher import writes_student
 from ctkd_core.distill.preparation import split_of
+from ctkd_core.distill.training.export import save_tokenizer
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.files import write_atomic
 
@@ -85,7 +87,7 @@ class Exported:
 def write(config: RunConfig, target: str, folder: Path | str, *, student: bool = True) -> Exported:
     """Write everything for a target into a folder, which is made.
 
-    student  also write the student before its first step, where the run makes one (scratch, transplant)
+    student  also write the student before its first step, where it isn't a folder or hub id of the user's
 
     Raises RunError for an unknown target, a method or an option that doesn't exist there, and what can't be written.
     """
@@ -93,7 +95,7 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{str(folder)!r} exists already and isn't an empty folder; choose another one.")
-    own = config.student_model != "pretrained"
+    own = writes_student(config)
     contents, notes = methods.load(TARGETS[target].contents)(config, STUDENT if own else config.student_path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,8 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
         written = [*contents, DATA]
         pair = _pair(config)
         for name, tokenizer in zip(TOKENIZERS, pair):
-            _write_tokenizer(tokenizer, folder / name)
+            (folder / name).mkdir()
+            save_tokenizer(tokenizer, folder / name)
             written.append(name)
         if own and student:
             _write_student(config, pair, folder / STUDENT)
@@ -178,23 +181,15 @@ def _pair(config: RunConfig) -> tuple[Tokenizer, Tokenizer]:
     return load_tokenizer(config.student), load_tokenizer(config.teacher)
 
 
-def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """A folder that AutoTokenizer opens."""
-    folder.mkdir()
-    tokenizer.backend.save(str(folder / "tokenizer.json"))
-    roles = {role: getattr(tokenizer, f"{role}_id") for role in ("bos", "eos", "pad", "unk")}
-    named = {f"{role}_token": tokenizer.token(index) for role, index in roles.items() if index is not None}
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | named
-    write_atomic(folder / "tokenizer_config.json", json.dumps(settings, indent=1, ensure_ascii=False))
-
-
 def _write_student(config: RunConfig, pair: tuple[Tokenizer, Tokenizer], folder: Path) -> None:
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import load_teacher
     from ctkd_core.distill.training.export import save_student
+    from ctkd_core.distill.training.materials import materials, terms_of
 
     model = load_teacher(config) if config.student_model == "transplant" else None
-    save_student(build_student(config, *pair, model), pair[0], folder)
+    made_of = [each for each in materials(config, dict(zip(("student", "teacher"), pair))) if each.begins]
+    save_student(build_student(config, *pair, model), pair[0], folder, terms=terms_of(made_of))
 
 
 def _write_map(pair: tuple[Tokenizer, Tokenizer], folder: Path) -> str:

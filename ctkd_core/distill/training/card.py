@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.sources.bundled import bundled_set
+from ctkd_core.distill.training.materials import Material, base_models, licence_tag, materials
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -39,13 +39,20 @@ def card(
 
     from ctkd_core import __version__
 
-    data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=_tags(config))
+    found = materials(config, tokenizers)
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=_tags(config),
+        license=licence_tag(found) or None,
+        base_model=base_models(found) or None,
+    )
     name = _plain(config.name) or "Distilled student"
     lines = ["---", data.to_yaml(), "---", "", f"# {name}", "", _sentence(config), "", "## Figures", ""]
     lines += ["| | |", "|---|---|"]
     lines += [f"| {text} | {figures[key]:.4f} |" for key, text in FIGURES.items() if figures.get(key) is not None]
     lines += [f"| {_plain(key)} | {_plain(str(value))} |" for key, value in facts.items()]
-    lines += ["", "## Licences", "", *_licences(config, tokenizers), "", "## Configuration", ""]
+    lines += ["", "## Licences", "", *_licences(found), "", "## Configuration", ""]
     lines += [f"Made with CTKD Lab {__version__}. The same run again: `ctkd distill` with this table as a file.", ""]
     return "\n".join([*lines, *_fenced(_shown(config))]) + "\n"
 
@@ -63,31 +70,14 @@ def _sentence(config: RunConfig) -> str:
     )
 
 
-def _licences(config: RunConfig, tokenizers: Mapping[str, Tokenizer]) -> list[str]:
+def _licences(found: Iterable[Material]) -> list[str]:
     """What is known of the licences of everything that the student was made of."""
-    sources = {
-        "student tokenizer": (config.student, tokenizers["student"].licence),
-        "teacher": (
-            config.teacher_path or config.teacher,
-            "" if config.teacher_path else tokenizers["teacher"].licence,
-        ),
-    }
-    if config.student_path:
-        sources["student's weights"] = (config.student_path, "")
-    for number, entry in enumerate(config.teachers, start=2):
-        sources[f"teacher {number}"] = (entry["teacher_path"] or entry["teacher"], "")
-    lines = [
-        f"- {who}: {_last(source)}, {_plain(licence) if licence else 'its licence is told where it comes from'}"
-        for who, (source, licence) in sources.items()
+    unknown = "its licence is told where it comes from"
+    return [
+        *(f"- {each.role}: {_last(each.source)}, {_plain(each.licence) or unknown}" for each in found),
+        "",
+        "A student takes over the terms of the weights it began with, and a teacher's may cover what it taught.",
     ]
-    own = bundled_set(config.data)
-    licence = own.licence if own else "its licence is told where it comes from"
-    lines.append(f"- data: {_last(config.data)}, {licence}")
-    lines.append("")
-    lines.append(
-        "A student takes over the terms of the weights it began with, and a teacher's may cover what it taught."
-    )
-    return lines
 
 
 # Options that name a folder or a file, or may; of the run and of its further teachers.

@@ -8,8 +8,11 @@ import pytest
 
 from ctkd_core.distill.exports import trl
 from ctkd_core.distill.exports.folder import TARGETS, check, write
+from ctkd_core.distill.exports.teacher import teacher_of, writes_student
 from ctkd_core.errors import RunError
 from ctkd_core.methods import METHODS, Method
+from ctkd_core.tokenizers.catalog import GEMMA, TOKENIZERS
+from ctkd_core.tokenizers.load import load_tokenizer
 
 
 def test_rows_name_the_targets_that_there_are():
@@ -37,3 +40,39 @@ def test_an_unknown_target_is_refused(pair, tmp_path):
     with pytest.raises(RunError, match="did you mean 'trl'"):
         write(pair.config(method="uld"), "trx", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_student_with_a_name_of_ours_goes_along(pair, tmp_path):
+    ours = pair.config(method="gold", student_model="pretrained", student_path="smollm2")
+    assert writes_student(ours) and writes_student(pair.config(method="gold"))
+    theirs = pair.config(method="gold", student_model="pretrained", student_path="somebody/small")
+    assert not writes_student(theirs)
+    written = write(ours, "trl", tmp_path / "out", student=False)
+    assert "STUDENT = 'student'" in (tmp_path / "out" / "train_trl.py").read_text()
+    assert any("The student isn't here" in note for note in written.notes)
+    write(theirs, "trl", tmp_path / "theirs", student=False)
+    assert "STUDENT = 'somebody/small'" in (tmp_path / "theirs" / "train_trl.py").read_text()
+
+
+def test_models_of_this_machine_are_told(pair, tmp_path):
+    config = pair.config(method="gold", teacher="smollm2", teacher_path="", student_model="scratch")
+    notes = write(config, "trl", tmp_path / "out", student=False).notes
+    assert any("`ctkd prepare` made on this machine" in note for note in notes)
+    named, said = teacher_of(config.replace(teacher_path=GEMMA))
+    assert named.endswith(TOKENIZERS[GEMMA].prepared)
+    assert said == [
+        "The teacher is the folder that `ctkd prepare gemma` made on this machine; Gemma Terms of Use (to be accepted)."
+    ]
+
+
+def test_tokenizers_keep_special_tokens_and_template(pair, tmp_path):
+    from transformers import AutoTokenizer
+
+    config = pair.config(method="gold", teacher="smollm2", student_model="scratch")
+    write(config, "trl", tmp_path / "out", student=False)
+    found = AutoTokenizer.from_pretrained(tmp_path / "out" / "teacher-tokenizer")
+    ours = load_tokenizer("smollm2")
+    assert set(found.all_special_ids) == set(ours.special_ids) and len(ours.special_ids) > 10
+    assert found.chat_template == ours.chat_template
+    for text in ("The flag 🇫🇷 of 1,024\n", "<|im_start|>user"):
+        assert found(text)["input_ids"] == ours.encode(text, special_tokens=True).ids.tolist()
