@@ -67,15 +67,14 @@ def run(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Measure the saved student; the figures are kept in the run's folder, where the page of the run shows them."""
-    from ctkd_core.distill.estimate import evaluation_costs
-    from ctkd_core.distill.evaluation.saved import Ask, asked_config, closed, evaluate_run, student_folder
+    from ctkd_core.distill.evaluation.saved import Ask, closed, evaluate_run, expected_costs, student_folder
     from ctkd_core.distill.runs import RunStore
 
     store, ask = RunStore(runs_dir), Ask(evaluations, data, samples, device, tasks or (), task_folder, limit)
     chosen = [run_named(store, each) for each in (name, against) if each is not None]
     for each in chosen:  # all that can be wrong is told before anything is loaded
         student_folder(each)
-        costs = evaluation_costs(asked_config(each, ask)).items()
+        costs = expected_costs(each, ask).items()
         parts = [f"{key} {total:.0f} s" for key, cost in costs if (total := cost.each + cost.once) >= 1]
         if parts:
             inform(f"{each.id}: besides bits per byte, this takes about {', '.join(parts)}.")
@@ -124,6 +123,10 @@ def _view(found: Mapping[str, Any]) -> list[RenderableType]:
     if "exposure" in found:
         rows = [[int(length), value] for length, value in found["exposure"].items()]
         parts.append(table(["boundaries of the text", "excess error behind own words in %"], rows))
+    elif "exposure" in found.get("evaluations", ()):
+        from ctkd_core.distill.evaluation.exposure import FEW_TEXTS
+
+        parts.append(FEW_TEXTS)
     if found.get("tasks"):
         parts.append(_tasks(found["tasks"], found.get("against_tasks")))
     return parts

@@ -240,11 +240,11 @@ NAME_ITS_OWN = "Name the tokenizer that lies with the weights, {}."
 
 def _belongs(who: str, tokenizer: Tokenizer, source: str, look: Look | None) -> Check:
     """Whether a tokenizer is the model's own, and whether the model has a row for every id that the data has."""
-    from ctkd_core.distill.models.facts import compared, facts_of, of_another_model, own_tokenizer
+    from ctkd_core.distill.models.facts import compared, facts_of, name_of, of_another_model, own_tokenizer
     from ctkd_core.distill.preparation import highest_id
 
     name = f"{who}'s tokenizer"
-    advice = NAME_ITS_OWN.format(short(source))
+    advice = NAME_ITS_OWN.format(short(name_of(source)))
     own, rows = own_tokenizer(source), facts_of(source).rows
     beyond = rows is not None and rows < tokenizer.n_ids
     wide = (
@@ -258,9 +258,8 @@ def _belongs(who: str, tokenizer: Tokenizer, source: str, look: Look | None) -> 
         if highest >= rows:
             return Check(name, False, f"{wide}, and the data has id {highest} ({tokenizer.token(highest)!r}).", advice)
     if found is None:
-        said = (
-            f"{short(source)} has no tokenizer.json to compare with; whether {tokenizer.name!r} is its own isn't known."
-        )
+        said = f"{short(name_of(source))} has no tokenizer.json to compare with; whether {tokenizer.name!r} is its own "
+        said += "isn't known."
         return Check(name, False, said, fatal=False)
     if found.share:
         said = (
@@ -273,12 +272,12 @@ def _belongs(who: str, tokenizer: Tokenizer, source: str, look: Look | None) -> 
 
 def _positions(config: RunConfig, who: str, source: str) -> list[Check]:
     """Whether a model reads texts as long as max_length."""
-    from ctkd_core.distill.models.facts import facts_of
+    from ctkd_core.distill.models.facts import facts_of, name_of
 
     most = facts_of(source).positions
     if most is None or config.max_length <= most:
         return []
-    said = f"max_length is {config.max_length:,}, but {short(source)} reads texts of up to {most:,} tokens."
+    said = f"max_length is {config.max_length:,}, but {short(name_of(source))} reads texts of up to {most:,} tokens."
     return [Check(f"{who}'s positions", False, said, f"Set max_length to {most} or less.")]
 
 

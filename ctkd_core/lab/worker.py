@@ -117,7 +117,7 @@ class ModelOutputs:
         from ctkd_core.distill.models import facts, students, teachers
 
         if fault := facts.of_another_model(self.question.teacher, facts.BUNDLED):
-            raise CtkdError(f"{fault} {NAME_ITS_OWN.format(repr(facts.BUNDLED))}")
+            raise CtkdError(f"{fault} {NAME_ITS_OWN.format(repr(facts.name_of(facts.BUNDLED)))}")
         folder = teachers.prepare(lambda share, words: self.report(0.1 + 0.2 * share, words))
         self.report(0.3, "Loading the teacher")
         teacher: Any = teachers.load_model(folder, role="teacher").eval()

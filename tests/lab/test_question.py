@@ -464,8 +464,8 @@ def test_a_tokenizer_that_is_not_the_models_is_refused_as_a_run_refuses_it():
     from ctkd_core.lab.worker import ModelOutputs
 
     fault = of_another_model(question().teacher, BUNDLED)
-    assert "isn't the tokenizer of 'bundled'" in fault
+    assert "isn't the tokenizer of 'smollm2'" in fault
     made = ModelOutputs(question(), lambda share, words: None)
     with pytest.raises(CtkdError) as caught:
         made._load_models()
-    assert str(caught.value) == f"{fault} Name the tokenizer that lies with the weights, 'bundled'."
+    assert str(caught.value) == f"{fault} Name the tokenizer that lies with the weights, 'smollm2'."

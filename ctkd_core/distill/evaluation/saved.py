@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.data import Example
+    from ctkd_core.distill.estimate import EvaluationCost
     from ctkd_core.distill.runs import Run
     from ctkd_core.distill.teachers.manifest import TeacherFigures
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -140,6 +141,23 @@ def asked_config(run: Run, ask: Ask) -> RunConfig:
         changes["eval_samples"] = SAMPLES
     # Options without effect, which a run of an earlier version may hold, change nothing and would be refused.
     return run.config.with_effect().replace(**changes)
+
+
+def expected_costs(run: Run, ask: Ask) -> dict[str, EvaluationCost]:
+    """What evaluations take here, bits per byte aside; of another file's samples as many are counted as it has.
+
+    Raises RunError where the data can't be read.
+    """
+    from ctkd_core.distill.data import load_split
+    from ctkd_core.distill.estimate import evaluation_costs
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    config = asked_config(run, ask)
+    if ask.data:
+        split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+        config = config.replace(eval_samples=max(1, min(config.eval_samples, len(split.examples))))
+    sizes = [load_tokenizer(name).n_ids for name in (config.student, config.teacher)]
+    return evaluation_costs(config, None, *sizes)
 
 
 def student_folder(run: Run) -> Path:

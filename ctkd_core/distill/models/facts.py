@@ -35,6 +35,16 @@ class ModelFacts:
     positions: int | None = None
 
 
+def name_of(source: str) -> str:
+    """A source as people name it: a model that comes along by its name in the catalog, any other as it is."""
+    from ctkd_core.tokenizers.assets import entry_in
+
+    if source == BUNDLED:
+        return "smollm2"
+    row = entry_in(source)
+    return source if row is None else row.name
+
+
 def facts_of(source: str) -> ModelFacts:
     """Of "bundled", a folder, or a hub id whose config is in the local cache; nothing is downloaded."""
     if source == BUNDLED:
@@ -174,6 +184,6 @@ def of_another_model(given: Tokenizer, source: str, found: IdMismatch | None = N
     if found is None or not found.other:
         return ""
     return (
-        f"{given.name!r} isn't the tokenizer of {short(source)}: {found.share:.0%} of their ids have another meaning, "
-        f"for one id {found.first} ({short(found.given)} here, {short(found.own)} there)."
+        f"{given.name!r} isn't the tokenizer of {short(name_of(source))}: {found.share:.0%} of their ids have another "
+        f"meaning, for one id {found.first} ({short(found.given)} here, {short(found.own)} there)."
     )

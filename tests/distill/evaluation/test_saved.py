@@ -18,6 +18,7 @@ from ctkd_core.distill.evaluation.saved import (
     asked_config,
     closed,
     evaluate_run,
+    expected_costs,
     kept,
     samples_sha256,
 )
@@ -56,6 +57,15 @@ def test_the_saved_student_has_the_figures_of_the_last_evaluation(runs, pair):
     more = evaluate_run(run, Ask("none", data=str(pair.data)), said.append)
     assert more["held_out"] == 48 and "bits_by_class" not in more
     assert evaluate_run(run, Ask("none", samples=2), said.append)["held_out"] == 2
+
+
+def test_the_expected_cost_is_that_of_the_files_own_samples(runs, pair, tmp_path):
+    _, _, run = runs
+    three = tmp_path / "three.jsonl"
+    three.write_text("".join(line + "\n" for line in pair.data.read_text().splitlines()[:3]))
+    costs = [expected_costs(run, Ask("agreement", data=str(data)))["agreement"].each for data in (three, pair.data)]
+    assert costs[1] == pytest.approx(costs[0] * 48 / 3)
+    assert expected_costs(run, Ask("agreement", data=str(three), samples=2))["agreement"].each < costs[0]
 
 
 def test_what_was_kept_is_read_with_care(runs):
@@ -242,3 +252,10 @@ def test_what_the_cache_tells_of_the_teacher_is_not_measured_again(pair, store, 
     assert "teacher_bits_by_class" not in evaluate_run(run, Ask("classes"))
     for ask in (Ask("none", samples=40), Ask("none", data=str(pair.data))):  # other samples
         assert "teacher_bits_per_byte" not in evaluate_run(run, ask)
+
+
+def test_exposure_without_a_figure_is_said(runs, capsys):
+    store, _, run = runs
+    words = ["evaluate", run.id, "-e", "exposure", "--samples", "2", "--runs-dir", str(store.root)]
+    code, out, _ = Ctkd(capsys)(*words)
+    assert code == 0 and "No exposure: a figure takes 4 texts" in out
