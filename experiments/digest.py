@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import runpy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,18 @@ from ctkd_core.methods import evidence
 from ctkd_core.methods.evidence import store
 from experiments import definition, results
 from experiments.definition import Condition, Experiment, texts_of
-from experiments.standing import LEAST_LOOKS, Standing, curve_of, difference, mean_start, mean_teacher, standings
+from experiments.held_out import BytesOf, bytes_by_domain, held_out_text
+from experiments.shared_settings import Asked, Records, in_common, shared_settings
+from experiments.standing import (
+    LEAST_LOOKS,
+    Standing,
+    curve_of,
+    difference,
+    mean_start,
+    mean_teacher,
+    out_of_reach,
+    standings,
+)
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "lists.py"
 # What a run config has that says nothing about the kind of a run; which text it had is compared on its own.
@@ -31,7 +42,6 @@ FEW_LOOKS = (
 )
 # Options that a config leaves out at their defaults: a run without one had that default.
 _LEFT_OUT = frozenset(asdict(RunConfig())) - frozenset(RunConfig().to_dict()) - frozenset(_ASIDE)
-Records = dict[str, dict[int, Mapping[str, Any]]]
 
 
 def write(path: Path = store.PATH) -> Path:
@@ -54,10 +64,16 @@ def text() -> str:
 
 def build(experiments: list[Experiment]) -> evidence.Digest:
     """The digest of these experiments' results."""
-    return evidence.Digest(version=store.VERSION, experiments=[_experiment(each) for each in experiments])
+    found = [_experiment(each) for each in experiments]
+    return evidence.Digest(
+        version=store.VERSION,
+        experiments=[each for each, _ in found],
+        shared=shared_settings([asked for _, conditions in found for asked in conditions]),
+    )
 
 
-def _experiment(experiment: Experiment) -> evidence.Experiment:
+def _experiment(experiment: Experiment) -> tuple[evidence.Experiment, list[Asked]]:
+    """An experiment, and what its conditions have to share with those of others."""
     shared = {
         "name": experiment.name,
         "title": experiment.title,
@@ -70,18 +86,25 @@ def _experiment(experiment: Experiment) -> evidence.Experiment:
     if experiment.analysis:
         found = results.read_analysis(experiment)
         if found is None:
-            return evidence.Experiment(**shared)
+            return evidence.Experiment(**shared), []
         parts = {"environment": found.environment, "tables": found.tables, "claims": found.claims}
-        return evidence.Experiment(**shared, **parts)
+        return evidence.Experiment(**shared, **parts), []
     kept = list(results.read(experiment).values())
     chosen = {condition.name: _chosen(experiment, condition, kept) for condition in experiment.conditions}
     last = max(kept, key=lambda record: (record["finished"], record["key"]), default=None)
-    return evidence.Experiment(
+    bytes_of = bytes_by_domain(kept)
+    conditions = [_condition(experiment, each, *chosen[each.name], bytes_of) for each in experiment.conditions]
+    whole = evidence.Experiment(
         **shared,
         environment=dict(last["environment"]) if last else {},
-        conditions=[_condition(experiment, each, *chosen[each.name]) for each in experiment.conditions],
+        conditions=conditions,
         claims=[_claim(experiment, claim, chosen[claim.condition][0]) for claim in experiment.claims],
     )
+    return whole, [
+        Asked(experiment.name, one, records, _configs(experiment, each, records), texts_of(each))
+        for one, each in zip(conditions, experiment.conditions)
+        if any((records := chosen[each.name][0]).values())
+    ]
 
 
 def _labels(experiment: Experiment, condition: Condition) -> tuple[str, ...]:
@@ -95,9 +118,13 @@ def _config(experiment: Experiment, condition: Condition, label: str) -> dict[st
     return {key: value for key, value in whole.items() if key not in _ASIDE}
 
 
+def _configs(experiment: Experiment, condition: Condition, labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    return {label: _config(experiment, condition, label) for label in labels}
+
+
 def _teachers(experiment: Experiment, condition: Condition) -> tuple[str, dict[str, str], dict[str, list[str]]]:
     """The teacher of most labels (among equals the baseline's); by label its first teacher, and its further ones."""
-    configs = {label: _config(experiment, condition, label) for label in _labels(experiment, condition)}
+    configs = _configs(experiment, condition, _labels(experiment, condition))
     first = {label: str(config["teacher"]) for label, config in configs.items()}
     among = list(first.values())
     usual = max(among, key=lambda name: (among.count(name), name == first.get(experiment.baseline)))
@@ -117,7 +144,7 @@ def _chosen(experiment: Experiment, condition: Condition, kept: list[dict[str, A
     Of two runs with one seed the later counts. Left out are runs whose config or text isn't what the experiment says
     now, and those measured on other held-out text than most, or trained on other text than most with their seed.
     """
-    wanted = {label: _config(experiment, condition, label) for label in _labels(experiment, condition)}
+    wanted = _configs(experiment, condition, _labels(experiment, condition))
     texts = texts_of(condition)
     there = [record for record in kept if record["condition"] == condition.name]
     seeds = condition.seeds or experiment.seeds
@@ -171,10 +198,11 @@ def _of_most(records: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     return max(by_text.values(), key=weight, default=[])
 
 
-def _condition(experiment: Experiment, condition: Condition, records: Records, notes: list[str]) -> evidence.Condition:
-    configs = {label: _config(experiment, condition, label) for label in records}
-    config = next(iter(configs.values()))
-    shared = {key: v for key, v in config.items() if all(key in c and c[key] == v for c in configs.values())}
+def _condition(
+    experiment: Experiment, condition: Condition, records: Records, notes: list[str], bytes_of: BytesOf
+) -> evidence.Condition:
+    configs = _configs(experiment, condition, records)
+    config, shared = next(iter(configs.values())), in_common(configs)
     others = _others(experiment, condition)
     found = standings(records, condition.figure, experiment.baseline, others)
     order = sorted(found, key=lambda label: (found[label].rank or len(found) + 1, not found[label].runs))
@@ -192,34 +220,13 @@ def _condition(experiment: Experiment, condition: Condition, records: Records, n
         samples=condition.train.count * len(condition.train.texts),
         train=list(condition.train.texts),
         held_out=list(held_out),
-        held_out_text=_held_out_text(condition, records, config),
+        held_out_text=held_out_text(condition, records, config["eval_samples"], bytes_of),
         start=mean_start(records, condition.figure),
         teacher_value=mean_teacher(records, condition.figure, others),
         config=shared,
         methods=[_tried(experiment, condition, label, found[label], shared) for label in order],
-        notes=notes,
+        notes=[*notes, *filter(None, [out_of_reach(found)])],
     )
-
-
-def _held_out_text(condition: Condition, records: Records, config: Mapping[str, Any]) -> str:
-    """How much text the figure is measured on: pieces, and bytes where runs noted them."""
-    most, wanted = config["eval_samples"], condition.held_out
-    pieces = wanted.count * len(wanted.texts) if wanted else 0
-    said = f"{min(pieces, most)} pieces" if pieces else f"at most {most} pieces"
-    measured = {_bytes(record) for by_seed in records.values() for record in by_seed.values()} - {0}
-    if measured:
-        low, high = min(measured), max(measured)
-        said += f", {low:,} bytes" if low == high else f", {low:,} to {high:,} bytes"
-    if wanted is None:
-        said += ", held out of the same set"
-        if condition.train.by_seed:
-            return f"{said}, other ones for each seed"
-    return f"{said}, the same for all seeds"
-
-
-def _bytes(record: Mapping[str, Any]) -> int:
-    """Bytes of held-out text that a run noted, in its figures if it is an older one; 0: none."""
-    return int(record.get("held_out_bytes") or results.held_out_bytes(record["figures"]))
 
 
 def _tried(

@@ -176,9 +176,10 @@ def write(experiment: Experiment, records: Mapping[str, Mapping[str, Any]]) -> N
     files.write_atomic(path_of(experiment), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-def held_out_bytes(figures: Mapping[str, float]) -> int:
-    """Bytes of held-out text that the figures of a run tell; 0: none."""
-    return int(sum(value for name, value in figures.items() if name.startswith("bytes_by_domain.")))
+def held_out_bytes(figures: Mapping[str, float]) -> dict[str, int]:
+    """Bytes of held-out text by domain, as far as the figures of a run tell them."""
+    start = "bytes_by_domain."
+    return {name.removeprefix(start): int(value) for name, value in figures.items() if name.startswith(start)}
 
 
 def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, command: str) -> dict[str, Any]:
@@ -204,6 +205,7 @@ def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, co
         if config.get(key):
             config[key] = Path(config[key]).name
     figures = figures_in(rows)
+    by_domain = held_out_bytes(figures)
     return {
         "key": planned.key,
         "condition": planned.condition.name,
@@ -218,7 +220,8 @@ def record_of(planned: Planned, run: Run, cpu_seconds: float, seconds: float, co
         "run": run.id,
         "config": config,
         **texts_of(planned.condition),
-        "held_out_bytes": held_out_bytes(figures),
+        "held_out_bytes": sum(by_domain.values()),
+        "held_out_bytes_by_domain": by_domain,
         "command": command,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "environment": {

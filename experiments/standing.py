@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from statistics import fmean, median
 from typing import Any
 
@@ -22,10 +23,12 @@ import numpy as np
 from ctkd_core.distill.comparison import statistics
 from ctkd_core.distill.comparison.figures import higher_is_better
 from ctkd_core.distill.comparison.kinds import flat
+from ctkd_core.markup.visible import counted
 from ctkd_core.methods.evidence.records import Difference, Domain, Interval, Point, TriedRun
 
 DIGITS = 6
 BY_DOMAIN = "bits_by_domain."
+LEVEL = 0.05  # of a chance after correction, above which nobody would call a difference decided by it
 LEAST_LOOKS = 4  # on a curve from which values at equal seconds are read
 BySeed = dict[int, float]
 
@@ -83,6 +86,23 @@ def adjusted(found: Mapping[str, Difference | None]) -> dict[str, Difference | N
     return {
         label: each and each.model_copy(update={"adjusted": rounded(corrected[label])}) for label, each in found.items()
     }
+
+
+def out_of_reach(found: Mapping[str, Standing]) -> str:
+    """A sentence where Holm's correction leaves no difference to the baseline a chance below LEVEL; "" else.
+
+    It names the smallest value that so many differences and seeds allow, and how many seeds would allow LEVEL.
+    """
+    seeds = [each.to_baseline.n for each in found.values() if each.to_baseline is not None]
+    least = min(statistics.holm([min(1.0, 2 / 2**n) for n in seeds]), default=0.0)
+    if least <= LEVEL:
+        return ""
+    needed = next(n for n in count(1) if len(seeds) * 2 / 2**n <= LEVEL)
+    return (
+        f"Chance (Holm) can decide nothing here: with {counted(len(seeds), 'difference')} and "
+        f"{counted(max(seeds), 'seed')} it can't fall below {least:.3g}, whatever is found. A value of {LEVEL} takes "
+        f"{needed} seeds of each."
+    )
 
 
 def curve_of(record: Mapping[str, Any], figure: str) -> list[Point]:

@@ -221,8 +221,9 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
         " ".join([advice["method"], *option_words(advice["options"], "="), f"(verdict {advice['verdict']})"]),
     )
     tried = [("  tried:", _tried(finding)) for finding in advice["evidence"]]
+    against = [("  against:", _tried(finding)) for finding in advice["counter"]]
     near = [("  confidence:", f"{advice['confidence']} (kind: {advice['kind']})")]
-    return [*parts, facts([advised, *because, *near, *tried, *warnings])]
+    return [*parts, facts([advised, *because, *near, *tried, *against, *warnings])]
 
 
 def _slices(corpus: Mapping[str, Any]) -> Iterator[RenderableType]:

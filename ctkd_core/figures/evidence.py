@@ -267,7 +267,9 @@ def method_rows(found: Digest, method: str) -> list[dict[str, str]]:
     """Every setting that tried a method beside fine-tuning, with options or other teachers or not: bits per byte."""
     return [
         {
-            "setting": setting_name(experiment.name, condition.title),
+            "setting": setting_name(tried.source.experiment, tried.source.title)
+            if tried.source
+            else setting_name(experiment.name, condition.title),
             "kind of pair": condition.kind,
             "regime": condition.regime,
             "as": tried.title,
@@ -281,19 +283,12 @@ def method_rows(found: Digest, method: str) -> list[dict[str, str]]:
 
 
 def _beside_sft(found: Digest) -> Iterator[tuple[Experiment, Condition, Tried, Difference]]:
-    """Each method of each setting that compares bits per byte with SFT, and its difference to it.
-
-    Of a method that several experiments tried in one setting, that with the most seeds (the first of several).
-    """
-    best: dict[tuple[object, ...], tuple[Experiment, Condition, Tried, Difference]] = {}
-    for experiment, condition in found.conditions:
+    """Each method of each setting that compares bits per byte with SFT, and its difference to it."""
+    for experiment, condition in found.settings:
         if condition.figure == "bits_per_byte" and condition.baseline == "sft":
             for tried in condition.done:
                 if tried.label != condition.baseline and (gap := tried.to_baseline) is not None:
-                    key = condition.setting, tried.title
-                    if key not in best or gap.n > best[key][3].n:
-                        best[key] = experiment, condition, tried, gap
-    yield from best.values()
+                    yield experiment, condition, tried, gap
 
 
 def glance_rows(found: Digest) -> list[dict[str, str]]:

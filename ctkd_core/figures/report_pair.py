@@ -127,6 +127,7 @@ def _advice(found: FullReport, figures: Figures) -> list[str]:
         _items("Why", advice.because),
         _items("Look out for", advice.warnings),
         _items("What experiments found", [each.sentence for each in advice.evidence]),
+        _items(f"Where {advice.method} loses", [each.sentence for each in advice.counter]),
         note(f"{advice.confidence[:1].upper()}{advice.confidence[1:]}; kind of the pair: {advice.kind}.")
         if advice.confidence
         else "",
@@ -143,6 +144,7 @@ def _advice(found: FullReport, figures: Figures) -> list[str]:
             ),
             figures.block(evidence_figures.ranking_figure(condition, "difference"), said, f"evidence-{name}"),
             _rows([_short_row(row) for row in evidence_figures.ranking_rows(condition)]),
+            *map(note, condition.notes),
         ]
     if len(there) > MOST_SETTINGS:
         parts.append(note(f"{counted(len(there) - MOST_SETTINGS, 'more setting')}: page Evidence shows all."))

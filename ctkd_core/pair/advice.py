@@ -4,7 +4,7 @@ The heart is X-Token's audit (arXiv 2605.21699): count how many of the student's
 has too. If they are missing, a loss that parts the vocabulary into common and uncommon tokens (H-KL, GOLD) pushes them
 down, and every student token must be projected instead (P-KL). The paper's numbers are quoted in the answers and in
 docs/pair.md. What is ours is said to be ours. Where the kind of the pair is known, what experiments found on such pairs
-stands beside the rule, and takes its place where it decides (`evidence.favoured`).
+stands beside the rule, and takes its place where it decides (`judging.favoured`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ctkd_core import methods
 from ctkd_core.errors import CtkdError
 from ctkd_core.methods.evidence import Digest, load
 from ctkd_core.pair import evidence as experiments
+from ctkd_core.pair import judging
 from ctkd_core.pair.evidence import CRITICAL_SHARE, LEAST_OVERLAP, Finding
 
 # Classes whose loss the paper measured: numbers (GSM8k 2.56 where they are missing, 15.54 when all are projected).
@@ -54,10 +55,12 @@ class Advice:
     verdict   "P-KL" or "H-KL" (VERDICTS)
     because   sentences with the figures that decided; warnings: what to look out for
     kind      the kind of the pair, "" where it isn't known
-    evidence  what experiments on this pair, or on pairs of its kind, found: one finding a setting
-    confidence  how near they came: "tried on this pair", "tried on such a pair", "never tried on such a pair"; "" where
-              the kind isn't known
+    evidence  what experiments on this pair, then those on others of its kind, found: one finding a setting
+    confidence  how near they came: "tried on this pair", "tried on such a pair" (the two with "of tokenizers, with a
+              transplanted student" behind, see `evidence.confidence`), "never tried on such a pair"; "" where the kind
+              isn't known
     options   run options, with dotted names, that the experiments advise with `method`
+    counter   settings of those that find `method` decidedly worse than the baseline
     """
 
     method: str
@@ -69,11 +72,13 @@ class Advice:
     evidence: tuple[Finding, ...] = ()
     confidence: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    counter: tuple[Finding, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        return plain | {"evidence": [finding.to_dict() for finding in self.evidence]}
+        listed = {"evidence": self.evidence, "counter": self.counter}
+        return plain | {name: [finding.to_dict() for finding in each] for name, each in listed.items()}
 
 
 def advise(facts: Mapping[str, Any], trainable: Collection[str] | None = None, digest: Digest | None = None) -> Advice:
@@ -119,32 +124,23 @@ def _tried(found: Advice, facts: Mapping[str, Any], able: Collection[str], diges
         there = experiments.settings(digest or load(), kind, student, teacher)
     except CtkdError as fault:
         return replace(found, kind=kind, confidence=experiments.NEVER, warnings=(*found.warnings, str(fault)))
-    known = experiments.findings(there, student, teacher)
-    judged = experiments.favoured(there, found.method, able)
+    judged = judging.favoured(there, found.method, able, (student, teacher))
     best = judged.best
-    said = experiments.confidence(known)
-    rests = f"The advice rests on the rule, that is on {_rests_on(found, facts)}."
-    if not known:
-        because = [f"No experiment of ours has a pair of this kind ({kind}). {rests}"]
-    elif best is not None:
-        because = [
-            f"Experiments put {best.title} in the place of {methods.get(found.method).label}, which the rule names: "
-            f"better at every one of {experiments.LEAST_SEEDS} seeds or more, and the interval of the difference "
-            "leaves 0 out.",
-        ]
-    elif judged.against:
-        because = [f"Experiments don't decide alike: {_named(judged)}. {rests}"]
-    else:
-        because = [f"Experiments don't decide against {methods.get(found.method).label}. {rests}"]
-    changed: dict[str, Any] = {} if best is None else {"method": best.method, "options": dict(best.options)}
-    return replace(found, kind=kind, evidence=known, confidence=said, because=(*found.because, *because), **changed)
-
-
-def _named(judged: experiments.Judgement) -> str:
-    """What the settings that decide something name, and where the one that they name is worse."""
-    named = ", ".join(f"{tried.title} ({condition.regime})" for condition, tried in judged.against)
-    worse = ", ".join(condition.regime for condition in judged.worse)
-    return f"{named}; worse in {worse}" if worse else named
+    if best is not None:
+        found = replace(found, method=best.method, options=dict(best.options))
+    known = experiments.findings(there, student, teacher)
+    counter = judging.against(there, found.method, found.options, (student, teacher))
+    because = judging.because(judged, there, found.method, counter, kind)
+    if best is None:
+        because.append(f"The advice rests on the rule, that is on {_rests_on(found, facts)}.")
+    return replace(
+        found,
+        kind=kind,
+        evidence=known,
+        confidence=experiments.confidence(known, kind),
+        counter=counter,
+        because=(*found.because, " ".join(because)),
+    )
 
 
 def _rests_on(found: Advice, facts: Mapping[str, Any]) -> str:

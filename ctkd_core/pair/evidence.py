@@ -1,47 +1,49 @@
-"""What experiments say about a pair: which kind it is, what was tried on such pairs, and whether that decides anything.
+"""What experiments say about a pair: which kind it is, what was tried on it and on such pairs, and how near that comes.
 
-The rule of `advice` rests on published figures. Experiments change its method only where they decide: see `favoured`.
+Whether it changes the rule's method is told by `judging`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from pydantic.dataclasses import dataclass
 
 from ctkd_core.methods import METHODS
-from ctkd_core.methods.evidence import Condition, Difference, Digest, Tried
+from ctkd_core.methods.evidence import Condition, Digest, SettingName, Tried
 from ctkd_core.methods.evidence.records import CROSS, LITTLE, NUMBERS, SAME, TRANSFER
 
 THIS, SUCH, NEVER = "tried on this pair", "tried on such a pair", "never tried on such a pair"
+# What stands behind the first two where all that was tried had a student made of its teacher, which isn't asked about.
+MOVED = " of tokenizers, with a transplanted student"
+TRANSPLANT = "transplant"
 # The smallest canonical overlap (of the smaller vocabulary) that NeMo-RL's guide to X-Token lists: Llama 3.2 with
 # OLMo2-SuperBPE. Below it nothing is published for methods that rest on a vocabulary map.
 LEAST_OVERLAP = 0.498
 # A critical class counts as missing below this share. Ours: the paper's pairs have 0 or 1, this lies half-way.
 CRITICAL_SHARE = 0.5
-# What it takes to put another method in the place of the rule's. Ours: a verdict needs three seeds, but three can't
-# bring the probability of chance below 0.25; five can bring it to 0.06. And bits per byte must be what was compared.
-# Intervals aren't corrected for the number of methods, so beside them every seed must agree: the probability of chance
-# is as small as n seeds can make it, 2 / 2^n, or below one in a thousand.
+# Seeds at which experiments may put another method in the place of the rule's. Ours: a verdict needs three, but three
+# can't bring the probability of chance below 0.25; five can bring it to 0.06.
 LEAST_SEEDS = 5
-SMALL_CHANCE = 0.001
-JUDGED_BY = "bits_per_byte"
 _MULTI_DIGIT = ("digits_2", "digits_3")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The best method of one setting in which such a pair, or this one, was tried.
+    """The best method of one setting in which such a pair, or this one, was tried; or (`worse`) where one loses.
 
+    title, experiment, condition   where the method has most runs; experiments may share the setting
     method, options   what came first of the methods that such a pair can have (see `fitting`), and its run options that
-                      aren't at their defaults
+                      aren't at their defaults; with `worse`, the method that is advised
     difference        to the baseline (SFT), with its 95 % interval, at n seeds; None where the baseline is the best, or
                       wasn't run. probability: of such a difference by chance
     decided           whether that difference is: n of 3 and more, and the interval leaves 0 out
     ranked            whether there is an order: two methods or more with the most seeds
     tried_on          {"student", "teacher"}; this_pair: whether these are the pair asked about
+    student_model     how the student was made: "transplant" is its teacher's body moved to the student's tokenizer
+    worse             whether the setting finds the method decidedly worse than the baseline
     """
 
     kind: str
@@ -63,6 +65,8 @@ class Finding:
     n: int
     decided: bool
     ranked: bool = True
+    student_model: str = ""
+    worse: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in `ctkd pair --json`."""
@@ -72,7 +76,8 @@ class Finding:
     def sentence(self) -> str:
         """The finding in words."""
         pair = f"{self.tried_on['teacher']} → {self.tried_on['student']}"
-        where = f"{self.title} ({pair}, {self.regime})"
+        moved = "a transplanted student, " if self.student_model == TRANSPLANT else ""
+        where = f"{self.title} ({pair}, {moved}{self.regime})"
         if not self.ranked:
             return f"{where}: no order yet, as no other method has as many seeds as {self.name}."
         if self.difference is None:
@@ -80,7 +85,8 @@ class Finding:
         ends = "" if self.low is None else f" ({self.low:+.3g} to {self.high:+.3g})"
         said = "undecided" if not self.decided else "decided" if self.n >= LEAST_SEEDS else "a lead"
         what = f"{self.difference:+.3g}{ends} {self.figure.replace('_', ' ')} against {self.baseline}"
-        return f"{where}: {self.name} comes first, {what}, n = {self.n}, chance {self.probability:.3g}; {said}."
+        order = "is decidedly worse" if self.worse else "comes first"
+        return f"{where}: {self.name} {order}, {what}, n = {self.n}, chance {self.probability:.3g}; {said}."
 
 
 def kind_of(facts: Mapping[str, Any]) -> str:
@@ -93,7 +99,7 @@ def kind_of(facts: Mapping[str, Any]) -> str:
     overlap = (facts.get("overlap") or {}).get("canonical")
     if facts.get("same_tokenizer"):
         return SAME
-    if facts.get("student_model") == "transplant":
+    if facts.get("student_model") == TRANSPLANT:
         return TRANSFER
     if overlap is not None and overlap < LEAST_OVERLAP:
         return LITTLE
@@ -101,18 +107,18 @@ def kind_of(facts: Mapping[str, Any]) -> str:
 
 
 def settings(digest: Digest, kind: str, student: str, teacher: str) -> list[tuple[str, Condition]]:
-    """The settings that count for a pair, each with its experiment: of this pair where there are any, else of its kind.
+    """The settings that count for a pair, each with its experiment: those of this pair, then the others of its kind.
 
     A setting with a single method compares nothing and doesn't count; one that several experiments share counts once.
     """
     there = [(e.name, c) for e, c in digest.settings if len(fitting(c)) > 1]
     own = [(name, c) for name, c in there if (c.student, c.teacher) == (student, teacher)]
-    return own or [(name, c) for name, c in there if c.kind == kind]
+    return own + [(name, c) for name, c in there if c.kind == kind and (c.student, c.teacher) != (student, teacher)]
 
 
 def findings(found: Sequence[tuple[str, Condition]], student: str, teacher: str) -> tuple[Finding, ...]:
     """The best method of each setting."""
-    return tuple(_finding(name, condition, (student, teacher)) for name, condition in found)
+    return tuple(finding_of(name, c, fitting(c)[0], (student, teacher)) for name, c in found)
 
 
 def tried_before(digest: Digest, student: str, teacher: str) -> str:
@@ -123,9 +129,18 @@ def tried_before(digest: Digest, student: str, teacher: str) -> str:
     return "Tried: " + " ".join(finding.sentence for finding in findings(there, student, teacher))
 
 
-def confidence(found: Sequence[Finding]) -> str:
-    """How near the experiments came to the pair: THIS, SUCH or NEVER."""
-    return THIS if any(each.this_pair for each in found) else SUCH if found else NEVER
+def confidence(found: Sequence[Finding], kind: str = "") -> str:
+    """How near the experiments came to a pair of this kind: THIS, SUCH or NEVER.
+
+    The first two with MOVED behind, where all students that come so near were transplanted and the pair asked about is
+    no transfer: its tokenizers were tried, another student wasn't.
+    """
+    own = [each for each in found if each.this_pair]
+    near = own or list(found)
+    if not near:
+        return NEVER
+    moved = kind not in ("", TRANSFER) and all(each.student_model == TRANSPLANT for each in near)
+    return f"{THIS if own else SUCH}{MOVED if moved else ''}"
 
 
 def fitting(condition: Condition) -> list[Tried]:
@@ -142,94 +157,36 @@ def fitting(condition: Condition) -> list[Tried]:
     ]
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What the settings decide about a method.
+def finding_of(
+    experiment: str, condition: Condition, tried: Tried, pair: tuple[str, str], worse: bool = False
+) -> Finding:
+    """What a setting finds of one of its methods: that it comes first, or with `worse` that it is decidedly worse.
 
-    best     the method that takes its place; None where the settings decide nothing, or not alike
-    against  the settings that decide against it, each with the method that is decidedly better there
-    worse    the settings in which the one method that `against` names is itself decidedly worse
+    pair   the (student, teacher) asked about
     """
-
-    best: Tried | None
-    against: list[tuple[Condition, Tried]]
-    worse: list[Condition]
-
-
-def favoured(found: Sequence[tuple[str, Condition]], method: str, able: Collection[str]) -> Judgement:
-    """What the experiments put in the place of `method`.
-
-    A setting decides against a method for the first of its ranking that fits (`fitting`) and is decidedly better, in
-    bits per byte and at LEAST_SEEDS equal seeds or more: than the method where that was tried with its defaults, else
-    than the baseline. Decidedly: the 95 % interval leaves 0 out, and all differences have one sign (the sign-flip
-    probability is at its minimum for n, or below SMALL_CHANCE). It takes the place if every setting that decides names
-    the same one, with the same options, if no setting finds it decidedly worse than the same opponent, and if it can be
-    trained (`able`).
-    """
-    settings = [condition for _, condition in found if condition.figure == JUDGED_BY]
-    against = [(condition, best) for condition in settings if (best := _better(condition, method)) is not None]
-    first = against[0][1] if against else None
-    if first is None or any((t.method, t.options) != (first.method, first.options) for _, t in against):
-        return Judgement(None, against, [])
-    worse = [condition for condition in settings if _worse(condition, first, method)]
-    return Judgement(first if not worse and first.method in able else None, against, worse)
-
-
-def _better(condition: Condition, method: str) -> Tried | None:
-    """The first method of a setting that is decidedly better than `method` at equal seeds."""
-    up = condition.higher_is_better
-    return next((tried for tried in fitting(condition) if _decides(_gap(condition, tried, method), up)), None)
-
-
-def _worse(condition: Condition, proposed: Tried, method: str) -> bool:
-    """Whether a setting finds the proposed method, with its options, decidedly worse than `method` at equal seeds."""
-    same = [t for t in fitting(condition) if (t.method, t.options) == (proposed.method, proposed.options)]
-    return any(_decides(_gap(condition, tried, method), not condition.higher_is_better) for tried in same)
-
-
-def _gap(condition: Condition, tried: Tried, method: str) -> Difference | None:
-    """A method's difference to `method` where that was tried with its defaults, else to the baseline."""
-    mine = next((t for t in fitting(condition) if t.method == method and not t.options), None)
-    than = mine.label if mine is not None else condition.baseline
-    if tried.label == than:
-        return None
-    return tried.to_baseline if than == condition.baseline else tried.to_others.get(than)
-
-
-def _decides(gap: Difference | None, up: bool) -> bool:
-    """Whether a difference at equal seeds is enough for advice, and goes up or down as is asked."""
-    return (
-        gap is not None
-        and gap.decided
-        and (gap.mean > 0) == up
-        and gap.n >= LEAST_SEEDS
-        and gap.probability <= max(2 / 2**gap.n, SMALL_CHANCE)
-    )
-
-
-def _finding(experiment: str, condition: Condition, pair: tuple[str, str]) -> Finding:
-    there = fitting(condition)
-    best = there[0]
     base = condition.find(condition.baseline)
-    gap = best.to_baseline
+    gap = tried.to_baseline
+    where = tried.source or SettingName(experiment=experiment, condition=condition.name, title=condition.title)
     return Finding(
         kind=condition.kind,
         regime=condition.regime,
-        title=condition.title,
-        experiment=experiment,
-        condition=condition.name,
+        title=where.title,
+        experiment=where.experiment,
+        condition=where.condition,
         tried_on={"student": condition.student, "teacher": condition.teacher},
         this_pair=(condition.student, condition.teacher) == pair,
         figure=condition.figure,
         baseline=base.title if base else "",
-        method=best.method,
-        name=best.title,
-        options=dict(best.options),
+        method=tried.method,
+        name=tried.title,
+        options=dict(tried.options),
         difference=gap.mean if gap else None,
         low=gap.low if gap else None,
         high=gap.high if gap else None,
         probability=gap.probability if gap else None,
-        n=gap.n if gap else len(best.runs),
+        n=gap.n if gap else len(tried.runs),
         decided=bool(gap and gap.decided),
-        ranked=sum(tried.rank is not None for tried in there) > 1,
+        ranked=worse or sum(each.rank is not None for each in fitting(condition)) > 1,
+        student_model=condition.student_model,
+        worse=worse,
     )

@@ -131,14 +131,14 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     )
     st.caption(f"{MEASURES[measure].meaning} Click a dot to open its run, or choose one below.")
     twin(ranking_rows(condition), "ranking_table", "The ranking with all its figures")
+    for note in condition.notes:
+        st.caption(state.plain(note))
     if domains := domain_rows(condition):
         with st.expander("By domain of the held-out text", icon=":material/category:"):
             st.dataframe(domains, key="domain_rows", hide_index=True, alt="The figure by domain")
     name = st.selectbox("Run", list(runs), key="tried", bind="query-params")
     if name is not None:
         _run(condition, *runs[name])
-    for note in condition.notes:
-        st.caption(state.plain(note))
     st.markdown("Do it again:")
     st.code(experiment.reproduce, language=None, wrap_lines=True)
     share("evidence", evidence_code(experiment.name, condition.name, experiment.reproduce))

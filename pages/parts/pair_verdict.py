@@ -19,6 +19,7 @@ from ctkd_core.figures.pair_domains import domain_table
 from ctkd_core.files import to_json
 from ctkd_core.lab.question import Choice
 from ctkd_core.markup.glossary import explained
+from ctkd_core.methods.evidence.records import LEAST_RUNS
 from ctkd_core.methods.options import option_words
 from ctkd_core.pair.advice import VERDICTS, Advice
 from ctkd_core.pair.evidence import LEAST_SEEDS
@@ -84,6 +85,9 @@ def _tried(found: Advice) -> None:
     st.markdown(f"{icon} **{found.confidence[:1].upper()}{found.confidence[1:]}** (kind: {found.kind})")
     if found.evidence:
         st.markdown("\n".join(f"- {state.plain(finding.sentence)}" for finding in found.evidence))
+    if found.counter:
+        told = "\n".join(f"- {state.plain(finding.sentence)}" for finding in found.counter)
+        st.markdown(f":material/warning: **Where {state.plain(found.method)} loses**\n{told}")
     first = found.evidence[0] if found.evidence else None
     chosen = {"kind": first.kind if first else found.kind}
     if first:
@@ -115,9 +119,11 @@ RULE = f"""\
 2. Less than 49.8 % of the smaller vocabulary in common by canonical form: a method that compares groups of tokens.
 3. Of the student's numbers of 1, 2 or 3 digits less than half are in the teacher's vocabulary: **P-KL**.
 4. Otherwise **H-KL**.
-5. Experiments on this pair, or on pairs of its kind, put another method in its place where they decide for one alone:
-   in bits per byte, better than the rule's method (than SFT where that wasn't tried) at every one of {LEAST_SEEDS}
-   seeds or more, and the 95 % interval of the difference leaves 0 out.
+5. Experiments on this pair, and where they decide nothing those on pairs of its kind, put another method in its place
+   where they decide for one alone: in bits per byte, better than the rule's method (than SFT where that wasn't tried)
+   at every one of {LEAST_SEEDS} seeds or more, and the 95 % interval of the difference leaves 0 out. A method that is
+   decidedly worse in the same regime, for which {LEAST_RUNS} seeds are enough, doesn't take it; what is worse in
+   another regime is told.
 
 The audit is X-Token's (arXiv 2605.21699); the limits in 2 and 3 are explained in docs/pair.md. The rule reads
 tokenizers, not models: take it as a place to start.

@@ -10,6 +10,7 @@ import pytest
 
 from ctkd_core.cli.main import main
 from ctkd_core.pair.corpus import DOMAINS
+from ctkd_core.pair.evidence import MOVED, NEVER, SUCH, THIS
 from tests.cli.test_main import Ctkd
 
 PAIR = ["pair", "-s", "deepseek", "-t", "smollm2"]
@@ -29,8 +30,8 @@ def test_the_bundled_samples(ctkd: Ctkd) -> None:
     assert any("0 of 1,000" in sentence for sentence in data["advice"]["because"])
     assert data["special_tokens"]
     assert data["advice"]["kind"] == "uncommon numbers"
-    assert data["advice"]["confidence"] in {"tried on this pair", "tried on such a pair", "never tried on such a pair"}
-    assert bool(data["advice"]["evidence"]) == (data["advice"]["confidence"] != "never tried on such a pair")
+    assert data["advice"]["confidence"] in {THIS, SUCH, NEVER, THIS + MOVED, SUCH + MOVED}
+    assert bool(data["advice"]["evidence"]) == (data["advice"]["confidence"] != NEVER)
 
 
 def test_the_table_for_people(ctkd: Ctkd) -> None:
@@ -40,7 +41,7 @@ def test_the_table_for_people(ctkd: Ctkd) -> None:
     assert "digits_3                  1000       0       0  201 " in out
     assert "verdict P-KL" in out
     assert re.search(
-        r"^  confidence: +(never )?tried on (this|such a) pair \(kind: uncommon numbers\)", out, re.MULTILINE
+        r"^  confidence: +(never )?tried on (this|such a) pair.* \(kind: uncommon numbers\)", out, re.MULTILINE
     )
     assert re.search(r"^eos +1 +<｜end▁of▁sentence｜> +2 +<\|im_end\|>", out, re.MULTILINE)
     assert "  eos: " in out or "  bos: " in out, "notes follow the table"
@@ -151,13 +152,15 @@ def test_help_names_the_files(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_experiments_found_stands_below_the_advice(ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch) -> None:
     from ctkd_core.pair import advice
-    from tests.pair.test_evidence import BETTER, digest
+    from tests.pair.test_evidence import BETTER, MAYBE_WORSE, digest
 
-    tried = BETTER.model_copy(update={"student": "deepseek", "teacher": "smollm2"})
-    monkeypatch.setattr(advice, "load", lambda: digest(tried))
+    tried, worse = (c.model_copy(update={"student": "deepseek", "teacher": "smollm2"}) for c in (BETTER, MAYBE_WORSE))
+    monkeypatch.setattr(advice, "load", lambda: digest(tried, worse))
     found = ctkd.json(*PAIR)["advice"]
     assert (found["method"], found["confidence"]) == ("bytes", "tried on this pair")
     assert found["evidence"][0]["tried_on"] == {"student": "deepseek", "teacher": "smollm2"}
     _, out, _ = ctkd(*PAIR)
     assert re.search(r"^advice: +bytes ", out, re.MULTILINE)
     assert re.search(r"^  tried: +Setting few samples .*Bytes comes first", out, re.MULTILINE)
+    assert re.search(r"^  against: +Setting fresh text .*Bytes is decidedly worse", out, re.MULTILINE)
+    assert [row["regime"] for row in found["counter"]] == ["fresh text"]

@@ -20,6 +20,9 @@ VALUES = {
 }
 
 
+ENDS = {"sft": 1.5, "alm": 1.4, "gold-warm": 1.6}
+
+
 @pytest.fixture
 def condition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> evidence.Condition:
     found = made.experiment(tmp_path, monkeypatch)
@@ -287,22 +290,19 @@ def test_methods_of_another_teacher_are_named_and_have_no_say_in_its_value(
     assert (both.further_teachers, both.title) == (["qwen"], "Bytes (with teacher qwen)")
 
 
-def test_how_much_text_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def said(yaml: str, runs: list[dict[str, object]]) -> str:
-        found = made.experiment(tmp_path, monkeypatch, yaml)
-        made.write(found, runs)
-        return digest.build([found]).experiments[0].conditions[0].held_out_text
+def test_where_a_correction_can_decide_nothing_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch, made.YAML.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5, 6]"))
 
-    runs = made.results(VALUES)
-    assert said(made.YAML, runs) == "at most 48 pieces, held out of the same set, other ones for each seed"
-    whole = made.YAML.replace(", count: 4, by_seed: true", "")
-    assert said(whole, runs) == "at most 48 pieces, held out of the same set, the same for all seeds"
-    apart = made.YAML.replace("claims:", "    held_out: {texts: [ru-desktop-held, ru-system-held], count: 12}\nclaims:")
-    assert said(apart, runs) == "24 pieces, the same for all seeds"
-    runs[0]["figures"] |= {"bytes_by_domain.a": 1000.0, "bytes_by_domain.b": 234.0}
-    assert said(apart, runs) == "24 pieces, 1,234 bytes, the same for all seeds"
-    runs[1]["held_out_bytes"] = 1300
-    assert said(apart, runs) == "24 pieces, 1,234 to 1,300 bytes, the same for all seeds"
+    def notes(seeds: int) -> list[str]:
+        made.write(found, made.results({name: dict.fromkeys(range(seeds), v) for name, v in ENDS.items()}))
+        return digest.build([found]).experiments[0].conditions[0].notes
+
+    # Two differences: the smallest chance is 2 * 2 / 2^n, which is 0.0625 at six seeds and 0.03125 at seven.
+    assert (
+        "Chance (Holm) can decide nothing here: with 2 differences and 6 seeds it can't fall below 0.0625, whatever is "
+        "found. A value of 0.05 takes 7 seeds of each."
+    ) in notes(6)
+    assert not any("Holm" in note for note in notes(7))
 
 
 def test_it_is_the_same_every_time_and_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,7 @@ def test_every_run_is_kept_and_none_is_run_twice(
     assert record["curve"][1] == {"step": 1, "training_seconds": 0.5, "bits_per_byte": 1.5}
     assert record["teacher"] == {"teacher_bits_per_byte": 1.0}
     assert "/" not in record["config"]["data"]
+    assert record["held_out_bytes"] == sum(record["held_out_bytes_by_domain"].values())
     kept = json.loads((found.folder / "results.json").read_text(encoding="utf-8"))["runs"]
     assert [run["seed"] for run in kept] == sorted(run["seed"] for run in kept)
 

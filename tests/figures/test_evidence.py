@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ctkd_core.figures import evidence as figures
-from ctkd_core.methods.evidence import Condition
+from ctkd_core.methods.evidence import Condition, SettingName, SharedSetting
 from experiments import digest
 from tests.experiments import made
 
@@ -118,10 +118,14 @@ def test_at_a_glance_each_method_as_it_comes_is_counted_in_its_settings(
     elsewhere = other("fresh", {0: 1.3, 1: 1.7, 2: 1.7}, regime="fresh text")
     no_bits = other("mass", VALUES["alm"], figure="mass_by_class.digits 3")
     experiment = digest.build([made.experiment(tmp_path / "any", monkeypatch)]).experiments[0]
-    asked_again = other("again", {0: 1.3, 1: 1.7}, title=few.title)
+    asked_again = other("again", {0: 1.3, 1: 1.7})
+    names = [SettingName(experiment=experiment.name, condition=c.name, title=c.title) for c in (few, asked_again)]
     settings = [few, worse, open_, elsewhere, no_bits, asked_again]
     every = digest.build([]).model_copy(
-        update={"experiments": [experiment.model_copy(update={"conditions": settings})]}
+        update={
+            "experiments": [experiment.model_copy(update={"conditions": settings})],
+            "shared": [SharedSetting(of=names, condition=few)],
+        }
     )
     rows = figures.glance_rows(every)
     assert [(row["regime"], row["method"]) for row in rows] == [("fresh text", "ALM"), ("few samples", "ALM")]

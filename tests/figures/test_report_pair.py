@@ -91,7 +91,7 @@ def test_without_runs_there_is_no_part_for_them_and_the_file_is_the_library_and_
 def test_the_advice_stands_with_what_experiments_found(found, monkeypatch):
     from ctkd_core.figures import report_pair
     from ctkd_core.pair import evidence
-    from tests.pair.test_evidence import BETTER, digest
+    from tests.pair.test_evidence import BETTER, MAYBE_WORSE, digest
 
     tried = digest(BETTER)
     advice = dataclasses.replace(
@@ -99,9 +99,11 @@ def test_the_advice_stands_with_what_experiments_found(found, monkeypatch):
         kind=BETTER.kind,
         confidence=evidence.SUCH,
         evidence=evidence.findings([("few", BETTER)], "a", "b"),
+        counter=(evidence.finding_of("few", MAYBE_WORSE, MAYBE_WORSE.methods[1], ("a", "b"), worse=True),),
     )
     monkeypatch.setattr(report_pair, "load", lambda: tried)
     html = pair_html(dataclasses.replace(found, pair=dataclasses.replace(found.pair, advice=advice)))
     assert "What experiments found" in html
     assert evidence.SUCH.capitalize() in html
     assert "Bytes comes first" in html
+    assert f"Where {advice.method} loses" in html and "Bytes is decidedly worse" in html

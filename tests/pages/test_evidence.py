@@ -61,6 +61,7 @@ def test_a_ranking_with_its_run_and_tables(evidence: Any) -> None:
     said = texts(at).replace("\\", "")
     assert "ALM comes first: -0.1 (-0.1 to -0.1) against SFT, n = 3, chance 0.25. Decided." in said
     assert "The pair above, smollm2 → qwen, was never tried" in said
+    assert "Chance (Holm) can decide nothing here: with 1 difference and 3 seeds" in said
     assert at.selectbox(key="kind").value == "tokenizer transfer"
     assert at.selectbox(key="regime").value == "few samples"
     assert set(figures(at)) == {"bits per byte (lower is better), minus SFT", "bits per byte (lower is better), seed 0"}

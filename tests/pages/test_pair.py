@@ -266,13 +266,14 @@ def test_measuring_can_be_cancelled_and_begun_again(small, own_home):
 def test_experiments_stand_beside_the_advice(monkeypatch):
     from ctkd_core.pair import advice
     from pages.parts import results
-    from tests.pair.test_evidence import BETTER, digest
+    from tests.pair.test_evidence import BETTER, MAYBE_WORSE, digest
 
-    tried = BETTER.model_copy(update={"student": "qwen", "teacher": "mistral-v3"})
-    monkeypatch.setattr(advice, "load", lambda: digest(tried))
+    tried, worse = (c.model_copy(update={"student": "qwen", "teacher": "mistral-v3"}) for c in (BETTER, MAYBE_WORSE))
+    monkeypatch.setattr(advice, "load", lambda: digest(tried, worse))
     results.RESULTS.clear()
     at = opened("pair", student="qwen", teacher="mistral-v3")
     results.RESULTS.clear()
     said = texts(at).replace("\\", "")
     assert "Train with bytes" in said
     assert "**Tried on this pair**" in said and "Bytes comes first, -0.05" in said
+    assert "**Where bytes loses**" in said and "fresh text): Bytes is decidedly worse, +0.05" in said

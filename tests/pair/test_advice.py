@@ -121,7 +121,7 @@ def test_numbers_of_the_teacher_that_the_student_lacks() -> None:
 def test_advice_is_plain_data() -> None:
     found = advise({"classes": classes()}).to_dict()
     rule = {"method", "family", "verdict", "because", "warnings"}
-    assert set(found) == rule | {"kind", "evidence", "confidence", "options"}
+    assert set(found) == rule | {"kind", "evidence", "confidence", "options", "counter"}
     assert (found["kind"], found["evidence"], found["confidence"]) == ("", [], "")
     assert isinstance(found["because"], list)
 

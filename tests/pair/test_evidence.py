@@ -1,4 +1,4 @@
-"""Which kind a pair is, what was tried on it, and when experiments put another method in the place of the rule's."""
+"""Which kind a pair is, and what was tried on it and on such pairs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ctkd_core.methods import evidence
 from ctkd_core.methods.evidence import Condition, Difference, Digest, EvidenceError, Experiment, Interval, Tried
 from ctkd_core.pair import advice
 from ctkd_core.pair.advice import advise
-from ctkd_core.pair.evidence import NEVER, SUCH, THIS, kind_of, settings, tried_before
+from ctkd_core.pair.evidence import MOVED, NEVER, SUCH, THIS, finding_of, kind_of, settings, tried_before
 
 ALL = frozenset(methods.METHODS)
 SPLIT = {"digits_1": {"total": 10, "matched": 10}, "digits_2": {"total": 0, "matched": 0}}
@@ -138,47 +138,9 @@ MAYBE_WORSE = setting(tried("sft", 1), tried("bytes", 2, gap(0.05, n=3)), regime
 OTHERWISE_WORSE = setting(tried("sft", 1), tried("bytes", 2, gap(0.05), options={"k": 1}), regime="fresh text")
 
 
-@pytest.mark.parametrize(
-    ("conditions", "method", "said"),
-    [
-        ((BETTER,), "bytes", "Experiments put Bytes in the place of X-Token H-KL"),
-        ((OVER_IT,), "bytes", "Experiments put Bytes"),
-        ((LEVEL,), "xtoken-hkl", "don't decide against X-Token H-KL"),
-        ((NOTHING,), "xtoken-hkl", "rests on the rule, that is on X-Token's figures for H-KL"),
-        ((TWO,), "xtoken-hkl", "don't decide against"),
-        ((THREE,), "xtoken-hkl", "don't decide against"),  # a verdict, and too few seeds for advice
-        ((MASS,), "xtoken-hkl", "don't decide against"),
-        ((TEXT,), "sft", "Experiments put SFT"),
-        ((BETTER, TEXT), "xtoken-hkl", "don't decide alike: Bytes (few samples), SFT (fresh text)"),
-        ((BETTER, NOTHING), "bytes", "Experiments put Bytes"),
-        ((OVER_IT, WORSE), "xtoken-hkl", "don't decide alike: Bytes (few samples); worse in fresh text"),
-        ((BETTER, WORSE_THAN_TEXT), "xtoken-hkl", "don't decide alike: Bytes (few samples); worse in fresh text"),
-        ((BETTER, MAYBE_WORSE), "bytes", "Experiments put Bytes"),
-        ((BETTER, OTHERWISE_WORSE), "bytes", "Experiments put Bytes"),  # with options that nobody proposes
-        ((WORSE,), "xtoken-hkl", "don't decide against"),
-        ((BETTER, MINE), "alm", "Experiments put ALM"),  # what was tried on the pair itself comes first
-        ((WEIGHED,), "bytes", "Experiments put Bytes"),
-        ((ELSEWHERE,), "xtoken-hkl", "don't decide against"),
-        ((BEHIND,), "bytes", "Experiments put Bytes"),
-        ((MIXED,), "xtoken-hkl", "don't decide against"),
-        ((KD,), "bytes", "Experiments put Bytes"),
-        ((STRANGER,), "bytes", "Experiments put Bytes"),
-        ((COUPLE,), "xtoken-hkl", "don't decide against"),
-        ((), "xtoken-hkl", "No experiment of ours has a pair of this kind (cross-family)"),
-    ],
-)
-def test_experiments_change_the_method_only_where_they_decide(
-    conditions: tuple[Condition, ...], method: str, said: str
-) -> None:
-    found = advise(FACTS, ALL, digest(*conditions))
-    assert found.method == method
-    assert said in found.because[-1]
-    assert (found.family, found.verdict) == ("xtoken-hkl", "H-KL")
-    assert found.options == ({"method_options.ce_weight": 0.2} if conditions == (WEIGHED,) else {})
-
-
-def test_what_cannot_be_trained_here_is_not_advised() -> None:
-    assert advise(FACTS, ALL - {"bytes"}, digest(BETTER)).method == "xtoken-hkl"
+# Moved students: a transfer on the pair asked about, and a pair of another kind of which that is all that was tried.
+MOVED_MINE = MINE.model_copy(update={"kind": "tokenizer transfer", "student_model": "transplant"})
+MOVED_SUCH = BETTER.model_copy(update={"kind": "uncommon numbers", "student_model": "transplant"})
 
 
 @pytest.mark.parametrize(
@@ -190,12 +152,25 @@ def test_what_cannot_be_trained_here_is_not_advised() -> None:
         (FACTS | PAIR | {"kind": "uncommon numbers"}, (BETTER,), THIS, [True]),
         (FACTS, (setting(tried("bytes", 1)),), NEVER, []),  # one method alone compares nothing
         (FACTS, (BETTER, TEXT), SUCH, [False, False]),
+        (FACTS, (BETTER, MINE), THIS, [True, False]),  # the pair's own first, and its kind beside it
+        (FACTS | {"kind": "uncommon numbers"}, (BETTER, MINE), THIS, [True]),
+        (FACTS, (MOVED_MINE, BETTER), THIS + MOVED, [True, False]),
+        (FACTS, (MOVED_MINE, MINE), THIS, [True, True]),
+        (FACTS | {"kind": "tokenizer transfer"}, (MOVED_MINE,), THIS, [True]),
+        (FACTS | {"teacher": "deepseek"}, (MOVED_MINE,), NEVER, []),  # a transfer is no pair of this kind
+        (FACTS | {"kind": "uncommon numbers"}, (MOVED_SUCH,), SUCH + MOVED, [False]),
     ],
 )
 def test_confidence(facts: dict[str, Any], conditions: tuple[Condition, ...], confidence: str, own: list[bool]) -> None:
     found = advise(facts, ALL, digest(*conditions))
     assert found.confidence == confidence
     assert [finding.this_pair for finding in found.evidence] == own
+
+
+def test_a_transplanted_student_is_named() -> None:
+    (finding,) = advise(FACTS, ALL, digest(MOVED_MINE)).evidence
+    assert finding.student_model == "transplant"
+    assert "(smollm2 → qwen, a transplanted student, few samples)" in finding.sentence
 
 
 def test_findings_are_plain_data_and_sentences() -> None:
@@ -221,15 +196,27 @@ def test_findings_are_plain_data_and_sentences() -> None:
     )
 
 
-def test_a_setting_that_two_experiments_share_counts_once_where_it_has_most_runs() -> None:
+def test_a_setting_that_two_experiments_share_counts_once_with_the_methods_of_both() -> None:
     run = {"seed": 0, "value": 1, "best": 1, "curve": []}
     few = setting(tried("sft", 1, runs=[run]), tried("alm", 2, gap(0.1), runs=[run]))
-    more = setting(tried("bytes", 1, gap(-0.05), runs=[run, run]), tried("sft", 2, runs=[run, run]))
-    other = more.model_copy(update={"steps": 7})
-    experiments = [digest(each).experiments[0] for each in (few, more, other)]
-    made = digest(few).model_copy(update={"experiments": experiments})
-    assert [c for _, c in made.settings] == [e.conditions[0] for e in experiments[1:]] and len(made.conditions) == 3
+    more = setting(tried("bytes", 1, gap(-0.05), runs=[run, run]), tried("sft", 2, runs=[run, run]), title="Other")
+    apart = more.model_copy(update={"steps": 7, "name": "apart"})
+    names = [
+        evidence.SettingName(experiment=e, condition=c.name, title=c.title) for e, c in (("more", more), ("few", few))
+    ]
+    both = more.model_copy(
+        update={"methods": [*more.methods, few.methods[1].model_copy(update={"source": names[1], "rank": 3})]}
+    )
+    experiments = [
+        digest().experiments[0].model_copy(update={"name": name, "conditions": conditions})
+        for name, conditions in (("few", [few]), ("more", [more, apart]))
+    ]
+    made = Digest(version=1, experiments=experiments, shared=[evidence.SharedSetting(of=names, condition=both)])
+    assert [(e.name, c) for e, c in made.settings] == [("more", both), ("more", apart)] and len(made.conditions) == 3
     assert [each.name for each in advise(FACTS, ALL, made).evidence] == ["Bytes", "Bytes"]
+    # A finding is of the condition that has the method's runs: there page Evidence shows them.
+    found = finding_of("more", both, both.methods[2], ("", ""))
+    assert (found.experiment, found.condition, found.title) == ("few", few.name, few.title)
 
 
 def test_without_a_kind_experiments_are_not_spoken_of() -> None:

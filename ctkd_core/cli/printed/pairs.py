@@ -13,12 +13,14 @@ from ctkd_core.pair.report import ClassCount, SpecialToken, VocabularyFacts
 
 
 class FindingDocument(Printed):
-    """The best method of one setting in which such a pair, or this one, was tried.
+    """The best method of one setting in which such a pair, or this one, was tried; or (`worse`) where one loses.
 
-    method, options  what came first, and its run options that aren't at their defaults
+    method, options  what came first (with `worse`: what is advised), and its run options that aren't at their defaults
     difference       to the baseline, with its 95 % interval at n seeds; probability: of such a one by chance
     ranked           whether there is an order: two methods or more with the most seeds
     tried_on         {"student", "teacher"}; this_pair: whether these are the two asked about
+    student_model    how the student was made: "transplant" is its teacher's body moved to the student's tokenizer
+    worse            whether the setting finds the method decidedly worse than the baseline
     """
 
     kind: str
@@ -40,6 +42,8 @@ class FindingDocument(Printed):
     n: NonNegativeInt
     decided: bool
     ranked: bool
+    student_model: str
+    worse: bool
 
 
 class AdviceDocument(Printed):
@@ -48,6 +52,7 @@ class AdviceDocument(Printed):
     family     the method that published figures favour; where it differs from `method`, `because` says so
     evidence   what experiments found, one finding a setting; confidence: how near they came to this pair
     options    run options, with dotted names, that go with `method`
+    counter    the settings that find `method` decidedly worse than the baseline
     """
 
     method: str
@@ -59,6 +64,7 @@ class AdviceDocument(Printed):
     evidence: list[FindingDocument]
     confidence: str
     options: dict[str, Any]
+    counter: list[FindingDocument]
 
 
 class PairDocument(Printed):

@@ -102,6 +102,14 @@ class Domain(Document):
     to_baseline: Difference | None = None
 
 
+class SettingName(Document):
+    """Which condition of which experiment, with the title that lists show."""
+
+    experiment: str
+    condition: str
+    title: str
+
+
 class Tried(Document):
     """A method in one condition. Differences are this method's value minus the other's, at equal seeds.
 
@@ -118,6 +126,7 @@ class Tried(Document):
                       where runs didn't note it
     missing           seeds without a run
     config            options of the run config in which the methods of the condition differ
+    source            in a setting that several experiments share: where it has most runs
     """
 
     label: str
@@ -143,6 +152,7 @@ class Tried(Document):
     missing: list[int] = Field(default_factory=list)
     config: dict[str, Any] = Field(default_factory=dict)
     runs: list[TriedRun] = Field(default_factory=list)
+    source: SettingName | None = None
 
 
 class Condition(Document):
@@ -180,14 +190,6 @@ class Condition(Document):
     notes: list[str] = Field(default_factory=list)
 
     @property
-    def setting(self) -> tuple[object, ...]:
-        """What was asked for, whoever asked: equal for the conditions of two experiments that share it."""
-        return (
-            *(self.student, self.teacher, self.student_model, self.steps, self.batch_size, self.learning_rate),
-            *(self.title, self.samples, tuple(self.train), tuple(self.held_out), self.figure, self.baseline),
-        )
-
-    @property
     def done(self) -> list[Tried]:
         """The methods that have runs: ranked ones first, best first, then those with too few seeds for a rank."""
         return [tried for tried in self.methods if tried.rank is not None or tried.runs]
@@ -200,6 +202,17 @@ class Condition(Document):
     def find(self, label: str) -> Tried | None:
         """The method of that label."""
         return next((tried for tried in self.methods if tried.label == label), None)
+
+
+class SharedSetting(Document):
+    """One setting in which several conditions were asked: one config and the same texts, whatever they are called.
+
+    of          those conditions, the one with most runs first
+    condition   all their methods together, each with all its runs (without curves); called as the first is
+    """
+
+    of: list[SettingName]
+    condition: Condition
 
 
 class Claim(Document):
@@ -242,10 +255,11 @@ class Experiment(Document):
 
 
 class Digest(Document):
-    """All experiments."""
+    """All experiments. `shared`: settings in which more than one of them asked."""
 
     version: int
     experiments: list[Experiment]
+    shared: list[SharedSetting] = Field(default_factory=list)
 
     @property
     def conditions(self) -> list[tuple[Experiment, Condition]]:
@@ -254,16 +268,22 @@ class Digest(Document):
 
     @property
     def settings(self) -> list[tuple[Experiment, Condition]]:
-        """As `conditions`, of those with one setting only that with the most runs (the first of several).
+        """As `conditions`, but those that share a setting are one, where the first of them stands.
 
-        What only the others tried there, variants of a method for one, isn't weighed against other settings.
+        It has the methods of all, and the experiment and name of that with most runs.
         """
-        best: dict[tuple[object, ...], tuple[int, Experiment, Condition]] = {}
+        shared = {(name.experiment, name.condition): each for each in self.shared for name in each.of}
+        by_name = {experiment.name: experiment for experiment in self.experiments}
+        found: list[tuple[Experiment, Condition]] = []
+        counted: list[SharedSetting] = []
         for experiment, condition in self.conditions:
-            runs = sum(len(tried.runs) for tried in condition.done)
-            if condition.setting not in best or runs > best[condition.setting][0]:
-                best[condition.setting] = runs, experiment, condition
-        return [(experiment, condition) for _, experiment, condition in best.values()]
+            one = shared.get((experiment.name, condition.name))
+            if one is None:
+                found.append((experiment, condition))
+            elif not any(one is each for each in counted):
+                counted.append(one)
+                found.append((by_name[one.of[0].experiment], one.condition))
+        return found
 
     @property
     def claims(self) -> list[tuple[Experiment, Claim]]:
