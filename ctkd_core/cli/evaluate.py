@@ -106,7 +106,7 @@ def _view(found: Mapping[str, Any]) -> list[RenderableType]:
     overall = [["bits per byte", found["bits_per_byte"], found.get("teacher_bits_per_byte"), closed.get("overall")]]
     headers = ["", "student", "teacher", *(["gap closed"] if closed else [])]
     parts: list[RenderableType] = [facts(head), table(headers, [row[: len(headers)] for row in overall])]
-    for part in ("domain", "class"):
+    for part in ("domain", "language", "class"):
         own, other = found.get(f"bits_by_{part}"), found.get(f"teacher_bits_by_{part}", {})
         if own:
             sizes, shares = found[f"bytes_by_{part}"], closed.get(f"by_{part}", {})

@@ -42,6 +42,7 @@ class Example:
     where     file and record, for messages
     turn      the conversation behind it, None for other records
     prompts   what stands before the completion for a tokenizer, by its fingerprint, where that isn't `prompt`
+    language  that of the text, where the data names a domain besides
     lead      the blank between `prompt` and a completion that is the answer alone, as chat templates want it
     """
 
@@ -53,6 +54,7 @@ class Example:
     turn: Turn | None = field(default=None, repr=False)
     prompts: Mapping[str, ChatPrompt] = field(default_factory=dict, repr=False)
     lead: str = field(default="", repr=False)
+    language: str = ""
 
     def prompt_for(self, tokenizer: Tokenizer) -> str | ChatPrompt:
         """The prompt as the model of this tokenizer reads it."""
@@ -228,11 +230,11 @@ def _examples(shape: Pair | Conversation, reading: Reading, where: str) -> list[
     if not shape.completion:
         raise Misfit("the text or completion is empty; there's nothing to learn.")
     if not shape.prompt or (reading.template == "plain" and not shape.prompt.strip()):
-        return [Example("", shape.completion, shape.kind, where=where)]
+        return [Example("", shape.completion, shape.kind, where=where, language=shape.language)]
     # The space belongs to the completion: in most tokenizers it is part of the next word's token.
     before = " " if reading.template == "plain" else ""
     prompt = render(shape.prompt, reading.template)
-    return [Example(prompt, before + shape.completion, shape.kind, shape.prompt, where)]
+    return [Example(prompt, before + shape.completion, shape.kind, shape.prompt, where, language=shape.language)]
 
 
 def _of_conversation(conversation: Conversation, reading: Reading, where: str) -> list[Example]:
@@ -248,7 +250,8 @@ def _of_conversation(conversation: Conversation, reading: Reading, where: str) -
         question = next((m["content"] for m in reversed(before) if m["role"] == "user"), "")
         turn = Turn(before, answer, conversation.tools)
         prompt, lead = _shared_prompt(before, reading.template)
-        found.append(Example(prompt, lead + answer["content"], kind, question, where, turn))
+        text = lead + answer["content"]
+        found.append(Example(prompt, text, kind, question, where, turn, language=conversation.language))
     return found
 
 

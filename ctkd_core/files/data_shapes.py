@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ctkd_core.errors import CtkdError
@@ -46,11 +46,16 @@ class Misfit(CtkdError):  # noqa: N818 - it is no error of a program
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt ("" for none) and what follows it; `kind`: domain, language or sort of task, if the record names it."""
+    """A prompt ("" for none) and what follows it.
+
+    kind      domain, language or sort of task, if the record names it
+    language  that of the record where its domain is its kind
+    """
 
     prompt: str
     completion: str
     kind: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Conversation:
     context: int = 0
     tools: Any = None
     kind: str = ""
+    language: str = ""
 
     @property
     def answers(self) -> tuple[int, ...]:
@@ -82,16 +88,24 @@ def shape_of(record: Any) -> Pair | Conversation:
     """What a record says. A text is a Pair without a prompt. Raises Misfit."""
     if not isinstance(record, Mapping):
         raise Misfit(f"expected a table with {EXPECTED}; got {kind_of(record)}.", NO_RECORD)
-    named = (record.get(field) for field in KIND_FIELDS)
-    kind = next((text for text in named if isinstance(text, str) and text.strip() and valid(text)), "")
+    named = {field: _name(record.get(field)) for field in KIND_FIELDS}
+    kind = next(filter(None, named.values()), "")
+    return replace(_shape(record), kind=kind, language=named["language"] if named["domain"] else "")
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) and value.strip() and valid(value) else ""
+
+
+def _shape(record: Mapping[str, Any]) -> Pair | Conversation:
     for key in ("messages", "conversations"):
         if not absent(record.get(key)):
             messages = _messages(record[key], key)
-            return Conversation(messages, tools=_tools(record), kind=kind)
+            return Conversation(messages, tools=_tools(record))
     if "prompt" in record and "completion" in record and not (absent(record["completion"]) and _has_text(record)):
-        return _pair(record, kind)
+        return _pair(record)
     if "text" in record:
-        return Pair("", _text(record["text"], "text"), kind)
+        return Pair("", _text(record["text"], "text"))
     names = shorten(", ".join(one_line(str(name)) for name in record), 200)
     raise Misfit(f"has {names or 'nothing'}; expected {EXPECTED}.")
 
@@ -107,7 +121,7 @@ def _has_text(record: Mapping[str, Any]) -> bool:
     return not absent(record.get("text"))
 
 
-def _pair(record: Mapping[str, Any], kind: str) -> Pair | Conversation:
+def _pair(record: Mapping[str, Any]) -> Pair | Conversation:
     prompt, completion = record["prompt"], record["completion"]
     if isinstance(completion, Mapping):  # a single message
         completion = [completion]
@@ -115,11 +129,11 @@ def _pair(record: Mapping[str, Any], kind: str) -> Pair | Conversation:
         if isinstance(prompt, str) and prompt:
             raise Misfit("prompt is a text and completion a list of messages; give both in one form.")
         before = () if absent(prompt) or prompt == "" else _messages(prompt, "prompt")
-        return Conversation((*before, *_messages(completion, "completion")), len(before), _tools(record), kind)
+        return Conversation((*before, *_messages(completion, "completion")), len(before), _tools(record))
     if _is_list(prompt):
         raise Misfit("prompt is a list of messages and completion isn't; give both in one form.")
     question = "" if absent(prompt) else _text(prompt, "prompt")
-    return Pair(question, _text(completion, "completion"), kind)
+    return Pair(question, _text(completion, "completion"))
 
 
 def _messages(value: Any, field: str) -> tuple[Message, ...]:

@@ -35,10 +35,11 @@ def evaluation(rows: Rows, frame: Any, key: str = "eval") -> None:
     """
     classes = any(str(column).startswith("by_class.") for column in frame.columns)
     by_domain = moments(rows, "bits_by_domain", "teacher_bits_by_domain", "bytes_by_domain")
+    by_language = moments(rows, "bits_by_language", "teacher_bits_by_language", "bytes_by_language")
     by_class = moments(rows, "bits_by_class", "teacher_bits_by_class", "bytes_by_class")
     if classes or by_domain.now or by_class.now:
         st.subheader("Where it has learnt", anchor=False)
-        _parts(frame if classes else None, by_domain, by_class, key)
+        _parts(frame if classes else None, (by_class, by_domain, by_language), key)
     if moments(rows, "agreement").now:
         st.subheader("Does it say what the teacher says", anchor=False)
         _agreement(rows, key)
@@ -52,16 +53,16 @@ def tasks(found: Mapping[str, Mapping[str, float | None]], key: str = "eval") ->
         st.dataframe(task_table(found), key=f"{key}_tasks", hide_index=True, alt="Figures of tasks of the harness")
 
 
-def _parts(frame: Any, by_domain: Moments, by_class: Moments, key: str) -> None:
+def _parts(frame: Any, found: tuple[Moments, Moments, Moments], key: str) -> None:
     shown = [
-        (found, f"Bits per byte by {name} (lower is better)", name)
-        for found, name in ((by_class, "class of token"), (by_domain, "domain"))
-        if found.now
+        (part, f"Bits per byte by {name} (lower is better)", name)
+        for part, name in zip(found, ("class of token", "domain", "language"), strict=True)
+        if part.now
     ]
     columns = iter(st.columns(max(1, len(shown) + (frame is not None))))
-    for found, title, name in shown:
+    for part, title, name in shown:
         with next(columns):
-            chart(part_dots(found, title), f"{key}_{name}", f"{title}: {_furthest(found)}")
+            chart(part_dots(part, title), f"{key}_{name}", f"{title}: {_furthest(part)}")
     if frame is not None:
         with next(columns):
             chart(class_curves(frame), f"{key}_loss_class", "Share of the loss by class of token over steps")
@@ -72,8 +73,8 @@ def _parts(frame: Any, by_domain: Moments, by_class: Moments, key: str) -> None:
         "models are measured on the same bytes; stretches of several classes are “other”."
     )
     with folded("As tables"):
-        for found, _, name in shown:
-            table = part_table(found, name)
+        for part, _, name in shown:
+            table = part_table(part, name)
             st.dataframe(table, key=f"{key}_{name}_table", hide_index=True, alt=f"Bits per byte by {name}")
 
 

@@ -25,6 +25,8 @@ RESULT = {"role": "tool", "content": "7", "name": "f"}
         ({"prompt": math.nan, "completion": "b", "text": None}, Pair("", "b")),
         ({"prompt": "a", "completion": "b", "kind": 5}, Pair("a", "b")),
         ({"prompt": "a", "completion": "b", "kind": "n", "language": "ru"}, Pair("a", "b", "ru")),
+        ({"text": "a", "domain": "law", "language": "ru"}, Pair("", "a", "law", "ru")),
+        ({"text": "a", "domain": "law", "language": 5}, Pair("", "a", "law")),
         ({"prompt": "a", "completion": "b", "domain": " ", "language": None, "kind": "n"}, Pair("a", "b", "n")),
     ],
 )

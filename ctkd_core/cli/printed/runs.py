@@ -194,6 +194,7 @@ class GapClosed(Printed):
 
     overall: Number
     by_domain: NotRequired[dict[str, Number]]
+    by_language: NotRequired[dict[str, Number]]
     by_class: NotRequired[dict[str, Number]]
     against: str
 

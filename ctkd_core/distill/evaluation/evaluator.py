@@ -100,19 +100,24 @@ class Evaluator:
         return found
 
     def _classes(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:
-        domains, teacher = domains_of(self.examples), self._teacher()
+        teacher = self._teacher()
         others = [] if teacher is None else [(teacher.items, self._teacher_bits(teacher))]
         found: Figures = {}
-        by_domain, n_bytes = bits_by_domain(domains, reader.items, bits)
-        if by_domain:
-            found |= {"bits_by_domain": by_domain, "bytes_by_domain": n_bytes}
+        named = {"domain": [e.kind for e in self.examples], "language": [e.language for e in self.examples]}
+        for part, names in named.items():
+            shown = domains_of(names)
+            by_name, n_bytes = bits_by_domain(shown, reader.items, bits)
+            if not by_name:
+                continue
+            found |= {f"bits_by_{part}": by_name, f"bytes_by_{part}": n_bytes}
+            if teacher is not None:
+                by_name, _ = bits_by_domain(shown, teacher.items, self._teacher_bits(teacher))
+                found[f"teacher_bits_by_{part}"] = by_name
         tables, n_bytes = bits_by_class(self.student, reader.items, bits, others)
         if n_bytes:
             found |= {"bits_by_class": tables[0], "bytes_by_class": n_bytes}
         if teacher is not None and n_bytes:
             found["teacher_bits_by_class"] = tables[1]
-        if teacher is not None and by_domain:
-            found["teacher_bits_by_domain"] = bits_by_domain(domains, teacher.items, self._teacher_bits(teacher))[0]
         return found
 
     def _agreement(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002

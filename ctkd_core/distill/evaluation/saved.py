@@ -333,7 +333,7 @@ def _clean(value: Any) -> Any:
 
 
 def closed(found: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, Any]:
-    """How much of the gap between `baseline` (SFT) and the teacher the student closed: overall, by domain, by class.
+    """How much of the gap between `baseline` (SFT) and the teacher the student closed: overall and by part.
 
     found, baseline: figures as `evaluate_run` gives them.
     """
@@ -342,7 +342,7 @@ def closed(found: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, A
             baseline.get("bits_per_byte"), found.get("bits_per_byte"), found.get("teacher_bits_per_byte")
         )
     }
-    for name in ("domain", "class"):
+    for name in ("domain", "language", "class"):
         keys = f"bits_by_{name}", f"teacher_bits_by_{name}"
         if keys[0] in baseline and keys[0] in found and keys[1] in found:
             parts[f"by_{name}"] = shares_closed(baseline[keys[0]], found[keys[0]], found[keys[1]])

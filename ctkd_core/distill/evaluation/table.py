@@ -51,7 +51,7 @@ EVALUATIONS: dict[str, Evaluation] = {
     for row in (
         Evaluation(
             "classes",
-            "Which text did it learn: bits per byte by domain and by class of token, beside the teacher's.",
+            "Which text did it learn: bits per byte by domain, language and class of token, beside the teacher's.",
             "nothing beyond bits per byte",
         ),
         Evaluation(

@@ -1,4 +1,4 @@
-"""Bits per byte of the parts of a text: by the domain that its record names, and by class of token.
+"""Bits per byte of the parts of a text: by the domain and language that its record names, and by class of token.
 
 By class, both models are measured over the same bytes: the smallest stretches of text that both tokenizers cut out.
 Within one the bits of a model's tokens add up (the chain rule), so that `201` as one token and as three are comparable.
@@ -18,7 +18,6 @@ from ctkd_core.markup.visible import one_line, shorten
 from ctkd_core.vocabulary.classes import CLASSES
 
 if TYPE_CHECKING:
-    from ctkd_core.distill.data import Example
     from ctkd_core.distill.evaluate import Scored
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -27,9 +26,9 @@ OTHER_DOMAINS = "(others)"
 LONGEST_NAME = 40
 
 
-def domains_of(examples: Iterable[Example]) -> list[str]:
-    """The `kind` of each example, "" where its record names none; beyond MOST_DOMAINS the rare ones are one."""
-    names = [shorten(one_line(example.kind.strip()), LONGEST_NAME) for example in examples]
+def domains_of(names: Iterable[str]) -> list[str]:
+    """Names for display, "" where there is none; beyond MOST_DOMAINS the rare ones are one."""
+    names = [shorten(one_line(name.strip()), LONGEST_NAME) for name in names]
     counts: dict[str, int] = defaultdict(int)
     for name in names:
         counts[name] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,17 @@ def test_every_evaluation_gives_figures_that_the_file_takes(pair, sides):
     assert _unsound(found | {"kind": "eval", "step": 3}) is None
     assert asked, "somebody may want to stop"
     assert evaluator.figures(model) == found
+
+
+def test_a_language_beside_a_domain_has_figures_of_its_own(pair, sides):
+    student, teacher, model, teacher_model = sides
+    examples = [replace(e, language="de" if k % 3 else "fr") for k, e in enumerate(EXAMPLES)]
+    found = Evaluator(pair.config(evaluations="classes"), student, teacher, teacher_model, examples).figures(model)
+    bits, sizes = found["bits_by_language"], found["bytes_by_language"]
+    assert set(bits) == set(found["teacher_bits_by_language"]) == {"de", "fr"}
+    whole = sum(bits[name] * sizes[name] for name in bits) / sum(sizes.values())
+    assert whole == pytest.approx(found["bits_by_domain"]["sums"])
+    assert _unsound(found | {"kind": "eval", "step": 3}) is None
 
 
 def test_the_teacher_is_asked_for_fixed_texts_once(pair, sides, monkeypatch):

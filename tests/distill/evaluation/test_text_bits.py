@@ -76,7 +76,7 @@ def test_domains_weigh_their_bytes():
         Example("p", " 1", kind=""),
         Example("p", " 日本", kind="  [b]x[/b]\x1b[31m "),
     ]
-    domains = domains_of(examples)
+    domains = domains_of(example.kind for example in examples)
     assert domains[0] == domains[1] == "flags" and domains[2] == ""
     assert "\x1b" not in domains[3]
     items = [encode_scored(e, STUDENT, 100) for e in examples]
@@ -89,7 +89,7 @@ def test_domains_weigh_their_bytes():
 
 def test_rare_domains_are_one(monkeypatch):
     monkeypatch.setattr(text_bits, "MOST_DOMAINS", 2)
-    names = domains_of([Example("", "x", kind=k) for k in ("a", "a", "b", "b", "c")])
+    names = domains_of(("a", "a", "b", "b", "c"))
     assert names == ["a", "a", "b", "b", OTHER_DOMAINS]
 
 
