@@ -23,6 +23,7 @@ from ctkd_core.cli.common import (
     parse_assignments,
 )
 from ctkd_core.cli.display import cell, facts, styled
+from ctkd_core.cli.further import FurtherTeachers, further_teachers
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.config import preset as preset_of
 from ctkd_core.distill.config_file import read_table
@@ -104,10 +105,11 @@ def run(
             help="One of transformers' TrainingArguments, such as lr_scheduler_type=linear; may be repeated.",
         ),
     ] = None,
+    further_teacher: FurtherTeachers = None,
     **flags: str | None,
 ) -> Output:
     """Create and start the run; without --detach, follow it to its end (Ctrl-C cancels it)."""
-    chosen = build_config(config, preset, option, flags, trainer)
+    chosen = build_config(config, preset, option, flags, trainer, further_teacher)
     from ctkd_core.distill.checks import require
     from ctkd_core.distill.runs import RunStore
 
@@ -170,6 +172,7 @@ def build_config(
     options: list[str] | None,
     flags: Mapping[str, str | None],
     trainer: list[str] | None = None,
+    further: list[str] | None = None,
 ) -> RunConfig:
     """The config that preset, file and flags (`run_steps` and so on) describe, each overriding the one before.
 
@@ -182,6 +185,8 @@ def build_config(
         for option in RUN_OPTIONS
         if flags.get(f"run_{option.name}") is not None
     }
+    if further:
+        changes["teachers"] = further_teachers(further)
     row = methods.get(changes.get("method", found.method), RunError)
     if row.name != found.method:  # options of another method mean nothing to this one
         changes |= {"method_options": {}, "align_options": {}}

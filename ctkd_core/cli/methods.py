@@ -33,9 +33,19 @@ def run(
 
 
 def _overview(rows: list[methods.Method]) -> list[RenderableType]:
-    cells = [[styled(row.name, "cyan"), row.can_align, row.can_train, row.idea] for row in rows]
+    cells = [
+        [
+            styled(row.name, "cyan"),
+            row.can_align,
+            row.can_train,
+            row.cached_teacher if row.asks_teacher else "",
+            row.idea,
+        ]
+        for row in rows
+    ]
     return [
-        table(["method", "aligns", "trains", "idea"], cells),
+        table(["method", "aligns", "trains", "from a cache", "idea"], cells),
+        "from a cache: whether it trains from a cached teacher, exactly or closely (see `ctkd cache-teacher`).",
         "`ctkd methods NAME` shows paper, formula and options.",
     ]
 
