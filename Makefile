@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal --durations 15
 
-.PHONY: help run setup setup-dev test test-fast check format bench evidence docs constraints clean
+.PHONY: help run setup setup-dev test test-fast coverage test-ray check format bench evidence docs constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,16 @@ test: setup-dev  ## every test, the browser ones included
 
 test-fast: setup-dev  ## without the slow and the browser tests
 	$(PYTEST) -m "not slow and not browser" $(PYTEST_ARGS)
+
+coverage: setup-dev  ## which share of ctkd_core the tests reach, at least 92 %; slow before Python 3.12
+	$(BIN)/coverage erase
+	COVERAGE_CORE=$${COVERAGE_CORE-sysmon} HF_HUB_OFFLINE=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+test-ray: setup-dev  ## measuring a corpus on two local Ray nodes, one of which is killed (installs Ray)
+	$(PIP) install --quiet $(CONSTRAINTS) --editable '.[ray]'
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/pair/corpora/test_on_ray.py $(PYTEST_ARGS)
 
 check: setup-dev  ## lint, format, types
 	$(BIN)/ruff check .
