@@ -18,14 +18,19 @@ from ctkd_core.distill.comparison.figures import higher_is_better
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.methods import evidence
 from ctkd_core.methods.evidence import store
-from experiments import definition, results
+from experiments import context, definition, results
+from experiments.answers import Source, answer_of
 from experiments.definition import Condition, Experiment, texts_of
 from experiments.standing import LEAST_LOOKS, Standing, curve_of, difference, mean_start, mean_teacher, standings
+from experiments.tables import tables_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "lists.py"
 # What a run config has that says nothing about the kind of a run; which text it had is compared on its own.
 _ASIDE = ("version", "seed", "name", "data", "eval_data", "threads", "device", "keep_checkpoints")
-SHARED = "Seconds are those of a machine that other work shared: they tell apart what differs much, and nothing finer."
+SHARED = (
+    "Seconds, CPU seconds too, are those of a machine that other work shared: they tell apart what differs much, and "
+    "nothing finer."
+)
 FEW_LOOKS = (
     f"No values at equal seconds: runs have fewer than {LEAST_LOOKS} looks at held-out text, too few for a line."
 )
@@ -54,11 +59,25 @@ def text() -> str:
 
 def build(experiments: list[Experiment]) -> evidence.Digest:
     """The digest of these experiments' results."""
-    return evidence.Digest(version=store.VERSION, experiments=[_experiment(each) for each in experiments])
+    sources = {each.name: _source(each) for each in experiments}
+    records = [found for source in sources.values() for found in source.records.values()]
+
+    def spread(figure: str) -> evidence.Spread | None:
+        return context.spread_of([ratio for found in records for ratio in context.ratios(found, figure)])
+
+    return evidence.Digest(
+        version=store.VERSION,
+        experiments=[
+            source.found.model_copy(update={"answer": answer_of(name, sources)}) for name, source in sources.items()
+        ],
+        seconds_spread=spread("training_seconds"),
+        cpu_spread=spread("training_cpu_seconds"),
+    )
 
 
-def _experiment(experiment: Experiment) -> evidence.Experiment:
-    shared = {
+def _source(experiment: Experiment) -> Source:
+    """What was found, without the answer, which may speak of other experiments."""
+    shared: dict[str, Any] = {
         "name": experiment.name,
         "title": experiment.title,
         "question": " ".join(experiment.question.split()),
@@ -66,22 +85,31 @@ def _experiment(experiment: Experiment) -> evidence.Experiment:
         "small": experiment.small,
         "reproduce": f"make evidence NAME={experiment.name} AGAIN=1",
         "needs": list(experiment.needs),
+        **context.minutes_of(experiment),
     }
     if experiment.analysis:
         found = results.read_analysis(experiment)
         if found is None:
-            return evidence.Experiment(**shared)
-        parts = {"environment": found.environment, "tables": found.tables, "claims": found.claims}
-        return evidence.Experiment(**shared, **parts)
+            return Source(experiment, evidence.Experiment(**shared), {})
+        claims = context.noted(found.claims, experiment.notes, experiment.name)
+        parts: dict[str, Any] = {"environment": found.environment, "tables": found.tables, "claims": claims}
+        return Source(experiment, evidence.Experiment(**shared, **parts), {})
     kept = list(results.read(experiment).values())
     chosen = {condition.name: _chosen(experiment, condition, kept) for condition in experiment.conditions}
     last = max(kept, key=lambda record: (record["finished"], record["key"]), default=None)
-    return evidence.Experiment(
+    conditions = {each.name: _condition(experiment, each, *chosen[each.name]) for each in experiment.conditions}
+    document = evidence.Experiment(
         **shared,
         environment=dict(last["environment"]) if last else {},
-        conditions=[_condition(experiment, each, *chosen[each.name]) for each in experiment.conditions],
+        conditions=list(conditions.values()),
         claims=[_claim(experiment, claim, chosen[claim.condition][0]) for claim in experiment.claims],
+        tables=[
+            table
+            for asked in experiment.tables
+            for table in tables_of(asked, conditions[asked.condition], chosen[asked.condition][0], experiment.baseline)
+        ],
     )
+    return Source(experiment, document, {name: records for name, (records, _) in chosen.items()})
 
 
 def _labels(experiment: Experiment, condition: Condition) -> tuple[str, ...]:
@@ -179,7 +207,7 @@ def _condition(experiment: Experiment, condition: Condition, records: Records, n
     found = standings(records, condition.figure, experiment.baseline, others)
     order = sorted(found, key=lambda label: (found[label].rank or len(found) + 1, not found[label].runs))
     held_out = condition.held_out.texts if condition.held_out else ()
-    return evidence.Condition(
+    document = evidence.Condition(
         name=condition.name,
         title=condition.title,
         kind=condition.kind,
@@ -198,7 +226,9 @@ def _condition(experiment: Experiment, condition: Condition, records: Records, n
         config=shared,
         methods=[_tried(experiment, condition, label, found[label], shared) for label in order],
         notes=notes,
+        text_files=context.text_files(records),
     )
+    return context.with_bits(document, records)
 
 
 def _held_out_text(condition: Condition, records: Records, config: Mapping[str, Any]) -> str:
@@ -287,6 +317,7 @@ def _claim(experiment: Experiment, claim: definition.Claim, records: Records) ->
         than=claim.than,
         figure=figure,
         difference=gap,
+        note=claim.note,
     )
 
 
