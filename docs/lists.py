@@ -6,6 +6,8 @@ compares them. What a list says is changed in the row, in the experiment (whose 
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +18,15 @@ sys.path.insert(0, str(HERE.parent))
 
 from ctkd_core import methods  # noqa: E402
 from ctkd_core.figures.evidence import claim_rows, glance_rows, method_rows, ranking_rows, ranking_sentence  # noqa: E402
+from ctkd_core.figures.evidence_words import (  # noqa: E402
+    MISSED,
+    beaten_sentences,
+    cpu_sentence,
+    missed_sentence,
+    not_reproduced,
+    overlap_sentences,
+    spent_sentence,
+)
 from ctkd_core.markup.glossary import TERMS  # noqa: E402
 from ctkd_core.methods import METHODS, Method  # noqa: E402
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Experiment, Table, load  # noqa: E402
@@ -27,6 +38,8 @@ FILES = (
     HERE.parent / "mkdocs.yml",
 )
 STANDING = ("rank", "method", "runs", "mean (95 %)", "chance", "chance (Holm)", "gap closed", "CPU seconds a step")
+LOSSES = HERE.parent / "benchmarks" / "results" / "losses.json"
+BYTES_GOAL = 1.3  # times the cost of forward KL, which `bytes` was meant to keep to
 
 
 def overview() -> list[str]:
@@ -88,6 +101,8 @@ def findings() -> list[str]:
 def section(experiment: Experiment) -> list[str]:
     """One experiment."""
     lines = ["", f"### {experiment.title}", "", experiment.question, ""]
+    if experiment.answer:
+        lines += [f"**Answer.** {prose(experiment.answer)}", ""]
     for condition in experiment.conditions:
         lines += [f"**{condition.title}** ({condition.kind}, {condition.regime}). {ranking_sentence(condition)}", ""]
         if condition.done:
@@ -103,7 +118,7 @@ def standing(condition: Condition) -> list[str]:
     """The ranking of one setting."""
     rows = [row for row in ranking_rows(condition) if row["mean (95 %)"] != "–"]
     against = next(name for name in rows[0] if name.startswith("minus ") and name != "minus the best")
-    names = (*STANDING[:4], against, *STANDING[4:])
+    names = (*STANDING[:4], against, *STANDING[4:6], "minus the best", f"best look, {against}", *STANDING[6:])
     return table(names, [tuple(cell(row[name]) for name in names) for row in rows])
 
 
@@ -129,13 +144,84 @@ def tried_beside(name: str) -> list[str]:
 def verdicts() -> list[str]:
     """Every claim beside what was found."""
     names = ("claim", "source", "found", "verdict")
-    rows = [tuple(cell(row[name]) for name in names) for row in claim_rows(load())]
+    rows = [
+        tuple(cell(row[name] if name != "verdict" else verdict_with_note(row)) for name in names)
+        for row in claim_rows(load())
+    ]
     return table(names, rows) if rows else ["", "No claim has been put to the test yet.", ""]
+
+
+def verdict_with_note(row: dict[str, str]) -> str:
+    """A verdict, and beside it what to know of it."""
+    return f"{row['verdict']}. {row['note']}" if row["note"] else row["verdict"]
+
+
+def missed() -> list[str]:
+    """Claims that didn't reproduce, in words: verdict by verdict, question by question."""
+    found, lines = load(), []
+    for verdict in MISSED:
+        lines += ["", f"**{verdict.capitalize()}**: {missed_sentence(found, verdict)}", ""]
+        for experiment, claims in not_reproduced(found, verdict):
+            lines.append(f"- {experiment.title}")
+            for claim in claims:
+                parts = (claim.claim, f"({claim.source}.)", f"Found: {claim.ours}.", claim.note)
+                lines.append(f"    - {prose(' '.join(filter(None, parts)))}")
+    return [*lines, ""]
+
+
+def spent() -> list[str]:
+    """What all runs took."""
+    return ["", spent_sentence(load()), ""]
+
+
+def cpu() -> list[str]:
+    """How steady CPU seconds are; a part of an item of a list."""
+    return [f"  {cpu_sentence(load())}"]
+
+
+def overlaps() -> list[str]:
+    """Which settings share text."""
+    found = overlap_sentences(load())
+    if not found:
+        return ["", "No two settings of a row share their text.", ""]
+    warning = "Settings of one row that share text aren't independent of each other:"
+    return ["", warning, "", *(f"- {sentence}" for sentence in found), ""]
+
+
+def bytes_cost() -> list[str]:
+    """What a step of `bytes` costs beside forward KL, from the benchmark of the losses."""
+    rows = json.loads(LOSSES.read_text(encoding="utf-8"))["rows"]
+    times = next(r["times_forward_kl"] for r in rows if r["size"] == "large" and r["case"] == "bytes")
+    verdict = "is kept" if times["median"] <= BYTES_GOAL else "is missed"
+    return [
+        "",
+        f"The goal for its cost, at most {BYTES_GOAL:g} times forward KL, {verdict}: {times['median']:.2f} times "
+        f"(median of {times['pairs']} turns, {times['min']:.2f} to {times['max']:.2f}) on two CPU cores, forward and "
+        "backward to the logits (`benchmarks/losses.py`).",
+        "",
+    ]
+
+
+def bytes_losses() -> list[str]:
+    """Where `bytes` as it comes is behind another method, and where nothing is decided against fine-tuning."""
+    first, *behind = beaten_sentences(load(), "bytes") or ["Never tried."]
+    goal = "is missed" if behind else "is kept"
+    lines = ["", f"The goal to be best, or undecided from the best, in every setting {goal}. {first}", ""]
+    lines += [f"- {sentence}" for sentence in behind]
+    open_ = [row for row in method_rows(load(), "bytes") if row["as"] == "Bytes" and row["found"] == "undecided"]
+    lines += ["", "Undecided against fine-tuning:", ""]
+    lines += [f"- {row['setting']}: {row['minus SFT (95 %)']}, {row['seeds']} seeds" for row in open_] or ["- nowhere"]
+    return [*lines, ""]
 
 
 def glossary() -> list[str]:
     """Every term with its meaning."""
     return table(("term", "meaning"), [(", ".join(f"**{name}**" for name in t.names), t.meaning) for t in TERMS])
+
+
+def prose(text: str) -> str:
+    """`text` in which nothing is markup."""
+    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", text)
 
 
 def cell(value: object) -> str:
@@ -154,6 +240,12 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "findings": findings,
     "verdicts": verdicts,
     "glance": glance,
+    "overlaps": overlaps,
+    "not reproduced": missed,
+    "spent": spent,
+    "cpu seconds": cpu,
+    "cost of bytes": bytes_cost,
+    "losses of bytes": bytes_losses,
     "glossary": glossary,
 }
 LISTS |= {f"tried {row.name}": partial(tried_beside, row.name) for row in methods.training() if row.name != "sft"}

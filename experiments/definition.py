@@ -22,10 +22,17 @@
         condition: ru-few
         better: bytes
         than: sft
+        note: ...                      # what to know beside the verdict; may be left out
+    tables:                            # figures of the runs beside that of the condition; experiments/tables.py
+      - title: Bits per byte by language
+        condition: ru-few
+        figures: {Russian: bits_by_domain.ru-desktop}
 
 An experiment that trains nothing has `analysis: NAME` instead of methods, seeds and conditions: running it calls
-`experiments.analyses.NAME.run(experiment, say)`, which gives tables and claims (`results.Analysis`). `small: true`: it
-needs nothing that isn't installed with the program, and `make evidence` runs it.
+`experiments.analyses.NAME.run(experiment, say)`, which gives tables and claims (`results.Analysis`). What to know
+beside the verdict of such a claim stands in `notes: {CLAIM: NOTE}`. `small: true`: it needs nothing that isn't
+installed with the program, and `make evidence` runs it. `experiments/NAME/answer.md` answers the question in words
+(`experiments/answers.py`).
 
 Each condition has every method with every seed. `by_seed`: each seed learns from other samples, so that what is found
 isn't about one draw of them; all methods have the same ones at one seed.
@@ -93,6 +100,23 @@ class Claim(BaseModel):
     better: str
     than: str
     figure: str = ""
+    note: str = ""
+
+
+class FiguresTable(BaseModel):
+    """A table of figures that the runs of a condition have, a row a method.
+
+    figures     {column: figure}; beside each stands the difference to the baseline
+    over_steps  instead, the one figure at every look at held-out text, a column a step
+    note        what to know of them
+    """
+
+    model_config = _STRICT
+    title: str
+    condition: str
+    figures: dict[str, str] = Field(min_length=1)
+    over_steps: bool = False
+    note: str = ""
 
 
 class Condition(BaseModel):
@@ -127,6 +151,8 @@ class Experiment(BaseModel):
     analysis: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
     small: bool = False
     claims: tuple[Claim, ...] = ()
+    tables: tuple[FiguresTable, ...] = ()
+    notes: dict[str, str] = Field(default_factory=dict)
     baseline: str = "sft"
 
     @property
@@ -190,6 +216,13 @@ def _check(found: Experiment) -> None:
             )
     if START in found.methods:
         raise ExperimentError(f"{found.name}: no method can have the label {START!r}, which claims have a use for.")
+    for table in found.tables:
+        if table.condition not in known or (table.over_steps and len(table.figures) != 1):
+            raise ExperimentError(
+                f"{found.name}: the table {table.title!r} wants a condition that is there, and over steps one figure."
+            )
+    if found.notes and not found.analysis:
+        raise ExperimentError(f"{found.name}: `notes` are of an analysis; the note of another claim stands with it.")
     for claim in found.claims:
         others = {claim.than} - {START}
         if claim.condition not in known or {claim.better, *others} - set(found.methods):

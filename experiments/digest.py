@@ -18,7 +18,8 @@ from ctkd_core.distill.comparison.figures import higher_is_better
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.methods import evidence
 from ctkd_core.methods.evidence import store
-from experiments import definition, results
+from experiments import context, definition, results
+from experiments.answers import Source, answer_of
 from experiments.definition import Condition, Experiment, texts_of
 from experiments.held_out import BytesOf, bytes_by_domain, held_out_text
 from experiments.shared_settings import Asked, Records, in_common, shared_settings
@@ -32,11 +33,15 @@ from experiments.standing import (
     out_of_reach,
     standings,
 )
+from experiments.tables import tables_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "lists.py"
 # What a run config has that says nothing about the kind of a run; which text it had is compared on its own.
 _ASIDE = ("version", "seed", "name", "data", "eval_data", "threads", "device", "keep_checkpoints")
-SHARED = "Seconds are those of a machine that other work shared: they tell apart what differs much, and nothing finer."
+SHARED = (
+    "Seconds, CPU seconds too, are those of a machine that other work shared: they tell apart what differs much, and "
+    "nothing finer."
+)
 FEW_LOOKS = (
     f"No values at equal seconds: runs have fewer than {LEAST_LOOKS} looks at held-out text, too few for a line."
 )
@@ -64,17 +69,27 @@ def text() -> str:
 
 def build(experiments: list[Experiment]) -> evidence.Digest:
     """The digest of these experiments' results."""
-    found = [_experiment(each) for each in experiments]
+    sources = {each.name: _source(each) for each in experiments}
+    records = [found for source, _ in sources.values() for found in source.records.values()]
+    told = {name: source for name, (source, _) in sources.items()}
+
+    def spread(figure: str) -> evidence.Spread | None:
+        return context.spread_of([ratio for found in records for ratio in context.ratios(found, figure)])
+
     return evidence.Digest(
         version=store.VERSION,
-        experiments=[each for each, _ in found],
-        shared=shared_settings([asked for _, conditions in found for asked in conditions]),
+        experiments=[
+            source.found.model_copy(update={"answer": answer_of(name, told)}) for name, source in told.items()
+        ],
+        shared=shared_settings([asked for _, conditions in sources.values() for asked in conditions]),
+        seconds_spread=spread("training_seconds"),
+        cpu_spread=spread("training_cpu_seconds"),
     )
 
 
-def _experiment(experiment: Experiment) -> tuple[evidence.Experiment, list[Asked]]:
-    """An experiment, and what its conditions have to share with those of others."""
-    shared = {
+def _source(experiment: Experiment) -> tuple[Source, list[Asked]]:
+    """What was found, without the answer, which may speak of other experiments; and what its conditions may share."""
+    shared: dict[str, Any] = {
         "name": experiment.name,
         "title": experiment.title,
         "question": " ".join(experiment.question.split()),
@@ -82,27 +97,37 @@ def _experiment(experiment: Experiment) -> tuple[evidence.Experiment, list[Asked
         "small": experiment.small,
         "reproduce": f"make evidence NAME={experiment.name} AGAIN=1",
         "needs": list(experiment.needs),
+        **context.minutes_of(experiment),
     }
     if experiment.analysis:
         found = results.read_analysis(experiment)
         if found is None:
-            return evidence.Experiment(**shared), []
-        parts = {"environment": found.environment, "tables": found.tables, "claims": found.claims}
-        return evidence.Experiment(**shared, **parts), []
+            return Source(experiment, evidence.Experiment(**shared), {}), []
+        claims = context.noted(found.claims, experiment.notes, experiment.name)
+        parts: dict[str, Any] = {"environment": found.environment, "tables": found.tables, "claims": claims}
+        return Source(experiment, evidence.Experiment(**shared, **parts), {}), []
     kept = list(results.read(experiment).values())
     chosen = {condition.name: _chosen(experiment, condition, kept) for condition in experiment.conditions}
     last = max(kept, key=lambda record: (record["finished"], record["key"]), default=None)
     bytes_of = bytes_by_domain(kept)
-    conditions = [_condition(experiment, each, *chosen[each.name], bytes_of) for each in experiment.conditions]
-    whole = evidence.Experiment(
+    conditions = {
+        each.name: _condition(experiment, each, *chosen[each.name], bytes_of) for each in experiment.conditions
+    }
+    document = evidence.Experiment(
         **shared,
         environment=dict(last["environment"]) if last else {},
-        conditions=conditions,
+        conditions=list(conditions.values()),
         claims=[_claim(experiment, claim, chosen[claim.condition][0]) for claim in experiment.claims],
+        tables=[
+            table
+            for asked in experiment.tables
+            for table in tables_of(asked, conditions[asked.condition], chosen[asked.condition][0], experiment.baseline)
+        ],
     )
-    return whole, [
-        Asked(experiment.name, one, records, _configs(experiment, each, records), texts_of(each))
-        for one, each in zip(conditions, experiment.conditions)
+    source = Source(experiment, document, {name: records for name, (records, _) in chosen.items()})
+    return source, [
+        Asked(experiment.name, conditions[each.name], records, _configs(experiment, each, records), texts_of(each))
+        for each in experiment.conditions
         if any((records := chosen[each.name][0]).values())
     ]
 
@@ -207,7 +232,7 @@ def _condition(
     found = standings(records, condition.figure, experiment.baseline, others)
     order = sorted(found, key=lambda label: (found[label].rank or len(found) + 1, not found[label].runs))
     held_out = condition.held_out.texts if condition.held_out else ()
-    return evidence.Condition(
+    document = evidence.Condition(
         name=condition.name,
         title=condition.title,
         kind=condition.kind,
@@ -226,7 +251,9 @@ def _condition(
         config=shared,
         methods=[_tried(experiment, condition, label, found[label], shared) for label in order],
         notes=[*notes, *filter(None, [out_of_reach(found)])],
+        text_files=context.text_files(records),
     )
+    return context.with_bits(document, records)
 
 
 def _tried(
@@ -294,6 +321,7 @@ def _claim(experiment: Experiment, claim: definition.Claim, records: Records) ->
         than=claim.than,
         figure=figure,
         difference=gap,
+        note=claim.note,
     )
 
 

@@ -72,11 +72,12 @@ class Runs(documents.Document):
 
 
 class Analysis(documents.Document):
-    """The results of an experiment that trains nothing: tables, and claims with what was found."""
+    """The results of an experiment that trains nothing: tables, claims with what was found, and what it took."""
 
     tables: list[Table] = Field(default_factory=list)
     claims: list[Claim] = Field(default_factory=list)
     environment: dict[str, Any] = Field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def read(experiment: Experiment) -> dict[str, dict[str, Any]]:

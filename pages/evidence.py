@@ -7,11 +7,19 @@ import streamlit as st
 from ctkd_core.errors import CtkdError
 from ctkd_core.methods.evidence import Digest, load
 from pages.parts import state
+from pages.parts.evidence_answers import answers
 from pages.parts.evidence_claims import analyses, claims, glance, reproduce
 from pages.parts.evidence_standing import standing
 from pages.parts.frame import framed
 
-TABS = {"Methods": standing, "At a glance": glance, "Claims": claims, "Analyses": analyses, "Do it again": reproduce}
+TABS = {
+    "Methods": standing,
+    "Answers": answers,
+    "At a glance": glance,
+    "Claims": claims,
+    "Analyses": analyses,
+    "Do it again": reproduce,
+}
 RULE = (
     "Decided means: at least three seeds, and a difference at equal seeds whose 95 % interval leaves 0 out and that is "
     "more than rounding. "

@@ -125,7 +125,7 @@ def script(file: str) -> ModuleType:
     return module
 
 
-LISTED = ["docs/index.md", "docs/losses.md", "docs/teachers.md", "docs/glossary.md", "mkdocs.yml"]
+LISTED = ["docs/index.md", "docs/losses.md", "docs/teachers.md", "docs/evidence.md", "docs/glossary.md", "mkdocs.yml"]
 
 
 def test_lists_of_methods_come_from_the_table() -> None:
@@ -150,6 +150,21 @@ def test_a_list_in_the_wrong_place_is_refused() -> None:
         with pytest.raises(ValueError, match=r"wrong place|no end"):
             written(text)
     assert "| SFT |" in written("a\n<!-- methods: views -->\nold\n<!-- methods: end -->\nb\n")
+
+
+def test_answers_stand_in_the_docs_without_markup_of_their_own() -> None:
+    lists = script("lists")
+    assert lists.prose("a_b *c* <d> [e](f) `g` | h") == r"a\_b \*c\* \<d\> \[e\](f) \`g\` \| h"
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    for experiment in experiments.load().experiments:
+        assert f"**Answer.** {lists.prose(experiment.answer)}" in page, experiment.name
+
+
+def test_what_the_docs_say_of_the_cost_of_bytes_is_the_benchmark() -> None:
+    lists = script("lists")
+    assert "1.3 times forward KL" in lists.bytes_cost()[1]
+    lists.BYTES_GOAL = 99.0
+    assert "is kept" in lists.bytes_cost()[1]
 
 
 @pytest.mark.parametrize("row", METHODS.values(), ids=lambda row: row.name)

@@ -283,18 +283,23 @@ def method_rows(found: Digest, method: str) -> list[dict[str, str]]:
 
 
 def _beside_sft(found: Digest) -> Iterator[tuple[Experiment, Condition, Tried, Difference]]:
-    """Each method of each setting that compares bits per byte with SFT, and its difference to it."""
+    """Each method of each setting that has bits per byte beside SFT's, and its difference to it.
+
+    Where the figure of a setting is none of bits, its runs have those too.
+    """
     for experiment, condition in found.settings:
-        if condition.figure == "bits_per_byte" and condition.baseline == "sft":
+        if condition.baseline == "sft":
+            own = condition.figure == "bits_per_byte"
             for tried in condition.done:
-                if tried.label != condition.baseline and (gap := tried.to_baseline) is not None:
+                gap = tried.to_baseline if own else tried.bits_to_baseline
+                if tried.label != condition.baseline and gap is not None:
                     yield experiment, condition, tried, gap
 
 
 def glance_rows(found: Digest) -> list[dict[str, str]]:
     """Each method by kind of pair and regime: in how many settings it was decidedly better or worse than fine-tuning.
 
-    Settings that compare bits per byte with SFT; methods as they come: without options, other or further teachers. The
+    Settings that have bits per byte beside SFT's; methods as they come: without options, other or further teachers. The
     best of a kind and regime, by the mean of its differences, stands first.
     """
     rows = []
@@ -331,6 +336,7 @@ def claim_rows(found: Digest) -> list[dict[str, str]]:
             "source": claim.source,
             "found": claim.ours,
             "verdict": claim.verdict,
+            "note": claim.note,
             "experiment": experiment.name,
         }
         for experiment, claim in found.claims

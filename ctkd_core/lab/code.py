@@ -394,6 +394,17 @@ def glance_code() -> Code:
     return Code(_block(python), "make evidence", "The command runs the small experiments, in a checkout.")
 
 
+def answers_code() -> Code:
+    """Every question of the experiments with its answer."""
+    python = [
+        "from ctkd_core.methods.evidence import load",
+        "",
+        "for experiment in load().experiments:",
+        '    print(experiment.title, experiment.answer, sep="\\n", end="\\n\\n")',
+    ]
+    return Code(_block(python), "make evidence", "The command runs the small experiments, in a checkout.")
+
+
 def claims_code() -> Code:
     """What papers and we say, beside what experiments found."""
     python = [

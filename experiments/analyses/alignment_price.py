@@ -38,11 +38,12 @@ def beside(f1: F1) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
 
 
 def priced(runs: Sequence[Mapping[str, Any]], f1: F1) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """A table of all labels with F1 and bits per byte, and what they say together.
+    """A table of all labels with F1 and bits per byte, one of the slopes between them, and what they say together.
 
     runs: records of results.json, with condition ("LANGUAGE-..."), label, seed, figures and config.
     """
     rows, points = [], []
+    by_seed: dict[str, list[tuple[float, dict[int, float]]]] = {}
     for condition in dict.fromkeys(run["condition"] for run in runs):
         here = [run for run in runs if run["condition"] == condition]
         by_label = {label: _by_seed(here, label) for label in GROUPS}
@@ -60,6 +61,8 @@ def priced(runs: Sequence[Mapping[str, Any]], f1: F1) -> tuple[list[dict[str, An
                          "-" if change is None or label == exact else _short(change.probability, 2)])  # fmt: skip
             if change is not None and label != exact:
                 points.append((1.0 - score, change))
+                gaps = {seed: values[seed] - base for seed, base in by_label[exact].items() if seed in values}
+                by_seed.setdefault(condition, []).append((1.0 - score, gaps))
     found = table(
         "What errors of the alignment cost",
         ["condition", "loss on groups", "boundary F1, percent", "seeds", "bits per byte", "minus byte-exact groups",
@@ -68,7 +71,33 @@ def priced(runs: Sequence[Mapping[str, Any]], f1: F1) -> tuple[list[dict[str, An
         "The same loss, data, steps and seeds; means with 95 % intervals over seeds, differences at equal seeds. "
         "Chance: of a sign-flip test, which three seeds can't bring below 0.25.",
     )  # fmt: skip
-    return [found], [_claim(points)]
+    return [found, slopes_of(by_seed)], [_claim(points)]
+
+
+def slopes_of(points: Mapping[str, Sequence[tuple[float, Mapping[int, float]]]]) -> dict[str, Any]:
+    """A table of what lost F1 costs: a line for each seed, and the mean of their slopes.
+
+    points: by condition the lost F1 of each comparison, and its differences in bits per byte by seed.
+    """
+    whole = [point for found in points.values() for point in found]
+    rows = []
+    for name, found in (*points.items(), ("all", whole)):
+        seeds = sorted({seed for _, gaps in found for seed in gaps})
+        lines = []
+        for seed in seeds:
+            there = [(lost, gaps[seed]) for lost, gaps in found if seed in gaps]
+            lines.append(slope([lost for lost, _ in there], [gap for _, gap in there]))
+        mean = estimate([line for line in lines if np.isfinite(line)])
+        if mean is not None:
+            rows.append([name, len(found), mean.n, _range(mean.mean, mean.low, mean.high)])
+    return table(
+        "What boundary F1 buys in bits per byte",
+        ["condition", "comparisons", "seeds", "bits per byte for all of F1"],
+        rows,
+        "Least-squares lines through 0 of the bits that inexact groups cost over the F1 that they lose, one a seed: "
+        "the slope is what going from no common boundary to all of them would buy. Mean with 95 % interval over seeds. "
+        "F1 is that of manuals in the language, not of the texts that were learnt.",
+    )
 
 
 def slope(missing: Sequence[float], cost: Sequence[float]) -> float:

@@ -1,8 +1,8 @@
 """What a step costs under each method: CPU seconds and peak memory beside fine-tuning, on both real pairs.
 
 Each method trains a few steps in a process of its own, so that its peak memory is its own. CPU seconds are those of all
-threads of the step (`cpu_seconds` of metrics.jsonl), which others on the machine change little; the first step, which
-builds maps and compiles kernels, is left out and told apart. `python -m experiments.analyses.cost CONFIG` is that
+threads of the step (`cpu_seconds` of metrics.jsonl), which other work on the machine changes, too; the first step,
+which builds maps and compiles kernels, is left out and told apart. `python -m experiments.analyses.cost CONFIG` is that
 process.
 """
 

@@ -1,13 +1,15 @@
-"""Page Evidence, the rest: all settings at a glance, claims, analyses that train nothing, how to do it again."""
+"""Page Evidence, the rest: all settings at a glance, claims, tables of analyses and of runs, how to do it again."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from ctkd_core.figures.evidence import claim_rows, glance_rows
+from ctkd_core.figures.evidence_words import overlap_sentences
 from ctkd_core.lab.code import claims_code, experiments_code, glance_code
 from ctkd_core.methods.evidence import Claim, Digest, Experiment
 from pages.parts import state
+from pages.parts.evidence_answers import answer
 from pages.parts.share import share
 from pages.parts.twin import twin
 
@@ -36,6 +38,9 @@ def glance(found: Digest) -> None:
         height="content",
         alt="Methods beside fine-tuning by kind of pair and regime",
     )
+    if shared := overlap_sentences(found):
+        st.caption("Settings of one row that share text aren't independent of each other:")
+        st.caption("\n".join(f"- {state.plain(sentence)}" for sentence in shared))
     share("evidence", glance_code())
 
 
@@ -58,17 +63,20 @@ def claims(found: Digest) -> None:
 def _claim(experiment: Experiment, claim: Claim) -> None:
     with st.container(border=True):
         st.markdown(f"{MARKS[claim.verdict]} **{claim.verdict}** · {state.plain(claim.claim)}")
+        if claim.note:
+            st.markdown(f":material/info: {state.plain(claim.note)}")
         st.caption(f"Said by: {state.plain(claim.source)}  \nFound: {state.plain(claim.ours)} · {experiment.name}")
 
 
 def analyses(found: Digest) -> None:
-    """Tables of experiments that train nothing."""
+    """Tables of experiments that train nothing, and further ones of runs."""
     there = [experiment for experiment in found.experiments if experiment.tables]
     if not there:
         st.info("No analysis has been run yet.", icon=":material/science:")
     for experiment in there:
         st.header(state.plain(experiment.title), anchor=False)
         st.caption(state.plain(experiment.question))
+        answer(experiment)
         for k, table in enumerate(experiment.tables):
             st.markdown(f"**{state.plain(table.title)}**")
             rows = [dict(zip(table.columns, map(_cell, row))) for row in table.rows]

@@ -22,6 +22,7 @@ from ctkd_core.lab.code import evidence_code, tried_code
 from ctkd_core.markup.glossary import explained
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
 from pages.parts import loaders, state
+from pages.parts.evidence_answers import answer
 from pages.parts.plots import plot
 from pages.parts.selections import clicked
 from pages.parts.share import share
@@ -101,6 +102,9 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
             f"{condition.learning_rate:g}; {texts}{held_out}."
         )
     )
+    if experiment.answer:
+        with st.expander("The answer to this question", icon=":material/chat:"):
+            answer(experiment)
     st.markdown(f"**{state.plain(ranking_sentence(condition))}**")
     measure = st.segmented_control(
         "Show",

@@ -232,6 +232,7 @@ def test_a_sweep_of_one_run_has_no_command(capsys):
 
 def test_claims_and_experiments(capsys):
     found = load()
+    assert printed(code.answers_code().python, capsys).count("\n") >= len(found.experiments)
     assert printed(code.claims_code().python, capsys).count("\n") >= len(found.claims)
     assert found.conditions[0][1].title in printed(code.tried_code().python, capsys)
     experiment = next(each for each in found.experiments if each.tables)

@@ -104,6 +104,27 @@ def test_claims_and_verdicts(evidence: Any) -> None:
     assert "ALM is ahead" not in texts(at)
 
 
+def test_answers_what_did_not_reproduce_and_what_it_took(evidence: Any, tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "answer.md").write_text("*ALM* is {word few alm sft}.\n\nBeware of one.", encoding="utf-8")
+    evidence({"sft": VALUES["alm"], "alm": VALUES["sft"]})
+    at = opened("evidence", section="Answers")
+    assert not at.exception
+    said = texts(at)
+    assert r"\*ALM\* is decidedly worse" in said  # what a file says is no markup
+    assert "Beware of one" in said
+    assert "1 of 2 claims" in said.replace("\\", "") and "ALM is ahead" in said
+    assert "budget set beforehand was 6 hours" in said.replace("\\", "")
+    assert "Beware of one" in texts(opened("evidence"))  # at the head of the setting
+
+
+def test_a_note_stands_beside_the_verdict(evidence: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = FOUND | {"claims": [FOUND["claims"][0] | {"note": "Small models <b>only</b>."}]}
+    monkeypatch.setattr("tests.pages.test_evidence.FOUND", noted)
+    evidence(VALUES)
+    assert "Small models" in texts(opened("evidence", section="Claims"))
+
+
 def test_all_settings_at_a_glance(evidence: Any) -> None:
     evidence(VALUES)
     at = opened("evidence", section="At a glance")
@@ -130,7 +151,7 @@ def test_without_evidence_it_says_how_to_get_some(evidence: Any) -> None:
     assert at.code[0].value == "make evidence"
 
 
-@pytest.mark.parametrize("part", ["Methods", "At a glance", "Claims", "Analyses", "Do it again"])
+@pytest.mark.parametrize("part", ["Methods", "Answers", "At a glance", "Claims", "Analyses", "Do it again"])
 def test_experiments_without_runs(evidence: Any, part: str) -> None:
     evidence({})
     at = opened("evidence", section=part)

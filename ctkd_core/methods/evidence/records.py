@@ -122,8 +122,9 @@ class Tried(Document):
     to_others         difference to each other method that shares seeds with it, by label, the baseline apart
     against_next      difference to the next rank; its probability is that of the order being chance
     gap_closed        share of the distance from the baseline to the teacher; None where the teacher isn't better
-    seconds_per_step  median over runs; cpu_seconds_per_step: that of all threads, which other work leaves alone; None
-                      where runs didn't note it
+    seconds_per_step  median over runs; cpu_seconds_per_step: that of all threads, which other work on the machine
+                      changes, too (`Digest.cpu_spread`); None where runs didn't note it
+    bits_to_baseline  difference in bits per byte, where the figure of the condition is none of bits
     missing           seeds without a run
     config            options of the run config in which the methods of the condition differ
     source            in a setting that several experiments share: where it has most runs
@@ -138,6 +139,7 @@ class Tried(Document):
     rank: int | None = None
     value: Interval | None = None
     to_baseline: Difference | None = None
+    bits_to_baseline: Difference | None = None
     to_best: Difference | None = None
     to_others: dict[str, Difference] = Field(default_factory=dict)
     against_next: Difference | None = None
@@ -164,6 +166,8 @@ class Condition(Document):
     held_out_text    how much text the figure is measured on, in words; the same for all seeds unless it says otherwise
     config           the options of the run config that all methods share, without seed, name and data
     notes            what to know of these figures: runs left out, machines
+    text_files       names of the files that the first seed learnt from and was measured on, as far as runs noted them;
+                     a file of samples is named by its content, so equal names are equal text
     """
 
     name: str
@@ -188,6 +192,7 @@ class Condition(Document):
     config: dict[str, Any] = Field(default_factory=dict)
     methods: list[Tried]
     notes: list[str] = Field(default_factory=list)
+    text_files: list[str] = Field(default_factory=list)
 
     @property
     def done(self) -> list[Tried]:
@@ -216,7 +221,11 @@ class SharedSetting(Document):
 
 
 class Claim(Document):
-    """What is said, by whom, and what was found. `difference`: `better` minus `than`, where runs were compared."""
+    """What is said, by whom, and what was found.
+
+    difference   `better` minus `than`, where runs were compared
+    note         what to know beside the verdict
+    """
 
     claim: str
     source: str
@@ -227,10 +236,11 @@ class Claim(Document):
     than: str = ""
     figure: str = ""
     difference: Difference | None = None
+    note: str = ""
 
 
 class Table(Document):
-    """Figures of an analysis that trains nothing."""
+    """Figures of an analysis that trains nothing, or further ones of runs."""
 
     title: str
     columns: list[str]
@@ -238,13 +248,33 @@ class Table(Document):
     note: str = ""
 
 
+class Spread(Document):
+    """How far apart the seeds of one method in one setting lie: the largest value over the smallest.
+
+    median, most   of all methods and settings with three seeds and more, of which there are `cells`
+    """
+
+    cells: int
+    median: float
+    most: float
+
+
 class Experiment(Document):
-    """A question and what was found."""
+    """A question and what was found.
+
+    answer                     the answer in words, paragraphs apart by blank lines; "" where nobody has written one
+    minutes                    what all runs were said to take beforehand
+    run_minutes, cpu_minutes   what the runs kept here took, loading and measuring included, and their CPU time; those
+                               taken from another experiment count there
+    """
 
     name: str
     title: str
     question: str
+    answer: str = ""
     minutes: int
+    run_minutes: float = 0.0
+    cpu_minutes: float = 0.0
     small: bool = False
     reproduce: str
     needs: list[str] = Field(default_factory=list)
@@ -255,11 +285,17 @@ class Experiment(Document):
 
 
 class Digest(Document):
-    """All experiments. `shared`: settings in which more than one of them asked."""
+    """All experiments.
+
+    shared          settings in which more than one of them asked
+    seconds_spread  how much the seconds a step differ between seeds; cpu_spread: the same of CPU seconds
+    """
 
     version: int
     experiments: list[Experiment]
     shared: list[SharedSetting] = Field(default_factory=list)
+    seconds_spread: Spread | None = None
+    cpu_spread: Spread | None = None
 
     @property
     def conditions(self) -> list[tuple[Experiment, Condition]]:

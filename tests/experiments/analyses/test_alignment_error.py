@@ -108,7 +108,8 @@ def test_the_price_is_the_difference_at_equal_seeds():
     bits = {"gold-bytes": 1.0, "gold-dtw": 1.1, "gold-positional": 1.18}
     runs = [run(label, seed, value + 0.01 * seed) for label, value in bits.items() for seed in range(3)]
     runs += [run("sft", seed, 1.3) for seed in range(3)]
-    (table,), (claim,) = price.priced(runs, F1)
+    (table, slopes), (claim,) = price.priced(runs, F1)
+    assert slopes["rows"] == [["ru-few", 2, 3, "0.2000 (0.2000 to 0.2000)"], ["all", 2, 3, "0.2000 (0.2000 to 0.2000)"]]
     assert [row[1] for row in table["rows"]] == list(bits)
     assert [row[2] for row in table["rows"]] == ["100.0", "50.0", "10.0"]
     assert table["rows"][0][5] == "-"
@@ -121,7 +122,8 @@ def test_the_price_is_the_difference_at_equal_seeds():
 
 def test_one_seed_decides_nothing_and_no_runs_are_no_table():
     runs = [run("gold-bytes", 0, 1.0), run("gold-dtw", 0, 1.2)]
-    (table,), (claim,) = price.priced(runs, F1)
+    (table, slopes), (claim,) = price.priced(runs, F1)
+    assert slopes["rows"][0] == ["ru-few", 1, 1, "0.4000"]
     assert table["rows"][1][5] == "0.2000"
     assert claim["verdict"] == "undecided"
     assert math.isnan(price.slope([], []))
