@@ -18,6 +18,7 @@ from ctkd_core.cli import app as app_command
 from ctkd_core.cli import prepare as prepare_command
 from ctkd_core.cli.display import TokenRows, plain_text, table, visible, visible_bytes, width
 from ctkd_core.distill import checkup as doctor
+from ctkd_core.distill.sources.bundled import SETS
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import plain, to_json
 from ctkd_core.tokenizers import catalog
@@ -278,7 +279,8 @@ def test_a_built_package_holds_the_app(tmp_path: Path) -> None:
     sources = [p for p in (ROOT / "pages").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     for source in [ROOT / "app.py", ROOT / ".streamlit" / "config.toml", *sources]:
         assert (built / source.relative_to(ROOT)).read_bytes() == source.read_bytes()
-    assert (tmp_path / "lib" / "ctkd_core" / "distill" / "data" / "bundled.jsonl").is_file()
+    for bundled in SETS.values():
+        assert (tmp_path / "lib" / bundled.path.relative_to(ROOT)).read_bytes() == bundled.path.read_bytes()
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "lib")}
     code = "from ctkd_core.cli.app import find_app; print(find_app())"
     found = subprocess.run(

@@ -38,6 +38,7 @@ SETS = {
         BundledSet("languages", "languages.jsonl", "questions and answers in Russian, German, Korean and English", 80),
         BundledSet("arithmetic", "arithmetic.jsonl", "sums, differences and products by operand length", 30),
         BundledSet("code", "code.jsonl", "small Python functions and what they are asked for", 60),
+        BundledSet("prose", "prose.jsonl", "paragraphs in six languages on four subjects", 240),
     )
 }
 NAMES = ("bundled", *(PREFIX + name for name in SETS))
