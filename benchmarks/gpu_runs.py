@@ -22,7 +22,9 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 from _record import arguments, keep  # noqa: E402
 
 METHODS = ("sft", "xtoken-pkl", "gold", "alm", "sedi", "bytes")
-EVALUATIONS = "classes, agreement"  # those that write text take longer than the run
+# On a CPU those that write text take longer than a run; on a GPU some seconds.
+EVALUATIONS = {"cuda": "all", "cpu": "classes, agreement"}
+COMPLETIONS = 24  # texts that a model writes for an evaluation
 
 
 def run(method: str, device: str, steps: int, more: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -32,8 +34,8 @@ def run(method: str, device: str, steps: int, more: dict[str, Any], folder: Path
     from ctkd_core.distill.runs import RunStore
 
     config = PRESETS["cross-family"].replace(
-        method=method, steps=steps, device=device, eval_every=0, sample_prompts=0, evaluations=EVALUATIONS, seed=0,
-        **more,
+        method=method, steps=steps, device=device, eval_every=0, sample_prompts=0, seed=0,
+        evaluations=EVALUATIONS[device], eval_completions=COMPLETIONS, **more,
     )  # fmt: skip
     start = time.perf_counter()
     done = ctkd_core.distill(config, store=RunStore(folder))

@@ -10,6 +10,7 @@
 #   WORK     /tmp/ctkd-gpu      where wheels, packages, models and Triton's compiled kernels go
 #   RESULTS  benchmarks/results where the JSON goes
 #   LIMIT_CORRECTNESS, LIMIT_SPEED, LIMIT_RUNS   seconds, 120, 150 and 200
+#   LIMIT_ALL   seconds of the whole call, 470: a part gets what is left of it, and none where that is under 10
 #   ACCEPT_GEMMA_TERMS=1        you have read and accept Gemma's terms: the runs need its weights
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -26,14 +27,26 @@ fi
 failed=()
 
 part() { # name, seconds, command...: one part under its own limit
-  local name=$1 limit=$2 start=$SECONDS
+  local name=$1 limit=$2 start=$SECONDS left=$((${LIMIT_ALL:-470} - SECONDS))
   shift 2
+  if [ "$left" -lt 10 ]; then
+    echo "== $name: left out, the time of the call was over"
+    failed+=("$name")
+    return 1
+  fi
+  [ "$limit" -le "$left" ] || limit=$left
   echo "== $name (at most $limit s)"
   timeout --kill-after=10 "$limit" "$@"
   local status=$?
   echo "== $name: status $status after $((SECONDS - start)) s"
   [ $status -eq 0 ] || failed+=("$name")
   return $status
+}
+
+within_call() { # seconds that a part may take, so that it can stop by itself before the call is over
+  local left=$((${LIMIT_ALL:-470} - SECONDS))
+  [ "$left" -gt 40 ] || left=40
+  echo $(($1 < left ? $1 : left))
 }
 
 device() {
@@ -84,21 +97,21 @@ else:
 
 small=()
 correctness() {
-  local limit=${LIMIT_CORRECTNESS:-120}
+  local limit=$(within_call "${LIMIT_CORRECTNESS:-120}")
   part correctness "$limit" $PYTHON benchmarks/gpu_correctness.py --device "$DEVICE" --seconds $((limit - 15)) \
     --out "$RESULTS/gpu_correctness.json"
 }
 speed() {
-  local limit=${LIMIT_SPEED:-150}
+  local limit=$(within_call "${LIMIT_SPEED:-150}")
   [ "$DEVICE" = cpu ] && small=(--repeats 1)
   part speed "$limit" $PYTHON benchmarks/gpu.py --device "$DEVICE" --seconds $((limit - 30)) \
     --out "$RESULTS/gpu_speed.json" "${small[@]}"
 }
 runs() {
-  local limit=${LIMIT_RUNS:-200}
   small=()
   [ "$DEVICE" = cpu ] && small=(--steps 2 --set eval_samples=1 --set batch_size=1 --set max_length=48)
   in_a_process models 120 || return
+  local limit=$(within_call "${LIMIT_RUNS:-200}")
   part runs "$limit" $PYTHON benchmarks/gpu_runs.py --device "$DEVICE" --seconds $((limit - 30)) \
     --out "$RESULTS/gpu_runs.json" "${small[@]}"
 }
