@@ -1,7 +1,7 @@
 """What a folder with hundreds of runs costs: listing them, the table of page Runs, and `ctkd runs ls`.
 
-The runs are made up (a config, a status and a few rows of metrics each); each figure is the median of several calls. The
-first reading of all runs comes before what a process keeps of finished ones.
+The runs are made up (a config, a status and a few rows of metrics each); each figure is the median of several
+calls. The first reading of all runs comes before what a process keeps of finished ones.
 """
 
 from __future__ import annotations
