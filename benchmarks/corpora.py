@@ -1,8 +1,8 @@
 """Measuring a pair on a corpus, beside what `tokenizers.encode_batch` alone takes for both sides.
 
 What `ctkd pair --corpus --speed` does, several times over on the same text: by turns measuring with so many
-processes, from file to sums, and encoding with as many threads of the library, from texts in memory with the results thrown away. A row
-is one call; its share is the median of its rounds. `load` says what else the machine had to do.
+processes, from file to sums, and encoding with as many threads of the library, from texts in memory with the results
+thrown away. A row is one call; its share is the median of its rounds. `load` says what else the machine had to do.
 """
 
 from __future__ import annotations

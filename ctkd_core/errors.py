@@ -76,7 +76,7 @@ def unknown(what: str, name: object, known: Iterable[str], error: type[CtkdError
     Returns the error (the caller raises it), so that the traceback starts where the name was used.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name[:LONGEST] if isinstance(name, str) else short(name), names, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name[:LONGEST] if isinstance(name, str) else short(name), names, n=3, cutoff=0.45)
     known_ones = f"known: {', '.join(names)}." if names else "there are none."
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else known_ones
     return error(f"unknown {what} {short(name)}; {hint}")

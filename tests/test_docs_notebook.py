@@ -1,9 +1,11 @@
-"""The notebook in docs: stored without outputs, linked, and every cell of it works offline."""
+"""The notebook in docs: stored without outputs, linked, every cell works offline; its page says the same."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
@@ -17,6 +19,36 @@ SHORTER = {"steps=6,": "steps=2,", "eval_samples=4,": "eval_samples=1,"}
 
 def book() -> nbformat.NotebookNode:
     return nbformat.read(PATH, as_version=4)
+
+
+# Cells whose outputs are the same on every machine; losses and a run's figures aren't, to the last digit.
+EXACT = ("load", "teacher", "align", "groups", "several", "compare", "uld", "differ", "project", "explain")
+MEND = "run `python docs/tutorial.py`"
+
+
+@pytest.fixture(scope="module")
+def tutorial() -> ModuleType:
+    """The program that writes the page."""
+    spec = importlib.util.spec_from_file_location("tutorial", ROOT / "docs" / "tutorial.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_has_the_text_and_the_code_of_the_notebook(tutorial: ModuleType) -> None:
+    text = tutorial.PAGE.read_text(encoding="utf-8")
+    assert tutorial.without_outputs(text) == tutorial.page(book()), MEND
+    assert set(EXACT) <= set(tutorial.outputs(text)), MEND
+    assert "/tmp" not in text and "<style" not in text
+    assert tutorial.STYLE.read_text(encoding="utf-8") == tutorial.stylesheet(), MEND
+
+
+def test_what_the_page_shows_is_whole(tutorial: ModuleType) -> None:
+    for name, shown in tutorial.outputs(tutorial.PAGE.read_text(encoding="utf-8")).items():
+        inner = shown.split("\n", 1)[1]
+        assert "\n\n" not in inner.partition("<!-- output: end")[0].strip("\n") or "```text" in inner, name
+        assert shown.count("<div") == shown.count("</div>"), name
 
 
 def test_it_is_stored_without_outputs() -> None:
@@ -37,7 +69,7 @@ def test_its_links_lead_somewhere_and_others_link_to_it() -> None:
 @pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.timeout(3 * CELL_SECONDS)
-def test_every_cell_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_cell_works(tutorial: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nbclient import NotebookClient
 
     from ctkd_core.files import cache_dir
@@ -66,4 +98,8 @@ def test_every_cell_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert html("run").count("<svg") == 2
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "status.json").is_file()
+    there, now = (tutorial.outputs(text) for text in (tutorial.PAGE.read_text("utf-8"), tutorial.page(done)))
+    assert list(there) == list(now), MEND
+    for cell in EXACT:
+        assert there[cell] == now[cell], MEND
     nbformat.write(done, tmp_path / "done.ipynb")

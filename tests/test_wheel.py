@@ -1,7 +1,7 @@
 """The wheel alone, without the checkout: command line, app, losses and a run.
 
 What it depends on is the tests' own installation, seen through a path file; the checkout isn't (an editable install's
-path file isn't read there).
+path file isn't read there). So nothing that it imports is missing there: what it declares is compared with its imports.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.declared import UNDECLARED, imported, named, requirements
 from tests.distill.kit import make_pair
 from tests.homes import own_home
 from tests.patience import LONG
@@ -77,6 +78,20 @@ def test_the_package_is_the_wheel_s(installed):
     found = Path(installed("python", "-c", "import ctkd_core; print(ctkd_core.__file__)").strip())
     assert "site-packages" in found.parts
     assert ROOT not in found.parents
+
+
+def test_it_declares_what_it_imports_and_what_the_checkout_asks_for(installed):
+    """Its metadata, as an installer reads them."""
+    lines = "from importlib.metadata import requires; print(*requires('ctkd-lab'), sep='\\n')"
+    asked = installed("python", "-c", lines).splitlines()
+    own = {named(line) for line in asked if "extra ==" not in line}
+    wanted = requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    assert own == {named(line) for line in wanted}
+    for_users = {named(line) for line in asked if "extra == 'dev'" not in line.replace('"', "'")}
+    package = Path(installed("python", "-c", "import ctkd_core; print(ctkd_core.__file__)").strip()).parent
+    found = imported(package.rglob("*.py"))
+    assert "streamlit" in found, "the app's files are among them"
+    assert {name: str(file) for name, file in found.items() if name not in for_users | set(UNDECLARED)} == {}
 
 
 def test_the_command_line_aligns_and_lists_methods(installed):

@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "compare": "align one text with several methods and show where they differ",
     "pair": "compare two tokenizers: shared vocabulary, texts by domain, which method to use",
     "rank": "which teacher suits a student, which student a teacher: pairs of several tokenizers, best first",
+    "evidence": "what experiments found: methods at a glance, settings with their rankings, claims",
     "report": "write one HTML file about a pair: texts, disagreements, map, advice with its evidence, runs",
     "view": "keep what a page shows under a short id, or as one file that opens elsewhere",
     "project": "map the student's vocabulary onto the teacher's",

@@ -66,3 +66,26 @@ def sweeps(ctx: typer.Context) -> list[str]:
     with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
         return ["latest", *(sweep.id for sweep in every(RunStore(ctx.params.get("runs_dir"))))]
     return ["latest"]
+
+
+def kinds_of_pairs() -> list[tuple[str, str]]:
+    """Kinds of pairs of the evidence."""
+    from ctkd_core.methods.evidence import KINDS
+
+    return list(KINDS.items())
+
+
+def evidence_regimes() -> list[tuple[str, str]]:
+    """Regimes of the evidence."""
+    from ctkd_core.methods.evidence import REGIMES
+
+    return list(REGIMES.items())
+
+
+def experiments() -> list[tuple[str, str]]:
+    """Experiments of the evidence; none where it is damaged."""
+    from ctkd_core.methods.evidence import load
+
+    with contextlib.suppress(Exception):  # whatever is wrong with the file, a tabulator is no place to tell
+        return [(each.name, each.title) for each in load().experiments]
+    return []

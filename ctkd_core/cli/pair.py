@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +39,13 @@ _RATES = (
     ("student bytes/token", "student_bytes_per_token"),
     ("teacher", "teacher_bytes_per_token"),
 )
+# The same of the tokens of one side, by class.
+_CLASS_RATES = (
+    ("bytes/token", "{}_bytes_per_token"),
+    ("1-1", "{}_tokens_1_1"),
+    ("whole for the other side", "{}_whole"),
+)
+LEAST_TIMED = 100_000  # bytes; with fewer, starting and stopping the clock weighs more than the work
 MOST_VALUES = 12  # rows of scripts, or of a field's values
 _WAYS = (("raw strings", "exact"), ("canonical forms", "canonical"), ("bytes", "bytes"))
 
@@ -116,6 +123,8 @@ def run(
     ours, theirs = load_pair(student, teacher)
     timed: dict[str, Any] = {}
     if domains is None:
+        if by:
+            inform("--by tells records of files apart; without --corpus there are none.")
         report = pair_report(ours, theirs, workers=workers, method=method)
     else:
         with Bar(len(domains), tells_left=False) as bar, kept_if_stopped():
@@ -125,7 +134,7 @@ def run(
         if speed:
             timed = {"speed": _speed(ours, theirs, domains, method, workers)}
     data = report.to_dict() | timed
-    return Output(lambda: data, lambda: _view(data))
+    return Output(lambda: data, lambda: _view(data, by or ()))
 
 
 def _speed(student: Any, teacher: Any, domains: Mapping[str, Corpus], method: str, workers: int | None) -> Any:
@@ -181,7 +190,7 @@ def sources_by_domain(names: list[str]) -> dict[str, str]:
     return found
 
 
-def _view(data: dict[str, Any]) -> list[RenderableType]:
+def _view(data: dict[str, Any], asked: Sequence[str] = ()) -> list[RenderableType]:
     vocabulary, advice = data["vocabulary"], data["advice"]
     shares = vocabulary["shares"]
     parts: list[RenderableType] = [
@@ -202,7 +211,7 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
             ["domain", *(title for title, _ in _COLUMNS)],
             [[domain, *(row[key] for _, key in _COLUMNS)] for domain, row in data["corpus"].items()],
         ),
-        *_slices(data["corpus"]),
+        *_slices(data["corpus"], asked),
     ]
     from ctkd_core.pair.report import doubles_notes
 
@@ -226,28 +235,48 @@ def _view(data: dict[str, Any]) -> list[RenderableType]:
     return [*parts, facts([advised, *because, *near, *tried, *against, *warnings])]
 
 
-def _slices(corpus: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """The measured files by script and by what else was asked for, with intervals where there are some."""
-    from ctkd_core.pair.corpora.counts import CLASS_RATES
+def _slices(corpus: Mapping[str, Any], asked: Iterable[str] = ()) -> Iterator[RenderableType]:
+    """The measured files by script, by fields that were `asked` for and by class of token; intervals if there are."""
+    from ctkd_core.pair.corpora.counting import NOT_GIVEN
+    from ctkd_core.pair.corpora.counts import CLASS_RATES, LEAST_TEXTS
 
-    rows = []
-    for domain, row in corpus.items():
-        if not row["intervals"]:
-            continue
-        rows.append([domain, "all", row["bytes"], *_with_interval(row)])
+    files = {domain: row for domain, row in corpus.items() if row["slices"]}  # bundled samples have none
+    rows, classes, few = [], [], []
+    for domain, row in files.items():
+        rows.append([domain, "all", row["bytes"], *_with_interval(row, _RATES)])
+        few += [] if row["intervals"] else [domain]
         for by, values in row["slices"].items():
-            if by not in CLASS_RATES:
-                shown = list(values.items())[:MOST_VALUES]
-                rows += [[domain, one_line(f"{by} {name}"), one["bytes"], *_with_interval(one)] for name, one in shown]
+            shown = list(values.items())[:MOST_VALUES]
+            if by in CLASS_RATES:
+                side = by.removesuffix("_class")
+                classes += [
+                    [domain, f"{side} {name}", one[f"{side}_tokens"], *_of_class(one, side)] for name, one in shown
+                ]
+            else:
+                rows += [
+                    [domain, one_line(f"{by} {name}"), one["bytes"], *_with_interval(one, _RATES)]
+                    for name, one in shown
+                ]
     if rows:
-        titles = [title for title, _ in _RATES]
-        yield table(["domain", "of", "bytes", *titles], rows)
+        yield table(["domain", "of", "bytes", *(title for title, _ in _RATES)], rows)
+        yield table(["domain", "class of tokens", "tokens", *(title for title, _ in _CLASS_RATES)], classes)
+    if len(few) < len(files):
         yield "In brackets: 95 % intervals over texts."
+    if few:
+        yield f"No intervals with fewer than {LEAST_TEXTS} texts: {visible(', '.join(few))}."
+    for by in asked:
+        given = {name for row in files.values() for name in row["slices"].get(by, {})}
+        if files and given <= {NOT_GIVEN}:
+            yield f"No record has the field {visible(repr(by))}, so nothing is told apart by it."
 
 
-def _with_interval(row: Mapping[str, Any]) -> list[str]:
+def _of_class(row: Mapping[str, Any], side: str) -> list[str]:
+    return _with_interval(row, [(title, name.format(side)) for title, name in _CLASS_RATES])
+
+
+def _with_interval(row: Mapping[str, Any], rates: Iterable[tuple[str, str]]) -> list[str]:
     cells = []
-    for _, key in _RATES:
+    for _, key in rates:
         low_high = row["intervals"].get(key)
         said = f" ({decimals(low_high[0])} to {decimals(low_high[1])})" if low_high else ""
         cells.append(f"{decimals(row[key])}{said}")
@@ -256,13 +285,15 @@ def _with_interval(row: Mapping[str, Any]) -> list[str]:
 
 def _timed(speed: Mapping[str, Any]) -> RenderableType:
     alone = speed["encode_batch"]
-    return facts(
-        [
-            ("measured:", f"{speed['bytes_per_second'] / 1e6:.2f} MB/s with {speed['workers']} processes"),
-            ("encode_batch alone:", f"{alone['bytes_per_second'] / 1e6:.2f} MB/s with as many threads, both sides"),
-            ("share:", f"{speed['share']:.0%} by the clock, {speed['cpu_share']:.0%} by processor seconds"),
-        ]
-    )
+    rows = [
+        ("measured:", f"{speed['bytes_per_second'] / 1e6:.2f} MB/s with {speed['workers']} processes"),
+        ("encode_batch alone:", f"{alone['bytes_per_second'] / 1e6:.2f} MB/s with as many threads, both sides"),
+        ("share:", f"{speed['share']:.0%} by the clock, {speed['cpu_share']:.0%} by processor seconds"),
+    ]
+    if speed["bytes"] < LEAST_TIMED:
+        few = f"only {speed['bytes']:,} bytes were timed, too few to tell a speed; give {LEAST_TIMED:,} or more."
+        rows.append(("warning:", few))
+    return facts(rows)
 
 
 def _tried(finding: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CODES = {"finished": OK, "cancelled": CANCELLED, "failed": RUN_FAILED, "lost": RUN_FAILED, "damaged": RUN_FAILED}
 POLL = 0.5  # seconds
+ROUNDING = 1e-9  # of a share times the steps
 LINE_EVERY = 2.0  # seconds between lines where stderr is no terminal
 
 
@@ -59,7 +60,7 @@ class Bar:
             self._drawn.update(self._task, completed=done, total=self.total, description=safe(label))
         else:
             total = "?" if self.total is None else self.total
-            inform(f"{int(self.done)}/{total} {time.monotonic() - self.started:4.0f} s  {label}")
+            inform(f"{int(self.done + ROUNDING)}/{total} {time.monotonic() - self.started:4.0f} s  {label}")
 
     def update(self, share: float, label: str) -> None:
         """`share` of everything is behind us; of many such news, lines are printed now and then."""

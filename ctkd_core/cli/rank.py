@@ -85,7 +85,7 @@ def run(
     sample   {documents, bytes, of_bytes, all}: what of --corpus was measured; null without it
     """
     from ctkd_core.pair.corpora.sample import draw
-    from ctkd_core.pair.ranking import ORDERS, rank_pairs
+    from ctkd_core.pair.ranking import ORDERS, pairs_of, rank_pairs
     from ctkd_core.tokenizers.load import load_tokenizer
 
     one_of("figure to order pairs by", ORDERS)(by)
@@ -113,14 +113,9 @@ def run(
         loaded = {
             source: load_tokenizer(source) for source in dict.fromkeys([*sources, *filter(None, (student, teacher))])
         }
-        rows = rank_pairs(
-            [loaded[source] for source in sources],
-            loaded.get(student or ""),
-            loaded.get(teacher or ""),
-            texts,
-            by,
-            bar.update,
-        )
+        asked = [loaded[source] for source in sources], loaded.get(student or ""), loaded.get(teacher or "")
+        bar.total = len(pairs_of(*asked))
+        rows = rank_pairs(*asked, texts, by, bar.update)
     reasons = dict.fromkeys(reason for row in rows for reason in row.skipped)
     skipped = {reason: max(row.skipped.get(reason, 0) for row in rows) for reason in reasons}
     sample_of = drawn.to_dict() if drawn else None
@@ -143,11 +138,14 @@ def _corpora(names: list[str]) -> list[Corpus]:
 
 
 def _view(data: dict[str, Any]) -> list[RenderableType]:
-    rows = [
-        [visible(row["student"]), visible(row["teacher"]), *(row[key] for _, key in _COLUMNS), _advised(row)]
-        for row in data["pairs"]
-    ]
-    parts: list[RenderableType] = [table(["student", "teacher", *(title for title, _ in _COLUMNS), "train with"], rows)]
+    titles = ["student", "teacher", *(title for title, _ in _COLUMNS), "train with", "evidence"]
+    rows = []
+    for row in data["pairs"]:
+        figures = (row[key] for _, key in _COLUMNS)
+        rows.append(
+            [visible(row["student"]), visible(row["teacher"]), *figures, _advised(row), row["confidence"] or None]
+        )
+    parts: list[RenderableType] = [table(titles, rows)]
     if data["skipped"]:
         listed = "; ".join(f"{count} x {reason}" for reason, count in data["skipped"].items())
         parts.append(f"skipped texts (the most of any pair): {listed}")

@@ -26,6 +26,7 @@ from ctkd_core.cli.common import (
 )
 from ctkd_core.cli.pair import domains_of, kept_if_stopped, sources_by_domain
 from ctkd_core.cli.progress import Bar
+from ctkd_core.markup.visible import counted
 from ctkd_core.vocabulary import MAPS
 
 if TYPE_CHECKING:
@@ -126,8 +127,9 @@ def run(
         "bytes": len(data),
         "runs": [run.id for run in found_runs],
     }
-    said = f"{len(data) / 1e6:.1f} MB in {out}: {len(found.texts)} texts, {len(chosen)} methods, {len(found_runs)} runs"
-    return Output(lambda: document, lambda: [said])
+    counts = ((found.texts, "text"), (chosen, "method"), (found_runs, "run"))
+    holds = ", ".join(counted(len(each), unit) for each, unit in counts)
+    return Output(lambda: document, lambda: [f"{len(data) / 1e6:.1f} MB in {out}: {holds}"])
 
 
 def _pair(names: list[str] | None, student: str | None, teacher: str | None) -> tuple[str | None, str | None]:

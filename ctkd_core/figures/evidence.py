@@ -296,7 +296,26 @@ def _beside_sft(found: Digest) -> Iterator[tuple[Experiment, Condition, Tried, D
                     yield experiment, condition, tried, gap
 
 
-def glance_rows(found: Digest) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class Glance:
+    """A method as it comes in the settings of a kind and regime: in how many it was decidedly better than fine-tuning.
+
+    lowest, highest  of the mean differences to it in bits per byte; below 0 is better
+    """
+
+    kind: str
+    regime: str
+    method: str
+    title: str
+    settings: int
+    better: int
+    undecided: int
+    worse: int
+    lowest: float
+    highest: float
+
+
+def glances(found: Digest) -> list[Glance]:
     """Each method by kind of pair and regime: in how many settings it was decidedly better or worse than fine-tuning.
 
     Settings that have bits per byte beside SFT's; methods as they come: without options, other or further teachers. The
@@ -304,27 +323,37 @@ def glance_rows(found: Digest) -> list[dict[str, str]]:
     """
     rows = []
     for kind, regime in itertools.product(KINDS, REGIMES):
-        gaps: dict[str, list[Difference]] = {}
+        gaps: dict[tuple[str, str], list[Difference]] = {}
         for _, condition, tried, gap in _beside_sft(found):
             plain = not (tried.options or tried.teacher or tried.further_teachers)
             if plain and (condition.kind, condition.regime) == (kind, regime):
-                gaps.setdefault(tried.title, []).append(gap)
-        for title, own in sorted(gaps.items(), key=lambda item: fmean(gap.mean for gap in item[1])):
+                gaps.setdefault((tried.method, tried.title), []).append(gap)
+        for (method, title), own in sorted(gaps.items(), key=lambda item: fmean(gap.mean for gap in item[1])):
             decided = [gap for gap in own if gap.decided]
             better = sum(gap.mean < 0 for gap in decided)
-            lowest, highest = (f"{choose(gap.mean for gap in own):+.3g}" for choose in (min, max))
-            rows.append(
-                {
-                    "kind of pair": kind,
-                    "regime": regime,
-                    "method": title,
-                    "settings": str(len(own)),
-                    "decidedly better": str(better),
-                    "undecided": str(len(own) - len(decided)),
-                    "decidedly worse": str(len(decided) - better),
-                    "minus SFT": lowest if lowest == highest else f"{lowest} to {highest}",
-                }
-            )
+            counts = len(own), better, len(own) - len(decided), len(decided) - better
+            means = [gap.mean for gap in own]
+            rows.append(Glance(kind, regime, method, title, *counts, min(means), max(means)))
+    return rows
+
+
+def glance_rows(found: Digest) -> list[dict[str, str]]:
+    """`glances` as a table for people."""
+    rows = []
+    for row in glances(found):
+        lowest, highest = f"{row.lowest:+.3g}", f"{row.highest:+.3g}"
+        rows.append(
+            {
+                "kind of pair": row.kind,
+                "regime": row.regime,
+                "method": row.title,
+                "settings": str(row.settings),
+                "decidedly better": str(row.better),
+                "undecided": str(row.undecided),
+                "decidedly worse": str(row.worse),
+                "minus SFT": lowest if lowest == highest else f"{lowest} to {highest}",
+            }
+        )
     return rows
 
 

@@ -29,7 +29,6 @@ _SAMPLING = (
     "from ctkd_core.pair.corpora.sources import read_texts",
 )
 _NUL = "A command line can't hold a NUL; write the text to a file and give --file."
-_IN_A_CHECKOUT = "A command runs its experiment again, in a checkout of the repository."
 
 
 @dataclass(frozen=True)
@@ -357,18 +356,20 @@ def _run_flags(changed: Mapping[str, Any]) -> list[str] | None:
     return words
 
 
-def evidence_code(experiment: str, condition: str, reproduce: str) -> Code:
+def evidence_code(experiment: str, condition: str) -> Code:
     """The ranking of one setting of an experiment."""
     python = [
-        "from ctkd_core.figures.evidence import ranking_rows",
+        "from ctkd_core.figures.evidence import ranking_rows, ranking_sentence",
         "from ctkd_core.methods.evidence import load",
         "",
         f"wanted = ({experiment!r}, {condition!r})",
         "setting = next(c for e, c in load().conditions if (e.name, c.name) == wanted)",
+        "print(ranking_sentence(setting))",
         "for row in ranking_rows(setting):",
         "    print(row)",
     ]
-    return Code(_block(python), reproduce, _IN_A_CHECKOUT)
+    words = [*flag("--experiment", experiment), *flag("--condition", condition)]
+    return Code(_block(python), line("ctkd", "evidence", *words))
 
 
 def tried_code() -> Code:
@@ -379,7 +380,7 @@ def tried_code() -> Code:
         "for experiment, condition in load().conditions:",
         "    print(condition.kind, condition.regime, experiment.name, condition.title)",
     ]
-    return Code(_block(python), "", "No command lists the settings; `make evidence` runs experiments in a checkout.")
+    return Code(_block(python), line("ctkd", "evidence", "--part", "settings"))
 
 
 def glance_code() -> Code:
@@ -391,7 +392,7 @@ def glance_code() -> Code:
         "for row in glance_rows(load()):",
         "    print(*row.values(), sep=' | ')",
     ]
-    return Code(_block(python), "make evidence", "The command runs the small experiments, in a checkout.")
+    return Code(_block(python), line("ctkd", "evidence", "--part", "glance"))
 
 
 def answers_code() -> Code:
@@ -402,26 +403,28 @@ def answers_code() -> Code:
         "for experiment in load().experiments:",
         '    print(experiment.title, experiment.answer, sep="\\n", end="\\n\\n")',
     ]
-    return Code(_block(python), "make evidence", "The command runs the small experiments, in a checkout.")
+    return Code(_block(python), line("ctkd", "evidence", "--part", "answers"))
 
 
-def claims_code() -> Code:
-    """What papers and we say, beside what experiments found."""
+def claims_code(verdict: str = "") -> Code:
+    """What papers and we say, beside what experiments found; `verdict`: the claims that have it, "" for all."""
     python = [
         "from ctkd_core.methods.evidence import load",
         "",
         "for experiment, claim in load().claims:",
-        "    print(claim.verdict, claim.claim, claim.ours, experiment.name)",
+        *([f"    if claim.verdict == {verdict!r}:"] if verdict else []),
+        f"{'    ' if verdict else ''}    print(claim.verdict, claim.claim, claim.ours, experiment.name)",
     ]
-    return Code(_block(python), "make evidence", "The command runs the small experiments, in a checkout.")
+    words = ["--part", "claims", *(flag("--verdict", verdict) if verdict else [])]
+    return Code(_block(python), line("ctkd", "evidence", *words))
 
 
-def experiments_code(reproduce: Mapping[str, str], tables: bool = False) -> Code:
-    """Experiments with the commands that run them again, by name; with `tables` also what their analyses found."""
+def experiments_code(names: Sequence[str], tables: bool = False) -> Code:
+    """Experiments with the commands that run them again; with `tables` also what their analyses found."""
     python = [
         "from ctkd_core.methods.evidence import load",
         "",
-        f"wanted = {list(reproduce)!r}",
+        f"wanted = {list(names)!r}",
         "for experiment in load().experiments:",
         "    if experiment.name in wanted:",
         "        print(experiment.title, experiment.reproduce)",
@@ -431,7 +434,7 @@ def experiments_code(reproduce: Mapping[str, str], tables: bool = False) -> Code
             "        for table in experiment.tables:",
             '            print(table.title, table.columns, *table.rows, sep="\\n")',
         ]
-    return Code(_block(python), "\n".join(reproduce.values()), _IN_A_CHECKOUT if reproduce else "")
+    return Code(_block(python), line("ctkd", "evidence", "--part", "analyses" if tables else "experiments"))
 
 
 def report_code(

@@ -57,7 +57,7 @@ def claims(found: Digest) -> None:
             if claim.verdict == verdict and asked in ("all", verdict):
                 _claim(experiment, claim)
     twin(claim_rows(found), "claim_rows", "Claims and verdicts")
-    share("evidence", claims_code())
+    share("evidence", claims_code("" if asked == "all" else asked))
 
 
 def _claim(experiment: Experiment, claim: Claim) -> None:
@@ -84,7 +84,7 @@ def analyses(found: Digest) -> None:
             if table.note:
                 st.caption(state.plain(table.note))
         st.code(experiment.reproduce, language=None, wrap_lines=True)
-    share("evidence", experiments_code({each.name: each.reproduce for each in there}, tables=True))
+    share("evidence", experiments_code([each.name for each in there], tables=True))
 
 
 def _cell(value: object) -> str:
@@ -112,4 +112,4 @@ def reproduce(found: Digest) -> None:
                 where = f"{made.get('platform')}, {made.get('device')}, {made.get('cpu_cores')} cores"
                 kept = f"Kept results: {where}, Python {made.get('python')}, revision {str(made.get('revision'))[:9]}."
             st.caption(f"About {experiment.minutes} minutes on two cores{needs}.  \n{state.plain(kept)}")
-    share("evidence", experiments_code({each.name: each.reproduce for each in found.experiments}))
+    share("evidence", experiments_code([each.name for each in found.experiments]))

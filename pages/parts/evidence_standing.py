@@ -145,7 +145,7 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
         _run(condition, *runs[name])
     st.markdown("Do it again:")
     st.code(experiment.reproduce, language=None, wrap_lines=True)
-    share("evidence", evidence_code(experiment.name, condition.name, experiment.reproduce))
+    share("evidence", evidence_code(experiment.name, condition.name))
 
 
 def _run(condition: Condition, tried: Tried, run: TriedRun) -> None:

@@ -122,11 +122,13 @@ def table(rows: list[Row], chosen: Choice) -> None:
     """All figures of all pairs; columns sort, and each row links to page Pair."""
     shown = ranking_table([row for row, _ in rows])
     shown.insert(2, "open", [f"./pair?{urlencode({'teacher': t, 'student': s})}" for _, (s, t) in rows])
+    first = ["student", "teacher", "open", FIGURES[chosen.by].name, "train with", "evidence"]  # what decides, in sight
     percents = {name: st.column_config.NumberColumn(format="percent") for name in share_names()}
     st.dataframe(
         shown,
         key="rank_table",
         hide_index=True,
+        column_order=list(dict.fromkeys([*first, *shown.columns])),
         alt=f"Every figure of every pair. {ranking_sentence([row for row, _ in rows], chosen.by)}",
         column_config={"open": st.column_config.LinkColumn(display_text="open", width="small")} | percents,
     )

@@ -102,6 +102,23 @@ def test_fields_intervals_and_speed(ctkd: Ctkd, tmp_path: Path) -> None:
     assert "script Latin" in out and re.search(r"^encode_batch alone: +[<\d.]+ MB/s", out, re.MULTILINE)
 
 
+def test_what_was_asked_of_few_texts_is_shown_too(ctkd: Ctkd, tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [{"text": "hello 2024", "language": "en"}, {"text": "привет", "language": "ru"}]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    words = ("--corpus", str(file), "--by", "language", "--by", "nosuch", "--speed", "--workers", "1")
+    code, out, err = ctkd(*PAIR, *words)
+    assert code == 0, err
+    assert re.search(r"^a +language ru +12 +", out, re.MULTILINE)
+    assert re.search(r"^a +student letters +\d+ +[\d.]+", out, re.MULTILINE)
+    assert re.search(r"^a +teacher letters +\d+ +[\d.]+", out, re.MULTILINE)
+    assert "No intervals with fewer than 20 texts: a." in out and "In brackets" not in out
+    assert "No record has the field 'nosuch'" in out and "field 'language'" not in out
+    assert "only 22 bytes were timed" in out
+    code, out, err = ctkd(*PAIR, "--by", "language")
+    assert code == 0 and "without --corpus there are none" in err
+
+
 def test_interrupted_it_says_that_what_is_done_is_kept(
     ctkd: Ctkd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,8 @@ def test_every_command_and_action_has_a_document() -> None:
         ("compare", *TEXT, "-m", "sedi", "-m", "uld"),
         ("rank", "deepseek", "smollm2", *TEXT),
         ("project", "-m", "exact", "--token", "#643", "--column", "2"),
+        ("evidence",),
+        ("evidence", "--part", "analyses", "--part", "experiments"),
         ("methods",),
         ("methods", "gold"),
         ("losses",),

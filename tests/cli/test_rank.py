@@ -41,7 +41,8 @@ def test_teachers_for_a_student_best_first(ctkd: Ctkd, files: list[str], corpus:
     code, out, err = ctkd("rank", *files, "--corpus", corpus)
     assert code == 0 and "common boundaries" in out
     assert len(out.split("\n\n")[0].strip().splitlines()) == 2 + 6, "all ordered pairs"
-    assert " with " in err, "progress goes to stderr"
+    assert " with " in err and "0/6 " in err, "progress goes to stderr, pair by pair"
+    assert " evidence" in out.splitlines()[0] and data["pairs"][0]["confidence"] in out
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,7 @@ def test_teachers_for_a_student_best_first(ctkd: Ctkd, files: list[str], corpus:
     [
         (["-s", "deepseek", "-t", "smollm2"], "fix both sides"),
         (["--by", "beauty"], "figure to order pairs by"),
+        (["--by", "nosuch"], "known: boundaries, canonical, equal_tokens, teacher_whole, tokens."),
         (["deepseek"], "at least two"),
         (["--corpus", "/nowhere.txt"], "nowhere"),
         (["--corpus", "hf:nobody"], "hf:owner/name"),

@@ -96,7 +96,7 @@ def test_the_pair_by_flags_and_a_file_that_is_there(ctkd: Ctkd, pair: tuple[str,
     words = ["report", "-t", pair[0], "-s", pair[1], *FEW, "--text", "x", "--no-runs"]
     code, out, err = ctkd(*words)
     assert code == 0, err
-    assert "MB in report.html: 1 texts, 2 methods, 0 runs" in out
+    assert "MB in report.html: 1 text, 2 methods, 0 runs" in out
     assert "add --force" in ctkd.error(*words)
     assert ctkd(*words, "--force")[0] == 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -232,21 +231,47 @@ def test_a_sweep_of_one_run_has_no_command(capsys):
 
 def test_claims_and_experiments(capsys):
     found = load()
-    assert printed(code.answers_code().python, capsys).count("\n") >= len(found.experiments)
-    assert printed(code.claims_code().python, capsys).count("\n") >= len(found.claims)
+    shown = code.answers_code()
+    out = printed(shown.python, capsys)
+    (document,) = answers(shown.cli, capsys)
+    assert [row["experiment"] for row in document["answers"]] == [each.name for each in found.experiments]
+    assert all(row["answer"] in out for row in document["answers"])
+    for verdict in ("", "contradicted"):
+        shown = code.claims_code(verdict)
+        wanted = [claim for _, claim in found.claims if verdict in ("", claim.verdict)]
+        out = printed(shown.python, capsys)
+        assert all(claim.claim in out for claim in wanted) and out.count("\n") >= len(wanted)
+        (document,) = answers(shown.cli, capsys)
+        assert [row["claim"] for row in document["claims"]] == [claim.claim for claim in wanted]
     assert found.conditions[0][1].title in printed(code.tried_code().python, capsys)
+    (document,) = answers(code.tried_code().cli, capsys)
+    assert [row["condition"] for row in document["settings"]] == [condition.name for _, condition in found.conditions]
     experiment = next(each for each in found.experiments if each.tables)
-    shown = code.experiments_code({experiment.name: experiment.reproduce}, tables=True)
+    shown = code.experiments_code([experiment.name], tables=True)
     out = printed(shown.python, capsys)
     assert experiment.reproduce in out and experiment.tables[0].title in out
-    assert shown.cli == experiment.reproduce
+    (document,) = answers(shown.cli, capsys)
+    assert experiment.tables[0].title in {row["title"] for row in document["analyses"]}
+    (document,) = answers(code.experiments_code([experiment.name]).cli, capsys)
+    assert experiment.reproduce in {row["reproduce"] for row in document["experiments"]}
+
+
+def test_methods_at_a_glance(capsys):
+    shown = code.glance_code()
+    (document,) = answers(shown.cli, capsys)
+    rows = [line.split(" | ")[2:4] for line in printed(shown.python, capsys).splitlines()]
+    assert rows == [[row["title"], str(row["settings"])] for row in document["glance"]]
 
 
 def test_a_setting_of_the_evidence(capsys):
     experiment, condition = load().conditions[0]
-    shown = code.evidence_code(experiment.name, condition.name, experiment.reproduce)
-    assert "'method'" in printed(shown.python, capsys)
-    assert shlex.split(shown.cli)[0] == "make"
+    shown = code.evidence_code(experiment.name, condition.name)
+    out = printed(shown.python, capsys)
+    (document,) = answers(shown.cli, capsys)
+    (setting,) = document["settings"]
+    assert setting["found"] in out
+    assert [row["title"] for row in setting["methods"]] == [tried.title for tried in condition.done]
+    assert all(repr(row["title"]) in out for row in setting["methods"])
 
 
 def test_a_report(pair, capsys, tmp_path, monkeypatch):

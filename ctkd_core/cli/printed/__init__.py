@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ctkd_core.cli.printed.base import Removed
+from ctkd_core.cli.printed.evidence import EvidenceDocument
 from ctkd_core.cli.printed.machine import App, Preparation, Terms
 from ctkd_core.cli.printed.methods import LossesOfText, LossRow, MethodRow
 from ctkd_core.cli.printed.pairs import PairDocument, Projected, RankedDocument, ReportDocument, View
@@ -37,6 +38,7 @@ DOCUMENTS: dict[str, Any] = {
     "compare": ComparedDocument,
     "pair": PairDocument,
     "rank": RankedDocument,
+    "evidence": EvidenceDocument,
     "report": ReportDocument,
     "view ls": list[View],
     "view rm": Removed,

@@ -144,18 +144,18 @@ def test_losses(capsys):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("asked", "said", "part"),
     [
-        ({}, "'rank'"),
-        ({"section": "Claims"}, "reproduced"),
-        ({"section": "At a glance"}, "Bytes"),
-        ({"section": "Analyses"}, "make evidence"),
-        ({"section": "Do it again"}, "make evidence"),
+        ({}, "'rank'", "settings"),
+        ({"section": "Claims"}, "reproduced", "claims"),
+        ({"section": "At a glance"}, "Bytes", "glance"),
+        ({"section": "Analyses"}, "make evidence", "analyses"),
+        ({"section": "Do it again"}, "make evidence", "experiments"),
     ],
 )
-def test_evidence(asked, said, capsys):
-    printed, _ = ran(opened("evidence", **asked), capsys)
-    assert said in printed
+def test_evidence(asked, said, part, capsys):
+    printed, (document,) = ran(opened("evidence", **asked), capsys)
+    assert said in printed and document[part]
 
 
 def test_evidence_of_what_was_never_tried(capsys):
@@ -163,8 +163,9 @@ def test_evidence_of_what_was_never_tried(capsys):
     kind, regime = next((k, r) for k in KINDS for r in REGIMES if (k, r) not in there)
     at = opened("evidence", kind=kind, regime=regime)
     assert "Never tried" in texts(at)
-    printed, documents = ran(at, capsys)
-    assert "first-look" in printed and documents == []
+    printed, (document,) = ran(at, capsys)
+    assert "first-look" in printed
+    assert "first-look" in {row["experiment"] for row in document["settings"]}
 
 
 # Tabs and views of each page, by the parameter that chooses one.
