@@ -149,7 +149,10 @@ def _on_policy(config: RunConfig, student: Tokenizer | None) -> Check:
     if config.student_model == "scratch":
         detail = f"{share}, but from random weights it writes noise at first."
         return Check("on-policy", False, detail, "Train without on_policy_share first.", fatal=False)
-    return Check("on-policy", True, f"{share}, up to {config.on_policy_max_new_tokens} tokens each.")
+    # Nobody is asked from here: a page looks at this list with every change.
+    asked = f" {short(config.on_policy_server)} writes them, and will be asked when the run starts."
+    detail = f"{share}, up to {config.on_policy_max_new_tokens} tokens each.{asked if config.on_policy_server else ''}"
+    return Check("on-policy", True, detail)
 
 
 def _trainer(config: RunConfig) -> Check:

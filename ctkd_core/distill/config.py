@@ -14,6 +14,7 @@ from pydantic import field_validator as validated
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
+from ctkd_core.distill import on_policy_access
 from ctkd_core.distill.config_file import is_folder, read_table
 from ctkd_core.distill.evaluation import table as evaluation
 from ctkd_core.distill.further import (
@@ -43,6 +44,7 @@ _LATER = (
     *("warmup_from_zero", "state_learning_rate", "trainer"),
     *("student_layers", "embedding_rows", "tie_embeddings", "save_dtype"),
     *("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"),
+    *on_policy_access.FIELDS,
 )
 
 
@@ -217,6 +219,9 @@ class RunConfig:
         source="ours; TRL: 128",
         advanced=True,
     )
+    on_policy_server: str = on_policy_access.server_setting()
+    on_policy_server_model: str = on_policy_access.server_model_setting()
+    on_policy_refresh: int = on_policy_access.refresh_setting()
     teacher_cache: str = access.cache_setting()
     teacher_precision: str = access.precision_setting()
     teacher_loading: str = access.loading_setting()
@@ -309,6 +314,7 @@ class RunConfig:
         _check_device(self.device)
         _check_precision(self)
         _check_asking(self)
+        on_policy_access.check_server(self)
         _check_weights(self)
         if self.eval_data and self.eval_share:
             raise RunError("eval_share takes a share of the data and eval_data another file; give one of them.")

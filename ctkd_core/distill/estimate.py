@@ -164,7 +164,9 @@ def estimate(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int
         asked = [size for size, entry in zip([teacher, *further_sizes(config)], read) if not Access.of(entry).elsewhere]
         step += sum(2 * size.total * tokens * 1.2 / (FORWARD_SHARE * speed) for size in asked)
     # One token at a time, the weights are read anew for each: about three times the operations' own time.
-    drawn = config.on_policy_share * config.batch_size * config.on_policy_max_new_tokens * 3
+    # What a server takes to write them isn't known here.
+    written_here = 0.0 if config.on_policy_server else config.on_policy_share
+    drawn = written_here * config.batch_size * config.on_policy_max_new_tokens * 3
     step += 2 * student.total * drawn / (FORWARD_SHARE * speed)
     step = config.accumulation * step + 28 * student.total / OPTIMISER_BYTES_PER_SECOND + CLIP_AND_REST_SECONDS
     scored = config.eval_samples * _tokens(config)

@@ -41,7 +41,8 @@ _ENVIRONMENT = frozenset(
         *("tokenizers", "data", "eval_data", "config_fingerprint"),
     }
 )
-_SERVERS, _FREE = ("teacher_server",), ("name", "lora_targets")  # addresses of a network; words that are no path
+_SERVERS = ("teacher_server", "on_policy_server")  # addresses of a network
+_FREE = ("name", "lora_targets")  # words that are no path
 _HUB = re.compile(r"(hf:)?[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(/[\w.-]+)?(@\S*)?")
 
 RunId = Annotated[str, StringConstraints(pattern=r"^\d{8}-\d{6}-\d{3}-[a-z0-9]{5}$")]

@@ -2,7 +2,8 @@
 
 A share of the batches keeps its prompts but not its answers: the student samples its own, under no gradient. What the
 teacher sees is the text (encoded by its own tokenizer, never the student's ids), aligned on the fly by the method's own
-aligner. On these batches cross-entropy is off: the student's own words are no data.
+aligner. On these batches cross-entropy is off: the student's own words are no data. A server may write in the student's
+place (`on_policy_server`).
 Which batches and which random numbers follow from the seed, the step and the place of the batch in it, so a resumed run
 writes what the whole one would have written. Source: Agarwal et al. 2024 (arXiv 2306.13649), GKD.
 """
@@ -35,6 +36,8 @@ _EXACT = ("byte-level", "sentencepiece")
 
 # (prompt, completion, the student's own tokens or None, whether it is whole) -> the sample under each teacher
 Align = Callable[[Any, str, "Encoding | None", bool], tuple[AlignedSample, ...]]
+# (prompts as ids, seed, ids that end a text) -> the ids that follow each prompt: what a server writes for the model
+Write = Callable[[Sequence[list[int]], int, Sequence[int]], list[list[int]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +102,19 @@ def on_policy(
     seed: int,
     align: Align,
     own_ids: bool = True,
+    write: Write | None = None,
 ) -> tuple[list[TrainingExample], dict[str, float]]:
     """The examples with completions by `model`, and figures about them.
 
+    write: what writes them in the model's place.
     own_ids: keep the student's own tokens on its side (methods for one tokenizer want both sides encoded alike).
     An example keeps the data's completion where nothing readable was written, or where it can't be aligned.
     """
     able = [n for n, example in enumerate(examples) if example.samples[0].student_response_start > 0]
     prompts = [x.samples[0].student_ids[: x.samples[0].student_response_start].tolist() for x in examples]
     ends = tuple(dict.fromkeys(index for x in examples for index in x.ends))
-    sampled = generate(model, tokenizer, [prompts[n] for n in able], sampling, seed, ends)
+    asked = [prompts[n] for n in able]
+    sampled = write(asked, seed, ends) if write else generate(model, tokenizer, asked, sampling, seed, ends)
     result, kept = list(examples), []
     for n, completion in zip(able, [readable(ids, tokenizer, ends) for ids in sampled]):
         example = _with(examples[n], completion, tokenizer, align, own_ids)

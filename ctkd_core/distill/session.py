@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ctkd_core.distill.evaluation.kept_answers import KeptAnswers
     from ctkd_core.distill.models.adapters import Adapters
     from ctkd_core.distill.models.teachers import LiveTeacher
+    from ctkd_core.distill.on_policy_server import StudentServer
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 ENDS_LOOKED_AT = 4  # answers behind which a model's end of text is looked at
@@ -78,6 +80,7 @@ class Session:
     teacher_model: PreTrainedModel | None
     teachers: list[LiveTeacher]
     adapters: Adapters | None = None
+    writer: StudentServer | None = None
     teacher_texts: list[str] | None = None
 
     @property
@@ -136,6 +139,8 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
         log(f"Going on from checkpoint {step}.")
         attempt.note(step=step, last_checkpoint=step)
     steps = _fit(session, resume_from)
+    if session.writer:
+        session.writer.forget()
     session.report("Measuring the trained student.")
     measure(session, step=steps)
     _keep_student(session)
@@ -206,6 +211,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     from ctkd_core.distill.models.adapters import add_adapters
     from ctkd_core.distill.models.students import build_student
     from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
+    from ctkd_core.distill.on_policy_server import open_writer
     from ctkd_core.distill.teachers.matching import fewer_than_read
     from ctkd_core.distill.teachers.opening import opened
     from ctkd_core.tokenizers.load import load_tokenizer
@@ -215,6 +221,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     planned = planned_teachers(config, teacher)
     # All that can be wrong with the data is told before models are loaded, which takes much longer.
     data = prepared(config, student, planned, lambda message: _report(attempt, attempt.status.doing(message)))
+    writer = open_writer(run, attempt, student)
     attempt.update(message=attempt.status.doing(_loading_message(config)))
     # SFT doesn't ask the teacher while it trains, but its bits per byte are what the student is compared with.
     answers = _answers(config, device) if _wants_teacher(config) else None
@@ -224,6 +231,8 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     student_model = build_student(config, student, teacher, copied)
     adapters = add_adapters(student_model, config)
     student_model.to(device)  # type: ignore[arg-type]
+    if writer and adapters:
+        writer.begin(adapters)
     teachers = opened(config, with_models(planned, config, teacher_model, device), data.examples)
     check_width(student_model, student, data.highest[student.fingerprint], "student")
     for model, tokenizer in ((teacher_model, teacher), *((t.model, t.tokenizer) for t in teachers)):
@@ -250,6 +259,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         teacher_model=teacher_model,
         teachers=teachers,
         adapters=adapters,
+        writer=writer,
     )
     for sentence in data.warnings:
         session.warn(sentence)
@@ -391,6 +401,7 @@ def _fit(session: Session, resume_from: Path | None) -> int:
             session.teachers,
             session.run.dir / "checkpoints",
             [callback],
+            session.writer,
         )
     callback.trainer = trainer
     session.report("Training.", state="running", total_steps=config.steps)
@@ -398,7 +409,8 @@ def _fit(session: Session, resume_from: Path | None) -> int:
         # It was stopped behind its last step. The Trainer would train one more before it looks at the number.
         trainer._load_from_checkpoint(str(resume_from))
         return config.steps
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    with session.writer.leaving() if session.writer else nullcontext():
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if callback.stopped and trainer.state.global_step < config.steps:
         raise Cancelled
     return int(trainer.state.global_step)

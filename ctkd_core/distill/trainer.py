@@ -43,6 +43,7 @@ from ctkd_core.vocabulary.classes import CLASSES
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from ctkd_core.distill.on_policy_server import StudentServer
     from ctkd_core.tokenizers.encoding import Encoding
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -65,8 +66,10 @@ class DistillTrainer(Trainer):
         teachers: Sequence[LiveTeacher],
         output_dir: Path,
         callbacks: Sequence[TrainerCallback] = (),
+        writer: StudentServer | None = None,
     ) -> None:
         self._config = config
+        self._writer = writer
         self._student, self._teachers = student, list(teachers)
         self._teacher = teachers[0].model
         self._rows = [methods.get(t.method) for t in teachers]
@@ -142,10 +145,14 @@ class DistillTrainer(Trainer):
     ) -> tuple[list[Any], None]:
         """The batches of one step, with what the student writes itself; their units are counted."""
         plain = self.accelerator.unwrap_model(self.model_wrapped)
-        batches = []
-        for part, batch in enumerate(islice(epoch_iterator, num_batches)):
-            examples, facts = self._written(plain, batch["examples"], part)
-            batches.append({"examples": examples, "facts": facts})
+        drawn = list(islice(epoch_iterator, num_batches))
+
+        def written() -> list[dict[str, Any]]:
+            parts = (self._written(plain, batch["examples"], part) for part, batch in enumerate(drawn))
+            return [{"examples": examples, "facts": facts} for examples, facts in parts]
+
+        step = self.state.global_step
+        batches = self._writer.during(step, written, self._keep_whole) if self._writer else written()
         several_batches = len(batches) > 1 or processes.world_size() > 1
         self._units = self._count(plain, batches) if several_batches and batches else None
         return batches, None
@@ -218,7 +225,8 @@ class DistillTrainer(Trainer):
             return align_all(self._teachers, self._student, prompt, completion, longest, response, ended, side)
 
         with self.accelerator.autocast():
-            return on_policy(plain, self._student, examples, self._sampling, seed, align, own_ids)
+            write = self._writer.write if self._writer else None
+            return on_policy(plain, self._student, examples, self._sampling, seed, align, own_ids, write)
 
     def _collate(self, examples: Sequence[TrainingExample]) -> list[AlignedBatch]:
         """One batch for each teacher, on the device."""
@@ -371,6 +379,13 @@ class DistillTrainer(Trainer):
             f"step {self.state.global_step + 1} can't be computed: {reason} The last good step is "
             f"{self.state.global_step}; the batch begins with {text!r}."
         )
+
+    def _keep_whole(self) -> None:
+        """A checkpoint of the steps done, where there is none: the run is about to stop between two steps."""
+        step, root = self.state.global_step, Path(str(self.args.output_dir))
+        if processes.gathered(step > 0 and step not in checkpoints.all_steps(root))[0]:
+            self._save_checkpoint(self.model, None)
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         root = Path(str(self.args.output_dir))

@@ -12,7 +12,11 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import Run
 
 # What changes no result, or where a run was done; and the seed.
-ASIDE = ("seed", "name", "version", "threads", "device", "keep_checkpoints", "save_every", "save_student")
+ASIDE = (
+    *("seed", "name", "version", "threads", "device", "keep_checkpoints", "save_every", "save_student"),
+    "on_policy_server_model",
+)
+_WHETHER = {"on_policy_server": "server"}  # which one it was changes nothing, but that it was one
 MOST_LABEL = 90  # characters
 FROM_A_FILE = "opened"
 
@@ -84,7 +88,7 @@ def labels_of(configs: Sequence[RunConfig], origins: Sequence[str] = ()) -> list
 
 def options_of(config: RunConfig) -> dict[str, Any]:
     """The options of a config that make its kind, as one table with dotted names."""
-    return {key: value for key, value in flat(config.to_dict()).items() if key not in ASIDE}
+    return {key: _WHETHER.get(key, value) for key, value in flat(config.to_dict()).items() if key not in ASIDE}
 
 
 def _key(config: RunConfig) -> str:

@@ -58,6 +58,7 @@ NOT_WRITTEN = {
     "lora_rank": "LoRA isn't set up, and all of the student's weights learn there.",
     "teacher_cache": "the teacher's model is loaded there.",
     "teacher_server": "the teacher's model is loaded there.",
+    "on_policy_server": "the target writes the student's text its own way.",
     "teacher_precision": "the teacher is loaded as its files are there, unless you say otherwise.",
     "teacher_loading": "all of the teacher's weights lie on the device there.",
     "state_learning_rate": "all that learns has the student's learning rate there.",
@@ -132,7 +133,8 @@ def _left_out(config: RunConfig, target: str) -> list[str]:
         if name in TARGETS[target].writes or value == plain[name] or (name, value) in _WRITTEN_VALUES:
             continue
         # A folder or an address of this machine means nothing elsewhere, and a table's values may be long.
-        said = {"trainer": f" ({', '.join(map(short, config.trainer))})", "teacher_cache": "", "teacher_server": ""}
+        said = {"trainer": f" ({', '.join(map(short, config.trainer))})"}
+        said |= dict.fromkeys(("teacher_cache", "teacher_server", "on_policy_server"), "")
         notes.append(f"{name}{said.get(name, f' {short(value)}')} isn't written: {instead}")
     return notes
 

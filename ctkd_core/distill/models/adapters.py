@@ -6,8 +6,10 @@ They are put into the model itself, so that checkpoints hold everything and resu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core import files
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.errors import RunError
 from ctkd_core.markup.visible import one_line
@@ -26,6 +28,18 @@ class Adapters:
         """The model with what was learnt added to its weights, without adapters; the model itself is changed."""
         model: PreTrainedModel = self.wrapper.merge_and_unload()
         return model
+
+    def save(self, folder: Path) -> None:
+        """Keep the matrices alone, as a folder that PEFT and vLLM open. Raises OSError."""
+        from peft.utils import get_peft_model_state_dict
+        from safetensors.torch import save_file
+
+        found = get_peft_model_state_dict(self.wrapper, save_embedding_layers=False)
+        # A PeftModel, which there is none here, would hold the wrapper under this name.
+        state = {f"base_model.{name}": value.detach().cpu().contiguous() for name, value in found.items()}
+        with files.replacing(folder, sync=True) as part:
+            self.wrapper.peft_config["default"].save_pretrained(part)
+            save_file(state, part / "adapter_model.safetensors")
 
 
 def add_adapters(model: PreTrainedModel, config: RunConfig) -> Adapters | None:

@@ -154,23 +154,26 @@ def check_probabilities(method: str, variant: str, what: str) -> None:
             )
 
 
-def check_address(url: str) -> None:
-    """Raise RunError unless `url` is https, or http to this machine or a private network, without a key in it."""
+def check_address(url: str, option: str = "teacher_server", key: str = KEY) -> None:
+    """Raise RunError unless `url` is https, or http to this machine or a private network, without a key in it.
+
+    option: what gives the address; key: the environment variable with its key.
+    """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        raise RunError(f"teacher_server {short(url)} is no address; give one like http://localhost:8000/v1.") from None
+        raise RunError(f"{option} {short(url)} is no address; give one like http://localhost:8000/v1.") from None
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() or not c.isprintable() for c in url):
-        raise RunError(f"teacher_server {short(url)} is no address; give one like http://localhost:8000/v1.")
+        raise RunError(f"{option} {short(url)} is no address; give one like http://localhost:8000/v1.")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise RunError(
-            f"teacher_server is only scheme, host, port and path: {host!r} came with a name, a key or a query. Keys "
-            f"are read from the environment variable {KEY} and kept nowhere."
+            f"{option} is only scheme, host, port and path: {host!r} came with a name, a key or a query. Keys "
+            f"are read from the environment variable {key} and kept nowhere."
         )
     if parts.scheme == "http" and not is_private(host):
         raise RunError(
-            f"teacher_server {short(url)}: http is taken for this machine and private networks only, because texts "
+            f"{option} {short(url)}: http is taken for this machine and private networks only, because texts "
             "and key would travel open; use https."
         )
 

@@ -35,26 +35,38 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class Server:
-    """A server's address, like "http://localhost:8000/v1". `between` is called between tries and may raise to stop."""
+    """A server's address, like "http://localhost:8000/v1". `between` is called between tries and may raise to stop.
+
+    option, key  the option that gives the address, and the environment variable with its key
+    then         what goes on when the server can be reached again
+    """
 
     address: str
     timeout: float = TIMEOUT
     tries: int = TRIES
     pause: float = FIRST_PAUSE
     between: Callable[[], None] | None = None
+    option: str = "teacher_server"
+    key: str = KEY
+    then: str = "whole parts of a cache stay, the same command goes on"
 
     def __post_init__(self) -> None:
-        check_address(self.address)
+        check_address(self.address, self.option, self.key)
 
     def get(self, path: str) -> Any:
         """The JSON document at a path below the address; None where there is no such path. Raises RunError."""
-        return self._ask(path, None)
+        return self._read(path, self._ask(path, None))
 
     def post(self, path: str, question: dict[str, Any]) -> Any:
         """The JSON answer to a question; None where there is no such path. Raises RunError."""
-        return self._ask(path, json.dumps(question).encode())
+        return self._read(path, self._ask(path, json.dumps(question).encode()))
 
-    def _ask(self, path: str, data: bytes | None) -> Any:
+    def tell(self, path: str, question: dict[str, Any]) -> str | None:
+        """The answer in words, which needn't be JSON; None where there is no such path. Raises RunError."""
+        body = self._ask(path, json.dumps(question).encode())
+        return None if body is None else body.decode(errors="replace")
+
+    def _ask(self, path: str, data: bytes | None) -> bytes | None:
         pause = self.pause
         for number in range(1, self.tries + 1):
             try:
@@ -63,7 +75,7 @@ class Server:
                 if number == self.tries:
                     raise RunError(
                         f"the server {short(self.address)} gave no answer in {self.tries} tries: {fault}. See whether "
-                        "it runs and is reachable; whole parts of a cache stay, the same command goes on."
+                        f"it runs and is reachable; {self.then}."
                     ) from None
                 wait = min(LONGEST_PAUSE, max(pause, fault.after))
             if self.between:
@@ -72,7 +84,7 @@ class Server:
             pause *= 2
         raise AssertionError("unreachable")
 
-    def _once(self, path: str, data: bytes | None) -> Any:
+    def _once(self, path: str, data: bytes | None) -> bytes | None:
         request = urllib.request.Request(  # noqa: S310 - the address was checked
             self._url(path), data=data, headers={"Accept": "application/json"} | self._key()
         )
@@ -83,13 +95,17 @@ class Server:
                 body = answer.read(MOST_BYTES + 1)
         except urllib.error.HTTPError as fault:
             with fault:
-                return self._refused(fault)
+                self._refused(fault)
+            return None
         except (OSError, http.client.HTTPException) as fault:  # refused, reset, too slow, cut off
             raise _Again(one_line(str(getattr(fault, "reason", fault)) or type(fault).__name__)) from None
         if len(body) > MOST_BYTES:
             raise RunError(f"the server {short(self.address)} sent over {MOST_BYTES:,} bytes; ask for fewer tokens.")
+        return bytes(body)
+
+    def _read(self, path: str, body: bytes | None) -> Any:
         try:
-            return json.loads(body)
+            return None if body is None else json.loads(body)
         except (ValueError, RecursionError):
             raise RunError(
                 f"what the server {short(self.address)} sent for {path} isn't JSON; is it a server of models, and does "
@@ -104,8 +120,8 @@ class Server:
         if fault.code == 404 and not said:
             return
         if fault.code in (401, 403):
-            has = "has one that it doesn't take" if os.environ.get(KEY) else "isn't set"
-            raise RunError(f"the server {short(self.address)} wants a key ({fault.code}{said}); {KEY} {has}.")
+            has = "has one that it doesn't take" if os.environ.get(self.key) else "isn't set"
+            raise RunError(f"the server {short(self.address)} wants a key ({fault.code}{said}); {self.key} {has}.")
         if 300 <= fault.code < 400:
             raise RunError(f"the server {short(self.address)} sends on to another address; give that one itself.")
         raise RunError(f"the server {short(self.address)} refused the question ({fault.code}{said}).")
@@ -114,9 +130,9 @@ class Server:
         return f"{self.address.rstrip('/')}/{path}"
 
     def _key(self) -> dict[str, str]:
-        key = os.environ.get(KEY, "").strip()
+        key = os.environ.get(self.key, "").strip()
         if not key.isascii() or not key.isprintable():
-            raise RunError(f"{KEY} holds characters that no key has.")
+            raise RunError(f"{self.key} holds characters that no key has.")
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def _opener(self) -> urllib.request.OpenerDirector:

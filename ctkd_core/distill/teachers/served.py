@@ -21,15 +21,15 @@ from ctkd_core.distill.teachers.client import Server
 from ctkd_core.distill.teachers.kept import KeptTeacher
 from ctkd_core.distill.teachers.reader import Prompts
 from ctkd_core.distill.teachers.rows import NO_CHANCE, Records, RowLayout, TeacherVocabulary
+from ctkd_core.distill.teachers.served_model import check_model, check_tokenizer, choices_of
 from ctkd_core.distill.teachers.store import Reading, first_row
-from ctkd_core.errors import RunError, short, unknown
+from ctkd_core.errors import RunError, short
 from ctkd_core.losses.batch import prompt_ids
 
 if TYPE_CHECKING:
     from ctkd_core.distill.models.teachers import LiveTeacher
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-PROBE = "The teacher reads 1,234 words: naïve café, 東京!\n"
 OTHER_SHARE = 0.02  # of compared tokens with another spelling, from which on the tokenizer is another one
 SLACK = 1e-3  # nats by which a server's log-probability may be above 0
 NAMELESS = -1  # stands for the tokens of a row that a server names by a text that isn't theirs alone
@@ -50,8 +50,8 @@ class ServedReader:
 
     def __post_init__(self) -> None:
         self._vocabulary = TeacherVocabulary.of(self.tokenizer, self.width)
-        self._check_model()
-        self._check_tokenizer()
+        check_model(self.server, self.model)
+        check_tokenizer(self.server, self.model, self.tokenizer)
 
     @property
     def width(self) -> int:
@@ -75,7 +75,7 @@ class ServedReader:
                 "return_tokens_as_token_ids": True,
             },
         )
-        choices = self._choices(answer, len(readings))
+        choices = choices_of(self.server, answer, len(readings))
         return [
             self._records(self._tops(choice, ids), ids, first_row(start, rows), layout)
             for choice, (ids, start) in zip(choices, readings)
@@ -87,45 +87,9 @@ class ServedReader:
             return []
         ids = [prompt_ids(prompt, self.tokenizer) for prompt in prompts]
         question = {"model": self.model, "prompt": ids, "max_tokens": tokens, "temperature": 0.0}
-        choices = self._choices(self.server.post("completions", question), len(prompts))
+        choices = choices_of(self.server, self.server.post("completions", question), len(prompts))
         texts = [choice.get("text") for choice in choices]
         return [text.lstrip("\n").split("\n")[0].strip() if isinstance(text, str) else "" for text in texts]
-
-    def _check_model(self) -> None:
-        listed = self.server.get("models")
-        data = listed.get("data") if isinstance(listed, dict) else None
-        names = [e["id"] for e in data or () if isinstance(e, dict) and isinstance(e.get("id"), str)]
-        if names and self.model not in names:
-            raise unknown("model of the server", self.model, names, RunError)
-
-    def _check_tokenizer(self) -> None:
-        """Compare how the server cuts a text, where it tells that (vLLM: /tokenize, beside /v1)."""
-        beside = Server(self.server.address.rstrip("/").removesuffix("/v1"), self.server.timeout, tries=1)
-        try:
-            found = beside.post("tokenize", {"model": self.model, "prompt": PROBE, "add_special_tokens": False})
-        except RunError:  # it needn't have this
-            return
-        ids = found.get("tokens") if isinstance(found, dict) else None
-        (own,) = self.tokenizer.encode_batch([PROBE])
-        if isinstance(ids, list) and ids and ids != list(own):
-            at = next((n for n, (a, b) in enumerate(zip(ids, own)) if a != b), min(len(ids), len(own)))
-            raise RunError(
-                f"the server's model {short(self.model)} has another tokenizer than {self.tokenizer.name!r}: token "
-                f"{at} of a text is {ids[at : at + 1]} there and {list(own)[at : at + 1]} here. Name the tokenizer "
-                "that belongs to the server's model."
-            )
-
-    def _choices(self, answer: Any, count: int) -> list[dict[str, Any]]:
-        if answer is None:
-            raise RunError(
-                f"the server {short(self.server.address)} has no /completions; its address often ends in /v1."
-            )
-        found = answer.get("choices") if isinstance(answer, dict) else None
-        if not isinstance(found, list) or not all(isinstance(choice, dict) for choice in found) or len(found) != count:
-            raise RunError(
-                f"the server {short(self.server.address)} didn't answer {count} prompts with {count} choices."
-            )
-        return sorted(found, key=lambda choice: choice.get("index", 0))
 
     def _tops(self, choice: Mapping[str, Any], ids: Any) -> list[Top]:
         """Of each token but the first, the log-probabilities that the server tells, with the token's own."""

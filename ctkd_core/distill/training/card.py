@@ -82,7 +82,9 @@ def _licences(found: Iterable[Material]) -> list[str]:
 
 # Options that name a folder or a file, or may; of the run and of its further teachers.
 _SOURCES = ("student", "teacher", "student_path", "teacher_path", "data", "eval_data", "teacher_cache")
-SERVER = "https://teacher-server/v1"  # stands for the address of the teacher's server, which is nobody's business
+# What stands for the addresses of servers, which are nobody's business.
+SERVER = "https://teacher-server/v1"
+SERVERS = {"teacher_server": SERVER, "on_policy_server": "https://student-server/v1"}
 
 
 def _shown(config: RunConfig) -> str:
@@ -97,7 +99,7 @@ def _shown(config: RunConfig) -> str:
 def _without_places(table: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a run or a further teacher without folders and addresses of this machine."""
     shown = dict(table) | {key: _without_folders(table[key]) for key in _SOURCES if key in table}
-    return shown | ({"teacher_server": SERVER} if shown.get("teacher_server") else {})
+    return shown | {key: instead for key, instead in SERVERS.items() if shown.get(key)}
 
 
 def _without_folders(value: Any) -> Any:

@@ -165,9 +165,9 @@ WRITTEN = """student teacher method variant student_model student_path student_l
 teacher_path data template chat_template learnt_turns skip_bad_records steps batch_size accumulation learning_rate
 warmup weight_decay max_length seed eval_share on_policy_share on_policy_temperature on_policy_top_p
 on_policy_max_new_tokens hidden_size layers device"""
-# Of LoRA, of a server, and of further teachers, which are refused.
+# Of LoRA, of servers, and of further teachers, which are refused.
 OF_OTHERS = """lora_alpha lora_dropout lora_targets teacher_server_model teacher_server_k teacher_weight teacher_mix
-teacher_score teacher_alpha"""
+teacher_score teacher_alpha on_policy_server_model on_policy_refresh"""
 SHOWN = "eval_completions sample_prompts sample_tokens keep_checkpoints save_student name"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 from ctkd_core.background import attempt
@@ -31,6 +32,29 @@ def test_adapters_learn_and_a_transplanted_students_embeddings_too(pair):
     merged = found.merged()
     torch.testing.assert_close(merged(ids).logits, before, rtol=1e-4, atol=1e-4)
     assert set(merged.state_dict()) == set(llama(60).state_dict())
+
+
+def test_the_matrices_alone_open_with_peft_beside_the_same_weights(pair, tmp_path):
+    from peft import PeftModel
+
+    model = llama(60)
+    found = add_adapters(model, pair.config(lora_rank=2, lora_targets="q_proj,down_proj"))
+    model.add_module("loss_state", torch.nn.Linear(2, 2))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_" in name:
+                p.normal_()
+    found.save(tmp_path / "adapter")
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= {p.name for p in (tmp_path / "adapter").iterdir()}
+    ids = torch.tensor([[5, 6, 7]])
+    opened = PeftModel.from_pretrained(llama(60), tmp_path / "adapter").eval()
+    torch.testing.assert_close(opened(ids).logits, model.eval()(ids).logits)
+    with safe_open(tmp_path / "adapter" / "adapter_model.safetensors", "pt") as tensors:
+        assert sorted(tensors.keys()) == sorted(
+            f"base_model.model.model.layers.0.{module}.lora_{side}.weight"
+            for module in ("self_attn.q_proj", "mlp.down_proj")
+            for side in "AB"
+        )
 
 
 def test_no_rank_no_adapters_and_no_such_target(pair):

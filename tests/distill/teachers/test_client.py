@@ -95,3 +95,17 @@ def test_a_strange_time_to_wait_is_no_time(stub):
         assert Server(stub.address, pause=0.0).post("completions", QUESTION)["choices"]
     finally:
         stub.after = ""
+
+
+def test_an_answer_in_words(stub):
+    assert Server(stub.address).tell("completions", QUESTION).startswith('{"choices"')
+    assert Server(stub.address).tell("nothing", QUESTION) is None
+
+
+def test_a_key_of_its_own(stub, monkeypatch):
+    monkeypatch.setenv(KEY, "the-teachers")
+    monkeypatch.setenv("OTHER", "its-own")
+    Server(stub.address, key="OTHER").post("completions", QUESTION)
+    assert stub.seen[-1]["Authorization"] == "Bearer its-own"
+    with pytest.raises(RunError, match=r"students_server is only scheme.*variable OTHER"):
+        Server("http://name:key@localhost/v1", option="students_server", key="OTHER")
