@@ -421,7 +421,7 @@ def _keep_student(session: Session) -> None:
     headline = session.attempt.status.headline
     facts = {"run": session.run.id, "weights": dtype, "seed": config.seed} | _kept_layers(config)
     sides = {"student": session.student, "teacher": session.teacher}
-    text = card(config, sides, headline.figures() if headline else {}, facts)
+    text = card(config, sides, headline.figures() if headline else {}, facts, processes.world_size())
     model = session.adapters.merged() if session.adapters else session.student_model
     save_student(model, session.student, folder, text, ends, dtype, terms_of(materials(config, sides)))
 

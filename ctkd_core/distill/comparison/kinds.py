@@ -9,12 +9,14 @@ from typing import Any
 
 from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.runs import Run
 
 # What changes no result, or where a run was done; and the seed.
 ASIDE = ("seed", "name", "version", "threads", "device", "keep_checkpoints", "save_every", "save_student")
 MOST_LABEL = 90  # characters
 FROM_A_FILE = "opened"
+PROCESSES = "processes"  # no option: whoever starts a run decides it
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,6 @@ class Kind:
         return [self.by_seed[seed] for seed in sorted(self.by_seed)]
 
 
-def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A table of tables as one, with dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
-
-
 def kinds_of(runs: Iterable[Run]) -> list[Kind]:
     """The kinds of runs in the order of their first one. Raises RunError for a damaged run.
 
@@ -48,10 +42,10 @@ def kinds_of(runs: Iterable[Run]) -> list[Kind]:
     """
     grouped: dict[tuple[str, bool], list[Run]] = {}
     for run in runs:
-        grouped.setdefault((_key(run.config), run.is_opened), []).append(run)
+        grouped.setdefault((_key(run), run.is_opened), []).append(run)
     found, mixed = list(grouped.values()), len({opened for _, opened in grouped}) > 1
     labels = labels_of(
-        [group[0].config for group in found], [FROM_A_FILE if mixed and opened else "" for _, opened in grouped]
+        [table_of(group[0]) for group in found], [FROM_A_FILE if mixed and opened else "" for _, opened in grouped]
     )
     kinds = []
     for label, group in zip(labels, found):
@@ -63,13 +57,15 @@ def kinds_of(runs: Iterable[Run]) -> list[Kind]:
     return kinds
 
 
-def labels_of(configs: Sequence[RunConfig], origins: Sequence[str] = ()) -> list[str]:
-    """A name for each config: its method, options in which it differs from others that have them, where it is from."""
-    tables = [options_of(config) for config in configs]
+def labels_of(tables: Sequence[dict[str, Any]], origins: Sequence[str] = ()) -> list[str]:
+    """A name for each kind: its method, options in which it differs from others that have them, where it is from.
+
+    tables: `table_of` a run of each
+    """
     labels = []
-    for config, mine, origin in zip(configs, tables, origins or [""] * len(tables)):
+    for mine, origin in zip(tables, origins or [""] * len(tables)):
         # Options of a method are compared within the method: others have options of their own.
-        alike = [table for table in tables if table["method"] == config.method]
+        alike = [table for table in tables if table["method"] == mine["method"]]
         differing = [
             key
             for key, value in mine.items()
@@ -77,7 +73,7 @@ def labels_of(configs: Sequence[RunConfig], origins: Sequence[str] = ()) -> list
         ]
         parts = [f"{key.rpartition('.')[2]} {_shown(mine[key])}" for key in differing if key != "method"]
         ending = f", {origin}" if origin else ""
-        label = ", ".join([methods.get(config.method).label, *parts])[: MOST_LABEL - len(ending)]
+        label = ", ".join([methods.get(mine["method"]).label, *parts])[: MOST_LABEL - len(ending)]
         labels.append(label + ending)
     return [label if labels.count(label) == 1 else f"{label} ({k})" for k, label in enumerate(labels, start=1)]
 
@@ -87,8 +83,16 @@ def options_of(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in flat(config.to_dict()).items() if key not in ASIDE}
 
 
-def _key(config: RunConfig) -> str:
-    return json.dumps(options_of(config), sort_keys=True, default=str)
+def table_of(run: Run) -> dict[str, Any]:
+    """All that makes a run's kind: `options_of` its config, and in how many processes it trained.
+
+    Nobody knows it of some runs of older versions; they count as having had one.
+    """
+    return options_of(run.config) | {PROCESSES: run.processes or 1}
+
+
+def _key(run: Run) -> str:
+    return json.dumps(table_of(run), sort_keys=True, default=str)
 
 
 def _shown(value: Any) -> str:
