@@ -37,6 +37,7 @@ from ctkd_core.losses import make_state
 from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, collate
 from ctkd_core.losses.engine.units import NeedsLogitsError, StepUnits, zero_logits
+from ctkd_core.losses.facts import of_the_step
 from ctkd_core.losses.teachers import WeightedTeacher, several
 from ctkd_core.vocabulary.classes import CLASSES
 
@@ -462,13 +463,13 @@ def _by_kind(per_group: Tensor, groups: Tensor) -> dict[str, float]:
 
 
 def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One record of a step's batches: losses, terms and tokens are added up, of the rest the mean is kept."""
+    """One record of a step's batches: sums are added up, of factors and shares the mean is kept."""
     if len(parts) == 1:
         return parts[0]
     merged: dict[str, Any] = {key: sum(p[key] for p in parts) for key in ("loss", "tokens")}
-    for key in ("terms", "diagnostics", "by_kind", "by_class"):
+    for key in ("terms", "by_kind", "by_class"):
         names = {name for p in parts for name in p[key]}
-        sums = {n: sum(p[key].get(n, 0.0) for p in parts) for n in sorted(names)}
-        added = key == "terms"
-        merged[key] = {n: s if added and n.split(".")[-1] not in _FACTORS else s / len(parts) for n, s in sums.items()}
-    return merged
+        merged[key] = {n: sum(p[key].get(n, 0.0) for p in parts) for n in sorted(names)}
+    factors = [name for name in merged["terms"] if name.split(".")[-1] in _FACTORS]
+    merged["terms"] |= {name: merged["terms"][name] / len(parts) for name in factors}
+    return merged | {"diagnostics": of_the_step([part["diagnostics"] for part in parts])}

@@ -28,6 +28,8 @@ def test_four_samples_are_two_times_two(pair, store, method):
     assert [r["loss"] for r in parts] == pytest.approx([r["loss"] for r in whole], rel=1e-6)
     assert parts[1]["terms"] == pytest.approx(whole[1]["terms"], rel=1e-5, abs=1e-6)
     assert parts[1]["gradient_norm"] == pytest.approx(whole[1]["gradient_norm"], rel=1e-4)
+    for figure in ("by_kind", "by_class", "diagnostics"):  # sums of all samples, counts, and shares of all rows
+        assert parts[0][figure] == pytest.approx(whole[0][figure], rel=1e-5, abs=1e-6)
 
 
 def test_older_versions_of_transformers_divide_no_loss_by_the_batches_either(pair, store, monkeypatch):

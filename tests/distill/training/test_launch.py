@@ -61,6 +61,9 @@ def test_two_processes_are_one_run_with_the_loss_of_one(pair, store, tmp_path):
     assert run.status().state == "finished"
     curves = [[r["loss"] for r in x.metric_rows() if r["kind"] == "train"] for x in (whole, run)]
     assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+    for figure in ("by_kind", "by_class", "diagnostics"):
+        mine, theirs = (next(r[figure] for r in x.metric_rows() if r["kind"] == "train") for x in (run, whole))
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-6)
     assert (run.dir / "checkpoints" / "student" / "model.safetensors").is_file()
     assert "3 steps of 4 samples" in (run.dir / "checkpoints" / "student" / "README.md").read_text()
     assert (run.status().processes, run.environment["processes"], whole.processes) == (2, 2, 1)
