@@ -251,7 +251,7 @@ class RunConfig:
     device: str = setting("auto", "auto, cpu, mps, cuda or cuda:1.", advanced=True)
     precision: str = setting(
         "auto",
-        "Arithmetic; auto: bfloat16 on CUDA that has it, else float32.",
+        "Arithmetic; auto: bfloat16 on CUDA that has it, else float32. fp16 needs a GPU.",
         choices=("auto", "fp32", "bf16", "fp16"),
         advanced=True,
     )
