@@ -66,16 +66,22 @@ def labels_of(tables: Sequence[dict[str, Any]], origins: Sequence[str] = ()) -> 
     for mine, origin in zip(tables, origins or [""] * len(tables)):
         # Options of a method are compared within the method: others have options of their own.
         alike = [table for table in tables if table["method"] == mine["method"]]
-        differing = [
-            key
-            for key, value in mine.items()
-            if any(key in table and table[key] != value for table in (alike if "." in key else tables))
-        ]
+        differing = [key for key in mine if _differs(key, mine[key], alike if _of_method(key) else tables)]
         parts = [f"{key.rpartition('.')[2]} {_shown(mine[key])}" for key in differing if key != "method"]
         ending = f", {origin}" if origin else ""
         label = ", ".join([methods.get(mine["method"]).label, *parts])[: MOST_LABEL - len(ending)]
         labels.append(label + ending)
     return [label if labels.count(label) == 1 else f"{label} ({k})" for k, label in enumerate(labels, start=1)]
+
+
+def _of_method(key: str) -> bool:
+    return key.startswith(("method_options.", "align_options."))
+
+
+def _differs(key: str, value: Any, tables: Sequence[dict[str, Any]]) -> bool:
+    """Whether another kind has another value; one at its default may be left out of a config, and so of its table."""
+    by_default = not _of_method(key) and not isinstance(value, (list, tuple))
+    return any(table[key] != value if key in table else by_default for table in tables)
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:

@@ -23,6 +23,18 @@ def runs(store):
     return found
 
 
+def test_options_of_the_trainer_make_kinds_columns_and_names(store):
+    runs = [made(store, method="sft", trainer=table) for table in ({"optim": "adamw_torch"}, {"optim": "sgd"}, {})]
+    assert [kind.label for kind in kinds_of(runs)] == ["SFT, optim adamw_torch", "SFT, optim sgd", "SFT"]
+    assert list(run_frame(runs)["config.trainer.optim"])[:2] == ["adamw_torch", "sgd"]
+    assert compare_runs(runs)["differences"] == {"trainer.optim": ["adamw_torch", "sgd", None]}
+
+
+def test_an_option_that_others_leave_at_its_default_is_named(store):
+    runs = [made(store, method="sft", state_learning_rate=rate) for rate in (0.0, 0.01)]
+    assert [kind.label for kind in kinds_of(runs)] == ["SFT", "SFT, state_learning_rate 0.01"]
+
+
 def test_runs_of_several_processes_are_another_kind(store):
     """Their steps have the samples of all of them."""
     runs = [in_processes(made(store, method="sft", seed=seed), number) for seed in (0, 1) for number in (1, 2)]
