@@ -27,6 +27,7 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.evaluation.group_classes import classes_of_groups, codes_of
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
+from ctkd_core.distill.state_rates import PROJECTOR, rate_of
 from ctkd_core.distill.teachers.rows import NO_CHANCE
 from ctkd_core.distill.training import processes, rates
 from ctkd_core.distill.training.arguments import training_arguments, use_one_device
@@ -320,10 +321,16 @@ class DistillTrainer(Trainer):
         """Transformers' own; what losses learn has its own rate where the run says so."""
         made = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        if made and self._config.state_learning_rate:
-            plain = self.model if model is None else model
-            states = [getattr(plain, _state_name(n), None) for n in range(len(self._teachers))]
-            rates.give_own_rate(optimizer, [s for s in states if s is not None], self._config.state_learning_rate)
+        if made:
+            found: dict[float, list[torch.nn.Module]] = {}
+            for number in range(len(self._teachers)):
+                state = getattr(self.model if model is None else model, _state_name(number), None)
+                if state is not None:
+                    rate = rate_of(self._config, number, getattr(state, "part", PROJECTOR))
+                    found.setdefault(rate, []).append(state)
+            for rate, states in found.items():
+                if rate:  # 0: the student's
+                    rates.give_own_rate(optimizer, states, rate)
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:

@@ -40,6 +40,8 @@ OMEGA = 0.0
 class SediState(nn.Module):
     """What SeDi trains beside the student: omega float32 [Vs], the weight of the student's own logits in the target."""
 
+    part = "omega"  # the name by which a run gives it a learning rate
+
     def __init__(self, student_vocab: int, omega: float = OMEGA):
         super().__init__()
         self.omega = nn.Parameter(torch.full((student_vocab,), float(omega)))

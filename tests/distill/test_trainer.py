@@ -63,6 +63,23 @@ def test_what_a_loss_learns_has_a_rate_of_its_own(pair, store):
     assert moved[2] == pytest.approx(10 * moved[1], rel=0.01)
 
 
+def test_parts_that_losses_learn_have_rates_by_name(pair, store):
+    """The part's rate comes before the one of all; a further teacher's own before both."""
+    given = {"method": "sedi", "steps": 2, "warmup": 0.0, "trainer": {"lr_scheduler_type": "constant"}}
+
+    def moved(name="omega_mean", **changes):
+        return abs(rows(pair, store, **given | changes)[1]["diagnostics"][name])
+
+    table = {"omega": 0.1, "projector": 1.0}
+    first = moved(state_learning_rate=0.05)
+    assert moved(state_learning_rate=0.05, state_learning_rates={"projection": 0.1}) == pytest.approx(first, rel=1e-5)
+    assert moved(state_learning_rate=0.05, state_learning_rates=table) == pytest.approx(2 * first, rel=0.01)
+    more = {"teacher": str(pair.teacher), "method": "sedi", "name": "more"}
+    both = {"teachers": [more | {"state_learning_rate": 0.2}], "state_learning_rates": table}
+    assert moved("more.omega_mean", **both) == pytest.approx(4 * first, rel=0.02)
+    assert moved(f"{pair.teacher}.omega_mean", **both) == pytest.approx(2 * first, rel=0.02)
+
+
 def test_the_trainer_table_reaches_transformers(pair, store):
     table = {"lr_scheduler_type": "linear", "max_grad_norm": 1e-9, "gradient_checkpointing": True}
     config = pair.config(**CHEAP, method="sft", warmup=0.0, trainer=table | {"report_to": "tensorboard"})

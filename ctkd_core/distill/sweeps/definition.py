@@ -37,7 +37,7 @@ MOST_RUNS = 2000  # of one sweep; more is a slip in a grid
 MOST_NAME = 80  # characters of a run's name
 _OPTIONS = tuple(option.name for option in RUN_OPTIONS)
 TRAINER = "trainer"
-_TABLES = ("method_options", "align_options", TRAINER)
+_TABLES = ("method_options", "align_options", TRAINER, "state_learning_rates")
 
 
 @refusing("key of a sweep")
