@@ -240,6 +240,7 @@ def describe(run: Run, whole: bool = False) -> RenderableType:
             ("method", f"{of('method')} ({of('variant')}), student model {of('student_model')}, seed {of('seed')}"),
             ("tokenizers", f"student {of('student')}, teacher {of('teacher')}"),
             ("steps", f"{of('step')} of {of('steps')}"),
+            *([("processes", of("processes"))] if (data.get("processes") or 1) > 1 else []),
             change("loss", "loss_first", "loss_last"),
             change("bits per byte on held-out text", "bits_per_byte_before", "bits_per_byte_after"),
             ("the teacher's bits per byte", cell(metrics.get("teacher_bits_per_byte"))),

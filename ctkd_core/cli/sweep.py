@@ -12,7 +12,7 @@ from ctkd_core.cli.display import facts, table
 from ctkd_core.cli.distill import state_of
 from ctkd_core.distill.config import PRESETS
 from ctkd_core.distill.config_file import read_table
-from ctkd_core.distill.sweeps.definition import values_in
+from ctkd_core.distill.sweeps.definition import values_in, values_of
 from ctkd_core.errors import short
 from ctkd_core.methods import METHODS
 
@@ -48,7 +48,7 @@ def start(
         typer.Option(
             "--set",
             metavar="NAME=V,V...",
-            help="Values of a run option, method_options.NAME or METHOD.NAME; all combinations are run.",
+            help="Values of a run option, method_options.NAME, METHOD.NAME or trainer.NAME; all combinations are run.",
         ),
     ] = None,
     base: Annotated[
@@ -148,7 +148,7 @@ def _definition(
     return SweepDefinition(**given | ({"reuse": True} if reuse else {}))
 
 
-def _assignment(text: str) -> tuple[str, list[str]]:
+def _assignment(text: str) -> tuple[str, list[Any]]:
     key, equals, values = text.partition("=")
     if not equals or not key.strip() or not values_in(values):
         raise UsageError(
@@ -157,7 +157,8 @@ def _assignment(text: str) -> tuple[str, list[str]]:
     head, dot, name = key.strip().rpartition(".")
     if head not in METHODS:  # names of methods have hyphens themselves
         head = head.replace("-", "_")
-    return f"{head}{dot}{name.replace('-', '_')}", values_in(values)
+    full = f"{head}{dot}{name.replace('-', '_')}"
+    return full, values_of(full, values)
 
 
 def _check(configs: list[RunConfig], store: RunStore) -> None:

@@ -73,6 +73,14 @@ def discard_part(root: Path) -> None:
     shutil.rmtree(root / PART, ignore_errors=True)
 
 
+def processes(root: Path) -> int | None:
+    """How many processes wrote the newest checkpoint: each has random states of its own; None without one."""
+    for step in reversed(all_steps(root)):
+        if found := len(list((root / name(step)).glob("rng_state*.pth"))):
+            return found
+    return None
+
+
 def prune(root: Path, keep: int) -> None:
     """Remove the oldest checkpoints beyond `keep`, never fewer than KEPT are left."""
     for step in steps(root)[: -max(keep, KEPT)]:

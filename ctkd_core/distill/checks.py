@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.devices import guess_device
+from ctkd_core.distill.devices import guess_device, ignored_precision
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
 from ctkd_core.errors import CtkdError, PreflightError, RunError, short
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ctkd_core.distill.preparation import Look
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
+OTHER_PRECISION = "Set precision to fp32 or bf16."
 FREE_BYTES = 500_000_000  # what a run, and each of its checkpoints, must leave on the disk
 
 
@@ -64,6 +65,8 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
         checks.append(_on_policy(config, pair.get("student")))
     if config.trainer:
         checks.append(_trainer(config))
+    if said := ignored_precision(config.precision, config.trainer, guess_device(config.device)):
+        checks.append(Check("precision", False, said, OTHER_PRECISION))
     checks.append(_device(config))
     return checks
 

@@ -26,6 +26,7 @@ from ctkd_core.distill.further import (
     parse_teachers,
 )
 from ctkd_core.distill.settings import fields_of, options_of, parsed, refusing, schema_of, setting
+from ctkd_core.distill.state_rates import StateRates
 from ctkd_core.distill.teachers import access
 from ctkd_core.distill.training.table import parse_table
 from ctkd_core.errors import RunError, short, unknown
@@ -41,7 +42,7 @@ _LATER = (
     *("teacher_weight", "teacher_mix", "teacher_score", "teacher_alpha", "teachers"),
     *("chat_template", "learnt_turns", "skip_bad_records", "truncation_side", "eval_data", "eval_share"),
     *access.FIELDS,
-    *("warmup_from_zero", "state_learning_rate", "trainer"),
+    *("warmup_from_zero", "state_learning_rate", "state_learning_rates", "trainer"),
     *("student_layers", "embedding_rows", "tie_embeddings", "save_dtype"),
     *("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"),
     *on_policy_access.FIELDS,
@@ -256,7 +257,7 @@ class RunConfig:
     device: str = setting("auto", "auto, cpu, mps, cuda or cuda:1.", advanced=True)
     precision: str = setting(
         "auto",
-        "Arithmetic; auto: bfloat16 on CUDA that has it, else float32.",
+        "Arithmetic; auto: bfloat16 on CUDA that has it, else float32. fp16 needs a GPU.",
         choices=("auto", "fp32", "bf16", "fp16"),
         advanced=True,
     )
@@ -268,6 +269,9 @@ class RunConfig:
         tuple[dict[str, Any], ...],
         WithJsonSchema({"type": "array", "items": schema_of(FurtherTeacher)}),
     ] = Field(default=(), description="Further teachers, one table each.")
+    state_learning_rates: StateRates = Field(
+        default_factory=dict, description="Rates of their own by part, before state_learning_rate."
+    )
     trainer: dict[str, Any] = Field(
         default_factory=dict,
         description="Further TrainingArguments of transformers: schedules, gradient checkpointing, report_to, ...",

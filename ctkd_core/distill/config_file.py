@@ -50,6 +50,14 @@ def read_table(path: str | Path) -> dict[str, Any]:
     return data
 
 
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A table of tables as one, with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A table of JSON. Raises ValueError for a key that stands twice: the last one would count, and nobody be told."""
     found = dict(pairs)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ctkd_core.distill.training import processes
 
@@ -29,6 +31,16 @@ def slots(wanted: str) -> list[str]:
     if not device.startswith("cuda") or processes.local_size() == 1:
         return [device]
     return [f"cuda:{number}" for number in range(processes.local_size())]
+
+
+def ignored_precision(precision: str, trainer: Mapping[str, Any], device: str) -> str:
+    """Why a run wouldn't compute on `device` in the precision that it asks for, as a sentence; "" where it would.
+
+    trainer: the run's table, which may have `fp16`, too
+    """
+    if device != "cpu" or not (precision == "fp16" or str(trainer.get("fp16", "")).lower() == "true"):
+        return ""
+    return "this run asks for fp16 and trains on the CPU, where all would be computed in fp32: only GPUs have it."
 
 
 def torch_device(wanted: str) -> str:

@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import fingerprint
 from ctkd_core.distill.devices import cpu_count
+from ctkd_core.distill.training.processes import world_size
 from ctkd_core.files import documents, write_atomic
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Environment(TypedDict, total=False):
     packages          version of each, null where it isn't installed
     tokenizers        name, source, fingerprint and vocab_size of both sides
     data, eval_data   source and fingerprint
+    processes         that train the run together
     """
 
     __pydantic_config__ = documents.PRINTED  # type: ignore[misc]
@@ -46,6 +48,7 @@ class Environment(TypedDict, total=False):
     device: str
     device_name: str
     cpu_cores: int
+    processes: int
     tokenizers: dict[str, dict[str, Any]]
     data: dict[str, Any]
     eval_data: dict[str, Any]
@@ -85,6 +88,7 @@ def describe(config: RunConfig, device: str, student: Tokenizer, teacher: Tokeni
         "device": device,
         "device_name": _device_name(device),
         "cpu_cores": cpu_count(),
+        "processes": world_size(),
         "tokenizers": {
             side: {"name": t.name, "source": t.source, "fingerprint": t.fingerprint, "vocab_size": t.vocab_size}
             for side, t in (("student", student), ("teacher", teacher))

@@ -42,6 +42,9 @@ class FurtherTeacher:
     teacher_server: str = access.server_setting()
     teacher_server_model: str = access.server_model_setting()
     teacher_server_k: int = access.server_k_setting()
+    state_learning_rate: float = setting(
+        0.0, "Learning rate of what its loss learns itself; 0: as the run says of such parts.", low=0.0, high=1.0
+    )
     method_options: dict[str, Any] = Field(default_factory=dict, description="Loss options of the method.")
     align_options: dict[str, Any] = Field(default_factory=dict, description="Alignment options of the method.")
 
@@ -61,7 +64,7 @@ class FurtherTeacher:
             raise RunError(f"{field.field_name} must be a text; got {short(value)}.")
         return value
 
-    @validated("weight", *access.CHOSEN, mode="before")
+    @validated("weight", "state_learning_rate", *access.CHOSEN, mode="before")
     @classmethod
     def _as_its_option(cls, value: Any, field: ValidationInfo) -> Any:
         return parsed(_OPTIONS, field.field_name, value)
@@ -119,7 +122,8 @@ def older_form(data: Mapping[str, Any]) -> dict[str, Any]:
     So a config of before an option existed keeps its content and its fingerprint.
     """
     row, found = methods.get(data["method"]), dict(data)
-    for name in access.FIELDS:  # of a further teacher; a run leaves out its own by their defaults, too
+    # Of a further teacher; a run leaves out its own by their defaults, too.
+    for name in (*access.FIELDS, "state_learning_rate"):
         if name in found and found[name] == fields_of(FurtherTeacher)[name].default:
             del found[name]
     for key, options in (("method_options", row.loss_options), ("align_options", row.align_options)):

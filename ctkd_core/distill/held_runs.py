@@ -38,6 +38,7 @@ MOST_MESSAGE, MOST_WARNINGS = 4_000, 50
 _ENVIRONMENT = frozenset(
     {
         *("time", "ctkd_core", "revision", "python", "platform", "packages", "device", "device_name", "cpu_cores"),
+        "processes",
         *("tokenizers", "data", "eval_data", "config_fingerprint"),
     }
 )

@@ -21,6 +21,7 @@ import numpy as np
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.errors import CtkdError
 from ctkd_core.losses.batch import AlignedSample, response_of_ids
+from ctkd_core.losses.facts import portion
 from ctkd_core.methods.row import without_data as without_data  # what the trainer asks of an on-policy batch
 
 if TYPE_CHECKING:
@@ -123,9 +124,9 @@ def on_policy(
             kept.append(completion)
     facts = {
         "on_policy": float(bool(kept)),
-        "on_policy_kept": len(kept) / max(1, len(examples)),
-        "on_policy_tokens": float(np.mean([len(c.ids) for c in kept])) if kept else 0.0,
-        "on_policy_ended": float(np.mean([c.ended for c in kept])) if kept else 0.0,
+        "on_policy_kept": portion(len(kept), len(examples)),
+        "on_policy_tokens": portion(sum(len(c.ids) for c in kept), len(kept)),
+        "on_policy_ended": portion(sum(c.ended for c in kept), len(kept)),
     }
     return result, facts
 

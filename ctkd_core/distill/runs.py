@@ -43,11 +43,13 @@ from ctkd_core.background.status import (
 )
 from ctkd_core.distill import checkpoints
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
 from ctkd_core.distill.records import RowsRead, current_rows, metrics_frame, read_part
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.sweeps import membership
+from ctkd_core.distill.training.processes import refuse_another_number, world_size
 from ctkd_core.errors import CtkdError, RunError, short, unknown
 
 if TYPE_CHECKING:
@@ -118,6 +120,12 @@ class Run:
             return environment.read(files.read_regular(self.dir / ENVIRONMENT, MOST_BYTES))
         except OSError:
             return {}
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes train it together; None before it began, and where an older version left no trace."""
+        known = self.status().processes or self.environment.get("processes")
+        return known or checkpoints.processes(self.dir / "checkpoints")
 
     @property
     def archived(self) -> bool:
@@ -202,9 +210,9 @@ class Run:
     def resume(self, environment: dict[str, str] | None = None) -> Run:
         """Go on from the last checkpoint (from the start without one) as a new attempt of the same run.
 
-        Raises RunError when the run hasn't ended, is finished, or can't be written.
+        Raises RunError when the run hasn't ended, is finished, began in several processes, or can't be written.
         """
-        return self._again(lambda status: self.work.launch(WORKER, status, _worker_environment(environment)))
+        return self._again(lambda status: self.work.launch(WORKER, status, _worker_environment(environment)), 1)
 
     def queue_again(self) -> Run:
         """As `resume`, but whoever calls this trains it; no process is started."""
@@ -214,14 +222,14 @@ class Run:
             (self.dir / LAUNCH).unlink(missing_ok=True)
             write_status(self.dir, status)
 
-        return self._again(queue)
+        return self._again(queue, world_size())
 
     def _refuse_opened(self) -> None:
         """Raise RunError for a run that a file brought."""
         if self.is_opened:
             raise RunError(f"run {self.id!r} came with a view from elsewhere; it can be read, and goes with its view.")
 
-    def _again(self, start: Callable[[RunStatus], object]) -> Run:
+    def _again(self, start: Callable[[RunStatus], object], processes: int) -> Run:
         self._refuse_opened()
         config = self.config  # refuse a damaged folder here rather than in the worker
         if problem := config.problem():
@@ -229,6 +237,7 @@ class Run:
                 f"run {self.id!r} can't go on with this version: {problem} Start a new run; a copy of this one leaves "
                 "out what has no effect."
             )
+        refuse_another_number(self.dir, self.processes, processes)
         silent = self._silent_elsewhere()
         try:
             with self.work.lock():
@@ -255,6 +264,7 @@ class Run:
             created=status.created,
             last_checkpoint=saved[-1] if saved else None,
             headline=status.headline,
+            processes=status.processes,
         )
 
     def summary(self, curve: bool = False, whole: bool = False) -> dict[str, Any]:
@@ -293,6 +303,7 @@ class Run:
             "created": status.created or None,
             "seconds": status.seconds,
             "attempt": status.attempt,
+            "processes": status.processes,
             "archived": self.archived,
             "sweep": sweep,
             "metrics": found.figures(),
@@ -561,8 +572,8 @@ def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:
     """What `RunStore.compare` says, of runs of any folders. Raises RunError for fewer than two."""
     if len(runs) < 2:
         raise RunError(f"comparing takes at least two runs; got {len(runs)}.")
-    flat = [_flat(run.config.to_dict()) for run in runs]
-    values = {key: [table.get(key) for table in flat] for key in sorted({k for table in flat for k in table})}
+    tables = [flat(run.config.to_dict()) | {"processes": run.processes or 1} for run in runs]
+    values = {key: [table.get(key) for table in tables] for key in sorted({k for table in tables for k in table})}
     summaries = [run.summary() for run in runs]
     finals = [s["metrics"]["bits_per_byte_after"] for s in summaries]
     return {
@@ -586,10 +597,3 @@ def new_run_id() -> str:
 def _is_run(folder: Path) -> bool:
     """Whether something in the folder of runs is a run, or was one before it was damaged."""
     return bool(_ID.fullmatch(folder.name)) or any(os.path.lexists(folder / name) for name in (CONFIG, STATUS))
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core.background.attempt import Attempt
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill import checkpoints, environment, evaluate
+from ctkd_core.distill.checks import OTHER_PRECISION
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.devices import cpu_count, torch_device
+from ctkd_core.distill.devices import cpu_count, ignored_precision, torch_device
 from ctkd_core.distill.evaluation.evaluator import Evaluator
 from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
 from ctkd_core.distill.headline import HeadlineKeeper
@@ -24,6 +25,7 @@ from ctkd_core.distill.runs import METRICS, Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.training import processes
+from ctkd_core.errors import RunError
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -120,7 +122,12 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
     config = run.config
     torch.set_num_threads(config.threads or cpu_count())
     device = torch_device(config.device)
+    ignored = ignored_precision(config.precision, config.trainer, device)
+    if ignored and attempt.status.last_checkpoint is None:
+        raise RunError(f"{ignored} {OTHER_PRECISION}")
     session = _load(run, config, attempt, device)
+    if ignored:  # an earlier version began it so, and it goes on as it began
+        session.warn(ignored)
     found = None
     if session.leads:
         environment.write(run.dir, config, device, session.student, session.teacher)
@@ -433,7 +440,7 @@ def _keep_student(session: Session) -> None:
     headline = session.attempt.status.headline
     facts = {"run": session.run.id, "weights": dtype, "seed": config.seed} | _kept_layers(config)
     sides = {"student": session.student, "teacher": session.teacher}
-    text = card(config, sides, headline.figures() if headline else {}, facts)
+    text = card(config, sides, headline.figures() if headline else {}, facts, processes.world_size())
     model = session.adapters.merged() if session.adapters else session.student_model
     save_student(model, session.student, folder, text, ends, dtype, terms_of(materials(config, sides)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ctkd_core.background.status import RECORD, Status
@@ -12,8 +13,9 @@ from ctkd_core.distill.headline import Headline
 class RunStatus(Status):
     """One moment of a run; see `Status`.
 
-    headline  None in runs of before it was kept
-    warnings  sentences about the data and the models that people should know
+    headline   None in runs of before it was kept
+    warnings   sentences about the data and the models that people should know
+    processes  that train it, whose batches are one step; None before one began, and in runs of before it was kept
     """
 
     step: int = 0
@@ -21,6 +23,7 @@ class RunStatus(Status):
     last_checkpoint: int | None = None
     headline: Headline | None = None
     warnings: tuple[str, ...] = ()
+    processes: int | None = Field(default=None, ge=1)
 
     def doing(self, message: str) -> str:
         """What is being done before the first step, as a sentence; a later attempt says where it goes on, too."""

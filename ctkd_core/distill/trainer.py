@@ -27,6 +27,7 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.evaluation.group_classes import classes_of_groups, codes_of
 from ctkd_core.distill.models.teachers import LiveTeacher, align_all
 from ctkd_core.distill.on_policy import Sampling, TrainingExample, on_policy, without_data
+from ctkd_core.distill.state_rates import PROJECTOR, rate_of
 from ctkd_core.distill.teachers.rows import NO_CHANCE
 from ctkd_core.distill.training import processes, rates
 from ctkd_core.distill.training.arguments import training_arguments, use_one_device
@@ -37,6 +38,7 @@ from ctkd_core.losses import make_state
 from ctkd_core.losses.base import LossOutput, StateContext, States
 from ctkd_core.losses.batch import AlignedBatch, AlignedSample, collate
 from ctkd_core.losses.engine.units import NeedsLogitsError, StepUnits, zero_logits
+from ctkd_core.losses.facts import of_the_step
 from ctkd_core.losses.teachers import WeightedTeacher, several
 from ctkd_core.vocabulary.classes import CLASSES
 
@@ -327,10 +329,16 @@ class DistillTrainer(Trainer):
         """Transformers' own; what losses learn has its own rate where the run says so."""
         made = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        if made and self._config.state_learning_rate:
-            plain = self.model if model is None else model
-            states = [getattr(plain, _state_name(n), None) for n in range(len(self._teachers))]
-            rates.give_own_rate(optimizer, [s for s in states if s is not None], self._config.state_learning_rate)
+        if made:
+            found: dict[float, list[torch.nn.Module]] = {}
+            for number in range(len(self._teachers)):
+                state = getattr(self.model if model is None else model, _state_name(number), None)
+                if state is not None:
+                    rate = rate_of(self._config, number, getattr(state, "part", PROJECTOR))
+                    found.setdefault(rate, []).append(state)
+            for rate, states in found.items():
+                if rate:  # 0: the student's
+                    rates.give_own_rate(optimizer, states, rate)
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -477,13 +485,13 @@ def _by_kind(per_group: Tensor, groups: Tensor) -> dict[str, float]:
 
 
 def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One record of a step's batches: losses, terms and tokens are added up, of the rest the mean is kept."""
+    """One record of a step's batches: sums are added up, of factors and shares the mean is kept."""
     if len(parts) == 1:
         return parts[0]
     merged: dict[str, Any] = {key: sum(p[key] for p in parts) for key in ("loss", "tokens")}
-    for key in ("terms", "diagnostics", "by_kind", "by_class"):
+    for key in ("terms", "by_kind", "by_class"):
         names = {name for p in parts for name in p[key]}
-        sums = {n: sum(p[key].get(n, 0.0) for p in parts) for n in sorted(names)}
-        added = key == "terms"
-        merged[key] = {n: s if added and n.split(".")[-1] not in _FACTORS else s / len(parts) for n, s in sums.items()}
-    return merged
+        merged[key] = {n: sum(p[key].get(n, 0.0) for p in parts) for n in sorted(names)}
+    factors = [name for name in merged["terms"] if name.split(".")[-1] in _FACTORS]
+    merged["terms"] |= {name: merged["terms"][name] / len(parts) for name in factors}
+    return merged | {"diagnostics": of_the_step([part["diagnostics"] for part in parts])}

@@ -30,6 +30,7 @@ from ctkd_core.distill.devices import cpu_count, slots
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.sweeps import queue
+from ctkd_core.distill.training.processes import refuse_another_number, world_size
 from ctkd_core.errors import CtkdError, RunError
 
 POLL_SECONDS = 0.5
@@ -67,8 +68,11 @@ def execute(run: Run, terminated: Callable[[], bool] | None = None, number: int 
     def train_in_slot(attempt: Attempt[RunStatus]) -> dict[str, Any]:
         log(f"{time.strftime('%H:%M:%S')} Attempt {attempt.status.attempt}, process {os.getpid()}.")
         with _slot(run, attempt):
+            number = world_size()
+            refuse_another_number(run.dir, run.processes, number)
             # Writing it reads the status again: a run that was finished or taken over meanwhile isn't trained.
-            attempt.begin(state="starting", message=attempt.status.doing("Loading libraries."))
+            doing = attempt.status.doing("Loading libraries.")
+            attempt.begin(state="starting", message=doing, processes=number)
             _limit_threads(run.config)
             from ctkd_core.distill.session import train
 

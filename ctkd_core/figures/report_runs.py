@@ -15,9 +15,9 @@ import numpy as np
 from ctkd_core import methods
 from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, line_of
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_of
-from ctkd_core.distill.comparison.kinds import flat
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import INTERVALS_NOTE, Comparison, compare
+from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.records import current_rows
 from ctkd_core.distill.runs import Run
 from ctkd_core.figures.comparison import interval, ranking

@@ -22,13 +22,13 @@ from ctkd_core.losses.base import (
     check_inputs,
     cross_entropy_term,
     finish,
-    mean,
     need_teacher,
     response_rows,
 )  # fmt: skip
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units as step
 from ctkd_core.losses.engine.engine import Term, compute_dtype
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.binarised import KINDS, compare
 from ctkd_core.losses.parts.boundary import ReadKernel, boundary_mask, read_rows
 from ctkd_core.losses.parts.chunks import Chunks, blocks_of, chunks_of, join, last_of, range_sums, released_counts
@@ -190,9 +190,9 @@ def alm_objective(
     ]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
     facts = {
-        "chunks": float(len(chunks.sample)),
-        "units": float(len(values)),
-        "left_out_chunks": float(len(batch.groups) - len(chunks.sample)),
+        "chunks": Count(len(chunks.sample)),
+        "units": Count(len(values)),
+        "left_out_chunks": Count(len(batch.groups) - len(chunks.sample)),
         "student_log_probability": mean(own[0].detach()),
         "teacher_log_probability": mean(theirs[0]),
     }

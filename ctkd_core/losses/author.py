@@ -19,6 +19,7 @@ Both:
     States, states_of, StateContext  hidden states, and what a module of your own is built from
     HeadLogits, IGNORE          logits that are made where they are read; the label of what isn't learnt
     divisor, share, needs_logits  what own means divide by where one step has several batches
+    Count, mean                 figures for `LossOutput.diagnostics` that add up over the batches of a step
 """
 
 from ctkd_core.losses.base import (
@@ -38,6 +39,7 @@ from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine.engine import Chunk, Term
 from ctkd_core.losses.engine.fused import HeadLogits
 from ctkd_core.losses.engine.units import divisor, needs_logits, share
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.group_rows import GroupRows, group_rows
 from ctkd_core.losses.parts.pairing import PAIRINGS, sample_mean
 from ctkd_core.losses.plain import (
@@ -56,6 +58,7 @@ __all__ = [
     "PAIRINGS",
     "AlignedBatch",
     "Chunk",
+    "Count",
     "GroupRows",
     "GroupSide",
     "HeadLogits",
@@ -74,6 +77,7 @@ __all__ = [
     "group_rows",
     "group_term",
     "kept_groups",
+    "mean",
     "need_teacher",
     "needs_logits",
     "response_rows",

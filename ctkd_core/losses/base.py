@@ -30,7 +30,7 @@ class LossOutput:
     terms        named means that the loss is mixed from, scalars without gradient
     per_group    float [G_total], one value per row of `batch.groups`, without gradient: the mixed, not yet averaged
                  values of the rows that predict the group's student tokens, added up
-    diagnostics  figures about the step, plain floats
+    diagnostics  figures about the batch, floats; a `facts.Count` or `facts.Mean` says how those of several batches add
     """
 
     loss: Tensor
@@ -270,8 +270,3 @@ def check_finite(sums: RowSums, terms: Sequence[Term], rows: Rows) -> None:
                 "infinity there (or give the data's token no probability at all). Lower the learning rate, or compute "
                 "the model in float32 or bfloat16."
             )
-
-
-def mean(values: Tensor, fallback: float = 0.0) -> float:
-    """Mean as a plain float; `fallback` for no values."""
-    return float(values.double().mean()) if values.numel() else fallback

@@ -28,12 +28,13 @@ import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses.base import LossOutput, Rows, check_inputs, cross_entropy_term, finish, mean, need_teacher
+from ctkd_core.losses.base import LossOutput, Rows, check_inputs, cross_entropy_term, finish, need_teacher
 from ctkd_core.losses.base import response_rows as learnt_rows
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, rows_per_chunk, softmax
 from ctkd_core.losses.engine.fused import HeadLogits
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.byte_masses import Masses, Nodes, add_gradient, add_masses
 from ctkd_core.losses.parts.byte_tree import SYMBOLS, ByteTree, byte_tree
 from ctkd_core.losses.parts.divergences import LOWEST, DivergenceRule, divergence_rule
@@ -98,11 +99,11 @@ def bytes_loss(
     terms = [cross_entropy_term(rows, ce_weight), distil]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
     facts = {
-        "bytes": float(len(faced)),
-        "bytes_left_out": float(kernel.unseen),
-        "compared_rows": float((norm > 0).sum()),
+        "bytes": Count(len(faced)),
+        "bytes_left_out": Count(kernel.unseen),
+        "compared_rows": Count((norm > 0).sum()),
         "lump_mass": mean(torch.cat(kernel.lump)) if kernel.lump else 0.0,
-        "groups_of_other_bytes": float(faced.unequal_groups),
+        "groups_of_other_bytes": Count(faced.unequal_groups),
         "mass_without_text": mean(torch.cat(kernel.textless)) if kernel.textless else 0.0,
     }
     return LossOutput(out.loss, out.terms, out.per_group, facts)

@@ -22,13 +22,13 @@ from ctkd_core.losses.base import (
     check_inputs,
     cross_entropy_term,
     finish,
-    mean,
     need_teacher,
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.group_rows import GroupRows
 from ctkd_core.losses.parts.settings import CdmSettings
 from ctkd_core.losses.parts.slots import Slots, fill_slots, last_rows, map_sides, merged_at, rows_after, top_of_groups
@@ -189,7 +189,7 @@ class _Kernel:
 
 def _diagnostics(parts: Compared, slots: Slots, z_s: Tensor, z_t: Tensor, temperature: float) -> dict[str, float]:
     """Shares of the slots (and of the probability within the K best) that have partners, and how often both agree."""
-    facts = {"groups": float(len(parts.used)), "compared_groups": float(parts.used.any(dim=1).sum())}
+    facts: dict[str, float] = {"groups": Count(len(parts.used)), "compared_groups": Count(parts.used.any(dim=1).sum())}
     facts |= {"mapped_share": mean(slots.mapped.double()), "static_share": mean(slots.static.double())}
     if not slots.mapped.numel():
         return facts

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,6 @@ from ctkd_core.losses.base import (
     check_inputs,
     cross_entropy_term,
     finish,
-    mean,
     need_teacher,
     response_rows,
 )
@@ -29,6 +27,7 @@ from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.deferred import DeferredChunk, readable
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype, softmax
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.matched import Matched, matched_ids
 from ctkd_core.losses.parts.merged import (
     MergedSide,
@@ -364,12 +363,12 @@ class _Kernel:
 def _diagnostics(kernel: _Kernel, weights: Weights, batch: AlignedBatch, n_groups: int) -> dict[str, float]:
     groups = batch.groups
     several = ((groups[:, 2] - groups[:, 1]) > 1) | ((groups[:, 4] - groups[:, 3]) > 1)
-    facts = {
-        "groups": float(n_groups),
-        "dropped_groups": float(len(groups) - n_groups),
+    facts: dict[str, float] = {
+        "groups": Count(n_groups),
+        "dropped_groups": Count(len(groups) - n_groups),
         "several_tokens_share": mean(several),
     }
     if kernel.matched is not None:
         facts |= {"matched_ids": float(len(kernel.matched.student)), "matched_weight": weights.matched}
-    names = {k: float(np.mean(torch.cat(v).double().cpu().numpy())) for k, v in kernel.facts.items()}
+    names = {k: mean(torch.cat(v).double().cpu()) for k, v in kernel.facts.items()}
     return facts | names

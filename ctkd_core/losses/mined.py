@@ -27,13 +27,13 @@ from ctkd_core.losses.base import (
     check_inputs,
     cross_entropy_term,
     finish,
-    mean,
     need_teacher,
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, softmax
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.matched import SameObject, without_doubles
 from ctkd_core.losses.parts.mined_rows import facing_rows, lowest_of_each
 
@@ -138,7 +138,7 @@ def mined_objective(
     fallback = replace(ce, names=("fallback",), coefficients=(share * fallback_weight,), norm=(1.0 - usable) * scale)
     terms = [ce, Term(("mined",), (share,), usable * scale, kernel), fallback]
     out = finish(student_logits, rows, terms, batch, teacher_logits=sources[0].teacher, chunk_rows=chunk_rows)
-    facts = {"rows": float(len(rows)), "usable_rows": float((usable > 0).sum()), "usable_share": mean(usable)}
+    facts = {"rows": Count(len(rows)), "usable_rows": Count((usable > 0).sum()), "usable_share": mean(usable)}
     return replace(out, diagnostics=facts | {name: mean(torch.cat(v)) for name, v in kernel.facts.items() if v})
 
 

@@ -30,6 +30,7 @@ from ctkd_core.losses.base import (
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, rows_per_chunk, softmax
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.pairing import kth_learnt
 from ctkd_core.losses.parts.settings import MultiLevelOtSettings
 from ctkd_core.losses.parts.transport import sinkhorn_plan
@@ -107,7 +108,7 @@ def multilevel_ot_loss(
         gathered_term((), (), parts.norm, parts.values[:, :0], parts.columns[1], slopes[1], sd_temperature),
     ]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
-    facts = {"rows": float(len(rows)), "paired_rows": float(facing.n), "kept_mass": parts.kept_mass}
+    facts = {"rows": Count(len(rows)), "paired_rows": Count(facing.n), "kept_mass": parts.kept_mass}
     return LossOutput(out.loss, out.terms, out.per_group, facts)
 
 
@@ -258,7 +259,7 @@ def _distances(
         return x.new_zeros(n_rows, *x.shape[1:]).index_copy_(0, facing.engine, x)
 
     norm = torch.cat(factors).to(student.device)
-    kept = float(own.detach().exp().sum(dim=1).mean())
+    kept = mean(own.detach().exp().sum(dim=1))
     return _Parts(
         placed(torch.cat(values)), placed(norm), tuple(map(placed, s_columns)), tuple(map(placed, slopes)), kept
     )

@@ -35,6 +35,7 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Chunk, Term
+from ctkd_core.losses.facts import Count
 from ctkd_core.losses.parts.group_rows import GroupRows, group_rows
 from ctkd_core.losses.parts.pairing import PAIRINGS, sample_mean
 
@@ -151,7 +152,7 @@ def row_loss(
     )
     ce = cross_entropy_term(rows, ce_weight)
     out = finish(student_logits, rows, [ce, term], batch, teacher_logits=teacher, chunk_rows=chunk_rows)
-    return replace(out, diagnostics={"rows": float(len(rows)), "compared_rows": float(used.sum())})
+    return replace(out, diagnostics={"rows": Count(len(rows)), "compared_rows": Count(used.sum())})
 
 
 def group_loss(
@@ -189,7 +190,7 @@ def group_loss(
         student_logits, rows, [ce, term], batch,
         teacher_logits=teacher, chunk_rows=chunk_rows, cuts=groups.cuts(len(rows)),
     )  # fmt: skip
-    return replace(out, diagnostics={"rows": float(len(rows)), "groups": float(len(groups))})
+    return replace(out, diagnostics={"rows": Count(len(rows)), "groups": Count(len(groups))})
 
 
 def kept_groups(rows: Rows, batch: AlignedBatch, keep: Tensor | None = None) -> GroupRows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
@@ -24,6 +25,7 @@ from ctkd_core.losses.base import (
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Term
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.divergences import TAIL_MASS, FacingRows, divergence_rule
 from ctkd_core.losses.parts.pairing import PAIRINGS
 from ctkd_core.tokenizers.same_vocabulary import vocabulary_difference
@@ -77,9 +79,9 @@ def kd_loss(
     if num_items_in_batch:
         terms = [replace(term, norm=(term.norm != 0).double() / num_items_in_batch) for term in terms]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
-    facts = {"rows": float(len(rows)), "compared_rows": float((facing >= 0).sum()), "compared_ids": float(width)}
+    facts = {"rows": Count(len(rows)), "compared_rows": Count((facing >= 0).sum()), "compared_ids": float(width)}
     if kernel.tail:
-        facts["tail_mass"] = sum(float(part.sum()) for part in kernel.tail) / sum(len(part) for part in kernel.tail)
+        facts["tail_mass"] = mean(torch.cat(kernel.tail))
     return LossOutput(out.loss, out.terms, out.per_group, facts)
 
 

@@ -21,7 +21,6 @@ from ctkd_core.losses.base import (
     check_inputs,
     cross_entropy_term,
     finish,
-    mean,
     need_teacher,
     response_rows,
     uniform,
@@ -29,6 +28,7 @@ from ctkd_core.losses.base import (
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype
+from ctkd_core.losses.facts import Count, mean, portion
 from ctkd_core.losses.parts.migrate import MigratedRows, migrate
 
 # From omega = 1 the target is so sharp that the entropy term flattens the student: in 40 steps held-out bits per byte
@@ -39,6 +39,8 @@ OMEGA = 0.0
 
 class SediState(nn.Module):
     """What SeDi trains beside the student: omega float32 [Vs], the weight of the student's own logits in the target."""
+
+    part = "omega"  # the name by which a run gives it a learning rate
 
     def __init__(self, student_vocab: int, omega: float = OMEGA):
         super().__init__()
@@ -121,10 +123,10 @@ def _diagnostics(target: MigratedRows, omega: Tensor) -> dict[str, float]:
     used = target.used
     candidates, slots = target.candidates[used].sum(), target.hit[used].sum()
     return {
-        "rows": float(len(used)),
-        "target_rows": float(used.sum()),
+        "rows": Count(len(used)),
+        "target_rows": Count(used.sum()),
         "top1_accuracy": mean(target.top1_correct[used]),
-        "migration_collision_rate": float(1.0 - slots / candidates.clamp(min=1)) if len(used) else 0.0,
+        "migration_collision_rate": portion(candidates - slots, candidates),
         "top_k_mass": mean(target.top_k_mass[used]),
         "migrated_mass": mean(target.migrated_mass[used]),
         "one_hot_share": mean(target.hit[used].sum(dim=1) == 1),

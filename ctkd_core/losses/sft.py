@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ctkd_core.losses.base import LossOutput, check_inputs, cross_entropy_term, finish, response_rows
 from ctkd_core.losses.batch import AlignedBatch
+from ctkd_core.losses.facts import Count
 
 
 def sft_loss(
@@ -24,4 +25,4 @@ def sft_loss(
     check_inputs(student_logits, None, batch)
     rows = response_rows(batch.student_labels)
     out = finish(student_logits, rows, [cross_entropy_term(rows)], batch, chunk_rows=chunk_rows)
-    return LossOutput(out.loss, out.terms, out.per_group, {"rows": float(len(rows))})
+    return LossOutput(out.loss, out.terms, out.per_group, {"rows": Count(len(rows))})

@@ -25,6 +25,7 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Buffers, compute_dtype, rows_per_chunk, softmax
 from ctkd_core.losses.engine.sinks import Collector, collecting
+from ctkd_core.losses.facts import Mean
 
 MODES = ("static", "adaptive", "select")
 SCORES = ("ce", "entropy", "confidence")
@@ -148,7 +149,8 @@ def _reading(teacher: WeightedTeacher, chunk_rows: int | None) -> dict[str, floa
     ce, entropy, confidence = (total / max(1, len(rows))).tolist()
     if not math.isfinite(ce + entropy + confidence):
         raise LossInputError("a teacher's logits hold NaN or infinity in its response rows; it can't be weighed.")
-    return {"reads_ce": ce, "reads_entropy": entropy, "reads_confidence": confidence}
+    found = {"reads_ce": ce, "reads_entropy": entropy, "reads_confidence": confidence}
+    return {name: Mean(value, len(rows)) for name, value in found.items()}
 
 
 def _alphas(

@@ -16,13 +16,13 @@ from ctkd_core.losses.base import (
     check_inputs,
     cross_entropy_term,
     finish,
-    mean,
     need_teacher,
     response_rows,
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.deferred import DeferredChunk, readable
 from ctkd_core.losses.engine.engine import Chunk, Term, compute_dtype, softmax
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.paired_rows import (
     ColumnRule,
     Columns,
@@ -83,7 +83,7 @@ def uld_loss(
     ]
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
     paired = pair >= 0
-    facts = {"rows": float(len(rows)), "paired_rows": float(paired.sum()), "paired_share": mean(paired)}
+    facts = {"rows": Count(len(rows)), "paired_rows": Count(paired.sum()), "paired_share": mean(paired)}
     return LossOutput(out.loss, out.terms, out.per_group, facts)
 
 
@@ -188,4 +188,4 @@ def released_uld(
     total = torch.nn.functional.pad(values.cumsum(dim=1), (1, 0))
     sample, start, end = batch.groups[:, 0], batch.groups[:, 1], batch.groups[:, 2]
     share = (total[sample, end] - total[sample, start]).to(out.per_group.dtype)
-    return LossOutput(out.loss, out.terms, share, {"paired_rows": float(len(groups))})
+    return LossOutput(out.loss, out.terms, share, {"paired_rows": Count(len(groups))})

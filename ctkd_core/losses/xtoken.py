@@ -24,7 +24,6 @@ from ctkd_core.losses.base import (
     check_inputs,
     cross_entropy_term,
     finish,
-    mean,
     need_teacher,
     response_rows,
 )
@@ -32,6 +31,7 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.deferred import DeferredChunk, RowView, readable
 from ctkd_core.losses.engine.engine import Balance, Chunk, Term, compute_dtype
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.columns import ColumnEntries, EntryTensors, entries_of
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, rows_with_groups, segment_mean
 from ctkd_core.losses.parts.projected_rows import BothOrders, both_orders, groups_in_place, scratch_bytes
@@ -140,7 +140,7 @@ def pkl_loss(
         cuts=groups.cuts(len(rows)), balance=balance_of(scaling, max_scale, variant),
     )  # fmt: skip
     facts = {name: mean(torch.cat(values)) if values else 0.0 for name, values in kernel.facts.items()}
-    facts |= {"groups": float(len(groups)), "columns": float(len(columns))}
+    facts |= {"groups": Count(len(groups)), "columns": float(len(columns))}
     return replace(out, diagnostics=out.diagnostics | facts)
 
 

@@ -21,12 +21,12 @@ from ctkd_core.losses.base import (
     check_inputs,
     cross_entropy_term,
     finish,
-    mean,
     need_teacher,
 )
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.deferred import DeferredChunk, readable
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype
+from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, segment_mean
 from ctkd_core.losses.parts.matched import Matched, SameObject, best_pairs, matched_from_pairs, one_to_one
 from ctkd_core.losses.parts.paired_rows import (
@@ -106,7 +106,7 @@ def hkl_loss(
         cuts=groups.cuts(len(rows)), balance=balance_of(scaling, max_scale, variant),
     )  # fmt: skip
     facts = {name: mean(torch.cat(values)) if values else 0.0 for name, values in kernel.facts.items()}
-    facts |= {"groups": float(len(groups)), "common_ids": float(len(matched.student))}
+    facts |= {"groups": Count(len(groups)), "common_ids": float(len(matched.student))}
     return replace(out, diagnostics=out.diagnostics | facts)
 
 

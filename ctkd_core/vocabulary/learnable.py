@@ -29,6 +29,7 @@ class LearnableProjection(nn.Module):
     rows     buffer int64 [nnz], ascending; columns: buffer int64 [nnz]
     """
 
+    part = "projection"  # the name by which a run gives it a learning rate
     rows: Tensor
     columns: Tensor
 

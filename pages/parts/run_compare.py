@@ -9,7 +9,7 @@ import streamlit as st
 
 from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, line_of, smoothed
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_in
-from ctkd_core.distill.comparison.kinds import FROM_A_FILE, Kind, options_of
+from ctkd_core.distill.comparison.kinds import FROM_A_FILE, Kind, table_of
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import INTERVALS_NOTE, Comparison, compare, run_frame
 from ctkd_core.distill.runs import Run, compare_runs
@@ -70,7 +70,7 @@ def _origins(runs: list[Run]) -> dict[str, str]:
 def _filtered(runs: list[Run]) -> list[Run]:
     """Only the runs with the chosen values of options in which they differ."""
     tables = [
-        options_of(run.config)
+        table_of(run)
         | {"seed": run.config.seed, "status": run.status().state}
         | {"from": "a file" if run.is_opened else "this machine"}
         for run in runs

@@ -76,7 +76,7 @@ def _entry(nth: int, place: int, given: list[dict[str, Any]], prefix: str, key: 
             reached = option_fields(_ACCESS, before, own, columns=2)
     entry = {"teacher": teacher, "teacher_path": path, "method": row.name, "variant": variant, "weight": weight}
     kept = before["align_options"] if row.name == before["method"] else {}
-    entry |= reached
+    entry |= reached | {"state_learning_rate": before.get("state_learning_rate", 0.0)}
     return entry | {"name": name, "method_options": options, "align_options": kept}
 
 

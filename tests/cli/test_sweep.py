@@ -146,3 +146,11 @@ def test_a_run_is_exported(ctkd, store, where, tmp_path):
     assert (out / "train_trl.py").is_file()
     code, text, _ = ctkd("export", run.id, "--to", "nemo-rl", "-o", str(tmp_path / "b"), *where)
     assert (code, "no method 'uld'" in text) == (2, True)
+
+
+def test_options_of_the_trainer(ctkd, store, where):
+    values = ["--set", "trainer.optim=adamw_torch,sgd", "--set", "trainer.max-grad-norm=0.5"]
+    code, out, _ = ctkd("sweep", "--methods", "sft", *values, *where)
+    assert (code, json.loads(out)["total"]) == (0, 2)
+    found = [run.config.trainer for run in queue.waiting(store.root)]
+    assert found == [{"optim": name, "max_grad_norm": 0.5} for name in ("adamw_torch", "sgd")]

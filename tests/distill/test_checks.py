@@ -31,6 +31,8 @@ def test_a_good_config_passes_every_check(pair, store):
         ({"student": "deepseak"}, "student tokenizer", "deepseek"),
         ({"data": "nowhere.jsonl"}, "data", "isn't there"),
         ({"teacher_path": "/no/such/folder"}, "teacher", "no folder"),
+        ({"precision": "fp16"}, "precision", "fp32"),
+        ({"trainer": {"fp16": True}}, "precision", "fp32"),
         ({"student_model": "pretrained", "student_path": "/no/such/folder"}, "student", "no folder"),
         ({"batch_size": 4096, "max_length": 131072}, "memory", "logits"),
     ],

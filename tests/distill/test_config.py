@@ -34,6 +34,7 @@ def test_every_field_is_described_by_an_option():
     fields = {f.name for f in dataclasses.fields(RunConfig)} - {
         "method_options",
         "align_options",
+        "state_learning_rates",
         "teachers",
         "trainer",
     }

@@ -279,3 +279,18 @@ def test_an_end_that_another_one_beats_by_far_is_warned_about(pair, store, monke
     assert "a log-probability of -9.9 at best (<bos> gets -1.3)" in said
     monkeypatch.setattr(session_module.evaluate, "answer_end", lambda *_: replace(found, other_given=-8.0))
     assert ctkd_core.distill(pair.config(method="sft", steps=1), store).status().warnings == ()
+
+
+def test_half_precision_on_a_cpu_is_refused_and_an_earlier_run_goes_on_with_a_warning(pair, store, monkeypatch):
+    given = {"precision": "fp16", "steps": 3, "save_every": 1, "eval_samples": 0, "sample_prompts": 0}
+    refused = store.create(pair.config(**given))
+    monkeypatch.setattr("ctkd_core.distill.models.students.build_student", None)  # no model is loaded
+    assert worker.execute(refused, lambda: False) == attempt.FAILED
+    assert "fp32" in refused.status().message
+    monkeypatch.undo()
+    monkeypatch.setattr(session_module, "ignored_precision", lambda *_: "")  # as before it was looked at
+    run = store.create(pair.config(**given, save_student=False))
+    assert worker.execute(run, lambda: any(r.get("step") == 1 for r in run.metric_rows())) == attempt.CANCELLED
+    monkeypatch.undo()
+    assert worker.execute(run.queue_again(), lambda: False) == attempt.FINISHED
+    assert [said for said in run.status().warnings if "fp32" in said]

@@ -28,6 +28,8 @@ def test_four_samples_are_two_times_two(pair, store, method):
     assert [r["loss"] for r in parts] == pytest.approx([r["loss"] for r in whole], rel=1e-6)
     assert parts[1]["terms"] == pytest.approx(whole[1]["terms"], rel=1e-5, abs=1e-6)
     assert parts[1]["gradient_norm"] == pytest.approx(whole[1]["gradient_norm"], rel=1e-4)
+    for figure in ("by_kind", "by_class", "diagnostics"):  # sums of all samples, counts, and shares of all rows
+        assert parts[0][figure] == pytest.approx(whole[0][figure], rel=1e-5, abs=1e-6)
 
 
 def test_older_versions_of_transformers_divide_no_loss_by_the_batches_either(pair, store, monkeypatch):
@@ -59,6 +61,23 @@ def test_what_a_loss_learns_has_a_rate_of_its_own(pair, store):
     ]
     assert moved[0] == pytest.approx(moved[1], rel=1e-5)  # 0: the student's
     assert moved[2] == pytest.approx(10 * moved[1], rel=0.01)
+
+
+def test_parts_that_losses_learn_have_rates_by_name(pair, store):
+    """The part's rate comes before the one of all; a further teacher's own before both."""
+    given = {"method": "sedi", "steps": 2, "warmup": 0.0, "trainer": {"lr_scheduler_type": "constant"}}
+
+    def moved(name="omega_mean", **changes):
+        return abs(rows(pair, store, **given | changes)[1]["diagnostics"][name])
+
+    table = {"omega": 0.1, "projector": 1.0}
+    first = moved(state_learning_rate=0.05)
+    assert moved(state_learning_rate=0.05, state_learning_rates={"projection": 0.1}) == pytest.approx(first, rel=1e-5)
+    assert moved(state_learning_rate=0.05, state_learning_rates=table) == pytest.approx(2 * first, rel=0.01)
+    more = {"teacher": str(pair.teacher), "method": "sedi", "name": "more"}
+    both = {"teachers": [more | {"state_learning_rate": 0.2}], "state_learning_rates": table}
+    assert moved("more.omega_mean", **both) == pytest.approx(4 * first, rel=0.02)
+    assert moved(f"{pair.teacher}.omega_mean", **both) == pytest.approx(2 * first, rel=0.02)
 
 
 def test_the_trainer_table_reaches_transformers(pair, store):

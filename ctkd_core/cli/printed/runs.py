@@ -17,6 +17,7 @@ class RunRow(Printed):
 
     warnings     sentences that stand beside the message
     step, steps  where it is, and how many were asked for
+    processes    that train it together; null before one began
     created      seconds since the epoch; seconds: that the attempt has worked
     sweep        id of the sweep that made it
     metrics      first and last loss and bits per byte
@@ -44,6 +45,7 @@ class RunRow(Printed):
     created: Number
     seconds: Number
     attempt: NonNegativeInt
+    processes: int | None
     archived: bool
     sweep: str | None
     metrics: dict[str, Number]

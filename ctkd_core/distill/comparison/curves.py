@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.distill.comparison.kinds import flat
 from ctkd_core.distill.comparison.statistics import LEVEL
+from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.headline import number
 
 AXES = {"step": "step", "tokens": "learnt tokens", "seconds": "seconds of training", "joules": "joules"}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ctkd_core.distill.comparison.kinds import flat
+from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.headline import number
 from ctkd_core.distill.runs import Run
 

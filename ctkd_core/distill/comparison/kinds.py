@@ -9,6 +9,7 @@ from typing import Any
 
 from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.runs import Run
 
 # What changes no result, or where a run was done; and the seed.
@@ -19,6 +20,7 @@ ASIDE = (
 _WHETHER = {"on_policy_server": "server"}  # which one it was changes nothing, but that it was one
 MOST_LABEL = 90  # characters
 FROM_A_FILE = "opened"
+PROCESSES = "processes"  # no option: whoever starts a run decides it
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,6 @@ class Kind:
         return [self.by_seed[seed] for seed in sorted(self.by_seed)]
 
 
-def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A table of tables as one, with dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
-
-
 def kinds_of(runs: Iterable[Run]) -> list[Kind]:
     """The kinds of runs in the order of their first one. Raises RunError for a damaged run.
 
@@ -52,10 +46,10 @@ def kinds_of(runs: Iterable[Run]) -> list[Kind]:
     """
     grouped: dict[tuple[str, bool], list[Run]] = {}
     for run in runs:
-        grouped.setdefault((_key(run.config), run.is_opened), []).append(run)
+        grouped.setdefault((_key(run), run.is_opened), []).append(run)
     found, mixed = list(grouped.values()), len({opened for _, opened in grouped}) > 1
     labels = labels_of(
-        [group[0].config for group in found], [FROM_A_FILE if mixed and opened else "" for _, opened in grouped]
+        [table_of(group[0]) for group in found], [FROM_A_FILE if mixed and opened else "" for _, opened in grouped]
     )
     kinds = []
     for label, group in zip(labels, found):
@@ -67,23 +61,31 @@ def kinds_of(runs: Iterable[Run]) -> list[Kind]:
     return kinds
 
 
-def labels_of(configs: Sequence[RunConfig], origins: Sequence[str] = ()) -> list[str]:
-    """A name for each config: its method, options in which it differs from others that have them, where it is from."""
-    tables = [options_of(config) for config in configs]
+def labels_of(tables: Sequence[dict[str, Any]], origins: Sequence[str] = ()) -> list[str]:
+    """A name for each kind: its method, options in which it differs from others that have them, where it is from.
+
+    tables: `table_of` a run of each
+    """
     labels = []
-    for config, mine, origin in zip(configs, tables, origins or [""] * len(tables)):
+    for mine, origin in zip(tables, origins or [""] * len(tables)):
         # Options of a method are compared within the method: others have options of their own.
-        alike = [table for table in tables if table["method"] == config.method]
-        differing = [
-            key
-            for key, value in mine.items()
-            if any(key in table and table[key] != value for table in (alike if "." in key else tables))
-        ]
+        alike = [table for table in tables if table["method"] == mine["method"]]
+        differing = [key for key in mine if _differs(key, mine[key], alike if _of_method(key) else tables)]
         parts = [f"{key.rpartition('.')[2]} {_shown(mine[key])}" for key in differing if key != "method"]
         ending = f", {origin}" if origin else ""
-        label = ", ".join([methods.get(config.method).label, *parts])[: MOST_LABEL - len(ending)]
+        label = ", ".join([methods.get(mine["method"]).label, *parts])[: MOST_LABEL - len(ending)]
         labels.append(label + ending)
     return [label if labels.count(label) == 1 else f"{label} ({k})" for k, label in enumerate(labels, start=1)]
+
+
+def _of_method(key: str) -> bool:
+    return key.startswith(("method_options.", "align_options."))
+
+
+def _differs(key: str, value: Any, tables: Sequence[dict[str, Any]]) -> bool:
+    """Whether another kind has another value; one at its default may be left out of a config, and so of its table."""
+    by_default = not _of_method(key) and not isinstance(value, (list, tuple))
+    return any(table[key] != value if key in table else by_default for table in tables)
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:
@@ -91,8 +93,16 @@ def options_of(config: RunConfig) -> dict[str, Any]:
     return {key: _WHETHER.get(key, value) for key, value in flat(config.to_dict()).items() if key not in ASIDE}
 
 
-def _key(config: RunConfig) -> str:
-    return json.dumps(options_of(config), sort_keys=True, default=str)
+def table_of(run: Run) -> dict[str, Any]:
+    """All that makes a run's kind: `options_of` its config, and in how many processes it trained.
+
+    Nobody knows it of some runs of older versions; they count as having had one.
+    """
+    return options_of(run.config) | {PROCESSES: run.processes or 1}
+
+
+def _key(run: Run) -> str:
+    return json.dumps(table_of(run), sort_keys=True, default=str)
 
 
 def _shown(value: Any) -> str:

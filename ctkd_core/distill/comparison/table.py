@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_of, higher_is_better
-from ctkd_core.distill.comparison.kinds import Kind, kinds_of, options_of
+from ctkd_core.distill.comparison.kinds import PROCESSES, Kind, kinds_of, options_of
 from ctkd_core.distill.comparison.statistics import LEVEL, Difference, Estimate, difference, estimate, holm
 from ctkd_core.distill.runs import Run
 from ctkd_core.errors import RunError, unknown
@@ -137,17 +137,20 @@ def compare(
 def run_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run: id, state, sweep, kind, seed, all options with dotted names (`config.` before), all figures.
 
-    Where a file brought some of the runs, a column `opened` says which.
+    Where some trained in several processes, a column `processes` says in how many; where a file brought some of them,
+    a column `opened` says which.
     """
     import pandas as pd
 
     label = {run.id: kind.label for kind in kinds_of(runs) for run in (*kind.runs, *kind.repeated)}
     rows, any_opened = [], any(run.is_opened for run in runs)
+    processes = {run.id: run.processes or 1 for run in runs}
     for run in runs:
         summary = run.summary()
         head = {key: summary[key] for key in ("run_id", "name", "status", "sweep", "seed")} | {"kind": label[run.id]}
         options = {f"config.{key}": _plain(value) for key, value in options_of(run.config).items()}
         head |= {"opened": run.is_opened} if any_opened else {}
+        head |= {PROCESSES: processes[run.id]} if set(processes.values()) - {1} else {}
         rows.append(head | figures_of(run) | options)
     return pd.DataFrame(rows)
 

@@ -62,6 +62,7 @@ NOT_WRITTEN = {
     "teacher_precision": "the teacher is loaded as its files are there, unless you say otherwise.",
     "teacher_loading": "all of the teacher's weights lie on the device there.",
     "state_learning_rate": "all that learns has the student's learning rate there.",
+    "state_learning_rates": "all that learns has the student's learning rate there.",
     "warmup_from_zero": "the warm-up is the target's own.",
     "truncation_side": "the target cuts long samples its own way.",
     "precision": "bf16 and fp32 are all that is written.",
@@ -127,7 +128,7 @@ _MISSING = f"The student isn't here: `ctkd export` writes it as {STUDENT!r}."
 def _left_out(config: RunConfig, target: str) -> list[str]:
     """Sentences about options of the run that the target isn't told, where they aren't at their default."""
     notes = []
-    plain = {option.name: option.default for option in RUN_OPTIONS} | {"trainer": {}}
+    plain = {option.name: option.default for option in RUN_OPTIONS} | {"trainer": {}, "state_learning_rates": {}}
     for name, instead in NOT_WRITTEN.items():
         value = getattr(config, name)
         if name in TARGETS[target].writes or value == plain[name] or (name, value) in _WRITTEN_VALUES:

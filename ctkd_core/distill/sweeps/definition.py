@@ -7,6 +7,7 @@
     grid:
       learning_rate: [1e-4, 2e-4]
       gold.temperature: [1, 2]        # an option of one method; the others don't have it
+      trainer.optim: [adamw_torch, sgd]
 
 Every combination of method, values of the grid and seed is a run; `runs` lists changes one by one instead of a grid.
 """
@@ -27,14 +28,16 @@ from ctkd_core import methods
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.config_file import read_table
 from ctkd_core.distill.estimate import estimate
-from ctkd_core.distill.further import CONFIG
+from ctkd_core.distill.further import CONFIG, option_table
 from ctkd_core.distill.settings import fields_of, refusing, schema_of
+from ctkd_core.distill.training.table import read_value
 from ctkd_core.errors import RunError, short, unknown
 
 MOST_RUNS = 2000  # of one sweep; more is a slip in a grid
 MOST_NAME = 80  # characters of a run's name
 _OPTIONS = tuple(option.name for option in RUN_OPTIONS)
-_TABLES = ("method_options", "align_options")
+TRAINER = "trainer"
+_TABLES = ("method_options", "align_options", TRAINER, "state_learning_rates")
 
 
 @refusing("key of a sweep")
@@ -50,7 +53,8 @@ class SweepDefinition:
     seeds: tuple[int, ...] = Field(default=(), description="Seeds; none: that of the base.")
     grid: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict,
-        description="Values by run option, method_options.NAME, align_options.NAME or METHOD.NAME: all combinations.",
+        description="Values by run option, method_options.NAME, align_options.NAME, trainer.NAME (of the trainer's own "
+        "options) or METHOD.NAME: all combinations.",
     )
     runs: tuple[dict[str, Any], ...] = Field(
         default=(), description="Tables of such changes, one by one, each with every method and seed."
@@ -144,6 +148,15 @@ def values_in(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def values_of(key: str, text: str) -> list[Any]:
+    """The values of a grid's key in a text with commas between them; those of the trainer's options as YAML reads them.
+
+    The other options parse their texts themselves.
+    """
+    found = values_in(text)
+    return [read_value(value) for value in found] if key.startswith(f"{TRAINER}.") else found
+
+
 def seeds_in(text: str) -> list[int]:
     """The seeds in "0,1,2" or "0-4". Raises RunError for anything else."""
     found: list[int] = []
@@ -185,7 +198,7 @@ def _note_change(method: str, key: str, value: Any, fields: dict[str, Any], tabl
     if key in _OPTIONS:
         fields[key] = value
     elif key in _TABLES:  # a whole table, in a list of runs
-        tables[key] |= value
+        tables[key] |= option_table(key, value)
     elif head in _TABLES and name:
         tables[head][name] = value
     elif head in methods.METHODS and name:
@@ -193,7 +206,8 @@ def _note_change(method: str, key: str, value: Any, fields: dict[str, Any], tabl
         if head == method:
             tables[table][name] = value
     else:
-        raise unknown("option of a sweep", key, (*_OPTIONS, "method_options.NAME", "METHOD.NAME"), RunError)
+        known = (*_OPTIONS, "method_options.NAME", "trainer.NAME", "METHOD.NAME")
+        raise unknown("option of a sweep", key, known, RunError)
 
 
 def _table_of(method: str, name: str) -> str:
@@ -207,10 +221,12 @@ def _table_of(method: str, name: str) -> str:
 
 
 def _label(method: str, changes: Mapping[str, Any]) -> str:
-    mine = {
-        key.rpartition(".")[2]: value
-        for key, value in changes.items()
-        if key.partition(".")[0] not in methods.METHODS or key.partition(".")[0] == changes.get("method", method)
-    }
+    mine: dict[str, Any] = {}
+    for key, value in changes.items():
+        head, _, name = str(key).rpartition(".")
+        if key in _TABLES and isinstance(value, Mapping):  # a whole table: each of its options
+            mine |= value
+        elif head not in methods.METHODS or head == changes.get("method", method):
+            mine[name] = value
     named = [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in mine.items()]
     return ", ".join([str(changes.get("method", method)), *(text for text in named if not text.startswith("method "))])

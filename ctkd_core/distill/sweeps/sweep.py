@@ -162,7 +162,10 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
 
 
 def finished(store: RunStore, configs: Sequence[RunConfig]) -> dict[str, Run]:
-    """The newest finished run of each config, by `result_fingerprint`; its name may be another."""
+    """The newest finished run of each config, by `result_fingerprint`; its name may be another.
+
+    One that trained in several processes had larger batches than its config says, so it is none of them.
+    """
     wanted = {result_fingerprint(config) for config in configs}
     found: dict[str, Run] = {}
     for run in store.list(archived=True):
@@ -172,7 +175,7 @@ def finished(store: RunStore, configs: Sequence[RunConfig]) -> dict[str, Run]:
             key = result_fingerprint(run.config)
         except CtkdError:
             continue
-        if key in wanted:
+        if key in wanted and (run.processes or 1) == 1:
             found.setdefault(key, run)
     return found
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.training.processes import world_size
+from ctkd_core.distill.training.trial import refuse_late_failures, refuse_overriding
 from ctkd_core.errors import RunError, short, unknown
 from ctkd_core.markup.visible import one_line, shorten
 
@@ -31,7 +32,11 @@ def training_arguments(config: RunConfig, output_dir: Path, device: str) -> Any:
 
 
 def check_table(table: Mapping[str, Any]) -> None:
-    """Raise RunError for a name or a value of a `trainer` table that transformers doesn't take. Loads transformers."""
+    """Raise RunError for a name or a value of a new run's `trainer` table with which it couldn't train.
+
+    Loads transformers, and no model.
+    """
+    refuse_overriding(table)
     _check(json.dumps(table, sort_keys=True))
 
 
@@ -42,7 +47,7 @@ def _check(text: str) -> None:
     for name in ("bf16", "fp16", "tf32"):  # whether the device has them is known where the run starts
         settings.pop(name, None)
     with _environment_kept():
-        _built(settings)
+        refuse_late_failures(_built(settings))
 
 
 def checked(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,11 +29,13 @@ def card(
     tokenizers: Mapping[str, Tokenizer],
     figures: Mapping[str, float | None],
     facts: Mapping[str, Any],
+    processes: int = 1,
 ) -> str:
     """Markdown with the metadata that model hubs read.
 
     tokenizers: of "student" and "teacher"; figures: the headline of the run; facts: name and value of what else is to
-    be said (run, dtype, kept layers, ...). Folders of this machine are named by their last part alone.
+    be said (run, dtype, kept layers, ...); processes: that trained it, whose batches are one step. Folders of this
+    machine are named by their last part alone.
     """
     from huggingface_hub import ModelCardData
 
@@ -48,7 +50,7 @@ def card(
         base_model=base_models(found) or None,
     )
     name = _plain(config.name) or "Distilled student"
-    lines = ["---", data.to_yaml(), "---", "", f"# {name}", "", _sentence(config), "", "## Figures", ""]
+    lines = ["---", data.to_yaml(), "---", "", f"# {name}", "", _sentence(config, processes), "", "## Figures", ""]
     lines += ["| | |", "|---|---|"]
     lines += [f"| {text} | {figures[key]:.4f} |" for key, text in FIGURES.items() if figures.get(key) is not None]
     lines += [f"| {_plain(key)} | {_plain(str(value))} |" for key, value in facts.items()]
@@ -61,12 +63,14 @@ def _tags(config: RunConfig) -> list[str]:
     return ["knowledge-distillation", "cross-tokenizer", f"ctkd-{config.method}"]
 
 
-def _sentence(config: RunConfig) -> str:
+def _sentence(config: RunConfig, processes: int) -> str:
     teacher = f"from {_last(config.teacher_path or config.teacher)} " if config.needs_teacher else ""
+    samples = config.batch_size * config.accumulation * processes
     return (
         f"A student ({config.student_model}) trained {teacher}with the method `{config.method}` ({config.variant}), "
-        f"{config.steps:,} steps of {config.batch_size * config.accumulation} samples of {_last(config.data)}; its "
+        f"{config.steps:,} steps of {samples} samples of {_last(config.data)}; its "
         f"tokenizer is that of {_last(config.student)}."
+        + (f" {processes} processes trained it, each with its part of every step." if processes > 1 else "")
     )
 
 

@@ -7,7 +7,12 @@ run's folder; the others compute. Objects travel through torch.distributed, whos
 from __future__ import annotations
 
 import os
+import shlex
+from pathlib import Path
 from typing import Any, TypeVar
+
+from ctkd_core import files
+from ctkd_core.errors import RunError
 
 T = TypeVar("T")
 
@@ -36,6 +41,26 @@ def local_size() -> int:
 def _number(name: str, default: int) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else default
+
+
+def refuse_another_number(run_dir: Path, began: int | None, now: int) -> None:
+    """Raise RunError, with the command to type, where a run that began in so many processes would go on in others.
+
+    A step learns from the batches of all of them, so it would be another experiment. `began` None: nobody knows.
+    """
+    if began is None or began == now:
+        return
+    name = run_dir.name if run_dir.parent == (files.home() / "runs").resolve() else shlex.quote(str(run_dir))
+    program = "ctkd" if began == 1 else f"torchrun --nproc-per-node {began} -m ctkd_core"
+    raise RunError(
+        f"run {run_dir.name!r} began in {_counted(began)}, whose batches make a step; in {_counted(now)} it would "
+        f"learn from {'fewer' if now < began else 'more'} samples in each. Go on as it began: {program} runs resume "
+        f"{name}"
+    )
+
+
+def _counted(number: int) -> str:
+    return f"{number} processes" if number > 1 else "one process"
 
 
 def gathered(value: T) -> list[T]:

@@ -109,15 +109,20 @@ def _read(text: str) -> Any:
 
 def parse_assignments(words: Any) -> dict[str, Any]:
     """`name=value` words as a table; values as YAML reads them. Raises RunError."""
-    import yaml
-
     table = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.strip():
             raise RunError(f"trainer takes name=value; got {short(word)}.")
-        try:
-            table[name.strip()] = yaml.safe_load(value) if value.strip() else ""
-        except (ValueError, TypeError, AttributeError, LookupError, RecursionError, yaml.YAMLError):
-            table[name.strip()] = value
+        table[name.strip()] = read_value(value)
     return table
+
+
+def read_value(text: str) -> Any:
+    """A value of a command line as YAML reads it; what it can't read is a text."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text) if text.strip() else ""
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, yaml.YAMLError):
+        return text

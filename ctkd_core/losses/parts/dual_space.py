@@ -27,6 +27,7 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.engine import Chunk, RowSums, Term, compute_dtype, evaluate
 from ctkd_core.losses.engine.fused import HeadLogits
+from ctkd_core.losses.facts import Count, portion
 from ctkd_core.losses.parts.divergences import DivergenceRule, FacingRows
 
 
@@ -97,10 +98,10 @@ def dual_space(
     t2s_ce, s2t_kd = (_value(sums, x.number, n) for sums, x, n in ((guess, t2s, len(rows)), (back, s2t, len(s2t.rows))))
     added = per_group(t2s_ce, rows, batch.groups) + per_group(s2t_kd, s2t.rows, batch.groups[:, [0, 3, 4, 3, 4]])
     facts = {
-        "t2s_rows": float(len(t2s.target)),
-        "t2s_targets": float(known.sum()),
-        "t2s_agreement": float(agree.sum()) / max(1, int(known.sum())),
-        "s2t_rows": float(len(s2t.number)),
+        "t2s_rows": Count(len(t2s.target)),
+        "t2s_targets": Count(known.sum()),
+        "t2s_agreement": portion(agree.sum(), known.sum()),
+        "s2t_rows": Count(len(s2t.number)),
     }
     named = {"t2s_ce": guess.loss.detach(), "s2t_kd": back.loss.detach()}
     return LossOutput(total, out.terms | named, out.per_group + (share * added).to(out.per_group.dtype), facts)

@@ -24,6 +24,7 @@ from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import LossOutput
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine import units
+from ctkd_core.losses.facts import Count, portion
 from ctkd_core.losses.parts.settings import CdmSettings
 from ctkd_core.vocabulary.released import contextual
 
@@ -127,7 +128,7 @@ def released_loss(
         value = student_logits.reshape(-1)[:0].sum().to(dtype)
     share = settings.ce_weight
     loss = share * ce.loss + (1.0 - share) * value
-    facts = {"groups": float(sum(map(len, terms))), "mapped_share": float(np.mean(shares)) if shares else 0.0}
+    facts = {"groups": Count(sum(map(len, terms))), "mapped_share": portion(sum(shares), len(shares))}
     return LossOutput(loss, {"ce": ce.terms["ce"], "cdm": value.detach()}, share * ce.per_group, facts)
 
 

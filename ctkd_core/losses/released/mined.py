@@ -17,6 +17,7 @@ from ctkd_core.errors import LossInputError
 from ctkd_core.losses.base import LossOutput, Rows, per_group, response_rows
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
+from ctkd_core.losses.facts import Count
 from ctkd_core.losses.parts.mined_rows import facing_rows, lowest_of_each
 
 ONE_HOT, NOTHING = 100.0, -100_000.0  # DSKD's logits of the next token and of everything else
@@ -83,7 +84,7 @@ def released_loss(
     value = values.sum() / units.divisor("compared rows", len(values))
     share = 1.0 - ce_weight
     groups = ce_weight * ce.per_group + share * per_group(values.detach().double(), rows, batch.groups).to(dtype)
-    facts = {"rows": float(len(rows)), "usable_rows": float(used.sum())}
+    facts: dict[str, float] = {"rows": Count(len(rows)), "usable_rows": Count(used.sum())}
     loss = ce_weight * ce.loss + share * value
     return LossOutput(loss, {"ce": ce.terms["ce"], "mined": value.detach()}, groups, facts)
 

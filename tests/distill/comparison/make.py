@@ -35,3 +35,9 @@ def made(store: RunStore, bits: float | None = 2.0, steps: int = 4, answer: str 
     (run.dir / "samples.jsonl").write_text(json.dumps(SAMPLE | {"step": steps, "student": answer}) + "\n")
     write_status(run.dir, replace(run.status(), state="finished", step=steps))
     return run
+
+
+def in_processes(run: Run, number: int | None) -> Run:
+    """The run, as so many processes train it; None: as older versions left it."""
+    write_status(run.dir, replace(run.status(), processes=number))
+    return run

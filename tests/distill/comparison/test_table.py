@@ -7,8 +7,9 @@ import pytest
 from ctkd_core.distill.comparison.figures import figures_in
 from ctkd_core.distill.comparison.kinds import kinds_of
 from ctkd_core.distill.comparison.table import compare, run_frame
+from ctkd_core.distill.runs import compare_runs
 from ctkd_core.errors import RunError
-from tests.distill.comparison.make import made
+from tests.distill.comparison.make import in_processes, made
 
 
 @pytest.fixture
@@ -20,6 +21,29 @@ def runs(store):
         found.append(made(store, base - 0.1 * (seed + 1), method="uld", seed=seed))
         found.append(made(store, base + 0.1, method="uld", seed=seed, learning_rate=0.1))
     return found
+
+
+def test_options_of_the_trainer_make_kinds_columns_and_names(store):
+    runs = [made(store, method="sft", trainer=table) for table in ({"optim": "adamw_torch"}, {"optim": "sgd"}, {})]
+    assert [kind.label for kind in kinds_of(runs)] == ["SFT, optim adamw_torch", "SFT, optim sgd", "SFT"]
+    assert list(run_frame(runs)["config.trainer.optim"])[:2] == ["adamw_torch", "sgd"]
+    assert compare_runs(runs)["differences"] == {"trainer.optim": ["adamw_torch", "sgd", None]}
+
+
+def test_an_option_that_others_leave_at_its_default_is_named(store):
+    runs = [made(store, method="sft", state_learning_rate=rate) for rate in (0.0, 0.01)]
+    assert [kind.label for kind in kinds_of(runs)] == ["SFT", "SFT, state_learning_rate 0.01"]
+
+
+def test_runs_of_several_processes_are_another_kind(store):
+    """Their steps have the samples of all of them."""
+    runs = [in_processes(made(store, method="sft", seed=seed), number) for seed in (0, 1) for number in (1, 2)]
+    kinds = kinds_of(runs)
+    assert [(kind.label, len(kind.runs)) for kind in kinds] == [("SFT, processes 1", 2), ("SFT, processes 2", 2)]
+    assert list(run_frame(runs)["processes"]) == [1, 2, 1, 2]
+    assert "processes" not in run_frame([runs[0], runs[2]])
+    assert compare_runs(runs[:2])["differences"] == {"processes": [1, 2]}
+    assert [kind.label for kind in kinds_of([in_processes(runs[0], None), runs[2]])] == ["SFT"]  # of older versions
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_kind(runs):

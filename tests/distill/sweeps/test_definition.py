@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.sweeps.definition import SweepDefinition, duration, json_schema, plan, result_fingerprint
+from ctkd_core.distill.sweeps.definition import (
+    SweepDefinition,
+    duration,
+    json_schema,
+    plan,
+    result_fingerprint,
+    values_of,
+)
 from ctkd_core.errors import RunError
 
 
@@ -35,7 +42,25 @@ def test_listed_changes_and_whole_tables():
     first, second = plan(SweepDefinition(base={"steps": 5}, runs=runs))
     assert (first.method, first.method_options["temperature"], first.steps) == ("uld", 3.0, 5)
     assert (second.method, second.align_options["unit"]) == ("sedi", "char")
-    assert first.name == "uld, method_options {'temperature': 3.0}, seed 0"
+    assert first.name == "uld, temperature 3, seed 0"
+
+
+def test_options_of_the_trainer_are_varied_too():
+    base = {"trainer": {"max_grad_norm": 0.5}}
+    found = plan(SweepDefinition(base=base, methods=["sft"], grid={"trainer.optim": ["adamw_torch", "sgd"]}))
+    assert [config.trainer for config in found] == [
+        base["trainer"] | {"optim": name} for name in ("adamw_torch", "sgd")
+    ]
+    assert found[1].name == "sft, optim sgd, seed 0"
+    listed = SweepDefinition(base=base, runs=[{"trainer": {"max_grad_norm": 2.0}}, {"trainer": {"optim": "sgd"}}])
+    assert [c.trainer for c in plan(listed)] == [{"max_grad_norm": 2.0}, {"max_grad_norm": 0.5, "optim": "sgd"}]
+    assert [c.name for c in plan(listed)] == ["sedi, max_grad_norm 2, seed 0", "sedi, optim sgd, seed 0"]
+
+
+def test_values_of_a_text():
+    assert values_of("learning_rate", "1e-4, 2e-4") == ["1e-4", "2e-4"]
+    assert values_of("trainer.max_grad_norm", "0.5, 1") == [0.5, 1]
+    assert values_of("trainer.gradient_checkpointing", "true,false") == [True, False]
 
 
 def test_equal_runs_are_one():
@@ -55,6 +80,8 @@ def test_an_empty_sweep_is_the_base():
         ({"grid": {"learning_rate": 1e-4}}, "must be a list of values"),
         ({"grid": {"learning_rat": [1e-4]}}, "learning_rat"),
         ({"grid": {"uld.temperatur": [1.0]}}, "temperatur"),
+        ({"grid": {"trainer.max_steps": [3]}}, "set steps instead"),
+        ({"runs": [{"trainer": "sgd"}]}, "must be a table"),
         ({"grid": {"learning_rate": [7.0]}}, "learning_rate"),
         ({"seeds": [0.5]}, "seeds"),
         ({"base": {"steps": "many"}}, "steps"),

@@ -18,6 +18,7 @@ from ctkd_core.distill.sweeps import sweep as sweeps
 from ctkd_core.distill.sweeps.definition import SweepDefinition
 from ctkd_core.errors import RunError
 from ctkd_core.files import home
+from tests.distill.comparison.make import in_processes
 from tests.patience import wait_for
 
 DEFINITION = SweepDefinition(name="two", methods=["sft", "uld"], seeds=[0, 1], base={"device": "cpu", "steps": 5})
@@ -78,6 +79,8 @@ def test_finished_runs_with_the_same_config_are_taken_over_when_asked(store, sti
     assert second.missing() == []
     second.cancel()
     assert done.status().state == "finished"
+    in_processes(done, 2)  # its steps had twice the samples
+    assert sweeps.start(store, replace(DEFINITION, reuse=True)).summary()["reused"] == []
 
 
 def test_a_sweep_is_cancelled_as_a_whole(store, still):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 import pytest
@@ -24,6 +25,49 @@ from ctkd_core.errors import RunError
 def test_unknown_names_and_values(table, said):
     with pytest.raises(RunError, match=said):
         check_table(table)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"warmup_steps": 5}, "set warmup instead"),
+        ({"warmup_ratio": 0.1}, "set warmup instead"),
+        ({"train_sampling_strategy": "group_by_length"}, "leave it out"),
+        ({"lr_scheduler_type": "warmup_stable_decay"}, "needs num_decay_steps; set them in lr_scheduler_kwargs"),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "cosine_with_min_lr.*can't be made.*min_lr"),
+        ({"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"power": 2}}, "linear.*power"),
+        ({"optim_args": "nonsense"}, "change optim or optim_args"),
+        ({"dataloader_persistent_workers": True}, "needs dataloader_num_workers"),
+    ],
+)
+def test_what_would_end_the_run_once_models_are_loaded(table, said):
+    config = RunConfig(trainer=table)  # runs of earlier versions have such configs
+    with pytest.raises(RunError, match=said):
+        check_table(config.trainer)
+    assert not checks._trainer(config).ok
+
+
+@pytest.mark.parametrize(
+    ("table", "package"), [({"optim": "adamw_8bit"}, "bitsandbytes"), ({"use_liger_kernel": True}, "liger-kernel")]
+)
+def test_packages_that_are_not_there(table, package):
+    if importlib.util.find_spec(package.replace("-", "_")) is not None:
+        pytest.skip(f"{package} is there")
+    with pytest.raises(RunError, match=rf"(?s){package}.*install it"):
+        check_table(table)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 3}},
+        {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": 2.0}},
+        {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
+        {"optim": "adafactor", "train_sampling_strategy": "sequential"},
+    ],
+)
+def test_what_a_trainer_can_start_with(table):
+    check_table(table)
 
 
 def test_values_get_the_type_that_transformers_gives_them():

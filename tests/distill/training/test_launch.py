@@ -16,6 +16,7 @@ import ctkd_core
 from ctkd_core.background import attempt
 from ctkd_core.distill import devices, worker
 from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.sweeps import queue
 from ctkd_core.distill.training import launch, processes
 from ctkd_core.errors import RunError
 from tests import forked, patience
@@ -60,10 +61,17 @@ def test_two_processes_are_one_run_with_the_loss_of_one(pair, store, tmp_path):
     assert run.status().state == "finished"
     curves = [[r["loss"] for r in x.metric_rows() if r["kind"] == "train"] for x in (whole, run)]
     assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+    for figure in ("by_kind", "by_class", "diagnostics"):
+        mine, theirs = (next(r[figure] for r in x.metric_rows() if r["kind"] == "train") for x in (run, whole))
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-6)
     assert (run.dir / "checkpoints" / "student" / "model.safetensors").is_file()
+    assert "3 steps of 4 samples" in (run.dir / "checkpoints" / "student" / "README.md").read_text()
+    assert (run.status().processes, run.environment["processes"], whole.processes) == (2, 2, 1)
     # as if it had been stopped behind step 2
     with_two = replace(run.status(), state="cancelled", step=2, last_checkpoint=2)
     (run.dir / "status.json").write_text(json.dumps(with_two.to_dict()))
+    with pytest.raises(RunError, match="began in 2 processes"):
+        run.resume()
     by_two_forks(apart, "runs", "resume", run.id)
     assert (run.status().state, run.status().attempt) == ("finished", 2)
     again = [r["loss"] for r in run.metric_rows() if r["kind"] == "train"]
@@ -90,6 +98,60 @@ def test_each_gpu_is_a_slot(second_of_two):
     assert devices.slots("cpu") == ["cpu"]
     with pytest.raises(RunError, match="several processes"):
         devices.torch_device("cuda:1")
+
+
+@pytest.fixture
+def stopped(pair, store):
+    """A run that was stopped, by the number of processes in which it began."""
+
+    def make(began):
+        run = store.create(pair.config(eval_samples=0, sample_prompts=0, save_student=False, steps=1))
+        there = replace(run.status(), state="cancelled", processes=began)
+        (run.dir / "status.json").write_text(json.dumps(there.to_dict()))
+        return run
+
+    return make
+
+
+def test_a_run_of_two_processes_goes_on_in_no_other_number(stopped, monkeypatch):
+    run = stopped(2)
+    command = f"torchrun --nproc-per-node 2 -m ctkd_core runs resume {run.dir}"
+    with pytest.raises(RunError, match=r"began in 2 processes.*fewer samples") as fault:
+        run.resume()
+    assert str(fault.value).endswith(command)
+    assert run.status().state == "cancelled"
+    queue.enqueue(run)  # as a sweep does that goes on with its runs
+    assert worker.execute(run, lambda: False) == attempt.FAILED
+    assert run.status().message.endswith(command)
+    assert run.summary()["processes"] == 2
+    monkeypatch.setattr("ctkd_core.files.home", lambda: run.dir.parent.parent)
+    assert run.dir.parent.name == "runs"
+    with pytest.raises(RunError, match=f"runs resume {run.id}$"):
+        run.resume()
+
+
+def test_a_run_of_one_process_goes_on_in_no_other_number(stopped, second_of_two):
+    with pytest.raises(RunError, match=r"in 2 processes it would learn from more.*: ctkd runs resume"):
+        stopped(1).queue_again()
+    assert stopped(2).queue_again().status().processes == 2
+    assert stopped(None).queue_again().status().state == "queued"  # nobody knows in how many
+
+
+def test_a_run_notes_in_how_many_processes_it_trains(stopped):
+    run = stopped(None)
+    assert run.processes is None
+    assert worker.execute(run.queue_again(), lambda: False) == attempt.FINISHED
+    assert (run.status().processes, run.environment["processes"]) == (1, 1)
+
+
+def test_checkpoints_of_older_versions_tell_in_how_many(stopped):
+    run = stopped(None)
+    for step, names in ((4, ["rng_state.pth"]), (8, ["rng_state_0.pth", "rng_state_1.pth"])):
+        folder = run.dir / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).touch()
+    assert run.processes == 2
 
 
 @pytest.mark.parametrize(("state", "code"), [("failed", attempt.FAILED), ("cancelled", attempt.CANCELLED)])

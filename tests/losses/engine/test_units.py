@@ -8,6 +8,7 @@ import torch
 from ctkd_core import losses, methods
 from ctkd_core.losses.engine import units
 from ctkd_core.losses.engine.units import NeedsLogitsError, StepUnits
+from ctkd_core.losses.facts import of_the_step
 from ctkd_core.losses.teachers import WeightedTeacher, several
 from tests.losses.cases import METHODS, batch_of, call, extras, logits_for, move_logits, samples, seeded
 
@@ -36,20 +37,26 @@ def counted(compute, parts, **how) -> StepUnits:
 
 def compared(compute):
     """Losses and gradients of the whole batch and of its parts, added up."""
+    whole, parts = computed(compute)
+    return float(whole.loss.detach()), sum(float(part.loss.detach()) for part in parts)
+
+
+def computed(compute):
+    """What comes out of the whole batch and of its parts; their gradients are the same."""
     (batch, s, t), parts = cases()
     step = counted(compute, parts)
     whole = compute(batch, s, t)
     whole.loss.backward()
-    total = 0.0
+    found = []
     for order, part in zip(PARTS, parts):
         with step.applied():
             out = compute(*part)
         out.loss.backward()
-        total += float(out.loss.detach())
+        found.append(out)
         for place, source in enumerate(order):
             mine, other = part[0].student_attention[place].bool(), batch.student_attention[source].bool()
             assert torch.allclose(part[1].grad[place, mine], s.grad[source, other], rtol=1e-9, atol=1e-13)
-    return float(whole.loss.detach()), total
+    return whole, found
 
 
 def forms():
@@ -62,8 +69,10 @@ def forms():
 
 @pytest.mark.parametrize(("method", "variant"), forms())
 def test_parts_add_up_to_the_whole(method, variant):
-    whole, parts = compared(lambda batch, s, t: call(method, s, t, batch, variant=variant))
-    assert parts == pytest.approx(whole, rel=1e-9)
+    whole, parts = computed(lambda batch, s, t: call(method, s, t, batch, variant=variant))
+    assert sum(float(part.loss.detach()) for part in parts) == pytest.approx(float(whole.loss.detach()), rel=1e-9)
+    assert sum(float(part.per_group.sum()) for part in parts) == pytest.approx(float(whole.per_group.sum()), rel=1e-9)
+    assert of_the_step([part.diagnostics for part in parts]) == pytest.approx(whole.diagnostics, rel=1e-6, abs=1e-9)
 
 
 def test_a_mean_of_means_is_something_else():

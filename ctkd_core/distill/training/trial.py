@@ -1,0 +1,115 @@
+"""Options of a `trainer` table that transformers takes and that would end the run once its models are loaded.
+
+TrainingArguments looks at most of them; what a Trainer makes of them later (sampler, optimiser, scheduler) is tried
+here on nothing, so that the sentence comes before anything is loaded. Configs of earlier runs may hold such options,
+and are read as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ctkd_core.errors import RunError, short
+from ctkd_core.markup.visible import one_line, shorten
+
+# Names that the run has an option for, which they would override without a word.
+OVERRIDING = {"warmup_steps": "warmup", "warmup_ratio": "warmup"}
+# Optimisers that look at the model, which isn't there yet; of those only a missing package is told.
+_READS_MODEL = ("galore", "apollo", "lomo", "adalomo")
+_BY_COLUMN = ("group_by_length", "batch_rebalance")
+_STEPS = 4
+
+
+def refuse_overriding(table: Mapping[str, Any]) -> None:
+    """Raise RunError for a name that would override an option of the run."""
+    for name in table:
+        if name in OVERRIDING:
+            own = OVERRIDING[name]
+            raise RunError(
+                f"trainer: {name} would override the run's own {own}, a share of its steps; set {own} instead."
+            )
+
+
+def refuse_late_failures(arguments: Any) -> None:
+    """Raise RunError for TrainingArguments with which no Trainer of ours could start."""
+    _sampling(arguments)
+    _packages(arguments)
+    _optimiser(arguments)
+    _scheduler(arguments)
+
+
+def _sampling(arguments: Any) -> None:
+    strategy = getattr(arguments, "train_sampling_strategy", "random")
+    if strategy in _BY_COLUMN:
+        raise RunError(
+            f"trainer: train_sampling_strategy {short(strategy)} reads a column of lengths, and samples of a pair have "
+            "none; leave it out (random), or set sequential."
+        )
+    if arguments.dataloader_persistent_workers and not arguments.dataloader_num_workers:
+        raise RunError(
+            "trainer: dataloader_persistent_workers needs dataloader_num_workers of 1 or more; samples are aligned "
+            "before the first step, so both can be left out."
+        )
+
+
+def _packages(arguments: Any) -> None:
+    from transformers.utils import is_liger_kernel_available
+
+    if arguments.use_liger_kernel and not is_liger_kernel_available():
+        raise RunError(
+            "trainer: use_liger_kernel needs the package liger-kernel, which isn't installed here; install it, or "
+            "leave the option out."
+        )
+
+
+def _optimiser(arguments: Any) -> None:
+    from transformers import Trainer
+
+    name = str(getattr(arguments.optim, "value", arguments.optim))
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(arguments)
+    except ImportError as fault:
+        raise RunError(
+            f"trainer: optim {short(name)} needs a package that isn't installed here ({_in_one_line(fault)}); "
+            "install it, or choose another, such as adamw_torch or adafactor."
+        ) from None
+    except (ValueError, TypeError, RuntimeError, AttributeError, AssertionError) as fault:
+        if not name.startswith(_READS_MODEL):
+            raise RunError(
+                f"trainer: optim {short(name)} can't be made ({_in_one_line(fault)}); change optim or optim_args."
+            ) from None
+
+
+def _scheduler(arguments: Any) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    name = str(getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type))
+    given = arguments.lr_scheduler_kwargs
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    try:
+        get_scheduler(
+            arguments.lr_scheduler_type,
+            optimiser,
+            num_warmup_steps=1,
+            num_training_steps=_STEPS,
+            scheduler_specific_kwargs=dict(given) if given else None,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as fault:
+        missing = re.search(r"missing \d+ required .*arguments?: (.+)", str(fault))
+        if missing:
+            names = missing[1].replace("'", "")
+            raise RunError(
+                f"trainer: lr_scheduler_type {short(name)} needs {names}; set them in lr_scheduler_kwargs, as in "
+                f"lr_scheduler_kwargs: {{{names.split(' ')[0].rstrip(',')}: 10}}."
+            ) from None
+        raise RunError(
+            f"trainer: lr_scheduler_type {short(name)} can't be made with lr_scheduler_kwargs {short(given)} "
+            f"({_in_one_line(fault)}); change one of them."
+        ) from None
+
+
+def _in_one_line(fault: BaseException) -> str:
+    return shorten(" ".join(map(one_line, str(fault).split())), 200).rstrip(".")
