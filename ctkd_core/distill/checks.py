@@ -84,7 +84,7 @@ def _guarded(name: str, fix: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, True, look())
     except (CtkdError, OSError) as fault:
-        return Check(name, False, str(fault), fix)
+        return Check(name, False, str(fault).removeprefix(f"{name}: "), fix)
 
 
 def _method(config: RunConfig) -> Check:

@@ -16,6 +16,13 @@ from pydantic.dataclasses import dataclass
 from ctkd_core import methods
 from ctkd_core.distill import on_policy_access
 from ctkd_core.distill.config_file import is_folder, read_table
+from ctkd_core.distill.consistency import (
+    check_asking,
+    check_device,
+    check_precision,
+    check_student,
+    check_weights,
+)
 from ctkd_core.distill.evaluation import table as evaluation
 from ctkd_core.distill.further import (
     CONFIG,
@@ -314,12 +321,12 @@ class RunConfig:
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
         methods.get(self.method, RunError).check_variant(self.variant, RunError)
-        _check_student(self)
-        _check_device(self.device)
-        _check_precision(self)
-        _check_asking(self)
+        check_student(self)
+        check_device(self.device)
+        check_precision(self)
+        check_asking(self)
         on_policy_access.check_server(self)
-        _check_weights(self)
+        check_weights(self)
         if self.eval_data and self.eval_share:
             raise RunError("eval_share takes a share of the data and eval_data another file; give one of them.")
         access.check_access(self, self.method, self.variant, self.method_options, self.on_policy_share)
@@ -469,65 +476,8 @@ def _with_path(changes: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _check_student(config: RunConfig) -> None:
-    if config.student_model == "pretrained" and not config.student_path:
-        raise RunError("student_model 'pretrained' needs student_path: a folder or hub id of a causal language model.")
-    if config.student_model not in ("pretrained", "prune") and config.student_path:
-        raise RunError(
-            f"student_path {short(config.student_path)} is only read with student_model 'pretrained' or 'prune'; "
-            f"student_model is {config.student_model!r}."
-        )
-    heads = scratch_heads(config.hidden_size)
-    if config.hidden_size % heads or (config.hidden_size // heads) % 2:
-        raise RunError(
-            f"hidden_size {config.hidden_size} can't be cut into attention heads; use a multiple of 64 (or 8)."
-        )
-
-
-def scratch_heads(hidden_size: int) -> int:
-    """Attention heads of a scratch student: 64 wide where that divides the width."""
-    return max(1, hidden_size // 64)
-
-
-def _check_asking(config: RunConfig) -> None:
-    if config.needs_teacher:
-        return
-    if config.on_policy_share > 0.0:
-        raise RunError(
-            f"method {config.method!r} asks no teacher, so it can't learn from text that the student wrote; "
-            "set on_policy_share to 0 or choose another method."
-        )
-    if config.teachers:
-        raise RunError(
-            f"method {config.method!r} asks no teacher; with further teachers, give the first one a method that does."
-        )
-
-
-def _check_weights(config: RunConfig) -> None:
-    weights = [config.teacher_weight, *(entry["weight"] for entry in config.teachers)]
-    if config.teachers and not any(weights):
-        raise RunError("all teachers weigh 0, so nothing would be learnt; give one of them a weight above 0.")
-
-
 def _later_default(name: str) -> Any:
     return fields_of(RunConfig)[name].get_default(call_default_factory=True)
-
-
-def _check_precision(config: RunConfig) -> None:
-    for name in ("bf16", "fp16"):
-        if name in config.trainer and config.precision != "auto":
-            raise RunError(
-                f"precision is {config.precision!r} and trainer sets {name}: leave one of them out (precision takes "
-                "fp32, bf16 and fp16)."
-            )
-
-
-def _check_device(device: str) -> None:
-    kind, _, index = device.partition(":")
-    if kind not in {"auto", "cpu", "cuda", "mps"} or (
-        index and not (kind == "cuda" and index.isascii() and index.isdigit())
-    ):
-        raise RunError(f"device {short(device)} isn't known; use auto, cpu, mps, cuda or cuda:0.")
 
 
 # The presets are measured on two CPU cores; `estimate.py` says how long they take on this machine.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ctkd_core.distill.config import RunConfig, scratch_heads
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.consistency import scratch_heads
 from ctkd_core.distill.models.embeddings import embedding_rows, lacks_rows
 from ctkd_core.distill.models.pruning import prune
 from ctkd_core.errors import RunError
