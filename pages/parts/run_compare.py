@@ -30,7 +30,9 @@ NO_BASELINE = "none"
 
 def run_compare(names: list[str]) -> None:
     """Compare the runs with these ids; the first one is the one that single runs are compared with."""
-    st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
+        st.title("Runs compared", anchor=False, width="content")
     try:
         every = shown_runs(names)
         found = compare_runs(every)
