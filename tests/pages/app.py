@@ -32,11 +32,11 @@ def opened(page: str = "align", agree: bool = True, **params: str) -> AppTest:
 
 
 def figures(at: AppTest) -> dict[str, dict[str, Any]]:
-    """Plotly figures on the page by the first words of their title."""
+    """Plotly figures on the page by their title, in one line."""
     found = {}
     for element in at.get("plotly_chart"):
         spec = json.loads(element.proto.spec)
-        found[spec["layout"]["title"]["text"]] = spec
+        found[spec["layout"]["title"]["text"].replace("<br>", " ")] = spec
     return found
 
 
