@@ -171,7 +171,7 @@ def test_all_pairs_are_compared_and_a_row_sets_the_pair(monkeypatch):
     monkeypatch.setattr(pair_data, "offline_names", lambda: ["smollm2", "deepseek"])
     at = opened("pair", look="All pairs")
     assert not at.exception
-    spec = figures(at)["Share of the student's tokens that the teacher has"]
+    spec = figures(at)["Student tokens that the teacher has, %"]
     assert spec["data"][0]["x"] == ["smollm2", "deepseek"]
     rows = at.dataframe(key="pair_rows").value
     assert rows["canonical"].tolist() == pytest.approx([0.8717, 0.3321], abs=1e-3)
