@@ -57,7 +57,7 @@ def verdict(view: View) -> None:
         what, why, warned = st.columns([4, 6, 5], gap="medium")
         with what:
             advised = ", ".join([found.method, *option_words(found.options)])
-            st.subheader(state.plain(f"Train with {advised}"), anchor=False)
+            st.header(state.plain(f"Train with {advised}"), anchor=False)
             verdict_name, meaning = ("One vocabulary", "compare tokens by id") if same else (found.verdict, None)
             whose = "" if same or found.method == found.family else "The rule alone says "
             st.markdown(

@@ -164,7 +164,7 @@ def _single_runs(rows: list[dict[str, Any]], labels: Mapping[str, str], deltas: 
 
 
 def _differences(differences: Mapping[str, list[Any]], order: list[str], labels: Mapping[str, str]) -> None:
-    st.subheader("What differs", anchor=False)
+    st.header("What differs", anchor=False)
     if not differences:
         st.caption("The runs have the same options.")
         return

@@ -42,7 +42,8 @@ def figures(at: AppTest) -> dict[str, dict[str, Any]]:
 
 def texts(at: AppTest) -> str:
     """Everything that is written on the page."""
-    kinds = (at.markdown, at.caption, at.error, at.warning, at.success, at.info, at.text, at.title, at.subheader)
+    headings = (at.title, at.header, at.subheader)
+    kinds = (at.markdown, at.caption, at.error, at.warning, at.success, at.info, at.text, *headings)
     return "\n".join([*(str(element.value) for kind in kinds for element in kind), texts_of_html(at)])
 
 
