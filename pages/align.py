@@ -32,6 +32,7 @@ LEVELS = {
 
 
 def main() -> None:
+    st.title("Align", anchor=False)
     if pair := chosen_pair():
         body(*pair)
 

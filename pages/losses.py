@@ -32,6 +32,7 @@ PART_HELP = (
 
 
 def main() -> None:
+    st.title("Losses", anchor=False)
     if pair := chosen_pair():
         body(*pair)
 

@@ -19,6 +19,7 @@ from pages.parts.uploads import upload_tokenizer
 
 
 def main() -> None:
+    st.title("Pair", anchor=False)
     pair = chosen_pair()
     if pair is None:
         return

@@ -23,9 +23,11 @@ def main() -> None:
     if names := st.query_params.get("compare"):
         run_compare([part for part in names.split(",") if part])
         return
-    view = st.segmented_control(
-        "View", VIEWS, default=LIST, key="view", required=True, bind="query-params", label_visibility="collapsed"
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title("Runs", anchor=False, width="content")
+        view = st.segmented_control(
+            "View", VIEWS, default=LIST, key="view", required=True, bind="query-params", label_visibility="collapsed"
+        )
     with state.errors_shown():
         if view == FORM:
             run_form()

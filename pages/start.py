@@ -105,7 +105,7 @@ def preset_card(teacher: str, student: str, text: str, title: str, note: str) ->
         st.caption(f"{title}. {note}")
         st.caption(f"{TOKENIZERS[teacher].title} · {TOKENIZERS[student].title}")
         with state.errors_shown():
-            st.caption(state.plain(tried_before(load(), student, teacher)))
+            st.caption(tried_before(load(), student, teacher))
         if missing:
             st.caption("Not installed: " + "; ".join(f"`{TOKENIZERS[name].install}`" for name in missing))
 

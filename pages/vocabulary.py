@@ -20,6 +20,7 @@ from pages.parts.vocabulary_token import guidance, look_up
 
 
 def main() -> None:
+    st.title("Vocabulary map", anchor=False)
     pair = chosen_pair()
     if pair is None:
         return

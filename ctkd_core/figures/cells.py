@@ -22,16 +22,18 @@ def clickable(x: Sequence[str], y: Sequence[str], **more: Any) -> go.Scatter:
     return go.Scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, name="cells", **more)
 
 
-def frame(x: str, y: str) -> go.Scatter:
-    """The frame around one cell."""
-    import plotly.graph_objects as go
-
-    marker = {"symbol": "square-open", "size": 42, "color": ORANGE, "line": {"width": 4}}
-    return go.Scatter(x=[x], y=[y], mode="markers", marker=marker, hoverinfo="skip", showlegend=False, name="chosen")
+def frame(fig: go.Figure, column: int, row: int) -> None:
+    """A frame around one cell, by its place among the columns and rows: as large as cells are in this window."""
+    place = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    fig.add_shape(type="rect", **place, line={"color": ORANGE, "width": 4}, name="chosen")
 
 
 def axes_of_pairs(fig: go.Figure) -> go.Figure:
-    """Teachers across, students down, clicks as selections."""
-    fig.update_xaxes(title_text="teacher", side="bottom", showgrid=False)
-    fig.update_yaxes(title_text="student", autorange="reversed", showgrid=False)
+    """Teachers across, students down, each with its name; clicks as selections.
+
+    Cells hold their values, so no bar of colours takes room from them.
+    """
+    fig.update_traces(selector={"type": "heatmap"}, showscale=False)
+    fig.update_xaxes(title_text="teacher", side="bottom", showgrid=False, type="category", dtick=1)
+    fig.update_yaxes(title_text="student", autorange="reversed", showgrid=False, type="category", dtick=1)
     return fig.update_layout(clickmode="event+select")

@@ -7,7 +7,7 @@ keeps its colour, hatch and letter in every picture.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +185,10 @@ def prediction_rows(lab: Lab, side: str, prediction: Prediction) -> list[tuple[i
 
 
 def target_figure(lab: Lab, group: int) -> go.Figure:
-    """One panel a method: its target from the teacher (bars), what the student has there (marks), what is lost."""
+    """One panel a method: its target from the teacher (bars), what the student has there (marks), what is lost.
+
+    All panels have one scale, so a bar twice as long is twice the probability, whichever method's it is.
+    """
     from plotly.subplots import make_subplots
 
     shown = [(k, view, view.target(group)) for k, view in enumerate(lab.views)]
@@ -204,10 +207,18 @@ def target_figure(lab: Lab, group: int) -> go.Figure:
         vertical_spacing=66 / height if lines > 1 else 0,
         subplot_titles=titles,
     )
+    top = _top(p for rows in tables for _, teacher, student in rows for p in (teacher, student))
     for place, ((k, _, _), rows) in enumerate(zip(panels, tables)):
         _target_panel(fig, rows, LOOKS[k], (place // columns + 1, place % columns + 1))
+    form = ".0%" if top > 0.05 else ".2%"
+    fig.update_xaxes(range=[0, 1.45 * top], tickformat=form, nticks=4, tickangle=0)
     title = "What each method compares (bars: its target, from the teacher; red lines: the student; grey: lost)"
     return _finish(fig, title, height)
+
+
+def _top(values: Iterable[float | None]) -> float:
+    """The largest magnitude, for the one scale of several panels; 1 where there is none, so that it is a scale."""
+    return max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0) or 1.0
 
 
 def _panel_title(place: int, view: LossView) -> str:
@@ -260,9 +271,6 @@ def _target_panel(
         col=column,
     )
     _token_axis(fig, [escape(label) for label, _, _ in rows], row, column)
-    top = max([teacher for _, teacher, _ in rows] + [student or 0.0 for _, _, student in rows], default=1.0) or 1.0
-    form = ".0%" if top > 0.05 else ".2%"
-    fig.update_xaxes(range=[0, 1.45 * top], tickformat=form, nticks=4, tickangle=0, row=row, col=column)
 
 
 def target_rows(lab: Lab, target: Target) -> list[tuple[str, float, float | None]]:
@@ -300,7 +308,7 @@ def gradient_tokens(lab: Lab, position: int, named: Sequence[int] = ()) -> list[
 
 
 def gradient_figure(lab: Lab, position: int, tokens: Sequence[int], named: Sequence[int] = ()) -> go.Figure:
-    """One row a method: how a step of descent moves the logits of some student tokens, up or down."""
+    """One row a method: how a step of descent moves the logits of some student tokens, up or down; all on one scale."""
     from plotly.subplots import make_subplots
 
     shown = [(k, view, gradient) for k, view in enumerate(lab.views) if (gradient := view.gradient(position))]
@@ -309,9 +317,9 @@ def gradient_figure(lab: Lab, position: int, tokens: Sequence[int], named: Seque
     fig = make_subplots(rows, 1, shared_xaxes=True, vertical_spacing=0.35 / (2 + rows), subplot_titles=titles)
     prediction = lab.scene.prediction("student", position)
     marked = {*named, *([prediction.token] if prediction else [])}
-    for row, (k, _, gradient) in enumerate(shown, 1):
-        values = step_values(lab, gradient, tokens)
-        top = max((abs(v) for v in values if v is not None), default=0.0) or 1.0
+    steps = [step_values(lab, gradient, tokens) for _, _, gradient in shown]
+    top = _top(v for values in steps for v in values)
+    for row, ((k, _, _), values) in enumerate(zip(shown, steps), 1):
         fig.add_bar(
             x=list(range(len(tokens))),
             y=[None if v is None else squeezed(v, top) for v in values],

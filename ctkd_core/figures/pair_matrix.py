@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ctkd_core.figures.cells import axes_of_pairs, clickable, frame
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
@@ -32,8 +32,7 @@ def matrix_figure(names: Sequence[str], shares: Shares, way: str, chosen: tuple[
         zmin=0,
         zmax=1,
         colorscale=SEQUENTIAL,
-        colorbar={"tickformat": ".0%", "title": {"text": "share"}},
-        text=[["" if v is None else f"{100 * v:.0f} %" for v in row] for row in rows],
+        text=[["" if v is None else f"{100 * v:.0f}" for v in row] for row in rows],
         texttemplate="%{text}",
         hoverinfo="skip",
         xgap=2,
@@ -46,10 +45,10 @@ def matrix_figure(names: Sequence[str], shares: Shares, way: str, chosen: tuple[
         customdata=[[s, t, float(shares[s, t][way])] for s, t in cells],
         hovertemplate="%{customdata[2]:.1%} of student %{customdata[0]} in teacher %{customdata[1]}<extra></extra>",
     )
-    traces: list[Any] = [heat, points]
+    title = "Student tokens that the teacher has, %"
+    fig = figure([heat, points], title, height=130 + 62 * len(names))
     if chosen is not None and set(chosen) <= set(names):
-        traces.append(frame(escape(chosen[1]), escape(chosen[0])))
-    fig = figure(traces, "Share of the student's tokens that the teacher has", height=130 + 62 * len(names))
+        frame(fig, names.index(chosen[1]), names.index(chosen[0]))
     return axes_of_pairs(fig)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ctkd_core.figures.cells import axes_of_pairs, clickable, frame
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
@@ -57,7 +57,6 @@ def ranking_figure(rows: Sequence[RankedPair], by: str, chosen: tuple[str, str] 
     shown = FIGURES[by]
     down, across = _labels(students), _labels(teachers)
     known = [v for row in values for v in row if v is not None]
-    form = ".0%" if shown.share else ".2f"
     heat = go.Heatmap(
         x=list(across.values()),
         y=list(down.values()),
@@ -66,7 +65,6 @@ def ranking_figure(rows: Sequence[RankedPair], by: str, chosen: tuple[str, str] 
         zmax=1 if shown.share else max(known, default=1),
         colorscale=SEQUENTIAL,
         reversescale=not ORDERS[by],  # bright is good
-        colorbar={"tickformat": form},
         text=[["" if v is None else _cell(v, shown) for v in row] for row in values],
         texttemplate="%{text}",
         hoverinfo="skip",
@@ -80,10 +78,12 @@ def ranking_figure(rows: Sequence[RankedPair], by: str, chosen: tuple[str, str] 
         text=[_hover(row, by) for row in rows],
         hovertemplate="%{text}<extra></extra>",
     )
-    traces: list[Any] = [heat, points]
+    title = shown.name.capitalize() + (
+        ", %" if shown.share else ""
+    )  # here, not in each cell: narrow ones hold three digits
+    fig = figure([heat, points], title, height=max(260, 140 + 52 * len(students)))
     if chosen is not None and chosen[0] in down and chosen[1] in across:
-        traces.append(frame(across[chosen[1]], down[chosen[0]]))
-    fig = figure(traces, shown.name.capitalize(), height=max(260, 140 + 52 * len(students)))
+        frame(fig, teachers.index(chosen[1]), students.index(chosen[0]))
     return axes_of_pairs(fig)
 
 
@@ -136,7 +136,7 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
 
 
 def _cell(value: float, shown: Ranked) -> str:
-    return f"{100 * value:.0f} %" if shown.share else f"{value:.2f}"
+    return f"{100 * value:.0f}" if shown.share else f"{value:.2f}"
 
 
 def _hover(row: RankedPair, by: str) -> str:

@@ -17,6 +17,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SEQUENTIAL = "Cividis"
 TITLE_TOP = 12  # pixels above a title
 TITLE_CHARACTERS = 52  # of a line of a title
+NARROW_TITLE = 30  # the same in the narrowest column of a page
 
 
 def escape(text: str) -> str:
@@ -24,20 +25,23 @@ def escape(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def figure(traces: list[Any], title: str, height: int, **layout: Any) -> go.Figure:
-    """A figure with the shared margins, fonts and a stable `uirevision`, so that zoom survives reruns."""
+def figure(traces: list[Any], title: str, height: int, *, line: int = TITLE_CHARACTERS, **layout: Any) -> go.Figure:
+    """A figure with the shared margins, fonts and a stable `uirevision`, so that zoom survives reruns.
+
+    line: characters of a line of the title; fewer where the figure stands in a narrow column
+    """
     import plotly.graph_objects as go
 
-    return go.Figure(traces, habits(title, height) | layout)
+    return go.Figure(traces, habits(title, height, line) | layout)
 
 
-def habits(title: str, height: int) -> dict[str, Any]:
+def habits(title: str, height: int, line: int = TITLE_CHARACTERS) -> dict[str, Any]:
     """The layout that all figures share, for a figure that exists already.
 
     Update such a figure with this, never with another figure's layout: that holds a whole template, and plotly takes
     0.1 s to merge it.
     """
-    lines = folded(title)
+    lines = folded(title, line)
     return {
         "title": {
             "text": "<br>".join(lines),
@@ -57,6 +61,6 @@ def habits(title: str, height: int) -> dict[str, Any]:
     }
 
 
-def folded(title: str) -> list[str]:
+def folded(title: str, line: int = TITLE_CHARACTERS) -> list[str]:
     """A title as lines that fit a narrow window."""
-    return textwrap.wrap(title, TITLE_CHARACTERS, break_long_words=False, break_on_hyphens=False) or [title]
+    return textwrap.wrap(title, line, break_long_words=False, break_on_hyphens=False) or [title]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.figures.theme import escape, figure
+from ctkd_core.figures.theme import NARROW_TITLE, escape, figure
 from ctkd_core.figures.vocabulary import CLASS_TITLES
 from ctkd_core.markup.colours import BLUE, CATEGORICAL, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
 from ctkd_core.markup.visible import shorten
@@ -80,7 +80,8 @@ def audit_figure(audit: Mapping[str, Mapping[str, int]]) -> go.Figure:
             showlegend=False,
         ),
     ]
-    fig = figure(traces, "Student tokens that one teacher token says alone", height=100 + 41 * max(1, len(names)))
+    title, height = "Student tokens that one teacher token says alone", 118 + 41 * max(1, len(names))
+    fig = figure(traces, title, height, line=NARROW_TITLE)
     fig.update_xaxes(range=[0, 1], tickformat=".0%", showgrid=False)
     fig.update_yaxes(autorange="reversed")
     return fig.update_layout(barmode="overlay", bargap=0.25)

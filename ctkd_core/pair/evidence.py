@@ -122,11 +122,13 @@ def findings(found: Sequence[tuple[str, Condition]], student: str, teacher: str)
 
 
 def tried_before(digest: Digest, student: str, teacher: str) -> str:
-    """What was tried on this very pair, in words, without a look at its tokenizers."""
-    there = settings(digest, "", student, teacher)
-    if not there:
+    """How much was tried on this very pair, in a sentence, without a look at its tokenizers."""
+    found = findings(settings(digest, "", student, teacher), student, teacher)
+    if not found:
         return "Never tried in an experiment."
-    return "Tried: " + " ".join(finding.sentence for finding in findings(there, student, teacher))
+    decided = sum(finding.decided for finding in found)
+    where = "1 setting" if len(found) == 1 else f"{len(found)} settings"
+    return f"Tried in {where}, {decided or 'none'} of them decided: page Pair has what was found."
 
 
 def confidence(found: Sequence[Finding], kind: str = "") -> str:

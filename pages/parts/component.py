@@ -1,4 +1,6 @@
-"""Components of our own: groups of tokens drawn in the browser, a click on one comes back as the pinned group."""
+"""Components of our own: groups of tokens drawn in the browser, a click on one comes back as the pinned group; and
+what only a browser can do: save a picture, bring a thing into view.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,11 @@ _HERE = Path(__file__).parent
 
 @cache
 def _component(file: str, root: str) -> Any:
+    style = _HERE / f"{file}.css"
     return st.components.v2.component(
         f"ctkd_{file}",
         html=f'<div class="{root}"></div>',
-        css=(_HERE / f"{file}.css").read_text(encoding="utf-8"),
+        css=style.read_text(encoding="utf-8") if style.is_file() else None,
         js=(_HERE / f"{file}.js").read_text(encoding="utf-8"),
     )
 
@@ -56,3 +59,8 @@ def losses_strip(data: dict[str, Any], pinned: int | None, on_pin: Callable[[int
 def picture_buttons(svg: str, name: str, key: str) -> None:
     """Two buttons that save a picture as SVG and as PNG, which the browser makes; `name`: of the file, no ending."""
     _component("picture", "picture")(key=key, data={"svg": svg, "name": name})
+
+
+def tour_look(step: str, look_at: str, key: str) -> None:
+    """Shows nothing: brings the element with the key `look_at` into view, once for each `step`."""
+    _component("tour_look", "look")(key=key, data={"step": step, "look_at": look_at})

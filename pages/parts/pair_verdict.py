@@ -58,7 +58,7 @@ def verdict(view: View) -> None:
         what, why, warned = st.columns([4, 6, 5], gap="medium")
         with what:
             advised = ", ".join([found.method, *option_words(found.options)])
-            st.subheader(state.plain(f"Train with {advised}"), anchor=False)
+            st.header(state.plain(f"Train with {advised}"), anchor=False)
             verdict_name, meaning = ("One vocabulary", "compare tokens by id") if same else (found.verdict, None)
             whose = "" if same or found.method == found.family else "The rule alone says "
             st.markdown(
@@ -66,7 +66,6 @@ def verdict(view: View) -> None:
                 help=None if same else explained("P-KL"),
             )
             st.caption(state.plain(methods.get(found.method).idea))
-            _tried(found)
             with st.popover("The rule", icon=":material/gavel:"):
                 st.markdown(RULE)
             _links(found.method)
@@ -75,10 +74,11 @@ def verdict(view: View) -> None:
         with warned:
             listed = [state.plain(warning) for warning in found.warnings] or ["Nothing special on these texts."]
             st.markdown("**Look out for**  \n" + "\n".join(f"- {warning}" for warning in listed))
+        _tried(found)
 
 
 def _tried(found: Advice) -> None:
-    """How near experiments came to this pair, and what they found."""
+    """How near experiments came to this pair, and what they found, over the whole width: sentences of many figures."""
     if not found.confidence:
         return
     icon = ":material/science:" if found.evidence else ":material/help:"
@@ -103,13 +103,15 @@ def _links(method: str) -> None:
         icon=":material/model_training:",
         query_params={"view": run_views.FORM, carry.PARAMETER: carry.packed(Choice(method))},
     )
-    shown = methods.shown_on_a_text(method).name
-    label = "See it on a text" if shown == method else f"See it on a text ({shown})"
+    shown, own = methods.shown_on_a_text(method), methods.get(method)
+    label = "See it on a text"
+    if shown.name != method:
+        label += f": {own.label} trains on the groups of {shown.label} ({shown.name})"
     st.page_link(
         state.PAGES["align"],
         label=label,
         icon=":material/compare_arrows:",
-        query_params=state.link_to_method(shown),
+        query_params=state.link_to_method(shown.name),
     )
     st.page_link(state.PAGES["vocabulary"], label="See it token by token", icon=":material/grid_on:")
 

@@ -30,7 +30,9 @@ NO_BASELINE = "none"
 
 def run_compare(names: list[str]) -> None:
     """Compare the runs with these ids; the first one is the one that single runs are compared with."""
-    st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
+        st.title("Runs compared", anchor=False, width="content")
     try:
         every = shown_runs(names)
         found = compare_runs(every)
@@ -162,7 +164,7 @@ def _single_runs(rows: list[dict[str, Any]], labels: Mapping[str, str], deltas: 
 
 
 def _differences(differences: Mapping[str, list[Any]], order: list[str], labels: Mapping[str, str]) -> None:
-    st.subheader("What differs", anchor=False)
+    st.header("What differs", anchor=False)
     if not differences:
         st.caption("The runs have the same options.")
         return

@@ -39,6 +39,7 @@ def run_detail(name: str) -> None:
         run = shown_store().get(name)
         config = run.config
     except CtkdError as fault:
+        st.title("Run", anchor=False)
         state.show_error(fault)
         st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
         return
@@ -46,7 +47,7 @@ def run_detail(name: str) -> None:
     st.set_page_config(page_title=f"{config.name or run.id} · Runs · CTKD Lab")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("All runs", key="back", icon=":material/arrow_back:", on_click=show_view, args=(LIST,))
-        st.subheader(state.plain(config.name or run.id), anchor=False, width="content")
+        st.title(state.plain(config.name or run.id), anchor=False, width="content")
         st.caption(
             f"{state.plain(config.teacher)} → {state.plain(config.student)} · {config.method} · "
             f"{config.student_model} student · seed {config.seed}{together} · {run.id}"

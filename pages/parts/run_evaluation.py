@@ -38,10 +38,10 @@ def evaluation(rows: Rows, frame: Any, key: str = "eval") -> None:
     by_language = moments(rows, "bits_by_language", "teacher_bits_by_language", "bytes_by_language")
     by_class = moments(rows, "bits_by_class", "teacher_bits_by_class", "bytes_by_class")
     if classes or by_domain.now or by_class.now:
-        st.subheader("Where it has learnt", anchor=False)
+        st.header("Where it has learnt", anchor=False)
         _parts(frame if classes else None, (by_class, by_domain, by_language), key)
     if moments(rows, "agreement").now:
-        st.subheader("Does it say what the teacher says", anchor=False)
+        st.header("Does it say what the teacher says", anchor=False)
         _agreement(rows, key)
     _written(rows, key)
 
@@ -49,7 +49,7 @@ def evaluation(rows: Rows, frame: Any, key: str = "eval") -> None:
 def tasks(found: Mapping[str, Mapping[str, float | None]], key: str = "eval") -> None:
     """Figures of tasks of lm-evaluation-harness, {task: {figure: value}}; nothing where there are none."""
     if found:
-        st.subheader("Tasks", anchor=False)
+        st.header("Tasks", anchor=False)
         st.dataframe(task_table(found), key=f"{key}_tasks", hide_index=True, alt="Figures of tasks of the harness")
 
 
@@ -112,7 +112,7 @@ def _written(rows: Rows, key: str) -> None:
     lengths = [(found, told) for found, told in lengths if found.now]
     if not completions.now and not lengths:
         return
-    st.subheader("What it writes", anchor=False)
+    st.header("What it writes", anchor=False)
     if completions.now:
         alt = "Completions against their references"
         st.dataframe(measure_table(completions), key=f"{key}_completions", hide_index=True, alt=alt)

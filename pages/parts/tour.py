@@ -1,7 +1,11 @@
-"""A tour as it is shown: taken from the address, a box with Back, Next and Leave, a frame around what it is about."""
+"""A tour as it is shown: taken from the address, a box with Back, Next and Leave, a frame around what it is about.
+
+The box stays in view while one scrolls, and each step brings what it is about into view below the box.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -9,9 +13,11 @@ import streamlit as st
 from ctkd_core.errors import unknown
 from ctkd_core.lab.question import DEFAULT_METHODS
 from pages.parts import address, losses_choice, run_views, state, text_input
+from pages.parts.component import tour_look
 from pages.parts.tours import TOURS, Step, Tour
 
 PARAMETER = "tour"
+STYLE = Path(__file__).parent / "tour.css"
 
 
 def bound(page: str) -> dict[str, Any]:
@@ -60,6 +66,7 @@ def box(page: str) -> None:
     if tour is None or step is None or tour.page != page:
         return
     shown, last = tour.steps[step], len(tour.steps) - 1
+    st.html(STYLE)
     st.html(f"<style>{_frame(shown)}</style>")
     with st.container(border=True, key="tour"):
         st.markdown(f"{tour.icon} **{tour.title}** · {step + 1} of {last + 1} · **{shown.title}**  \n{shown.text}")
@@ -81,8 +88,15 @@ def box(page: str) -> None:
                     on_click=_go,
                     args=(tour, step + 1),
                 )
-            st.button("Leave" if step < last else "Done", key="tour_leave", icon=":material/close:", on_click=leave)
+            st.button(
+                "Leave" if step < last else "Done",
+                key="tour_leave",
+                icon=":material/close:",
+                type="secondary" if step < last else "primary",
+                on_click=leave,
+            )
             st.caption("It comes back from the menu Help.", width="content")
+            tour_look(f"{tour.name}.{step + 1}", shown.look_at, key="tour_look")
 
 
 def leave() -> None:
@@ -116,7 +130,4 @@ def _go(tour: Tour, step: int) -> None:
 
 
 def _frame(step: Step) -> str:
-    return (
-        f".st-key-{step.look_at} {{ outline: 3px dashed #D55E00; outline-offset: 4px; border-radius: 6px; }}"
-        ".st-key-tour { border-left: 5px solid #D55E00; }"
-    )
+    return f".st-key-{step.look_at} {{ outline: 3px dashed #D55E00; outline-offset: 4px; border-radius: 6px; }}"

@@ -1,6 +1,8 @@
-"""axe finds nothing on any page, in light and in dark."""
+"""axe finds nothing on any page, in light and in dark, wide and narrow; nothing runs out of a narrow window."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 
@@ -30,6 +32,68 @@ VIEWS = {
 }
 NARROW = {"/evidence?section=Do+it+again"}  # commands that are longer than a line there
 
+# A phone, and a window of 1280 x 1000 at 200 %.
+WINDOWS = ({"width": 420, "height": 1000}, {"width": 640, "height": 500})
+PLOT = ".js-plotly-plot"
+CODE = "[data-testid=stCode]"
+TABLE = "[data-testid=stDataFrame]"
+# Where a walk begins; then what is clicked and what it waits for there.
+WALKS = {
+    "/": [],
+    "/align?method=cdm&against=sedi&group=3": [
+        ("role=tab[name='Metrics']", PLOT),
+        ("role=tab[name='Export']", ".picture button"),
+        ("text=Show as code", CODE),
+    ],
+    "/align?text=rtl&tab=Methods": [],
+    "/vocabulary?map=exact": [
+        ("role=tab[name='Lost']", TABLE),
+        ("role=tab[name='Reasons']", PLOT),
+        ("role=tab[name='Export']", "[data-testid=stDownloadButton]"),
+        ("text=The rule", "[data-testid=stPopoverBody]"),
+    ],
+    "/pair": [("role=tab[name='Token lengths']", PLOT), ("role=tab[name='All pairs']", f".st-key-pair_matrix {PLOT}")],
+    "/rank?side=all+pairs": [("role=radio[name='one text']", "textarea")],
+    "/losses?group=1": [
+        ("role=tab[name='Values']", TABLE),
+        ("role=tab[name='Groups']", TABLE),
+        ("role=radio[name='whole loss']", PLOT),
+    ],
+    "/runs?view=New+run": [("text=Several teachers", TABLE + ", label"), ("role=radio[name='New sweep']", "label")],
+    "/evidence": [("role=tab[name='At a glance']", TABLE), ("role=tab[name='Analyses']", "h2")],
+}
+BEGINS = {
+    "/": ".st-key-tours a",
+    "/align?method=cdm&against=sedi&group=3": TABLE,
+    "/align?text=rtl&tab=Methods": ".stack .cell",
+    "/rank?side=all+pairs": ".st-key-rank_map .js-plotly-plot",
+    "/losses?group=1": ".st-key-lab_targets .js-plotly-plot",
+    "/runs?view=New+run": ".st-key-preset",
+} | {view: VIEWS[view] for view in ("/vocabulary?map=exact", "/pair", "/evidence")}
+FITS = "() => { const m = document.querySelector('[data-testid=stMain]'); return m.scrollWidth <= m.clientWidth; }"
+
+
+@pytest.mark.parametrize("begin", WALKS)
+def test_axe_finds_nothing_in_narrow_windows(page, server, begin):
+    """Each step of a walk in one of two windows; half of the walks are in dark."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.emulate_media(color_scheme=("light", "dark")[list(WALKS).index(begin) % 2])
+    windows = itertools.cycle(WINDOWS)
+    page.set_viewport_size(next(windows))
+    page.goto(server + begin)
+    page.wait_for_selector(BEGINS[begin])
+    settled(page)
+    for clicked, wait in (("", ""), *WALKS[begin]):
+        if clicked:
+            page.locator(clicked).first.click()
+            page.locator(wait).locator("visible=true").first.wait_for()
+            settled(page)
+        assert violations(axe, page) == [], clicked
+        for _ in range(2):
+            page.wait_for_function(FITS)  # figures take their new size a moment later
+            page.set_viewport_size(next(windows))
+        page.set_viewport_size(next(windows))
+
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing(page, server, view):
@@ -42,6 +106,7 @@ def test_axe_finds_nothing(page, server, view):
     page.wait_for_selector(VIEWS[view])
     settled(page)
     assert violations(axe, page) == []
+    assert page.locator("h1").count() == 1
     before = page.evaluate(BACKGROUND)
     page.emulate_media(color_scheme=then)
     page.wait_for_function(f"before => ({BACKGROUND})() !== before", arg=before)

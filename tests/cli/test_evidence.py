@@ -39,7 +39,7 @@ def test_filters(ctkd: Ctkd) -> None:
     found = load()
     experiment, condition = next((e, c) for e, c in found.conditions if len(c.ranked) > 2)
     data = ctkd.json("evidence", "--experiment", experiment.name)
-    assert list(data) == ["settings", "claims", "analyses"]
+    assert list(data) == ["answers", "settings", "claims", "analyses"]
     assert {row["experiment"] for row in data["settings"]} == {experiment.name}
     words = ("--experiment", experiment.name, "--condition", condition.name)
     (setting,) = ctkd.json("evidence", *words)["settings"]

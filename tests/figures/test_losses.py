@@ -132,6 +132,19 @@ def test_targets_have_a_panel_a_method_and_hatched_loss():
     assert len(losses.target_figure(LAB, 1).data) == 3
 
 
+def test_panels_that_are_compared_have_one_scale():
+    small = replace(PKL, targets=(Target(0, "student", (CAT,), (0.07,), (0.02,)),))
+    fig = losses.target_figure(replace(LAB, views=(GOLD, small)), 0)
+    ranges = {tuple(axis.range) for axis in (fig.layout.xaxis, fig.layout.xaxis2)}
+    assert len(ranges) == 1, "7 % must not look like 70 %"
+    weak = replace(PKL, gradients=(RowGradient(1, (NUMBER,), (0.0,), (0.02,), 0.0, 0.02),))
+    broken = replace(PKL, gradients=(RowGradient(1, (NUMBER,), (0.0,), (float("nan"),), 0.0, 0.0),))
+    steps = losses.gradient_figure(replace(LAB, views=(GOLD, weak, broken)), 1, [CAT, NUMBER])
+    strongest, weaker = (max(abs(v) for v in bar.y if v is not None) for bar in steps.data[:2])
+    assert 0.3 < weaker < strongest == pytest.approx(1.0)
+    assert steps.layout.yaxis.ticktext == steps.layout.yaxis2.ticktext
+
+
 def test_no_mark_stands_in_a_value():
     more = replace(PKL, targets=(Target(1, "rank", (-1, -1), (0.7, 0.1), (0.2, 0.3), (("left over", 0.2),)),))
     bars, marks, values = losses.target_figure(replace(LAB, views=(more,)), 1).data

@@ -25,10 +25,12 @@ ROWS = [row("a", "<b>b", 0.9), row("<b>b", "a", 0.4), row("a", "c" * 40, 0.2)]
 @pytest.mark.parametrize("by", FIGURES)
 def test_every_pair_is_a_cell_that_can_be_chosen(by: str) -> None:
     fig = ranking_figure(ROWS, by, ("a", "<b>b"))
-    heat, cells, chosen = fig.data
+    heat, cells = fig.data
+    (chosen,) = fig.layout.shapes
     assert [list(data) for data in cells.customdata] == [[r.student, r.teacher] for r in ROWS]
     assert sorted(v for line in heat.z for v in line if v is not None) == sorted(getattr(r, by) for r in ROWS)
-    assert (chosen.x, chosen.y) == (("&lt;b&gt;b",), ("a",))
+    assert heat.x[round(chosen.x0 + 0.5)] == "&lt;b&gt;b" and heat.y[round(chosen.y0 + 0.5)] == "a"
+    assert (chosen.x1 - chosen.x0, chosen.y1 - chosen.y0) == (1, 1), "one cell, however wide cells are"
     assert all(len(label) < 40 for label in heat.x)
     assert bool(heat.reversescale) == (by == "tokens"), "bright is good"
 

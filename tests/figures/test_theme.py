@@ -21,6 +21,9 @@ def test_long_titles_have_lines_that_fit_a_narrow_window():
     short, long = (theme.figure([], title, 300) for title in ("short", words))
     assert long.layout.title.text == "<br>".join(lines)
     assert long.layout.margin.t > short.layout.margin.t
+    narrow = theme.figure([], words, 300, line=theme.NARROW_TITLE)
+    assert max(map(len, narrow.layout.title.text.split("<br>"))) <= theme.NARROW_TITLE
+    assert narrow.layout.margin.t > long.layout.margin.t
 
 
 def test_quotes_stay_quotes_in_plotly():

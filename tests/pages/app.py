@@ -32,17 +32,18 @@ def opened(page: str = "align", agree: bool = True, **params: str) -> AppTest:
 
 
 def figures(at: AppTest) -> dict[str, dict[str, Any]]:
-    """Plotly figures on the page by the first words of their title."""
+    """Plotly figures on the page by their title, in one line."""
     found = {}
     for element in at.get("plotly_chart"):
         spec = json.loads(element.proto.spec)
-        found[spec["layout"]["title"]["text"]] = spec
+        found[spec["layout"]["title"]["text"].replace("<br>", " ")] = spec
     return found
 
 
 def texts(at: AppTest) -> str:
     """Everything that is written on the page."""
-    kinds = (at.markdown, at.caption, at.error, at.warning, at.success, at.info, at.text, at.subheader)
+    headings = (at.title, at.header, at.subheader)
+    kinds = (at.markdown, at.caption, at.error, at.warning, at.success, at.info, at.text, *headings)
     return "\n".join([*(str(element.value) for kind in kinds for element in kind), texts_of_html(at)])
 
 

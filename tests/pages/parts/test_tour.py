@@ -70,3 +70,14 @@ def test_unknown_tours_and_steps_are_named_or_begun_anew():
     other = opened("losses", tour="drift.2")
     assert "tour" not in other.query_params
     assert "strip" in components(other)
+
+
+def test_each_step_asks_the_browser_to_bring_what_it_frames_into_view():
+    at = opened("align", tour="drift")
+    asked = []
+    for step in TOURS["drift"].steps:
+        asked.append(components(at)["tour_look"])
+        assert asked[-1]["look_at"] == step.look_at
+        if at.query_params["tour"] != "drift.5":
+            at.button(key="tour_next").click().run()
+    assert len({each["step"] for each in asked}) == len(asked), "a step is brought into view once"
