@@ -236,7 +236,7 @@ def _view(data: dict[str, list[dict[str, Any]]], found: Digest, rankings: bool) 
     for part, rows in data.items():
         yield styled(_TITLES[part], "bold")
         if not rows:
-            yield "nothing that was asked for"
+            yield _none(found)
         elif part == "answers":
             for row in rows:
                 yield styled(f"{row['experiment']}: {row['title']}", "cyan")
@@ -260,6 +260,15 @@ def _view(data: dict[str, list[dict[str, Any]]], found: Digest, rankings: bool) 
                 ["experiment", "question", "minutes", "again, in a checkout"],
                 [[row["name"], row["question"], row["minutes"], row["reproduce"]] for row in rows],
             )
+
+
+def _none(found: Digest) -> str:
+    """Why a part has nothing to show."""
+    waiting = [each for each in found.experiments if any(not condition.done for condition in each.conditions)]
+    if not waiting or len(waiting) < len([each for each in found.experiments if each.conditions]):
+        return "nothing that was asked for"
+    commands = ", ".join(f"`make evidence NAME={each.name}`" for each in waiting)
+    return f"not run yet; in a checkout, {commands} runs it."
 
 
 _TITLES = {

@@ -134,7 +134,7 @@ def run(
         if speed:
             timed = {"speed": _speed(ours, theirs, domains, method, workers)}
     data = report.to_dict() | timed
-    return Output(lambda: data, lambda: _view(data, by or ()))
+    return Output(lambda: data, lambda: _view(data, by or (), told_apart=bool(corpus)))
 
 
 def _speed(student: Any, teacher: Any, domains: Mapping[str, Corpus], method: str, workers: int | None) -> Any:
@@ -190,7 +190,7 @@ def sources_by_domain(names: list[str]) -> dict[str, str]:
     return found
 
 
-def _view(data: dict[str, Any], asked: Sequence[str] = ()) -> list[RenderableType]:
+def _view(data: dict[str, Any], asked: Sequence[str] = (), told_apart: bool = True) -> list[RenderableType]:
     vocabulary, advice = data["vocabulary"], data["advice"]
     shares = vocabulary["shares"]
     parts: list[RenderableType] = [
@@ -211,7 +211,7 @@ def _view(data: dict[str, Any], asked: Sequence[str] = ()) -> list[RenderableTyp
             ["domain", *(title for title, _ in _COLUMNS)],
             [[domain, *(row[key] for _, key in _COLUMNS)] for domain, row in data["corpus"].items()],
         ),
-        *_slices(data["corpus"], asked),
+        *(_slices(data["corpus"], asked) if told_apart else ()),
     ]
     from ctkd_core.pair.report import doubles_notes
 
@@ -240,7 +240,7 @@ def _slices(corpus: Mapping[str, Any], asked: Iterable[str] = ()) -> Iterator[Re
     from ctkd_core.pair.corpora.counting import NOT_GIVEN
     from ctkd_core.pair.corpora.counts import CLASS_RATES, LEAST_TEXTS
 
-    files = {domain: row for domain, row in corpus.items() if row["slices"]}  # bundled samples have none
+    files = {domain: row for domain, row in corpus.items() if row["slices"]}
     rows, classes, few = [], [], []
     for domain, row in files.items():
         rows.append([domain, "all", row["bytes"], *_with_interval(row, _RATES)])
@@ -263,7 +263,7 @@ def _slices(corpus: Mapping[str, Any], asked: Iterable[str] = ()) -> Iterator[Re
     if len(few) < len(files):
         yield "In brackets: 95 % intervals over texts."
     if few:
-        yield f"No intervals with fewer than {LEAST_TEXTS} texts: {visible(', '.join(few))}."
+        yield f"No intervals with fewer than {LEAST_TEXTS} texts: {', '.join(map(visible, few))}."
     for by in asked:
         given = {name for row in files.values() for name in row["slices"].get(by, {})}
         if files and given <= {NOT_GIVEN}:
