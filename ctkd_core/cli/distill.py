@@ -199,7 +199,7 @@ def build_config(
     if chosen.trainer:
         from ctkd_core.distill.training.arguments import check_table
 
-        check_table(chosen.trainer)
+        check_table(chosen.trainer, chosen.learning_rate)
     return chosen
 
 

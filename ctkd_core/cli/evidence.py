@@ -81,7 +81,7 @@ def run(
         ),
     ] = None,
 ) -> Output:
-    """The evidence that comes with the package; --json has every ranking, whatever the filters."""
+    """The evidence that comes with the package; --json has every ranking of the settings that are shown."""
     from ctkd_core import methods
     from ctkd_core.methods.evidence import KINDS, REGIMES, load
 
@@ -95,6 +95,8 @@ def run(
             raise unknown(what, given, known, UsageError)
     if method is not None:
         methods.get(method)
+    if verdict is not None and any((kind, regime, condition, method)):
+        raise UsageError("--verdict is of claims, which --kind, --regime, --condition and --method don't narrow.")
     whole = load()
     if experiment is not None and experiment not in {each.name for each in whole.experiments}:
         raise unknown("experiment", experiment, [each.name for each in whole.experiments], UsageError)
@@ -111,7 +113,7 @@ def run(
         )
 
     narrowed = _narrowed(whole, experiment, wanted)
-    parts = part or _parts(experiment is not None, any((kind, regime, condition, method)))
+    parts = part or (["claims"] if verdict else _parts(experiment is not None, any((kind, regime, condition, method))))
     data = {name: _MADE[name](narrowed) for name in PARTS if name in parts}
     if method is not None and "glance" in data:
         data["glance"] = [row for row in data["glance"] if row["method"] == method]
@@ -240,7 +242,7 @@ def _view(data: dict[str, list[dict[str, Any]]], found: Digest, rankings: bool) 
         elif part == "answers":
             for row in rows:
                 yield styled(f"{row['experiment']}: {row['title']}", "cyan")
-                yield row["answer"] or "Not run."
+                yield row["answer"] or "Nobody has written an answer yet."
         elif part == "glance":
             yield from _glance_view(rows)
         elif part == "settings" and rankings:

@@ -43,7 +43,10 @@ def _entry(text: str) -> dict[str, Any]:
                 f"--further-teacher takes NAME,key=value,...; got {short(pair)} in {short(text)}. Values with a comma "
                 "go into a config file, under teachers."
             )
-        given[key.strip().replace("-", "_")] = value.strip()
+        name_of_key = key.strip().replace("-", "_")
+        if name_of_key in given:
+            raise UsageError(f"--further-teacher names {name_of_key} twice in {short(text)}.")
+        given[name_of_key] = value.strip()
     if not name.strip() or "=" in name:
         raise UsageError(f"--further-teacher begins with the name of a tokenizer; got {short(text)}.")
     own = {key for key in fields_of(FurtherTeacher) if key not in ("teacher", "method_options", "align_options")}

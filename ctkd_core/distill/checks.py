@@ -166,7 +166,7 @@ def _trainer(config: RunConfig) -> Check:
 
         if lacking := missing_reporters(config.trainer):
             raise RunError(f"report_to names {', '.join(lacking)}, and no such package is installed here; install it.")
-        check_table(config.trainer)
+        check_table(config.trainer, config.learning_rate)
         return f"transformers takes {', '.join(sorted(config.trainer))}."
 
     return _guarded("trainer", "", look)

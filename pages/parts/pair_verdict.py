@@ -124,8 +124,8 @@ RULE = f"""\
 5. Experiments on this pair, and where they decide nothing those on pairs of its kind, put another method in its place
    where they decide for one alone: in bits per byte, better than the rule's method (than SFT where that wasn't tried)
    at every one of {LEAST_SEEDS} seeds or more, and the 95 % interval of the difference leaves 0 out. A method that is
-   decidedly worse in the same regime, for which {LEAST_RUNS} seeds are enough, doesn't take it; what is worse in
-   another regime is told.
+   decidedly worse in the same regime, for which {LEAST_RUNS} seeds are enough, or in another at {LEAST_SEEDS} seeds,
+   doesn't take it; what is worse in another regime is told, whatever is advised.
 
 The audit is X-Token's (arXiv 2605.21699); the limits in 2 and 3 are explained in docs/pair.md. The rule reads
 tokenizers, not models: take it as a place to start.

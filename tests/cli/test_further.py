@@ -43,6 +43,7 @@ def test_none_leaves_the_configs_own(tmp_path):
     ("text", "fault", "said"),
     [
         ("qwen,weight", UsageError, "takes NAME,key=value"),
+        ("qwen,method=alm,method=gold", UsageError, "names method twice"),
         ("weight=2", UsageError, "begins with the name of a tokenizer"),
         (",weight=2", UsageError, "begins with the name of a tokenizer"),
         ("qwen,weigth=2", RunError, "did you mean 'weight'"),

@@ -121,7 +121,7 @@ class SettingDocument(Printed):
 
 
 class AnswerDocument(Printed):
-    """A question of the experiments, and its answer in words (Markdown), "" where nothing was run."""
+    """A question of the experiments, and its answer in words (Markdown), "" where nobody has written one."""
 
     experiment: str
     title: str

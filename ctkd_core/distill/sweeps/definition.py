@@ -154,7 +154,11 @@ def values_of(key: str, text: str) -> list[Any]:
     The other options parse their texts themselves.
     """
     found = values_in(text)
-    return [read_value(value) for value in found] if key.startswith(f"{TRAINER}.") else found
+    if not key.startswith(f"{TRAINER}."):
+        return found
+    if set(text) & set("[]{}"):
+        raise RunError(f"{key}: lists and tables can't be told apart by commas; write the sweep as a file, under grid.")
+    return [read_value(value) for value in found]
 
 
 def seeds_in(text: str) -> list[int]:
@@ -206,7 +210,10 @@ def _note_change(method: str, key: str, value: Any, fields: dict[str, Any], tabl
         if head == method:
             tables[table][name] = value
     else:
-        known = (*_OPTIONS, "method_options.NAME", "trainer.NAME", "METHOD.NAME")
+        known = (
+            *_OPTIONS,
+            *("method_options.NAME", "align_options.NAME", "state_learning_rates.NAME", "trainer.NAME", "METHOD.NAME"),
+        )
         raise unknown("option of a sweep", key, known, RunError)
 
 

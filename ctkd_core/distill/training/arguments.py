@@ -31,19 +31,20 @@ def training_arguments(config: RunConfig, output_dir: Path, device: str) -> Any:
         return _built(settings)
 
 
-def check_table(table: Mapping[str, Any]) -> None:
-    """Raise RunError for a name or a value of a new run's `trainer` table with which it couldn't train.
+def check_table(table: Mapping[str, Any], learning_rate: float = 1e-4) -> None:
+    """Raise RunError for a name or a value of a new run's `trainer` table with which it couldn't train at this rate.
 
     Loads transformers, and no model.
     """
     refuse_overriding(table)
-    _check(json.dumps(table, sort_keys=True))
+    _check(json.dumps(table, sort_keys=True), learning_rate)
 
 
 @lru_cache(maxsize=64)
-def _check(text: str) -> None:
+def _check(text: str, learning_rate: float) -> None:
     given = checked(json.loads(text))
     settings = {"output_dir": tempfile.gettempdir(), "use_cpu": True, "report_to": "none"} | given
+    settings["learning_rate"] = learning_rate
     for name in ("bf16", "fp16", "tf32"):  # whether the device has them is known where the run starts
         settings.pop(name, None)
     with _environment_kept():

@@ -30,12 +30,12 @@ def save_student(
     card: str = "",
     ends: Iterable[int] = (),
     dtype: str = "float32",
-    terms: Mapping[str, Path] | None = None,
+    terms: Mapping[str, bytes] | None = None,
 ) -> None:
     """Keep the trained student as a folder that AutoModelForCausalLM and AutoTokenizer open.
 
     card: README.md; ends: further ids, beside EOS, that end a text; dtype: of the weights on the disk; terms: files
-    that go along, by the name they get. Raises OSError.
+    that go along, by their names. Raises OSError.
     """
     with _without_states(model), files.replacing(folder, sync=True) as part:
         _end_texts(model, tokenizer, ends)
@@ -43,8 +43,8 @@ def save_student(
         save_tokenizer(tokenizer, part, model)
         if card:
             (part / "README.md").write_text(card, encoding="utf-8")
-        for name, path in (terms or {}).items():
-            (part / name).write_bytes(path.read_bytes())
+        for name, content in (terms or {}).items():
+            (part / name).write_bytes(content)
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, model: Any = None) -> None:

@@ -76,15 +76,22 @@ def base_models(found: list[Material]) -> list[str]:
     return [each.model for each in found if each.begins and each.model]
 
 
-def terms_of(found: list[Material]) -> dict[str, Path]:
-    """Files of terms that lie with the weights and cover the student, by the name that each gets beside it."""
-    kept: dict[str, Path] = {}
+def terms_of(found: list[Material]) -> dict[str, bytes]:
+    """Files of terms that lie with the weights and cover the student, by the name that each gets beside it.
+
+    One that can't be read is left out: a student isn't lost for it.
+    """
+    kept: dict[str, bytes] = {}
     for each in found:
         for path in _terms_in(each.folder) if each.begins or each.tag in _BINDING else ():
             name = path.name
-            if name in kept and kept[name].read_bytes() != path.read_bytes():
+            try:
+                content = path.read_bytes()
+            except OSError:
+                continue
+            if kept.get(name, content) != content:
                 name = f"{re.sub(r'[^a-z0-9]+', '-', each.role)}-{name}"
-            kept.setdefault(name, path)
+            kept.setdefault(name, content)
     return kept
 
 
@@ -128,7 +135,8 @@ def _front_matter(folder: Path) -> Mapping[str, Any]:
             text = file.read(MOST_FRONT)
         found = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
         table = yaml.safe_load(found[1]) if found else {}
-    except (OSError, yaml.YAMLError):
+    # PyYAML raises others than its own for dates and numbers that there can't be, and for deep nesting.
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError, yaml.YAMLError):
         return {}
     return table if isinstance(table, dict) else {}
 
@@ -136,9 +144,18 @@ def _front_matter(folder: Path) -> Mapping[str, Any]:
 def _terms_in(folder: Path | None) -> list[Path]:
     try:
         files = sorted(folder.iterdir()) if folder is not None else []
-        return [path for path in files if _TERMS.match(path.name) and _is_small(path)]
+        return [path for path in files if _TERMS.match(path.name) and _is_its_own(path) and _is_small(path)]
     except OSError:
         return []
+
+
+def _is_its_own(path: Path) -> bool:
+    """Whether a file lies in its folder, or where the hub's cache keeps what its folders point to.
+
+    Any other link could bring a private file of this machine into a folder that is passed on.
+    """
+    folder, target = path.parent.resolve(), path.resolve()
+    return any(target.is_relative_to(place) for place in (folder, folder.parent.parent / "blobs"))
 
 
 def _is_small(path: Path) -> bool:

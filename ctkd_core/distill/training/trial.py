@@ -88,7 +88,7 @@ def _scheduler(arguments: Any) -> None:
 
     name = str(getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type))
     given = arguments.lr_scheduler_kwargs
-    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=arguments.learning_rate)
     try:
         get_scheduler(
             arguments.lr_scheduler_type,

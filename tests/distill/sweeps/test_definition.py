@@ -61,6 +61,8 @@ def test_values_of_a_text():
     assert values_of("learning_rate", "1e-4, 2e-4") == ["1e-4", "2e-4"]
     assert values_of("trainer.max_grad_norm", "0.5, 1") == [0.5, 1]
     assert values_of("trainer.gradient_checkpointing", "true,false") == [True, False]
+    with pytest.raises(RunError, match="write the sweep as a file"):
+        values_of("trainer.lr_scheduler_kwargs", "{a: 1, b: 2}")
 
 
 def test_equal_runs_are_one():

@@ -33,7 +33,7 @@ def test_a_student_of_gemma_takes_gemmas_terms_along(gemma):
     assert [each.licence for each in found[1:3]] == ["Apache-2.0", GEMMA_TERMS]
     assert licence_tag(found) == "gemma", "what Gemma taught is covered by its terms"
     assert base_models(found) == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
-    assert terms_of(found) == {"GEMMA_TERMS.txt": gemma / "GEMMA_TERMS.txt"}
+    assert terms_of(found) == {"GEMMA_TERMS.txt": b"you agree to be bound"}
     assert licence_tag(materials(preset("cross-family-reverse"), SIDES)) == "gemma"
 
 
@@ -62,7 +62,19 @@ def test_a_folder_that_says_its_licence_is_taken_at_its_word(tmp_path, pair):
     assert base_models(found) == []
 
 
-@pytest.mark.parametrize("front", ["license: [a, b]", "license: '<b>'", "- a", 'license: "', "license: &a [*a]"])
+@pytest.mark.parametrize(
+    "front",
+    [
+        "license: [a, b]",
+        "license: '<b>'",
+        "- a",
+        'license: "',
+        "license: &a [*a]",
+        "date: 2024-02-30",
+        "x: !!int a",
+        "a: " + "[" * 5000,
+    ],
+)
 def test_a_front_matter_that_says_none_gives_none(tmp_path, pair, front):
     (tmp_path / "README.md").write_text(f"---\n{front}\n---\n")
     found = materials(pair.config(student_model="pretrained", student_path=str(tmp_path)), SIDES)
@@ -75,7 +87,20 @@ def test_terms_of_equal_names_stay_apart(gemma, tmp_path, pair):
     (own / "GEMMA_TERMS.txt").write_text("others")
     config = preset("cross-family").replace(student_path=str(own))
     found = terms_of(materials(config, SIDES))
-    assert found == {"GEMMA_TERMS.txt": own / "GEMMA_TERMS.txt", "teacher-GEMMA_TERMS.txt": gemma / "GEMMA_TERMS.txt"}
+    assert found == {"GEMMA_TERMS.txt": b"others", "teacher-GEMMA_TERMS.txt": b"you agree to be bound"}
+
+
+def test_a_link_brings_no_file_from_elsewhere(tmp_path, pair):
+    own, blobs = tmp_path / "models--a--b" / "snapshots" / "1", tmp_path / "models--a--b" / "blobs"
+    own.mkdir(parents=True)
+    blobs.mkdir()
+    (tmp_path / "secret").write_text("mine")
+    (blobs / "ab12").write_text("MIT License")
+    (own / "NOTICE").symlink_to(tmp_path / "secret")
+    (own / "LICENSE").symlink_to(blobs / "ab12")
+    (own / "COPYING").symlink_to(tmp_path / "nowhere")
+    found = materials(pair.config(student_model="pretrained", student_path=str(own)), SIDES)
+    assert terms_of(found) == {"LICENSE": b"MIT License"}
 
 
 def test_the_card_and_the_folder_say_it(gemma, tmp_path):
