@@ -106,5 +106,5 @@ def test_asking_leaves_no_trace_in_the_environment(monkeypatch):
 def test_a_scheduler_that_the_runs_rate_does_not_allow_is_refused():
     table = {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"lr_end": 1e-3}}
     check_table(table, learning_rate=1e-2)
-    with pytest.raises(RunError, match="polynomial.*lr_end"):
+    with pytest.raises(RunError, match=r"polynomial.*lr_end"):
         check_table(table, learning_rate=2e-4)
