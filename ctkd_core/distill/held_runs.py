@@ -21,6 +21,7 @@ from pydantic import Field, StringConstraints
 
 from ctkd_core import files
 from ctkd_core.background.status import write_status
+from ctkd_core.distill.addresses import SERVERS, without_addresses
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.evaluation import saved
 from ctkd_core.distill.further import as_recorded
@@ -42,7 +43,7 @@ _ENVIRONMENT = frozenset(
         *("tokenizers", "data", "eval_data", "config_fingerprint"),
     }
 )
-_SERVERS = ("teacher_server", "on_policy_server")  # addresses of a network
+_SERVER = "https://server"  # stands for addresses of a network
 _FREE = ("name", "lora_targets")  # words that are no path
 _HUB = re.compile(r"(hf:)?[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(/[\w.-]+)?(@\S*)?")
 
@@ -103,13 +104,15 @@ def hold(run: Run) -> HeldRun:
             )
     packed = {name: base64.b64encode(gzip.compress(data, mtime=0)).decode() for name, data in contents.items() if data}
     environment = {key: value for key, value in run.environment.items() if key in _ENVIRONMENT}
+    config = run.config.to_dict()
+    config["name"] = _without_addresses(config["name"], config)  # a sweep may have named it by what it lists
     document = {
         "id": run.id,
-        "config": _table_without_folders(run.config.to_dict()),
+        "config": _table_without_folders(config),
         "environment": _table_without_folders(environment),
         "state": status.state,
-        "message": _sentence_without_folders(status.message, run),
-        "warnings": [_sentence_without_folders(each, run) for each in status.warnings[:MOST_WARNINGS]],
+        "message": _sentence_without_places(status.message, run, config),
+        "warnings": [_sentence_without_places(each, run, config) for each in status.warnings[:MOST_WARNINGS]],
         "step": status.step,
         "attempt": status.attempt,
         "created": status.created,
@@ -201,8 +204,8 @@ def _table_without_folders(table: Any, key: str = "") -> Any:
         return [_table_without_folders(value, key) for value in table]
     if not isinstance(table, str) or key in _FREE:
         return table
-    if key in _SERVERS and table:
-        return "https://server"
+    if key in SERVERS and table:
+        return _SERVER
     return without_folders(table)
 
 
@@ -216,8 +219,13 @@ def without_folders(source: str) -> str:
     return source
 
 
-def _sentence_without_folders(text: str, run: Run) -> str:
-    """A message without the folders that this program wrote into it."""
+def _without_addresses(text: str, config: Mapping[str, Any]) -> str:
+    return without_addresses(text, config, lambda *_: _SERVER)
+
+
+def _sentence_without_places(text: str, run: Run, config: Mapping[str, Any]) -> str:
+    """A message without the folders and the servers' addresses that this program wrote into it."""
+    text = _without_addresses(text, config)
     for place in sorted({str(run.dir.parent), str(files.home()), str(Path.home())}, key=len, reverse=True):
         if len(place) > 1:
             text = text.replace(place, "…")

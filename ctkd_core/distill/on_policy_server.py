@@ -10,8 +10,10 @@ kept as long as a checkpoint needs it. A server that fails ends the run between 
 from __future__ import annotations
 
 import shutil
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from ctkd_core.distill import checkpoints
 from ctkd_core.distill.on_policy import Sampling
 from ctkd_core.distill.on_policy_access import KEY, OPTION
 from ctkd_core.distill.teachers.client import Server
-from ctkd_core.distill.teachers.served_model import check_model, check_tokenizer, choices_of, models_of
+from ctkd_core.distill.teachers.served_model import check_model, check_tokenizer, choices_of, id_named, models_of
 from ctkd_core.distill.training import processes
 from ctkd_core.errors import RunError, short
 
@@ -36,9 +38,11 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 FOLDER = "on_policy"  # in the run's folder: the adapters
-TRIES = 8  # of a question while the run trains: about a minute in which the server may be away
-TIMEOUT = 600.0  # seconds: nothing comes before the whole completion is written
+TRIES = 8  # of a question while the run trains: about a minute in which the server may refuse to be reached
+TIMEOUT = 600.0  # seconds for all of them: nothing comes before the whole completion is written
 START_TIMEOUT = 30.0
+LEAVE_TIMEOUT = 5.0  # who cancels a run kills it after 20 s, by when the run should have said that it stopped
+WATCH_SECONDS = 0.5  # between two looks at whether the run is to stop
 KEPT = "The steps done are kept in a checkpoint, from which the run goes on when it is resumed."
 AT_ONCE = 64  # questions
 LORA = (
@@ -47,6 +51,7 @@ LORA = (
 )
 
 T = TypeVar("T")
+Q = TypeVar("Q")
 
 
 @dataclass(eq=False)
@@ -83,10 +88,11 @@ class StudentServer:
             self._unload(f"{self.prefix}{self.attempt}-check")
             shutil.rmtree(self.folder / "check", ignore_errors=True)
 
-    def during(self, step: int, work: Callable[[], T], keep: Callable[[], None]) -> T:
+    def during(self, step: int, work: Callable[[], T], keep: Callable[[], bool]) -> T:
         """What `work` gives, once the server has the weights that write the text of this step.
 
-        Where one process can't go on, or is asked to stop, all of them `keep` what they have and stop.
+        Where one process can't go on, or is asked to stop, all of them `keep` what they have (which says whether there
+        was anything) and stop.
         """
         _together(lambda: self._refreshed(step), keep)
         self.loaded = processes.gathered(self.loaded)[0]
@@ -99,8 +105,7 @@ class StudentServer:
         seeds = np.random.default_rng(seed).integers(2**31, size=len(prompts)).tolist()
         stops = [index for index in dict.fromkeys((self.tokenizer.eos_id, *ends)) if index is not None]
         questions = [self._question(ids, own, stops) for ids, own in zip(prompts, seeds)]
-        with ThreadPoolExecutor(min(AT_ONCE, len(questions))) as pool:
-            return list(pool.map(self._ask, questions))
+        return self._watched(self._ask, questions)
 
     @contextmanager
     def leaving(self) -> Iterator[None]:
@@ -109,7 +114,7 @@ class StudentServer:
             yield
         finally:
             if processes.rank() == 0 and self.loaded is not None:
-                self._unload(self._name(self.loaded))
+                self._unload(self._name(self.loaded), LEAVE_TIMEOUT)
 
     def forget(self) -> None:
         """Remove the kept adapters: the run has done its last step, and won't go on from a checkpoint."""
@@ -137,6 +142,38 @@ class StudentServer:
             "logprobs": 1,
             "return_tokens_as_token_ids": True,
         }
+
+    def _watched(self, ask: Callable[[Q], T], questions: Sequence[Q]) -> list[T]:
+        """What `ask` gives for each question, many at once. What stops the run, or fails, ends the waiting at once.
+
+        A server may hold an answer back for minutes. Threads that still wait for one are left behind; as daemons they
+        keep no process from ending, which those of an executor would.
+        """
+        answers: list[Future[T]] = [Future() for _ in questions]
+        left = deque(zip(answers, questions))
+
+        def work() -> None:
+            with suppress(IndexError):  # there is none left
+                while True:
+                    answer, question = left.popleft()
+                    try:
+                        answer.set_result(ask(question))
+                    except BaseException as fault:
+                        answer.set_exception(fault)
+
+        for _ in range(min(AT_ONCE, len(questions))):
+            threading.Thread(target=work, name="student server", daemon=True).start()
+        waiting = set(answers)
+        try:
+            while waiting:
+                done, waiting = wait(waiting, WATCH_SECONDS, FIRST_EXCEPTION)
+                for answer in done:
+                    answer.result()
+                if waiting and self.server.between:
+                    self.server.between()
+        finally:
+            left.clear()
+        return [answer.result() for answer in answers]
 
     def _ask(self, question: dict[str, Any]) -> list[int]:
         (choice,) = choices_of(self.server, self.server.post("completions", question), 1)
@@ -168,10 +205,10 @@ class StudentServer:
         kept = step != start and (self.folder / _of(start)).is_dir()
         chosen = start if kept else step
         if self.loaded is not None:  # first: a server may have room for one
-            self._unload(self._name(self.loaded))
-            self.loaded = None
-        self._hand_over(str(chosen), self.folder / _of(chosen), kept)
+            self._watched(self._unload, [self._name(self.loaded)])
+        # Already now: a load that nobody waits for any more may still come about, and `leaving` takes it back.
         self.loaded = chosen
+        self._hand_over(str(chosen), self.folder / _of(chosen), kept)
         self._prune()
 
     def _name(self, step: int) -> str:
@@ -188,9 +225,12 @@ class StudentServer:
         name = f"{self.prefix}{self.attempt}-{label}"
         what = f"It was asked to load the student's LoRA adapter from {str(folder)!r}, which it must be able to read;"
         try:
-            said = self.server.tell("load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+            (said,) = self._watched(
+                lambda question: self.server.tell("load_lora_adapter", question),
+                [{"lora_name": name, "lora_path": str(folder)}],
+            )
         except RunError as fault:
-            if self._has(name):  # it took it, and the answer was lost on the way
+            if self._watched(self._has, [name])[0]:  # it took it, and the answer was lost on the way
                 return
             raise RunError(f"{fault} {what} {LORA}.") from None
         if said is None:
@@ -201,10 +241,10 @@ class StudentServer:
             return name in models_of(replace(self.server, tries=1, timeout=START_TIMEOUT))
         return False
 
-    def _unload(self, name: str) -> None:
+    def _unload(self, name: str, timeout: float = START_TIMEOUT) -> None:
         """Take an adapter from the server. One that stays there takes room and does nothing else."""
         with suppress(RunError):
-            replace(self.server, tries=1, timeout=START_TIMEOUT).tell("unload_lora_adapter", {"lora_name": name})
+            replace(self.server, tries=1, timeout=timeout).tell("unload_lora_adapter", {"lora_name": name})
 
     def _prune(self) -> None:
         """Remove the adapters that neither the server nor going on from a checkpoint needs."""
@@ -224,29 +264,32 @@ def _ids_of(choice: dict[str, Any]) -> list[int] | None:
     if not isinstance(ids, list):
         told = choice.get("logprobs")
         names = told.get("tokens") if isinstance(told, dict) else None
-        if not isinstance(names, list) or not all(isinstance(n, str) and n.startswith("token_id:") for n in names):
+        if not isinstance(names, list):
             return None
-        numbers = [name.removeprefix("token_id:") for name in names]
-        ids = [int(number) for number in numbers if number.isascii() and number.isdecimal() and len(number) < 10]
-        return ids if len(ids) == len(names) else None
+        ids = [id_named(name) if isinstance(name, str) else None for name in names]
     return ids if all(isinstance(index, int) and not isinstance(index, bool) for index in ids) else None
 
 
-def _together(work: Callable[[], T], keep: Callable[[], None]) -> T:
+def _together(work: Callable[[], T], keep: Callable[[], bool]) -> T:
     """What `work` gives; where it fails in one process all of them `keep` what they have and raise."""
     found: list[T] = []
-    fault: Exception | None = None
+    own: Exception | None = None
     try:
         found.append(work())
-    except RunError as caught:
-        fault = RunError(f"{caught} {KEPT}")
-    except Cancelled as caught:
-        fault = caught
-    faults = [each for each in processes.gathered(fault) if each is not None]
-    if faults:
+    except (RunError, Cancelled) as caught:
+        own = caught
+    faults = [each for each in processes.gathered(own) if each is not None]
+    if not faults:
+        return found[0]
+    fault = own or faults[0]
+    if isinstance(fault, Cancelled):
         keep()
-        raise fault or faults[0]
-    return found[0]
+        raise fault
+    try:
+        after = KEPT if keep() else "No step was done yet."
+    except RunError as more:  # of the two faults, this one came of the other
+        after = f"The steps since the last checkpoint couldn't be kept: {more}"
+    raise RunError(f"{fault} {after}") from fault
 
 
 def open_writer(run: Run, attempt: Attempt[RunStatus], student: Tokenizer) -> StudentServer | None:
@@ -260,6 +303,7 @@ def open_writer(run: Run, attempt: Attempt[RunStatus], student: Tokenizer) -> St
     server = Server(
         config.on_policy_server,
         timeout=TIMEOUT,
+        within=TIMEOUT,
         tries=TRIES,
         between=attempt.check,
         option=OPTION,

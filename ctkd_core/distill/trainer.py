@@ -388,12 +388,16 @@ class DistillTrainer(Trainer):
             f"{self.state.global_step}; the batch begins with {text!r}."
         )
 
-    def _keep_whole(self) -> None:
-        """A checkpoint of the steps done, where there is none: the run is about to stop between two steps."""
+    def _keep_whole(self) -> bool:
+        """A checkpoint of the steps done, where there is none: the run is about to stop between two steps.
+
+        Returns whether a step was done.
+        """
         step, root = self.state.global_step, Path(str(self.args.output_dir))
         if processes.gathered(step > 0 and step not in checkpoints.all_steps(root))[0]:
             self._save_checkpoint(self.model, None)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+        return step > 0
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         root = Path(str(self.args.output_dir))

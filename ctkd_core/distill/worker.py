@@ -68,11 +68,11 @@ def execute(run: Run, terminated: Callable[[], bool] | None = None, number: int 
     def train_in_slot(attempt: Attempt[RunStatus]) -> dict[str, Any]:
         log(f"{time.strftime('%H:%M:%S')} Attempt {attempt.status.attempt}, process {os.getpid()}.")
         with _slot(run, attempt):
-            number = world_size()
-            refuse_another_number(run.dir, run.processes, number)
+            processes = world_size()
+            refuse_another_number(run.dir, run.processes, processes)
             # Writing it reads the status again: a run that was finished or taken over meanwhile isn't trained.
             doing = attempt.status.doing("Loading libraries.")
-            attempt.begin(state="starting", message=doing, processes=number)
+            attempt.begin(state="starting", message=doing, processes=processes)
             _limit_threads(run.config)
             from ctkd_core.distill.session import train
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from ctkd_core import methods
+from ctkd_core.distill.addresses import with_stand_ins, without_addresses
 from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, line_of
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_of
+from ctkd_core.distill.comparison.kinds import servers_numbered, table_of
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import INTERVALS_NOTE, Comparison, compare
 from ctkd_core.distill.config_file import flat
@@ -43,13 +45,14 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}.wide{overflow-x:auto}
 
 def run_html(run: Run) -> str:
     """One run. Raises RunError for a damaged one."""
-    title = run.config.name or run.id
+    title = without_addresses(run.config.name, run.config.to_dict()) or run.id
     return html_file(title, [f"<h1>{text(title)}</h1>", *run_parts(run)], _STYLE)
 
 
 def run_parts(run: Run) -> list[str]:
     """The blocks of `run_html` below its title, as HTML. Raises RunError."""
     config, found, status = run.config, run.metrics_part(), run.status()
+    options = config.to_dict()
     rows = current_rows(found.rows)
     return [
         facts(
@@ -59,17 +62,17 @@ def run_parts(run: Run) -> list[str]:
                 "method": f"{config.method} ({config.variant})",
                 "teacher → student": f"{config.teacher} → {config.student}, {config.student_model} student",
                 "time": duration(status.seconds),
-                "message": status.message,
+                "message": without_addresses(status.message, options),
             }
         ),
-        *(note(sentence) for sentence in (*status.warnings, found.damage) if sentence),
+        *(note(without_addresses(sentence, options)) for sentence in (*status.warnings, found.damage) if sentence),
         "<h2>Figures</h2>",
         table(("figure", "value"), figures_of(run).items()),
         "<h2>Curves</h2>",
         _run_curves(rows),
         _samples({"student": run}),
         "<h2>Config</h2>",
-        _options(config.to_dict()),
+        _options(options),
         _environments([run]),
         _sources([config.method]),
     ]
@@ -187,8 +190,8 @@ def _all_figures(found: Comparison) -> str:
 
 
 def _differing(found: Comparison) -> str:
-    tables = [flat(row.kind.config.to_dict()) for row in found.rows]
-    keys = dict.fromkeys(key for options in tables for key in options if key not in ("seed", "name"))
+    tables = servers_numbered([table_of(row.kind.runs[0]) for row in found.rows])
+    keys = dict.fromkeys(key for options in tables for key in options)
     rows = [
         (key, *(str(options.get(key, "–")) for options in tables))
         for key in keys
@@ -221,7 +224,9 @@ def _answer(value: Any) -> str:
 
 
 def _options(config: dict[str, Any]) -> str:
-    return table(("option", "value"), [(key, str(value)) for key, value in flat(config).items()], code=("value",))
+    """The options of a config as a table, without addresses of servers; a sweep may have put one into the name."""
+    shown = with_stand_ins(config) | {"name": without_addresses(config["name"], config)}
+    return table(("option", "value"), [(key, str(value)) for key, value in flat(shown).items()], code=("value",))
 
 
 def _environments(runs: Iterable[Run]) -> str:

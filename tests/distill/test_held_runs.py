@@ -17,7 +17,7 @@ from ctkd_core.distill import held_runs
 from ctkd_core.distill.evaluation import saved
 from ctkd_core.distill.held_runs import HeldRun, hold, write
 from ctkd_core.distill.runs import Run, RunStore
-from ctkd_core.errors import CtkdError
+from ctkd_core.errors import CtkdError, short
 from tests.distill.comparison.make import made
 
 EVIL = "</script><b>x</b> \u202e"
@@ -89,6 +89,30 @@ def test_folders_and_addresses_stay_behind(tmp_path):
     config = back(held, tmp_path / "there").config
     assert (config.student, config.teacher, config.data) == ("my tokenizer", "owner/name", "rows.jsonl")
     assert (config.name, config.teacher_server) == ("a/b", "https://server")
+
+
+ADDRESSES = ("http://10.1.2.3:8000/v1", "https://gpu.secret.example/" + "deep/" * 60, "http://10.1.2.4:8000/v1")
+
+
+def with_servers(store: RunStore, **changes: Any) -> Run:
+    """A failed run with a server of its teacher, of a further one, and of its student's text, which tells of them."""
+    teachers, base = [{"teacher": "gpt2", "teacher_server": ADDRESSES[1], "teacher_server_model": "m"}], "smollm2"
+    writes = {"on_policy_server": ADDRESSES[2], "on_policy_server_model": "m", "on_policy_share": 0.5}
+    taught = {"teacher": base, "teacher_server": ADDRESSES[0], "teacher_server_model": "m", "teachers": teachers}
+    learns = {"student_model": "pretrained", "student_path": base, "student": base, "lora_rank": 2}
+    run = made(store, **{"method": "gold"} | writes | taught | learns | changes)
+    said = "; ".join(f"the server {short(address)} gave no answer" for address in ADDRESSES)
+    plain = f"at {ADDRESSES[0]}/completions: not valid for 'GPU.secret.example'"
+    write_status(run.dir, replace(run.status(), state="failed", message=said, warnings=(plain,)))
+    return run
+
+
+def test_messages_name_no_server(tmp_path):
+    held = hold(with_servers(RunStore(tmp_path), name=f"gold, teacher_server {ADDRESSES[0]}"))
+    said = held.model_dump_json()
+    assert not [part for part in ("10.1.2", "secret", "deep/") if part in said]
+    assert held.message.count("the server 'https://server' gave no answer") == 3
+    assert held.config["name"] == "gold, teacher_server https://server"
 
 
 @pytest.mark.parametrize(

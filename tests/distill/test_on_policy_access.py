@@ -12,6 +12,7 @@ from ctkd_core.distill.estimate import estimate_seconds
 from ctkd_core.distill.exports.folder import _left_out
 from ctkd_core.distill.held_runs import _table_without_folders
 from ctkd_core.distill.on_policy_access import FIELDS, KEY
+from ctkd_core.distill.teachers.served_model import id_named
 from ctkd_core.distill.training.card import _shown
 from ctkd_core.errors import RunError
 
@@ -67,5 +68,19 @@ def test_which_server_it_was_makes_no_other_kind():
     assert options_of(one) == options_of(other)
     alone = replace(one, on_policy_server="", on_policy_server_model="")
     assert options_of(alone) != options_of(one)
-    assert not any("localhost" in label for label in labels_of([one, alone]))
+    assert not any("localhost" in label for label in labels_of([options_of(one), options_of(alone)]))
     assert estimate_seconds(one) < estimate_seconds(alone)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("token_id:0", 0),
+        ("token_id:151643", 151643),
+        *((f"token_id:{rest}", None) for rest in ("", "x", "-1", "²", "٣", "1" * 10, "1" * 5000)),
+        ("5", None),
+        (" token_id:5", None),
+    ],
+)
+def test_the_id_in_a_tokens_name(name, index):
+    assert id_named(name) == index

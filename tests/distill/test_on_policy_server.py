@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -208,6 +210,89 @@ def test_who_is_asked_to_stop_while_the_server_is_away_keeps_what_there_is(stude
     assert len(server.refuse["completions"]) == 8
 
 
+@pytest.fixture
+def hanging(server, monkeypatch):
+    """A server that takes questions and loads and answers none of them until the test has ended."""
+    ended = threading.Event()
+    for name in ("complete", "load"):
+        monkeypatch.setattr(server, name, lambda _: (ended.wait(60), (503, {}))[1])
+    yield server
+    ended.set()
+
+
+def stopping(after):
+    """What a server's `between` does in a run that is asked to stop so many seconds from now."""
+    began = time.monotonic()
+
+    def check():
+        if time.monotonic() - began > after:
+            raise Cancelled
+
+    return check
+
+
+@pytest.mark.parametrize("loaded", [0, None])
+def test_who_is_asked_to_stop_waits_for_no_answer(pair, student, hanging, tmp_path, loaded):
+    kept, prompts, began = [], [[5, 6]] * 70, time.monotonic()
+    writer = writer_of(hanging, student, tmp_path, loaded=loaded)
+    writer.adapters = add_adapters(load_frozen(str(student)), config_of(pair, student, hanging))
+    writer.server = replace(writer.server, timeout=50.0, between=stopping(0.3))
+    with pytest.raises(Cancelled):
+        writer.during(0, lambda: writer.write(prompts, 1), lambda: kept.append(True))
+    assert kept == [True]
+    assert time.monotonic() - began < 20
+    assert not [t for t in threading.enumerate() if t.name == "student server" and not t.daemon]
+
+
+def test_a_question_that_fails_ends_the_waiting_for_others(student, server, tmp_path, monkeypatch):
+    ended = threading.Event()
+    writer = writer_of(server, student, tmp_path, loaded=0)
+
+    def ask(question):
+        if question["prompt"] == [5]:
+            raise RunError("refused")
+        ended.wait(60)
+
+    monkeypatch.setattr(writer, "_ask", ask)
+    began = time.monotonic()
+    with pytest.raises(RunError, match="refused"):
+        writer.write([[6], [5], [7]], 1)
+    assert time.monotonic() - began < 20
+    ended.set()
+
+
+def test_all_tries_of_a_question_have_one_time_limit(student, hanging, tmp_path):
+    writer = writer_of(hanging, student, tmp_path, loaded=0)
+    writer.server = replace(writer.server, tries=8, timeout=0.5, within=0.9)
+    began = time.monotonic()
+    with pytest.raises(RunError, match=r"gave no answer in [12] (try|tries): timed out"):
+        writer.write([[5, 6]], 1)
+    assert time.monotonic() - began < 3
+
+
+def test_before_the_first_step_no_checkpoint_is_promised(pair, student, server, store):
+    server.refuse = {"completions": [400]}
+    run = store.create(config_of(pair, student, server))
+    assert worker.execute(run, lambda: False) == attempt.FAILED
+    status = run.status()
+    assert status.message.endswith("refused the question (400: trouble). No step was done yet.")
+    assert not status.last_checkpoint
+
+
+def test_a_disk_without_room_hides_no_fault_of_the_server(pair, student, server, store, monkeypatch):
+    def full(*_):
+        raise RunError("no room for a checkpoint.")
+
+    complete = server.complete
+    monkeypatch.setattr(
+        server, "complete", lambda q: complete(q) if not q["model"].endswith("-2") else (400, {"message": "broken"})
+    )
+    monkeypatch.setattr("ctkd_core.distill.trainer.require_room", full)
+    said = fails(pair, student, server, store, save_every=0)
+    assert "refused the question (400: broken). The steps since the last checkpoint couldn't be kept: no room" in said
+    assert module.KEPT not in said
+
+
 def fails(pair, student, server, store, **changes):
     with pytest.raises(RunError) as told:
         ctkd_core.distill(config_of(pair, student, server, **changes), store)
@@ -256,6 +341,7 @@ def test_a_load_whose_answer_was_lost_counts(pair, student, server, store):
         ({"token_ids": ["5"]}, "tells no ids"),
         ({"logprobs": {"tokens": ["red"]}}, "tells no ids"),
         ({"logprobs": {"tokens": ["token_id:x"]}}, "tells no ids"),
+        ({"logprobs": {"tokens": ["token_id:5", 5]}}, "tells no ids"),
         ({"token_ids": [5], "prompt_token_ids": [1, 5, 6]}, "read 3 tokens of a prompt of 2"),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.figures.report_runs import comparison_html, run_html
-from tests.distill.comparison.make import made
+from tests.distill.comparison.make import in_processes, made
+from tests.distill.test_held_runs import with_servers
 
 EVIL = "</td><script>alert(1)</script><img src=x onerror=alert(1)>\u202e"
 
@@ -69,6 +70,32 @@ def test_a_comparison_has_ranks_bands_and_every_run(store):
     for run in runs:
         assert run.id in text
     assert "0.25" in text
+
+
+def test_addresses_of_servers_stay_behind(store):
+    first = with_servers(store)
+    other = with_servers(store, teacher_server="http://10.1.2.9:8000/v1", seed=1)
+    for text in (run_html(first), comparison_html([first, other])):
+        assert not [part for part in ("10.1.2", "secret", "deep/") if part in text]
+        assert "https://student-server/v1" in text
+    # Two kinds: another server may have another teacher. Their labels and the table have the same numbers.
+    labels = re.findall(r"<th[^>]*>GOLD, teacher_server (server \d)</th>", text.partition("What differs")[2])
+    assert " ".join(labels) == " ".join(cells(text, "teacher_server"))
+    assert set(labels) == {"server 1", "server 2"}
+
+
+def cells(text, option):
+    found = re.search(rf"<tr><th[^>]*>{option}</th>.*?</tr>|<tr><td[^>]*>{option}</td>.*?</tr>", text)
+    return re.sub("<[^>]*>", " ", found[0]).split()[1:] if found else []
+
+
+def test_what_makes_two_kinds_is_what_differs(store):
+    runs = [in_processes(made(store), number) for number in (1, 2)]
+    text = comparison_html(runs).partition("What differs")[2].partition("Runs</h2>")[0]
+    assert cells(text, "processes") == ["1", "2"]
+    assert "Nothing but the seed" not in text
+    alike = [made(store, threads=number, seed=number) for number in (1, 2)]
+    assert "Nothing but the seed" in comparison_html(alike)
 
 
 def test_a_run_without_steps_has_a_report_too(store):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ctkd_core import methods
+from ctkd_core.distill.addresses import addresses_in, with_stand_ins
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.runs import Run
@@ -67,6 +68,7 @@ def labels_of(tables: Sequence[dict[str, Any]], origins: Sequence[str] = ()) -> 
     tables: `table_of` a run of each
     """
     labels = []
+    tables = servers_numbered(tables)
     for mine, origin in zip(tables, origins or [""] * len(tables)):
         # Options of a method are compared within the method: others have options of their own.
         alike = [table for table in tables if table["method"] == mine["method"]]
@@ -76,6 +78,16 @@ def labels_of(tables: Sequence[dict[str, Any]], origins: Sequence[str] = ()) -> 
         label = ", ".join([methods.get(mine["method"]).label, *parts])[: MOST_LABEL - len(ending)]
         labels.append(label + ending)
     return [label if labels.count(label) == 1 else f"{label} ({k})" for k, label in enumerate(labels, start=1)]
+
+
+def servers_numbered(tables: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tables with "server 1", "server 2" in place of addresses: labels and reports leave this machine.
+
+    The numbers are the same in whatever order the tables come.
+    """
+    addresses = sorted({address for _, address in addresses_in(tables) if "://" in address})
+    numbers = {address: f"server {k}" for k, address in enumerate(addresses, start=1)}
+    return [with_stand_ins(table, lambda _, address: numbers.get(address, address)) for table in tables]
 
 
 def _of_method(key: str) -> bool:

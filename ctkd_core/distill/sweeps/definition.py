@@ -127,8 +127,11 @@ def plan(definition: SweepDefinition) -> list[RunConfig]:
 
 
 def result_fingerprint(config: RunConfig) -> str:
-    """The fingerprint of a config without its name, on which no result depends."""
-    return config.replace(name="").fingerprint
+    """The fingerprint of a config without what no result depends on: its name, and which server writes the student's
+    text (`kinds` has such runs as one too).
+    """
+    server = {"on_policy_server": "https://server", "on_policy_server_model": "it"} if config.on_policy_server else {}
+    return config.replace(name="", **server).fingerprint
 
 
 def duration(configs: Sequence[RunConfig]) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import time
 import urllib.error
@@ -22,6 +23,7 @@ from ctkd_core.errors import RunError, short
 from ctkd_core.markup.visible import one_line, shorten
 
 TIMEOUT = 120.0  # seconds without a byte
+MOMENT = 0.1  # seconds that a try has at least
 TRIES = 5
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds; each pause is twice the one before
 MOST_BYTES = 2**30  # of an answer
@@ -39,6 +41,7 @@ class Server:
 
     option, key  the option that gives the address, and the environment variable with its key
     then         what goes on when the server can be reached again
+    within       seconds for all tries of a question together; None: each try has `timeout` for itself
     """
 
     address: str
@@ -49,6 +52,7 @@ class Server:
     option: str = "teacher_server"
     key: str = KEY
     then: str = "whole parts of a cache stay, the same command goes on"
+    within: float | None = None
 
     def __post_init__(self) -> None:
         check_address(self.address, self.option, self.key)
@@ -68,30 +72,32 @@ class Server:
 
     def _ask(self, path: str, data: bytes | None) -> bytes | None:
         pause = self.pause
+        end = math.inf if self.within is None else time.monotonic() + self.within
         for number in range(1, self.tries + 1):
             try:
-                return self._once(path, data)
+                return self._once(path, data, min(self.timeout, max(MOMENT, end - time.monotonic())))
             except _Again as fault:
-                if number == self.tries:
-                    raise RunError(
-                        f"the server {short(self.address)} gave no answer in {self.tries} tries: {fault}. See whether "
-                        f"it runs and is reachable; {self.then}."
-                    ) from None
                 wait = min(LONGEST_PAUSE, max(pause, fault.after))
+                if number == self.tries or time.monotonic() + wait >= end:
+                    tries = "1 try" if number == 1 else f"{number} tries"
+                    raise RunError(
+                        f"the server {short(self.address)} gave no answer in {tries}: {fault}. See whether it runs and "
+                        f"is reachable; {self.then}."
+                    ) from None
             if self.between:
                 self.between()
             time.sleep(wait)
             pause *= 2
         raise AssertionError("unreachable")
 
-    def _once(self, path: str, data: bytes | None) -> bytes | None:
+    def _once(self, path: str, data: bytes | None, timeout: float) -> bytes | None:
         request = urllib.request.Request(  # noqa: S310 - the address was checked
             self._url(path), data=data, headers={"Accept": "application/json"} | self._key()
         )
         if data is not None:
             request.add_header("Content-Type", "application/json")
         try:
-            with self._opener().open(request, timeout=self.timeout) as answer:
+            with self._opener().open(request, timeout=timeout) as answer:
                 body = answer.read(MOST_BYTES + 1)
         except urllib.error.HTTPError as fault:
             with fault:

@@ -21,7 +21,7 @@ from ctkd_core.distill.teachers.client import Server
 from ctkd_core.distill.teachers.kept import KeptTeacher
 from ctkd_core.distill.teachers.reader import Prompts
 from ctkd_core.distill.teachers.rows import NO_CHANCE, Records, RowLayout, TeacherVocabulary
-from ctkd_core.distill.teachers.served_model import check_model, check_tokenizer, choices_of
+from ctkd_core.distill.teachers.served_model import check_model, check_tokenizer, choices_of, id_named
 from ctkd_core.distill.teachers.store import Reading, first_row
 from ctkd_core.errors import RunError, short
 from ctkd_core.losses.batch import prompt_ids
@@ -165,8 +165,8 @@ class ServedReader:
         """The id behind "token_id:N" or a text; None for texts that several tokens have or none."""
         if not isinstance(token, str):
             raise self._unreadable()
-        if token.startswith("token_id:") and token[9:].isdecimal():
-            return int(token[9:])
+        if (index := id_named(token)) is not None:
+            return index
         if self._by_text is None:
             texts = [b.decode(errors="replace") for b in self.tokenizer.all_token_bytes()]
             several = {text for text, n in _counted(texts).items() if n > 1}

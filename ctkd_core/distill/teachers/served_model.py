@@ -11,6 +11,7 @@ from ctkd_core.errors import RunError, short, unknown
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
+NAMED = "token_id:"
 PROBE = "The teacher reads 1,234 words: naïve café, 東京!\n"
 
 
@@ -45,6 +46,16 @@ def check_tokenizer(server: Server, model: str, tokenizer: Tokenizer) -> None:
             f"{at} of a text is {ids[at : at + 1]} there and {list(own)[at : at + 1]} here. Name the tokenizer "
             "that belongs to the server's model."
         )
+
+
+def id_named(name: str) -> int | None:
+    """N of the text "token_id:N", by which servers name a token; None for any other text.
+
+    Digits are those of ASCII, and fewer than ten: no vocabulary has more, and `int` refuses very many.
+    """
+    digits = name.removeprefix(NAMED)
+    told = digits != name and digits.isascii() and digits.isdecimal() and len(digits) < 10
+    return int(digits) if told else None
 
 
 def choices_of(server: Server, answer: Any, count: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctkd_core.distill.addresses import with_stand_ins
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.training.materials import Material, base_models, licence_tag, materials
 from ctkd_core.markup.visible import one_line
@@ -86,9 +87,6 @@ def _licences(found: Iterable[Material]) -> list[str]:
 
 # Options that name a folder or a file, or may; of the run and of its further teachers.
 _SOURCES = ("student", "teacher", "student_path", "teacher_path", "data", "eval_data", "teacher_cache")
-# What stands for the addresses of servers, which are nobody's business.
-SERVER = "https://teacher-server/v1"
-SERVERS = {"teacher_server": SERVER, "on_policy_server": "https://student-server/v1"}
 
 
 def _shown(config: RunConfig) -> str:
@@ -103,7 +101,7 @@ def _shown(config: RunConfig) -> str:
 def _without_places(table: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a run or a further teacher without folders and addresses of this machine."""
     shown = dict(table) | {key: _without_folders(table[key]) for key in _SOURCES if key in table}
-    return shown | {key: instead for key, instead in SERVERS.items() if shown.get(key)}
+    return with_stand_ins(shown)  # type: ignore[no-any-return]
 
 
 def _without_folders(value: Any) -> Any:

@@ -111,6 +111,16 @@ def test_the_name_alone_is_no_other_run():
     assert result_fingerprint(RunConfig(seed=1)) != result_fingerprint(RunConfig(seed=2))
 
 
+def test_which_server_writes_the_students_text_is_no_other_run():
+    learns = {"student_model": "pretrained", "student_path": "gpt2", "lora_rank": 2, "on_policy_share": 0.5}
+    alone = RunConfig(method="gold", **learns)
+    one, other = (
+        alone.replace(on_policy_server=f"http://localhost:{port}/v1", on_policy_server_model=name)
+        for port, name in ((8000, "a"), (8001, "b"))
+    )
+    assert result_fingerprint(one) == result_fingerprint(other) != result_fingerprint(alone)
+
+
 def test_the_time_is_that_of_all_runs():
     one, two = (duration(plan(SweepDefinition(methods=["sft"], seeds=list(range(n))))) for n in (1, 2))
     assert 0 < one[0] < one[1]

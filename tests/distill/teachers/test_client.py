@@ -85,7 +85,7 @@ def test_a_server_that_never_answers_runs_into_the_time_out():
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
-        with pytest.raises(RunError, match="no answer in 1 tries: timed out"):
+        with pytest.raises(RunError, match="no answer in 1 try: timed out"):
             Server(address, tries=1, timeout=0.2).get("models")
 
 
