@@ -22,6 +22,7 @@ from ctkd_core.figures.evidence_words import (  # noqa: E402
     MISSED,
     beaten_sentences,
     cpu_sentence,
+    in_short,
     missed_sentence,
     not_reproduced,
     overlap_sentences,
@@ -96,6 +97,20 @@ def tried(conditions: list[Condition]) -> str:
 def findings() -> list[str]:
     """A section for each experiment: the question, what was found in each setting, tables, how to do it again."""
     return [line for experiment in load().experiments for line in section(experiment)]
+
+
+def short_answers() -> list[str]:
+    """The first paragraph of each answer, beside the question that it answers."""
+    lines = []
+    for experiment in load().experiments:
+        if said := in_short(experiment):
+            lines.append(f"- [{prose(experiment.title)}](#{anchor(experiment.title)}) {prose(said)}")
+    return ["", *(lines or ["Nothing yet."]), ""]
+
+
+def anchor(title: str) -> str:
+    """Where a heading is found on its page."""
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower())
 
 
 def section(experiment: Experiment) -> list[str]:
@@ -237,6 +252,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "navigation": navigation,
     "kinds": kinds,
     "regimes": regimes,
+    "short answers": short_answers,
     "findings": findings,
     "verdicts": verdicts,
     "glance": glance,

@@ -8,17 +8,28 @@ marks; REF is the name of a condition, of another experiment as `EXPERIMENT/COND
     {difference REF METHOD THAN FIGURE}  the same of another figure; THAN may be "start"
     {word REF METHOD THAN} {... FIGURE}  decidedly better, undecided, not run: the same without figures
     {figure REF METHOD} {... FIGURE}     mean with its interval; METHOD may be "start"
+    {stands NAME "WHERE=REF METHOD THAN" ...}
+                                         decidedly better than NAME WHERE and WHERE, undecided WHERE: of several
+                                         comparisons; WHERE may be empty, and FIGURE may follow THAN
+    {each "WHO=REF METHOD THAN" ...}     WHO and WHO decidedly better; WHO undecided
     {better REF} {worse REF} {level REF} the methods that are decidedly better or worse than the baseline, or undecided
     {first REF} {order REF}              the method of rank 1; all by rank, best first
-    {orders "NAME=REF" "NAME=REF" ...}   whether the order is one in all these conditions, and what of it holds in all
+    {orders "NAME=REF" "NAME=REF" ...}   the order in each of these conditions, and what of it holds in all
+    {alike "NAME=REF" "NAME=REF" ...}    whether it is one order: a sentence without its end
+    {config REF OPTION}                  a run option that all methods have alike
+    {seeds REF}                          how many seeds the methods have: "3 seeds", "3 to 5 seeds"
     {gap REF METHOD}                     the share of the distance between the baseline and the teacher that is closed
     {span REF PREFIX}                    least and largest value of the figures with this prefix, over all runs
     {table TITLE ROW COLUMN}             a cell; ROW: its first cells, "a, b"; a table of another experiment:
                                          `EXPERIMENT/TITLE`
     {column TITLE COLUMN} {... ROW}      least and largest value of a column, of the rows that begin so
-    {least TITLE COLUMN} {most ...}      the row with the least or largest value, and the value; a further word leaves
-                                         out the row of that name
+    {least TITLE COLUMN} {most ...}      the least or largest value, and the row that has it, a method by its title; a
+                                         further word leaves out the row of that name
     {verdict TEXT} {claim TEXT}          the verdict on a claim; the same with what was found
+
+Values are those of all seeds that a method has in the setting, also where another experiment ran some of them; `first`
+and `order` are those of the condition's own runs, which have equal seeds. The first paragraph begins with "In short"
+and answers the question in a sentence or two; the docs list it on its own.
 
 What isn't known raises ExperimentError; what wasn't run is said to be not run. Words that depend on figures stand in
 placeholders, so that the prose between them stays true when figures change.
@@ -33,11 +44,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctkd_core.errors import unknown
-from ctkd_core.methods import evidence
+from ctkd_core.methods import METHODS, evidence
 from experiments.definition import START, Experiment, ExperimentError
-from experiments.orders import orders_in_words
-from experiments.phrases import NOT_RUN, in_words, listed, short, value, word
-from experiments.standing import difference, interval
+from experiments.orders import alike_in_words, orders_in_words
+from experiments.phrases import NOT_RUN, counted, in_words, listed, short, stand, value, word
+from experiments.standing import difference, interval, standings
 from experiments.tables import LACKING, Records, ends, starts
 
 FILE = "answer.md"
@@ -47,7 +58,10 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 @dataclass(frozen=True)
 class Source:
-    """An experiment with what was found: as the digest has it, and the records of each condition."""
+    """An experiment with what was found: as the digest has it, and the records of each condition.
+
+    Records may be more than the condition has: see `shared_settings.pooled`.
+    """
 
     asked: Experiment
     found: evidence.Experiment
@@ -73,6 +87,13 @@ class Place:
         if label == START:
             return starts(self.records, figure)
         return ends(self.records.get(self.tried(label).label, {}), figure)
+
+    def to_baseline(self, label: str) -> evidence.Difference | None:
+        """The method minus the baseline; None for the baseline itself, and without runs of both."""
+        baseline, figure = self.condition.baseline, self.condition.figure
+        if not baseline or label == baseline:
+            return None
+        return difference(self.ends(label, figure), self.ends(baseline, figure))
 
 
 def answer_of(name: str, sources: Mapping[str, Source]) -> str:
@@ -124,6 +145,31 @@ class _Answer:
         """The same without figures."""
         return word(*self._gap(ref, label, than, figure))
 
+    def stands(self, name: str, *named: str) -> str:
+        """How something stands against `name` in several comparisons, as a part of a sentence."""
+        return ", ".join(
+            " ".join(filter(None, [said, listed(wheres) if any(wheres) else ""]))
+            for said, wheres in self._by_word(name, named)
+        )
+
+    def each(self, *named: str) -> str:
+        """Who is better in several comparisons, who worse, of whom it isn't decided."""
+        return "; ".join(f"{listed(who)} {said}" for said, who in self._by_word("", named))
+
+    def _by_word(self, name: str, named: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+        """The names of these comparisons by what they came to, in words; the first that was run says than what."""
+        if not named:
+            raise ValueError("nothing is compared")
+        found: dict[str, list[str]] = {}
+        figures: dict[str, str] = {}
+        for each in named:
+            who, _, comparison = each.partition("=")
+            gap, figure = self._gap(*_four(comparison))
+            found.setdefault(word(gap, figure), []).append(who)
+            figures.setdefault(word(gap, figure), figure)
+        full = next((said for said in found if name and said != NOT_RUN), "")
+        return [(stand(said, figures[said], name) if said == full else said, who) for said, who in found.items()]
+
     def _gap(self, ref: str, label: str, than: str, figure: str) -> tuple[evidence.Difference | None, str]:
         """A method minus another one at equal seeds, and the figure that is compared."""
         place = self._place(ref)
@@ -149,14 +195,10 @@ class _Answer:
         return self._standing(ref, lambda gap, _: not gap.decided)
 
     def _standing(self, ref: str, holds: Callable[[evidence.Difference, bool], bool]) -> str:
-        condition = self._place(ref).condition
-        return listed(
-            [
-                tried.title
-                for tried in condition.methods
-                if tried.to_baseline is not None and holds(tried.to_baseline, condition.higher_is_better)
-            ]
-        )
+        place = self._place(ref)
+        gaps = [(tried.title, place.to_baseline(tried.label)) for tried in place.condition.methods]
+        higher = place.condition.higher_is_better
+        return listed([title for title, gap in gaps if gap is not None and holds(gap, higher)])
 
     def first(self, ref: str) -> str:
         """The method of rank 1."""
@@ -167,14 +209,42 @@ class _Answer:
         return ", ".join(tried.title for tried in self._place(ref).condition.ranked) or NOT_RUN
 
     def orders(self, *named: str) -> str:
-        """Whether the order is one in all these conditions."""
+        """The order in each of these conditions, and what of it holds in all."""
+        return orders_in_words(self._places(named))
+
+    def alike(self, *named: str) -> str:
+        """Whether it is one order."""
+        return alike_in_words(self._places(named))
+
+    def _places(self, named: tuple[str, ...]) -> dict[str, Place]:
         pairs = [each.partition("=") for each in named]
-        return orders_in_words({name: self._place(ref) for name, _, ref in pairs})
+        return {name: self._place(ref) for name, _, ref in pairs}
 
     def gap(self, ref: str, label: str) -> str:
         """The share of the gap that a method closes."""
-        closed = self._place(ref).tried(label).gap_closed
+        place = self._place(ref)
+        found = place.condition
+        others = {tried.label for tried in found.methods if tried.teacher or tried.further_teachers}
+        label = place.tried(label).label
+        closed = standings(place.records, found.figure, found.baseline, others)[label].gap_closed
         return NOT_RUN if closed is None else f"{round(100 * closed)} %"
+
+    def config(self, ref: str, option: str) -> str:
+        """The value of a run option."""
+        known = self._place(ref).condition.config
+        if option not in known:
+            raise unknown("run option", option, known, ExperimentError)
+        return str(known[option])
+
+    def seeds(self, ref: str) -> str:
+        """How many seeds the methods have, the baseline apart."""
+        place = self._place(ref)
+        counts = [len(by_seed) for label, by_seed in place.records.items() if label != place.condition.baseline]
+        there = [count for count in counts if count]
+        if not there:
+            return NOT_RUN
+        low, high = min(there), max(there)
+        return counted(high, "seed") if low == high else f"{low} to {high} seeds"
 
     def span(self, ref: str, prefix: str) -> str:
         """Least and largest value of these figures."""
@@ -205,11 +275,11 @@ class _Answer:
         return _between(min(there), max(there)) if there else LACKING
 
     def least(self, title: str, column: str, but: str = "") -> str:
-        """The row with the least value of a column."""
+        """The least value of a column, and whose it is."""
         return self._extreme(min, title, column, but)
 
     def most(self, title: str, column: str, but: str = "") -> str:
-        """The row with the largest value."""
+        """The largest value."""
         return self._extreme(max, title, column, but)
 
     def _extreme(self, choose: Callable[..., Any], title: str, column: str, but: str) -> str:
@@ -222,7 +292,7 @@ class _Answer:
         if not there:
             return LACKING
         number, name = choose(there, key=lambda each: each[0])
-        return f"{name} ({short(number)})"
+        return f"{short(number)} ({METHODS[name].label if name in METHODS else name})"
 
     def verdict(self, text: str) -> str:
         """The verdict on a claim."""
@@ -254,6 +324,15 @@ class _Answer:
         raise unknown("table", title, [each.title for each in tables], ExperimentError)
 
 
+def _four(comparison: str) -> tuple[str, str, str, str]:
+    """Condition, method, the one beside it, and the figure or "". Raises ValueError."""
+    parts = shlex.split(comparison)
+    if len(parts) not in (3, 4):
+        raise ValueError(f"{comparison!r} isn't a condition, two methods and perhaps a figure")
+    ref, label, than, figure = [*parts, ""][:4]
+    return ref, label, than, figure
+
+
 def _between(low: float, high: float) -> str:
     return short(low) if low == high else f"{short(low)} to {short(high)}"
 
@@ -282,7 +361,8 @@ def _number(cell: object) -> float | None:
 _KINDS: dict[str, Callable[..., str]] = {
     kind: getattr(_Answer, kind)
     for kind in (
-        *("difference", "word", "figure", "better", "worse", "level", "first", "order", "orders", "gap", "span"),
+        *("difference", "word", "stands", "each", "figure", "better", "worse", "level", "first", "order", "orders"),
+        *("alike", "config", "seeds", "gap", "span"),
         *("table", "column", "least", "most", "verdict", "claim"),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from statistics import median
+from typing import Any
 
 from ctkd_core.methods import evidence
 from experiments import results
@@ -66,12 +67,14 @@ def with_bits(condition: evidence.Condition, records: Records) -> evidence.Condi
     """The condition with differences in bits per byte, where its own figure is none of bits."""
     if condition.figure.startswith("bits") or not condition.baseline:
         return condition
-    base = ends(records.get(condition.baseline, {}), BITS)
+    bits = {each.label: ends(records.get(each.label, {}), BITS) for each in condition.methods}
 
-    def gap(label: str) -> evidence.Difference | None:
-        return None if label == condition.baseline else difference(ends(records.get(label, {}), BITS), base)
+    def gaps(label: str) -> dict[str, Any]:
+        found = {other: difference(bits[label], bits[other]) for other in bits if other != label}
+        there = {other: gap for other, gap in found.items() if gap is not None and other != condition.baseline}
+        return {"bits_to_baseline": found.get(condition.baseline), "bits_to_others": there}
 
-    tried = [each.model_copy(update={"bits_to_baseline": gap(each.label)}) for each in condition.methods]
+    tried = [each.model_copy(update=gaps(each.label)) for each in condition.methods]
     return condition.model_copy(update={"methods": tried})
 
 

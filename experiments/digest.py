@@ -22,7 +22,7 @@ from experiments import context, definition, results
 from experiments.answers import Source, answer_of
 from experiments.definition import Condition, Experiment, texts_of
 from experiments.held_out import BytesOf, bytes_by_domain, held_out_text
-from experiments.shared_settings import Asked, Records, in_common, shared_settings
+from experiments.shared_settings import Asked, Records, in_common, pooled, shared_settings
 from experiments.standing import (
     LEAST_LOOKS,
     Standing,
@@ -33,6 +33,7 @@ from experiments.standing import (
     out_of_reach,
     standings,
 )
+from experiments.tables import Records as Tabled
 from experiments.tables import tables_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "lists.py"
@@ -71,7 +72,9 @@ def build(experiments: list[Experiment]) -> evidence.Digest:
     """The digest of these experiments' results."""
     sources = {each.name: _source(each) for each in experiments}
     records = [found for source, _ in sources.values() for found in source.records.values()]
-    told = {name: source for name, (source, _) in sources.items()}
+    asked = [condition for _, conditions in sources.values() for condition in conditions]
+    pool = pooled(asked)
+    told = {name: _with_claims(source, pool) for name, (source, _) in sources.items()}
 
     def spread(figure: str) -> evidence.Spread | None:
         return context.spread_of([ratio for found in records for ratio in context.ratios(found, figure)])
@@ -81,14 +84,17 @@ def build(experiments: list[Experiment]) -> evidence.Digest:
         experiments=[
             source.found.model_copy(update={"answer": answer_of(name, told)}) for name, source in told.items()
         ],
-        shared=shared_settings([asked for _, conditions in sources.values() for asked in conditions]),
+        shared=shared_settings(asked),
         seconds_spread=spread("training_seconds"),
         cpu_spread=spread("training_cpu_seconds"),
     )
 
 
 def _source(experiment: Experiment) -> tuple[Source, list[Asked]]:
-    """What was found, without the answer, which may speak of other experiments; and what its conditions may share."""
+    """What was found, and what its conditions may share.
+
+    Without the answer, and without claims on runs: both may rest on runs of other experiments.
+    """
     shared: dict[str, Any] = {
         "name": experiment.name,
         "title": experiment.title,
@@ -117,7 +123,6 @@ def _source(experiment: Experiment) -> tuple[Source, list[Asked]]:
         **shared,
         environment=dict(last["environment"]) if last else {},
         conditions=list(conditions.values()),
-        claims=[_claim(experiment, claim, chosen[claim.condition][0]) for claim in experiment.claims],
         tables=[
             table
             for asked in experiment.tables
@@ -130,6 +135,16 @@ def _source(experiment: Experiment) -> tuple[Source, list[Asked]]:
         for each in experiment.conditions
         if any((records := chosen[each.name][0]).values())
     ]
+
+
+def _with_claims(source: Source, pool: Mapping[tuple[str, str], Records]) -> Source:
+    """The same with all records of the settings that its conditions share, and with the verdicts on its claims."""
+    asked = source.asked
+    records = {name: pool.get((asked.name, name), own) for name, own in source.records.items()}
+    if asked.analysis:
+        return source
+    claims = [_claim(asked, claim, records[claim.condition]) for claim in asked.claims]
+    return Source(asked, source.found.model_copy(update={"claims": claims}), records)
 
 
 def _labels(experiment: Experiment, condition: Condition) -> tuple[str, ...]:
@@ -302,7 +317,7 @@ def _options(experiment: Experiment, condition: Condition, label: str) -> dict[s
     return {name: value for name, value in flat(given).items() if (defaults | usual).get(name) != value}
 
 
-def _claim(experiment: Experiment, claim: definition.Claim, records: Records) -> evidence.Claim:
+def _claim(experiment: Experiment, claim: definition.Claim, records: Tabled) -> evidence.Claim:
     condition = next(each for each in experiment.conditions if each.name == claim.condition)
     figure = claim.figure or condition.figure
     better, from_start = records.get(claim.better, {}), claim.than == definition.START

@@ -28,23 +28,39 @@ class Tried(Protocol):
 
 
 def orders_in_words(places: Mapping[str, Tried]) -> str:
-    """The order in each of these named conditions, whether it is one, and which pairs keep theirs.
+    """The order in each of these named conditions, and which pairs keep theirs.
 
     Compared are the methods that all of them have, at the seeds that all methods have there.
     """
     values = {name: _values(place) for name, place in places.items()}
-    titles = [t for t in next(iter(values.values()), {}) if all(t in found for found in values.values())]
-    if len(titles) < 2:
+    orders = _orders(places, values)
+    titles = next(iter(orders.values()), [])
+    if not titles:
         return f"the order: {NOT_RUN}"
     higher = next(iter(places.values())).condition.higher_is_better
-    orders = {name: _order({t: found[t] for t in titles}, higher) for name, found in values.items()}
     each = "; ".join(f"{name}: {', '.join(order)}" for name, order in orders.items())
+    return f"By the mean over equal seeds, best first: {each}. {_kept(titles, values, orders, higher)}"
+
+
+def alike_in_words(places: Mapping[str, Tried]) -> str:
+    """Whether the order is one in all these conditions: a sentence without its end."""
+    orders = _orders(places, {name: _values(place) for name, place in places.items()})
+    titles = next(iter(orders.values()), [])
+    if not titles:
+        return f"the order: {NOT_RUN}"
     settings = counted(len(orders), "setting")
     if len(set(map(tuple, orders.values()))) == 1:
-        said = f"The order is the same in all {settings}."
-    else:
-        said = f"The order isn't the same in all {settings}, so of the {len(titles)} methods together there is none."
-    return f"{said} By the mean over equal seeds, best first: {each}. {_kept(titles, values, orders, higher)}"
+        return f"the order is the same in all {settings}"
+    return f"the order isn't the same in all {settings}, so of the {len(titles)} methods together there is none"
+
+
+def _orders(places: Mapping[str, Tried], values: Mapping[str, Values]) -> dict[str, list[str]]:
+    """The order in each condition of the methods that all have; empty ones where those are fewer than two."""
+    titles = [t for t in next(iter(values.values()), {}) if all(t in found for found in values.values())]
+    if len(titles) < 2:
+        return {name: [] for name in places}
+    higher = next(iter(places.values())).condition.higher_is_better
+    return {name: _order({t: found[t] for t in titles}, higher) for name, found in values.items()}
 
 
 def _values(place: Tried) -> Values:

@@ -22,6 +22,13 @@ def word(gap: Difference | None, figure: str) -> str:
     return f"decidedly {words_of(figure)[gap.mean > 0]}" if gap.decided else UNDECIDED
 
 
+def stand(verdict: str, figure: str, name: str) -> str:
+    """A word with what it is said against: "decidedly better than SFT", "not decidedly better or worse than SFT"."""
+    if verdict != UNDECIDED:
+        return f"{verdict} than {name}"
+    return f"not decidedly {' or '.join(words_of(figure))} than {name}"
+
+
 def in_words(gap: Difference | None, figure: str) -> str:
     """A difference, as "decidedly better by 0.03 (0.02 to 0.04; 5 seeds)" or "undecided (-0.01, ...)"."""
     if gap is None:

@@ -2,7 +2,8 @@
 
 A setting is what runs were given, not what somebody called it: conditions share one where they have the same kind of
 pair, regime and figure, the same texts, and a baseline with the same config whose runs came to the same. Their methods
-stand together there, each with the seeds of all; equal configs are one method.
+stand together there, each with the seeds of all; equal configs are one method. Answers and claims speak of those seeds
+(`pooled`), so that one comparison has one verdict in whichever experiment it is told.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from ctkd_core.methods import evidence
 from ctkd_core.methods.evidence.records import ROUNDING
+from experiments.context import with_bits
 from experiments.standing import Standing, mean_start, mean_teacher, out_of_reach, standings
 
 # Options that say when a run is looked at and what is kept of it: the student that it makes is the same.
@@ -54,18 +56,41 @@ class Asked:
 
 def shared_settings(asked: Sequence[Asked]) -> list[evidence.SharedSetting]:
     """The settings that more than one of these conditions share, in the order of their first conditions."""
+    return [
+        evidence.SharedSetting(of=[each.name for each in same], condition=_united(same)) for same in _sharing(asked)
+    ]
+
+
+def pooled(asked: Sequence[Asked]) -> dict[tuple[str, str], Records]:
+    """The records of these conditions, by experiment and condition, with those of equal configs in the same setting.
+
+    Labels are the condition's own. Where two experiments have a run of one seed, that of the experiment with more runs
+    in the setting counts, as in `shared_settings`.
+    """
+    found = {(each.experiment, each.condition.name): each.records for each in asked}
+    for same in _sharing(asked):
+        names, records = _together(same)
+        for each in same:
+            found[each.experiment, each.condition.name] = {
+                label: records[names[_key(each, label)]] if by_seed else {} for label, by_seed in each.records.items()
+            }
+    return found
+
+
+def _sharing(asked: Sequence[Asked]) -> list[list[Asked]]:
+    """The conditions that share a setting, that with most runs first; those that share none are left out."""
     by_setting: dict[str, list[Asked]] = {}
     for each in asked:
         if each.setting:
             by_setting.setdefault(each.setting, []).append(each)
-    found = []
+    found: list[list[Asked]] = []
     for there in by_setting.values():
         left = sorted(there, key=lambda each: -sum(map(len, each.records.values())))
         while left:
             same = [each for each in left if _same_baseline(left[0], each)]
             left = [each for each in left if each not in same]
             if len(same) > 1:
-                found.append(evidence.SharedSetting(of=[each.name for each in same], condition=_united(same)))
+                found.append(same)
     return found
 
 
@@ -94,20 +119,15 @@ def _same_baseline(one: Asked, other: Asked) -> bool:
 def _united(asked: Sequence[Asked]) -> evidence.Condition:
     """One condition of several, the one with most runs first: its name and title, and the methods of all."""
     first = asked[0].condition
-    labels: dict[str, str] = {}  # by config
-    records: Records = {}
+    names, records = _together(asked)
     configs: dict[str, Mapping[str, Any]] = {}
     sources: dict[str, tuple[Asked, str]] = {}
     for each in asked:
         for label, by_seed in each.records.items():
             if not by_seed:
                 continue
-            config = _trained(each.configs[label])
-            # Two experiments may call other things by one name.
-            free = label if label not in records else f"{label} ({each.experiment})"
-            name = labels.setdefault(json.dumps(config, sort_keys=True, default=str), free)
-            records[name] = {**by_seed, **records.get(name, {})}
-            configs[name] = config
+            name = names[_key(each, label)]
+            configs[name] = _trained(each.configs[label])
             if name not in sources or len(by_seed) > len(sources[name][0].records[sources[name][1]]):
                 sources[name] = each, label
     tried = {name: _find(each.condition, label) for name, (each, label) in sources.items()}
@@ -117,7 +137,7 @@ def _united(asked: Sequence[Asked]) -> evidence.Condition:
     order = sorted(found, key=lambda name: found[name].rank or len(found) + 1)
     where = ", ".join(f"{each.experiment} ({each.condition.name})" for each in asked)
     notes = [f"Asked in {len(asked)} conditions: {where}.", out_of_reach(found)]
-    return first.model_copy(
+    united = first.model_copy(
         update={
             "start": mean_start(records, first.figure),
             "teacher_value": mean_teacher(records, first.figure, others),
@@ -128,6 +148,26 @@ def _united(asked: Sequence[Asked]) -> evidence.Condition:
             "notes": [note for note in notes if note],
         }
     )
+    return with_bits(united, records)
+
+
+def _together(asked: Sequence[Asked]) -> tuple[dict[str, str], Records]:
+    """A name for each config that has runs, and the records of all these conditions by that name."""
+    names: dict[str, str] = {}
+    records: Records = {}
+    for each in asked:
+        for label, by_seed in each.records.items():
+            if by_seed:
+                # Two experiments may call other things by one name.
+                free = label if label not in records else f"{label} ({each.experiment})"
+                name = names.setdefault(_key(each, label), free)
+                records[name] = {**by_seed, **records.get(name, {})}
+    return names, records
+
+
+def _key(asked: Asked, label: str) -> str:
+    """Equal for labels under which the same is trained."""
+    return json.dumps(_trained(asked.configs[label]), sort_keys=True, default=str)
 
 
 def _find(condition: evidence.Condition, label: str) -> evidence.Tried:

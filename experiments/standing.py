@@ -1,6 +1,7 @@
 """Where the methods of one condition stand: means, differences at equal seeds, ranks, from the records of its runs.
 
-- **Differences** are taken at equal seeds, so that what the seeds share (samples, held-out text, start) falls out.
+- **Differences** are taken at equal seeds, so that what the seeds share (samples, held-out text, start) falls out. They
+  are rounded last: of values that were rounded before they would differ from those that answers and claims compute.
 - **Ranks** are by the mean over equal seeds: those of the method that has most. A method that lacks one of them has no
   rank, as other seeds are other texts.
 - **Equal seconds**: of a seed's runs the one that trained shortest sets the time; each other run's curve is read off
@@ -106,13 +107,13 @@ def out_of_reach(found: Mapping[str, Standing]) -> str:
 
 
 def curve_of(record: Mapping[str, Any], figure: str) -> list[Point]:
-    """The figure at each look of a run, step 0 included; looks without it are left out."""
+    """The figure at each look of a run, step 0 included, unrounded; looks without it are left out."""
     found = []
     for look in record["curve"]:
         value = flat(dict(look)).get(figure)
         if isinstance(value, (int, float)) and np.isfinite(value):
             spent = float(look.get("training_seconds") or 0.0)
-            found.append(Point(step=int(look["step"]), seconds=spent, value=rounded(value)))
+            found.append(Point(step=int(look["step"]), seconds=spent, value=float(value)))
     return found
 
 
@@ -137,7 +138,7 @@ def standings(
         rank = order.index(label) if label in order else None
         behind = order[rank + 1] if rank is not None and rank + 1 < len(order) else None
         found[label] = Standing(
-            runs=runs[label],
+            runs={seed: _kept(run) for seed, run in runs[label].items()},
             rank=None if rank is None else rank + 1,
             value=interval(list(values[label].values())),
             to_baseline=gaps.get(label),
@@ -183,12 +184,13 @@ def mean_teacher(
 
 
 def _runs(by_seed: Mapping[int, Mapping[str, Any]], figure: str) -> dict[int, TriedRun]:
+    """The runs that have the figure, unrounded."""
     found = {}
     pick = max if higher_is_better(figure) else min
     for seed, record in sorted(by_seed.items()):
         if figure not in record["figures"]:
             continue
-        value, curve = rounded(record["figures"][figure]), curve_of(record, figure)
+        value, curve = float(record["figures"][figure]), curve_of(record, figure)
         found[seed] = TriedRun(
             seed=seed,
             value=value,
@@ -214,12 +216,24 @@ def _with_equal(runs: dict[str, dict[int, TriedRun]]) -> dict[str, dict[int, Tri
         if run.seed not in shortest or len(run.curve) < LEAST_LOOKS:
             return None
         seconds, values = [p.seconds for p in run.curve], [p.value for p in run.curve]
-        return rounded(float(np.interp(shortest[run.seed], seconds, values)))
+        return float(np.interp(shortest[run.seed], seconds, values))
 
     return {
         label: {seed: run.model_copy(update={"equal": at(run)}) for seed, run in by_seed.items()}
         for label, by_seed in runs.items()
     }
+
+
+def _kept(run: TriedRun) -> TriedRun:
+    """A run as a digest keeps it: every value of its figure rounded."""
+    return run.model_copy(
+        update={
+            "value": rounded(run.value),
+            "best": rounded(run.best),
+            "equal": None if run.equal is None else rounded(run.equal),
+            "curve": [point.model_copy(update={"value": rounded(point.value)}) for point in run.curve],
+        }
+    )
 
 
 def _equal(runs: Mapping[int, TriedRun]) -> BySeed:

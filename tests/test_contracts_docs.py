@@ -160,6 +160,21 @@ def test_answers_stand_in_the_docs_without_markup_of_their_own() -> None:
         assert f"**Answer.** {lists.prose(experiment.answer)}" in page, experiment.name
 
 
+def test_the_short_answers_come_first_and_lead_to_their_questions() -> None:
+    lists = script("lists")
+    lines = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8").splitlines()
+    headings = [line for line in lines if line.startswith("## ")]
+    assert headings[0] == "## In short"
+    listed = lines[lines.index("<!-- methods: short answers -->") + 1 : lines.index("## How to read it")]
+    for experiment in experiments.load().experiments:
+        assert f"### {experiment.title}" in lines
+        start = f"- [{lists.prose(experiment.title)}](#{lists.anchor(experiment.title)}) "
+        assert any(line.startswith(start) for line in listed), experiment.name
+    assert lists.anchor("A first look: SmolLM2 under DeepSeek's tokenizer") == (
+        "a-first-look-smollm2-under-deepseeks-tokenizer"
+    )
+
+
 def test_what_the_docs_say_of_the_cost_of_bytes_is_the_benchmark() -> None:
     lists = script("lists")
     assert "1.3 times forward KL" in lists.bytes_cost()[1]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ctkd_core.figures.evidence import setting_name
 from ctkd_core.methods.evidence import KINDS, REGIMES, Claim, Condition, Digest, Experiment, Verdict
 
+IN_SHORT = "In short"  # how the first paragraph of an answer begins
 BUDGET_HOURS = 6  # for all experiments on two cores, set before the first of them was run
 # Verdicts that a list of what didn't reproduce holds, and what each means.
 MISSED: dict[Verdict, str] = {
@@ -21,6 +22,13 @@ def not_reproduced(found: Digest, verdict: Verdict) -> list[tuple[Experiment, li
     """The claims with this verdict, by the experiment that asked; experiments without any are left out."""
     by_experiment = [(each, [c for c in each.claims if c.verdict == verdict]) for each in found.experiments]
     return [(experiment, claims) for experiment, claims in by_experiment if claims]
+
+
+def in_short(experiment: Experiment) -> str:
+    """The first paragraph of its answer, without the words that announce it; "" where it isn't a short answer."""
+    first = experiment.answer.partition("\n\n")[0]
+    said = first.removeprefix(IN_SHORT).lstrip(":, ")
+    return said[:1].upper() + said[1:] if first.startswith(IN_SHORT) else ""
 
 
 def missed_sentence(found: Digest, verdict: Verdict) -> str:
@@ -69,7 +77,7 @@ def beaten_sentences(found: Digest, method: str) -> list[str]:
             continue
         tried_in += 1
         gaps = {condition.baseline: tried.to_baseline if own else tried.bits_to_baseline}
-        gaps |= tried.to_others if own else {}
+        gaps |= tried.to_others if own else tried.bits_to_others
         behind = [
             f"{_title(condition, label)} {gap.mean:+.3g} ({gap.low:+.3g} to {gap.high:+.3g}; {gap.n} seeds)"
             for label, gap in gaps.items()

@@ -23,7 +23,8 @@ FOUND = {
             "title": "Pairs, by index",
             "columns": ["teacher", "student", "F1", "plain"],
             "rows": [["a", "b", "12.5 (10 to 15)", 1], ["a", "c", "-", 2], ["d", "b", "50.0 (1 to 2)", -3]],
-        }
+        },
+        {"title": "Cost", "columns": ["method", "times"], "rows": [["sft", 1], ["alm", 3]]},
     ],
     "claims": [{"claim": "One is more.", "source": "s", "ours": "on 2 of 3", "verdict": "reproduced"}],
     "environment": {},
@@ -59,13 +60,26 @@ def answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ("{word few alm sft exposure.2}", "not run"),
         ("{figure few alm} from {figure few start}", "1.5 (1.24 to 1.76) from 2 (2 to 2)"),
         ("{better few}; {worse few}; {level few}", "ALM; none; GOLD (temperature 2.0)"),
+        (
+            'Is {stands SFT "in few=few alm sft" "in some=few gold-warm sft"}.',
+            "Is decidedly better than SFT in few, undecided in some.",
+        ),
+        (
+            'Is {stands SFT "=few gold-warm sft"}, {stands it "a=few alm start" "b=few alm sft"}.',
+            "Is not decidedly better or worse than SFT, decidedly better than it a and b.",
+        ),
+        ('{stands SFT "a=few alm sft exposure.2" "b=few alm sft"}', "not run a, decidedly better than SFT b"),
+        ('{each "A=few alm sft" "G=few gold-warm sft" "B=few alm start"}', "A and B decidedly better; G undecided"),
+        ("{config few steps} steps, {seeds few}", "10 steps, 3 seeds"),
+        ("{alike a=few b=few}", "the order is the same in all 2 settings"),
         ("{first few}: {order few}", "ALM: ALM, SFT, GOLD (temperature 2.0)"),
         ("{gap few alm}", "16 %"),
         ("{span few teacher_bits}; {span few bits_per}; {span few mass}", "1 everywhere; 1.4 to 1.7; not run"),
         ('{verdict "ALM is ahead."}; {claim "look/One is more."}', "reproduced; reproduced (on 2 of 3)"),
         ('{table "look/Pairs" "a, b" F1} and {table look/Pairs d plain}', "12.5 (10 to 15) and -3"),
         ('{column look/Pairs F1}; {column look/Pairs F1 "a"}', "12.5 to 50; 12.5"),
-        ("{least look/Pairs plain} {most look/Pairs plain} {most look/Pairs plain a}", "d (-3) a (2) d (-3)"),
+        ("{least look/Pairs plain} {most look/Pairs plain} {most look/Pairs plain a}", "-3 (d) 2 (a) -3 (d)"),
+        ("{most look/Cost times}", "3 (ALM)"),
         ("One\nline.\n\n\nAnother   {word few alm sft}.\n", "One line.\n\nAnother decidedly better."),
         ("{word made/few alm sft}", "decidedly better"),
     ],
@@ -98,6 +112,9 @@ def test_what_was_not_run_is_said(answered) -> None:
         ("{difference few aml sft}", "unknown method 'aml'"),
         ("{difference few alm}", "can't be read"),
         ("{difference few alm 'sft}", "can't be read"),
+        ("{stands SFT}", "can't be read"),
+        ("{stands SFT 'a=few alm'}", "can't be read"),
+        ("{config few colour}", "unknown run option 'colour'"),
         ("{}", "can't be read"),
         ("{verdict 'Nobody said so.'}", "unknown claim"),
         ("{table look/Nothing a F1}", "unknown table"),
@@ -112,8 +129,35 @@ def test_what_is_not_known_is_refused(answered, text: str, told: str) -> None:
     assert told in str(fault.value)
 
 
+def test_seeds_of_other_experiments_count_where_the_setting_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One comparison has one verdict, also where the experiment itself ran a part of its seeds."""
+    runs = {"sft": {0: 1.5, 1: 1.5, 2: 1.5, 3: 1.5, 4: 1.5}, "alm": {0: 1.2, 1: 1.49, 2: 1.4, 3: 1.35, 4: 1.35}}
+    more = made.YAML.replace("seeds: [0, 1, 2]", "seeds: [0, 1, 2, 3, 4]")
+    part, whole = (
+        made.experiment(tmp_path, monkeypatch, name="part"),
+        made.experiment(tmp_path, monkeypatch, more, "whole"),
+    )
+    made.write(whole, made.results(runs))
+    made.write(
+        part, made.results({label: {seed: v for seed, v in found.items() if seed < 3} for label, found in runs.items()})
+    )
+    said = "{difference few alm sft}; {seeds few}; {better few}; {verdict 'ALM is ahead.'}"
+    for each in (part, whole):
+        (each.folder / "answer.md").write_text(said, encoding="utf-8")
+    one, other = digest.build([part, whole]).experiments
+    assert one.answer == other.answer
+    assert one.answer.startswith("decidedly better by 0.142") and one.answer.endswith("; 5 seeds; ALM; reproduced")
+    assert one.claims[0].difference.n == 5
+    assert one.conditions[0].find("alm").to_baseline.n == 3  # the ranking is that of its own runs
+    assert not one.conditions[0].find("alm").to_baseline.decided
+
+
 def test_every_question_has_an_answer_that_says_what_it_does_not_show() -> None:
     for name in definition.names():
         path = definition.ROOT / name / "answer.md"
         assert path.is_file(), f"experiments/{name} has a question and no answer.md"
-        assert "What this doesn't show" in path.read_text(encoding="utf-8"), name
+        text = path.read_text(encoding="utf-8")
+        assert "What this doesn't show" in text, name
+        assert text.startswith("In short"), f"{name}: its first paragraph isn't the answer in short"

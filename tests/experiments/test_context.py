@@ -53,15 +53,28 @@ def test_how_far_apart_the_seeds_lie(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_bits_stand_beside_a_figure_of_another_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     yaml = made.YAML.replace("    train:", "    figure: mass_by_class.digits_3\n    train:")
     found = made.experiment(tmp_path, monkeypatch, yaml)
-    runs = made.results(VALUES)
+    runs = made.results(VALUES | {"gold-warm": {0: 1.6, 1: 1.7}})
     for run in runs:
         run["figures"]["mass_by_class.digits_3"] = 0.5
     made.write(found, runs)
     condition = digest.build([found]).experiments[0].conditions[0]
     assert condition.find("alm").bits_to_baseline.mean == pytest.approx(-0.1)
     assert condition.find("sft").bits_to_baseline is None
+    others = condition.find("alm").bits_to_others
+    assert {label: gap.mean for label, gap in others.items()} == {"gold-warm": pytest.approx(-0.2)}
     plain = made.experiment(tmp_path, monkeypatch)
     assert digest.build([plain]).experiments[0].conditions[0].find("alm").bits_to_baseline is None
+
+
+def test_differences_are_taken_before_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standing and a claim on the same runs say the same, also where rounded values would lie further apart."""
+    found = made.experiment(tmp_path, monkeypatch)
+    made.write(found, made.results({"sft": {0: 1.5000049, 1: 1.6000049}, "alm": {0: 1.4999951, 1: 1.5999951}}))
+    (experiment,) = digest.build([found]).experiments
+    alm = experiment.conditions[0].find("alm")
+    assert alm.to_baseline.mean == experiment.claims[0].difference.mean == pytest.approx(-9.8e-06)
+    assert [run.value for run in alm.runs] == [1.5, 1.6]  # kept with six digits
+    assert alm.runs[0].curve[-1].value == 1.5
 
 
 def test_the_text_of_the_first_seed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

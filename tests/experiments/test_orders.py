@@ -14,7 +14,7 @@ SECOND = """\
   - name: many
     title: Many samples
     kind: tokenizer transfer
-    regime: few samples
+    regime: fresh text
     train: {texts: [bundled], count: 4, by_seed: true}
     base: {steps: 10}
 claims: []
@@ -29,7 +29,9 @@ def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
         found = made.experiment(tmp_path, monkeypatch, yaml)
         others = [record | {"condition": "many", "key": record["key"] + "m"} for record in made.results(second)]
         made.write(found, made.results(AHEAD) + others)
-        (found.folder / "answer.md").write_text('{orders "a few=few" lots=many}', encoding="utf-8")
+        (found.folder / "answer.md").write_text(
+            '{alike "a few=few" lots=many}. {orders "a few=few" lots=many}', encoding="utf-8"
+        )
         return digest.build([found]).experiments[0].answer
 
     return words
@@ -37,7 +39,7 @@ def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
 
 def test_one_order_everywhere(orders: Callable[..., str]) -> None:
     found = orders(AHEAD)
-    assert found.startswith("The order is the same in all 2 settings.")
+    assert found.startswith("the order is the same in all 2 settings. By the mean")
     assert "a few: ALM, SFT, GOLD (temperature 2.0); lots: ALM, SFT, GOLD (temperature 2.0)" in found
     assert "ALM before SFT (decided in 2 of 2)" in found
     assert "SFT before GOLD (temperature 2.0) (decided in 0 of 2)" in found
@@ -57,5 +59,5 @@ def test_seeds_that_one_method_lacks_are_left_out(orders: Callable[..., str]) ->
 
 
 def test_without_runs_there_is_no_order(orders: Callable[..., str]) -> None:
-    assert orders({}) == "the order: not run"
-    assert orders({"sft": {0: 1.5}}) == "the order: not run"
+    assert orders({}) == "the order: not run. the order: not run"
+    assert orders({"sft": {0: 1.5}}) == "the order: not run. the order: not run"

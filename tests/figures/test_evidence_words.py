@@ -53,6 +53,19 @@ def gap(mean: float) -> Difference:
     return Difference(n=3, mean=mean, low=low, high=high, probability=0.25)
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("In short: ours is better.\n\nMore.", "Ours is better."),
+        ("In short, of two: one.", "Of two: one."),
+        ("Long.\n\nIn short: no.", ""),
+        ("", ""),
+    ],
+)
+def test_an_answer_in_short(answer: str, said: str) -> None:
+    assert words.in_short(experiment("a", answer=answer)) == said
+
+
 def test_claims_that_did_not_reproduce() -> None:
     found = digest(
         experiment("a", claims=[claim("one", "contradicted"), claim("two", "reproduced"), claim("three", "undecided")]),
@@ -97,18 +110,18 @@ def test_settings_that_share_text() -> None:
 def test_settings_in_which_a_method_is_behind() -> None:
     behind = tried("bytes", to_baseline=gap(0.1), to_others={"gold": gap(0.2), "alm": gap(0.0)})
     ahead = tried("bytes", to_baseline=gap(-0.1))
-    other = tried("bytes", bits_to_baseline=gap(0.3))
+    other = tried("bytes", bits_to_baseline=gap(0.3), bits_to_others={"gold": gap(0.2), "alm": gap(-0.2)})
     found = digest(
         experiment(
             "a",
             condition("one", [], behind, tried("sft"), tried("gold")),
             condition("two", [], ahead, tried("sft")),
-            condition("three", [], other, tried("sft"), figure="mass_by_class.digits_3"),
+            condition("three", [], other, tried("sft"), tried("gold"), figure="mass_by_class.digits_3"),
             condition("four", [], tried("sft")),
         )
     )
     first, one, three = words.beaten_sentences(found, "bytes")
     assert first == "Decidedly behind another method in 2 of 3 settings."
     assert one == "one · a: behind SFT +0.1 (+0.09 to +0.11; 3 seeds), GOLD +0.2 (+0.19 to +0.21; 3 seeds)"
-    assert three.startswith("three · a: behind SFT +0.3")
+    assert three == "three · a: behind SFT +0.3 (+0.29 to +0.31; 3 seeds), GOLD +0.2 (+0.19 to +0.21; 3 seeds)"
     assert words.beaten_sentences(found, "cdm") == []

@@ -124,7 +124,8 @@ class Tried(Document):
     gap_closed        share of the distance from the baseline to the teacher; None where the teacher isn't better
     seconds_per_step  median over runs; cpu_seconds_per_step: that of all threads, which other work on the machine
                       changes, too (`Digest.cpu_spread`); None where runs didn't note it
-    bits_to_baseline  difference in bits per byte, where the figure of the condition is none of bits
+    bits_to_baseline  difference in bits per byte, where the figure of the condition is none of bits; bits_to_others:
+                      the same to each other method
     missing           seeds without a run
     config            options of the run config in which the methods of the condition differ
     source            in a setting that several experiments share: where it has most runs
@@ -140,6 +141,7 @@ class Tried(Document):
     value: Interval | None = None
     to_baseline: Difference | None = None
     bits_to_baseline: Difference | None = None
+    bits_to_others: dict[str, Difference] = Field(default_factory=dict)
     to_best: Difference | None = None
     to_others: dict[str, Difference] = Field(default_factory=dict)
     against_next: Difference | None = None
