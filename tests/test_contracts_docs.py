@@ -144,6 +144,14 @@ def test_lists_of_methods_come_from_the_table() -> None:
         )
 
 
+def test_every_list_stands_somewhere() -> None:
+    lists = script("lists")
+    there = "".join(path.read_text(encoding="utf-8") for path in lists.FILES)
+    unseen = [name for name in lists.LISTS if f"methods: {name}" not in there]
+    evidence = experiments.load()
+    assert [n for n in unseen if not n.startswith("tried ") or method_rows(evidence, n.removeprefix("tried "))] == []
+
+
 def test_a_list_in_the_wrong_place_is_refused() -> None:
     written = script("lists").written
     for text in ("<!-- methods: end -->\n", "<!-- methods: views -->\n", "<!-- methods: vews -->\n"):
