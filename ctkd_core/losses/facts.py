@@ -7,9 +7,10 @@ width of a table, a factor), and the plain mean of the batches is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:  # pages read runs without torch
+    from torch import Tensor
 
 
 class Count(float):

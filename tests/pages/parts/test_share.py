@@ -175,7 +175,7 @@ EVERY_VIEW = {
     "align": ("tab", align_tabs.TABS),
     "vocabulary": ("panel", vocabulary_tabs.TABS),
     "losses": ("lab_tab", losses_tabs.TABS),
-    "evidence": ("section", ("Methods", "At a glance", "Claims", "Analyses", "Do it again")),
+    "evidence": ("section", ("Methods", "Answers", "At a glance", "Claims", "Analyses", "Do it again")),
     "runs": ("view", run_views.VIEWS),
 }
 
