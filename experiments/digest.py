@@ -18,6 +18,7 @@ from ctkd_core.distill.comparison.figures import higher_is_better
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.methods import evidence
 from ctkd_core.methods.evidence import store
+from ctkd_core.methods.evidence.figures import in_words
 from experiments import context, definition, results
 from experiments.answers import Source, answer_of
 from experiments.definition import Condition, Experiment, texts_of
@@ -355,11 +356,11 @@ def _ours(
     gap: evidence.Difference | None, better: str, than: str, figure: str, condition: Condition, were_run: bool
 ) -> str:
     if gap is None and were_run:
-        return f"not measured: no {figure.replace('_', ' ')} of both at one seed ({condition.title})"
+        return f"not measured: no {in_words(figure)} of both at one seed ({condition.title})"
     if gap is None:
         return f"not run: {condition.title}"
     ends = "" if gap.low is None else f" ({gap.low:+.3g} to {gap.high:+.3g})"
     return (
-        f"{better} minus {than}: {gap.mean:+.3g}{ends} in {figure.replace('_', ' ')}, n = {gap.n}, probability of "
+        f"{better} minus {than}: {gap.mean:+.3g}{ends} in {in_words(figure)}, n = {gap.n}, probability of "
         f"chance {gap.probability:.3g} ({condition.title})"
     )

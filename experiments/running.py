@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from ctkd_core import RunStore, distill
 from ctkd_core.errors import CtkdError, unknown
+from ctkd_core.methods.evidence.figures import in_words
 from experiments import digest, passes, results
 from experiments.analyses import readme
 from experiments.definition import Experiment, ExperimentError, Planned, plan
@@ -139,7 +140,7 @@ def _lock(experiment: Experiment) -> FileLock:
 
 def _figure(planned: Planned, record: Mapping[str, Any]) -> str:
     name = planned.condition.figure
-    return f"{name.replace('_', ' ')} {record['figures'].get(name, float('nan')):.4f}"
+    return f"{in_words(name)} {record['figures'].get(name, float('nan')):.4f}"
 
 
 def _before(planned: Planned, kept: Mapping[str, Any] | None) -> str:

@@ -12,6 +12,7 @@ from ctkd_core.figures.comparison import interval
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, VERMILLION
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Difference, Digest, Experiment, Tried, TriedRun
+from ctkd_core.methods.evidence.figures import in_words
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -58,7 +59,7 @@ def setting_name(experiment: str, title: str) -> str:
 
 def figure_name(condition: Condition) -> str:
     """The figure in words, and which way is better."""
-    return f"{condition.figure.replace('_', ' ')} ({'higher' if condition.higher_is_better else 'lower'} is better)"
+    return f"{in_words(condition.figure)} ({'higher' if condition.higher_is_better else 'lower'} is better)"
 
 
 def baseline_title(condition: Condition) -> str:

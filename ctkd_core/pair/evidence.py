@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from ctkd_core.methods import METHODS
 from ctkd_core.methods.evidence import Condition, Digest, SettingName, Tried
+from ctkd_core.methods.evidence.figures import in_words
 from ctkd_core.methods.evidence.records import CROSS, LITTLE, NUMBERS, SAME, TRANSFER
 
 THIS, SUCH, NEVER = "tried on this pair", "tried on such a pair", "never tried on such a pair"
@@ -84,7 +85,7 @@ class Finding:
             return f"{where}: {self.name} comes first."
         ends = "" if self.low is None else f" ({self.low:+.3g} to {self.high:+.3g})"
         said = "undecided" if not self.decided else "decided" if self.n >= LEAST_SEEDS else "a lead"
-        what = f"{self.difference:+.3g}{ends} {self.figure.replace('_', ' ')} against {self.baseline}"
+        what = f"{self.difference:+.3g}{ends} {in_words(self.figure)} against {self.baseline}"
         order = "is decidedly worse" if self.worse else "comes first"
         return f"{where}: {self.name} {order}, {what}, n = {self.n}, chance {self.probability:.3g}; {said}."
 

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
 from ctkd_core.methods.evidence import Condition, Difference, Tried
+from ctkd_core.methods.evidence.figures import in_words
 from ctkd_core.methods.evidence.records import LEAST_RUNS
 from ctkd_core.pair.evidence import LEAST_SEEDS, Finding, finding_of, fitting
 
@@ -119,7 +120,7 @@ def because(judged: Judgement, found: Settings, advised: str, counter: Sequence[
 
 def _figure(found: Finding) -> str:
     """The difference and its figure in words."""
-    return f"{found.difference:+.3g} {found.figure.replace('_', ' ')} at {found.n} seeds"
+    return f"{found.difference:+.3g} {in_words(found.figure)} at {found.n} seeds"
 
 
 def _named(judged: Judgement) -> str:
