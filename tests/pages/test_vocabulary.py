@@ -193,12 +193,28 @@ def test_a_map_is_built_watched_and_shown(pair):
     assert not {"build_map", "cancel_build"} & buttons(at)
 
 
+def pid_of(build):
+    return json.loads((build.job.folder / "control" / "launch.json").read_text())["pid"]
+
+
+@pytest.fixture
+def held(monkeypatch, started_anew):
+    """Builds stand still once they are started: one may be through before the page is."""
+    real = builds.start
+
+    def start(*args):
+        found = real(*args)
+        os.kill(pid_of(found), signal.SIGSTOP)
+        return found
+
+    monkeypatch.setattr(builds, "start", start)
+
+
+@pytest.mark.usefixtures("held")
 def test_a_running_build_shows_progress_in_every_tab_and_can_be_cancelled(pair):
     at = opened("vocabulary", **pair)
     at.button(key="build_map").click().run()
     build = the_build(pair)
-    pid = json.loads((build.job.folder / "control" / "launch.json").read_text())["pid"]
-    os.kill(pid, signal.SIGSTOP)
     other = opened("vocabulary", **pair)
     shown(other)
     assert "cancel_build" in buttons(other)
@@ -209,11 +225,12 @@ def test_a_running_build_shows_progress_in_every_tab_and_can_be_cancelled(pair):
     assert at.button(key="build_map").label == "Build it again"
 
 
+@pytest.mark.usefixtures("held")
 def test_a_killed_build_says_so_and_can_be_started_again(pair):
     at = opened("vocabulary", **pair)
     at.button(key="build_map").click().run()
     build = the_build(pair)
-    os.kill(json.loads((build.job.folder / "control" / "launch.json").read_text())["pid"], signal.SIGKILL)
+    os.kill(pid_of(build), signal.SIGKILL)
     wait_for(lambda: build.status().ended_already, what="the end of the build")
     at.run()
     assert "ended without a word" in at.error[0].value

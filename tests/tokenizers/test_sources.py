@@ -258,14 +258,20 @@ def test_uploads_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         load_tokenizer_bytes(b"{}" + b" " * 1000, "big.json")
 
 
+@pytest.mark.usefixtures("started_anew")
 def test_an_upload_that_hangs_or_dies_is_refused(
     document: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CTKD_HOME", str(tmp_path))
     data = json.dumps(document).encode() + b"\n"
-    monkeypatch.setattr(tokenizer_checks, "READ_TIMEOUT", 0.001)
-    with pytest.raises(TokenizerError, match=r"took longer than 0\.001 s"):
-        load_tokenizer_bytes(data, "slow.json")
+    hanging = tmp_path / "hanging"
+    hanging.write_text("#!/bin/sh\nexec sleep 600\n")
+    hanging.chmod(0o700)
+    with monkeypatch.context() as patch:
+        patch.setattr(child.sys, "executable", str(hanging))
+        patch.setattr(tokenizer_checks, "READ_TIMEOUT", 0.1)
+        with pytest.raises(TokenizerError, match=r"took longer than 0\.1 s"):
+            load_tokenizer_bytes(data, "slow.json")
     with pytest.raises(TokenizerError, match=r"it failed: .*KeyError"):
         child.run_child(["no-such-task", "x"], "it failed", 60)
 
