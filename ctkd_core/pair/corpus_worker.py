@@ -13,6 +13,7 @@ from pathlib import Path
 from ctkd_core import files
 from ctkd_core.background.attempt import work
 from ctkd_core.background.progress import Progress
+from ctkd_core.errors import CtkdError
 from ctkd_core.pair.corpora.uploads import called
 from ctkd_core.pair.corpus_job import DONE, RESULT, Order
 
@@ -38,6 +39,10 @@ def measure_file(order: Order, folder: Path, report: Progress) -> str:
         report(1.0, "measured")  # a cancellation that came last still counts
         files.write_atomic(folder / RESULT, json.dumps(found))
         shutil.rmtree(records, ignore_errors=True)
+    except CtkdError:
+        # Workers may hear of a cancellation first and be missed before this process is told: then this raises.
+        report(0.0, f"reading {order.name}")
+        raise
     finally:
         if kept is not None:
             kept.unlink(missing_ok=True)

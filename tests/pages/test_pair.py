@@ -252,11 +252,12 @@ def test_a_long_file_is_measured_in_the_background(small, own_home):
 
 def test_measuring_can_be_cancelled_and_begun_again(small, own_home):
     at = opened("pair", student=small[0], teacher=small[1])
-    data = ("The year 2024 had 366 days.\n\n" * 60_000).encode()
+    data = ("The year 2024 had 366 days.\n\n" * 480_000).encode()  # much: it must not be through before the click
     at.file_uploader(key="corpus_file").set_value(("long.txt", data, "text/plain")).run()
     at.button(key="corpus_cancel").click().run()
     job = at.session_state["corpus_job"][1]
-    assert job.wait(600).state == "cancelled"
+    ended = job.wait(600)
+    assert ended.state == "cancelled", ended
     at.run()
     assert "was cancelled" in texts(at) and not at.exception
     at.button(key="corpus_again").click().run()
