@@ -284,21 +284,11 @@ _TITLES = {
 
 
 def _glance_view(rows: Sequence[dict[str, Any]]) -> Iterator[RenderableType]:
-    counts = ("settings", "better", "undecided", "worse")
-    cells = [[row["kind"], row["regime"], row["title"], *(row[name] for name in counts), _ends(row)] for row in rows]
-    yield table(
-        [
-            *("kind of pair", "regime", "method", "settings", "decidedly better", "undecided", "decidedly worse"),
-            "minus SFT",
-        ],
-        cells,
-    )
+    from ctkd_core.figures.evidence import Glance, glance_row
+
+    shown = [glance_row(Glance(**row)) for row in rows]
+    yield table(list(shown[0]), [list(row.values()) for row in shown])
     yield "Bits per byte of held-out text minus those of fine-tuning on the same text: below 0 is better."
-
-
-def _ends(row: dict[str, Any]) -> str:
-    lowest, highest = f"{row['lowest']:+.3g}", f"{row['highest']:+.3g}"
-    return lowest if lowest == highest else f"{lowest} to {highest}"
 
 
 def _ranking_view(experiment: Experiment, condition: Condition) -> Iterator[RenderableType]:

@@ -340,22 +340,22 @@ def glances(found: Digest) -> list[Glance]:
 
 def glance_rows(found: Digest) -> list[dict[str, str]]:
     """`glances` as a table for people."""
-    rows = []
-    for row in glances(found):
-        lowest, highest = f"{row.lowest:+.3g}", f"{row.highest:+.3g}"
-        rows.append(
-            {
-                "kind of pair": row.kind,
-                "regime": row.regime,
-                "method": row.title,
-                "settings": str(row.settings),
-                "decidedly better": str(row.better),
-                "undecided": str(row.undecided),
-                "decidedly worse": str(row.worse),
-                "minus SFT": lowest if lowest == highest else f"{lowest} to {highest}",
-            }
-        )
-    return rows
+    return [glance_row(row) for row in glances(found)]
+
+
+def glance_row(row: Glance) -> dict[str, str]:
+    """One of them."""
+    lowest, highest = f"{row.lowest:+.3g}", f"{row.highest:+.3g}"
+    return {
+        "kind of pair": row.kind,
+        "regime": row.regime,
+        "method": row.title,
+        "settings": str(row.settings),
+        "decidedly better": str(row.better),
+        "undecided": str(row.undecided),
+        "decidedly worse": str(row.worse),
+        "minus SFT": lowest if lowest == highest else f"{lowest} to {highest}",
+    }
 
 
 def claim_rows(found: Digest) -> list[dict[str, str]]:
