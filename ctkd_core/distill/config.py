@@ -122,8 +122,9 @@ class RunConfig:
     )
     data: str = setting(
         "bundled",
-        "bundled, bundled:languages, bundled:arithmetic, bundled:code or bundled:prose; hf:owner/name, with /config "
-        "and @split where wanted; or a JSONL, JSON or Parquet file with text, prompt/completion or messages.",
+        "bundled, bundled:languages, bundled:arithmetic, bundled:copying, bundled:code or bundled:prose; "
+        "hf:owner/name, with /config and @split where wanted; or a JSONL, JSON or Parquet file with text, "
+        "prompt/completion or messages.",
     )
     template: str = setting("plain", "How prompts are written.", choices=("plain", "none"), advanced=True)
     chat_template: str = setting(

@@ -1,5 +1,5 @@
-"""Writes the bundled data sets that are generated: data/bundled.jsonl, about 3,000 short prompt/completion pairs, and
-data/arithmetic.jsonl (`sources.arithmetic`).
+"""Writes the bundled data sets that are generated: data/bundled.jsonl, about 3,000 short prompt/completion pairs,
+data/arithmetic.jsonl (`sources.arithmetic`) and data/copying.jsonl (`sources.copying`).
 
     python -m ctkd_core.distill.make_data
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ctkd_core.distill.sources import arithmetic
+from ctkd_core.distill.sources import arithmetic, copying
 
 SEED = 20261
 FOLDER = Path(__file__).parent / "data"
@@ -31,7 +31,9 @@ Pair = tuple[str, str]
 
 def main() -> None:
     """Write the files and say what they hold."""
-    for name, rows in (("bundled", list(generate())), ("arithmetic", list(arithmetic.generate()))):
+    made = {"bundled": generate(), "arithmetic": arithmetic.generate(), "copying": copying.generate()}
+    for name, pairs in made.items():
+        rows = list(pairs)
         path = FOLDER / f"{name}.jsonl"
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         path.write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -1,7 +1,8 @@
 """Exact match of results by the digits of the longer operand.
 
 An example is arithmetic if its question has exactly two whole numbers and its answer is their sum, difference, product
-or quotient: however the question is worded, and whatever the data says of itself.
+or quotient, or if it has one and the answer is that number once more: however the question is worded, and whatever the
+data says of itself.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ def operand_length(example: Example) -> int | None:
     if not _RESULT.fullmatch(answer) or len(answer) > 2 * MOST_DIGITS:
         return None
     operands = _WHOLE.findall(question)
-    if len(operands) != 2 or max(map(len, operands)) > MOST_DIGITS:
+    if len(operands) not in (1, 2) or max(map(len, operands)) > MOST_DIGITS:
         return None
+    if len(operands) == 1:
+        return len(operands[0]) if operands[0] == answer else None
     a, b = map(int, operands)
     results = {a + b, a - b, b - a, a * b}
     results |= {x // y for x, y in ((a, b), (b, a)) if y and x % y == 0}

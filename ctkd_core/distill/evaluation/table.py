@@ -67,7 +67,7 @@ EVALUATIONS: dict[str, Evaluation] = {
         ),
         Evaluation(
             "arithmetic",
-            "Can it reckon: exact match of results by the digits of the longer operand.",
+            "Can it reckon, or copy a number: exact match of results by the digits of the longer operand.",
             "the student writes up to `eval_completions` answers each time, the teacher once",
         ),
         Evaluation(

@@ -37,6 +37,7 @@ SETS = {
         BundledSet("tasks", "bundled.jsonl", "short tasks of twenty kinds, the same as `bundled`", 30),
         BundledSet("languages", "languages.jsonl", "questions and answers in Russian, German, Korean and English", 80),
         BundledSet("arithmetic", "arithmetic.jsonl", "sums, differences and products by operand length", 30),
+        BundledSet("copying", "copying.jsonl", "numbers of 1 to 12 digits to be written once more", 25),
         BundledSet("code", "code.jsonl", "small Python functions and what they are asked for", 60),
         BundledSet("prose", "prose.jsonl", "paragraphs in six languages on four subjects", 240),
     )

@@ -24,6 +24,11 @@ from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_
         ("What is 2 + 2?", "five", None),
         ("What is 2 + 2?", "5", None),
         ("What is 1.5 + 2?", "3", None),
+        ("Repeat 0070123.", "0070123", 7),
+        ("Copy this number: 98788038551", " 98788038551\n", 11),
+        ("Repeat 70123.", "70124", None),
+        ("Write 70123 twice.", "7012370123", None),
+        ("Repeat " + "9" * 5000, "9" * 5000, None),
         ("Add " + "9" * 5000 + " and 1.", "1" + "0" * 5000, None),
     ],
 )

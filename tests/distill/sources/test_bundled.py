@@ -12,7 +12,7 @@ import pytest
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import data_file, fingerprint, load_examples, load_split
 from ctkd_core.distill.evaluation.evaluator import Evaluator
-from ctkd_core.distill.sources import arithmetic
+from ctkd_core.distill.sources import arithmetic, copying
 from ctkd_core.distill.sources.bundled import LICENCE, SETS
 from ctkd_core.distill.training.materials import materials
 from ctkd_core.errors import RunError
@@ -116,6 +116,19 @@ def test_arithmetic_is_right_and_has_every_length():
         lengths[sort, int(digits)] += 1
     assert set(lengths) == {(s, n) for s in ("addition", "subtraction", "multiplication") for n in range(1, 13)}
     assert min(count for (_, digits), count in lengths.items() if digits > 2) >= 38
+
+
+def test_numbers_to_be_copied_are_the_answer_and_have_every_length():
+    rows = [json.loads(line) for line in data_file("bundled:copying").read_text(encoding="utf-8").splitlines()]
+    assert rows == list(copying.generate())
+    lengths = Counter()
+    for row in rows:
+        (number,) = re.findall(r"\d+", row["prompt"])
+        assert row["completion"] == number
+        assert row["kind"] == f"copying, {len(number)} digits"
+        lengths[len(number)] += 1
+    assert set(lengths) == set(range(1, 13))
+    assert min(count for digits, count in lengths.items() if digits > 2) >= 58
 
 
 def test_the_code_runs():
