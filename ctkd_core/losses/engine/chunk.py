@@ -115,16 +115,20 @@ class Chunk:
 
 def softmax(logits: Tensor, temperature: float, buffers: Buffers, name: str) -> tuple[Tensor, Tensor]:
     """Probabilities [c, V] in kept memory and log-sum-exp [c] of logits / temperature."""
-    out = buffers.take(name, *logits.shape)
-    if temperature == 1.0:
-        torch.softmax(logits, dim=-1, out=out)
-    else:
-        torch.softmax(torch.mul(logits, 1.0 / temperature, out=out), dim=-1, out=out)
+    out = probabilities(logits, temperature, buffers, name)
     # The largest probability is exp(0) / sum, so the logarithm of the sum is at hand without another exponential.
     if logits.device.type == "cpu":  # where a maximum with its place takes as long as the soft-max, one without a tenth
         return out, logits.amax(dim=-1) / temperature - out.amax(dim=-1).log()
     best, where = logits.max(dim=-1)
     return out, best / temperature - out.gather(1, where[:, None]).squeeze(1).log()
+
+
+def probabilities(logits: Tensor, temperature: float, buffers: Buffers, name: str) -> Tensor:
+    """Soft-max [c, V] of logits / temperature in kept memory."""
+    out = buffers.take(name, *logits.shape)
+    if temperature == 1.0:
+        return torch.softmax(logits, dim=-1, out=out)
+    return torch.softmax(torch.mul(logits, 1.0 / temperature, out=out), dim=-1, out=out)
 
 
 def compute_dtype(*tensors: Tensor | HeadLogits | None) -> torch.dtype:

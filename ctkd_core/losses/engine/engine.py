@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ctkd_core.losses.engine import units
-from ctkd_core.losses.engine.chunk import Buffers, Chunk, compute_dtype, rows_per_chunk, softmax
+from ctkd_core.losses.engine.chunk import Buffers, Chunk, compute_dtype, probabilities, rows_per_chunk, softmax
 from ctkd_core.losses.engine.deferred import DeferredChunk, RowView, readable, rows_per_deferred_chunk
 from ctkd_core.losses.engine.fused import ROWS_FACTOR, HeadGradient, HeadLogits
 from ctkd_core.losses.engine.sinks import Collector, DenseGradient, SharedGradient, current_collector
@@ -35,6 +35,7 @@ __all__ = [
     "chunk_spans",
     "compute_dtype",
     "evaluate",
+    "probabilities",
     "rows_per_chunk",
     "softmax",
 ]
@@ -190,14 +191,18 @@ class Plan:
         parts: list[list[Tensor]] = [[] for _ in self.terms]
         for span in spans:
             chunk = Chunk(span, buffers.read("logits", logits, self.rows[span]), None, buffers)
-            own = None if sink is None else buffers.take("gradient", len(chunk), logits.shape[-1]).zero_()
+            # Written in its place where that can be: untouched memory of this size costs as much as the arithmetic.
+            room = sink.room(self.rows[span], self.dtype) if isinstance(sink, DenseGradient) else None
+            own = None
+            if sink is not None:
+                own = (buffers.take("gradient", len(chunk), logits.shape[-1]) if room is None else room).zero_()
             for number in self._order():
                 # the first term follows when it is known how the others are scaled
                 chunk.gradient = None if rescale and number == 0 else own
                 if number == 0 and own is not None and not rescale and self.balance is not None:
                     own.mul_(self.scale[0])
                 parts[number].append(self.terms[number].kernel(chunk, weights[number][span]))
-            if sink is not None and own is not None:
+            if sink is not None and own is not None and room is None:
                 sink.put(self.rows[span], own)
         values = [torch.cat(part) if part else weight[:0] for part, weight in zip(parts, weights)]
         sums = torch.stack([_total(*parts) for parts in zip(self.terms, weights, values)])
@@ -266,7 +271,7 @@ class Plan:
     def _sink(self, logits: Tensor | HeadLogits) -> DenseGradient | SharedGradient | HeadGradient:
         if isinstance(logits, HeadLogits):
             return HeadGradient(logits, self.dtype)
-        return DenseGradient(logits) if self.into is None else SharedGradient(self.into)
+        return DenseGradient(logits, self.rows) if self.into is None else SharedGradient(self.into)
 
     def _order(self) -> list[int]:
         """Numbers of the terms as they are computed: with `balance` the first one last, behind those it scales."""

@@ -51,21 +51,28 @@ def current_collector() -> Collector | None:
 class DenseGradient:
     """A gradient tensor of the logits' own shape and dtype.
 
-    written: int64 [R] rows that will be written; the others are 0. Default: all are 0 at first.
+    written: int64 [R] rows that will be written; the others are 0.
     """
 
-    def __init__(self, logits: Tensor, written: Tensor | None = None) -> None:
-        make = torch.zeros if written is None else torch.empty
-        self.total = make(logits.shape, dtype=logits.dtype, device=logits.device)
+    def __init__(self, logits: Tensor, written: Tensor) -> None:
+        self.total = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
         self._flat = self.total.view(-1, logits.shape[-1])
-        if written is not None:
-            left = torch.ones(len(self._flat), dtype=torch.bool, device=logits.device)
-            left[written] = False
-            self._flat.index_fill_(0, left.nonzero().squeeze(1), 0.0)
+        left = torch.ones(len(self._flat), dtype=torch.bool, device=logits.device)
+        left[written] = False
+        self._flat.index_fill_(0, left.nonzero().squeeze(1), 0.0)
 
     def write(self, chunk: DeferredChunk, scale: float = 1.0) -> None:
         """Let a chunk write its rows; scale: of all terms but the first."""
         chunk.write(RowView(self.total).at(chunk.index), scale)
+
+    def room(self, index: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """Rows int64 [c] of the tensor itself to add to, where they lie one after another in this dtype; else None."""
+        if self.total.dtype != dtype or not len(index):
+            return None
+        first = int(index[0])
+        if int(index[-1]) - first + 1 != len(index) or (len(index) > 2 and not bool((index.diff() == 1).all())):
+            return None
+        return self._flat[first : first + len(index)]
 
     def put(self, index: Tensor, own: Tensor) -> None:
         """Store gradient [c, V] of rows int64 [c]; each row is stored once."""
