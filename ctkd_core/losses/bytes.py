@@ -23,7 +23,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,12 +31,14 @@ from ctkd_core.losses.base import LossOutput, Rows, check_inputs, cross_entropy_
 from ctkd_core.losses.base import response_rows as learnt_rows
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine import units
-from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, rows_per_chunk, softmax
+from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype, probabilities, rows_per_chunk
 from ctkd_core.losses.engine.fused import HeadLogits
 from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.byte_masses import Masses, Nodes, add_gradient, add_masses
-from ctkd_core.losses.parts.byte_tree import SYMBOLS, ByteTree, byte_tree
+from ctkd_core.losses.parts.byte_tree import ByteTree, byte_tree
 from ctkd_core.losses.parts.divergences import LOWEST, DivergenceRule, divergence_rule
+from ctkd_core.losses.parts.facing_bytes import FacingBytes, Readings, facing_bytes, readings
+from ctkd_core.losses.parts.token_starts import TokenClasses, class_gradient, class_shares, token_classes
 from ctkd_core.tokenizers.chat_prompts import TURN_ENDS
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def bytes_loss(
     positions: str = "all",
     byte_weights: str = "equal",
     lump: str = "outcome",
+    starts: str = "byte",
     variant: str = "clean",  # noqa: ARG001
     chunk_rows: int | None = None,
 ) -> LossOutput:
@@ -74,6 +76,9 @@ def bytes_loss(
     byte_weights  "equal", or "tokens": one over the compared bytes of the student's token
     lump          everything that isn't a byte of which both sides speak: one more "outcome", or "left_out", both sides
                   scaled to sum to 1 without it
+    starts        where both sides begin a token: the next "byte"; the first "two_bytes" or "three_bytes" of the token;
+                  or the "tokens" that both have, each by itself, and the others by first byte. All but the first see
+                  tokens off the text's own path, by each side's own row alone
 
     Compared are the groups of the batch whose two sides spell the same bytes, and their ends of answers, byte by byte
     wherever both tokens are learnt and predicted by a row. A byte at which a side gives its own prefix no probability
@@ -85,28 +90,42 @@ def bytes_loss(
     both = placed(batch, (student_logits.shape[-1], teacher.shape[-1]), boundary, positions)
     rows, faced = both.rows[0], both.faced
     dtype = compute_dtype(student_logits, teacher)
-    expected = next_bytes_of(teacher, both, 1, teacher_temperature or temperature, dtype)
     weight = torch.ones(len(faced), dtype=torch.float64, device=rows.flat.device)
     if byte_weights == "tokens":
         weight /= torch.bincount(faced.row[:, 0], minlength=len(rows))[faced.row[:, 0]]
     number = units.divisor("rows of bytes", len(rows))
-    norm = torch.zeros(len(rows), dtype=torch.float64, device=weight.device)
-    norm.index_fill_(0, faced.row[:, 0], 1.0 / number)  # rows that have a byte to compare
     how = ByteComparison(temperature, divergence_rule(divergence, beta, skew), lump == "outcome")
-    weights = weight, (1.0 - ce_weight) / number
-    kernel = _Kernel(student_logits.detach(), both, expected, how, weights)
-    distil = Term(("bytes",), (1.0 - ce_weight,), norm, kernel)
-    terms = [cross_entropy_term(rows, ce_weight), distil]
+    factor = (1.0 - ce_weight) / number
+    terms, everything_else = [cross_entropy_term(rows, ce_weight)], list[Tensor]()
+    if starts != "byte":
+        begin = (faced.offset == 0).all(dim=1)
+        begun, begun_weight = faced.chosen(begin), weight[begin]
+        both, weight = _placed(faced.chosen(~begin), both.rows, both.trees, boundary), weight[~begin]
+        classes = token_classes(*both.trees, starts)
+        other = teacher, both.rows[1].flat, teacher_temperature or temperature
+        ahead = _StartKernel(begun, classes, other, how, (begun_weight, factor))
+        terms.append(Term(("starts",), (1.0 - ce_weight,), _norm(begun, rows, number), ahead))
+        everything_else = ahead.lump
+    expected = next_bytes_of(teacher, both, 1, teacher_temperature or temperature, dtype)
+    kernel = _Kernel(student_logits.detach(), both, expected, how, (weight, factor))
+    terms.append(Term(("bytes",), (1.0 - ce_weight,), _norm(both.faced, rows, number), kernel))
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
+    everything_else += kernel.lump
     facts = {
         "bytes": Count(len(faced)),
         "bytes_left_out": Count(kernel.unseen),
-        "compared_rows": Count((norm > 0).sum()),
-        "lump_mass": mean(torch.cat(kernel.lump)) if kernel.lump else 0.0,
+        "compared_rows": Count(len(faced.row[:, 0].unique())),
+        "lump_mass": mean(torch.cat(everything_else)) if everything_else else 0.0,
         "groups_of_other_bytes": Count(faced.unequal_groups),
         "mass_without_text": mean(torch.cat(kernel.textless)) if kernel.textless else 0.0,
     }
     return LossOutput(out.loss, out.terms, out.per_group, facts)
+
+
+def _norm(faced: FacingBytes, rows: Rows, number: float) -> Tensor:
+    """What each learnt row counts for: those that have a byte to compare."""
+    norm = torch.zeros(len(rows), dtype=torch.float64, device=faced.row.device)
+    return norm.index_fill_(0, faced.row[:, 0], 1.0 / number)
 
 
 def both_next_bytes(
@@ -145,103 +164,6 @@ def answer_ends(tokenizer: Tokenizer) -> frozenset[int]:
 
 
 @dataclass(frozen=True)
-class FacingBytes:
-    """P bytes of the text at which both sides have a token that is learnt, by student row.
-
-    row, offset     int64 [P, 2]: number among the learnt rows of student and teacher, bytes of that token before this
-    unequal_groups  how many groups were passed over, since their sides spell different bytes
-    """
-
-    row: Tensor
-    offset: Tensor
-    unequal_groups: int
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def chosen(self, which: Tensor) -> FacingBytes:
-        """Those of bool [P]."""
-        return FacingBytes(self.row[which], self.offset[which], self.unequal_groups)
-
-
-def facing_bytes(batch: AlignedBatch, rows: tuple[Rows, Rows], trees: tuple[ByteTree, ByteTree]) -> FacingBytes:
-    """The bytes of the batch's groups, where the two sides of a group spell the same."""
-    s_ids, t_ids = batch.student_ids.cpu().numpy(), batch.teacher_ids.cpu().numpy()
-    s_number, t_number = (r.number.cpu().numpy() for r in rows)
-    found: list[tuple[int, int, int, int]] = []
-    unequal = 0
-    for sample, s0, s1, t0, t1 in batch.groups.tolist():
-        own = [trees[0].symbols(i) for i in s_ids[sample, s0:s1].tolist()]
-        other = [trees[1].symbols(i) for i in t_ids[sample, t0:t1].tolist()]
-        if [c for key in own for c in key] != [c for key in other for c in key]:
-            unequal += 1
-            continue
-        mine = [(int(s_number[sample, s0 + n]), k) for n, key in enumerate(own) for k in range(len(key))]
-        theirs = [(int(t_number[sample, t0 + n]), k) for n, key in enumerate(other) for k in range(len(key))]
-        found += [(row, t_row, k, t_k) for (row, k), (t_row, t_k) in zip(mine, theirs) if min(row, t_row) >= 0]
-    table = torch.tensor(sorted(found, key=lambda one: (one[0], one[2])), dtype=torch.int64).reshape(-1, 4)
-    table = table.to(batch.student_ids.device)
-    return FacingBytes(table[:, :2], table[:, 2:], unequal)
-
-
-@dataclass(frozen=True)
-class Readings:
-    """Where one side's masses are read, for P bytes of the text.
-
-    nodes  of all rows that have a byte or stand before one, by row
-    row    int64 [P]: the row whose token holds the byte; its node is nodes[node], int64 [P]
-    before int64 [P]: the node behind the token before, where the byte begins a token and its row is mixed with that
-           token's; -1 elsewhere
-    """
-
-    nodes: Nodes
-    row: Tensor
-    node: Tensor
-    before: Tensor
-
-
-def readings(rows: Rows, tree: ByteTree, row: Tensor, offset: Tensor, mixed: bool) -> Readings:
-    """The nodes that P bytes read, at row int64 [P] and offset int64 [P] in its token.
-
-    mixed: a byte that begins a token reads the node behind the token before, too, where that is learnt.
-    """
-    device = row.device
-    number, target = rows.number.cpu(), rows.target.tolist()
-    sample, position = rows.sample.cpu(), rows.position.cpu()
-    previous = torch.where(position > 0, number[sample, (position - 1).clamp(min=0)], -1).tolist() if len(rows) else []
-    wanted: dict[tuple[int, int], int] = {}  # (row, depth) -> node
-    before: list[tuple[int, int] | None] = []
-    pairs = list(zip(row.tolist(), offset.tolist()))
-    for r, k in pairs:
-        wanted[r, k] = 0
-        last = previous[r] if mixed and k == 0 else -1
-        depth = len(tree.symbols(target[last])) if last >= 0 else 0
-        if depth and target[last] not in tree.ends:
-            before.append((last, depth))
-            wanted[last, depth] = 0
-        else:
-            before.append(None)
-    for place, key in enumerate(sorted(wanted)):
-        wanted[key] = place
-    paths = {token: tree.path(token) for token in {target[r] for r, _ in wanted}}
-    chosen = [paths[target[r]][k] for r, k in sorted(wanted)]
-    keys = torch.tensor(sorted(wanted), dtype=torch.int64).reshape(-1, 2)
-    edges = np.stack([node.edges for node in chosen]) if chosen else np.zeros((0, SYMBOLS + 1), dtype=np.int64)
-    nodes = Nodes(
-        keys[:, 0].contiguous().to(device),
-        (keys[:, 1] == 0).to(device),
-        torch.tensor([node.low for node in chosen], dtype=torch.int64, device=device),
-        torch.from_numpy(edges).to(device),
-    )
-    return Readings(
-        nodes,
-        row,
-        torch.tensor([wanted[pair] for pair in pairs], dtype=torch.int64, device=device),
-        torch.tensor([-1 if key is None else wanted[key] for key in before], dtype=torch.int64, device=device),
-    )
-
-
-@dataclass(frozen=True)
 class Placed:
     """The bytes that are compared, and of student and teacher the learnt rows, the vocabulary and where it is read."""
 
@@ -258,6 +180,10 @@ def placed(batch: AlignedBatch, widths: tuple[int, int], boundary: str, position
     faced = facing_bytes(batch, rows, trees)
     if positions == "common":
         faced = faced.chosen((faced.offset == 0).all(dim=1))
+    return _placed(faced, rows, trees, boundary)
+
+
+def _placed(faced: FacingBytes, rows: tuple[Rows, Rows], trees: tuple[ByteTree, ByteTree], boundary: str) -> Placed:
     mixed = boundary == "mixture"
     own, other = (readings(rows[k], trees[k], faced.row[:, k].contiguous(), faced.offset[:, k], mixed) for k in (0, 1))
     return Placed(faced, rows, trees, (own, other))
@@ -323,7 +249,7 @@ def next_bytes_at(
     for start in range(0, 0 if units.nothing_computed() else len(used), step):
         chosen = used[start : start + step]
         low, high = _range(nodes.row, int(chosen[0]), int(chosen[-1]) + 1)
-        p, _ = softmax(buffers.read("logits", logits, flat[chosen]), temperature, buffers, "softmax")
+        p = probabilities(buffers.read("logits", logits, flat[chosen]), temperature, buffers, "softmax")
         local = nodes.cut(low, high)
         local = Nodes(torch.searchsorted(chosen, local.row), local.root, local.low, local.edges)
         add_masses(p, local, tree, found.cut(low, high))
@@ -339,7 +265,10 @@ def _range(values: Tensor, first: int, behind: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class ByteComparison:
-    """How the two sides are compared: temperature of the student, divergence, with everything else as one outcome."""
+    """How the two sides are compared: temperature of the student, divergence, with everything else as one outcome.
+
+    Outcomes are bytes, or whatever else the shares [n, C] are of.
+    """
 
     temperature: float
     rule: DivergenceRule
@@ -364,7 +293,7 @@ class ByteComparison:
             scale = p.sum(dim=1).clamp(min=TINY)
             p, q = p / scale[:, None], q / q.sum(dim=1, keepdim=True).clamp(min=TINY)
         floor = p.new_full((p.shape[1],), TINY)
-        floor[SYMBOLS:] = TINY_REST
+        floor[own.share.shape[1] :] = TINY_REST
         any_of_both = (p > 0) | (q > 0)
         log_p, log_q = (torch.where(any_of_both, torch.maximum(x, floor).log(), LOWEST) for x in (p, q))
         value, slope = self.rule.divergence(log_p, log_q, p, q.clone(), self.rule.weight)
@@ -419,6 +348,7 @@ class _Kernel:
         self.unseen = 0
         self.lump: list[Tensor] = []
         self.textless: list[Tensor] = []  # the student's probability of tokens without text
+        self._last: tuple[int, Masses] | None = None  # number and masses of the last node of the chunk before
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         """Values [c, 1]."""
@@ -438,7 +368,11 @@ class _Kernel:
         p, _ = chunk.softmax(self.how.temperature)
         add_masses(p, own, self.tree, found.cut(inner.start, inner.stop))
         self.textless.append(1.0 - found.total[inner][own.root])
-        self._add_masses_beside(nodes, [0] * ahead + [len(nodes) - 1] * behind, found, chunk)
+        known = self._last is not None and self._last[0] == low and bool(ahead)
+        if self._last is not None and known:
+            found.goes_on[0], found.equal[0] = self._last[1].goes_on[0], self._last[1].equal[0]
+        self._add_masses_beside(nodes, [0] * (ahead and not known) + [len(nodes) - 1] * behind, found, chunk)
+        self._last = low + inner.stop - 1, found.cut(inner.stop - 1, inner.stop)
         here = slice(first, last + behind)
         node, before = reads.node[here] - low, reads.before[here]
         before = torch.where(before >= 0, before - low, -1)
@@ -459,6 +393,57 @@ class _Kernel:
         for place in places:
             row = self.rows.flat[nodes.row[place : place + 1]]
             z = chunk.buffers.gather("beside", self.logits, row)
-            p, _ = softmax(z, self.how.temperature, chunk.buffers, "beside softmax")
+            p = probabilities(z, self.how.temperature, chunk.buffers, "beside softmax")
             one = nodes.cut(place, place + 1, int(nodes.row[place]))
             add_masses(p, one, self.tree, found.cut(place, place + 1))
+
+
+class _StartKernel:
+    """Value of each student row whose token begins where one of the teacher's does: that of the classes of tokens.
+
+    begun   which rows face which of the teacher
+    other   the teacher's logits, where its learnt rows lie in them, and its temperature
+    weights float64 [P] of each row in its value, and of every row's value in the loss
+    """
+
+    def __init__(
+        self,
+        begun: FacingBytes,
+        classes: TokenClasses,
+        other: tuple[Tensor | HeadLogits, Tensor, float],
+        how: ByteComparison,
+        weights: tuple[Tensor, float],
+    ):
+        self.row, self.facing = begun.row[:, 0].contiguous(), begun.row[:, 1]
+        self.classes, self.how, (self.weight, self.factor) = classes, how, weights
+        self.teacher, self.flat, self.temperature = other
+        self.lump: list[Tensor] = []
+
+    def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
+        """Values [c, 1]."""
+        values = torch.zeros(len(chunk), dtype=torch.float64, device=weight.device)
+        first, last = _range(self.row, chunk.rows.start, chunk.rows.stop)
+        if first == last:
+            return values[:, None].to(weight.dtype)
+        here, own = self.row[first:last] - chunk.rows.start, self.classes.student
+        p = chunk.softmax(self.how.temperature)[0].index_select(0, here)
+        own_shares, total = self._by_class(p, own, self.classes.else_in_student)
+        rows = self.flat[self.facing[first:last]]
+        z = chunk.buffers.gather("facing", self.teacher, rows)
+        q = probabilities(z, self.temperature, chunk.buffers, "facing softmax")
+        expected, _ = self._by_class(q, self.classes.teacher, True)
+        value, d_share, rest = self.how.values(own_shares, expected)
+        self.lump.append(rest)
+        values.index_add_(0, here, value * self.weight[first:last])
+        if chunk.gradient is not None:
+            d_share = d_share * (self.weight[first:last] * self.factor / self.how.temperature)[:, None]
+            gradient = class_gradient(p, own, d_share, own_shares.share, total)
+            chunk.gradient.index_add_(0, here, gradient.to(chunk.gradient.dtype))
+        return values[:, None].to(weight.dtype)
+
+    def _by_class(self, p: Tensor, of: Tensor, may_end: bool) -> tuple[NextBytes, Tensor]:
+        """What one side says by its probabilities [n, V], and that of all tokens with text [n]."""
+        share, rest, total = class_shares(p, of, self.classes.count)
+        speaks = torch.ones_like(share, dtype=torch.bool)
+        seen = ~(total <= 0)
+        return NextBytes(share, speaks, rest, torch.full_like(seen, may_end), seen, share), total

@@ -150,6 +150,99 @@ def test_the_order_of_ids_and_doubles_mean_nothing():
     torch.testing.assert_close(bytes_loss(moved, t, batch, ce_weight=0.0).loss, base.detach())
 
 
+def class_of(key, how, common):
+    """The class of a token where both sides begin one: the symbols it begins with, and whether it ends there."""
+    if how == "tokens":
+        return (key, "whole") if key in common else (key[:1], "other")
+    depth = {"two_bytes": 2, "three_bytes": 3}[how]
+    return (key, "whole") if len(key) < depth else (key[:depth], "goes on")
+
+
+def said_of_classes(row, keys, how, common):
+    """{class: probability} by one row of logits [V], of what has text."""
+    p = row.softmax(-1)
+    whole = sum(p[i] for i, key in enumerate(keys) if key)
+    found: dict[object, object] = {}
+    for i, key in enumerate(keys):
+        if key:
+            name = class_of(key, how, common)
+            found[name] = found.get(name, 0.0) + p[i] / whole
+    return found
+
+
+def starts_loss(s, t, batch, how):
+    """Differences of the classes of tokens wherever both sides begin one, over the learnt rows; differentiable."""
+    sides = []
+    for side, logits in (("student", s), ("teacher", t)):
+        tokenizer = getattr(batch, side)
+        keys = [symbols(tokenizer, i) if i < tokenizer.n_ids else () for i in range(logits.shape[-1])]
+        ids, labels = (getattr(batch, f"{side}_{what}")[0].tolist() for what in ("ids", "labels"))
+        sides.append((logits[0], keys, ids, labels))
+    common = {key for key in sides[0][1] if key} & {key for key in sides[1][1] if key}
+    total = s.sum() * 0.0
+    for _, s0, s1, t0, t1 in batch.groups.tolist():
+        begins = []
+        for (_, keys, ids, labels), (low, high) in zip(sides, ((s0, s1), (t0, t1))):
+            at, place = {}, 0
+            for i in range(low, high):
+                if labels[i] != -100:
+                    at[place] = i
+                place += len(keys[ids[i]])
+            begins.append(at)
+        for place in begins[0].keys() & begins[1].keys():
+            says = []
+            for at, (logits, keys, _, _) in zip(begins, sides):
+                says.append(said_of_classes(logits[at[place] - 1], keys, how, common))
+            nothing = torch.zeros((), dtype=s.dtype)
+            total = total + difference(*((said, nothing) for said in says))
+    return total / int((batch.student_labels != -100).sum())
+
+
+@pytest.mark.parametrize("how", ["two_bytes", "three_bytes", "tokens"])
+def test_classes_of_tokens_where_both_begin_one_agree_with_loops(how):
+    batch = batch_of(samples([" 201 cats"]))
+    s, t = double(3, batch)
+    out = bytes_loss(s, t, batch, ce_weight=0.0, positions="common", starts=how)
+    out.loss.backward()
+    z = s.detach().clone().requires_grad_()
+    expected = starts_loss(z, t, batch, how)
+    expected.backward()
+    torch.testing.assert_close(out.loss, expected)
+    torch.testing.assert_close(s.grad, z.grad, rtol=1e-8, atol=1e-12)
+    assert set(out.terms) == {"ce", "starts", "bytes"}
+    assert float(out.terms["bytes"]) == 0.0
+
+
+def test_starts_and_the_bytes_inside_tokens_are_added_up():
+    batch = batch_of(samples([" 201 cats"]))
+    s, t = double(3, batch)
+    whole = bytes_loss(s, t, batch, ce_weight=0.0, starts="tokens")
+    starts = bytes_loss(s, t, batch, ce_weight=0.0, starts="tokens", positions="common")
+    rest = bytes_loss(s, t, batch, ce_weight=0.0).loss - bytes_loss(s, t, batch, ce_weight=0.0, positions="common").loss
+    torch.testing.assert_close(whole.loss, starts.loss + rest)
+    assert whole.diagnostics["bytes"] > starts.diagnostics["bytes"]
+
+
+@pytest.mark.parametrize("how", ["two_bytes", "tokens"])
+def test_equal_models_have_nothing_to_learn_from_classes_of_tokens(how):
+    batch, _ = same_sides(batch_of(samples()), torch.zeros(4, 1, 305))
+    s, _ = double(0, batch)
+    out = bytes_loss(s, s.detach(), batch, ce_weight=0.0, starts=how)
+    out.loss.backward()
+    assert abs(float(out.loss.detach())) < 1e-12
+    assert s.grad.abs().max() < 1e-12
+
+
+def test_classes_of_one_byte_tokens_are_bytes():
+    tokenizer = one_byte_tokenizer()
+    sample = align_sample("In", "a cat", tokenizer, tokenizer)
+    batch = collate([sample], tokenizer, tokenizer)
+    s, t = logits_for(batch, dtype=torch.float64, widths=(tokenizer.n_ids, tokenizer.n_ids))
+    by_bytes = bytes_loss(s, t, batch, ce_weight=0.0, boundary="next").loss
+    for how in ("two_bytes", "three_bytes", "tokens"):
+        torch.testing.assert_close(bytes_loss(s, t, batch, ce_weight=0.0, starts=how).loss, by_bytes)
+
+
 def one_byte_tokenizer():
     return tiny_byte_level(258, 1)
 
@@ -237,7 +330,11 @@ def test_pictures_compare_as_the_loss_does(kind):
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 5])
-@pytest.mark.parametrize("options", [{}, {"boundary": "next"}, {"lump": "left_out", "byte_weights": "tokens"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"boundary": "next"}, {"lump": "left_out", "byte_weights": "tokens"}, {"starts": "tokens"}],
+    ids=str,
+)
 def test_rows_that_are_read_beside_a_chunk_change_nothing(chunk_rows, options):
     batch = batch_of(samples())
     s, t = double(5, batch)
@@ -306,6 +403,7 @@ def test_options_change_the_value():
     batch = batch_of(samples())
     s, t = logits_for(batch)
     variants = [{}, {"boundary": "next"}, {"positions": "common"}, {"byte_weights": "tokens"}, {"lump": "left_out"}]
+    variants += [{"starts": "two_bytes"}, {"starts": "three_bytes"}, {"starts": "tokens"}]
     values = [float(loss("bytes", s, t, batch, **given).loss) for given in variants]
     for one, other in itertools.combinations(values, 2):
         assert abs(one - other) > 1e-4

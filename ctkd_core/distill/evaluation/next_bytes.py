@@ -17,19 +17,12 @@ from torch import Tensor
 from ctkd_core.distill.evaluation.text_bits import common_cuts, stretch_of
 from ctkd_core.losses.base import response_rows
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
-from ctkd_core.losses.bytes import (
-    ByteComparison,
-    FacingBytes,
-    NextBytes,
-    answer_ends,
-    facing_bytes,
-    next_bytes_at,
-    readings,
-)
+from ctkd_core.losses.bytes import ByteComparison, NextBytes, answer_ends, next_bytes_at
 from ctkd_core.losses.engine.engine import Buffers, rows_per_chunk, softmax
 from ctkd_core.losses.parts.byte_masses import Masses, Nodes, add_masses
 from ctkd_core.losses.parts.byte_tree import END, NO_SYMBOL, ByteTree, byte_tree
 from ctkd_core.losses.parts.divergences import divergence_rule
+from ctkd_core.losses.parts.facing_bytes import FacingBytes, facing_bytes, readings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

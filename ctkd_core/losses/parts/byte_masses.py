@@ -8,9 +8,11 @@ float32 would lose the small ones.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -135,7 +137,16 @@ def _by_rows(loop: Callable[..., None], p: Tensor, nodes: Nodes, tree: ByteTree,
     wanted = np.linspace(0, len(p), threads + 1).astype(int)
     bounds = [0, *np.searchsorted(nodes.row.numpy(), wanted[1:-1]).tolist(), len(nodes)]
     # Threads of our own rather than numba's: its pools clash with forks and with calls from several threads.
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = [pool.submit(loop, *given, *arrays, a, b) for a, b in itertools.pairwise(bounds)]
+    spans = list(itertools.pairwise(bounds))
+    jobs = [_threads(os.getpid()).submit(loop, *given, *arrays, a, b) for a, b in spans[1:]]
+    try:
+        loop(*given, *arrays, *spans[0])
+    finally:
         for job in jobs:
             job.result()
+
+
+@lru_cache(maxsize=1)
+def _threads(process: int) -> ThreadPoolExecutor:  # noqa: ARG001
+    """Threads kept from call to call; a process that was forked off has none of its parent's, so it gets its own."""
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="byte-sums")

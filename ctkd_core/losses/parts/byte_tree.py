@@ -44,15 +44,20 @@ class ByteTree:
     order   int64 [n]: their ids by bytes, ends last
     first   int16 [width]: the symbol that each id begins with, NO_SYMBOL for tokens without text
     ends    ids that end an answer
+    lengths, starts  int64 [width]: how many symbols each id has, and where they begin in `spelling`, int16 [L]
     """
 
     width: int
     order: NDArray[np.int64]
     first: NDArray[np.int16]
     ends: frozenset[int]
+    lengths: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    spelling: NDArray[np.int16]
     _keys: list[Key] = field(repr=False)
     _spelt: dict[int, Key] = field(repr=False)
     _nodes: dict[Key, Node] = field(default_factory=dict, repr=False)
+    _paths: dict[int, list[Node]] = field(default_factory=dict, repr=False)
 
     @property
     def root(self) -> Node:
@@ -65,10 +70,14 @@ class ByteTree:
 
     def path(self, token: int) -> list[Node]:
         """The m + 1 nodes along a token of m symbols; kept."""
+        known = self._paths.get(token)
+        if known is not None:
+            return known
         key = self._spelt[token]
         nodes = [self.root]
         for depth in range(1, len(key) + 1):
             nodes.append(self._node(key[:depth], nodes[-1]))
+        self._paths[token] = nodes
         return nodes
 
     def _node(self, prefix: Key, before: Node | None) -> Node:
@@ -85,6 +94,7 @@ class ByteTree:
                 edges[symbol + 1 :] = inner
             if len(self._nodes) >= MOST_NODES:
                 self._nodes.clear()
+                self._paths.clear()
             found = self._nodes[prefix] = Node(low, edges)
         return found
 
@@ -103,6 +113,9 @@ def byte_tree(tokenizer: Tokenizer, width: int, ends: frozenset[int]) -> ByteTre
     order = sorted(spelt, key=lambda index: (spelt[index], index))
     keys = [spelt[index] for index in order]
     first = np.full(width, NO_SYMBOL, dtype=np.int16)
+    lengths = np.zeros(width, dtype=np.int64)
     for index, key in spelt.items():
-        first[index] = key[0]
-    return ByteTree(width, np.array(order, dtype=np.int64), first, ends, keys, spelt)
+        first[index], lengths[index] = key[0], len(key)
+    spelling = np.array([symbol for index in sorted(spelt) for symbol in spelt[index]], dtype=np.int16)
+    starts = np.cumsum(lengths) - lengths
+    return ByteTree(width, np.array(order, dtype=np.int64), first, ends, lengths, starts, spelling, keys, spelt)

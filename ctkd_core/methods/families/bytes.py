@@ -73,6 +73,17 @@ ROWS = (
                 source="ours",
                 advanced=True,
             ),
+            Option(
+                "starts",
+                "choice",
+                "byte",
+                "Where both sides begin a token: byte: the next byte; two_bytes, three_bytes: the first bytes of a "
+                "token; tokens: those that both have, one by one, and the others by first byte.",
+                choices=("byte", "two_bytes", "three_bytes", "tokens"),
+                source="ours",
+                advanced=True,
+                later=True,
+            ),
         ),
         view="ctkd_core.losses.views.bytes:next_byte",
         view_entries="the next byte, where a group's sides differ most",
