@@ -34,9 +34,14 @@ FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory) -> Iterator[str]:
-    """The app on a free port, with the test folder's conversions and runs of its own."""
-    home = own_home(tmp_path_factory.mktemp("home"))
+def home(tmp_path_factory) -> Path:
+    """The server's: with the test folder's conversions and runs of its own."""
+    return own_home(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, home) -> Iterator[str]:
+    """The app on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
 import pytest
 
 from tests.browser.conftest import settled
+from tests.made_runs import made as hand_made
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 BACKGROUND = "() => getComputedStyle(document.querySelector('.stApp')).backgroundColor"
@@ -112,6 +114,31 @@ def test_axe_finds_nothing(page, server, view):
     page.wait_for_function(f"before => ({BACKGROUND})() !== before", arg=before)
     settled(page)
     assert violations(axe, page) == []
+
+
+@pytest.mark.parametrize("what", ["run", "compare"])
+def test_axe_finds_nothing_on_runs(page, server, home, what):
+    """One run and several compared, in a wide window in light and in narrow ones in dark."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    made = [hand_made(root=home / "runs", seed=seed, method=method) for method in ("sft", "gold") for seed in (0, 1)]
+    try:
+        chosen = made[:1] if what == "run" else made
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 1280, "height": 1000})
+        page.goto(f"{server}/runs?{what}={','.join(run.id for run in chosen)}")
+        page.locator(f"{PLOT} >> visible=true").first.wait_for()
+        settled(page)
+        assert violations(axe, page) == []
+        assert page.locator("h1").count() == 1
+        page.emulate_media(color_scheme="dark")
+        for window in WINDOWS:
+            page.set_viewport_size(window)
+            page.wait_for_function(FITS)
+            settled(page)
+            assert violations(axe, page) == [], window
+    finally:
+        for run in made:
+            shutil.rmtree(run.dir)
 
 
 def violations(axe, page) -> list[tuple[str, str, str]]:

@@ -10,11 +10,12 @@ import pytest
 
 from ctkd_core import methods
 from ctkd_core.background.status import write_status
-from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
+from ctkd_core.distill.config import PRESETS, RUN_OPTIONS
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.lab.question import Choice
 from pages.parts import carry
+from tests.made_runs import made
 from tests.pages.app import figures, opened, texts
 
 pytestmark = pytest.mark.real
@@ -26,29 +27,6 @@ def runs_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "ctkd_core.distill.runs.RunStore.__init__", lambda self, root=None: setattr(self, "root", tmp_path)
     )
-
-
-def made(state: str = "finished", steps: int = 10, **changes: object) -> Run:
-    run = RunStore().create(RunConfig(steps=steps, **changes))
-    rows = [{"kind": "eval", "step": 0, "time": 1.0, "bits_per_byte": 2.5, "teacher_bits_per_byte": 0.9}]
-    rows += [
-        {
-            "kind": "train",
-            "step": k,
-            "time": 1.0 + k,
-            "loss": 5 - k / 10,
-            "terms": {"ce": 3.0},
-            "by_kind": {"1-1": 3.0, "1-n": 1.0},
-        }
-        for k in range(1, steps + 1)
-    ]
-    rows.append({"kind": "eval", "step": steps, "time": 20.0, "bits_per_byte": 1.75})
-    (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sample = {"step": steps, "prompt": "2 + 2?", "reference": "4", "teacher": "four", "student": "<b>5</b>"}
-    (run.dir / "samples.jsonl").write_text(json.dumps(sample) + "\n")
-    (run.dir / "log.txt").write_text("first line\nlast line\n")
-    write_status(run.dir, RunStatus(state=state, step=steps, total_steps=steps, created=1.0, started=2.0, ended=30.0))
-    return run
 
 
 def test_no_runs_offer_a_first_one():
