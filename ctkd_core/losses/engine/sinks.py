@@ -66,8 +66,11 @@ class DenseGradient:
         chunk.write(RowView(self.total).at(chunk.index), scale)
 
     def room(self, index: Tensor, dtype: torch.dtype) -> Tensor | None:
-        """Rows int64 [c] of the tensor itself to add to, where they lie one after another in this dtype; else None."""
-        if self.total.dtype != dtype or not len(index):
+        """Rows int64 [c] of the tensor itself to add to, where they lie one after another in this dtype; else None.
+
+        On a CPU alone: elsewhere it would wait for numbers of the device, and fresh memory costs nothing.
+        """
+        if self.total.device.type != "cpu" or self.total.dtype != dtype or not len(index):
             return None
         first = int(index[0])
         if int(index[-1]) - first + 1 != len(index) or (len(index) > 2 and not bool((index.diff() == 1).all())):
