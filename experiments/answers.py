@@ -7,6 +7,7 @@ marks; REF is the name of a condition, of another experiment as `EXPERIMENT/COND
                                          undecided (-0.01, -0.03 to +0.01; 5 seeds)
     {difference REF METHOD THAN FIGURE}  the same of another figure; THAN may be "start"
     {word REF METHOD THAN} {... FIGURE}  decidedly better, undecided, not run: the same without figures
+    {equal REF METHOD}                   a method against the baseline at equal seconds, said as by `difference`
     {figure REF METHOD} {... FIGURE}     mean with its interval; METHOD may be "start"
     {stands NAME "WHERE=REF METHOD THAN" ...}
                                          decidedly better than NAME WHERE and WHERE, undecided WHERE: of several
@@ -229,6 +230,11 @@ class _Answer:
         closed = standings(place.records, found.figure, found.baseline, others)[label].gap_closed
         return NOT_RUN if closed is None else f"{round(100 * closed)} %"
 
+    def equal(self, ref: str, label: str) -> str:
+        """How a method stands against the baseline at the seconds of the quickest run of each seed."""
+        place = self._place(ref)  # of its own runs: those that others ran may have too few looks for a curve
+        return in_words(place.tried(label).equal_to_baseline, place.condition.figure)
+
     def config(self, ref: str, option: str) -> str:
         """The value of a run option."""
         known = self._place(ref).condition.config
@@ -362,7 +368,7 @@ _KINDS: dict[str, Callable[..., str]] = {
     kind: getattr(_Answer, kind)
     for kind in (
         *("difference", "word", "stands", "each", "figure", "better", "worse", "level", "first", "order", "orders"),
-        *("alike", "config", "seeds", "gap", "span"),
+        *("alike", "equal", "config", "seeds", "gap", "span"),
         *("table", "column", "least", "most", "verdict", "claim"),
     )
 }

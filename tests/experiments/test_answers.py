@@ -97,6 +97,20 @@ def test_words_follow_the_figures(answered) -> None:
     assert answered(text, {}) == "ALM: not run; better: none; claim: not run"
 
 
+def test_at_equal_seconds_a_slower_run_is_read_where_the_quickest_ended(tmp_path, monkeypatch) -> None:
+    found = made.experiment(tmp_path, monkeypatch)
+    runs = made.results({label: VALUES[label] for label in ("sft", "alm")})
+    for run in runs:
+        if run["label"] == "alm":  # twice the time: after 10 s it is at step 5, half of the way from 2.0
+            run["curve"] = [look | {"training_seconds": 2 * look["training_seconds"]} for look in run["curve"]]
+    made.write(found, runs)
+    (found.folder / "answer.md").write_text("{equal few alm}; {equal few gold-warm}; {equal few sft}", encoding="utf-8")
+    gaps = [(2.0 + VALUES["alm"][seed]) / 2 - VALUES["sft"][seed] for seed in VALUES["alm"]]
+    expected = f"{sum(gaps) / len(gaps):.3g}"
+    answer = digest.build([found]).experiments[0].answer
+    assert answer.startswith(f"decidedly worse by {expected} (") and answer.endswith("; 3 seeds); not run; not run")
+
+
 def test_what_was_not_run_is_said(answered) -> None:
     text = (
         "{figure few alm} {gap few alm} {order few} {table look/Pairs a F1} {most look/Pairs F1} {claim 'look/One is.'}"
