@@ -66,8 +66,18 @@ def cached() -> list[str]:
                 besides.append(f"hidden states where `{row.hidden_states_if}` is above 0")
             elif "hidden_states" in row.outputs:
                 besides.append("hidden states")
-            rows.append((link(row), words[row.cached_teacher], "; ".join(besides) or "-"))
-    return table(("method", "cached teacher", "reads besides the rows of the answer"), rows)
+            rows.append((link(row), words[row.cached_teacher], merged(row), "; ".join(besides) or "-"))
+    return table(("method", "cached teacher", "merged rows", "reads besides the rows of the answer"), rows)
+
+
+def merged(row: Method) -> str:
+    """Which variants read one merged row of each group and nothing else of the teacher."""
+    if not row.merges:
+        return "no"
+    rule = methods.load(row.merges)
+    defaults = {v: {option.name: option.default for option in row.loss_options_of(v)} for v in row.variants}
+    able = [variant for variant, options in defaults.items() if not isinstance(rule(options, variant), str)]
+    return "yes" if len(able) == len(row.variants) else ", ".join(able) or "by an option"
 
 
 def navigation() -> list[str]:

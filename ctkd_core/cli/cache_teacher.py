@@ -52,9 +52,10 @@ def run(
         typer.Option(
             "--rows",
             metavar="R",
-            parser=one_of("kind of rows", ("answer", "all")),
-            autocompletion=names_of(("answer", "all")),
-            help="answer: rows that predict answers; all: the prompt's, too (default: what the method reads).",
+            parser=one_of("kind of rows", ("answer", "all", "merged")),
+            autocompletion=names_of(("answer", "all", "merged")),
+            help="answer: rows that predict answers; all: the prompt's, too (default: what the method reads); merged: "
+            "one row for each group that the run's method makes with its student.",
         ),
     ] = None,
     number: Annotated[

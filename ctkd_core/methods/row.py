@@ -50,6 +50,8 @@ class Method(BaseModel):
                        own tokens, of its end and of a new word, which a cache of top tokens keeps exactly
       also_reads       by variant, what it reads of the teacher besides the rows that predict the answer's tokens: other
                        rows (the last row is the one behind the answer), or logits that no shift may change
+      merges           where the loss reads of the teacher one merged row of each group: function of (loss options,
+                       variant) -> MergeRule, or a reason why not with these; None: it never does
       aligner_inputs   what the aligner takes of the models besides both encodings, where it is given
       uses             parts of the alignment and of the vocabulary map that the method works with
       same_tokenizer   whether both sides must have one tokenizer
@@ -94,6 +96,7 @@ class Method(BaseModel):
     hidden_states_if: str = ""
     compares: Literal["distribution", "text"] = "distribution"
     also_reads: Mapping[Literal["clean", "released"], tuple[AlsoRead, ...]] = Field(default_factory=dict)
+    merges: FunctionPath | None = None
     aligner_inputs: tuple[Literal["entropy", "space_probability"], ...] = ()
     uses: tuple[Literal["top_k", "projection", "pairs", "groups"], ...] = ()
     same_tokenizer: bool = False
@@ -137,7 +140,7 @@ class Method(BaseModel):
                 "reads hidden states by an option that it doesn't have, or not at all",
             ),
             (
-                not self.outputs and bool(self.also_reads or self.compares == "text"),
+                not self.outputs and bool(self.also_reads or self.merges or self.compares == "text"),
                 "asks no teacher, so it reads nothing of one",
             ),
             (not set(self.also_reads) <= set(self.variants), "says what a variant reads that it doesn't have"),

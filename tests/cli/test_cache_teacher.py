@@ -50,6 +50,15 @@ def test_the_configs_own_folder_is_filled(ctkd: Ctkd, config: str, tmp_path: Pat
     assert read_manifest(folder).kept.k == 340
 
 
+def test_merged_rows_are_those_of_the_runs_method(ctkd: Ctkd, config: str, tmp_path: Path) -> None:
+    found = ctkd.json("cache-teacher", config, "--to", str(tmp_path / "cache"), "-k", "8", "--rows", "merged")
+    assert (found["complete"], found["rows_kept"]) == (True, "merged")
+    assert read_manifest(tmp_path / "cache").kept.merged is not None
+    code, out, err = ctkd("cache-teacher", config, "--size", "--rows", "merged", "-m", "alm")
+    assert (code, out) == (2, "")
+    assert "can't be taught by merged rows" in err.splitlines()[-1]
+
+
 def test_stopping_it_ends_as_cancelled(
     ctkd: Ctkd, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from ctkd_core.distill.teachers.manifest import (
     VERSION,
     CacheManifest,
     Kept,
+    Merged,
     TeacherFigures,
     difference,
     held_out_of,
@@ -28,7 +29,7 @@ from ctkd_core.distill.teachers.manifest import (
     text_of,
     write_manifest,
 )
-from ctkd_core.distill.teachers.store import Reading, bytes_needed, digest, problem, write_part
+from ctkd_core.distill.teachers.store import MergedReading, Reading, bytes_needed, digest, problem, write_part
 from ctkd_core.errors import RunError, short
 from ctkd_core.markup.quantities import in_bytes
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ctkd_core.distill.teachers.rows import RowLayout
 
 PART_SECONDS, PART_BYTES = 20.0, 64_000_000  # a part is written after the first of the two
+ROWS = ("answer", "all", "merged")
 SPARE = 200_000_000  # bytes that must stay free on the disk
 
 
@@ -48,16 +50,24 @@ class CachePlan:
     """What a cache will hold: everything but the teacher itself is loaded.
 
     readings  what the teacher reads of each training sample, without repetitions; rows, bytes  of all of them
+    merged    how the rows of a group become one, where rows_kept is "merged"
     """
 
     config: RunConfig
     teacher: LiveTeacher
     layout: RowLayout
     rows_kept: str
-    readings: tuple[Reading, ...]
+    readings: tuple[Reading | MergedReading, ...]
     held_out: tuple[Example, ...]
     rows: int
     bytes: int
+    merged: Merged | None = None
+
+    @property
+    def kept(self) -> Kept:
+        """What the manifest says of the rows."""
+        layout, rows = self.layout, self.rows_kept
+        return Kept(layout.k, layout.width, layout.dtype, rows, not self.teacher.access.server, self.merged)  # type: ignore[arg-type]
 
 
 def plan(
@@ -73,18 +83,22 @@ def plan(
 
     number  1: the run's teacher, 2: the first of its further teachers, and so on
     k       tokens kept of each row, 0: the whole vocabulary
-    rows    "answer", "all", or "": what the teacher's method reads
+    rows    "answer", "all", "merged" (one row for each group that the teacher's method makes with the run's student and
+            options), or "": "answer", or "all" where the method reads the prompt's rows
     Raises RunError for what can't be.
     """
     from ctkd_core.distill.models.facts import facts_of, fetch_config
     from ctkd_core.distill.models.teachers import planned_teachers
     from ctkd_core.distill.preparation import prepared
+    from ctkd_core.distill.teachers.matching import merged_for
+    from ctkd_core.distill.teachers.merged import readings_of
     from ctkd_core.distill.teachers.rows import DTYPES, RowLayout
     from ctkd_core.tokenizers.load import load_tokenizer
 
-    if dtype not in DTYPES or rows not in ("", "answer", "all"):
+    if dtype not in DTYPES or rows not in ("", *ROWS):
         raise RunError(
-            f"a cache keeps float16 or float32, and rows 'answer' or 'all'; got {short(dtype)}, {short(rows)}."
+            f"a cache keeps float16 or float32, and rows 'answer', 'all' or 'merged'; got {short(dtype)}, "
+            f"{short(rows)}."
         )
     progress(0.0, "Loading tokenizers and data.")
     # Every teacher's tokenizer: conversations are written so that all of them read one answer.
@@ -96,6 +110,9 @@ def plan(
     besides = row.reads_besides(teacher.variant)
     if teacher.access.server and rows == "all":
         raise RunError("a server's rows are kept for answers only: the methods that read others want logits.")
+    if teacher.access.server and rows == "merged":
+        raise RunError("rows are merged whole, and a server tells a few tokens of each; keep the rows of answers.")
+    merged = merged_for(config, teacher) if rows == "merged" else None
     kept_rows = rows or ("all" if "prompt_rows" in besides and not teacher.access.server else "answer")
     width = teacher.tokenizer.n_ids
     if not teacher.access.server:
@@ -105,15 +122,14 @@ def plan(
         raise RunError(f"k is 1 to {width:,}, the size of the teacher's vocabulary, or 0 for all of it; got {k}.")
     # Byte spans find a group in every sample that is left, so the samples are those of any method.
     aligned = [replace(t, method="sedi", variant="clean", align_options={}) for t in planned]
+    if merged:  # but groups are those of the method
+        aligned[number - 1] = teacher
     data = prepared(config, load_tokenizer(config.student), aligned, lambda text: progress(0.0, text))
-    found = {}
-    for example in data.examples:
-        sample = example.samples[number - 1]
-        reading = (sample.teacher_ids, sample.teacher_response_start)
-        found[digest(reading)] = reading
-    layout = RowLayout(k or width, width, dtype)
-    n_rows, n_bytes = bytes_needed(found.values(), kept_rows, layout.record.itemsize)
-    return CachePlan(config, teacher, layout, kept_rows, tuple(found.values()), data.split.held_out, n_rows, n_bytes)
+    read = readings_of([example.samples[number - 1] for example in data.examples], merged)
+    found = tuple({digest(reading): reading for reading in read}.values())
+    layout = RowLayout(k or width, width, dtype, merged is not None)
+    n_rows, n_bytes = bytes_needed(found, kept_rows, layout.record.itemsize)
+    return CachePlan(config, teacher, layout, kept_rows, found, data.split.held_out, n_rows, n_bytes, merged)
 
 
 def fill(planned: CachePlan, folder: str | Path, report: Progress = silent) -> CacheManifest:
@@ -157,14 +173,13 @@ def fill(planned: CachePlan, folder: str | Path, report: Progress = silent) -> C
 def _begun(planned: CachePlan, folder: Path) -> CacheManifest:
     """The manifest in the folder, which must be of the same teacher, data and size; a new one in a new folder."""
     from ctkd_core.distill.data import data_file
-    from ctkd_core.distill.teachers.matching import whose
+    from ctkd_core.distill.teachers.matching import merged_otherwise, whose
 
-    config, teacher, layout = planned.config, planned.teacher, planned.layout
+    config, teacher, kept = planned.config, planned.teacher, planned.kept
     server = teacher.access.server
     own = whose(teacher.tokenizer, teacher.source, teacher.access.precision)
     if server:
         own = replace(own, weights="", name=teacher.access.server_model, precision=SERVER)
-    kept = Kept(layout.k, layout.width, layout.dtype, planned.rows_kept, not server)  # type: ignore[arg-type]
     new = CacheManifest(VERSION, own, text_of(config, data_file(config.data)), kept)
     name = short(str(folder))
     try:
@@ -181,6 +196,8 @@ def _begun(planned: CachePlan, folder: Path) -> CacheManifest:
     changed = difference(found.whose, own) or difference(found.text, new.text)
     if not changed and found.kept != kept:
         changed = f"it keeps {_in_words(found.kept)}, and {_in_words(kept)} are wanted"
+        if found.kept.merged and kept.merged and (otherwise := merged_otherwise(found.kept.merged, kept.merged)):
+            changed = otherwise
     if changed:
         raise RunError(f"the cache {name} is one of something else: {changed}. Give another folder, or delete it.")
     return found
@@ -237,7 +254,7 @@ def _sound(folder: Path, manifest: CacheManifest, report: Progress) -> CacheMani
     return sound
 
 
-def _missing(planned: CachePlan, folder: Path, manifest: CacheManifest) -> list[Reading]:
+def _missing(planned: CachePlan, folder: Path, manifest: CacheManifest) -> list[Reading | MergedReading]:
     """The samples that no part has, the shortest first."""
     from ctkd_core.distill.teachers.store import Cache
 
@@ -278,14 +295,15 @@ def _reader(planned: CachePlan) -> Reader:
 
 
 def _read(
-    planned: CachePlan, reader: Reader, folder: Path, manifest: CacheManifest, todo: Sequence[Reading], report: Progress
-) -> CacheManifest:
+    planned: CachePlan, reader: Reader, folder: Path, manifest: CacheManifest, todo: Sequence[Reading | MergedReading],
+    report: Progress,
+) -> CacheManifest:  # fmt: skip
     """Read batch after batch and write a part now and then."""
-    waiting: list[tuple[Reading, Any]] = []
+    waiting: list[tuple[Reading | MergedReading, Any]] = []
     size, since, done = 0, time.monotonic(), 0
     for batch in _batches(todo, planned.config.batch_size):
         report(done / max(1, len(todo)), f"Reading {done:,} of {len(todo):,} samples.")
-        found = reader.read(batch, planned.rows_kept, planned.layout)
+        found = _rows_of(planned, reader, batch)
         waiting += zip(batch, found)
         size += sum(records.nbytes for records in found)
         done += len(batch)
@@ -295,7 +313,13 @@ def _read(
     return write_part(folder, manifest, waiting) if waiting else manifest
 
 
-def _batches(todo: Sequence[Reading], size: int) -> Iterator[Sequence[Reading]]:
+def _rows_of(planned: CachePlan, reader: Any, batch: Sequence[Any]) -> list[Any]:
+    if planned.merged is None:
+        return reader.read(batch, planned.rows_kept, planned.layout)  # type: ignore[no-any-return]
+    return reader.read_merged(batch, planned.merged.temperature, planned.layout)  # type: ignore[no-any-return]
+
+
+def _batches(todo: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for begin in range(0, len(todo), size):
         yield todo[begin : begin + size]
 
@@ -334,5 +358,8 @@ def default_folder(planned: CachePlan) -> Path:
     from ctkd_core.distill.data import data_file
 
     text = text_of(planned.config, data_file(planned.config.data))
-    key = f"{planned.teacher.source} {planned.teacher.access} {text} {planned.layout} {planned.rows_kept}"
+    # As it was before rows could be merged, so that a cache that is there is found.
+    layout = str(planned.layout).replace(", merged=False", "")
+    merged = f" {planned.merged}" if planned.merged else ""
+    key = f"{planned.teacher.source} {planned.teacher.access} {text} {layout} {planned.rows_kept}{merged}"
     return files.home() / "teacher-caches" / hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -51,19 +52,38 @@ class DataRead:
 
 
 @dataclass(frozen=True, config=RECORD)
+class Merged:
+    """For whom the rows of a group became one, and how.
+
+    student, student_name  fingerprint and name of the student's tokenizer
+    alignment              in words, whose groups these are: the method, its variant, its options
+    rule, temperature      as in `losses.merge_rules.MergeRule`
+    """
+
+    student: str
+    student_name: str = field(compare=False)
+    alignment: str
+    rule: Literal["predicting", "bayesian", "observed", "mean", "last"]
+    temperature: float
+
+
+@dataclass(frozen=True, config=RECORD)
 class Kept:
     """How much is kept of a row, and of which rows.
 
     k, width, dtype  as in `rows.RowLayout`
-    rows    "answer": those that predict the answer's tokens and the one behind them; "all": the prompt's, too
+    rows    "answer": those that predict the answer's tokens and the one behind them; "all": the prompt's, too;
+            "merged": one for each group of the answer's tokens
     logits  whether the logits before the soft-max can be had again; a server doesn't tell them
+    merged  how rows were merged, where they were
     """
 
     k: Annotated[int, Field(ge=1)]
     width: Annotated[int, Field(ge=1)]
     dtype: Literal["float16", "float32"]
-    rows: Literal["answer", "all"]
+    rows: Literal["answer", "all", "merged"]
     logits: bool
+    merged: Merged | None = None
 
 
 @dataclass(frozen=True, config=RECORD)

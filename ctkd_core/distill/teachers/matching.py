@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
 from ctkd_core.distill.teachers.access import Access, check_probabilities
-from ctkd_core.distill.teachers.manifest import SERVER, CacheManifest, Whose, difference, read_manifest, text_of
+from ctkd_core.distill.teachers.manifest import (
+    SERVER,
+    CacheManifest,
+    Merged,
+    Whose,
+    difference,
+    read_manifest,
+    text_of,
+)
 from ctkd_core.distill.teachers.store import problem
 from ctkd_core.errors import RunError, short
+from ctkd_core.losses.merge_rules import IN_WORDS, MergeRule
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.models.teachers import LiveTeacher
+    from ctkd_core.methods.row import Method
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 
@@ -48,7 +58,69 @@ def check_cache(config: RunConfig, teacher: LiveTeacher) -> CacheManifest:
         if why := problem(folder, part, thorough=False):
             raise RunError(f"part {number!r} of the cache {name} is damaged: {why}. Fill it again.")
     _check_method(manifest, teacher.method, teacher.variant, name)
+    _check_merged(manifest, config, teacher, name)
     return manifest
+
+
+def merged_for(config: RunConfig, teacher: LiveTeacher) -> Merged:
+    """How a run merges this teacher's rows for its student. Raises RunError where that isn't all that it reads."""
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    row = methods.get(teacher.method, RunError)
+    rule: MergeRule | str = "it reads rows of single tokens"
+    if row.merges:
+        defaults = {option.name: option.default for option in row.loss_options_of(teacher.variant)}
+        rule = methods.load(row.merges)(defaults | dict(teacher.options), teacher.variant)
+    if config.teachers and config.teacher_mix != "static":
+        rule = f"teacher_mix {config.teacher_mix!r} scores teachers by the rows of single tokens"
+    if isinstance(rule, str):
+        able = ", ".join(other.name for other in methods.training() if other.merges)
+        raise RunError(
+            f"method {teacher.method!r} ({teacher.variant}) can't be taught by merged rows: {rule}. Keep the rows of "
+            f"tokens (--rows answer); merged rows are for {able}."
+        )
+    student = load_tokenizer(config.student)
+    return Merged(student.fingerprint, student.name, _alignment(row, teacher), rule.rule, rule.temperature)
+
+
+def _alignment(row: Method, teacher: LiveTeacher) -> str:
+    """Whose groups a method trains on, with every option, in words."""
+    owner, variant = (methods.get(row.groups_of), "clean") if row.groups_of else (row, teacher.variant)
+    given = {} if row.groups_of else teacher.align_options
+    options = {option.name: option.default for option in owner.align_options_of(variant)} | dict(given)
+    return " ".join([owner.name, f"({variant})", *(f"{name}={options[name]}" for name in sorted(options))])
+
+
+def _check_merged(manifest: CacheManifest, config: RunConfig, teacher: LiveTeacher, name: str) -> None:
+    """Raise RunError where rows were merged for another student, method or option."""
+    made = manifest.kept.merged
+    if made is None or not methods.get(teacher.method, RunError).asks_teacher:
+        return
+    try:
+        wanted = merged_for(config, teacher)
+    except RunError as fault:
+        raise RunError(f"the cache {name} keeps merged rows alone, but {fault}") from None
+    if changed := merged_otherwise(made, wanted):
+        raise RunError(
+            f"the cache {name} keeps merged rows of something else: {changed}. Fill another with this run's config and "
+            "--rows merged, or one with the rows of tokens (--rows answer), which serves them all."
+        )
+
+
+def merged_otherwise(made: Merged, wanted: Merged) -> str:
+    """What tells two ways of merging apart, in words; "" where nothing does."""
+    if made.student != wanted.student:
+        return (
+            f"the student's tokenizer was {short(made.student_name)} ({made.student[:12]}) and is "
+            f"{short(wanted.student_name)} ({wanted.student[:12]}) now"
+        )
+    if made.alignment != wanted.alignment:
+        return f"the alignment was {short(made.alignment)} and is {short(wanted.alignment)} now"
+    if made.rule != wanted.rule:
+        return f"a group's row was {IN_WORDS[made.rule]}, and the loss reads {IN_WORDS[wanted.rule]}"
+    if made.temperature != wanted.temperature:
+        return f"the teacher's temperature was {made.temperature:g} and is {wanted.temperature:g} now"
+    return ""
 
 
 def _check_method(manifest: CacheManifest, method: str, variant: str, name: str) -> None:

@@ -23,8 +23,7 @@ def opened(
     for number, teacher in enumerate(teachers):
         if teacher.access.cache:
             samples = [example.samples[number] for example in examples]
-            readings = [(sample.teacher_ids, sample.teacher_response_start) for sample in samples]
-            found.append(replace(teacher, kept=open_cache(config, teacher, readings)))
+            found.append(replace(teacher, kept=open_cache(config, teacher, samples)))
         elif teacher.access.server:
             found.append(replace(teacher, kept=open_server(teacher)))
         else:

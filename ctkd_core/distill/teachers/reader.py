@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctkd_core.distill.teachers.manifest import TeacherFigures, held_out_of
 from ctkd_core.distill.teachers.rows import Records, RowLayout, TeacherVocabulary, shorten
-from ctkd_core.distill.teachers.store import Reading, first_row
+from ctkd_core.distill.teachers.store import MergedReading, Reading, first_row
 from ctkd_core.errors import RunError
 
 if TYPE_CHECKING:
@@ -62,35 +63,58 @@ class ModelReader:
 
         if not readings:
             return []
-        if self._vocabulary is None:
-            self._vocabulary = TeacherVocabulary.of(self.tokenizer, self.width, torch.device(self.device))
-        longest = max(1, *(len(ids) for ids, _ in readings))
-        ids = np.zeros((len(readings), longest), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for b, (own, _) in enumerate(readings):
-            ids[b, : len(own)], mask[b, : len(own)] = own, 1
-        inputs = torch.from_numpy(ids).to(self.device)
-        with torch.no_grad():
-            out = self.model(input_ids=inputs, attention_mask=torch.from_numpy(mask).to(self.device), use_cache=False)
+        logits, vocabulary = self._asked([ids for ids, _ in readings])
         found = []
         for b, (own, start) in enumerate(readings):
             first = first_row(start, rows)
             following = torch.full((len(own) - first,), -1, device=self.device)
-            following[:-1] = inputs[b, first + 1 : len(own)]
-            logits = widened(out.logits[b, first : len(own)], self.width)
-            found.append(shorten(logits.to(self.device), following, layout, self._vocabulary))
-        if not all(np.isfinite(records["normaliser"]).all() for records in found):
-            raise RunError(
-                "the teacher's logits hold NaN or infinity, so nothing can be learnt of them; compute in bf16 or fp32 "
-                "(teacher_precision)."
-            )
-        return found
+            following[:-1] = torch.from_numpy(own[first + 1 :].astype(np.int64)).to(self.device)
+            part = widened(logits[b, first : len(own)], self.width)
+            found.append(shorten(part.to(self.device), following, layout, vocabulary))
+        return _finite(found)
+
+    def read_merged(self, readings: Sequence[MergedReading], temperature: float, layout: RowLayout) -> list[Records]:
+        """One row for each group of each sample, made of the whole rows of its tokens."""
+        from ctkd_core.distill.teachers.merged import shorten_merged
+        from ctkd_core.distill.trainer import widened
+
+        logits, vocabulary = self._asked([reading.ids for reading in readings])
+        found = []
+        for b, reading in enumerate(readings):
+            part = widened(logits[b, : len(reading.ids)], self.width).to(self.device)
+            found.append(shorten_merged(part, reading, temperature, layout, vocabulary))
+        return _finite(found)
+
+    def _asked(self, texts: Sequence[NDArray[np.int32]]) -> tuple[Any, TeacherVocabulary]:
+        """The model's logits of these ids, padded at the right, and its vocabulary."""
+        import torch
+
+        if self._vocabulary is None:
+            self._vocabulary = TeacherVocabulary.of(self.tokenizer, self.width, torch.device(self.device))
+        ids = np.zeros((len(texts), max(1, *map(len, texts))), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for b, own in enumerate(texts):
+            ids[b, : len(own)], mask[b, : len(own)] = own, 1
+        inputs, attention = (torch.from_numpy(x).to(self.device) for x in (ids, mask))
+        with torch.no_grad():
+            out = self.model(input_ids=inputs, attention_mask=attention, use_cache=False)
+        return out.logits, self._vocabulary
 
     def answers(self, prompts: Prompts, tokens: int) -> list[str]:
         """Greedy completions, each its first line."""
         from ctkd_core.distill import evaluate
 
         return evaluate.complete(self.model, self.tokenizer, prompts, tokens)
+
+
+def _finite(found: list[Records]) -> list[Records]:
+    """The same rows. Raises RunError where one of them holds no numbers."""
+    if not all(np.isfinite(records["normaliser"]).all() for records in found):
+        raise RunError(
+            "the teacher's logits hold NaN or infinity, so nothing can be learnt of them; compute in bf16 or fp32 "
+            "(teacher_precision)."
+        )
+    return found
 
 
 def measured(

@@ -32,18 +32,22 @@ Records = NDArray[np.void]  # [n] of `RowLayout.dtype`
 class RowLayout:
     """How a row lies in a file: `k` entries of a vocabulary of `width`, log-probabilities as `dtype`.
 
+    merged: the row is that of a group, and the log of the group's factor stands beside it.
+
     As float16 a log-probability is off by at most 1/2048 of itself (0.0005 at -1, 0.005 at -10 nats).
     """
 
     k: int
     width: int
     dtype: str = "float16"
+    merged: bool = False
 
     @property
     def record(self) -> np.dtype[np.void]:
         """One row."""
         ids = "<u2" if self.width <= 65_536 else "<i4"
-        figures = [(name, "<f4") for name in ("normaliser", "next", "end")]
+        names = ("normaliser", "next", "end", *(("factor",) if self.merged else ()))
+        figures = [(name, "<f4") for name in names]
         kept = [("ids", ids, (self.k,)), ("log_probs", "<f2" if self.dtype == "float16" else "<f4", (self.k,))]
         return np.dtype([*kept, *figures, ("tail", "<f4", (2,))])
 

@@ -2,7 +2,8 @@
 
 A part is two NumPy files of plain numbers: the rows, and an index that says which rows belong to which sample. A sample
 is found by what the teacher read (a hash of its ids and of the place where the answer begins), so one cache serves runs
-of any method, seed and order. Every file is compared with its SHA-256 before anything is read of it.
+of any method, seed and order; where rows were merged, by what was merged, too. Every file is compared with its SHA-256
+before anything is read of it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +27,34 @@ INDEX = np.dtype([("high", "<u8"), ("low", "<u8"), ("first", "<i8"), ("count", "
 Reading = tuple[NDArray[np.int32], int]  # what the teacher reads: ids [n], and the first position of the answer
 
 
-def digest(reading: Reading) -> tuple[int, int]:
+class MergedReading(NamedTuple):
+    """What the teacher reads, and which of its rows become one: places of `losses.teacher_merges` in this sample.
+
+    ids int32 [n], start  as in a Reading; the others int32: row, group [m], factor_row, factor_token, factor_group [f]
+    """
+
+    ids: NDArray[np.int32]
+    start: int
+    row: NDArray[np.int32]
+    group: NDArray[np.int32]
+    factor_row: NDArray[np.int32]
+    factor_token: NDArray[np.int32]
+    factor_group: NDArray[np.int32]
+
+    @property
+    def n_groups(self) -> int:
+        """Merged rows."""
+        return int(self.group[-1]) + 1 if len(self.group) else 0
+
+
+def digest(reading: Reading | MergedReading) -> tuple[int, int]:
     """A sample's key: two halves of a hash of 128 bits."""
-    ids, start = reading
-    whole = hashlib.blake2b(ids.astype("<i4").tobytes() + int(start).to_bytes(8, "little"), digest_size=16).digest()
-    return int.from_bytes(whole[:8], "little"), int.from_bytes(whole[8:], "little")
+    ids, start, *merged = reading
+    whole = hashlib.blake2b(ids.astype("<i4").tobytes() + int(start).to_bytes(8, "little"), digest_size=16)
+    for places in merged:
+        whole.update(len(places).to_bytes(8, "little") + places.astype("<i4").tobytes())
+    found = whole.digest()
+    return int.from_bytes(found[:8], "little"), int.from_bytes(found[8:], "little")
 
 
 def first_row(start: int, rows: str) -> int:
@@ -38,17 +62,26 @@ def first_row(start: int, rows: str) -> int:
     return max(0, start - 1) if rows == "answer" else 0
 
 
-def bytes_needed(readings: Iterable[Reading], rows: str, record: int) -> tuple[int, int]:
+def row_count(reading: Reading | MergedReading, rows: str) -> int:
+    """How many rows are kept of a sample."""
+    if isinstance(reading, MergedReading):
+        return reading.n_groups
+    return len(reading[0]) - first_row(reading[1], rows)
+
+
+def bytes_needed(readings: Iterable[Reading | MergedReading], rows: str, record: int) -> tuple[int, int]:
     """Rows and bytes of a cache of these samples, `record` bytes a row; files' headers aside."""
     n_rows = n_bytes = 0
-    for ids, start in readings:
-        count = len(ids) - first_row(start, rows)
+    for reading in readings:
+        count = row_count(reading, rows)
         n_rows += count
         n_bytes += count * record + INDEX.itemsize
     return n_rows, n_bytes
 
 
-def write_part(folder: Path, manifest: CacheManifest, items: Sequence[tuple[Reading, NDArray[Any]]]) -> CacheManifest:
+def write_part(
+    folder: Path, manifest: CacheManifest, items: Sequence[tuple[Reading | MergedReading, NDArray[Any]]]
+) -> CacheManifest:
     """Add a part with the rows of some samples; returns the manifest that lists it, which is on the disk by then."""
     last = max((int(name.removeprefix("part-")) for name in manifest.parts if name[5:].isdecimal()), default=-1)
     name = f"part-{last + 1:05d}"
@@ -125,7 +158,7 @@ class Cache:
         order = np.argsort(whole["high"], kind="stable")
         return cls(folder, manifest, tuple(rows), whole[order], number[order])
 
-    def find(self, reading: Reading) -> NDArray[Any] | None:
+    def find(self, reading: Reading | MergedReading) -> NDArray[Any] | None:
         """The rows of a sample, as a view of the file; None where it isn't kept."""
         high, low = digest(reading)
         at = int(np.searchsorted(self.index["high"], np.uint64(high)))

@@ -27,6 +27,7 @@ ROWS = (
             "its pieces is often cut in the wrong place. And what probability lies outside the mapped candidates."
         ),
         outputs=("logits",),
+        merges="ctkd_core.losses.merge_rules:cdm",
         also_reads={"released": ("last_row", "raw_logits")},
         aligner_inputs=("entropy",),
         uses=("top_k", "projection", "pairs", "groups"),

@@ -22,6 +22,7 @@ ROWS = (
             "equal string on the other side count by the shape of their probabilities only."
         ),
         outputs=("logits",),
+        merges="ctkd_core.losses.merge_rules:gold",
         uses=("groups",),
         aligner="ctkd_core.alignment.gold:gold",
         align_options=(

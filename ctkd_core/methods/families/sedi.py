@@ -22,6 +22,7 @@ ROWS = (
             "the same student token."
         ),
         outputs=("logits",),
+        merges="ctkd_core.losses.merge_rules:sedi",
         uses=("top_k", "groups"),
         aligner="ctkd_core.alignment.spans:sedi",
         loss="ctkd_core.losses.sedi:sedi_loss",

@@ -19,6 +19,7 @@ ROWS = (
             "as soon as one tokenizer splits a word finer."
         ),
         outputs=("logits",),
+        merges="ctkd_core.losses.merge_rules:uld",
         uses=("pairs",),
         groups_of="sedi",
         aligner="ctkd_core.alignment.positional:uld",

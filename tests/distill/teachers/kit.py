@@ -13,7 +13,7 @@ from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.trainer import widened
 from ctkd_core.losses import loss, make_state
 from ctkd_core.losses.base import StateContext
-from ctkd_core.losses.batch import AlignedBatch, collate
+from ctkd_core.losses.batch import AlignedBatch, AlignedSample, collate
 from ctkd_core.tokenizers.load import load_tokenizer
 
 # What can be trained without the teacher's model: the method, and the variants that can.
@@ -31,14 +31,19 @@ def teacher_of(config: RunConfig) -> LiveTeacher:
     return replace(teacher, access=Access.of(config))
 
 
-def batch_of(config: RunConfig, count: int = 4) -> AlignedBatch:
+def samples_of(config: RunConfig, count: int = 4) -> list[AlignedSample]:
     """The run's first examples, aligned by its method."""
     from ctkd_core.distill.data import load_split
 
     student, teacher = load_tokenizer(config.student), teacher_of(config)
     examples = load_split(config.data, config.template).train[:count]
-    samples = [align_all([teacher], student, e, e.completion, config.max_length)[0] for e in examples]
-    return collate(samples, student, teacher.tokenizer)
+    return [align_all([teacher], student, e, e.completion, config.max_length)[0] for e in examples]
+
+
+def batch_of(config: RunConfig, count: int = 4, pad: str = "right") -> AlignedBatch:
+    """These examples as a batch."""
+    student, teacher = load_tokenizer(config.student), teacher_of(config)
+    return collate(samples_of(config, count), student, teacher.tokenizer, pad)
 
 
 def live_logits(config: RunConfig, batch: AlignedBatch) -> torch.Tensor:

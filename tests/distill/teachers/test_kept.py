@@ -15,7 +15,7 @@ from ctkd_core.distill.teachers.manifest import read_manifest, write_manifest
 from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.errors import RunError
 from tests.distill.kit import cache_teacher
-from tests.distill.teachers.kit import ABLE, batch_of, live_logits, loss_of, teacher_of
+from tests.distill.teachers.kit import ABLE, batch_of, live_logits, loss_of, samples_of, teacher_of
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +161,9 @@ def test_damage_is_seen_before_a_row_is_read(pair, few, tmp_path):
 
 def test_samples_that_a_cache_lacks_are_counted_before_training(pair, few):
     config = pair.config(teacher_cache=str(few))
-    batch = batch_of(config)
-    ids = batch.teacher_ids[0].int().numpy()
+    shorter = replace(samples_of(config, 1)[0], teacher_response_start=1)
     with pytest.raises(RunError, match="lacks 1 of 1 samples"):
-        open_cache(config, teacher_of(config), [(ids[:-1], 1)])
+        open_cache(config, teacher_of(config), [shorter])
 
 
 @pytest.mark.parametrize(
