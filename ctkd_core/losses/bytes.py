@@ -96,28 +96,29 @@ def bytes_loss(
     number = units.divisor("rows of bytes", len(rows))
     how = ByteComparison(temperature, divergence_rule(divergence, beta, skew), lump == "outcome")
     factor = (1.0 - ce_weight) / number
-    terms, everything_else = [cross_entropy_term(rows, ce_weight)], list[Tensor]()
+    terms: list[Term] = [cross_entropy_term(rows, ce_weight)]
+    kernels: list[_Kernel | _StartKernel] = []
     if starts != "byte":
         begin = (faced.offset == 0).all(dim=1)
         begun, begun_weight = faced.chosen(begin), weight[begin]
         both, weight = _placed(faced.chosen(~begin), both.rows, both.trees, boundary), weight[~begin]
         classes = token_classes(*both.trees, starts)
         other = teacher, both.rows[1].flat, teacher_temperature or temperature
-        ahead = _StartKernel(begun, classes, other, how, (begun_weight, factor))
-        terms.append(Term(("starts",), (1.0 - ce_weight,), _norm(begun, rows, number), ahead))
-        everything_else = ahead.lump
+        kernels.append(_StartKernel(begun, classes, other, how, (begun_weight, factor)))
+        terms.append(Term(("starts",), (1.0 - ce_weight,), _norm(begun, rows, number), kernels[0]))
     expected = next_bytes_of(teacher, both, 1, teacher_temperature or temperature, dtype)
-    kernel = _Kernel(student_logits.detach(), both, expected, how, (weight, factor))
-    terms.append(Term(("bytes",), (1.0 - ce_weight,), _norm(both.faced, rows, number), kernel))
+    kernels.append(_Kernel(student_logits.detach(), both, expected, how, (weight, factor)))
+    terms.append(Term(("bytes",), (1.0 - ce_weight,), _norm(both.faced, rows, number), kernels[-1]))
     out = finish(student_logits, rows, terms, batch, teacher_logits=teacher, chunk_rows=chunk_rows)
-    everything_else += kernel.lump
+    others = [part for each in kernels for part in each.lump]
+    textless = [part for each in kernels for part in each.textless]
     facts = {
         "bytes": Count(len(faced)),
-        "bytes_left_out": Count(kernel.unseen),
+        "bytes_left_out": Count(sum(each.unseen for each in kernels)),
         "compared_rows": Count(len(faced.row[:, 0].unique())),
-        "lump_mass": mean(torch.cat(everything_else)) if everything_else else 0.0,
+        "lump_mass": mean(torch.cat(others)) if others else 0.0,
         "groups_of_other_bytes": Count(faced.unequal_groups),
-        "mass_without_text": mean(torch.cat(kernel.textless)) if kernel.textless else 0.0,
+        "mass_without_text": mean(torch.cat(textless)) if textless else 0.0,
     }
     return LossOutput(out.loss, out.terms, out.per_group, facts)
 
@@ -131,7 +132,10 @@ def _norm(faced: FacingBytes, rows: Rows, number: float) -> Tensor:
 def both_next_bytes(
     student: Tensor, teacher: Tensor, batch: AlignedBatch, options: Mapping[str, Any]
 ) -> tuple[FacingBytes, NextBytes, NextBytes]:
-    """The bytes that `bytes_loss` compares with these options, and what student and teacher say there."""
+    """The bytes that `bytes_loss` compares with these options, and what student and teacher say there.
+
+    Where `starts` has it compare whole tokens, the next byte is the coarser say of the same place.
+    """
     both = placed(batch, (student.shape[-1], teacher.shape[-1]), options["boundary"], options["positions"])
     temperatures = (options["temperature"], options["teacher_temperature"] or options["temperature"])
     own, other = (
@@ -191,7 +195,7 @@ def _placed(faced: FacingBytes, rows: tuple[Rows, Rows], trees: tuple[ByteTree, 
 
 @dataclass(frozen=True)
 class NextBytes:
-    """What one side expects the next byte to be at P bytes, float64.
+    """What one side expects the next byte to be at P bytes, float64. Of other outcomes than bytes: [P, C] as well.
 
     share  [P, SYMBOLS] of each symbol; speaks bool [P, SYMBOLS]: those with which some token goes on; seen bool [P]:
            whether float32 could hold the prefix's probability
@@ -417,7 +421,9 @@ class _StartKernel:
         self.row, self.facing = begun.row[:, 0].contiguous(), begun.row[:, 1]
         self.classes, self.how, (self.weight, self.factor) = classes, how, weights
         self.teacher, self.flat, self.temperature = other
+        self.unseen = 0
         self.lump: list[Tensor] = []
+        self.textless: list[Tensor] = []  # the student's probability of tokens without text
 
     def __call__(self, chunk: Chunk, weight: Tensor) -> Tensor:
         """Values [c, 1]."""
@@ -434,6 +440,8 @@ class _StartKernel:
         expected, _ = self._by_class(q, self.classes.teacher, True)
         value, d_share, rest = self.how.values(own_shares, expected)
         self.lump.append(rest)
+        self.textless.append(1.0 - total)
+        self.unseen += int((~(own_shares.seen & expected.seen)).sum())
         values.index_add_(0, here, value * self.weight[first:last])
         if chunk.gradient is not None:
             d_share = d_share * (self.weight[first:last] * self.factor / self.how.temperature)[:, None]

@@ -213,6 +213,33 @@ def test_classes_of_tokens_where_both_begin_one_agree_with_loops(how):
     assert float(out.terms["bytes"]) == 0.0
 
 
+def test_diagnostics_count_what_is_compared_at_starts_too():
+    batch = batch_of(samples([" cats"]))
+    s, t = logits_for(batch)
+    for how in ("byte", "two_bytes", "tokens"):
+        found = bytes_loss(s, t, batch, starts=how, positions="common").diagnostics
+        assert found["mass_without_text"] > 0 and found["bytes_left_out"] == 0
+    t = t.clone()
+    t[0, :, : batch.teacher.n_ids] -= 200.0  # all mass on ids without text: float32 holds nothing else
+    for how in ("byte", "tokens"):
+        found = bytes_loss(s, t, batch, starts=how).diagnostics
+        assert found["bytes_left_out"] == found["bytes"] == 6
+
+
+@pytest.mark.parametrize("starts", ["byte", "tokens"])
+def test_a_view_says_where_more_than_the_byte_is_compared(starts):
+    from ctkd_core.losses.views.bytes import next_byte
+    from ctkd_core.losses.views.case import Case
+
+    batch = batch_of(samples([" cats"]))
+    s, t = logits_for(batch)
+    options = methods.get("bytes").resolve_loss({"starts": starts, "positions": "common"})
+    groups = tuple(tuple(row[1:]) for row in batch.groups.tolist())
+    found = [each for each in next_byte(Case(batch, s.detach(), t, options, "clean", groups)) if each is not None]
+    assert found
+    assert all(("compares more of it" in each.note) == (starts == "tokens") for each in found)
+
+
 def test_starts_and_the_bytes_inside_tokens_are_added_up():
     batch = batch_of(samples([" 201 cats"]))
     s, t = double(3, batch)

@@ -360,6 +360,7 @@ def default_folder(planned: CachePlan) -> Path:
     text = text_of(planned.config, data_file(planned.config.data))
     # As it was before rows could be merged, so that a cache that is there is found.
     layout = str(planned.layout).replace(", merged=False", "")
-    merged = f" {planned.merged}" if planned.merged else ""
+    made = planned.merged  # whatever the student is called
+    merged = f" {made.student} {made.alignment} {made.rule} {made.temperature}" if made else ""
     key = f"{planned.teacher.source} {planned.teacher.access} {text} {layout} {planned.rows_kept}{merged}"
     return files.home() / "teacher-caches" / hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ctkd_core import methods
-from ctkd_core.distill.teachers.manifest import Merged, TeacherFigures
+from ctkd_core.distill.teachers.manifest import Kept, Merged, TeacherFigures
 from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.distill.teachers.merged import readings_of, readings_of_batch, spread_merged, start_of
 from ctkd_core.distill.teachers.rows import RowLayout, TeacherVocabulary, dense
@@ -52,7 +52,7 @@ class KeptTeacher:
         out = torch.zeros(*ids.shape, self.width, device=device)
         for b, (records, (read, start)) in enumerate(zip(self.fetch(readings), readings)):
             first = first_row(start, self.rows)
-            if len(records) != len(read) - first or int(records["ids"].max(initial=0)) >= self.width:
+            if records is None or len(records) != len(read) - first or int(records["ids"].max(initial=0)) >= self.width:
                 raise RunError("the cache has rows that don't fit their sample; delete its folder and fill it again.")
             following = torch.full((len(read) - first,), -1, device=device)
             following[:-1] = batch.teacher_ids[b, places[b][first + 1 :].to(device)]
@@ -98,10 +98,12 @@ def open_cache(config: RunConfig, teacher: LiveTeacher, samples: Sequence[Aligne
         samples = ()  # its groups may be others, and nothing will be read
     readings = readings_of(samples, kept.merged)
     if lost := sum(cache.find(reading) is None for reading in readings):
+        why = "it was filled for another pair, which reads conversations otherwise, or held out other data"
+        if kept.merged:
+            why += ", or its groups are others"
         raise RunError(
-            f"the cache {short(teacher.access.cache)} lacks {lost:,} of {len(readings):,} samples: it was filled for "
-            "another pair, which reads conversations otherwise, or held out other data. `ctkd cache-teacher` with this "
-            "run's config adds them."
+            f"the cache {short(teacher.access.cache)} lacks {lost:,} of {len(readings):,} samples: {why}. `ctkd "
+            f"cache-teacher` with this run's config and {_flags(kept)} adds them."
         )
 
     def fetch(wanted: Sequence[Any]) -> list[Any]:
@@ -111,3 +113,8 @@ def open_cache(config: RunConfig, teacher: LiveTeacher, samples: Sequence[Aligne
         figures = manifest.figures
         return MergedTeacher(teacher.tokenizer, kept.width, kept.rows, fetch, figures, merged=kept.merged)
     return KeptTeacher(teacher.tokenizer, kept.width, kept.rows, fetch, manifest.figures)
+
+
+def _flags(kept: Kept) -> str:
+    """The flags of `ctkd cache-teacher` that go on with such a cache."""
+    return f"-k {kept.k} --dtype {kept.dtype} --rows {kept.rows}"

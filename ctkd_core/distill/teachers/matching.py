@@ -67,8 +67,10 @@ def merged_for(config: RunConfig, teacher: LiveTeacher) -> Merged:
     from ctkd_core.tokenizers.load import load_tokenizer
 
     row = methods.get(teacher.method, RunError)
-    rule: MergeRule | str = "it reads rows of single tokens"
-    if row.merges:
+    rule: MergeRule | str = "it reads more of the teacher than one merged row of each group"
+    if not row.asks_teacher:
+        rule = "it asks no teacher"
+    elif row.merges:
         defaults = {option.name: option.default for option in row.loss_options_of(teacher.variant)}
         rule = methods.load(row.merges)(defaults | dict(teacher.options), teacher.variant)
     if config.teachers and config.teacher_mix != "static":

@@ -33,7 +33,11 @@ def readings_of(samples: Sequence[AlignedSample], merged: Merged | None) -> Sequ
 
 
 def readings_of_batch(batch: AlignedBatch, rule: Rule) -> list[MergedReading]:
-    """What the teacher reads of the samples of a batch, padded at either end, and which of its rows become one."""
+    """What the teacher reads of the samples of a batch, and which of its rows become one.
+
+    Padded at the right; at the left, too, where no answer begins with a sample's first token: what would predict that
+    one is a row of the padding there.
+    """
     batch = batch.to("cpu")
     merges, width = teacher_merges(batch, rule), batch.teacher_ids.shape[1]
     groups, rows, factors = (torch.searchsorted(within, edges).tolist() for within, edges in _edges(merges, len(batch)))

@@ -72,18 +72,18 @@ def class_shares(p: Tensor, of: Tensor, count: int) -> tuple[Tensor, Tensor, Ten
     p [r, V] probabilities, of [V] classes as `TokenClasses` has them. float64; a row without text has shares of 0.
     """
     sums = torch.zeros(len(p), count + 2, dtype=torch.float64, device=p.device)
-    sums.index_add_(1, of.to(p.device), p.double())
+    sums.scatter_add_(1, of.to(p.device).expand(len(p), -1), p.double())
     total = sums[:, : count + 1].sum(dim=1)
     shares = sums[:, : count + 1] / total.clamp(min=torch.finfo(torch.float64).tiny)[:, None]
     return shares[:, :count], shares[:, count], total
 
 
 def class_gradient(p: Tensor, of: Tensor, d_share: Tensor, share: Tensor, total: Tensor) -> Tensor:
-    """d loss / d logits [r, V], float64, from d loss / d share [r, C] with everything else as what is left of 1.
+    """d loss / d logits [r, V] in p's dtype, from d loss / d share [r, C] with everything else as what is left of 1.
 
     The shares don't change when all tokens with text grow alike, so the soft-max takes nothing back.
     """
     level = (d_share * share).sum(dim=1, keepdim=True)
     scale = total.clamp(min=torch.finfo(torch.float64).tiny)[:, None]
     slope = torch.cat([d_share - level, -level, torch.zeros_like(level)], dim=1) / scale
-    return slope.index_select(1, of.to(p.device)) * p
+    return slope.to(p.dtype).index_select(1, of.to(p.device)).mul_(p)

@@ -37,6 +37,8 @@ def next_byte(case: Case) -> Targets:
         token = int(case.batch.student_ids[0, place[at]])
         spelt = case.batch.student.token_bytes(token)[: int(faced.offset[at, 0])] if case.batch.student else b""
         note = f"byte {int((here < at).sum()) + 1} of {len(here)}, where the sides differ most"
+        if case.options["starts"] != "byte" and not bool(faced.offset[at].any()):
+            note += "; here both begin a token, and the loss compares more of it than this byte"
         if spelt:
             note += f"; the student's token has begun with {spelt.decode('utf-8', 'backslashreplace')!r}"
         found.append(Target(g, "byte", tuple(ids), t_values, s_values, lost, note=note, position=t1 - 1))

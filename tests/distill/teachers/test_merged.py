@@ -176,13 +176,13 @@ def test_what_was_stopped_goes_on_and_damage_is_mended(pair, coarse, tmp_path, m
 @pytest.mark.parametrize(
     ("method", "variant", "options", "words"),
     [
-        ("alm", "clean", {}, "it reads rows of single tokens"),
-        ("bytes", "clean", {}, "it reads rows of single tokens"),
-        ("mined", "clean", {}, "it reads rows of single tokens"),
-        ("multilevel_ot", "clean", {}, "it reads rows of single tokens"),
-        ("xtoken-pkl", "clean", {}, "it reads rows of single tokens"),
-        ("xtoken-hkl", "clean", {}, "it reads rows of single tokens"),
-        ("sft", "clean", {}, "it reads rows of single tokens"),
+        ("alm", "clean", {}, "it reads more of the teacher than one merged row"),
+        ("bytes", "clean", {}, "it reads more of the teacher than one merged row"),
+        ("mined", "clean", {}, "it reads more of the teacher than one merged row"),
+        ("multilevel_ot", "clean", {}, "it reads more of the teacher than one merged row"),
+        ("xtoken-pkl", "clean", {}, "it reads more of the teacher than one merged row"),
+        ("xtoken-hkl", "clean", {}, "it reads more of the teacher than one merged row"),
+        ("sft", "clean", {}, "it asks no teacher"),
         ("uld", "clean", {}, "compares rows by their index"),
         ("uld", "released", {}, "compares rows by their index"),
         ("cdm", "clean", {"realign": True}, "aligns anew"),
@@ -210,7 +210,10 @@ def test_a_server_cannot_merge(pair):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"method": "alm"}, r"keeps merged rows alone, but method 'alm' .* it reads rows of single tokens"),
+        (
+            {"method": "alm"},
+            r"keeps merged rows alone, but method 'alm' .* it reads more of the teacher than one merged row",
+        ),
         ({"method": "sedi"}, r"the alignment was 'gold \(clean\) groups=bytes' and is 'sedi \(clean\)"),
         ({"variant": "released"}, r"the alignment was .* is 'gold \(released\)'"),
         ({"align_options": {"groups": "dtw"}}, r"and is 'gold \(clean\) groups=dtw' now"),
