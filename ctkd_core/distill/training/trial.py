@@ -7,6 +7,7 @@ and are read as they are.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,7 @@ OVERRIDING = {"warmup_steps": "warmup", "warmup_ratio": "warmup"}
 _READS_MODEL = ("galore", "apollo", "lomo", "adalomo")
 _BY_COLUMN = ("group_by_length", "batch_rebalance")
 _STEPS = 4
+WORKERS_A_CORE = 8  # more processes than that fill the memory before they help
 
 
 def refuse_overriding(table: Mapping[str, Any]) -> None:
@@ -46,6 +48,12 @@ def _sampling(arguments: Any) -> None:
         raise RunError(
             f"trainer: train_sampling_strategy {short(strategy)} reads a column of lengths, and samples of a pair have "
             "none; leave it out (random), or set sequential."
+        )
+    most = WORKERS_A_CORE * (os.cpu_count() or 1)
+    if arguments.dataloader_num_workers > most:
+        raise RunError(
+            f"trainer: dataloader_num_workers {arguments.dataloader_num_workers:,} would start as many processes; give "
+            f"at most {most} on this machine, or leave it out: samples are aligned before the first step."
         )
     if arguments.dataloader_persistent_workers and not arguments.dataloader_num_workers:
         raise RunError(

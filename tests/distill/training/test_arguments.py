@@ -38,6 +38,7 @@ def test_unknown_names_and_values(table, said):
         ({"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"power": 2}}, "linear.*power"),
         ({"optim_args": "nonsense"}, "change optim or optim_args"),
         ({"dataloader_persistent_workers": True}, "needs dataloader_num_workers"),
+        ({"dataloader_num_workers": 100_000_000}, "100,000,000 would start as many processes; give at most"),
     ],
 )
 def test_what_would_end_the_run_once_models_are_loaded(table, said):
