@@ -85,6 +85,12 @@ class Kept:
     logits: bool
     merged: Merged | None = None
 
+    def __post_init__(self) -> None:
+        if self.k > self.width:
+            raise ValueError(f"k is {self.k:,}, more than the {self.width:,} tokens of a row")
+        if (self.rows == "merged") != (self.merged is not None):
+            raise ValueError("rows are merged where the manifest says how, and nowhere else")
+
 
 @dataclass(frozen=True, config=RECORD)
 class Shard:

@@ -103,6 +103,8 @@ def write_part(
 
 def problem(folder: Path, part: Shard, thorough: bool) -> str:
     """Why a part doesn't count, "" when it does; `thorough` compares hashes, too."""
+    if sorted(name.partition(".")[2] for name in part.files) != ["index.npy", "rows.npy"]:
+        return f"its manifest names {short(', '.join(part.files)) or 'no file'} instead of an index and rows"
     for name, noted in part.files.items():
         path = folder / name
         if Path(name).name != name:

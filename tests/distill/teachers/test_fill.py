@@ -11,7 +11,9 @@ import pytest
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill.teachers import fill as filling
 from ctkd_core.distill.teachers.fill import fill, plan
-from ctkd_core.distill.teachers.manifest import TeacherFigures, read_manifest
+from ctkd_core.distill.teachers.manifest import MANIFEST, TeacherFigures, read_manifest
+from ctkd_core.distill.teachers.rows import RowLayout
+from ctkd_core.distill.teachers.store import Cache
 from ctkd_core.errors import RunError
 from ctkd_core.files import file_sha256
 from tests.distill.kit import cache_teacher
@@ -67,6 +69,31 @@ def test_a_damaged_part_alone_is_made_anew(pair, tmp_path, monkeypatch):
     assert content(folder) == rows
     assert set(before.parts) - set(after.parts) == {"part-00002"}
     assert after.parts["part-00001"] == before.parts["part-00001"]
+
+
+def test_a_part_whose_manifest_names_no_index_is_made_anew(pair, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    cache_teacher(pair.config(), folder, k=8)
+    rows = content(folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["parts"]["part-00000"]["files"]["part-00000.index.npy"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    layout = RowLayout(8, manifest["kept"]["width"])
+    with pytest.raises(RunError, match=r"damaged: its manifest names .* instead of an index and rows"):
+        Cache.open(folder, layout.record)
+    cache_teacher(pair.config(), folder, k=8)
+    assert content(folder) == rows
+
+
+@pytest.mark.parametrize(("key", "value", "said"), [("k", 10**12, "more than"), ("rows", "merged", "says how")])
+def test_a_manifest_that_cannot_be_is_refused(pair, tmp_path, key, value, said):
+    folder = tmp_path / "cache"
+    cache_teacher(pair.config(), folder, k=8)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["kept"][key] = value
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=f"isn't one.*{said}.*fill it anew"):
+        read_manifest(folder)
 
 
 def test_a_second_call_asks_no_teacher(pair, tmp_path, monkeypatch):
