@@ -76,7 +76,7 @@ def merged_for(config: RunConfig, teacher: LiveTeacher) -> Merged:
     if config.teachers and config.teacher_mix != "static":
         rule = f"teacher_mix {config.teacher_mix!r} scores teachers by the rows of single tokens"
     if isinstance(rule, str):
-        able = ", ".join(other.name for other in methods.training() if other.merges)
+        able = ", ".join(other.name for other in methods.training() if other.merges and other != row)
         raise RunError(
             f"method {teacher.method!r} ({teacher.variant}) can't be taught by merged rows: {rule}. Keep the rows of "
             f"tokens (--rows answer); merged rows are for {able}."

@@ -36,10 +36,6 @@ class TokenClasses:
     count: int
     else_in_student: bool
 
-    def of(self, side: int) -> Tensor:
-        """0 student, 1 teacher."""
-        return self.teacher if side else self.student
-
 
 @lru_cache(maxsize=8)
 def token_classes(student: ByteTree, teacher: ByteTree, how: str) -> TokenClasses:
