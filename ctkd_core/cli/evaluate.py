@@ -123,10 +123,7 @@ def _view(found: Mapping[str, Any]) -> list[RenderableType]:
     if "exposure" in found:
         rows = [[int(length), value] for length, value in found["exposure"].items()]
         parts.append(table(["boundaries of the text", "excess error behind own words in %"], rows))
-    elif "exposure" in found.get("evaluations", ()):
-        from ctkd_core.distill.evaluation.exposure import FEW_TEXTS
-
-        parts.append(FEW_TEXTS)
+    parts += [f"note: {note}" for note in found.get("notes", ())]
     if found.get("tasks"):
         parts.append(_tasks(found["tasks"], found.get("against_tasks")))
     return parts

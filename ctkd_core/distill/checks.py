@@ -14,7 +14,7 @@ from ctkd_core.distill.devices import guess_device, ignored_precision
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
 from ctkd_core.errors import CtkdError, PreflightError, RunError, short
-from ctkd_core.markup.visible import one_line
+from ctkd_core.markup.visible import counted, one_line
 
 if TYPE_CHECKING:
     from ctkd_core.distill.further import FurtherTeacher
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 OTHER_PRECISION = "Set precision to fp32 or bf16."
+OTHER_SAMPLES = (
+    "Leave it out of evaluations, or measure on other or more samples (eval_data, eval_samples, eval_completions)."
+)
 FREE_BYTES = 500_000_000  # what a run, and each of its checkpoints, must leave on the disk
 
 
@@ -49,7 +52,7 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
     tokenizers = list(dict.fromkeys((*pair.values(), *others.values())))
     found: list[Look] = []
     checks.append(_data(config, tokenizers, found))
-    checks += [check for look in found for check in _lengths(config, look)]
+    checks += [check for look in found for check in (*_lengths(config, look), *_held_out(config, look))]
     checks += _teachers(config)
     if config.student_path:
         checks.append(_student(config))
@@ -217,6 +220,24 @@ def _lengths(config: RunConfig, look: Look) -> list[Check]:
     if look.missed:
         said = preparation.template_missed(look.missed)
         checks.append(Check("chat template", False, said, fatal=False))
+    return checks
+
+
+def _held_out(config: RunConfig, look: Look) -> list[Check]:
+    """Whether what is measured stands on enough held-out samples, and each evaluation that is asked for on any."""
+    from ctkd_core.distill.evaluation import samples
+
+    examples = look.split.held_out
+    if not examples:
+        return []
+    few, number = len(examples) < samples.FEW, counted(len(examples), "held-out sample")
+    told = f"Figures are measured on {number}{'; of so few they say little' if few else ''}."
+    more = "Raise eval_samples." if look.counts[1] > len(examples) else "Name eval_data, or raise eval_share."
+    checks = [Check("held-out samples", not few, told, more if few else "", fatal=False)]
+    for name, sentence in samples.without_samples(config, examples).items():
+        checks.append(
+            Check(f"evaluation {name}", False, sentence.removeprefix(f"{name}: "), OTHER_SAMPLES, fatal=False)
+        )
     return checks
 
 

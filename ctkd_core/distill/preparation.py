@@ -10,6 +10,7 @@ from ctkd_core.distill.aligned import cache
 from ctkd_core.distill.aligned.work import AlignmentSetup, align_examples
 from ctkd_core.distill.data import Example, Reading, Split, data_file, named, split_by
 from ctkd_core.distill.devices import cpu_count
+from ctkd_core.distill.evaluation.samples import without_samples
 from ctkd_core.distill.on_policy import TrainingExample
 from ctkd_core.distill.rendering import rendered, without_template
 from ctkd_core.errors import RunError
@@ -150,6 +151,7 @@ def prepared(
     held_out = split.held_out[: config.eval_samples]
     if lost := without_answer(config, held_out, [student, teachers[0].tokenizer]):
         warnings.append(about_cut(config, [e.where for e in lost], len(held_out), HELD_OUT))
+    warnings += without_samples(config, held_out).values()
     highest = {t.fingerprint: highest_id(t, split.held_out) for t in tokenizers}
     for example in examples:
         for teacher, sample in zip(teachers, example.samples):

@@ -149,15 +149,18 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
     if session.writer:
         session.writer.forget()
     session.report("Measuring the trained student.")
-    measure(session, step=steps)
+    measure(session, step=steps, last=True)
     _keep_student(session)
     session.metrics.close()
     session.samples.close()
     return steps
 
 
-def measure(session: Session, step: int) -> None:
-    """Bits per byte of the held-out examples and completions of some; the teacher's once, at the first call."""
+def measure(session: Session, step: int, last: bool = False) -> None:
+    """Bits per byte of the held-out examples and completions of some; the teacher's once, at the first call.
+
+    last  whether what was asked for and has no figure is told
+    """
     if not session.leads:
         return
     kept = _answers_at_start(session) if step == 0 else None
@@ -169,6 +172,16 @@ def measure(session: Session, step: int) -> None:
     if texts:
         row["repetition"] = evaluate.repetition(texts)
     session.metrics.write(row | {"time": time.time()})
+    if last:
+        _warn_of_missing_figures(session, row)
+
+
+def _warn_of_missing_figures(session: Session, row: dict[str, Any]) -> None:
+    """Say which evaluations found nothing, where that wasn't said before the first step."""
+    for name, sentence in session.evaluator.notes(row).items():
+        told = session.teacher_model is None and EVALUATIONS[name].needs_teacher
+        if not told and sentence not in session.attempt.status.warnings:
+            session.warn(sentence)
 
 
 def _answers_at_start(session: Session) -> KeptAnswers | None:

@@ -205,6 +205,8 @@ def _afterwards(run: Run) -> None:
             f"{'no' if bits is None else number(bits)} bits per byte"
             + (f", teacher {number(teacher)}." if teacher else ".")
         )
+        for sentence in found.pop("notes", ()):
+            st.caption(state.plain(sentence))
         of_tasks = found.pop("tasks", {})
         row = found | {"kind": "eval", "step": int(found.get("step", 0))}
         evaluation([row], metrics_frame([row]), key="later")

@@ -19,9 +19,10 @@ def by_name(config, store):
 
 
 def test_a_good_config_passes_every_check(pair, store):
-    found = by_name(pair.config(), store)
+    found = by_name(pair.config(eval_share=0.25, eval_samples=48), store)
     assert all(c.ok for c in found.values()), found
-    assert "44 examples" in found["data"].detail
+    assert "36 examples" in found["data"].detail
+    assert found["held-out samples"].detail == "Figures are measured on 12 held-out samples."
     assert "<eos>" in found["special tokens"].detail
 
 
@@ -44,6 +45,27 @@ def test_faults_are_named_and_refused(pair, store, changes, name, word):
     assert word in found.detail
     with pytest.raises(PreflightError, match=word):
         checks.require(config, store.root)
+
+
+@pytest.mark.parametrize(
+    ("changes", "number", "advice"),
+    [({"eval_samples": 48}, 4, "Name eval_data, or raise eval_share."), ({}, 3, "Raise eval_samples.")],
+)
+def test_few_held_out_samples_are_a_warning(pair, store, changes, number, advice):
+    found = by_name(pair.config(**changes), store)["held-out samples"]
+    assert (found.ok, found.fatal, found.fix) == (False, False, advice)
+    assert found.detail == f"Figures are measured on {number} held-out samples; of so few they say little."
+    assert "held-out samples" not in by_name(pair.config(eval_samples=0), store)
+
+
+def test_an_evaluation_that_no_held_out_sample_serves_is_a_warning(pair, store):
+    found = by_name(pair.config(evaluations="all"), store)
+    told = {name.removeprefix("evaluation "): c for name, c in found.items() if name.startswith("evaluation ")}
+    assert set(told) == {"arithmetic", "exposure"}
+    assert not any(c.ok or c.fatal for c in told.values())
+    assert told["arithmetic"].detail == "none of the 3 held-out samples is an exercise."
+    assert "eval_data" in told["arithmetic"].fix
+    assert not [name for name in by_name(pair.config(), store) if name.startswith("evaluation ")]
 
 
 def test_weights_that_are_pickles_are_refused(pair, store, tmp_path):

@@ -260,6 +260,20 @@ def test_too_short_a_length_is_explained(pair, store):
         ctkd_core.distill(pair.config(method="sft", max_length=8, eval_samples=0, sample_prompts=0), store)
 
 
+def test_evaluations_that_found_nothing_are_warned_about_once(pair, store):
+    run = ctkd_core.distill(pair.config(method="sft", steps=1, evaluations="classes,arithmetic"), store)
+    told = "arithmetic: none of the 3 held-out samples is an exercise."
+    assert run.status().warnings == (told,)
+    assert run.summary()["warnings"] == [told]
+
+
+def test_an_evaluation_that_only_measuring_shows_to_be_empty_is_warned_about(pair, store, monkeypatch):
+    monkeypatch.setattr("ctkd_core.distill.evaluation.evaluator.excess_errors", lambda *_: {})
+    config = pair.config(method="sft", steps=1, evaluations="exposure", eval_samples=4)
+    (said,) = ctkd_core.distill(config, store).status().warnings
+    assert said.startswith("exposure: no figure: it takes 4 texts")
+
+
 def test_an_end_that_the_model_never_writes_is_warned_about_before_the_first_step(pair, store, monkeypatch):
     run = ctkd_core.distill(pair.config(method="sft", steps=1), store)
     assert run.status().warnings == ()

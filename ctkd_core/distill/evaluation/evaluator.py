@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from ctkd_core.distill import evaluate
 from ctkd_core.distill.evaluate import Scored
 from ctkd_core.distill.evaluation.agreement import agreement, answer_predictions, regrets
-from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_length
+from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures
 from ctkd_core.distill.evaluation.class_mass import ClassMass, mean_masses
 from ctkd_core.distill.evaluation.completions import completion_figures
-from ctkd_core.distill.evaluation.exposure import excess_errors
+from ctkd_core.distill.evaluation.exposure import FEW_TEXTS, excess_errors
 from ctkd_core.distill.evaluation.next_bytes import facing, head_width, tree_of
-from ctkd_core.distill.evaluation.table import chosen
+from ctkd_core.distill.evaluation.samples import exercises, with_prompt, without_samples
+from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
 from ctkd_core.distill.evaluation.text_bits import bits_by_class, bits_by_domain, domains_of
+from ctkd_core.markup.visible import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -99,6 +101,20 @@ class Evaluator:
             found["mass_by_class"] = table
         return found
 
+    def notes(self, found: Figures, what: str = "held-out sample") -> dict[str, str]:
+        """A sentence for each evaluation of the config that has no figure in `found`, and why; by its name.
+
+        what  the name of one of the examples
+        """
+        asked = chosen(self.config.evaluations) if self.examples else ()
+        known = without_samples(self.config, self.examples, what)
+        for name in asked:
+            if EVALUATIONS[name].needs_teacher and self.teacher_model is None:
+                known[name] = f"{name}: the teacher isn't loaded, so it can't be measured."
+            elif name in _WITHOUT_FIGURES and name not in known and not _has_figures(name, found):
+                known[name] = f"{name}: {_WITHOUT_FIGURES[name].format(counted(len(self.examples), what))}"
+        return {name: known[name] for name in asked if name in known}
+
     def _classes(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:
         teacher = self._teacher()
         others = [] if teacher is None else [(teacher.items, self._teacher_bits(teacher))]
@@ -162,8 +178,7 @@ class Evaluator:
         return [e for e in self.examples if e.prompt][: len(self.teacher_answers)]
 
     def _arithmetic(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
-        pairs = [(e, n) for e in self.examples if e.prompt and (n := operand_length(e)) is not None]
-        pairs = pairs[: self.config.eval_completions]
+        pairs = exercises(self.examples, self.config.eval_completions)
         if not pairs:
             return {}
         examples, lengths = [e for e, _ in pairs], [n for _, n in pairs]
@@ -244,7 +259,7 @@ class Evaluator:
 
     def _asking(self) -> list[Example]:
         """The examples with a prompt that answers are written to."""
-        return [e for e in self.examples if e.prompt.strip()][: self.config.eval_completions]
+        return with_prompt(self.examples, self.config.eval_completions)
 
     def _teacher(self) -> EvaluatedModel | None:
         if self.teacher_model is None:
@@ -298,6 +313,13 @@ def _answered(examples: Sequence[Example], texts: Sequence[str]) -> list[Example
     return [replace(e.without_leads, completion=text) for e, text in zip(examples, texts, strict=True) if text]
 
 
+def _has_figures(name: str, found: Figures) -> bool:
+    """Whether an evaluation that had samples found anything."""
+    if name == "agreement":  # its table is there with counts of 0, too
+        return bool(found[name]["boundaries"] or found[name].get("bytes"))
+    return any(key in found for key in _TABLES.get(name, (name,)))
+
+
 def _per_byte(items: Sequence[Scored], bits: Sequence[NDArray[np.float64]]) -> float:
     total = sum(item.n_bytes for item in items)
     return sum(float(own.sum()) for own in bits) / total if total else math.nan
@@ -309,4 +331,11 @@ _PARTS: dict[str, Callable[[Evaluator, EvaluatedModel, list[NDArray[np.float64]]
     "completions": Evaluator._completions,
     "arithmetic": Evaluator._arithmetic,
     "exposure": Evaluator._exposure,
+}
+
+_TABLES = {"classes": ("bits_by_class", "bits_by_domain", "bits_by_language")}  # of others: called as they are
+_WITHOUT_FIGURES = {
+    "classes": "nothing of the {} can be scored.",
+    "agreement": "the {} have no place where both models can be compared.",
+    "exposure": FEW_TEXTS,
 }

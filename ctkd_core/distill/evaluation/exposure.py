@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 
 LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 FEWEST = 4  # texts of a mean
-FEW_TEXTS = f"No exposure: a figure takes {FEWEST} texts by the student and as many by the teacher, of a common length."
+FEW_TEXTS = (
+    f"no figure: it takes {FEWEST} texts of a common length by the student and as many by the teacher, and places "
+    "where they differ."
+)
 
 
 def excess_errors(

@@ -21,6 +21,7 @@ from ctkd_core.distill.records import EvalRow, Figures, Number, finite
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import RunError
 from ctkd_core.files import documents
+from ctkd_core.markup.visible import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +47,7 @@ class SavedEvaluation(EvalRow):
     data         what was measured, a file or the bundled examples
     samples_sha256  of the examples of it that were measured, as the models read them
     evaluations  names of `table.EVALUATIONS`
+    notes        sentences about evaluations that found nothing, and why
     tasks        figures of tasks of lm-evaluation-harness by task (`harness`)
     seconds      that measuring took
     """
@@ -54,6 +56,7 @@ class SavedEvaluation(EvalRow):
     data: NotRequired[str]
     samples_sha256: NotRequired[str]
     evaluations: NotRequired[list[str]]
+    notes: NotRequired[list[str]]
     tasks: NotRequired[dict[str, Figures]]
     seconds: NotRequired[Number]
 
@@ -83,7 +86,8 @@ class Ask:
 def evaluate_run(run: Run, ask: Ask | None = None, report: Report = print) -> dict[str, Any]:
     """The figures of a finished run's saved student, as an `eval` row has them, kept in the run's folder.
 
-    The keys besides: `run_id`, `evaluations`, `data`, `samples_sha256`, `seconds`, and `tasks` where there are any.
+    The keys besides: `run_id`, `evaluations`, `data`, `samples_sha256`, `notes`, `seconds`, and `tasks` where there are
+    any.
     `report` gets a sentence now and then and may raise to stop. Raises RunError when the run kept no student, or its
     data, its teacher or a task can't be had. Each task is kept once it is measured, so one that fails loses nothing
     before it.
@@ -201,11 +205,14 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, report: Report) -> tuple
     if teacher_model is None and bits is not None:
         report("The teacher's bits per byte are those of its cache, of the same samples.")
     model = load_model(folder, role="student").to(device)  # type: ignore[arg-type]
-    report(f"Measuring {len(examples)} held-out samples.")
+    what = "sample" if ask.data else "held-out sample"
+    report(f"Measuring {counted(len(examples), what)}.")
     if teacher_model is None or kept != answers_of(config, device):
         kept = None
     evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: report(""), bits, answers, kept)
-    return {"samples_sha256": samples_sha256(examples)} | evaluator.figures(model), model
+    figures = evaluator.figures(model)
+    notes = list(evaluator.notes(figures, what).values())
+    return {"samples_sha256": samples_sha256(examples), "notes": notes} | figures, model
 
 
 def _told_by_cache(config: RunConfig, answers: bool) -> bool:
@@ -290,24 +297,29 @@ def _beside_earlier(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     stands, samples = _read(run), found.get("samples_sha256")
     if samples is not None and stands.get("samples_sha256") == samples:  # an earlier version didn't note it
         before = stands.get("evaluations")
-        names = [*(before if isinstance(before, list) else ()), *found.get("evaluations", ())]
+        now = found.get("evaluations", ())
+        names = [*(before if isinstance(before, list) else ()), *now]
+        notes = [note for note in earlier.pop("notes", ()) if note.partition(":")[0] not in now]
         whole = earlier | whole | {"evaluations": [name for name in EVALUATIONS if name in names]}
+        whole |= {"notes": [*notes, *found.get("notes", ())]}
     return whole | {"tasks": tasks} if tasks else whole
 
 
 def kept(run: Run) -> dict[str, Any]:
-    """The figures of the last `evaluate_run` and its `data`, {} where there are none.
+    """The figures of the last `evaluate_run`, its `notes` and its `data`, {} where there are none.
 
     They are of the types of `SavedEvaluation`; what isn't is left out.
     """
     found = _read(run)
-    data, tasks = found.pop("data", None), found.pop("tasks", None)
+    data, tasks, notes = (found.pop(key, None) for key in ("data", "tasks", "notes"))
     places = documents.misfits(SavedEvaluation, {"kind": "eval", "step": 0, "bits_per_byte": None} | found)
     wrong = {where[0] for where in places if len(where) == 1}  # of a table only the figures that are none go
     sound = {key: value for key, value in found.items() if key not in wrong}
     figures = {str(key): clean for key, value in sound.items() if (clean := _clean(value)) is not None}
     if isinstance(tasks, dict) and (tables := _clean_tables(tasks)):
         figures["tasks"] = tables
+    if isinstance(notes, list) and (sentences := [note for note in notes if isinstance(note, str)]):
+        figures["notes"] = sentences
     return figures | {"data": data} if isinstance(data, str) else figures
 
 

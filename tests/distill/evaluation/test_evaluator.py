@@ -107,6 +107,30 @@ def test_texts_without_prompts_are_not_written_to(pair, sides):
     assert math.isnan(nothing["bits_per_byte"]) and nothing["held_out"] == 0
 
 
+def test_an_evaluation_without_figures_is_named_with_the_reason(pair, sides):
+    student, teacher, model, teacher_model = sides
+
+    def notes(examples, teacher_model=teacher_model, **changes):
+        config = pair.config(evaluations="all", sample_tokens=6, **changes)
+        evaluator = Evaluator(config, student, teacher, teacher_model, examples)
+        return evaluator.notes(evaluator.figures(model))
+
+    assert notes(EXAMPLES) == {}
+    sentences = [Example(f"Who is {k}?", " a flag") for k in range(5)]
+    found = notes(sentences)
+    assert found["arithmetic"] == "arithmetic: none of the 5 held-out samples is an exercise."
+    assert not {"classes", "agreement", "completions"} & set(found)
+    texts = notes([Example("", "the flag carrier 2024"), Example("", "a cat")])
+    assert list(texts) == ["completions", "arithmetic", "exposure"]
+    assert texts["completions"] == "completions: none of the 2 held-out samples has a prompt."
+    few = notes(EXAMPLES, eval_completions=2)
+    assert few == {"exposure": "exposure: only 2 held-out samples with a prompt can be answered; a figure takes 4."}
+    alone = notes(EXAMPLES, None)
+    assert list(alone) == ["agreement", "exposure"] and "the teacher isn't loaded" in alone["agreement"]
+    cut = notes([Example("q w e r t z u i o p", " a flag")] * 5, max_length=8)
+    assert {"classes", "agreement"} <= set(cut) and "5 held-out samples" in cut["classes"]
+
+
 def test_prompts_longer_than_the_models_positions_lose_their_beginning(pair, sides, monkeypatch):
     student, teacher, model, teacher_model = sides
     lengths: list[int] = []

@@ -254,8 +254,23 @@ def test_what_the_cache_tells_of_the_teacher_is_not_measured_again(pair, store, 
         assert "teacher_bits_per_byte" not in evaluate_run(run, ask)
 
 
-def test_exposure_without_a_figure_is_said(runs, capsys):
+def test_evaluations_that_found_nothing_are_told(runs, capsys):
     store, _, run = runs
-    words = ["evaluate", run.id, "-e", "exposure", "--samples", "2", "--runs-dir", str(store.root)]
+    words = ["evaluate", run.id, "-e", "arithmetic,exposure", "--samples", "2", "--runs-dir", str(store.root)]
+    told = [
+        "arithmetic: none of the 2 held-out samples is an exercise.",
+        "exposure: only 2 held-out samples with a prompt can be answered; a figure takes 4.",
+    ]
+    assert Ctkd(capsys).json(*words)["notes"] == told == kept(run)["notes"]
     code, out, _ = Ctkd(capsys)(*words)
-    assert code == 0 and "No exposure: a figure takes 4 texts" in out
+    assert code == 0 and all(f"note: {sentence}" in out for sentence in told)
+
+
+def test_notes_about_what_is_not_measured_again_stay(tmp_path):
+    run = RunStore(tmp_path).create(RunConfig())
+    whole = {"step": 3, "data": "bundled", "held_out": 4, "samples_sha256": "ab", "bits_per_byte": 2.5}
+    saved.keep(run, whole | {"evaluations": ["arithmetic", "exposure"], "notes": ["arithmetic: no.", "exposure: no."]})
+    saved.keep(run, whole | {"evaluations": ["exposure"], "notes": []})
+    assert kept(run)["notes"] == ["arithmetic: no."]
+    (run.dir / FILE).write_text(json.dumps(whole | {"notes": [3, "a"]}))
+    assert kept(run)["notes"] == ["a"]
