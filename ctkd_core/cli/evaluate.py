@@ -10,6 +10,7 @@ import typer
 from ctkd_core.cli import complete
 from ctkd_core.cli.common import OneRun, Output, RunsDir, inform, names_of, run_named, whole
 from ctkd_core.cli.display import facts, table
+from ctkd_core.distill.evaluation.arithmetic import overall
 from ctkd_core.distill.evaluation.harness import task_rows
 from ctkd_core.distill.evaluation.table import ALL, EVALUATIONS, NONE
 
@@ -100,12 +101,12 @@ def _report(sentence: str) -> None:
 def _view(found: Mapping[str, Any]) -> list[RenderableType]:
     head = [
         ("run", f"{found['run_id']}, step {found['step']}"),
-        ("samples", f"{found['held_out']} of {found['data']}"),
+        ("samples", f"{found['held_out']} of {found['data']}, {found['held_out_bytes']:,} bytes"),
     ]
     closed = found.get("gap_closed") or {}
-    overall = [["bits per byte", found["bits_per_byte"], found.get("teacher_bits_per_byte"), closed.get("overall")]]
+    bits = ["bits per byte", found["bits_per_byte"], found.get("teacher_bits_per_byte"), closed.get("overall")]
     headers = ["", "student", "teacher", *(["gap closed"] if closed else [])]
-    parts: list[RenderableType] = [facts(head), table(headers, [row[: len(headers)] for row in overall])]
+    parts: list[RenderableType] = [facts(head), table(headers, [bits[: len(headers)]])]
     for part in ("domain", "language", "class"):
         own, other = found.get(f"bits_by_{part}"), found.get(f"teacher_bits_by_{part}", {})
         if own:
@@ -116,13 +117,18 @@ def _view(found: Mapping[str, Any]) -> list[RenderableType]:
             parts.append(table([columns[k] for k in kept], [[row[k] for k in kept] for row in rows]))
     if "agreement" in found:
         parts.append(table(["agreement with the teacher", "value"], list(map(list, found["agreement"].items()))))
-    for key, title in (("completions", "completions"), ("arithmetic", "right results by digits of an operand")):
-        if key in found:
-            other = found.get(f"teacher_{key}", {})
-            parts.append(table([title, "student", "teacher"], [[k, v, other.get(k)] for k, v in found[key].items()]))
+    if "completions" in found:
+        other = found.get("teacher_completions", {})
+        rows = [[key, value, other.get(key)] for key, value in found["completions"].items()]
+        parts.append(table(["completions", "student", "teacher"], rows))
+    if "arithmetic" in found:
+        own, other, counts = found["arithmetic"], found.get("teacher_arithmetic", {}), found["arithmetic_counts"]
+        rows = [[digits, own[digits], other.get(digits), counts[digits]] for digits in own]
+        rows.append(["all", overall(own, counts), overall(other, counts), sum(counts.values())])
+        parts.append(table(["right results by digits of an operand", "student", "teacher", "exercises"], rows))
     if "exposure" in found:
-        rows = [[int(length), value] for length, value in found["exposure"].items()]
-        parts.append(table(["boundaries of the text", "excess error behind own words in %"], rows))
+        rows = [[int(length), value, found["exposure_texts"]] for length, value in found["exposure"].items()]
+        parts.append(table(["boundaries of the text", "excess error behind own words in %", "prompts"], rows))
     parts += [f"note: {note}" for note in found.get("notes", ())]
     if found.get("tasks"):
         parts.append(_tasks(found["tasks"], found.get("against_tasks")))

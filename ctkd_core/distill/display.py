@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ctkd_core.distill.headline import held_out_text
 from ctkd_core.markup import blocks
 from ctkd_core.markup.colours import BLUE, GREY, VERMILLION
 from ctkd_core.markup.curves import Curve, curves_svg
@@ -64,6 +65,7 @@ def _parts(found: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
                 "loss": _change(metrics["loss_first"], metrics["loss_last"]),
                 "bits per byte": _change(metrics["bits_per_byte_before"], metrics["bits_per_byte_after"]),
                 "teacher's bits per byte": _change(None, metrics["teacher_bits_per_byte"]),
+                "held-out text": held_out_text(metrics),
                 "seconds": None if found["seconds"] is None else round(found["seconds"]),
                 "folder": found["run_dir"],
             }

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
 from pydantic.dataclasses import dataclass
 
 from ctkd_core.background.status import RECORD
+from ctkd_core.markup.visible import counted
 
-FIGURES = ("loss_first", "loss_last", "bits_per_byte_before", "bits_per_byte_after", "teacher_bits_per_byte")
+COUNTS = {"held_out": "sample", "held_out_bytes": "byte"}  # of the text that bits per byte are measured on
+FIGURES = (
+    *("loss_first", "loss_last", "bits_per_byte_before", "bits_per_byte_after", "teacher_bits_per_byte"),
+    *COUNTS,
+)
 MOST_POINTS = 80  # of the small curve
 
 
@@ -19,6 +24,8 @@ MOST_POINTS = 80  # of the small curve
 class Headline:
     """First and last loss and bits per byte, None for what wasn't measured (yet), and the losses thinned out.
 
+    held_out, held_out_bytes  samples that bits per byte were last measured on, and bytes of their answers; None in runs
+                              of before it was kept
     size    bytes of metrics.jsonl that these figures know, None where that isn't known
     damage  what in it is no row and was passed over, as a sentence; "" when nothing is
     """
@@ -28,13 +35,16 @@ class Headline:
     bits_per_byte_before: float | None = None
     bits_per_byte_after: float | None = None
     teacher_bits_per_byte: float | None = None
+    held_out: float | None = None
+    held_out_bytes: float | None = None
     curve: tuple[float, ...] = field(default_factory=tuple)
     size: int | None = None
     damage: str = ""
 
     def figures(self) -> dict[str, float | None]:
         """The figures by their names."""
-        return {name: getattr(self, name) for name in FIGURES}
+        found = {name: getattr(self, name) for name in FIGURES}
+        return found | {name: int(found[name]) for name in COUNTS if found[name] is not None}
 
 
 NOTHING = Headline()
@@ -72,6 +82,7 @@ class HeadlineKeeper:
                 found["bits_per_byte_after"] = bits
             if found["teacher_bits_per_byte"] is None:
                 found["teacher_bits_per_byte"] = number(row.get("teacher_bits_per_byte"))
+            found |= {key: count for key in COUNTS if (count := number(row.get(key))) is not None}
 
     def headline(self, size: int | None = None) -> Headline:
         """What the rows so far come to."""
@@ -81,6 +92,12 @@ class HeadlineKeeper:
 def headline(rows: Iterable[dict[str, Any]]) -> dict[str, float | None]:
     """First and last loss and bits per byte of rows that count; None for what wasn't measured (yet)."""
     return HeadlineKeeper(rows).headline().figures()
+
+
+def held_out_text(figures: Mapping[str, float | None]) -> str:
+    """The text that bits per byte are measured on: "48 samples, 3,120 bytes"; "" where it isn't known."""
+    known = {unit: count for key, unit in COUNTS.items() if (count := figures.get(key)) is not None}
+    return ", ".join(counted(int(count), unit) for unit, count in known.items())
 
 
 def number(value: object) -> float | None:

@@ -80,6 +80,7 @@ class EvalRow(_Any):
     teacher_bits_per_byte: NotRequired[Number]
     repetition: NotRequired[Number]
     held_out: NotRequired[int]
+    held_out_bytes: NotRequired[int]
     bits_by_domain: NotRequired[Figures]
     teacher_bits_by_domain: NotRequired[Figures]
     bytes_by_domain: NotRequired[Figures]
@@ -97,6 +98,7 @@ class EvalRow(_Any):
     teacher_arithmetic: NotRequired[Figures]
     arithmetic_counts: NotRequired[Figures]
     exposure: NotRequired[Figures]
+    exposure_texts: NotRequired[int]
 
 
 class ResumeRow(_Any):

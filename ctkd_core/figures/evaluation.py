@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core.distill.evaluation.harness import task_rows
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.markup.colours import BLUE, GREY, ORANGE
-from ctkd_core.markup.visible import one_line, shorten
+from ctkd_core.markup.visible import counted, one_line, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,6 +249,20 @@ def measure_table(found: Moments) -> pd.DataFrame:
     return pd.DataFrame(
         [{"measure": NAMES.get(key, key)} | {title: table.get(key) for title, table in kept} for key in found.now]
     )
+
+
+def counts_text(rows: Rows) -> str:
+    """On how much the figures of what a student writes stand, in words; "" where nothing was counted."""
+    last = [row for row in rows if row.get("kind") == "eval"][-1:]
+    parts = []
+    for row in last:
+        counts = {
+            "completion": (row.get("completions") or {}).get("texts"),
+            "exercise": sum(n or 0 for n in (row.get("arithmetic_counts") or {}).values()),
+            "prompt": row.get("exposure_texts"),
+        }
+        parts += [counted(int(count), unit) for unit, count in counts.items() if count]
+    return f"Measured on {', '.join(parts)}." if parts else ""
 
 
 def task_table(tasks: Mapping[str, Table]) -> pd.DataFrame:

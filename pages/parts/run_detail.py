@@ -9,7 +9,7 @@ import streamlit as st
 
 from ctkd_core.distill.estimate import spread
 from ctkd_core.distill.evaluation.saved import kept
-from ctkd_core.distill.headline import headline
+from ctkd_core.distill.headline import headline, held_out_text
 from ctkd_core.distill.records import metrics_frame
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
@@ -19,6 +19,7 @@ from ctkd_core.figures.words import change, number, progress, remaining
 from ctkd_core.lab.code import run_code
 from ctkd_core.markup.glossary import explained
 from ctkd_core.markup.quantities import between, duration
+from ctkd_core.markup.visible import counted
 from pages.parts import loaders, state
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import change_button
@@ -139,6 +140,8 @@ def _numbers(status: RunStatus, found: Mapping[str, Any]) -> None:
         **shared,
     )
     row.metric("time", duration(status.seconds) or "–", **shared)
+    if text := held_out_text(found):
+        st.caption(f"Bits per byte are measured on {text} of held-out answers.")
 
 
 def _curves(frame: pd.DataFrame, teacher: float | None) -> None:
@@ -201,7 +204,8 @@ def _afterwards(run: Run) -> None:
     with st.expander("Evaluated afterwards", icon=":material/fact_check:"):
         bits, teacher = found.get("bits_per_byte"), found.get("teacher_bits_per_byte")
         st.caption(
-            f"`ctkd evaluate` on {found.get('held_out', 0):.0f} samples of {state.plain(str(found.get('data', '')))}: "
+            f"`ctkd evaluate` on {counted(int(found.get('held_out', 0)), 'sample')} of "
+            f"{state.plain(str(found.get('data', '')))}: "
             f"{'no' if bits is None else number(bits)} bits per byte"
             + (f", teacher {number(teacher)}." if teacher else ".")
         )

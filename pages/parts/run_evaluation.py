@@ -12,6 +12,7 @@ from ctkd_core.figures.evaluation import (
     Moments,
     agreement_curves,
     agreement_table,
+    counts_text,
     kl_curve,
     length_figure,
     length_table,
@@ -113,6 +114,8 @@ def _written(rows: Rows, key: str) -> None:
     if not completions.now and not lengths:
         return
     st.header("What it writes", anchor=False)
+    if text := counts_text(rows):
+        st.caption(text)
     if completions.now:
         alt = "Completions against their references"
         st.dataframe(measure_table(completions), key=f"{key}_completions", hide_index=True, alt=alt)

@@ -27,7 +27,7 @@ ROWS = [
     {"kind": "eval", "step": 0, "time": 1.0, "bits_per_byte": 2.5, "teacher_bits_per_byte": 0.9},
     {"kind": "train", "step": 1, "time": 2.0, "loss": 5.0, "terms": {"ce": 4.0, "kl": 1.0}, "tokens_per_second": 99.0},
     {"kind": "train", "step": 2, "time": 3.0, "loss": 4.0, "terms": {"ce": 3.5, "kl": 0.5}},
-    {"kind": "eval", "step": 2, "time": 4.0, "bits_per_byte": 2.0},
+    {"kind": "eval", "step": 2, "time": 4.0, "bits_per_byte": 2.0, "held_out": 24, "held_out_bytes": 1200},
 ]
 
 
@@ -238,6 +238,7 @@ def test_runs_show_and_watch(ctkd: Ctkd, store: RunStore) -> None:
     assert ctkd.json("runs", "show", "latest", *at)["run_id"] == run.id
     code, out, _ = ctkd("runs", "show", run.id, *at)
     assert code == 0
+    assert data["metrics"]["held_out"] == 24 and "24 samples, 1,200 bytes" in out
     assert "\x1b" not in out, "a log can hold anything"
     assert "first line" in out
     assert ctkd.json("runs", "watch", run.id, *at)["status"] == "finished"

@@ -18,6 +18,7 @@ def run(tmp_path: Path) -> Run:
     run = RunStore(tmp_path).create(RunConfig(name=NASTY, method="sedi", steps=60))
     rows: list[dict[str, object]] = [{"step": k + 1, "kind": "train", "loss": 5.0 - k} for k in range(3)]
     rows += [{"step": k, "kind": "eval", "bits_per_byte": 2.0 - k / 3, "teacher_bits_per_byte": 0.9} for k in (0, 3)]
+    rows[-1] |= {"held_out": 48, "held_out_bytes": 3120}
     (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return run
 
@@ -30,6 +31,7 @@ def test_the_card_has_figures_and_curves(run: Run) -> None:
     page = harmless(run._repr_html_())
     assert "loss5.000 → 3.000" in page.text
     assert "bits per byte2.000 → 1.000" in page.text
+    assert "held-out text48 samples, 3,120 bytes" in page.text
     assert page.count("svg") == 2
     assert page.count("polyline") == 3  # loss, the student's bits per byte, the teacher's level
     assert one_line(NASTY) in page.text

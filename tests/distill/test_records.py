@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ctkd_core.distill.headline import headline
+from ctkd_core.distill.headline import headline, held_out_text
 from ctkd_core.distill.records import (
     EvalRow,
     RecordWriter,
@@ -162,7 +162,7 @@ def test_headline_takes_the_first_and_last_of_each():
         {"kind": "eval", "step": 0, "bits_per_byte": 3.0, "teacher_bits_per_byte": 1.0},
         {"kind": "train", "step": 1, "loss": 5.0},
         {"kind": "train", "step": 2, "loss": 4.0},
-        {"kind": "eval", "step": 2, "bits_per_byte": 2.5},
+        {"kind": "eval", "step": 2, "bits_per_byte": 2.5, "held_out": 48, "held_out_bytes": 3120},
     ]
     assert headline(rows) == {
         "loss_first": 5.0,
@@ -170,8 +170,18 @@ def test_headline_takes_the_first_and_last_of_each():
         "bits_per_byte_before": 3.0,
         "bits_per_byte_after": 2.5,
         "teacher_bits_per_byte": 1.0,
+        "held_out": 48,
+        "held_out_bytes": 3120,
     }
     assert set(headline([]).values()) == {None}
+
+
+def test_the_text_that_figures_stand_on_in_words():
+    assert held_out_text(headline([{"kind": "eval", "step": 0, "held_out": 1, "held_out_bytes": 3120}])) == (
+        "1 sample, 3,120 bytes"
+    )
+    assert held_out_text({"held_out": 48}) == "48 samples", "runs of earlier versions"
+    assert held_out_text(headline([])) == ""
 
 
 def test_half_a_character_in_a_row_stops_no_table(tmp_path):

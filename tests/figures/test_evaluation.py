@@ -84,6 +84,13 @@ def test_lengths_are_numbers_in_order():
     assert measures.to_dict("records") == [{"measure": "ROUGE-L", "student": 0.5, "teacher": 0.75}]
 
 
+def test_the_counts_that_figures_of_written_text_stand_on():
+    written = {"completions": {"texts": 12, "rouge_l": 0.5}, "arithmetic_counts": {"1": 3, "2": None}}
+    rows = [{"kind": "eval", "step": 2, "exposure_texts": 1} | written, {"kind": "train", "step": 3}]
+    assert evaluation.counts_text(rows) == "Measured on 12 completions, 3 exercises, 1 prompt."
+    assert evaluation.counts_text(ROWS) == evaluation.counts_text([]) == ""
+
+
 def test_shares_of_the_loss_by_class():
     rows = pd.DataFrame(
         [{"step": k, "kind": "train", "by_class.letters": 3.0, "by_class.digits_1": 1.0} for k in range(3)]

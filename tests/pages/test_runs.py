@@ -135,8 +135,10 @@ def test_detail_shows_what_was_learnt_by_domain_and_class_with_tables():
             row[f"teacher_bits_by_{part}"] = {name: 0.9}
         row["agreement"] = {"top1": 0.5, "byte_kl": 0.25, "byte_top1": 0.75}
         row |= {"arithmetic": {"2": 0.5}, "exposure": {"4": 12.0}, "completions": {"rouge_l": 0.5}}
+        row |= {"held_out": 48, "held_out_bytes": 3120, "arithmetic_counts": {"2": 6}}
     (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     later = {"bits_per_byte": 1.5, "held_out": 9, "data": "other *file*", "bits_by_class": {"letters": 1.25}}
+    later["notes"] = ["arithmetic: none of *them*."]
     later |= {"tasks": {"<i>sums": {"acc": 0.5, "acc_stderr": 0.25, "examples": 6.0}}}
     (run.dir / "evaluation.json").write_text(json.dumps(later))
     at = opened("runs", run=run.id)
@@ -157,6 +159,8 @@ def test_detail_shows_what_was_learnt_by_domain_and_class_with_tables():
     assert of_tasks.to_dict("records") == [
         {"task": "<i>sums", "figure": "acc", "student": 0.5, "standard error": 0.25, "examples": 6.0}
     ]
+    assert "Bits per byte are measured on 48 samples, 3,120 bytes of held-out answers." in texts(at)
+    assert "Measured on 6 exercises." in texts(at) and "none of \\*them" in texts(at)
     assert "on 9 samples of other" in texts(at) and "*file*" not in texts(at).replace("\\*", "")
 
 

@@ -11,7 +11,7 @@ from ctkd_core.distill.headline import number
 from ctkd_core.distill.runs import Run
 
 DEFAULT = "bits_per_byte"
-_BOOKKEEPING = ("step", "time", "kind", "held_out", "index")
+_BOOKKEEPING = ("step", "time", "kind", "held_out", "held_out_bytes", "exposure_texts", "index")
 # Of figures whose name says that more is better; all others are errors, losses or costs.
 _HIGHER = re.compile(r"mass_by_class|exact|accuracy|arithmetic|rouge|agreement|match|closed|top_?1|tokens_per_second")
 _LOWER = re.compile(r"kl|loss|error|distance|divergence")  # also where the table of such a figure has a name of those

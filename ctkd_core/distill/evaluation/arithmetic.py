@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -56,3 +56,13 @@ def arithmetic_figures(
         right[length] += result_of(text) == result_of(reference)
     order = sorted(counts)
     return {str(n): right[n] / counts[n] for n in order}, {str(n): counts[n] for n in order}
+
+
+def overall(right: Mapping[str, float | None], counts: Mapping[str, float | None]) -> float | None:
+    """Share of right results over all lengths, each of which counts by its exercises; None without any.
+
+    right, counts  as `arithmetic_figures` gives them, for the same lengths
+    """
+    known = [(share, n) for length, share in right.items() if share is not None and (n := counts.get(length))]
+    total = sum(n for _, n in known)
+    return sum(share * n for share, n in known) / total if total else None

@@ -89,6 +89,7 @@ class Evaluator:
         found: Figures = {"held_out": len(self.examples)}
         reader = EvaluatedModel(model, self.student, self._items("student", self.student), kept)
         bits, masses = self._bits_and_masses(reader) if "classes" in asked else (self._bits(reader), [])
+        found["held_out_bytes"] = sum(item.n_bytes for item in reader.items)
         found["bits_per_byte"] = _per_byte(reader.items, bits)
         teacher = self._teacher()
         if teacher is not None:
@@ -202,7 +203,7 @@ class Evaluator:
             for texts in (self._sampled(reader, examples), self._kept["sampled"])
         )
         found = excess_errors(own, forced)
-        return {"exposure": found} if found else {}
+        return {"exposure": found, "exposure_texts": len(examples)} if found else {}
 
     def _regrets(
         self, student: EvaluatedModel, teacher: EvaluatedModel, examples: Sequence[Example]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core.distill.addresses import with_stand_ins
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.headline import held_out_text
 from ctkd_core.distill.training.materials import Material, base_models, licence_tag, materials
 from ctkd_core.markup.visible import one_line
 
@@ -54,6 +55,7 @@ def card(
     lines = ["---", data.to_yaml(), "---", "", f"# {name}", "", _sentence(config, processes), "", "## Figures", ""]
     lines += ["| | |", "|---|---|"]
     lines += [f"| {text} | {figures[key]:.4f} |" for key, text in FIGURES.items() if figures.get(key) is not None]
+    lines += [f"| held-out text | {text} |"] if (text := held_out_text(figures)) else []
     lines += [f"| {_plain(key)} | {_plain(str(value))} |" for key, value in facts.items()]
     lines += ["", "## Licences", "", *_licences(found), "", "## Configuration", ""]
     lines += [f"Made with CTKD Lab {__version__}. The same run again: `ctkd distill` with this table as a file.", ""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ctkd_core.distill.data import Example
-from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_length, result_of
+from ctkd_core.distill.evaluation.arithmetic import arithmetic_figures, operand_length, overall, result_of
 
 
 @pytest.mark.parametrize(
@@ -41,5 +41,7 @@ def test_shares_by_length():
     assert right == {"2": 0.5, "10": 1.0}
     assert list(right) == ["2", "10"]
     assert counts == {"2": 2, "10": 1}
+    assert overall(right, counts) == pytest.approx(2 / 3), "each exercise counts as much"
+    assert overall({"2": None, "3": 1.0}, {"2": 4}) is None
     assert result_of("no number") is None
     assert result_of("000") == "0"

@@ -32,6 +32,7 @@ def test_every_evaluation_gives_figures_that_the_file_takes(pair, sides):
     found = evaluator.figures(model)
     items = [evaluate.encode_scored(e, student, config.max_length) for e in EXAMPLES]
     assert found["bits_per_byte"] == pytest.approx(evaluate.bits_per_byte(model, items, 8))
+    assert found["held_out_bytes"] == sum(item.n_bytes for item in items)
     assert found["bits_by_domain"] == {"sums": pytest.approx(found["bits_per_byte"])}
     assert found["teacher_bits_by_domain"]["sums"] == pytest.approx(found["teacher_bits_per_byte"])
     weights = found["bytes_by_class"]
@@ -41,7 +42,7 @@ def test_every_evaluation_gives_figures_that_the_file_takes(pair, sides):
     assert 0 <= found["agreement"]["top1"] <= 1 and found["agreement"]["byte_kl"] > 0
     assert found["completions"]["texts"] == found["held_out"] == len(EXAMPLES)
     assert found["arithmetic_counts"] == {"1": 8, "2": 6} and set(found["teacher_arithmetic"]) == {"1", "2"}
-    assert found["exposure"]["1"] > -100
+    assert found["exposure"]["1"] > -100 and found["exposure_texts"] == len(EXAMPLES)
     assert _unsound(found | {"kind": "eval", "step": 3}) is None
     assert asked, "somebody may want to stop"
     assert evaluator.figures(model) == found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import tokenizers
@@ -73,6 +74,7 @@ def test_the_card_says_what_the_student_is_made_of(pair, store):
     assert "# a \\<b\\> \\| c" in text
     bits = run.summary()["metrics"]["bits_per_byte_after"]
     assert f"| bits per byte of held-out text after | {bits:.4f} |" in text
+    assert re.search(r"\| held-out text \| 3 samples, \d+ bytes \|", text)
     assert "its licence is told where it comes from" in text
     assert str(pair.teacher.parent) not in text  # folders of this machine are nobody's business
     shown = json.loads(text.partition("```json\n")[2].partition("\n```")[0])
