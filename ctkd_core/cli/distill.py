@@ -141,7 +141,7 @@ def together(config: RunConfig, first: Callable[[], Run], detach: bool) -> Outpu
     run, code = run_together(config, first)
     if rank() > 0:
         raise typer.Exit(code)
-    return Output(run.summary, lambda: [describe(run)], code)
+    return Output(lambda: document(run), lambda: [describe(run)], code)
 
 
 def after_help() -> list[RenderableType]:
@@ -159,12 +159,12 @@ def finish(run: Run) -> Output:
             run.cancel()
         status = progress.follow(run)
         code = CANCELLED if status.state == "cancelled" else progress.CODES[status.state]
-        return Output(run.summary, lambda: [describe(run)], code)
+        return Output(lambda: document(run), lambda: [describe(run)], code)
     if status.state in {"failed", "lost"}:
         inform(f"the end of {run.dir / 'log.txt'}:")
         for line in run.log_tail(15).splitlines():
             inform(f"  {line}")
-    return Output(run.summary, lambda: [describe(run)], progress.CODES[status.state])
+    return Output(lambda: document(run), lambda: [describe(run)], progress.CODES[status.state])
 
 
 def build_config(
@@ -223,9 +223,21 @@ def state_of(data: Mapping[str, Any]) -> Text:
     return styled(data.get("status"), _STYLES.get(str(data.get("status")), ""))
 
 
+def document(run: Run, whole: bool = False) -> dict[str, Any]:
+    """The summary of one run with the figures that it was asked for; `whole` as in `Run.summary`."""
+    from ctkd_core.distill.evaluation.last_figures import last_figures
+
+    rows: list[dict[str, Any]] = []
+    with contextlib.suppress(RunError):  # the summary says what is damaged
+        rows = run.metric_rows()
+    return run.summary(whole=whole) | {"figures": last_figures(rows)}
+
+
 def describe(run: Run, whole: bool = False) -> RenderableType:
     """One run as a few facts; `whole` as in `Run.summary`."""
-    data = run.summary(whole=whole)
+    from ctkd_core.cli.run_figures import figure_lines
+
+    data = document(run, whole)
     metrics = data.get("metrics") or {}
 
     def change(name: str, before: str, after: str) -> tuple[str, str]:
@@ -245,6 +257,7 @@ def describe(run: Run, whole: bool = False) -> RenderableType:
             change("loss", "loss_first", "loss_last"),
             change("bits per byte on held-out text", "bits_per_byte_before", "bits_per_byte_after"),
             ("the teacher's bits per byte", cell(metrics.get("teacher_bits_per_byte"))),
+            *figure_lines(data["figures"]),
             *([("held-out text", text)] if (text := held_out_text(metrics)) else []),
             ("folder", of("run_dir")),
             *(("warning", cell(sentence)) for sentence in data.get("warnings") or ()),

@@ -25,7 +25,7 @@ from ctkd_core.cli.common import (
     write_out,
 )
 from ctkd_core.cli.display import facts, styled, table
-from ctkd_core.cli.distill import describe, finish, state_of, together
+from ctkd_core.cli.distill import describe, document, finish, state_of, together
 from ctkd_core.distill.training.processes import world_size
 from ctkd_core.errors import CtkdError, short
 
@@ -122,7 +122,7 @@ def show(
     run = run_named(run_store(runs_dir), name)
 
     def data() -> dict[str, Any]:
-        return run.summary(whole=True) | {
+        return document(run, whole=True) | {
             "config": run.config.to_dict(),
             "samples": run.samples(),
             "log": run.log_tail(log_lines).splitlines(),
@@ -145,14 +145,14 @@ def watch(name: OneRun, runs_dir: RunsDir = None) -> Output:
     """Follow one run until it ends."""
     run = run_named(run_store(runs_dir), name)
     status = progress.follow(run)  # Ctrl-C ends the watching, not the run
-    return Output(run.summary, lambda: [describe(run)], progress.CODES[status.state])
+    return Output(lambda: document(run), lambda: [describe(run)], progress.CODES[status.state])
 
 
 def cancel(name: OneRun, runs_dir: RunsDir = None) -> Output:
     """Cancel a running run."""
     run = run_named(run_store(runs_dir), name)
     run.cancel()
-    return Output(run.summary, lambda: [describe(run)])
+    return Output(lambda: document(run), lambda: [describe(run)])
 
 
 def resume(

@@ -249,6 +249,27 @@ def test_watching_a_failed_run_ends_with_4(ctkd: Ctkd, store: RunStore) -> None:
     assert ctkd.json("runs", "watch", run.id, "--runs-dir", str(store.root), code=4)["status"] == "failed"
 
 
+def test_the_figures_that_were_asked_for_are_shown(ctkd: Ctkd, store: RunStore) -> None:
+    run, at = past_run(store), ["--runs-dir", str(store.root)]
+    asked: dict[str, Any] = {"agreement": {"top1": 0.25, "boundaries": 9}, "teacher_arithmetic": {"1": 1.0, "2": 0.5}}
+    asked |= {"arithmetic": {"1": 0.5, "2": 0.0}, "arithmetic_counts": {"1": 30, "2": 10}}
+    asked |= {"bits_by_domain": {f"d{k}\x1b": 2.0 for k in range(14)}}
+    later = asked | {"agreement": {"top1": 0.75, "boundaries": 9}, "arithmetic": {"1": 1.0, "2": 0.0}}
+    rows = [ROWS[0] | asked, *ROWS[1:3], ROWS[3] | later]
+    (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for action in ("show", "watch"):
+        found = ctkd.json("runs", action, run.id, *at)["figures"]
+        assert found["agreement.top1"] == {"before": 0.25, "after": 0.75, "teacher": None}
+        assert found["arithmetic"] == {"before": 0.375, "after": 0.75, "teacher": 0.875}
+        assert "agreement.boundaries" not in found and len(found) == 1 + 3 + 14
+    _, out, _ = ctkd("runs", "show", run.id, *at)
+    assert "same first choice of token" in out and "0.25 -> 0.75" in out
+    assert "0.375 -> 0.75 (teacher 0.875)" in out
+    assert "d0<U+001B> 2 -> 2, d1<U+001B> 2 -> 2" in out and ", 2 more" in out
+    (run.dir / "metrics.jsonl").write_text("")
+    assert ctkd.json("runs", "show", run.id, *at)["figures"] == {}
+
+
 def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
     at = ["--runs-dir", str(store.root)]
     waiting = store.create(PRESETS["quick"])

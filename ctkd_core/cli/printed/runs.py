@@ -12,6 +12,14 @@ from ctkd_core.distill.evaluation.saved import SavedEvaluation
 from ctkd_core.distill.records import Figures, Row
 
 
+class FigureDocument(Printed):
+    """A figure before the first step and at the last evaluation, and the teacher's; null where it isn't known."""
+
+    before: Number
+    after: Number
+    teacher: Number
+
+
 class RunRow(Printed):
     """Where a run stands; null for what isn't known, of a damaged one say.
 
@@ -20,8 +28,9 @@ class RunRow(Printed):
     processes    that train it together; null before one began
     created      seconds since the epoch; seconds: that the attempt has worked
     sweep        id of the sweep that made it
-    metrics      first and last loss and bits per byte
+    metrics      first and last loss and bits per byte, and the samples and bytes that they were last measured on
     queue_place, devices  of one that waits: 1 is next, and what it waits for
+    figures      of one that is shown alone: what its evaluations found, by name
     """
 
     run_id: str
@@ -51,6 +60,7 @@ class RunRow(Printed):
     metrics: dict[str, Number]
     queue_place: NotRequired[int | None]
     devices: NotRequired[list[str]]
+    figures: NotRequired[dict[str, FigureDocument]]
 
 
 class RunShown(RunRow):
