@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ctkd_core.distill.config_file import flat
+from ctkd_core.distill.evaluation.arithmetic import overall
 from ctkd_core.distill.headline import number
 from ctkd_core.distill.runs import Run
 
@@ -28,7 +29,11 @@ def figures_of(run: Run) -> dict[str, float]:
 
 
 def figures_in(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """The figures in rows that count: the last look after a step, the last loss, seconds and tokens of all steps."""
+    """The figures in rows that count: the last look after a step, the last loss, seconds and tokens of all steps.
+
+    Those of a table have dotted names ("agreement.top1"); results by length have one of all lengths together besides,
+    under the table's own name.
+    """
     found: dict[str, float] = {}
     last: Mapping[str, Any] = {}
     seconds = tokens = 0.0
@@ -48,6 +53,9 @@ def figures_in(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     for key, value in flat(dict(last)).items():
         if key not in _BOOKKEEPING and (figure := number(value)) is not None:
             found[key] = figure
+    for key in ("arithmetic", "teacher_arithmetic"):
+        if (share := overall(_table(last, key), _table(last, "arithmetic_counts"))) is not None:
+            found[key] = share
     spent_on = (
         ("training_seconds", seconds),
         ("training_cpu_seconds", spent_beside["cpu_seconds"]),
@@ -55,3 +63,8 @@ def figures_in(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         ("training_joules", spent_beside["joules"]),
     )
     return found | {key: value for key, value in spent_on if value}
+
+
+def _table(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = row.get(name)
+    return found if isinstance(found, Mapping) else {}

@@ -10,7 +10,7 @@ from ctkd_core.distill.comparison.figures import DEFAULT, figures_of, higher_is_
 from ctkd_core.distill.comparison.kinds import PROCESSES, Kind, kinds_of, options_of
 from ctkd_core.distill.comparison.statistics import LEVEL, Difference, Estimate, difference, estimate, holm
 from ctkd_core.distill.runs import Run
-from ctkd_core.errors import RunError, unknown
+from ctkd_core.errors import RunError, short, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +108,9 @@ def compare(
     names = list(dict.fromkeys(key for table in values.values() for found in table.values() for key in found))
     names.sort(key=lambda name: name != DEFAULT)
     if figure not in names and names and figure != DEFAULT:
+        parts = [name for name in names if name.startswith(f"{figure}.")]
+        if parts:
+            raise RunError(f"figure {short(figure)} is a table; name one of its figures: {', '.join(parts)}.")
         raise unknown("figure", figure, names, RunError)
     chosen = {
         label: {seed: found[figure] for seed, found in table.items() if figure in found}

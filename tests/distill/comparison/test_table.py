@@ -125,6 +125,21 @@ def test_more_is_better_for_some_figures(store):
     assert figures_in(rows) == {"by_language.de": 1.5}
 
 
+def test_results_by_length_have_one_figure_of_all_lengths():
+    row = {"kind": "eval", "step": 4, "arithmetic": {"1": 1.0, "2": 0.5}, "arithmetic_counts": {"1": 1, "2": 8}}
+    found = figures_in([row | {"teacher_arithmetic": {"1": 0.0, "2": 1.0}}])
+    assert found["arithmetic"] == pytest.approx(5 / 9) and found["teacher_arithmetic"] == pytest.approx(8 / 9)
+    assert found["arithmetic.2"] == 0.5
+    assert "arithmetic" not in figures_in([row | {"arithmetic_counts": None}])
+
+
+def test_a_table_that_is_asked_for_is_answered_with_the_names_of_its_figures(store):
+    runs = [made(store, method=method) for method in ("sft", "uld")]
+    figures = {"bits_per_byte": 1.0, "agreement.top1": 0.5, "agreement.byte_kl": 1.5}
+    with pytest.raises(RunError, match=r"is a table; name one of its figures: agreement.top1, agreement.byte_kl\."):
+        compare(runs, "agreement", figures=lambda run: figures)
+
+
 def test_frames_have_every_run_and_kind(runs):
     frame = compare(runs).frame()
     assert frame["kind"].tolist()[0] == "ULD, learning_rate 0.0002"
