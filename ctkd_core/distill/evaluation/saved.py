@@ -47,7 +47,8 @@ class SavedEvaluation(EvalRow):
     data         what was measured, a file or the bundled examples
     samples_sha256  of the examples of it that were measured, as the models read them
     evaluations  names of `table.EVALUATIONS`
-    notes        sentences about evaluations that found nothing, and why
+    trained_on   of a file: how many of its samples are in the training data of the run
+    notes        sentences about evaluations that found nothing, and why, and about samples that the run was trained on
     tasks        figures of tasks of lm-evaluation-harness by task (`harness`)
     seconds      that measuring took
     """
@@ -56,6 +57,7 @@ class SavedEvaluation(EvalRow):
     data: NotRequired[str]
     samples_sha256: NotRequired[str]
     evaluations: NotRequired[list[str]]
+    trained_on: NotRequired[int]
     notes: NotRequired[list[str]]
     tasks: NotRequired[dict[str, Figures]]
     seconds: NotRequired[Number]
@@ -86,8 +88,8 @@ class Ask:
 def evaluate_run(run: Run, ask: Ask | None = None, report: Report = print) -> dict[str, Any]:
     """The figures of a finished run's saved student, as an `eval` row has them, kept in the run's folder.
 
-    The keys besides: `run_id`, `evaluations`, `data`, `samples_sha256`, `notes`, `seconds`, and `tasks` where there are
-    any.
+    The keys besides: `run_id`, `evaluations`, `data`, `samples_sha256`, `notes`, `seconds`, with a file of one's own
+    `trained_on`, and `tasks` where there are any.
     `report` gets a sentence now and then and may raise to stop. Raises RunError when the run kept no student, or its
     data, its teacher or a task can't be had. Each task is kept once it is measured, so one that fails loses nothing
     before it.
@@ -97,7 +99,7 @@ def evaluate_run(run: Run, ask: Ask | None = None, report: Report = print) -> di
     folder = student_folder(run)
     began = time.perf_counter()
     tasks = _tasks(ask)
-    figures, model = _figures(config, ask, folder, report)
+    figures, model = _figures(run, config, ask, folder, report)
     found: dict[str, Any] = {
         "kind": "eval",
         "run_id": run.id,
@@ -178,7 +180,9 @@ def student_folder(run: Run) -> Path:
     )
 
 
-def _figures(config: RunConfig, ask: Ask, folder: Path, report: Report) -> tuple[dict[str, Any], PreTrainedModel]:
+def _figures(
+    run: Run, config: RunConfig, ask: Ask, folder: Path, report: Report
+) -> tuple[dict[str, Any], PreTrainedModel]:
     """The figures, and the student, loaded."""
     import torch
 
@@ -211,8 +215,29 @@ def _figures(config: RunConfig, ask: Ask, folder: Path, report: Report) -> tuple
         kept = None
     evaluator = Evaluator(config, student, teacher, teacher_model, examples, lambda: report(""), bits, answers, kept)
     figures = evaluator.figures(model)
-    notes = list(evaluator.notes(figures, what).values())
-    return {"samples_sha256": samples_sha256(examples), "notes": notes} | figures, model
+    trained_on, notes = _trained_on(run, examples, report) if ask.data else ({}, [])
+    notes += evaluator.notes(figures, what).values()
+    return {"samples_sha256": samples_sha256(examples), "notes": notes} | trained_on | figures, model
+
+
+def _trained_on(run: Run, examples: Sequence[Example], report: Report) -> tuple[dict[str, int], list[str]]:
+    """How many of these samples the run learnt from, as `trained_on`, and a note where there are any.
+
+    {} and a note where the run's data can't be read any more.
+    """
+    from ctkd_core.distill.preparation import split_of
+
+    def key(example: Example) -> tuple[str, str]:
+        return example.prompt, example.completion.strip()  # a chat template may have taken the blank away
+
+    try:
+        learnt = {key(example) for example in split_of(run.config).train}
+    except RunError as fault:
+        report(str(fault))  # it names folders, and what is kept may be handed on
+        return {}, ["whether the run was trained on these samples isn't known: its data can't be read."]
+    number = sum(key(example) in learnt for example in examples)
+    told = f"{number:,} of the {counted(len(examples), 'sample')} are in the training data of this run, not held out."
+    return {"trained_on": number}, [told] if number else []
 
 
 def _told_by_cache(config: RunConfig, answers: bool) -> bool:
@@ -300,8 +325,9 @@ def _beside_earlier(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         now = found.get("evaluations", ())
         names = [*(before if isinstance(before, list) else ()), *now]
         notes = [note for note in earlier.pop("notes", ()) if note.partition(":")[0] not in now]
+        notes = list(dict.fromkeys([*notes, *found.get("notes", ())]))
         whole = earlier | whole | {"evaluations": [name for name in EVALUATIONS if name in names]}
-        whole |= {"notes": [*notes, *found.get("notes", ())]}
+        whole["notes"] = notes
     return whole | {"tasks": tasks} if tasks else whole
 
 

@@ -266,6 +266,38 @@ def test_evaluations_that_found_nothing_are_told(runs, capsys):
     assert code == 0 and all(f"note: {sentence}" in out for sentence in told)
 
 
+def test_samples_that_the_run_was_trained_on_are_told(runs, pair, tmp_path, capsys):
+    store, _, run = runs
+    own = tmp_path / "own.jsonl"
+    new = "".join(json.dumps({"prompt": f"What is 9{n} + 1?", "completion": "cats"}) + "\n" for n in range(2))
+    own.write_text(pair.data.read_text() + new)
+    told = "44 of the 50 samples are in the training data of this run, not held out."
+    said: list[str] = []
+    found = evaluate_run(run, Ask("none", data=str(own)), said.append)
+    assert found["trained_on"] == 44 and found["notes"] == [told] == kept(run)["notes"]
+    assert not any("held-out" in sentence for sentence in said)
+    words = ["evaluate", run.id, "-e", "none", "--data", str(own), "--runs-dir", str(store.root)]
+    assert f"note: {told}" in Ctkd(capsys)(*words)[1]
+    assert kept(run)["notes"] == [told], "once"
+    own.write_text(new)
+    other = evaluate_run(run, Ask("none", data=str(own)), said.append)
+    assert (other["trained_on"], other["notes"]) == (0, [])
+    assert "trained_on" not in evaluate_run(run, Ask("none"), said.append)
+
+
+def test_where_the_runs_data_is_gone_nobody_knows_what_it_was_trained_on(runs, pair, monkeypatch):
+    def gone(_):
+        raise RunError("data isn't there.")
+
+    _, _, run = runs
+    monkeypatch.setattr("ctkd_core.distill.preparation.split_of", gone)
+    said: list[str] = []
+    found = evaluate_run(run, Ask("none", data=str(pair.data)), said.append)
+    assert found["notes"] == ["whether the run was trained on these samples isn't known: its data can't be read."]
+    assert "data isn't there." in said
+    assert "trained_on" not in found
+
+
 def test_notes_about_what_is_not_measured_again_stay(tmp_path):
     run = RunStore(tmp_path).create(RunConfig())
     whole = {"step": 3, "data": "bundled", "held_out": 4, "samples_sha256": "ab", "bits_per_byte": 2.5}
