@@ -12,6 +12,7 @@ import numpy as np
 
 from ctkd_core.distill.comparison.curves import Band
 from ctkd_core.distill.comparison.statistics import Difference, Estimate
+from ctkd_core.distill.comparison.table import LEAST_SEEDS
 from ctkd_core.errors import RunError
 from ctkd_core.figures.curves import MAX_POINTS
 from ctkd_core.figures.tables import safe_csv
@@ -82,6 +83,8 @@ def ranking(found: Comparison) -> list[dict[str, str]]:
     against = f"minus {found.baseline}" if found.baseline else "minus the baseline"
 
     def chance(gap: Difference | None, name: str = "probability") -> str:
+        if gap is not None and gap.n < LEAST_SEEDS:
+            return f"takes {LEAST_SEEDS} seeds"
         value = None if gap is None else getattr(gap, name)
         return "–" if value is None else f"{value:.3g}"
 

@@ -89,7 +89,7 @@ class EstimateDocument(Printed):
 
 
 class DifferenceDocument(Printed):
-    """A mean difference at n equal seeds, its interval, and the probability that it is chance.
+    """A mean difference at n equal seeds, its interval, and the probability that it is chance (of one seed: 1).
 
     adjusted  the same after Holm's correction for all comparisons with this baseline
     """
@@ -123,6 +123,7 @@ class Statistics(Printed):
     """Kinds of runs, best first by `figure`; `baseline`: label of the kind that differences are to.
 
     level  of intervals
+    notes  sentences about what kinds don't share, older runs of a seed, intervals and probabilities
     """
 
     figure: str

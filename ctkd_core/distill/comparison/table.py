@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_of, higher_is_better
 from ctkd_core.distill.comparison.kinds import PROCESSES, Kind, kinds_of, options_of
 from ctkd_core.distill.comparison.statistics import LEVEL, Difference, Estimate, difference, estimate, holm
+from ctkd_core.distill.comparison.unequal import unequal
 from ctkd_core.distill.runs import Run
 from ctkd_core.errors import RunError, short, unknown
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASELINE = "sft"
+LEAST_SEEDS = 2  # of a probability: with one, either sign of the only difference is as far from 0
+ONE_SEED_NOTE = (
+    "Kinds that share one seed alone have no probability: whether their difference is chance takes two or more seeds "
+    "to say."
+)
 INTERVALS_NOTE = (
     "Intervals are Student's, over seeds. The probability is that of a two-sided sign-flip test of the differences at "
     "equal seeds; with n seeds it can't fall below 2 / 2^n."
@@ -129,12 +135,17 @@ def compare(
         )
         for kind in kinds
     ]
-    notes = [
+    notes = unequal(kinds)
+    notes += [
         f"{len(kind.repeated)} older runs of {kind.label} with the same seed aren't counted."
         for kind in kinds
         if kind.repeated
     ]
-    return Comparison(figure, base, tuple(_ranked(_adjusted(rows), chosen, figure)), tuple(names), tuple(notes))
+    ranked = _ranked(_adjusted(rows), chosen, figure)
+    gaps = [gap for row in ranked for gap in (row.difference, row.against_next) if gap is not None]
+    if any(gap.n < LEAST_SEEDS for gap in gaps):
+        notes.append(ONE_SEED_NOTE)
+    return Comparison(figure, base, tuple(ranked), tuple(names), tuple(notes))
 
 
 def run_frame(runs: Sequence[Run]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from ctkd_core.distill.comparison.kinds import kinds_of
 from ctkd_core.distill.comparison.table import compare, run_frame
 from ctkd_core.distill.runs import compare_runs
 from ctkd_core.errors import RunError
+from ctkd_core.figures.comparison import ranking
 from tests.distill.comparison.make import in_processes, made
 
 
@@ -78,6 +79,16 @@ def test_the_newest_finished_run_of_a_seed_counts(store):
     assert found.rows[0].figures["bits_per_byte"].mean == 1.0
     assert found.rows[0].kind.repeated == (old,)
     assert "1 older runs" in found.notes[0]
+
+
+def test_kinds_of_one_seed_have_no_probability(store, runs):
+    pair = [made(store, bits, method=method) for bits, method in ((2.0, "sft"), (1.5, "uld"))]
+    found = compare(pair)
+    assert any("takes two or more seeds" in note for note in found.notes)
+    assert {row["chance"] for row in ranking(found)} == {"–", "takes 2 seeds"}
+    assert ranking(found)[0]["chance of the order"] == "takes 2 seeds"
+    assert found.rows[0].difference.probability == 1.0, "what is printed as JSON stays"
+    assert "seed" not in " ".join(compare(runs).notes)
 
 
 def test_ranks_differences_and_their_chance(runs):

@@ -1,0 +1,55 @@
+"""What kinds of runs have unequal besides their methods, as sentences: it moves figures, or makes them incomparable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ctkd_core.distill.comparison.kinds import PROCESSES, Kind
+from ctkd_core.markup.visible import counted, one_line, shorten
+
+_TRAINING = {
+    "steps": ("steps",),
+    "samples of a step": ("batch_size", "accumulation", PROCESSES),
+    "training data": ("data",),
+    "pair of tokenizers": ("student", "teacher"),
+}
+_HELD_OUT = ("eval_data", "eval_share", "eval_samples")
+MOST_SHOWN, MOST_VALUE = 4, 40  # values of one sentence, characters of one value
+
+
+def unequal(kinds: Sequence[Kind]) -> list[str]:
+    """A sentence for each of these that kinds don't share, and for runs that haven't finished; [] for one kind."""
+    if len(kinds) < 2:
+        return []
+    names = {key for options in (*_TRAINING.values(), _HELD_OUT) for key in options} - {PROCESSES}
+    tables: list[dict[str, Any]] = [  # of all options: a config as a table leaves some out at their default
+        {key: getattr(kind.config, key) for key in names} | {PROCESSES: kind.runs[0].processes or 1} for kind in kinds
+    ]
+    notes = []
+    for what, options in _TRAINING.items():
+        if values := _values(tables, options):
+            notes.append(f"The kinds differ in {what} ({values}), which moves figures, too.")
+    # Where no other source is named, the held-out samples are a share of the training data.
+    options = _HELD_OUT if all(table["eval_data"] for table in tables) else (*_HELD_OUT, "data")
+    if values := _values(tables, options):
+        notes.append(f"The kinds are measured on different held-out text ({values}): figures of it can't be compared.")
+    early = [run for kind in kinds for run in kind.runs if run.status().state != "finished"]
+    if early:
+        what = f"{counted(len(early), 'run')} {'has' if len(early) == 1 else 'have'}n't finished"
+        more = " ..." if early[MOST_SHOWN:] else ""
+        notes.append(f"{what}: {', '.join(run.id for run in early[:MOST_SHOWN])}{more}.")
+    return notes
+
+
+def _values(tables: Sequence[Mapping[str, Any]], options: Sequence[str]) -> str:
+    """The different values of options, without options in which all tables are equal; "" where none is left."""
+    differing = [key for key in options if len({table[key] for table in tables}) > 1]
+    rows = [", ".join(f"{key} {_value(table[key])}" for key in differing) for table in tables]
+    distinct = list(dict.fromkeys(rows)) if differing else []
+    more = len(distinct) - MOST_SHOWN
+    return "; ".join(distinct[:MOST_SHOWN]) + (f"; {more} more" if more > 0 else "")
+
+
+def _value(value: Any) -> str:
+    return shorten(one_line(str(value)), MOST_VALUE) or "none"

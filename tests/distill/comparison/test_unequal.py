@@ -1,0 +1,58 @@
+"""What kinds don't share besides their methods is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ctkd_core.background.status import write_status
+from ctkd_core.distill.comparison.kinds import kinds_of
+from ctkd_core.distill.comparison.table import compare
+from ctkd_core.distill.comparison.unequal import unequal
+from tests.distill.comparison.make import in_processes, made
+
+
+def test_kinds_that_share_all_but_the_method_have_no_note(store):
+    runs = [made(store, method=method, seed=seed, learning_rate=0.1) for method in ("sft", "uld") for seed in (0, 1)]
+    assert unequal(kinds_of(runs)) == []
+    assert unequal(kinds_of([*runs[:2]])) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"steps": 8}, ["The kinds differ in steps (steps 4; steps 8), which moves figures, too."]),
+        ({"batch_size": 3}, ["The kinds differ in samples of a step (batch_size 8; batch_size 3)"]),
+        ({"teacher": "qwen"}, ["The kinds differ in pair of tokenizers (teacher smollm2; teacher qwen)"]),
+        ({"eval_share": 0.5}, ["The kinds are measured on different held-out text (eval_share 0.0; eval_share 0.5)"]),
+        ({"data": "bundled:code"}, ["The kinds differ in training data", "measured on different held-out text"]),
+        ({"data": "bundled:code", "eval_data": "bundled"}, ["in training data", "eval_data none, data bundled"]),
+    ],
+)
+def test_what_kinds_do_not_share_is_named(store, changes, told):
+    runs = [made(store, method="sft"), made(store, method="uld", **changes)]
+    notes = compare(runs).notes
+    assert len(notes) == len(told) + 1, notes  # the last one is about the one seed
+    assert all(part in note for part, note in zip(told, notes))
+
+
+def test_the_same_held_out_file_makes_figures_comparable(store):
+    runs = [made(store, method="uld", data=data, eval_data="bundled") for data in ("bundled:code", "bundled:prose")]
+    assert not [note for note in unequal(kinds_of(runs)) if "held-out" in note]
+
+
+def test_many_values_are_counted_and_long_ones_cut(store):
+    runs = [made(store, steps=k) for k in range(1, 8)]
+    (note,) = unequal(kinds_of(runs))
+    assert "steps 4; 3 more" in note
+    (long, _) = unequal(kinds_of([made(store), made(store, data="\x1b" * 90)]))
+    assert "\x1b" not in long and len(long) < 200
+
+
+def test_processes_and_unfinished_runs_are_told(store):
+    runs = [made(store), in_processes(made(store, seed=1), 2)]
+    write_status(runs[1].dir, replace(runs[1].status(), state="cancelled"))
+    samples, early = unequal(kinds_of(runs))
+    assert "(processes 1; processes 2)" in samples
+    assert early == f"1 run hasn't finished: {runs[1].id}."
