@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ctkd_core.distill.comparison.curves import Band
+from ctkd_core.distill.comparison.figures import limits_of
 from ctkd_core.distill.comparison.statistics import Difference, Estimate
 from ctkd_core.distill.comparison.table import LEAST_SEEDS
 from ctkd_core.errors import RunError
@@ -80,6 +82,7 @@ def band_curves(
 
 def ranking(found: Comparison) -> list[dict[str, str]]:
     """The comparison as rows for people: means with intervals in words, probabilities with three digits."""
+    limits = limits_of(found.figure)
     against = f"minus {found.baseline}" if found.baseline else "minus the baseline"
 
     def chance(gap: Difference | None, name: str = "probability") -> str:
@@ -93,8 +96,8 @@ def ranking(found: Comparison) -> list[dict[str, str]]:
             "rank": "–" if row.rank is None else str(row.rank),
             "kind": row.kind.label,
             "seeds": measured(row, found.figure),
-            f"{found.figure}, mean (95 %)": interval(row.figures.get(found.figure)),
-            against: interval(row.difference),
+            f"{found.figure}, mean (95 %)": interval(row.figures.get(found.figure), limits=limits),
+            against: interval(row.difference, limits=(limits[0] - limits[1], limits[1] - limits[0])),
             "chance": chance(row.difference),
             "chance (Holm)": chance(row.difference, "adjusted"),
             "chance of the order": chance(row.against_next),
@@ -109,13 +112,21 @@ def measured(row: RankedKind, figure: str) -> str:
     return str(every) if found is not None and found.n == every else f"{found.n if found else 0} of {every}"
 
 
-def interval(found: Estimate | Difference | Interval | None, digits: int = 4) -> str:
-    """A mean with its interval in words: "1.2345 (1.2 to 1.3)"; "–" for None."""
+def interval(
+    found: Estimate | Difference | Interval | None,
+    digits: int = 4,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> str:
+    """A mean with its interval in words: "1.2345 (1.2 to 1.3)"; "–" for None.
+
+    limits  what the value can be: the interval is cut off there
+    """
     if found is None:
         return "–"
     if found.low is None or found.high is None:
         return f"{found.mean:.{digits}g}"
-    return f"{found.mean:.{digits}g} ({found.low:.{digits}g} to {found.high:.{digits}g})"
+    low, high = max(found.low, limits[0]), min(found.high, limits[1])
+    return f"{found.mean:.{digits}g} ({low:.{digits}g} to {high:.{digits}g})"
 
 
 def table_bytes(frame: pd.DataFrame, name: str) -> bytes:

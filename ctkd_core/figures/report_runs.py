@@ -15,7 +15,7 @@ import numpy as np
 from ctkd_core import methods
 from ctkd_core.distill.addresses import with_stand_ins, without_addresses
 from ctkd_core.distill.comparison.curves import AXES, Band, band, known_axes, line_of
-from ctkd_core.distill.comparison.figures import DEFAULT, figures_of
+from ctkd_core.distill.comparison.figures import DEFAULT, figures_of, limits_of
 from ctkd_core.distill.comparison.kinds import servers_numbered, table_of
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import INTERVALS_NOTE, Comparison, compare
@@ -185,7 +185,9 @@ def _ranking(found: Comparison) -> str:
 
 def _all_figures(found: Comparison) -> str:
     labels = [row.kind.label for row in found.rows]
-    rows = [(name, *(interval(row.figures.get(name)) for row in found.rows)) for name in found.names]
+    rows = [
+        (name, *(interval(row.figures.get(name), limits=limits_of(name)) for row in found.rows)) for name in found.names
+    ]
     return table(("figure", *labels), rows)
 
 

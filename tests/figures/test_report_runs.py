@@ -72,6 +72,13 @@ def test_a_comparison_has_ranks_bands_and_every_run(store):
     assert "0.25" in text
 
 
+def test_no_interval_of_a_report_reaches_what_a_figure_cannot_be(store):
+    runs = [made(store, 0.25 + 2 * k, seed=k, method=m) for k in range(2) for m in ("sft", "uld")]
+    text = comparison_html(runs)
+    assert "1.25 (0 to 13.96)" in text and "(-11" not in text
+    assert "those of few seeds may reach beyond" in text, "the reason"
+
+
 def test_addresses_of_servers_stay_behind(store):
     first = with_servers(store)
     other = with_servers(store, teacher_server="http://10.1.2.9:8000/v1", seed=1)

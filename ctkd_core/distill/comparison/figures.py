@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,6 +17,24 @@ _BOOKKEEPING = ("step", "time", "kind", "held_out", "held_out_bytes", "exposure_
 # Of figures whose name says that more is better; all others are errors, losses or costs.
 _HIGHER = re.compile(r"mass_by_class|exact|accuracy|arithmetic|rouge|agreement|match|closed|top_?1|tokens_per_second")
 _LOWER = re.compile(r"kl|loss|error|distance|divergence")  # also where the table of such a figure has a name of those
+# Figures that are shares, and those that can't be below 0: bits, distances, what was spent.
+_SHARE = re.compile(
+    r"^(teacher_)?(arithmetic|mass_by_class)\b|^repetition$|^agreement\.\w*top1$"
+    r"|^(teacher_)?completions\.(exact_match|rouge_l)$"
+)
+_FROM_ZERO = re.compile(
+    r"^(teacher_)?bits_|^bytes_by_|^agreement\.\w*_kl$|^training_|^arithmetic_counts\b"
+    r"|\.(stretches|boundaries|bytes|texts)$"
+)
+
+
+def limits_of(name: str) -> tuple[float, float]:
+    """The least and the greatest value that a figure can have, as far as its name tells; infinite where it doesn't."""
+    if _SHARE.search(name):
+        return 0.0, 1.0
+    if name.startswith("exposure."):  # in percent of the teacher's own error
+        return -100.0, math.inf
+    return (0.0 if _FROM_ZERO.search(name) else -math.inf), math.inf
 
 
 def higher_is_better(name: str) -> bool:

@@ -24,7 +24,8 @@ ONE_SEED_NOTE = (
 )
 INTERVALS_NOTE = (
     "Intervals are Student's, over seeds. The probability is that of a two-sided sign-flip test of the differences at "
-    "equal seeds; with n seeds it can't fall below 2 / 2^n."
+    "equal seeds; with n seeds it can't fall below 2 / 2^n. Where intervals are shown, they end at what a figure can "
+    "be (a share at 0 and 1, bits at 0): those of few seeds may reach beyond, and do so in JSON and files."
 )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from ctkd_core.distill.comparison.figures import figures_in
+from ctkd_core.distill.comparison.figures import figures_in, limits_of
 from ctkd_core.distill.comparison.kinds import kinds_of
 from ctkd_core.distill.comparison.table import compare, run_frame
 from ctkd_core.distill.runs import compare_runs
@@ -149,6 +151,32 @@ def test_a_table_that_is_asked_for_is_answered_with_the_names_of_its_figures(sto
     figures = {"bits_per_byte": 1.0, "agreement.top1": 0.5, "agreement.byte_kl": 1.5}
     with pytest.raises(RunError, match=r"is a table; name one of its figures: agreement.top1, agreement.byte_kl\."):
         compare(runs, "agreement", figures=lambda run: figures)
+
+
+@pytest.mark.parametrize(
+    ("limits", "names"),
+    [
+        ((0, 1), ["arithmetic", "teacher_arithmetic.12", "agreement.next_byte_top1", "completions.exact_match"]),
+        ((0, 1), ["completions.rouge_l", "teacher_completions.rouge_l", "mass_by_class.letters", "repetition"]),
+        ((0, math.inf), ["bits_per_byte", "teacher_bits_by_domain.a.b", "bits_by_domain.top1", "agreement.byte_kl"]),
+        ((0, math.inf), ["arithmetic_counts.3", "agreement.boundaries", "bytes_by_class.letters"]),
+        ((-100, math.inf), ["exposure.4"]),
+        ((-math.inf, math.inf), ["loss", "terms.kl_or_so", "unknown"]),
+    ],
+)
+def test_what_a_figure_can_be(limits, names):
+    assert {name: limits_of(name) for name in names} == dict.fromkeys(names, limits)
+
+
+def test_intervals_for_people_end_where_the_figure_does(store):
+    runs = [made(store, method=m, seed=k) for k in range(2) for m in ("sft", "uld")]
+    values = {run.id: {"arithmetic": float(run.config.seed), "bits_per_byte": 0.5 + k} for k, run in enumerate(runs)}
+    found = compare(runs, "arithmetic", figures=lambda run: values[run.id])
+    assert "0.5 (0 to 1)" in ranking(found)[0].values()
+    assert found.rows[0].figures["arithmetic"].low < -5, "what is computed stays"
+    by_bits = ranking(compare(runs, figures=lambda run: values[run.id]))
+    assert by_bits[0]["bits_per_byte, mean (95 %)"].startswith("1.5 (0 to 1")
+    assert all(row["minus SFT"].startswith(("1 (", "–")) for row in by_bits)
 
 
 def test_frames_have_every_run_and_kind(runs):
