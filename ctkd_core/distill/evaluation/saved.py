@@ -278,12 +278,13 @@ def _teacher(config: RunConfig, device: str, report: Report) -> PreTrainedModel 
 
 
 def _examples(config: RunConfig, whole: bool, tokenizers: Sequence[Tokenizer]) -> tuple[Example, ...]:
-    from ctkd_core.distill.data import load_split
+    from ctkd_core.distill.data import Split, load_examples
     from ctkd_core.distill.preparation import split_of
     from ctkd_core.distill.rendering import rendered
 
     if whole:  # another file, in which nothing is held out
-        split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+        found = load_examples(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
+        split = Split(tuple(found), ())
     else:
         split = split_of(config)
     split = rendered(config, split, tokenizers)

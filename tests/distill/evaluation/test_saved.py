@@ -197,6 +197,7 @@ def test_what_is_measured_is_what_the_run_held_out(pair, tmp_path):
     assert len(_examples(pair.config(eval_share=0.5, eval_samples=100), False, sides)) == 24
     # another file is measured whole, whatever the run held out
     assert len(_examples(pair.config(eval_data=str(own), eval_samples=100), True, sides)) == 48
+    assert len(_examples(pair.config(data=str(own)), True, sides)) == 1  # nothing is to be left over to learn from
 
 
 def test_a_run_that_kept_an_option_without_effect_can_be_evaluated(pair, store):
