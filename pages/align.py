@@ -38,7 +38,7 @@ def main() -> None:
 
 
 @st.fragment
-@figures_last()
+@figures_last(components=True)
 def body(student: Tokenizer, teacher: Tokenizer) -> None:
     """Text and panels; an edit or a click reruns only this."""
     first = st.container()  # the verdict, which stands above what it is about

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,26 @@ if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
 FORMATS = ("PNG", "SVG")
+# What a browser on its first visit needs to fetch and draw a page's own components.
+HEAD_START_SECONDS = 1.2
 _here = threading.local()
 
 
 @contextlib.contextmanager
-def figures_last() -> Iterator[None]:
-    """Around a page, or as a decorator of a fragment: its figures are drawn when it has ended without a fault."""
+def figures_last(components: bool = False) -> Iterator[None]:
+    """Around a page, or as a decorator of a fragment: its figures are drawn when it has ended without a fault.
+
+    components  whether the page has components of our own. Where a session begins with it they get a head start
+                before the figures: a browser that reads plotly draws nothing else for more than a second
+    """
     outer = getattr(_here, "waiting", None)
     _here.waiting = []
     try:
         yield
+        if components and not st.session_state.get("components_sent"):
+            st.session_state["components_sent"] = True
+            if _here.waiting:
+                time.sleep(HEAD_START_SECONDS)
         for place, draw in _here.waiting:
             with place, state.errors_shown():
                 draw()

@@ -16,3 +16,11 @@ def _components_looked_up_once() -> Iterator[None]:
         once = lru_cache(maxsize=1)(manifest_scanner.scan_component_manifests)
         patch.setattr(manifest_scanner, "scan_component_manifests", once)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_head_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no browser to wait for."""
+    from pages.parts import plots
+
+    monkeypatch.setattr(plots, "HEAD_START_SECONDS", 0.0)

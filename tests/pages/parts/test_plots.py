@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.parts import plots
 from tests.patience import PATIENCE
 
 
@@ -48,11 +52,33 @@ def test_figures_follow_the_rest_and_stand_where_they_were_asked_for() -> None:
     assert [element.proto.id.split("-")[-1] for element in at.get("plotly_chart")] == ["outer", "inner", "after"]
 
 
+def page_with_components() -> None:
+    import plotly.graph_objects as go
+    import streamlit as st
+
+    from pages.parts.plots import figures_last, plot
+
+    shown = st.toggle("figure", value=st.session_state.setdefault("at_first", True))
+    with figures_last(components=True):
+        if shown:
+            plot(go.Figure, key="figure", alt="figure")
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+def test_components_get_a_head_start_where_a_session_begins_with_a_figure(
+    at_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(plots, "time", SimpleNamespace(sleep=slept.append))
+    at = AppTest.from_function(page_with_components, default_timeout=PATIENCE)
+    at.session_state["at_first"] = at_first
+    at.run()
+    assert len(slept) == at_first
+    at.toggle[0].set_value(not at_first).run().toggle[0].set_value(True).run()
+    assert len(at.get("plotly_chart")) == 1 and len(slept) == at_first
+
+
 def test_a_page_that_ends_with_a_fault_leaves_no_figures_for_the_next() -> None:
-    import pytest
-
-    from pages.parts import plots
-
     with pytest.raises(ZeroDivisionError), plots.figures_last():
         plots._here.waiting.append((None, lambda: pytest.fail("drawn after a fault")))  # type: ignore[arg-type]
         raise ZeroDivisionError
