@@ -27,6 +27,7 @@ from ctkd_core.cli.further import FurtherTeachers, further_teachers
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.config import preset as preset_of
 from ctkd_core.distill.config_file import read_table
+from ctkd_core.distill.kept_student import about_student
 from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.distill.training.processes import rank, world_size
 from ctkd_core.distill.training.table import parse_assignments as trainer_table
@@ -244,6 +245,7 @@ def describe(run: Run, whole: bool = False) -> RenderableType:
             change("loss", "loss_first", "loss_last"),
             change("bits per byte on held-out text", "bits_per_byte_before", "bits_per_byte_after"),
             ("the teacher's bits per byte", cell(metrics.get("teacher_bits_per_byte"))),
+            *([("student", cell(kept))] if (kept := about_student(run)) else []),
             ("folder", of("run_dir")),
             *(("warning", cell(sentence)) for sentence in data.get("warnings") or ()),
         ]

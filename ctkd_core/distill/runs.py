@@ -46,6 +46,7 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
+from ctkd_core.distill.kept_student import kept_student
 from ctkd_core.distill.records import RowsRead, current_rows, metrics_frame, read_part
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.sweeps import membership
@@ -306,6 +307,7 @@ class Run:
             "processes": status.processes,
             "archived": self.archived,
             "sweep": sweep,
+            "student_dir": str(folder) if (folder := kept_student(self.dir)) else None,
             "metrics": found.figures(),
         }
         return row | {"losses": list(found.curve)} if curve else row

@@ -219,6 +219,19 @@ def test_runs_ls(ctkd: Ctkd, store: RunStore) -> None:
     assert "cancelled" in out
 
 
+def test_where_the_student_is_stands_at_the_end(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    run, kept = past_run(store), past_run(store, save_student=True)
+    folder = kept.dir / "checkpoints" / "student"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    _, out, _ = ctkd("runs", "watch", run.id, *at)
+    assert "no student kept (save_student is false); keep one with --save-student true" in out
+    assert str(folder) in ctkd("runs", "show", kept.id, *at)[1]
+    assert ctkd.json("runs", "show", kept.id, *at)["student_dir"] == str(folder)
+    assert "keep one with --save-student true" in ctkd.error("evaluate", run.id, *at)
+
+
 def test_one_damaged_folder_does_not_hide_the_others(ctkd: Ctkd, store: RunStore) -> None:
     good, bad = past_run(store), past_run(store)
     (bad.dir / "config.json").chmod(0o644)

@@ -20,6 +20,7 @@ class RunRow(Printed):
     processes    that train it together; null before one began
     created      seconds since the epoch; seconds: that the attempt has worked
     sweep        id of the sweep that made it
+    student_dir  the folder of the student that it kept; null where it kept none
     metrics      first and last loss and bits per byte
     queue_place, devices  of one that waits: 1 is next, and what it waits for
     """
@@ -48,6 +49,7 @@ class RunRow(Printed):
     processes: int | None
     archived: bool
     sweep: str | None
+    student_dir: str | None
     metrics: dict[str, Number]
     queue_place: NotRequired[int | None]
     devices: NotRequired[list[str]]
