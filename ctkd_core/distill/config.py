@@ -470,6 +470,13 @@ def preset(name: str) -> RunConfig:
     return PRESETS[name]
 
 
+def preset_changes(name: str) -> dict[str, Any]:
+    """The options that a preset sets to something else than their defaults, but for its name. Raises RunError."""
+    chosen = preset(name)
+    values = {option.name: (option.default, getattr(chosen, option.name)) for option in RUN_OPTIONS}
+    return {key: value for key, (default, value) in values.items() if key != "name" and value != default}
+
+
 def _with_path(changes: dict[str, Any]) -> dict[str, Any]:
     model = changes.get("student_model")
     if isinstance(model, str) and model not in STUDENT_MODELS and ("/" in model or is_folder(model)):

@@ -55,6 +55,47 @@ class RunRow(Printed):
     devices: NotRequired[list[str]]
 
 
+class PresetShown(Printed):
+    """A preset, and the options that it sets to something else than their defaults, but for its name."""
+
+    name: str
+    sets: dict[str, Any]
+
+
+class CheckShown(Printed):
+    """One thing that was looked at before a start; `fatal`: whether the run is refused where it isn't `ok`."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str
+    fatal: bool
+
+
+class RunEstimate(Printed):
+    """What a run takes: seconds (least, most), those before its first step, bytes of memory by part, and of disk."""
+
+    seconds: list[Number]
+    preparation: Number
+    bytes: dict[str, NonNegativeInt]
+    disk_bytes: NonNegativeInt
+
+
+class RunPlanned(Printed):
+    """A run that was only looked at (--dry-run).
+
+    config    all of it; changed: options that aren't at their defaults, as a config file has them
+    preset    that it starts from; null for none
+    estimate  null where a tokenizer can't be read
+    """
+
+    config: dict[str, Any]
+    changed: dict[str, Any]
+    preset: PresetShown | None
+    checks: list[CheckShown]
+    estimate: RunEstimate | None
+
+
 class RunShown(RunRow):
     """A run with its config, completions of held-out prompts, and the last lines of its log."""
 
