@@ -42,12 +42,16 @@ if TYPE_CHECKING:
     from ctkd_core.distill.runs import Run
     from ctkd_core.methods.options import Option
 
-# The short flags of every command that takes a pair; `--student` chooses the model, `-s` its tokenizer.
+# The short flags of every command that takes a pair. `-s` is the student's tokenizer, `--student` always was its model.
 _FLAGS = {
     "student": ("-s", "--student-tokenizer"),
     "teacher": ("-t", "--teacher"),
     "method": ("-m", "--method"),
-    "student_model": ("--student", "--student-model"),
+    "student_model": ("--student-model", "--student"),
+}
+_BESIDES = {
+    "student": " The model is another option: --student-model.",
+    "student_model": " A folder or hub id is that of a pretrained one. Its tokenizer is another option: -s.",
 }
 DEFAULT_PRESET = "quick"
 
@@ -62,7 +66,7 @@ def run_options(run: Callable[..., Output]) -> Callable[..., Output]:
         flag = typer.Option(
             *names,
             metavar="V",
-            help=f"{option.help} ({option.expected()}; {_default(option)})",
+            help=f"{option.help}{_BESIDES.get(option.name, '')} ({option.expected()}; {_default(option)})",
             rich_help_panel="Run options (override the preset or config)",
             autocompletion=_values(option),
         )

@@ -22,6 +22,7 @@ from ctkd_core.distill.consistency import (
     check_precision,
     check_student,
     check_weights,
+    refuse_tokenizer,
 )
 from ctkd_core.distill.evaluation import table as evaluation
 from ctkd_core.distill.further import (
@@ -301,6 +302,8 @@ class RunConfig:
     def _as_its_option(cls, value: Any, field: ValidationInfo) -> Any:
         if field.field_name == "evaluations":  # a list of names, too
             return evaluation.spelt(evaluation.chosen(value))
+        if field.field_name == "student_model":
+            refuse_tokenizer(value)
         # The method's own error names what it lacks.
         return value if field.field_name == "method" else parsed(_OPTIONS, field.field_name, value)
 

@@ -122,6 +122,7 @@ def test_config_file_and_overrides(tmp_path: Path, kind: str) -> None:
         (["-o", "top_k=0"], "'top_k' takes a whole number"),
         (["-m", "sft", "-o", "top_k=3"], "unknown option of method 'sft'"),
         (["--student", "scrach"], "did you mean 'scratch'?"),
+        (["--student", "deepseek"], "'deepseek' is a tokenizer: that is the option student (-s)"),
         (["--stpes", "3"], "did you mean '--steps'"),
         (["nothing.yaml"], "no config file 'nothing.yaml'"),
         (["--device", "gpu"], "device 'gpu'"),

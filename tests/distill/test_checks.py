@@ -46,6 +46,12 @@ def test_faults_are_named_and_refused(pair, store, changes, name, word):
         checks.require(config, store.root)
 
 
+def test_a_kind_of_student_model_is_no_tokenizer(pair, store):
+    found = by_name(pair.config(student="scratch"), store)["student tokenizer"]
+    assert not found.ok
+    assert "--student-model" in found.fix
+
+
 def test_weights_that_are_pickles_are_refused(pair, store, tmp_path):
     folder = tmp_path / "pickled"
     shutil.copytree(pair.teacher, folder)

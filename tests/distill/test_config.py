@@ -89,6 +89,11 @@ def test_what_a_preset_sets_makes_it_of_the_defaults():
         assert RunConfig(**preset_changes(name), name=name) == chosen
 
 
+def test_a_tokenizer_is_no_kind_of_student_model():
+    with pytest.raises(RunError, match=r"'deepseek' is a tokenizer: that is the option student \(-s\)"):
+        RunConfig.from_dict({"student_model": "deepseek"})
+
+
 def test_held_out_samples_come_from_one_place():
     assert RunConfig(eval_share=0.5).to_dict()["eval_share"] == 0.5
     assert not {"eval_share", "eval_data"} & set(RunConfig().to_dict())  # older configs keep their fingerprints
