@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ctkd_core import methods
 from ctkd_core.distill.config import STUDENT_MODELS, RunConfig
-from ctkd_core.distill.devices import guess_device, ignored_precision
+from ctkd_core.distill.devices import guess_device, ignored_precision, missing_device
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
 from ctkd_core.errors import CtkdError, PreflightError, RunError, short
@@ -462,6 +462,8 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int) -> Check:
 def _device(config: RunConfig) -> Check:
     from ctkd_core.distill.estimate import estimate
 
+    if said := missing_device(config.device):
+        return Check("device", False, said, "Set device to auto or cpu.")
     found = estimate(config)
     low, high = map(in_words, found.between)
     detail = (
