@@ -1,4 +1,4 @@
-"""Writes the lists of methods and terms, and what experiments found, into the docs: `python docs/lists.py`.
+"""Writes the lists of methods, presets and terms, and what experiments found, into the docs: `python docs/lists.py`.
 
 Between a line with `methods: NAME` and the next with `methods: end` stands what this file makes of the rows; a test
 compares them. What a list says is changed in the row, in the experiment (whose digest is read), or here.
@@ -17,6 +17,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from ctkd_core import methods  # noqa: E402
+from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, preset_changes  # noqa: E402
+from ctkd_core.distill.option_labels import value_text  # noqa: E402
 from ctkd_core.figures.evidence import claim_rows, glance_rows, method_rows, ranking_rows, ranking_sentence  # noqa: E402
 from ctkd_core.figures.evidence_words import (  # noqa: E402
     MISSED,
@@ -32,7 +34,7 @@ from ctkd_core.markup.glossary import TERMS  # noqa: E402
 from ctkd_core.methods import METHODS, Method  # noqa: E402
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Experiment, Table, load  # noqa: E402
 
-_PAGES = ("index.md", "losses.md", "teachers.md", "evidence.md", "glossary.md")
+_PAGES = ("index.md", "losses.md", "teachers.md", "runs.md", "evidence.md", "glossary.md")
 FILES = (
     *(HERE / page for page in _PAGES),
     *(HERE / "methods" / f"{row.name}.md" for row in methods.training() if row.name != "sft"),
@@ -78,6 +80,17 @@ def merged(row: Method) -> str:
     defaults = {v: {option.name: option.default for option in row.loss_options_of(v)} for v in row.variants}
     able = [variant for variant, options in defaults.items() if not isinstance(rule(options, variant), str)]
     return "yes" if len(able) == len(row.variants) else ", ".join(able) or "by an option"
+
+
+def presets() -> list[str]:
+    """What each preset sets to something else than its default; blank: the default."""
+    sets = {name: preset_changes(name) for name in PRESETS}
+    rows = []
+    for option in RUN_OPTIONS:
+        own = [value_text(changes[option.name]) if option.name in changes else "" for changes in sets.values()]
+        if any(own):
+            rows.append((f"`{option.name}`", value_text(option.default), *own))
+    return table(("option", "default", *(f"`{name}`" for name in PRESETS)), rows)
 
 
 def navigation() -> list[str]:
@@ -259,6 +272,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "overview": overview,
     "views": views,
     "cached": cached,
+    "presets": presets,
     "navigation": navigation,
     "kinds": kinds,
     "regimes": regimes,

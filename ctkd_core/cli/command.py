@@ -20,7 +20,7 @@ from ctkd_core.errors import short, unknown
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-CONTEXT = {"help_option_names": ["-h", "--help"]}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
 def _help(command: Any, ctx: Any) -> str:
@@ -28,12 +28,7 @@ def _help(command: Any, ctx: Any) -> str:
     from ctkd_core.cli.display import facts, plain_text
 
     usage = " ".join(["usage:", ctx.command_path, *command.collect_usage_pieces(ctx)])
-    sections: dict[str, list[tuple[str, str]]] = {}
-    for param in command.get_params(ctx):
-        record = param.get_help_record(ctx)
-        if record is not None:
-            title = getattr(param, "rich_help_panel", None) or f"{param.param_type_name}s".capitalize()
-            sections.setdefault(title, []).append(record)
+    sections = _sections(command, ctx)
     if isinstance(command, TyperGroup):
         found = [(name, command.get_command(ctx, name)) for name in command.list_commands(ctx)]
         sections["Commands"] = [(name, row.help or "") for name, row in found if row is not None]
@@ -43,6 +38,17 @@ def _help(command: Any, ctx: Any) -> str:
     if command.epilog:
         parts.append(command.epilog)
     return plain_text(*parts, *command.after_help())
+
+
+def _sections(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+    """The arguments and flags of a command with their help, by the heading below which they stand."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for param in command.get_params(ctx):
+        record = param.get_help_record(ctx)
+        if record is not None:
+            title = getattr(param, "rich_help_panel", None) or f"{param.param_type_name}s".capitalize()
+            sections.setdefault(title, []).append(record)
+    return sections
 
 
 class WithHelp:
@@ -129,6 +135,19 @@ class Group(WithHelp, TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+def _help_of_default(command: Any) -> Iterable[RenderableType]:
+    """The arguments and flags of the action that is meant where none is named."""
+    from rich.console import Group as Parts
+
+    from ctkd_core.cli.display import facts, paragraph
+
+    ctx = typer.Context(command, info_name=command.name, **CONTEXT)
+    action = command.get_command(ctx, command.default)
+    yield paragraph(f"Without an ACTION, {command.default} is meant, which takes:")
+    for title, rows in _sections(action, typer.Context(action, info_name=command.default, parent=ctx)).items():
+        yield Parts(f"{title}:", facts(rows, indent=2))
+
+
 def plain_run(run: Callable[..., Output]) -> Callable[..., Output]:
     """`run` with the --json flag of every command; what libraries print goes to stderr, stdout is for the output."""
     signature = inspect.signature(run, eval_str=True)
@@ -165,7 +184,8 @@ def load(name: str) -> Any:
     command: Any = typer.main.get_command(app)
     command.name = name
     command.default = getattr(module, "DEFAULT_ACTION", "")
-    command.after_help = getattr(module, "after_help", command.after_help)
+    own = functools.partial(_help_of_default, command) if command.default else command.after_help
+    command.after_help = getattr(module, "after_help", own)
     return command
 
 

@@ -18,6 +18,7 @@ from ctkd_core.markup.terminal import safe
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ctkd_core.distill.lookup import Use
     from ctkd_core.distill.runs import Run, RunStore
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -113,14 +114,21 @@ Sample = Annotated[
     ),
 ]
 
-OneRun = Annotated[
-    str,
-    typer.Argument(
+
+def _one_run(latest: str) -> Any:
+    """The argument that names a run; `latest`: which one that word means to the command."""
+    return typer.Argument(
         metavar="ID",
-        help="Id, unique beginning of an id, 'latest', or a run's folder.",
+        help=f"Id, unique beginning or end of one, name or folder of a run; or 'latest': {latest}.",
         autocompletion=complete.runs,
-    ),
-]
+    )
+
+
+OneRun = Annotated[str, _one_run("the newest that has begun")]
+FinishedRun = Annotated[str, _one_run("the newest that has finished")]
+ActiveRun = Annotated[str, _one_run("the newest that is under way, else one that waits")]
+StoppedRun = Annotated[str, _one_run("the newest that was cancelled, failed or lost")]
+RUNS = "Ids, unique beginnings or ends of ids, or names of runs"
 RunsDir = Annotated[
     str | None, typer.Option("--runs-dir", metavar="D", help="Where runs are kept (default: CTKD_HOME/runs).")
 ]
@@ -154,18 +162,23 @@ def run_store(folder: str | None) -> RunStore:
     return RunStore(folder)
 
 
-def run_named(store: RunStore, name: str) -> Run:
-    """The run of the store with this id, or part of one, or "latest"; or the one whose folder `name` is, anywhere.
+def run_named(store: RunStore, name: str, use: Use = "begun") -> Run:
+    """The run of the store that `name` means (`lookup.named`), or the one whose folder it is, anywhere.
 
+    use  which run "latest" is: the newest that the command can use (`lookup.latest`)
     Raises CtkdError for none or several.
     """
+    from ctkd_core.distill.lookup import LATEST, latest
     from ctkd_core.distill.runs import run_at
 
-    if name == "latest":
+    if name == LATEST:
         runs = store.list()
-        if not runs:
+        found = latest(runs, use)
+        if found is None:
             raise CtkdError("there are no runs yet; start one with `ctkd distill`.")
-        return runs[0]
+        if found != runs[0]:
+            inform(f"latest: run {found.id}")
+        return found
     return run_at(name) if names_folder(name) else store.get(name)
 
 

@@ -23,11 +23,14 @@ from ctkd_core.cli.common import (
     parse_assignments,
 )
 from ctkd_core.cli.display import cell, facts, styled
+from ctkd_core.cli.dry_run import changes_text, planned
 from ctkd_core.cli.further import FurtherTeachers, further_teachers
-from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
+from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunConfig, preset_changes
 from ctkd_core.distill.config import preset as preset_of
 from ctkd_core.distill.config_file import read_table
 from ctkd_core.distill.headline import held_out_text
+from ctkd_core.distill.kept_student import about_student
+from ctkd_core.distill.option_labels import value_text
 from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.distill.training.processes import rank, world_size
 from ctkd_core.distill.training.table import parse_assignments as trainer_table
@@ -40,13 +43,18 @@ if TYPE_CHECKING:
     from ctkd_core.distill.runs import Run
     from ctkd_core.methods.options import Option
 
-# The short flags of every command that takes a pair; `--student` chooses the model, `-s` its tokenizer.
+# The short flags of every command that takes a pair. `-s` is the student's tokenizer, `--student` always was its model.
 _FLAGS = {
     "student": ("-s", "--student-tokenizer"),
     "teacher": ("-t", "--teacher"),
     "method": ("-m", "--method"),
-    "student_model": ("--student", "--student-model"),
+    "student_model": ("--student-model", "--student"),
 }
+_BESIDES = {
+    "student": " The model is another option: --student-model.",
+    "student_model": " A folder or hub id is that of a pretrained one. Its tokenizer is another option: -s.",
+}
+DEFAULT_PRESET = "quick"
 
 
 def run_options(run: Callable[..., Output]) -> Callable[..., Output]:
@@ -56,11 +64,10 @@ def run_options(run: Callable[..., Output]) -> Callable[..., Output]:
     flags = []
     for option in RUN_OPTIONS:
         names = _FLAGS.get(option.name, ("--" + option.name.replace("_", "-"),))
-        default = "empty" if option.default == "" else option.default
         flag = typer.Option(
             *names,
             metavar="V",
-            help=f"{option.help} ({option.expected()}; default {default})",
+            help=f"{option.help}{_BESIDES.get(option.name, '')} ({option.expected()}; {_default(option)})",
             rich_help_panel="Run options (override the preset or config)",
             autocompletion=_values(option),
         )
@@ -70,6 +77,13 @@ def run_options(run: Callable[..., Output]) -> Callable[..., Output]:
         )
     run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
     return run
+
+
+def _default(option: Option) -> str:
+    """The default, and what the preset sets that is meant where neither a config nor a preset is named."""
+    preset = preset_changes(DEFAULT_PRESET)
+    own = f", in the preset {DEFAULT_PRESET} {value_text(preset[option.name])}" if option.name in preset else ""
+    return f"default {value_text(option.default)}{own}"
 
 
 def _values(option: Option) -> Callable[[], Any]:
@@ -89,12 +103,19 @@ def run(
         typer.Option(
             "--preset",
             metavar="NAME",
-            help=f"Start from a preset: {', '.join(PRESETS)} (default: quick).",
+            help=f"Start from a preset, see below: {', '.join(PRESETS)} (default: {DEFAULT_PRESET}).",
             autocompletion=names_of(PRESETS),
         ),
     ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Print the run's id and folder at once and leave it running.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the config, the checks before a start, and the time and memory to expect; start nothing.",
+        ),
     ] = False,
     runs_dir: RunsDir = None,
     option: Options = None,
@@ -115,6 +136,8 @@ def run(
     from ctkd_core.distill.runs import RunStore
 
     store = RunStore(runs_dir)
+    if dry_run:
+        return planned(chosen, _preset_of(config, preset), store.root)
 
     def create() -> Run:
         for check in require(chosen, store.root):
@@ -145,8 +168,10 @@ def together(config: RunConfig, first: Callable[[], Run], detach: bool) -> Outpu
 
 
 def after_help() -> list[RenderableType]:
-    """The options of every loss."""
-    return [option_help((row.name, row.loss_options) for row in methods.training())]
+    """What each preset sets, and the options of every loss."""
+    presets = [(name, f"{PRESET_TITLES[name]}. Sets {changes_text(preset_changes(name))}.") for name in PRESETS]
+    losses = option_help((row.name, row.loss_options) for row in methods.training())
+    return ["presets:", facts(presets, indent=2), losses]
 
 
 def finish(run: Run) -> Output:
@@ -179,7 +204,7 @@ def build_config(
 
     Raises RunError for unknown names and values out of range.
     """
-    base = preset_of(preset or "quick") if preset or config is None else None
+    base = preset_of(preset or DEFAULT_PRESET) if preset or config is None else None
     found = RunConfig.from_dict({} if config is None else read_table(config), base)
     changes: dict[str, Any] = {
         option.name: flags[f"run_{option.name}"]
@@ -202,6 +227,12 @@ def build_config(
 
         check_table(chosen.trainer, chosen.learning_rate)
     return chosen
+
+
+def _preset_of(config: str | None, preset: str | None) -> str | None:
+    """The name of the preset that a run starts from: that of the file before that of the flag."""
+    own = None if config is None else read_table(config).get("preset")
+    return own or preset or (DEFAULT_PRESET if config is None else None)
 
 
 def _option_kind(row: methods.Method, name: str) -> str:
@@ -259,6 +290,7 @@ def describe(run: Run, whole: bool = False) -> RenderableType:
             ("the teacher's bits per byte", cell(metrics.get("teacher_bits_per_byte"))),
             *figure_lines(data["figures"]),
             *([("held-out text", text)] if (text := held_out_text(metrics)) else []),
+            *([("student", cell(kept))] if (kept := about_student(run)) else []),
             ("folder", of("run_dir")),
             *(("warning", cell(sentence)) for sentence in data.get("warnings") or ()),
         ]

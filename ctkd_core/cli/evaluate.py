@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import OneRun, Output, RunsDir, inform, names_of, run_named, whole
+from ctkd_core.cli.common import FinishedRun, Output, RunsDir, inform, names_of, run_named, whole
 from ctkd_core.cli.display import facts, table
 from ctkd_core.distill.evaluation.arithmetic import overall
 from ctkd_core.distill.evaluation.harness import task_rows
@@ -22,7 +22,7 @@ _NAMES = ", ".join(EVALUATIONS)
 
 
 def run(
-    name: OneRun,
+    name: FinishedRun,
     evaluations: Annotated[
         str | None,
         typer.Option(
@@ -72,7 +72,7 @@ def run(
     from ctkd_core.distill.runs import RunStore
 
     store, ask = RunStore(runs_dir), Ask(evaluations, data, samples, device, tasks or (), task_folder, limit)
-    chosen = [run_named(store, each) for each in (name, against) if each is not None]
+    chosen = [run_named(store, each, "finished") for each in (name, against) if each is not None]
     for each in chosen:  # all that can be wrong is told before anything is loaded
         student_folder(each)
         costs = expected_costs(each, ask).items()

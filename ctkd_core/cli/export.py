@@ -15,7 +15,9 @@ def run(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|CONFIG", help="A run (id, folder, or 'latest') or a config file.", autocompletion=complete.runs
+            metavar="RUN|CONFIG",
+            help="A run (id, name, folder, or 'latest': the newest that has finished) or a config file.",
+            autocompletion=complete.runs,
         ),
     ],
     to: Annotated[
@@ -43,7 +45,7 @@ def run(
     if source.lower().endswith((".yaml", ".yml", ".json")):
         config = RunConfig.from_file(source)
     else:
-        config = run_named(run_store(runs_dir), source).config
+        config = run_named(run_store(runs_dir), source, "finished").config
     found = write(config, to, out or to, student=not no_student)
     data = {"folder": str(found.folder.absolute()), "target": to, "files": found.files, "notes": found.notes}
     return Output(lambda: data, lambda: ["\n".join(map(str, (found.folder, *found.files))), *found.notes])

@@ -9,9 +9,12 @@ import typer
 
 from ctkd_core.cli import complete, progress
 from ctkd_core.cli.common import (
+    RUNS,
+    ActiveRun,
     OneRun,
     Output,
     RunsDir,
+    StoppedRun,
     UsageError,
     inform,
     names_folder,
@@ -39,7 +42,7 @@ FORMATS = ("csv", "json")
 
 Many = Annotated[
     list[str],
-    typer.Argument(metavar="ID", help="Ids or unique beginnings of ids.", autocompletion=complete.runs),
+    typer.Argument(metavar="ID", help=f"{RUNS}.", autocompletion=complete.runs),
 ]
 OfSweep = Annotated[
     str | None, typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps)
@@ -49,9 +52,7 @@ Baseline = Annotated[
 ]
 Some = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="ID", help="Ids, unique beginnings of ids, or folders of runs.", autocompletion=complete.runs
-    ),
+    typer.Argument(metavar="ID", help=f"{RUNS}, or their folders.", autocompletion=complete.runs),
 ]
 MOST_BESIDE = 8  # runs whose figures and options are printed side by side
 
@@ -73,8 +74,10 @@ def ls(
 def _list(rows: list[dict[str, Any]]) -> list[RenderableType]:
     if not rows:
         return ["No runs yet. Start one: ctkd distill --preset quick"]
+    named = any(row.get("name") for row in rows)
     headers = [
         "run",
+        *(["name"] if named else []),
         "status",
         "step",
         "method",
@@ -87,7 +90,7 @@ def _list(rows: list[dict[str, Any]]) -> list[RenderableType]:
         "in line",
     ]
     damaged = [(row.get("run_id"), row.get("message")) for row in rows if row.get("status") == "damaged"]
-    parts: list[RenderableType] = [table(headers, [_row(row) for row in rows])]
+    parts: list[RenderableType] = [table(headers, [_row(row, named) for row in rows])]
     return [*parts, facts((styled(name, "bold red"), what) for name, what in damaged)] if damaged else parts
 
 
@@ -101,10 +104,11 @@ def _summary(run: Run) -> dict[str, Any]:
         return damaged | dict.fromkeys(keys)
 
 
-def _row(row: dict[str, Any]) -> list[Any]:
+def _row(row: dict[str, Any], named: bool) -> list[Any]:
     metrics = row.get("metrics") or {}
     return [
         row.get("run_id"),
+        *([row.get("name") or ""] if named else []),
         state_of(row),
         *(row.get(key) for key in ("step", "method", "student", "teacher")),
         *(metrics.get(key) for key in ("loss_last", "bits_per_byte_before", "bits_per_byte_after")),
@@ -141,27 +145,27 @@ def show(
     return Output(data, view)
 
 
-def watch(name: OneRun, runs_dir: RunsDir = None) -> Output:
+def watch(name: ActiveRun, runs_dir: RunsDir = None) -> Output:
     """Follow one run until it ends."""
-    run = run_named(run_store(runs_dir), name)
+    run = run_named(run_store(runs_dir), name, "active")
     status = progress.follow(run)  # Ctrl-C ends the watching, not the run
     return Output(lambda: document(run), lambda: [describe(run)], progress.CODES[status.state])
 
 
-def cancel(name: OneRun, runs_dir: RunsDir = None) -> Output:
+def cancel(name: ActiveRun, runs_dir: RunsDir = None) -> Output:
     """Cancel a running run."""
-    run = run_named(run_store(runs_dir), name)
+    run = run_named(run_store(runs_dir), name, "active")
     run.cancel()
     return Output(lambda: document(run), lambda: [describe(run)])
 
 
 def resume(
-    name: OneRun,
+    name: StoppedRun,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the run in the background.")] = False,
     runs_dir: RunsDir = None,
 ) -> Output:
     """Continue a run that was cancelled, failed or lost, from its last checkpoint."""
-    run = run_named(run_store(runs_dir), name)
+    run = run_named(run_store(runs_dir), name, "stopped")
     if world_size() > 1:
 
         def again() -> Run:
@@ -289,7 +293,7 @@ def queue(
     if (name is None) != (to is None):
         raise UsageError("to move a run, name it and where it goes: first, last, or the id of a run to go before.")
     if name is not None and to is not None:
-        waiting.move(store.root, [name], to)
+        waiting.move(store.root, [run_named(store, name, "waiting").id], to)
     rows = [
         run.summary() | {"queue_place": k, "devices": sorted(waiting.devices_of(run))}
         for k, run in enumerate(waiting.waiting(store.root), start=1)

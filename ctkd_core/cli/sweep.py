@@ -28,7 +28,11 @@ DEFAULT_ACTION = "start"
 
 One = Annotated[
     str,
-    typer.Argument(metavar="ID", help="Id of a sweep, unique part of it, or 'latest'.", autocompletion=complete.sweeps),
+    typer.Argument(
+        metavar="ID",
+        help="Id of a sweep, unique beginning or end of one, its name, or 'latest'.",
+        autocompletion=complete.sweeps,
+    ),
 ]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctkd_core import methods
-from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.devices import guess_device, ignored_precision
+from ctkd_core.distill.config import STUDENT_MODELS, RunConfig
+from ctkd_core.distill.devices import guess_device, ignored_precision, missing_device
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
 from ctkd_core.errors import CtkdError, PreflightError, RunError, short
@@ -103,7 +103,8 @@ def _tokenizer(side: str, source: str, pair: dict[str, Tokenizer]) -> Check:
         pair[side] = load_tokenizer(source)
         return f"{pair[side].name}: {pair[side].vocab_size:,} tokens, {pair[side].kind}."
 
-    return _guarded(f"{side} tokenizer", "", look)
+    fix = f"{source!r} is a kind of student model: set student_model (--student-model) to it."
+    return _guarded(f"{side} tokenizer", fix if side == "student" and source in STUDENT_MODELS else "", look)
 
 
 def _special_tokens(student: Tokenizer, teacher: Tokenizer) -> Check:
@@ -482,6 +483,8 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int) -> Check:
 def _device(config: RunConfig) -> Check:
     from ctkd_core.distill.estimate import estimate
 
+    if said := missing_device(config.device):
+        return Check("device", False, said, "Set device to auto or cpu.")
     found = estimate(config)
     low, high = map(in_words, found.between)
     detail = (

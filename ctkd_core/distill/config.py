@@ -22,6 +22,7 @@ from ctkd_core.distill.consistency import (
     check_precision,
     check_student,
     check_weights,
+    refuse_tokenizer,
 )
 from ctkd_core.distill.evaluation import table as evaluation
 from ctkd_core.distill.further import (
@@ -301,6 +302,8 @@ class RunConfig:
     def _as_its_option(cls, value: Any, field: ValidationInfo) -> Any:
         if field.field_name == "evaluations":  # a list of names, too
             return evaluation.spelt(evaluation.chosen(value))
+        if field.field_name == "student_model":
+            refuse_tokenizer(value)
         # The method's own error names what it lacks.
         return value if field.field_name == "method" else parsed(_OPTIONS, field.field_name, value)
 
@@ -468,6 +471,13 @@ def preset(name: str) -> RunConfig:
     if not isinstance(name, str) or name not in PRESETS:
         raise unknown("preset", name, PRESETS, RunError)
     return PRESETS[name]
+
+
+def preset_changes(name: str) -> dict[str, Any]:
+    """The options that a preset sets to something else than their defaults, but for its name. Raises RunError."""
+    chosen = preset(name)
+    values = {option.name: (option.default, getattr(chosen, option.name)) for option in RUN_OPTIONS}
+    return {key: value for key, (default, value) in values.items() if key != "name" and value != default}
 
 
 def _with_path(changes: dict[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A table of tables as one, with dotted names."""
     found: dict[str, Any] = {}
     for key, value in table.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found
 
 

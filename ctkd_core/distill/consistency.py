@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ctkd_core.errors import RunError, short
+from ctkd_core.tokenizers.catalog import TOKENIZERS
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
@@ -23,6 +24,16 @@ def check_student(config: RunConfig) -> None:
     if config.hidden_size % heads or (config.hidden_size // heads) % 2:
         raise RunError(
             f"hidden_size {config.hidden_size} can't be cut into attention heads; use a multiple of 64 (or 8)."
+        )
+
+
+def refuse_tokenizer(model: object) -> None:
+    """Raise RunError where the student's model is called by the name of a tokenizer."""
+    if isinstance(model, str) and model in TOKENIZERS:
+        raise RunError(
+            f"student_model (--student-model, --student) says what the student's model is made of, and {model!r} is a "
+            "tokenizer: that is the option student (-s). A model is scratch, transplant or prune, or a folder or hub "
+            "id of a pretrained one (student_model pretrained, student_path)."
         )
 
 

@@ -31,6 +31,7 @@ BUNDLED_FILE = SETS["tasks"].path
 HELD_OUT_SHARE = 1 / 12
 MAX_BYTES = MAX_WHOLE  # of one file: everything is held in memory
 NAMED = 3  # records that one message names
+_ENDINGS = ".jsonl, .json or .parquet"
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,18 @@ def data_file(source: str) -> Path:
         return fetched(remote)
     try:
         path = Path(source).expanduser()
-        found = path.is_file()
+        if path.is_file():
+            return path
+        kind = "a folder" if path.is_dir() else "no regular file" if path.exists() else ""
     except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL byte, no home folder
-        found = False
-    if not found:
-        raise RunError(
-            f"data {short(source)} isn't there; give 'bundled', {', '.join(map(repr, NAMES[2:]))}, "
-            "hf:owner/name, or a .jsonl or .parquet file."
-        )
-    return path
+        kind = ""
+    if kind:
+        raise RunError(f"data {short(source)} is {kind}; give a {_ENDINGS} file.")
+    looked = "" if source.startswith(("/", "~")) else f" (looked in {short(Path.cwd())})"
+    raise RunError(
+        f"data {short(source)} isn't there{looked}; give 'bundled', {', '.join(map(repr, NAMES[2:]))}, "
+        f"hf:owner/name, or a {_ENDINGS} file."
+    )
 
 
 def load_split(source: str, template: str = "plain", *, turns: str = "all", skip: bool = False) -> Split:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctkd_core.distill.training import processes
+from ctkd_core.markup.visible import counted
 
 
 def guess_device(wanted: str) -> str:
@@ -23,6 +24,32 @@ def guess_device(wanted: str) -> str:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return "mps"
     return "cpu"
+
+
+# What tells of GPUs that have no /dev/nvidia0: of AMD, of Windows below Linux, of NVIDIA's small boards.
+_OTHER_GPUS = ("kfd", "dxg", "nvmap")
+
+
+def cuda_count(devices: Path = Path("/dev")) -> int | None:
+    """How many CUDA devices a run could use, by their files and CUDA_VISIBLE_DEVICES; None where these don't tell."""
+    if platform.system() != "Linux" or any((devices / name).exists() for name in _OTHER_GPUS):
+        return None
+    there = len(list(devices.glob("nvidia[0-9]*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    chosen = visible.split(",") if visible.strip() else []
+    return min(there, chosen.index("-1") if "-1" in chosen else len(chosen))
+
+
+def missing_device(wanted: str) -> str:
+    """Why a config's device can't be here, as a sentence, without asking torch; "" where it may be."""
+    if wanted == "mps" and platform.system() != "Darwin":
+        return "device 'mps' isn't here: only Macs have it."
+    count = cuda_count() if wanted.startswith("cuda") else None
+    if count is None or int(wanted.partition(":")[2] or 0) < count:
+        return ""
+    return f"device {wanted!r} isn't here: this computer shows {counted(count, 'CUDA device')}."
 
 
 def slots(wanted: str) -> list[str]:

@@ -46,11 +46,13 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
+from ctkd_core.distill.kept_student import kept_student
+from ctkd_core.distill.lookup import name_of, named
 from ctkd_core.distill.records import RowsRead, current_rows, metrics_frame, read_part
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.sweeps import membership
 from ctkd_core.distill.training.processes import refuse_another_number, world_size
-from ctkd_core.errors import CtkdError, RunError, short, unknown
+from ctkd_core.errors import CtkdError, RunError, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -306,6 +308,7 @@ class Run:
             "processes": status.processes,
             "archived": self.archived,
             "sweep": sweep,
+            "student_dir": str(folder) if (folder := kept_student(self.dir)) else None,
             "metrics": found.figures(),
         }
         return row | {"losses": list(found.curve)} if curve else row
@@ -470,7 +473,7 @@ class RunStore:
         return sorted((r for r in found if archived or not r.archived), key=lambda run: run.id, reverse=True)
 
     def get(self, name: str) -> Run:
-        """The run with this id, this unique beginning of one, or this unique end of one.
+        """The run with this id, this unique beginning or end of one, or this name; see `lookup.named`.
 
         Raises RunError for none or several.
         """
@@ -482,20 +485,11 @@ class RunStore:
         return tuple(self._named(name, runs) for name in names)
 
     def _named(self, name: str, runs: Mapping[str, Run]) -> Run:
-        if name in runs:
-            return runs[name]
-        near = [run for key, run in runs.items() if name and (key.startswith(name) or key.endswith(name))]
-        if len(near) == 1:
-            return near[0]
-        if near:
-            raise RunError(
-                f"{name!r} fits {len(near)} runs ({', '.join(r.id for r in near[:4])}); write more of the id."
-            )
         if not runs:
             raise RunError(
-                f"there's no run {name!r}: no runs under {str(self.root)!r} yet. Start one with `ctkd distill`."
+                f"there's no run {short(name)}: no runs under {str(self.root)!r} yet. Start one with `ctkd distill`."
             )
-        raise unknown("run", name, runs, RunError)
+        return named("run", name, runs, name_of)
 
     def archive(self, name: str, archived: bool = True) -> Run:
         """Put a run out of sight, or back (`archived=False`); nothing of it is lost.

@@ -19,6 +19,7 @@ from ctkd_core.distill.devices import cpu_count, ignored_precision, torch_device
 from ctkd_core.distill.evaluation.evaluator import Evaluator
 from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
 from ctkd_core.distill.headline import HeadlineKeeper
+from ctkd_core.distill.kept_student import STUDENT
 from ctkd_core.distill.preparation import Prepared, prepared
 from ctkd_core.distill.records import RecordWriter, current_rows
 from ctkd_core.distill.runs import METRICS, Run
@@ -445,7 +446,7 @@ def _keep_student(session: Session) -> None:
     if not session.config.save_student or not session.leads:
         return
     session.report("Saving the student.")
-    folder = session.run.dir / "checkpoints" / "student"
+    folder = session.run.dir / STUDENT
     require_room(folder.parent, 4 * sum(p.numel() for p in session.student_model.parameters()))
     config = session.config
     dtype = stored_dtype(config.begins_with) if config.save_dtype == "source" else config.save_dtype

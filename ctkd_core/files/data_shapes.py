@@ -24,6 +24,7 @@ NO_CONTENT = "messages without content"
 NO_UNICODE = "not valid Unicode (half of a character)"
 
 EXPECTED = "text, prompt/completion or messages"
+NEEDED = "text, or both prompt and completion, or messages (or conversations)"
 KIND_FIELDS = ("domain", "language", "kind")  # what names the sort of a record, the first that says something
 _SPEAKERS = {  # ShareGPT's names of the roles
     "human": "user",
@@ -106,8 +107,9 @@ def _shape(record: Mapping[str, Any]) -> Pair | Conversation:
         return _pair(record)
     if "text" in record:
         return Pair("", _text(record["text"], "text"))
-    names = shorten(", ".join(one_line(str(name)) for name in record), 200)
-    raise Misfit(f"has {names or 'nothing'}; expected {EXPECTED}.")
+    names = (f"{one_line(str(name))}{' (null)' if absent(value) else ''}" for name, value in record.items())
+    keys = shorten(", ".join(names), 200)
+    raise Misfit(f"{f'its keys are {keys}' if keys else 'it has no keys'}; a record needs {NEEDED}.")
 
 
 def text_of(shape: Pair | Conversation) -> str:

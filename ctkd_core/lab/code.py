@@ -332,8 +332,7 @@ def _run_flags(changed: Mapping[str, Any]) -> list[str] | None:
     """`changed_options` as flags of `ctkd distill`, which begins with `quick`; None where they can't say it."""
     from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 
-    # `--student` is the model here
-    short = {"student": "-s", "teacher": "-t", "method": "-m", "student_model": "--student"}
+    short = {"student": "-s", "teacher": "-t", "method": "-m"}
     if str(changed.get("student", "")).startswith("-"):
         short["student"] = "--student-tokenizer"
     table = {option.name: option for option in RUN_OPTIONS}

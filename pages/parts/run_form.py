@@ -38,7 +38,9 @@ def run_form() -> None:
     name = choice or next(iter(PRESETS))
     base = _base(name)
     st.caption(
-        "  \n".join(f"**{PRESET_TITLES.get(key, key)}.** {_estimate(PRESETS[key])}" for key in PRESETS),
+        "  \n".join(
+            f"**{PRESET_TITLES.get(key, key)}.** {_estimate(each)}{_kept(each)}" for key, each in PRESETS.items()
+        ),
         help="From the speed of this machine's processor. Preparing is loading, aligning the data and, at first, "
         "converting the teacher; other programs that are busy make everything longer.",
     )
@@ -148,6 +150,10 @@ def _config(base: RunConfig, values: dict[str, Any]) -> RunConfig | None:
 def _estimate(config: RunConfig) -> str:
     found = loaders.estimate(config)
     return f"{between(*found.between)} on this machine, {duration(found.preparation)} of it before the first step."
+
+
+def _kept(config: RunConfig) -> str:
+    return "" if config.save_student else " The student isn't kept (`save_student`)."
 
 
 def _preflight(config: RunConfig) -> bool:

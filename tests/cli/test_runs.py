@@ -122,6 +122,7 @@ def test_config_file_and_overrides(tmp_path: Path, kind: str) -> None:
         (["-o", "top_k=0"], "'top_k' takes a whole number"),
         (["-m", "sft", "-o", "top_k=3"], "unknown option of method 'sft'"),
         (["--student", "scrach"], "did you mean 'scratch'?"),
+        (["--student", "deepseek"], "'deepseek' is a tokenizer: that is the option student (-s)"),
         (["--stpes", "3"], "did you mean '--steps'"),
         (["nothing.yaml"], "no config file 'nothing.yaml'"),
         (["--device", "gpu"], "device 'gpu'"),
@@ -217,6 +218,52 @@ def test_runs_ls(ctkd: Ctkd, store: RunStore) -> None:
     _, out, _ = ctkd("runs", "ls", *at)
     assert old.id in out
     assert "cancelled" in out
+
+
+def test_runs_ls_has_names_where_there_are_any(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    past_run(store, name="")
+    assert "name" not in ctkd("runs", "ls", *at)[1].splitlines()[0].split()
+    run = past_run(store, name="first look")
+    _, out, _ = ctkd("runs", "ls", *at)
+    assert out.splitlines()[0].split()[:3] == ["run", "name", "status"]
+    (line,) = [line for line in out.splitlines() if line.startswith(run.id)]
+    assert "first look" in line
+
+
+def test_a_run_is_found_by_its_name(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    run, other = past_run(store, name="first look"), past_run(store, name="second", seed=5)
+    assert ctkd.json("runs", "show", "first look", *at)["run_id"] == run.id
+    compared = ctkd.json("runs", "compare", "second", "first look", *at)
+    assert [row["run_id"] for row in compared["runs"]] == [other.id, run.id]
+    assert "'second'" in ctkd.error("runs", "show", "secnod", *at)
+    past_run(store, name="second")
+    assert other.id in ctkd.error("runs", "rm", "second", *at)
+    assert ctkd.json("runs", "rm", "first look", *at) == {"removed": [run.id]}
+
+
+def test_latest_is_a_run_that_the_command_can_use(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    done, stopped = past_run(store), past_run(store, "cancelled")
+    waiting = store.create(PRESETS["quick"])
+    assert ctkd.json("runs", "show", "latest", *at)["run_id"] == stopped.id
+    assert f"latest: run {stopped.id}" in ctkd("runs", "show", "latest", *at)[2]
+    assert f"run '{done.id}' kept no student" in ctkd("evaluate", "latest", *at)[2]
+    assert ctkd.json("runs", "cancel", "latest", *at)["run_id"] == waiting.id
+
+
+def test_where_the_student_is_stands_at_the_end(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    run, kept = past_run(store), past_run(store, save_student=True)
+    folder = kept.dir / "checkpoints" / "student"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    _, out, _ = ctkd("runs", "watch", run.id, *at)
+    assert "no student kept (save_student is false); keep one with --save-student true" in out
+    assert str(folder) in ctkd("runs", "show", kept.id, *at)[1]
+    assert ctkd.json("runs", "show", kept.id, *at)["student_dir"] == str(folder)
+    assert "keep one with --save-student true" in ctkd.error("evaluate", run.id, *at)
 
 
 def test_one_damaged_folder_does_not_hide_the_others(ctkd: Ctkd, store: RunStore) -> None:

@@ -64,6 +64,21 @@ def test_options_of_methods_with_a_hyphen(ctkd, store, where):
     assert {c.batch_size for c in configs} == {3}
 
 
+def test_help_shows_what_the_default_action_takes(ctkd):
+    code, out, _ = ctkd("sweep", "--help")
+    assert code == 0
+    assert "Without an ACTION, start is meant" in out
+    for word in ("--methods", "--seeds", "--set", "--preset", "--dry-run", "FILE"):
+        assert word in out
+    assert "resume" in out, "the actions as before"
+
+
+def test_a_sweep_is_found_by_its_name(ctkd, store, where):
+    first = json.loads(ctkd("sweep", "--methods", "sft", "--name", "first look", *where)[1])["sweep_id"]
+    ctkd("sweep", "--methods", "uld", *where)
+    assert json.loads(ctkd("sweep", "show", "first look", *where)[1])["sweep_id"] == first
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

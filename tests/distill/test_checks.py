@@ -36,6 +36,7 @@ def test_a_good_config_passes_every_check(pair, store):
         ({"trainer": {"fp16": True}}, "precision", "fp32"),
         ({"student_model": "pretrained", "student_path": "/no/such/folder"}, "student", "no folder"),
         ({"batch_size": 4096, "max_length": 131072}, "memory", "logits"),
+        ({"trainer": {"adam_epsilon": -1}}, "trainer", "epsilon"),
     ],
 )
 def test_faults_are_named_and_refused(pair, store, changes, name, word):
@@ -66,6 +67,20 @@ def test_an_evaluation_that_no_held_out_sample_serves_is_a_warning(pair, store):
     assert told["arithmetic"].detail == "none of the 3 held-out samples is an exercise."
     assert "eval_data" in told["arithmetic"].fix
     assert not [name for name in by_name(pair.config(), store) if name.startswith("evaluation ")]
+
+
+def test_a_device_that_is_not_here_is_refused(pair, store, monkeypatch):
+    monkeypatch.setattr("ctkd_core.distill.devices.cuda_count", lambda: 2)
+    found = by_name(pair.config(device="cuda:99"), store)["device"]
+    assert not found.ok and found.fatal
+    assert "'cuda:99' isn't here" in found.detail and "cpu" in found.fix
+    assert by_name(pair.config(device="cuda:1"), store)["device"].ok
+
+
+def test_a_kind_of_student_model_is_no_tokenizer(pair, store):
+    found = by_name(pair.config(student="scratch"), store)["student tokenizer"]
+    assert not found.ok
+    assert "--student-model" in found.fix
 
 
 def test_weights_that_are_pickles_are_refused(pair, store, tmp_path):

@@ -20,6 +20,7 @@ from ctkd_core.distill.config import (
     RunConfig,
     json_schema,
     preset,
+    preset_changes,
 )
 from ctkd_core.distill.further import FurtherTeacher
 from ctkd_core.distill.runs import Run
@@ -80,6 +81,17 @@ def test_presets_are_valid_and_titled():
     across, back = PRESETS["cross-family"], PRESETS["cross-family-reverse"]
     assert (across.teacher, across.student, across.student_path) == ("gemma3-270m", "smollm2", "smollm2")
     assert (back.teacher, back.student, back.student_path) == ("smollm2", "gemma3-270m", "gemma3-270m")
+
+
+def test_what_a_preset_sets_makes_it_of_the_defaults():
+    assert preset_changes("quick") == {"batch_size": 6, "save_student": False}
+    for name, chosen in PRESETS.items():
+        assert RunConfig(**preset_changes(name), name=name) == chosen
+
+
+def test_a_tokenizer_is_no_kind_of_student_model():
+    with pytest.raises(RunError, match=r"'deepseek' is a tokenizer: that is the option student \(-s\)"):
+        RunConfig.from_dict({"student_model": "deepseek"})
 
 
 def test_held_out_samples_come_from_one_place():

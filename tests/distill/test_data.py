@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 import pandas as pd
@@ -150,7 +151,7 @@ def test_parquet_and_jsonl_give_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("content", "word"),
     [
-        (b'{"prompt": "a"}\n', "record 1: has prompt; expected"),
+        (b'{"prompt": "a"}\n', "record 1: its keys are prompt; a record needs"),
         (b'{"text": "a"}\n{"prompt": 3, "completion": "x"}\n', "record 2: prompt must be text; got int"),
         (b'{"text": "a"}\n{oops\n', "line 2 isn't JSON"),
         (b'"text"\n', "expected a table"),
@@ -267,6 +268,17 @@ def test_the_same_data_as_messages_of_a_prompt_and_in_an_array(tmp_path):
     lines = load_examples(write(tmp_path / "d.jsonl", *rows))
     assert load_examples(str(tmp_path / "d.parquet")) == lines == load_examples(str(tmp_path / "d.json"))
     assert [e.completion for e in lines] == [f" a{n}" for n in range(4)]
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for source, said in (
+        ("/dev/zero", "is no regular file; give a .jsonl"),
+        (str(tmp_path), "is a folder; give a .jsonl, .json or .parquet file"),
+        ("none.jsonl", f"isn't there (looked in '{tmp_path}'); give 'bundled'"),
+    ):
+        with pytest.raises(RunError, match=re.escape(said)):
+            load_examples(source)
 
 
 def test_names_of_data_that_isnt_there(tmp_path):

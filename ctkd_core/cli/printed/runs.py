@@ -28,6 +28,7 @@ class RunRow(Printed):
     processes    that train it together; null before one began
     created      seconds since the epoch; seconds: that the attempt has worked
     sweep        id of the sweep that made it
+    student_dir  the folder of the student that it kept; null where it kept none
     metrics      first and last loss and bits per byte, and the samples and bytes that they were last measured on
     queue_place, devices  of one that waits: 1 is next, and what it waits for
     figures      of one that is shown alone: what its evaluations found, by name
@@ -57,10 +58,52 @@ class RunRow(Printed):
     processes: int | None
     archived: bool
     sweep: str | None
+    student_dir: str | None
     metrics: dict[str, Number]
     queue_place: NotRequired[int | None]
     devices: NotRequired[list[str]]
     figures: NotRequired[dict[str, FigureDocument]]
+
+
+class PresetShown(Printed):
+    """A preset, and the options that it sets to something else than their defaults, but for its name."""
+
+    name: str
+    sets: dict[str, Any]
+
+
+class CheckShown(Printed):
+    """One thing that was looked at before a start; `fatal`: whether the run is refused where it isn't `ok`."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str
+    fatal: bool
+
+
+class RunEstimate(Printed):
+    """What a run takes: seconds (least, most), those before its first step, bytes of memory by part, and of disk."""
+
+    seconds: list[Number]
+    preparation: Number
+    bytes: dict[str, NonNegativeInt]
+    disk_bytes: NonNegativeInt
+
+
+class RunPlanned(Printed):
+    """A run that was only looked at (--dry-run).
+
+    config    all of it; changed: options that aren't at their defaults, as a config file has them
+    preset    that it starts from; null for none
+    estimate  null where a tokenizer can't be read
+    """
+
+    config: dict[str, Any]
+    changed: dict[str, Any]
+    preset: PresetShown | None
+    checks: list[CheckShown]
+    estimate: RunEstimate | None
 
 
 class RunShown(RunRow):

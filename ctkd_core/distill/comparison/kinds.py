@@ -11,6 +11,7 @@ from ctkd_core import methods
 from ctkd_core.distill.addresses import addresses_in, with_stand_ins
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
+from ctkd_core.distill.option_labels import distinct, option_label
 from ctkd_core.distill.runs import Run
 
 # What changes no result, or where a run was done; and the seed.
@@ -73,11 +74,10 @@ def labels_of(tables: Sequence[dict[str, Any]], origins: Sequence[str] = ()) -> 
         # Options of a method are compared within the method: others have options of their own.
         alike = [table for table in tables if table["method"] == mine["method"]]
         differing = [key for key in mine if _differs(key, mine[key], alike if _of_method(key) else tables)]
-        parts = [f"{key.rpartition('.')[2]} {_shown(mine[key])}" for key in differing if key != "method"]
+        parts = [(key.rpartition(".")[2], mine[key]) for key in differing if key != "method"]
         ending = f", {origin}" if origin else ""
-        label = ", ".join([methods.get(mine["method"]).label, *parts])[: MOST_LABEL - len(ending)]
-        labels.append(label + ending)
-    return [label if labels.count(label) == 1 else f"{label} ({k})" for k, label in enumerate(labels, start=1)]
+        labels.append(option_label(methods.get(mine["method"]).label, parts, MOST_LABEL - len(ending)) + ending)
+    return distinct(labels)
 
 
 def servers_numbered(tables: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -115,7 +115,3 @@ def table_of(run: Run) -> dict[str, Any]:
 
 def _key(run: Run) -> str:
     return json.dumps(table_of(run), sort_keys=True, default=str)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value) if value != "" else "empty"

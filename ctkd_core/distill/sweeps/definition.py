@@ -15,7 +15,7 @@ Every combination of method, values of the grid and seed is a run; `runs` lists 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,16 @@ from pydantic.dataclasses import dataclass
 
 from ctkd_core import methods
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
-from ctkd_core.distill.config_file import read_table
+from ctkd_core.distill.config_file import flat, read_table
 from ctkd_core.distill.estimate import estimate
 from ctkd_core.distill.further import CONFIG, option_table
+from ctkd_core.distill.option_labels import distinct, option_label
 from ctkd_core.distill.settings import fields_of, refusing, schema_of
 from ctkd_core.distill.training.table import read_value
 from ctkd_core.errors import RunError, short, unknown
 
 MOST_RUNS = 2000  # of one sweep; more is a slip in a grid
-MOST_NAME = 80  # characters of a run's name
+MOST_LABEL = 80  # characters of a run's name but for its seed
 _OPTIONS = tuple(option.name for option in RUN_OPTIONS)
 TRAINER = "trainer"
 _TABLES = ("method_options", "align_options", TRAINER, "state_learning_rates")
@@ -112,16 +113,21 @@ def plan(definition: SweepDefinition) -> list[RunConfig]:
         combinations *= len(values)
     if combinations * max(1, len(definition.runs)) > MOST_RUNS:
         raise RunError(f"the sweep has {combinations * max(1, len(definition.runs)):,} runs; at most {MOST_RUNS:,}.")
-    kinds = [
-        (_label(method or base.method, changes), _changed(base, method, changes))
-        for changes in _changes(definition)
-        for method in (definition.methods or ("",))
-    ]
+    every = list(_changes(definition))
+    varied = _varied(every)
+    kinds: list[tuple[str, RunConfig]] = []  # with what they share whatever their seed
+    labels: dict[str, str] = {}
+    for changes in every:
+        for method in definition.methods or ("",):
+            config = _changed(base, method, changes)
+            kinds.append((_but_for_seed(config), config))
+            labels.setdefault(kinds[-1][0], _label(method or base.method, changes, varied))
+    labels = dict(zip(labels, distinct(list(labels.values()))))
     found: dict[str, RunConfig] = {}
-    for seed in definition.seeds or (base.seed,):
-        for label, kind in kinds:
-            name = f"{label}, seed {seed}"
-            config = kind.replace(seed=seed, name=name[:MOST_NAME])
+    for asked in definition.seeds or (None,):
+        for key, kind in kinds:
+            seed = kind.seed if asked is None else asked
+            config = kind.replace(seed=seed, name=f"{labels[key]}, seed {seed}")
             found.setdefault(result_fingerprint(config), config)
     return list(found.values())
 
@@ -134,12 +140,16 @@ def result_fingerprint(config: RunConfig) -> str:
     return config.replace(name="", **server).fingerprint
 
 
+def _but_for_seed(config: RunConfig) -> str:
+    return result_fingerprint(config.replace(seed=0))
+
+
 def duration(configs: Sequence[RunConfig]) -> tuple[float, float]:
     """Shortest and longest time to expect for all runs one after another, in seconds."""
     kinds: dict[str, tuple[float, float]] = {}
     low = high = 0.0
     for config in configs:
-        key = result_fingerprint(config.replace(seed=0))
+        key = _but_for_seed(config)
         if key not in kinds:
             kinds[key] = estimate(config).between
         low, high = low + kinds[key][0], high + kinds[key][1]
@@ -230,13 +240,22 @@ def _table_of(method: str, name: str) -> str:
     raise unknown(f"option of method {method!r}", name, known, RunError)
 
 
-def _label(method: str, changes: Mapping[str, Any]) -> str:
-    mine: dict[str, Any] = {}
-    for key, value in changes.items():
-        head, _, name = str(key).rpartition(".")
-        if key in _TABLES and isinstance(value, Mapping):  # a whole table: each of its options
-            mine |= value
-        elif head not in methods.METHODS or head == changes.get("method", method):
-            mine[name] = value
-    named = [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in mine.items()]
-    return ", ".join([str(changes.get("method", method)), *(text for text in named if not text.startswith("method "))])
+def _varied(every: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The options, with dotted names, that aren't the same in all of these changes."""
+    values: dict[str, list[str]] = {}
+    for changes in every:
+        for key, value in flat(dict(changes)).items():
+            values.setdefault(key, []).append(repr(value))
+    return {key for key, found in values.items() if len(found) < len(every) or len(set(found)) > 1}
+
+
+def _label(method: str, changes: Mapping[str, Any], varied: Collection[str]) -> str:
+    """The method and the options that vary between the runs of the sweep."""
+    method = str(changes.get("method", method))
+    mine = []
+    for key, value in flat(dict(changes)).items():
+        head, _, name = key.rpartition(".")
+        of_another = head in methods.METHODS and head != method
+        if key in varied and key not in ("method", "seed") and not of_another:
+            mine.append((name, value))
+    return option_label(method, mine, MOST_LABEL)

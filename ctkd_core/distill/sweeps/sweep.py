@@ -22,10 +22,11 @@ from pydantic.dataclasses import dataclass as record
 
 from ctkd_core.background.status import RECORD, STATES, read_record, reason, write_record
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.lookup import LATEST, named
 from ctkd_core.distill.runs import Run, RunStore, new_run_id
 from ctkd_core.distill.sweeps import membership, queue
 from ctkd_core.distill.sweeps.definition import SweepDefinition, plan, result_fingerprint
-from ctkd_core.errors import CtkdError, RunError, unknown
+from ctkd_core.errors import CtkdError, RunError
 
 FOLDER = "sweeps"
 VERSION = 1
@@ -187,20 +188,16 @@ def sweeps(store: RunStore) -> list[Sweep]:
 
 
 def get(store: RunStore, name: str) -> Sweep:
-    """The sweep with this id, a unique beginning or end of one, or "latest". Raises RunError for none or several."""
+    """The sweep with this id, a unique beginning or end of one, this name, or "latest"; see `lookup.named`.
+
+    Raises RunError for none or several.
+    """
     every = {sweep.id: sweep for sweep in sweeps(store)}
     if not every:
         raise RunError("there are no sweeps yet; start one with `ctkd sweep`.")
-    if name == "latest":
+    if name == LATEST:
         return next(iter(every.values()))
-    if name in every:
-        return every[name]
-    near = [sweep for key, sweep in every.items() if name and (key.startswith(name) or key.endswith(name))]
-    if len(near) > 1:
-        raise RunError(f"{name!r} fits {len(near)} sweeps ({', '.join(s.id for s in near[:4])}); write more of the id.")
-    if not near:
-        raise unknown("sweep", name, every, RunError)
-    return near[0]
+    return named("sweep", name, every, lambda sweep: sweep.definition.name)
 
 
 def _readable(sweep: Sweep) -> bool:

@@ -7,6 +7,7 @@ and are read as they are.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Mapping
@@ -73,11 +74,15 @@ def _packages(arguments: Any) -> None:
 
 
 def _optimiser(arguments: Any) -> None:
+    import torch
     from transformers import Trainer
 
     name = str(getattr(arguments.optim, "value", arguments.optim))
+    _optimiser_arguments(arguments.optim_args)
     try:
-        Trainer.get_optimizer_cls_and_kwargs(arguments)
+        made, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
+        if not name.startswith(_READS_MODEL):
+            made([torch.nn.Parameter(torch.zeros(1))], **settings)
     except ImportError as fault:
         raise RunError(
             f"trainer: optim {short(name)} needs a package that isn't installed here ({_in_one_line(fault)}); "
@@ -86,8 +91,45 @@ def _optimiser(arguments: Any) -> None:
     except (ValueError, TypeError, RuntimeError, AttributeError, AssertionError) as fault:
         if not name.startswith(_READS_MODEL):
             raise RunError(
-                f"trainer: optim {short(name)} can't be made ({_in_one_line(fault)}); change optim or optim_args."
+                f"trainer: optim {short(name)} can't be made ({_in_one_line(fault)}); change optim, optim_args, or "
+                "adam_beta1, adam_beta2 and adam_epsilon."
             ) from None
+    if arguments.optim_args and not name.startswith(_READS_MODEL) and (unread := _unread(arguments)):
+        raise RunError(
+            f"trainer: optim {short(name)} doesn't read {short(', '.join(unread))} of optim_args; leave it out, or "
+            "choose an optimiser that has it. AdamW is told by adam_beta1, adam_beta2 and adam_epsilon."
+        )
+
+
+def _optimiser_arguments(given: Any) -> None:
+    """Raise RunError for what isn't name=value, with commas between several, as transformers reads it."""
+    parts = given.replace(" ", "").split(",") if isinstance(given, str) else [""]
+    if given and not all(re.fullmatch(r"[^=]+=[^=]+", part) for part in parts):
+        raise RunError(
+            f"trainer: optim_args takes name=value, with commas between several; got {short(given)}. For example: "
+            "optim_args: momentum=0.9 with optim: sgd."
+        )
+
+
+def _unread(arguments: Any) -> list[str]:
+    """Names in optim_args that transformers passes over: the optimiser is told the same whatever stands there."""
+    from transformers import Trainer
+
+    given = dict(part.split("=") for part in arguments.optim_args.replace(" ", "").split(","))
+
+    def told(changed: dict[str, str]) -> str:
+        tried = copy.copy(arguments)
+        tried.optim_args = ",".join(f"{name}={value}" for name, value in changed.items())
+        try:
+            return str(Trainer.get_optimizer_cls_and_kwargs(tried)[1])
+        except (ValueError, TypeError, AttributeError) as fault:  # it was read, and isn't of its type
+            return str(fault)
+
+    def is_read(name: str) -> bool:
+        without = {key: value for key, value in given.items() if key != name}
+        return len({told(without), told(given | {name: "1"}), told(given | {name: "2"})}) > 1
+
+    return [name for name in given if not is_read(name)]
 
 
 def _scheduler(arguments: Any) -> None:

@@ -57,6 +57,29 @@ def test_options_of_the_trainer_are_varied_too():
     assert [c.name for c in plan(listed)] == ["sedi, max_grad_norm 2, seed 0", "sedi, optim sgd, seed 0"]
 
 
+def test_a_name_has_the_method_what_varies_and_the_seed():
+    shared = {"steps": [5], "data": ["/" + "long/" * 40], "max_length": [32]}
+    definition = SweepDefinition(methods=["sft", "uld"], seeds=[0, 1], grid=shared | {"learning_rate": [1e-4, 2e-4]})
+    names = [config.name for config in plan(definition)]
+    assert names[:2] == ["sft, learning_rate 0.0001, seed 0", "uld, learning_rate 0.0001, seed 0"]
+    assert len(set(names)) == len(names) == 8
+
+
+def test_names_of_long_values_differ_and_keep_their_seed():
+    paths = [f"/{'folder/' * 30}{name}.jsonl" for name in ("first", "second")]
+    names = [c.name for c in plan(SweepDefinition(seeds=[0, 12], grid={"data": paths, "learning_rate": [1e-4, 2e-4]}))]
+    assert len(set(names)) == 8 and max(map(len, names)) < 100
+    assert "first.jsonl, learning_rate 0.0001" in names[0] and names[-1].endswith(", seed 12")
+    middle = [f"/{'a' * 60}{name}{'z' * 60}" for name in ("1", "2")]
+    names = [c.name for c in plan(SweepDefinition(methods=["sft"], seeds=[0, 1], grid={"data": middle}))]
+    endings = [name.rpartition(" ")[0].rpartition("(")[2] + name.rpartition(" ")[2] for name in names]
+    assert endings == ["1), seed0", "2), seed0", "1), seed1", "2), seed1"]
+
+
+def test_seeds_may_stand_in_the_grid():
+    assert [c.name for c in plan(SweepDefinition(grid={"seed": [3, 4]}))] == ["sedi, seed 3", "sedi, seed 4"]
+
+
 def test_values_of_a_text():
     assert values_of("learning_rate", "1e-4, 2e-4") == ["1e-4", "2e-4"]
     assert values_of("trainer.max_grad_norm", "0.5, 1") == [0.5, 1]

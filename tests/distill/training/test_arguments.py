@@ -36,7 +36,15 @@ def test_unknown_names_and_values(table, said):
         ({"lr_scheduler_type": "warmup_stable_decay"}, "needs num_decay_steps; set them in lr_scheduler_kwargs"),
         ({"lr_scheduler_type": "cosine_with_min_lr"}, "cosine_with_min_lr.*can't be made.*min_lr"),
         ({"lr_scheduler_type": "linear", "lr_scheduler_kwargs": {"power": 2}}, "linear.*power"),
-        ({"optim_args": "nonsense"}, "change optim or optim_args"),
+        ({"optim_args": "nonsense"}, "optim_args takes name=value"),
+        ({"optim_args": "momentum=0.9,", "optim": "sgd"}, "optim_args takes name=value"),
+        ({"optim_args": {"momentum": 0.9}, "optim": "sgd"}, "optim_args takes name=value"),
+        ({"optim_args": "momentum=0.9"}, "doesn't read 'momentum' of optim_args"),
+        ({"optim_args": "momentum=0.9,momentun=0.9", "optim": "sgd"}, "doesn't read 'momentun' of optim_args"),
+        ({"optim_args": "momentum=-1", "optim": "sgd"}, "Invalid momentum value"),
+        ({"optim_args": "momentum=much", "optim": "sgd"}, "much"),
+        ({"adam_epsilon": -1}, "Invalid epsilon value: -1.*adam_epsilon"),
+        ({"adam_beta2": 1.5}, "Invalid beta parameter"),
         ({"dataloader_persistent_workers": True}, "needs dataloader_num_workers"),
         ({"dataloader_num_workers": 100_000_000}, "100,000,000 would start as many processes; give at most"),
     ],
@@ -65,6 +73,9 @@ def test_packages_that_are_not_there(table, package):
         {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": 2.0}},
         {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
         {"optim": "adafactor", "train_sampling_strategy": "sequential"},
+        {"optim": "sgd", "optim_args": "momentum=0.9, nesterov=true"},
+        {"optim": "rmsprop", "optim_args": "alpha=0.99,centered=false"},  # both at their defaults
+        {"optim": "adamw_torch", "adam_epsilon": 1e-6},
     ],
 )
 def test_what_a_trainer_can_start_with(table):

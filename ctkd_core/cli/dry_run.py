@@ -1,0 +1,96 @@
+"""`ctkd distill --dry-run`: a run before it is made: its config as a file, the checks, time and memory to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctkd_core.cli.common import OK, PREFLIGHT_FAILED, Output
+from ctkd_core.distill.option_labels import value_text
+from ctkd_core.errors import CtkdError
+from ctkd_core.markup.terminal import safe
+from ctkd_core.markup.visible import one_line
+
+if TYPE_CHECKING:
+    from ctkd_core.distill.checks import Check
+    from ctkd_core.distill.config import RunConfig
+
+
+def planned(config: RunConfig, preset: str | None, root: Path) -> Output:
+    """What starting this run would come to; nothing is written. The exit status is that of the pre-flight checks.
+
+    preset  the name of the one that it starts from, None for none
+    """
+    from ctkd_core.distill.checks import preflight
+    from ctkd_core.distill.config import preset_changes
+    from ctkd_core.lab.code import changed_options
+
+    checks = preflight(config, root)
+    found: dict[str, Any] = {
+        "config": config.to_dict(),
+        "changed": changed_options(config),
+        "preset": None if preset is None else {"name": preset, "sets": preset_changes(preset)},
+        "checks": [asdict(check) for check in checks],
+        "estimate": _estimate(config),
+    }
+    refused = any(check.fatal and not check.ok for check in checks)
+    return Output(lambda: found, lambda: [_file(found, checks)], PREFLIGHT_FAILED if refused else OK)
+
+
+def _estimate(config: RunConfig) -> dict[str, Any] | None:
+    """Seconds (least, most), bytes of memory by part and of the disk; None where a tokenizer can't be read."""
+    from ctkd_core.distill.estimate import checkpoint_bytes, estimate, estimate_bytes
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    try:
+        sizes = [load_tokenizer(source).n_ids for source in (config.student, config.teacher)]
+    except (CtkdError, OSError):  # a check says it
+        return None
+    expected = estimate(config, *sizes)
+    return {
+        "seconds": list(expected.between),
+        "preparation": expected.preparation,
+        "bytes": estimate_bytes(config, *sizes),
+        "disk_bytes": checkpoint_bytes(config, sizes[0]),
+    }
+
+
+def _file(found: dict[str, Any], checks: list[Check]) -> str:
+    """The config in YAML, and everything else as comments in it, so that all of it can be kept as a file."""
+    notes = ["Nothing was started. Kept as a .yaml file, this starts the run: ctkd distill FILE"]
+    if found["preset"]:
+        notes.append(f"The preset {found['preset']['name']} sets {changes_text(found['preset']['sets'])}.")
+    if found["estimate"]:
+        notes.append(_expected(found["estimate"]))
+    states = {True: "refused", False: "warning"}
+    for check in checks:
+        state = "ok" if check.ok else states[check.fatal]
+        notes.append(f"{state:7}  {check.name}: {check.detail} {check.fix}".rstrip())
+    return "".join(f"# {one_line(note)}\n" for note in notes) + _yaml(found["changed"])
+
+
+def changes_text(changes: Mapping[str, Any]) -> str:
+    """What a preset sets, in words."""
+    return ", ".join(f"{name} {value_text(value)}" for name, value in changes.items()) or "nothing"
+
+
+def _expected(estimate: dict[str, Any]) -> str:
+    from ctkd_core.markup.quantities import between, in_bytes
+
+    memory = estimate["bytes"]
+    parts = ", ".join(f"{name} {in_bytes(count)}" for name, count in memory.items() if name != "total")
+    disk = in_bytes(estimate["disk_bytes"])
+    return (
+        f"To expect: {between(*estimate['seconds'])} on this machine, {in_bytes(memory['total'])} of memory ({parts}), "
+        f"up to {disk} on the disk."
+    )
+
+
+def _yaml(table: dict[str, Any]) -> str:
+    """The table in YAML; with escapes where a terminal would obey a character, or not show it."""
+    import yaml
+
+    text: str = yaml.safe_dump(table, sort_keys=False, allow_unicode=True)
+    return text if safe(text, lines=True) == text else yaml.safe_dump(table, sort_keys=False)

@@ -1,0 +1,49 @@
+"""Which devices can be here, without asking torch."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from ctkd_core.distill import devices
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Makes the files of a /dev of this test's own; no variable of this shell counts."""
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices, "cuda_count", partial(devices.cuda_count, tmp_path))
+
+    def make(*names: str) -> None:
+        for name in names:
+            (tmp_path / name).touch()
+
+    return make
+
+
+def test_gpus_are_counted_by_their_files(files, monkeypatch):
+    assert devices.cuda_count() == 0
+    files("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm")
+    assert devices.cuda_count() == 2
+    for visible, count in (("", 0), ("-1", 0), ("1", 1), ("0,1", 2), ("0,-1,1", 1), ("0,1,2,3", 2)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert devices.cuda_count() == count, visible
+
+
+@pytest.mark.parametrize("other", ["kfd", "dxg", "nvmap"])
+def test_of_other_gpus_files_do_not_tell(files, other):
+    files(other)
+    assert devices.cuda_count() is None
+    assert devices.missing_device("cuda:99") == ""
+
+
+def test_a_device_that_cannot_be_here_is_named(files):
+    assert "'cuda:99' isn't here: this computer shows 0 CUDA devices" in devices.missing_device("cuda:99")
+    assert devices.missing_device("cuda")
+    assert "Macs" in devices.missing_device("mps")
+    files("nvidia0")
+    for there in ("cuda", "cuda:0", "auto", "cpu"):
+        assert devices.missing_device(there) == ""
+    assert devices.missing_device("cuda:1")
