@@ -62,8 +62,6 @@ def _file(found: dict[str, Any], checks: list[Check]) -> str:
     notes = ["Nothing was started. Kept as a .yaml file, this starts the run: ctkd distill FILE"]
     if found["preset"]:
         notes.append(f"The preset {found['preset']['name']} sets {changes_text(found['preset']['sets'])}.")
-    if found["estimate"]:
-        notes.append(_expected(found["estimate"]))
     states = {True: "refused", False: "warning"}
     for check in checks:
         state = "ok" if check.ok else states[check.fatal]
@@ -74,18 +72,6 @@ def _file(found: dict[str, Any], checks: list[Check]) -> str:
 def changes_text(changes: Mapping[str, Any]) -> str:
     """What a preset sets, in words."""
     return ", ".join(f"{name} {value_text(value)}" for name, value in changes.items()) or "nothing"
-
-
-def _expected(estimate: dict[str, Any]) -> str:
-    from ctkd_core.markup.quantities import between, in_bytes
-
-    memory = estimate["bytes"]
-    parts = ", ".join(f"{name} {in_bytes(count)}" for name, count in memory.items() if name != "total")
-    disk = in_bytes(estimate["disk_bytes"])
-    return (
-        f"To expect: {between(*estimate['seconds'])} on this machine, {in_bytes(memory['total'])} of memory ({parts}), "
-        f"up to {disk} on the disk."
-    )
 
 
 def _yaml(table: dict[str, Any]) -> str:
