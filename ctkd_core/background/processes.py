@@ -126,6 +126,7 @@ def child_environment() -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join(paths),  # the same code, wherever it was started
         "PYTHONUNBUFFERED": "1",
+        "TQDM_DISABLE": "1",  # its output is a log, where a progress bar is a line for each of its states
         # Threads that wait by spinning starve each other when another program is busy: seven times slower was seen.
         "OMP_WAIT_POLICY": "PASSIVE",
     }

@@ -402,7 +402,7 @@ def _as_damage(text: str) -> str:
 
 def _worker_environment(given: Mapping[str, str] | None) -> dict[str, str]:
     """What the worker's libraries read from the environment; `given` is laid over it."""
-    quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
     return quiet | dict(given or {})
 
 

@@ -48,6 +48,12 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert "BrokenPipe" not in run.stderr
 
 
+def test_libraries_draw_no_bars_into_a_pipe() -> None:
+    words = "from ctkd_core.cli.main import main; main(['--version']); from tqdm import tqdm; list(tqdm([1, 2]))"
+    run = subprocess.run([sys.executable, "-c", words], capture_output=True, cwd=ROOT, check=True)
+    assert (run.stdout[:5], run.stderr) == (b"ctkd ", b"")
+
+
 def test_a_full_disk_is_told() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
