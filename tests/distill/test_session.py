@@ -181,6 +181,14 @@ def test_going_on_from_a_checkpoint_gives_the_curve_of_one_piece(pair, store):
     assert {s["step"] for s in parted.samples()} == {0, 12}
 
 
+def test_the_log_says_what_is_done_before_the_first_step(pair, store, capsys):
+    ctkd_core.distill(pair.config(method="sft", steps=1), store)
+    said = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()]
+    order = ["Loading tokenizers and data.", "Aligning 44 samples.", "Loading the teacher.", "Making the student."]
+    assert [line for line in said if line in order] == order
+    assert not any("0 of" in line for line in said)
+
+
 @pytest.mark.parametrize("broken", ["metrics", "samples"])
 def test_a_full_disk_fails_the_run_and_keeps_what_was_written(pair, store, monkeypatch, broken):
     write = RecordWriter.write
