@@ -399,6 +399,14 @@ class DistillTrainer(Trainer):
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         return step > 0
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Say what a checkpoint lacks of the model; what is tied to a weight in it (the head, often) isn't lacking."""
+        assert self.model is not None
+        state, missing = self.model.state_dict(), set(load_result.missing_keys)
+        there = {_place(value) for name, value in state.items() if name not in missing}
+        lost = [name for name in load_result.missing_keys if name not in state or _place(state[name]) not in there]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=lost))
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         root = Path(str(self.args.output_dir))
         # Weights and the two moments of AdamW, four bytes each.
@@ -422,6 +430,11 @@ class DistillTrainer(Trainer):
         # A checkpoint is written beside its place and moved there when it's whole.
         root = super()._get_output_dir(trial)
         return str(Path(root) / checkpoints.PART) if self._saving else root
+
+
+def _place(value: Tensor) -> tuple[int, torch.Size]:
+    """What two tensors share that are one: where they lie in memory, and their shape."""
+    return value.data_ptr(), value.shape
 
 
 def widened(logits: Tensor, n_ids: int) -> Tensor:

@@ -189,6 +189,29 @@ def test_the_log_says_what_is_done_before_the_first_step(pair, store, capsys):
     assert not any("0 of" in line for line in said)
 
 
+def test_a_checkpoint_without_tied_weights_is_whole(pair, store, monkeypatch):
+    """The head is the embeddings' own matrix, and lies in no checkpoint; what else is lacking is told."""
+    from transformers import trainer as theirs
+
+    said: list[str] = []
+    monkeypatch.setattr(theirs.logger, "warning", lambda text, *_, **__: said.append(text))
+    run = store.create(pair.config(method="sft", student_model="transplant", steps=4))
+    assert worker.execute(run, lambda: any(r.get("step") == 1 for r in run.metric_rows())) == attempt.CANCELLED
+    load, made = trainer.DistillTrainer._issue_warnings_after_load, []
+
+    def seen(self, result):
+        made.append((self, result))
+        load(self, result)
+
+    monkeypatch.setattr(trainer.DistillTrainer, "_issue_warnings_after_load", seen)
+    assert worker.execute(run.queue_again(), lambda: False) == attempt.FINISHED
+    ((whole, result),) = made
+    assert result.missing_keys == ["lm_head.weight"]
+    assert not [text for text in said if "missing keys" in text]
+    load(whole, result._replace(missing_keys=["lm_head.weight", "model.norm.weight"]))
+    assert [text for text in said if "missing keys" in text and "norm" in text and "lm_head" not in text]
+
+
 @pytest.mark.parametrize("broken", ["metrics", "samples"])
 def test_a_full_disk_fails_the_run_and_keeps_what_was_written(pair, store, monkeypatch, broken):
     write = RecordWriter.write
