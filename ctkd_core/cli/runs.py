@@ -25,7 +25,7 @@ from ctkd_core.cli.common import (
     write_out,
 )
 from ctkd_core.cli.display import facts, styled, table
-from ctkd_core.cli.distill import describe, finish, state_of, together
+from ctkd_core.cli.distill import describe, finish, state_of, stop, together
 from ctkd_core.distill.training.processes import world_size
 from ctkd_core.errors import CtkdError, short
 
@@ -148,10 +148,16 @@ def watch(name: OneRun, runs_dir: RunsDir = None) -> Output:
     return Output(run.summary, lambda: [describe(run)], progress.CODES[status.state])
 
 
-def cancel(name: OneRun, runs_dir: RunsDir = None) -> Output:
-    """Cancel a running run."""
+def cancel(
+    name: OneRun,
+    now: Annotated[
+        bool, typer.Option("--now", help="End the process at once: steps since the last checkpoint are lost.")
+    ] = False,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Stop a run behind the step under way, with a checkpoint from which it can be resumed."""
     run = run_named(run_store(runs_dir), name)
-    run.cancel()
+    stop(run, now)
     return Output(run.summary, lambda: [describe(run)])
 
 

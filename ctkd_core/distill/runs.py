@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
 from ctkd_core.background.lifecycle import Work, log_tail, next_attempt
-from ctkd_core.background.processes import GRACE_SECONDS, process_alive
+from ctkd_core.background.processes import process_alive
 from ctkd_core.background.status import (
     CANCEL,
     LAUNCH,
@@ -41,7 +41,7 @@ from ctkd_core.background.status import (
     reason,
     write_status,
 )
-from ctkd_core.distill import checkpoints
+from ctkd_core.distill import checkpoints, stopping
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.further import as_recorded
@@ -183,9 +183,10 @@ class Run:
         """Steps from which the run could go on, oldest first."""
         return checkpoints.steps(self.dir / "checkpoints")
 
-    def cancel(self, wait: bool = True, grace: float = GRACE_SECONDS) -> RunStatus:
+    def cancel(self, wait: bool = True, grace: float | None = None) -> RunStatus:
         """Stop the run: ask, wait `grace` seconds, SIGTERM, wait, SIGKILL. `wait=False` only asks.
 
+        Without `grace` the wait is by what its steps take, so that it can keep a checkpoint (`stopping`).
         Raises RunError when the run has ended already, or the request can't be written.
         """
         self._refuse_opened()
@@ -204,7 +205,7 @@ class Run:
         except OSError as fault:
             raise self._unwritable("cancelled", fault) from fault
         if wait:
-            self.work.stop(grace)
+            self.work.stop(stopping.grace(self) if grace is None else grace)
         return self.status()
 
     def resume(self, environment: dict[str, str] | None = None) -> Run:
@@ -301,9 +302,7 @@ class Run:
             "steps": config.steps if config else None,
             **{key: getattr(config, key, None) for key in _OF_THE_CONFIG},
             "created": status.created or None,
-            "seconds": status.seconds,
-            "attempt": status.attempt,
-            "processes": status.processes,
+            **{key: getattr(status, key) for key in ("seconds", "attempt", "processes", "last_checkpoint")},
             "archived": self.archived,
             "sweep": sweep,
             "metrics": found.figures(),

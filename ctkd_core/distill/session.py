@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ctkd_core.distill.models.adapters import Adapters
     from ctkd_core.distill.models.teachers import LiveTeacher
     from ctkd_core.distill.on_policy_server import StudentServer
+    from ctkd_core.distill.trainer import DistillTrainer
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 ENDS_LOOKED_AT = 4  # answers behind which a model's end of text is looked at
@@ -145,12 +146,17 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
     else:
         log(f"Going on from checkpoint {step}.")
         attempt.note(step=step, last_checkpoint=step)
-    steps = _fit(session, resume_from)
+    steps, trainer = _fit(session, resume_from)
     if session.writer:
         session.writer.forget()
-    session.report("Measuring the trained student.")
-    measure(session, step=steps)
-    _keep_student(session)
+    try:
+        session.report("Measuring the trained student.")
+        measure(session, step=steps)
+        _keep_student(session)
+    except Cancelled:
+        if processes.world_size() == 1:  # the others of several don't know of it, and all write a checkpoint together
+            trainer.keep_whole()
+        raise
     session.metrics.close()
     session.samples.close()
     return steps
@@ -398,7 +404,7 @@ def _wants_teacher(config: RunConfig) -> bool:
     return config.needs_teacher or made_of_it or config.eval_samples > 0
 
 
-def _fit(session: Session, resume_from: Path | None) -> int:
+def _fit(session: Session, resume_from: Path | None) -> tuple[int, DistillTrainer]:
     from ctkd_core.distill.callback import RunCallback
     from ctkd_core.distill.trainer import DistillTrainer
     from ctkd_core.distill.training.arguments import reports_into
@@ -430,12 +436,12 @@ def _fit(session: Session, resume_from: Path | None) -> int:
     if resume_from is not None and session.attempt.status.step >= config.steps:
         # It was stopped behind its last step. The Trainer would train one more before it looks at the number.
         trainer._load_from_checkpoint(str(resume_from))
-        return config.steps
+        return config.steps, trainer
     with session.writer.leaving() if session.writer else nullcontext():
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if callback.stopped and trainer.state.global_step < config.steps:
         raise Cancelled
-    return int(trainer.state.global_step)
+    return int(trainer.state.global_step), trainer
 
 
 def _keep_student(session: Session) -> None:

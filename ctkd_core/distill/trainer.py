@@ -154,7 +154,7 @@ class DistillTrainer(Trainer):
             return [{"examples": examples, "facts": facts} for examples, facts in parts]
 
         step = self.state.global_step
-        batches = self._writer.during(step, written, self._keep_whole) if self._writer else written()
+        batches = self._writer.during(step, written, self.keep_whole) if self._writer else written()
         several_batches = len(batches) > 1 or processes.world_size() > 1
         self._units = self._count(plain, batches) if several_batches and batches else None
         return batches, None
@@ -388,10 +388,10 @@ class DistillTrainer(Trainer):
             f"{self.state.global_step}; the batch begins with {text!r}."
         )
 
-    def _keep_whole(self) -> bool:
-        """A checkpoint of the steps done, where there is none: the run is about to stop between two steps.
+    def keep_whole(self) -> bool:
+        """Keep a checkpoint of the steps done, where there is none: the run is about to stop between two steps.
 
-        Returns whether a step was done.
+        Returns whether a step was done. Raises RunError where there is no room for it.
         """
         step, root = self.state.global_step, Path(str(self.args.output_dir))
         if processes.gathered(step > 0 and step not in checkpoints.all_steps(root))[0]:

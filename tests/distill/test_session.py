@@ -181,6 +181,21 @@ def test_going_on_from_a_checkpoint_gives_the_curve_of_one_piece(pair, store):
     assert {s["step"] for s in parted.samples()} == {0, 12}
 
 
+@pytest.mark.parametrize(
+    ("while_doing", "step"), [("at step 4.", 4), ("Measuring the trained", 12), ("at step 12.", 12)]
+)
+def test_stopped_while_it_measures_a_run_keeps_its_step(pair, store, while_doing, step):
+    config = pair.config(method="sft", eval_every=4)
+    run = store.create(config)
+    assert worker.execute(run, lambda: while_doing in run.status().message) == attempt.CANCELLED
+    assert run.checkpoints() == [step]
+    assert run.status().message.endswith(f"the checkpoint of step {step} is kept, and resume goes on from there.")
+    assert worker.execute(run.queue_again(), lambda: False) == attempt.FINISHED
+    rows = run.metric_rows()
+    assert [row["step"] for row in rows if row["kind"] == "train"] == list(range(1, 13))
+    assert rows[-1]["kind"] == "eval" and rows[-1]["step"] == 12
+
+
 def test_the_log_says_what_is_done_before_the_first_step(pair, store, capsys):
     ctkd_core.distill(pair.config(method="sft", steps=1), store)
     said = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()]

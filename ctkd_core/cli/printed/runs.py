@@ -18,6 +18,7 @@ class RunRow(Printed):
     warnings     sentences that stand beside the message
     step, steps  where it is, and how many were asked for
     processes    that train it together; null before one began
+    last_checkpoint  the step that a resume goes on from; null where there is none
     created      seconds since the epoch; seconds: that the attempt has worked
     sweep        id of the sweep that made it
     metrics      first and last loss and bits per byte
@@ -46,6 +47,7 @@ class RunRow(Printed):
     seconds: Number
     attempt: NonNegativeInt
     processes: int | None
+    last_checkpoint: NotRequired[int | None]
     archived: bool
     sweep: str | None
     metrics: dict[str, Number]
