@@ -317,9 +317,10 @@ def _cache(config: RunConfig, number: int, who: str) -> Check:
         from ctkd_core.distill.teachers.matching import check_cache
         from ctkd_core.tokenizers.load import load_tokenizer
 
-        if not_fetched(config.data):  # a page looks at this list with every change; no page fetches
-            return "It will be compared when the run starts, which fetches the data."
-        manifest = check_cache(config, planned_teachers(config, load_tokenizer(config.teacher))[number - 1])
+        there = not not_fetched(config.data)  # a page looks at this list with every change; no page fetches
+        manifest = check_cache(config, planned_teachers(config, load_tokenizer(config.teacher))[number - 1], data=there)
+        if not there:
+            return "Its data will be compared when the run starts, which fetches it."
         return (
             f"{manifest.samples:,} samples, {manifest.kept.k:,} of {manifest.kept.width:,} tokens of each row; the "
             "teacher's model isn't needed in training."

@@ -192,6 +192,16 @@ def estimate(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int
     return Duration(preparation, config.steps * step + looks * look + teacher_look)
 
 
+def reading_seconds(config: RunConfig, source: str, tokens: int) -> float:
+    """Wall-clock seconds in which a teacher's model reads so many tokens here, with what a run tells of it besides.
+
+    source  as `teacher_source` gives it; a model that can't be looked at is taken for the bundled one
+    """
+    size = _known_size(source) or ModelSize(*BUNDLED_TEACHER, 49_152)
+    tokens += config.eval_samples * _tokens(config) + config.sample_prompts * config.sample_tokens * 3
+    return LOADING_SECONDS + _converting(config) + 2 * size.total * tokens / (FORWARD_SHARE * _speed(config))
+
+
 @dataclass(frozen=True)
 class EvaluationCost:
     """Seconds that an evaluation takes each time, and those that its first time takes besides."""

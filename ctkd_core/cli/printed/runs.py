@@ -217,6 +217,8 @@ class TeacherCache(Printed):
     """A teacher's predictions on disk, planned (--size) or kept.
 
     rows, bytes  of all samples; k: how many tokens of each row; rows_kept: which rows
+    expected_seconds  that reading all samples is likely to take here; null for a server
+    merged       of merged rows, whom they are for: student, student_name, alignment, rule, temperature
     parts, seconds, teacher_bits_per_byte  of one that was filled
     """
 
@@ -230,6 +232,8 @@ class TeacherCache(Printed):
     dtype: str
     rows_kept: str
     complete: bool
+    expected_seconds: NotRequired[Number]
+    merged: NotRequired[dict[str, Any] | None]
     parts: NotRequired[NonNegativeInt]
     seconds: NotRequired[float]
     teacher_bits_per_byte: NotRequired[Number]
