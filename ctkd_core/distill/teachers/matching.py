@@ -46,8 +46,6 @@ def check_cache(config: RunConfig, teacher: LiveTeacher, data: bool = True) -> C
 
     folder = Path(teacher.access.cache).expanduser()
     manifest, name = read_manifest(folder), short(teacher.access.cache)
-    if not manifest.complete:
-        raise RunError(f"the cache {name} isn't complete; run the same `ctkd cache-teacher` again, it goes on.")
     wanted = whose(teacher.tokenizer, teacher.source, teacher.access.precision)
     if manifest.whose.precision != SERVER:
         changed = difference(manifest.whose, wanted)
@@ -57,11 +55,14 @@ def check_cache(config: RunConfig, teacher: LiveTeacher, data: bool = True) -> C
         changed = difference(manifest.text, text_of(config, data_file(config.data)))
     if changed:
         raise RunError(f"the cache {name} was made of something else: {changed}. Fill another for this run.")
+    _check_method(manifest, teacher.method, teacher.variant, name)
+    _check_merged(manifest, config, teacher, name)
+    # Last: nobody should finish or mend a cache that the run can't have anyway.
+    if not manifest.complete:
+        raise RunError(f"the cache {name} isn't complete; run the same `ctkd cache-teacher` again, it goes on.")
     for number, part in manifest.parts.items():
         if why := problem(folder, part, thorough=False):
             raise RunError(f"part {number!r} of the cache {name} is damaged: {why}. Fill it again.")
-    _check_method(manifest, teacher.method, teacher.variant, name)
-    _check_merged(manifest, config, teacher, name)
     return manifest
 
 
