@@ -108,13 +108,17 @@ def _start_since_boot(pid: int) -> str:
 def stop_process(pid: int, start: str | float | None, grace: float = GRACE_SECONDS) -> bool:
     """Wait `grace` seconds for the process to end, then SIGTERM its group, wait again, then SIGKILL.
 
+    No wait after a signal is longer than GRACE_SECONDS; the last one is that long whatever `grace` is, because a large
+    process takes a while to go.
+
     Only a process with that id *and* start time is signalled: ids are used again. True when it's gone.
     """
-    for step_signal in (None, signal.SIGTERM, signal.SIGKILL):
+    again = min(grace, GRACE_SECONDS)
+    for step_signal, wait in ((None, grace), (signal.SIGTERM, again), (signal.SIGKILL, GRACE_SECONDS)):
         if step_signal is not None and process_alive(pid, start):
             with suppress(ProcessLookupError, PermissionError):
                 _signal_group(pid, step_signal)
-        if _gone_within(pid, start, grace):
+        if _gone_within(pid, start, wait):
             return True
     return False
 
@@ -126,6 +130,7 @@ def child_environment() -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join(paths),  # the same code, wherever it was started
         "PYTHONUNBUFFERED": "1",
+        "TQDM_DISABLE": "1",  # its output is a log, where a progress bar is a line for each of its states
         # Threads that wait by spinning starve each other when another program is busy: seven times slower was seen.
         "OMP_WAIT_POLICY": "PASSIVE",
     }

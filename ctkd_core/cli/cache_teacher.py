@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,7 +72,10 @@ def run(
     """Fill the cache; a second call goes on where the first one was stopped."""
     # Bars of libraries would be drawn across ours.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    from ctkd_core.distill.checks import in_words
+    from ctkd_core.distill.estimate import spread
     from ctkd_core.distill.teachers.fill import default_folder, fill, plan
+    from ctkd_core.distill.teachers.matching import merged_in_words
     from ctkd_core.markup.quantities import in_bytes
 
     chosen = build_config(config, preset, option, flags)
@@ -83,13 +87,28 @@ def run(
             f"{len(planned.readings):,} samples, {planned.rows:,} rows, {planned.layout.k:,} tokens of each: "
             f"{in_bytes(planned.bytes)} in {folder}"
         )
+        if (seconds := _expected(planned)) is not None:
+            low, high = map(in_words, spread(seconds))
+            bar.inform(f"reading all of it takes {low} to {high} here, longer where other programs compute")
         manifest = None if size else fill(planned, folder, bar.update)
     if manifest is None:
         found = _planned(planned, folder)
     else:
         found = _told(manifest, folder, planned) | {"seconds": time.monotonic() - started}
         inform(f"a run with --teacher-cache {folder} doesn't load the teacher")
+        if planned.merged:
+            inform(f"its merged rows are for {merged_in_words(planned.merged)}; a run with anything else is refused")
     return Output(lambda: found, lambda: _view(found))
+
+
+def _expected(planned: CachePlan) -> float | None:
+    """Seconds that reading all samples is likely to take; None for a server, whose speed isn't known here."""
+    from ctkd_core.distill.estimate import reading_seconds
+
+    if planned.teacher.access.server:
+        return None
+    tokens = sum(len(read[0]) for read in planned.readings)
+    return round(reading_seconds(planned.config, planned.teacher.source, tokens), 1)
 
 
 def _planned(planned: CachePlan, folder: Path) -> dict[str, Any]:
@@ -104,6 +123,8 @@ def _planned(planned: CachePlan, folder: Path) -> dict[str, Any]:
         "dtype": planned.layout.dtype,
         "rows_kept": planned.rows_kept,
         "complete": False,
+        "expected_seconds": _expected(planned),
+        "merged": asdict(planned.merged) if planned.merged else None,
     }
 
 
@@ -121,4 +142,6 @@ def _told(manifest: CacheManifest, folder: Path, planned: CachePlan) -> dict[str
 
 
 def _view(found: dict[str, Any]) -> list[RenderableType]:
-    return [facts((key.replace("_", " "), value) for key, value in found.items())]
+    made = found["merged"]
+    told = found | {"merged": made and f"{made['student_name']}, {made['alignment']}, {made['rule']}"}
+    return [facts((key.replace("_", " "), value) for key, value in told.items() if value is not None)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -181,7 +182,7 @@ def finish(run: Run) -> Output:
     except KeyboardInterrupt:
         inform("cancelling the run ...")
         with contextlib.suppress(RunError):  # it may have ended in this moment
-            run.cancel()
+            stop(run)
         status = progress.follow(run)
         code = CANCELLED if status.state == "cancelled" else progress.CODES[status.state]
         return Output(lambda: document(run), lambda: [describe(run)], code)
@@ -190,6 +191,38 @@ def finish(run: Run) -> Output:
         for line in run.log_tail(15).splitlines():
             inform(f"  {line}")
     return Output(lambda: document(run), lambda: [describe(run)], progress.CODES[status.state])
+
+
+def stop(run: Run, now: bool = False) -> None:
+    """Cancel a run and wait until it has ended: behind its step, or with `now`, and after Ctrl-C, at once.
+
+    Raises RunError when it has ended already, or the request can't be written.
+    """
+    from ctkd_core.distill.stopping import AT_ONCE
+
+    if not now and (said := waiting_for(run)):
+        inform(said)
+    try:
+        run.cancel(grace=AT_ONCE if now else None)
+    except KeyboardInterrupt:
+        inform("ending its process ...")
+        with contextlib.suppress(RunError):  # it may have ended in this moment
+            run.cancel(grace=AT_ONCE)
+
+
+def waiting_for(run: Run) -> str:
+    """What a run that is asked to stop does first, as a sentence; "" where nobody waits for it."""
+    from ctkd_core.background.status import elsewhere
+    from ctkd_core.distill.checks import in_words
+    from ctkd_core.distill.stopping import pace
+
+    status, seconds = run.status(), pace(run)
+    if status.ended_already or status.pid is None or not status.detached or elsewhere(status):
+        return ""
+    doing = status.message or status.state
+    if status.state == "running" and seconds:
+        doing = f"step {status.step + 1} of {status.total_steps} (a step takes {in_words(seconds)}) and its checkpoint"
+    return f"waiting for: {doing.rstrip('.')}. Ctrl-C ends the process at once: {status.kept}."
 
 
 def build_config(
@@ -264,6 +297,13 @@ def document(run: Run, whole: bool = False) -> dict[str, Any]:
     return run.summary(whole=whole) | {"figures": last_figures(rows)}
 
 
+def _resume(run: Run) -> str:
+    """The command that resumes a run; one that lies elsewhere is named by its folder."""
+    from ctkd_core.distill.runs import RunStore
+
+    return f"ctkd runs resume {run.id if run.dir.parent == RunStore().root else shlex.quote(str(run.dir))}"
+
+
 def describe(run: Run, whole: bool = False) -> RenderableType:
     """One run as a few facts; `whole` as in `Run.summary`."""
     from ctkd_core.cli.run_figures import figure_lines
@@ -292,6 +332,7 @@ def describe(run: Run, whole: bool = False) -> RenderableType:
             *([("held-out text", text)] if (text := held_out_text(metrics)) else []),
             *([("student", cell(kept))] if (kept := about_student(run)) else []),
             ("folder", of("run_dir")),
+            *([("to go on", _resume(run))] if data.get("status") in ("cancelled", "lost") else []),
             *(("warning", cell(sentence)) for sentence in data.get("warnings") or ()),
         ]
     )

@@ -114,6 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
+    # Before torch is loaded, as in processes that are started: threads that wait by spinning starve each other where
+    # another program is busy.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.stderr.isatty():  # in a file, a library's progress bar is one line for each of its states
+        os.environ.setdefault("TQDM_DISABLE", "1")
     if os.environ.get(COMPLETION):
         application().main(words, prog_name=NAME, complete_var=COMPLETION)  # ends the process
     if words[:1] == ["help"]:

@@ -28,7 +28,7 @@ from ctkd_core.cli.common import (
     write_out,
 )
 from ctkd_core.cli.display import facts, styled, table
-from ctkd_core.cli.distill import describe, document, finish, state_of, together
+from ctkd_core.cli.distill import describe, document, finish, state_of, stop, together
 from ctkd_core.distill.training.processes import world_size
 from ctkd_core.errors import CtkdError, short
 
@@ -152,10 +152,16 @@ def watch(name: ActiveRun, runs_dir: RunsDir = None) -> Output:
     return Output(lambda: document(run), lambda: [describe(run)], progress.CODES[status.state])
 
 
-def cancel(name: ActiveRun, runs_dir: RunsDir = None) -> Output:
-    """Cancel a running run."""
+def cancel(
+    name: ActiveRun,
+    now: Annotated[
+        bool, typer.Option("--now", help="End the process at once: steps since the last checkpoint are lost.")
+    ] = False,
+    runs_dir: RunsDir = None,
+) -> Output:
+    """Stop a run behind the step under way, with a checkpoint from which it can be resumed."""
     run = run_named(run_store(runs_dir), name, "active")
-    run.cancel()
+    stop(run, now)
     return Output(lambda: document(run), lambda: [describe(run)])
 
 

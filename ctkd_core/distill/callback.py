@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill.training import processes
 
 if TYPE_CHECKING:
@@ -84,11 +86,18 @@ class RunCallback(TrainerCallback):
         self._cpu_seconds = time.process_time() - self._cpu_since
         self._joules = self._energy.spent() if self._energy else None
         self._note(step=state.global_step, message=f"Step {state.global_step} of {state.max_steps}.")
-        if any(processes.gathered(self._cancelled())):  # all processes stop behind the same step
+        stop = self._stop_asked()
+        due = self._eval_every and state.global_step % self._eval_every == 0 and state.global_step < state.max_steps
+        if due and not stop:
+            with suppress(Cancelled):  # asked for while it evaluates: this step's checkpoint is kept first
+                self._evaluate(state.global_step)
+            stop = self._stop_asked()
+        if stop:
             self.stopped = control.should_training_stop = control.should_save = True
-        elif self._eval_every and state.global_step % self._eval_every == 0 and state.global_step < state.max_steps:
-            self._evaluate(state.global_step)
         return control
+
+    def _stop_asked(self) -> bool:
+        return any(processes.gathered(self._cancelled()))  # all processes stop behind the same step
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Note the checkpoint."""

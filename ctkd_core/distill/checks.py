@@ -62,7 +62,7 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
         checks.append(_special_tokens(pair["student"], pair["teacher"]))
         checks += _vocabularies(config.method, "teacher", pair["student"], pair["teacher"])
         checks.append(_disk(config, pair["student"].n_ids, runs_dir))
-        checks.append(_memory(config, pair["student"].n_ids, pair["teacher"].n_ids))
+        checks.append(_memory(config, pair["student"].n_ids, pair["teacher"].n_ids, runs_dir))
     checks += further
     if config.on_policy_share:
         checks.append(_on_policy(config, pair.get("student")))
@@ -339,9 +339,10 @@ def _cache(config: RunConfig, number: int, who: str) -> Check:
         from ctkd_core.distill.teachers.matching import check_cache
         from ctkd_core.tokenizers.load import load_tokenizer
 
-        if not_fetched(config.data):  # a page looks at this list with every change; no page fetches
-            return "It will be compared when the run starts, which fetches the data."
-        manifest = check_cache(config, planned_teachers(config, load_tokenizer(config.teacher))[number - 1])
+        there = not not_fetched(config.data)  # a page looks at this list with every change; no page fetches
+        manifest = check_cache(config, planned_teachers(config, load_tokenizer(config.teacher))[number - 1], data=there)
+        if not there:
+            return "Its data will be compared when the run starts, which fetches it."
         return (
             f"{manifest.samples:,} samples, {manifest.kept.k:,} of {manifest.kept.width:,} tokens of each row; the "
             "teacher's model isn't needed in training."
@@ -456,28 +457,40 @@ def _disk(config: RunConfig, student_vocab: int, runs_dir: str | Path | None) ->
     )
 
 
-def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int) -> Check:
+def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir: str | Path | None) -> Check:
     import psutil
 
     from ctkd_core.distill.estimate import estimate_bytes
+    from ctkd_core.distill.memory import active_runs, savings
+    from ctkd_core.distill.runs import RunStore
 
     parts = estimate_bytes(config, student_vocab, teacher_vocab)
     positions = config.batch_size * config.max_length
+    learns = "weights, and gradient and moments of what learns"
     detail = (
-        f"about {parts['total'] / 1e9:.1f} GB, of which logits {parts['logits'] / 1e9:.1f} GB "
-        f"({positions:,} positions x {student_vocab:,} tokens x 4 bytes, three times)"
+        f"about {_gb(parts['total'])}: student {_gb(parts['student'])} ({learns}), teacher {_gb(parts['teacher'])}, "
+        f"logits {_gb(parts['logits'])} ({positions:,} positions x {student_vocab:,} tokens x 4 bytes, three times, "
+        f"and those of teachers), other {_gb(parts['other'])}"
     )
     if guess_device(config.device) != "cpu":
-        return Check("memory", True, f"{detail} on the device.")
+        return Check("memory", True, f"{detail}; on the device.")
     available = psutil.virtual_memory().available
+    detail += f"; {_gb(available)} are available."
+    if parts["total"] <= available:
+        return Check("memory", True, detail)
+    for run in active_runs(RunStore(runs_dir).root, config):
+        detail += f" Run {run.run_id} holds {_gb(run.bytes)}"
+        detail += ", which are free when it ends; this one waits for that." if run.shares_device else "."
+        available += run.bytes if run.shares_device else 0
+    saved = [f"{saving.words} ({_gb(saving.bytes)} less)" for saving in savings(config, student_vocab, teacher_vocab)]
+    fix = f"What saves memory: {', '.join(saved)}." if saved else "Close other programs, or take a smaller student."
     fits = parts["total"] <= available
-    return Check(
-        "memory",
-        fits,
-        f"{detail}; {available / 1e9:.1f} GB are available.",
-        "" if fits else f"Halve batch_size (now {config.batch_size}) and double accumulation, or shorten max_length.",
-        fatal=parts["total"] > 2 * available,  # the estimate is rough: refuse what is hopeless, warn of the rest
-    )
+    # The estimate is rough: refuse what is hopeless, warn of the rest.
+    return Check("memory", fits, detail, "" if fits else fix, fatal=parts["total"] > 2 * available)
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
 
 
 def _device(config: RunConfig) -> Check:

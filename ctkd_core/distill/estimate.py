@@ -90,6 +90,16 @@ def _weight_bytes(config: RunConfig, teacher: ModelSize) -> int:
     return _BYTES[access.precision] * teacher.total if config.needs_teacher or config.eval_samples else 0
 
 
+def _student_bytes(config: RunConfig, student: ModelSize) -> int:
+    """Of the student: four for each weight, and twelve more for one that learns, its gradient and AdamW's moments."""
+    if not config.lora_rank:
+        return 16 * student.total
+    # LoRA beside square matrices, which most are; embeddings that were moved go on learning (`models.adapters`).
+    added = 2 * config.lora_rank * student.body * student.vocabulary // max(1, student.embedding)
+    moved = student.embedding if config.student_model in ("transplant", "prune") else 0
+    return 4 * (student.total + added) + 12 * (added + moved)
+
+
 def _loaded_besides(config: RunConfig) -> list[int]:
     """Bytes of the further teachers' models that aren't loaded already: one source in one precision is loaded once."""
     from ctkd_core.distill.models.teachers import teacher_source, weights_source
@@ -182,6 +192,16 @@ def estimate(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int
     return Duration(preparation, config.steps * step + looks * look + teacher_look)
 
 
+def reading_seconds(config: RunConfig, source: str, tokens: int) -> float:
+    """Wall-clock seconds in which a teacher's model reads so many tokens here, with what a run tells of it besides.
+
+    source  as `teacher_source` gives it; a model that can't be looked at is taken for the bundled one
+    """
+    size = _known_size(source) or ModelSize(*BUNDLED_TEACHER, 49_152)
+    tokens += config.eval_samples * _tokens(config) + config.sample_prompts * config.sample_tokens * 3
+    return LOADING_SECONDS + _converting(config) + 2 * size.total * tokens / (FORWARD_SHARE * _speed(config))
+
+
 @dataclass(frozen=True)
 class EvaluationCost:
     """Seconds that an evaluation takes each time, and those that its first time takes besides."""
@@ -212,11 +232,12 @@ def _costs(
 
 
 def estimate_bytes(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int = 49_152) -> dict[str, int]:
-    """Bytes of memory by part, float32: student (weights, gradient, two moments), teacher, logits [B, T, V], other."""
+    """Bytes of memory by part, float32: student (weights; gradient and two moments of what learns), teacher, logits
+    [B, T, V], other."""
     student, teacher = model_sizes(config, student_vocab, teacher_vocab)
     positions = config.batch_size * config.max_length
     parts = {
-        "student": 16 * student.total,
+        "student": _student_bytes(config, student),
         "teacher": _weight_bytes(config, teacher) + sum(_loaded_besides(config)),
         # The logits, their gradient, and one more copy inside the head's backward pass.
         "logits": 4

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
 from ctkd_core.background.lifecycle import Work, log_tail, next_attempt
-from ctkd_core.background.processes import GRACE_SECONDS, process_alive
+from ctkd_core.background.processes import process_alive
 from ctkd_core.background.status import (
     CANCEL,
     LAUNCH,
@@ -41,7 +41,7 @@ from ctkd_core.background.status import (
     reason,
     write_status,
 )
-from ctkd_core.distill import checkpoints
+from ctkd_core.distill import checkpoints, stopping
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.further import as_recorded
@@ -185,9 +185,10 @@ class Run:
         """Steps from which the run could go on, oldest first."""
         return checkpoints.steps(self.dir / "checkpoints")
 
-    def cancel(self, wait: bool = True, grace: float = GRACE_SECONDS) -> RunStatus:
+    def cancel(self, wait: bool = True, grace: float | None = None) -> RunStatus:
         """Stop the run: ask, wait `grace` seconds, SIGTERM, wait, SIGKILL. `wait=False` only asks.
 
+        Without `grace` the wait is by what its steps take, so that it can keep a checkpoint (`stopping`).
         Raises RunError when the run has ended already, or the request can't be written.
         """
         self._refuse_opened()
@@ -206,7 +207,7 @@ class Run:
         except OSError as fault:
             raise self._unwritable("cancelled", fault) from fault
         if wait:
-            self.work.stop(grace)
+            self.work.stop(stopping.grace(self) if grace is None else grace)
         return self.status()
 
     def resume(self, environment: dict[str, str] | None = None) -> Run:
@@ -303,9 +304,7 @@ class Run:
             "steps": config.steps if config else None,
             **{key: getattr(config, key, None) for key in _OF_THE_CONFIG},
             "created": status.created or None,
-            "seconds": status.seconds,
-            "attempt": status.attempt,
-            "processes": status.processes,
+            **{key: getattr(status, key) for key in ("seconds", "attempt", "processes", "last_checkpoint")},
             "archived": self.archived,
             "sweep": sweep,
             "student_dir": str(folder) if (folder := kept_student(self.dir)) else None,
@@ -405,7 +404,7 @@ def _as_damage(text: str) -> str:
 
 def _worker_environment(given: Mapping[str, str] | None) -> dict[str, str]:
     """What the worker's libraries read from the environment; `given` is laid over it."""
-    quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
     return quiet | dict(given or {})
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ctkd_core.distill.models.adapters import Adapters
     from ctkd_core.distill.models.teachers import LiveTeacher
     from ctkd_core.distill.on_policy_server import StudentServer
+    from ctkd_core.distill.trainer import DistillTrainer
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 ENDS_LOOKED_AT = 4  # answers behind which a model's end of text is looked at
@@ -146,12 +147,17 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
     else:
         log(f"Going on from checkpoint {step}.")
         attempt.note(step=step, last_checkpoint=step)
-    steps = _fit(session, resume_from)
+    steps, trainer = _fit(session, resume_from)
     if session.writer:
         session.writer.forget()
-    session.report("Measuring the trained student.")
-    measure(session, step=steps, last=True)
-    _keep_student(session)
+    try:
+        session.report("Measuring the trained student.")
+        measure(session, step=steps, last=True)
+        _keep_student(session)
+    except Cancelled:
+        if processes.world_size() == 1:  # the others of several don't know of it, and all write a checkpoint together
+            trainer.keep_whole()
+        raise
     session.metrics.close()
     session.samples.close()
     return steps
@@ -237,16 +243,25 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     from ctkd_core.distill.teachers.opening import opened
     from ctkd_core.tokenizers.load import load_tokenizer
 
-    attempt.update(message=attempt.status.doing("Loading tokenizers and data."), warnings=())
+    def doing(message: str, **changes: Any) -> None:
+        _report(attempt, attempt.status.doing(message), **changes)
+
+    doing("Loading tokenizers and data.", warnings=())
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
     planned = planned_teachers(config, teacher)
-    # All that can be wrong with the data is told before models are loaded, which takes much longer.
-    data = prepared(config, student, planned, lambda message: _report(attempt, attempt.status.doing(message)))
+    # All that can be wrong with data and caches is told before models are loaded, which takes much longer.
+    data = prepared(config, student, planned, doing)
+    if any(each.access.elsewhere for each in planned):
+        doing("Opening the cache or server that stands for a teacher.")
+        planned = opened(config, planned, data.examples)
     writer = open_writer(run, attempt, student)
-    attempt.update(message=attempt.status.doing(_loading_message(config)))
+    answers: KeptAnswers | None = None
+    teacher_model: PreTrainedModel | None = None
     # SFT doesn't ask the teacher while it trains, but its bits per byte are what the student is compared with.
-    answers = _answers(config, device) if _wants_teacher(config) else None
-    teacher_model = load_teacher(config, device) if _wants_teacher(config) else None
+    if _wants_teacher(config):
+        doing(_loading_teacher(config))
+        answers, teacher_model = _answers(config, device), load_teacher(config, device)
+    doing(_loading_student(config))
     # Weights in 8 bits, or parted, can't be copied: the student's body then comes from a model that isn't kept.
     copied = teacher_model if Access.of(config).plain else None
     student_model = build_student(config, student, teacher, copied)
@@ -254,7 +269,9 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     student_model.to(device)  # type: ignore[arg-type]
     if writer and adapters:
         writer.begin(adapters)
-    teachers = opened(config, with_models(planned, config, teacher_model, device), data.examples)
+    if config.teachers:
+        doing("Loading the further teachers.")
+    teachers = with_models(planned, config, teacher_model, device)
     check_width(student_model, student, data.highest[student.fingerprint], "student")
     for model, tokenizer in ((teacher_model, teacher), *((t.model, t.tokenizer) for t in teachers)):
         check_width(model, tokenizer, data.highest[tokenizer.fingerprint])
@@ -379,15 +396,19 @@ def _look_at_ends(session: Session) -> None:
         )
 
 
-def _loading_message(config: RunConfig) -> str:
-    if kept := _kept_layers(config):
-        return f"Loading the models; the student keeps the layers {kept['kept layers']}."
+def _loading_teacher(config: RunConfig) -> str:
     from ctkd_core.distill.models.prepared import is_prepared
     from ctkd_core.distill.models.teachers import teacher_source
 
-    if _wants_teacher(config) and teacher_source(config) == "bundled" and not is_prepared():
+    if teacher_source(config) == "bundled" and not is_prepared():
         return "Converting the bundled teacher, once (about 20 s)."
-    return "Loading the models."
+    return "Loading the teacher."
+
+
+def _loading_student(config: RunConfig) -> str:
+    if kept := _kept_layers(config):
+        return f"Making the student, which keeps the layers {kept['kept layers']}."
+    return "Loading the student." if config.student_model == "pretrained" else "Making the student."
 
 
 def _wants_teacher(config: RunConfig) -> bool:
@@ -397,7 +418,7 @@ def _wants_teacher(config: RunConfig) -> bool:
     return config.needs_teacher or made_of_it or config.eval_samples > 0
 
 
-def _fit(session: Session, resume_from: Path | None) -> int:
+def _fit(session: Session, resume_from: Path | None) -> tuple[int, DistillTrainer]:
     from ctkd_core.distill.callback import RunCallback
     from ctkd_core.distill.trainer import DistillTrainer
     from ctkd_core.distill.training.arguments import reports_into
@@ -429,12 +450,12 @@ def _fit(session: Session, resume_from: Path | None) -> int:
     if resume_from is not None and session.attempt.status.step >= config.steps:
         # It was stopped behind its last step. The Trainer would train one more before it looks at the number.
         trainer._load_from_checkpoint(str(resume_from))
-        return config.steps
+        return config.steps, trainer
     with session.writer.leaving() if session.writer else nullcontext():
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if callback.stopped and trainer.state.global_step < config.steps:
         raise Cancelled
-    return int(trainer.state.global_step)
+    return int(trainer.state.global_step), trainer
 
 
 def _keep_student(session: Session) -> None:

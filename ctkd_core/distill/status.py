@@ -34,16 +34,27 @@ class RunStatus(Status):
 
     @property
     def cancelled_message(self) -> str:
-        """With the step at which it stopped."""
-        return f"Cancelled at step {self.step}; resume goes on."
+        """With the step at which it stopped, and from where it can go on."""
+        return f"Cancelled {self._where}; {self.kept}."
 
     @property
     def killed_message(self) -> str:
         """It couldn't keep a checkpoint of that moment."""
-        return "Cancelled; the process had to be killed."
+        return f"Cancelled {self._where}, and its process was killed; {self.kept}."
+
+    @property
+    def _where(self) -> str:
+        return f"at step {self.step} of {self.total_steps}" if self.step else "before its first step"
+
+    @property
+    def kept(self) -> str:
+        """What a resume goes on from, as a part of a sentence."""
+        if self.last_checkpoint is None:
+            return "there is no checkpoint, so resume begins again"
+        return f"the checkpoint of step {self.last_checkpoint} is kept, and resume goes on from there"
 
     @property
     def lost_message(self) -> str:
         """With the step it had come to."""
-        where = f"at step {self.step} of {self.total_steps}" if self.step else "before its first step"
-        return f"The process {self.pid} ended without a word {where}: killed, or the machine went down. Resume it."
+        said = f"The process {self.pid} ended without a word {self._where}"
+        return f"{said}: killed, or the machine went down. Resume it."

@@ -154,7 +154,7 @@ class DistillTrainer(Trainer):
             return [{"examples": examples, "facts": facts} for examples, facts in parts]
 
         step = self.state.global_step
-        batches = self._writer.during(step, written, self._keep_whole) if self._writer else written()
+        batches = self._writer.during(step, written, self.keep_whole) if self._writer else written()
         several_batches = len(batches) > 1 or processes.world_size() > 1
         self._units = self._count(plain, batches) if several_batches and batches else None
         return batches, None
@@ -388,16 +388,24 @@ class DistillTrainer(Trainer):
             f"{self.state.global_step}; the batch begins with {text!r}."
         )
 
-    def _keep_whole(self) -> bool:
-        """A checkpoint of the steps done, where there is none: the run is about to stop between two steps.
+    def keep_whole(self) -> bool:
+        """Keep a checkpoint of the steps done, where there is none: the run is about to stop between two steps.
 
-        Returns whether a step was done.
+        Returns whether a step was done. Raises RunError where there is no room for it.
         """
         step, root = self.state.global_step, Path(str(self.args.output_dir))
         if processes.gathered(step > 0 and step not in checkpoints.all_steps(root))[0]:
             self._save_checkpoint(self.model, None)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         return step > 0
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Say what a checkpoint lacks of the model; what is tied to a weight in it (the head, often) isn't lacking."""
+        assert self.model is not None
+        state, missing = self.model.state_dict(), set(load_result.missing_keys)
+        there = {_place(value) for name, value in state.items() if name not in missing}
+        lost = [name for name in load_result.missing_keys if name not in state or _place(state[name]) not in there]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=lost))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         root = Path(str(self.args.output_dir))
@@ -422,6 +430,11 @@ class DistillTrainer(Trainer):
         # A checkpoint is written beside its place and moved there when it's whole.
         root = super()._get_output_dir(trial)
         return str(Path(root) / checkpoints.PART) if self._saving else root
+
+
+def _place(value: Tensor) -> tuple[int, torch.Size]:
+    """What two tensors share that are one: where they lie in memory, and their shape."""
+    return value.data_ptr(), value.shape
 
 
 def widened(logits: Tensor, n_ids: int) -> Tensor:

@@ -30,6 +30,13 @@ def test_a_process_belongs_to_no_launch(tmp_path, monkeypatch):
     assert (found["MINE"], found["KEPT"]) == ("1", "2")
 
 
+def test_no_progress_bar_goes_into_a_log(tmp_path):
+    log, bar = tmp_path / "log", "from tqdm import tqdm; list(tqdm([1, 2])); print('done')"
+    processes.start_detached(["-c", bar], log, processes.child_environment())
+    patience.wait_for(lambda: "done" in log.read_text(), what="the process")
+    assert log.read_text() == "done\n"
+
+
 def test_threads_that_a_user_set_stay(tmp_path, monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -12,6 +12,7 @@ from tests.cli.test_main import Ctkd
 from tests.distill.kit import make_pair
 
 KEYS = {"folder", "teacher", "tokenizer", "samples", "rows", "bytes", "k", "dtype", "rows_kept", "complete"}
+KEYS |= {"expected_seconds", "merged"}
 
 
 @pytest.fixture
@@ -36,10 +37,12 @@ def test_the_size_and_then_the_cache(ctkd: Ctkd, config: str, tmp_path: Path) ->
     assert found.keys() == KEYS | {"parts", "seconds", "teacher_bits_per_byte"}
     assert (found["complete"], found["k"], found["rows_kept"]) == (True, 8, "answer")
     assert 0 <= found["bytes"] - told["bytes"] < 1000
-    assert found["teacher_bits_per_byte"] > 0
+    assert found["teacher_bits_per_byte"] > 0 and found["merged"] is None
+    assert told["expected_seconds"] == found["expected_seconds"] > 0
     code, out, err = ctkd(*words)
     assert code == 0
-    assert "tokens of each: " in err
+    assert "tokens of each: " in err and "reading all of it takes " in err
+    assert "merged rows" not in err
     assert "rows kept" in out
 
 
@@ -54,6 +57,10 @@ def test_merged_rows_are_those_of_the_runs_method(ctkd: Ctkd, config: str, tmp_p
     found = ctkd.json("cache-teacher", config, "--to", str(tmp_path / "cache"), "-k", "8", "--rows", "merged")
     assert (found["complete"], found["rows_kept"]) == (True, "merged")
     assert read_manifest(tmp_path / "cache").kept.merged is not None
+    assert (found["merged"]["alignment"], found["merged"]["rule"]) == ("gold (clean) groups=bytes", "bayesian")
+    _, _, err = ctkd("cache-teacher", config, "--to", str(tmp_path / "cache"), "-k", "8", "--rows", "merged")
+    (said,) = [line for line in err.splitlines() if "its merged rows are for student tokenizer" in line]
+    assert "groups of 'gold (clean) groups=bytes'" in said and "at teacher temperature 1; a run with" in said
     code, out, err = ctkd("cache-teacher", config, "--size", "--rows", "merged", "-m", "alm")
     assert (code, out) == (2, "")
     assert "can't be taught by merged rows" in err.splitlines()[-1]

@@ -48,6 +48,20 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert "BrokenPipe" not in run.stderr
 
 
+def test_libraries_draw_no_bars_into_a_pipe() -> None:
+    words = "from ctkd_core.cli.main import main; main(['--version']); from tqdm import tqdm; list(tqdm([1, 2]))"
+    run = subprocess.run([sys.executable, "-c", words], capture_output=True, cwd=ROOT, check=True)
+    assert (run.stdout[:5], run.stderr) == (b"ctkd ", b"")
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, b"PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, b"ACTIVE")])
+def test_threads_of_a_command_wait_without_spinning(given: dict[str, str], expected: bytes) -> None:
+    words = "import os; from ctkd_core.cli.main import main; main(['-V']); print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | given
+    run = subprocess.run([sys.executable, "-c", words], capture_output=True, cwd=ROOT, check=True, env=environment)
+    assert run.stdout.splitlines()[-1] == expected
+
+
 def test_a_full_disk_is_told() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ctkd_core.cli.main import main
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.status import RunStatus
+from ctkd_core.distill.stopping import AT_ONCE
 from ctkd_core.errors import CtkdError, PreflightError, RunError
 from tests.cli.test_main import Ctkd
 
@@ -449,6 +451,27 @@ def test_detached_run_is_found_followed_and_cancelled(
     finally:
         main(["runs", "cancel", started["run_id"], *at])
     assert ctkd.json("runs", "show", started["run_id"], *at)["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(("words", "graces"), [([], [None, AT_ONCE]), (["--now"], [AT_ONCE])])
+def test_cancelling_waits_until_somebody_has_no_time(
+    ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch, words: list[str], graces: list[float | None]
+) -> None:
+    asked: list[float | None] = []
+
+    def cancel(run: Run, grace: float | None = None) -> None:
+        asked.append(grace)
+        if grace is None:
+            raise KeyboardInterrupt
+        ended = {"state": "cancelled", "step": 2, "last_checkpoint": 2}
+        write_status(run.dir, replace(run.status(), **ended))
+
+    monkeypatch.setattr(Run, "cancel", cancel)
+    run = store.create(config("-m", "sft"))
+    code, out, _ = ctkd("runs", "cancel", run.id, *words, "--runs-dir", str(store.root))
+    assert (code, asked) == (0, graces)
+    assert f"ctkd runs resume {run.dir}" in out, "it doesn't lie where runs are by default"
+    assert ctkd.json("runs", "show", run.id, "--runs-dir", str(store.root))["last_checkpoint"] == 2
 
 
 def test_errors_are_ctkd_errors() -> None:

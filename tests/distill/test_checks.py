@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import namedtuple
 from dataclasses import replace
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from ctkd_core.distill import checks, estimate
+from ctkd_core.background.processes import process_start
+from ctkd_core.background.status import write_status
+from ctkd_core.distill import checks, estimate, memory
 from ctkd_core.distill.config import PRESETS, RunConfig
 from ctkd_core.errors import PreflightError
 from tests.tiny import tiny_byte_level
@@ -104,6 +109,51 @@ def test_a_tokenizer_without_an_end_is_a_warning():
     assert (found.ok, found.fatal) == (False, False)
     assert "the teacher tokenizer has no end-of-text token" in found.detail
     assert checks._special_tokens(whole, whole).ok
+
+
+def described(config, store, monkeypatch, available):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+    return by_name(config, store)["memory"]
+
+
+def test_what_saves_memory_follows_from_the_parts(pair, store, monkeypatch):
+    """Where weights and moments are what a run needs, half a batch saves nothing that is worth naming."""
+    heavy = RunConfig(batch_size=2, max_length=32, student_model="transplant", device="cpu")
+    needed = estimate.estimate_bytes(heavy)
+    assert needed["logits"] < 0.05 * needed["total"]
+    found = described(heavy, store, monkeypatch, needed["total"] // 3)
+    assert not found.ok and found.fatal
+    assert "lora_rank 16 (" in found.fix and "student_model prune with student_layers 15" in found.fix
+    assert "teacher_precision bf16" in found.fix and "batch_size" not in found.fix and "teacher_cache" not in found.fix
+    wide = heavy.replace(batch_size=64, max_length=512, lora_rank=16, teacher_precision="bf16")
+    found = described(wide, store, monkeypatch, 10**9)
+    assert found.fix.startswith("What saves memory: batch_size 32 with accumulation 2 (")
+    assert "lora_rank" not in found.fix
+    given = {"student_model": "pretrained", "student_path": str(pair.teacher), "method": "uld", "device": "cpu"}
+    cached = [s.words for s in memory.savings(heavy.replace(**given), 400, 49_152) if "teacher_cache" in s.words]
+    assert cached, "a student that isn't made of the teacher can do without its model"
+    assert described(heavy, store, monkeypatch, needed["total"]).ok
+
+
+def test_memory_that_another_run_holds_is_told(store, monkeypatch):
+    config = RunConfig(batch_size=2, max_length=32, device="cpu")
+    total = estimate.estimate_bytes(config)["total"]
+    run = store.create(config)
+    running = {"state": "running", "pid": os.getpid(), "pid_start": process_start(os.getpid())}
+    write_status(run.dir, replace(run.status(), **running))
+    held = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=int(0.4 * total)))
+    monkeypatch.setattr(psutil, "Process", lambda pid: held)
+    found = described(config, store, monkeypatch, int(0.7 * total))
+    assert found.ok, "what it needs is free when its turn comes"
+    assert f"Run {run.id} holds " in found.detail and "which are free when it ends" in found.detail
+    elsewhere = described(config.replace(device="mps"), store, monkeypatch, 0)
+    assert "holds" not in elsewhere.detail
+
+
+def test_lora_learns_a_part_and_needs_less():
+    whole, parts = (estimate.estimate_bytes(RunConfig(lora_rank=rank))["student"] for rank in (0, 16))
+    frozen = 4 * (106_000_000 + 129_280 * 576)
+    assert frozen + 12 * 129_280 * 576 < parts < whole, "embeddings that were moved go on learning"
 
 
 def test_memory_grows_with_positions_and_vocabulary():

@@ -71,7 +71,7 @@ def test_the_samples_are_those_of_each_teacher_and_faults_have_their_place(pair,
     data = prepared(config, student, planned_teachers(config, teacher), said.append)
     assert len(data.examples) == len(data.split.train) == 44
     assert all(len(example.samples) == 2 for example in data.examples)
-    assert said == ["Aligning 0 of 44 samples."]
+    assert said == ["Aligning 44 samples."]
     assert data.warnings == ()
     ids = [int(i) for example in data.examples for i in example.samples[0].student_ids]
     assert data.highest[student.fingerprint] >= max(ids)
@@ -119,7 +119,7 @@ def test_many_samples_are_aligned_once(pair, tmp_path, monkeypatch):
         return prepared(config, student, planned_teachers(config, teacher), said.append)
 
     first = once()
-    assert said == ["Aligning 0 of 275 samples.", "Aligning 256 of 275 samples."]
+    assert said == ["Aligning 275 samples.", "Aligning 256 of 275 samples."]
     second = once()
     assert said == ["275 samples were aligned before."]
     assert [e.prompt for e in second.examples] == [e.prompt for e in first.examples]

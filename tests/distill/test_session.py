@@ -181,6 +181,52 @@ def test_going_on_from_a_checkpoint_gives_the_curve_of_one_piece(pair, store):
     assert {s["step"] for s in parted.samples()} == {0, 12}
 
 
+@pytest.mark.parametrize(
+    ("while_doing", "step"), [("at step 4.", 4), ("Measuring the trained", 12), ("at step 12.", 12)]
+)
+def test_stopped_while_it_measures_a_run_keeps_its_step(pair, store, while_doing, step):
+    config = pair.config(method="sft", eval_every=4)
+    run = store.create(config)
+    assert worker.execute(run, lambda: while_doing in run.status().message) == attempt.CANCELLED
+    assert run.checkpoints() == [step]
+    assert run.status().message.endswith(f"the checkpoint of step {step} is kept, and resume goes on from there.")
+    assert worker.execute(run.queue_again(), lambda: False) == attempt.FINISHED
+    rows = run.metric_rows()
+    assert [row["step"] for row in rows if row["kind"] == "train"] == list(range(1, 13))
+    assert rows[-1]["kind"] == "eval" and rows[-1]["step"] == 12
+
+
+def test_the_log_says_what_is_done_before_the_first_step(pair, store, capsys):
+    ctkd_core.distill(pair.config(method="sft", steps=1), store)
+    said = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()]
+    order = ["Loading tokenizers and data.", "Aligning 44 samples.", "Loading the teacher.", "Making the student."]
+    assert [line for line in said if line in order] == order
+    assert not any("0 of" in line for line in said)
+
+
+def test_a_checkpoint_without_tied_weights_is_whole(pair, store, monkeypatch):
+    """The head is the embeddings' own matrix, and lies in no checkpoint; what else is lacking is told."""
+    from transformers import trainer as theirs
+
+    said: list[str] = []
+    monkeypatch.setattr(theirs.logger, "warning", lambda text, *_, **__: said.append(text))
+    run = store.create(pair.config(method="sft", student_model="transplant", steps=4))
+    assert worker.execute(run, lambda: any(r.get("step") == 1 for r in run.metric_rows())) == attempt.CANCELLED
+    load, made = trainer.DistillTrainer._issue_warnings_after_load, []
+
+    def seen(self, result):
+        made.append((self, result))
+        load(self, result)
+
+    monkeypatch.setattr(trainer.DistillTrainer, "_issue_warnings_after_load", seen)
+    assert worker.execute(run.queue_again(), lambda: False) == attempt.FINISHED
+    ((whole, result),) = made
+    assert result.missing_keys == ["lm_head.weight"]
+    assert not [text for text in said if "missing keys" in text]
+    load(whole, result._replace(missing_keys=["lm_head.weight", "model.norm.weight"]))
+    assert [text for text in said if "missing keys" in text and "norm" in text and "lm_head" not in text]
+
+
 @pytest.mark.parametrize("broken", ["metrics", "samples"])
 def test_a_full_disk_fails_the_run_and_keeps_what_was_written(pair, store, monkeypatch, broken):
     write = RecordWriter.write

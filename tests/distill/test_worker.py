@@ -86,6 +86,22 @@ def test_cancelling_keeps_a_checkpoint_and_resuming_reaches_the_end(pair, launch
     assert run.metrics().query("kind == 'train'").step.tolist() == list(range(1, 201))
 
 
+def test_a_worker_that_does_not_heed_is_killed_and_resumed_from_its_checkpoint(pair, launched):
+    run = launched(pair.config(method="sft", steps=5000, save_every=20))
+    wait_for(lambda: run.status().last_checkpoint and began_to_train(run), what="a checkpoint")
+    os.kill(run.status().pid, signal.SIGSTOP)  # as in a step without an end
+    kept = run.status().last_checkpoint
+    status = run.cancel(grace=0.2)
+    assert status.state == "cancelled"
+    assert f"its process was killed; the checkpoint of step {kept} is kept" in status.message
+    run.resume()
+    begun = run.checkpoints()[-1]
+    assert begun >= kept
+    wait_for(lambda: run.status().step > begun, what="a step of the second attempt")
+    assert f"Going on from checkpoint {begun}." in (run.dir / "log.txt").read_text()
+    assert run.cancel().state == "cancelled"
+
+
 def test_a_killed_worker_is_lost_and_resumed_from_its_checkpoint(pair, launched):
     run = launched(pair.config(method="sft", steps=160, save_every=20))
     wait_for(lambda: len(run.checkpoints()) > 0 and began_to_train(run), what="a checkpoint")

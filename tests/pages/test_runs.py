@@ -351,12 +351,12 @@ def test_time_is_a_range_and_counts_preparing():
 
 def test_a_run_that_is_begun_again_says_what_it_does(monkeypatch):
     status = RunStatus(state="starting", step=4, total_steps=10, attempt=2, last_checkpoint=4, started=2.0)
-    said = replace(status, message=status.doing("Loading the models."))
-    assert said.message == "Going on from step 4: loading the models."
+    said = replace(status, message=status.doing("Loading the teacher."))
+    assert said.message == "Going on from step 4: loading the teacher."
     run = made("running")
     monkeypatch.setattr(Run, "status", lambda self: said)
     at = opened("runs", run=run.id)
-    assert "Going on from step 4: loading the models." in texts(at).replace("\\", "")
+    assert "Going on from step 4: loading the teacher." in texts(at).replace("\\", "")
 
 
 def test_figures_that_are_not_there_yet_are_no_none():

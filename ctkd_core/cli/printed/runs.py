@@ -26,6 +26,7 @@ class RunRow(Printed):
     warnings     sentences that stand beside the message
     step, steps  where it is, and how many were asked for
     processes    that train it together; null before one began
+    last_checkpoint  the step that a resume goes on from; null where there is none
     created      seconds since the epoch; seconds: that the attempt has worked
     sweep        id of the sweep that made it
     student_dir  the folder of the student that it kept; null where it kept none
@@ -56,6 +57,7 @@ class RunRow(Printed):
     seconds: Number
     attempt: NonNegativeInt
     processes: int | None
+    last_checkpoint: NotRequired[int | None]
     archived: bool
     sweep: str | None
     student_dir: str | None
@@ -269,6 +271,8 @@ class TeacherCache(Printed):
     """A teacher's predictions on disk, planned (--size) or kept.
 
     rows, bytes  of all samples; k: how many tokens of each row; rows_kept: which rows
+    expected_seconds  that reading all samples is likely to take here; null for a server
+    merged       of merged rows, whom they are for: student, student_name, alignment, rule, temperature
     parts, seconds, teacher_bits_per_byte  of one that was filled
     """
 
@@ -282,6 +286,8 @@ class TeacherCache(Printed):
     dtype: str
     rows_kept: str
     complete: bool
+    expected_seconds: NotRequired[Number]
+    merged: NotRequired[dict[str, Any] | None]
     parts: NotRequired[NonNegativeInt]
     seconds: NotRequired[float]
     teacher_bits_per_byte: NotRequired[Number]

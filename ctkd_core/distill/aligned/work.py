@@ -54,7 +54,7 @@ def align_examples(
     pieces = [examples[at : at + BETWEEN] for at in range(0, len(examples), BETWEEN)]
     spread = min(processes, MOST_PROCESSES, len(pieces)) if len(examples) >= PAYS_FROM and _can_begin_others() else 1
     found: list[Samples] = []
-    report(f"Aligning 0 of {len(examples)} samples.")
+    report(f"Aligning {len(examples)} samples.")
     for part in _in_processes(job, pieces, spread) if spread > 1 else (_align(job, piece) for piece in pieces):
         found += part
         if len(found) < len(examples):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ctkd_core import methods
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.data import Example
-from ctkd_core.distill.exports.teacher import writes_student
+from ctkd_core.distill.exports.teacher import place_of, writes_student
 from ctkd_core.distill.preparation import split_of
 from ctkd_core.distill.training.export import save_tokenizer
 from ctkd_core.errors import RunError, short, unknown
@@ -30,12 +30,14 @@ class ExportTarget:
 
     name      as the rows of the methods that exist there call it (`Method.exports`)
     contents  function of (config, student) -> files by name, and notes
+    start     how it is started, with what versions: Markdown
     writes    options of `NOT_WRITTEN` that it has after all
     """
 
     name: str
     title: str
     contents: str
+    start: str
     writes: frozenset[str] = frozenset()
 
     @property
@@ -44,11 +46,12 @@ class ExportTarget:
         return tuple(row.name for row in methods.training() if self.name in row.exports)
 
 
+_TRL, _NEMO_RL = "ctkd_core.distill.exports.trl", "ctkd_core.distill.exports.nemo_rl"
 TARGETS = {
     target.name: target
     for target in (
-        ExportTarget("trl", "TRL's GOLDTrainer", "ctkd_core.distill.exports.trl:contents", frozenset({"precision"})),
-        ExportTarget("nemo-rl", "NeMo-RL's cross-tokenizer distillation", "ctkd_core.distill.exports.nemo_rl:contents"),
+        ExportTarget("trl", "TRL's GOLDTrainer", f"{_TRL}:contents", f"{_TRL}:START", frozenset({"precision"})),
+        ExportTarget("nemo-rl", "NeMo-RL's cross-tokenizer distillation", f"{_NEMO_RL}:contents", f"{_NEMO_RL}:START"),
     )
 }
 
@@ -98,7 +101,8 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{str(folder)!r} exists already and isn't an empty folder; choose another one.")
     own = writes_student(config)
-    contents, notes = methods.load(TARGETS[target].contents)(config, STUDENT if own else config.student_path)
+    student_place, where = (STUDENT, []) if own else place_of(config.student_path, "student")
+    contents, notes = methods.load(TARGETS[target].contents)(config, student_place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
@@ -115,8 +119,8 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
             written.append(STUDENT)
         if target == "nemo-rl":
             written.append(_write_map(pair, folder))
-        notes = [*notes, *_left_out(config, target), *([] if student or not own else [_MISSING])]
-        write_atomic(folder / "README.md", _readme(config, target, contents, notes))
+        notes = [*notes, *where, *_left_out(config, target), *([] if student or not own else [_MISSING])]
+        write_atomic(folder / "README.md", _readme(config, target, written, notes))
     except OSError as fault:
         raise RunError(f"{str(folder)!r} can't be written ({fault}); choose another folder.") from fault
     return Exported(folder, (*written, "README.md"), tuple(notes))
@@ -204,12 +208,13 @@ def _write_map(pair: tuple[Tokenizer, Tokenizer], folder: Path) -> str:
     return MAP
 
 
-def _readme(config: RunConfig, target: str, contents: Mapping[str, str], notes: list[str]) -> str:
+def _readme(config: RunConfig, target: str, written: Sequence[str], notes: list[str]) -> str:
     from ctkd_core import __version__
 
-    files = "\n".join(f"- `{name}`" for name in (*contents, DATA))
+    files = "\n".join(f"- `{name}`" for name in written)
+    start = methods.load(TARGETS[target].start)
     points = "\n".join(f"- {' '.join(note.split())}" for note in notes) or "- nothing that is known"
     return (
         f"# {TARGETS[target].title}: method {config.method}\n\nWritten by CTKD Lab {__version__}.\n\n{files}\n\n"
-        f"## What is different there\n\n{points}\n"
+        f"## How to start it\n\n{start}\n## What is different there\n\n{points}\n"
     )

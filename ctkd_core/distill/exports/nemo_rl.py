@@ -16,6 +16,12 @@ from ctkd_core.errors import RunError
 
 CONFIG, MAP, REVISION = "nemo_rl.yaml", "projection.pt", "7ea279ab"
 DEFAULTS = "xtoken_off_policy_distillation.yaml"
+START = f"""In a checkout of NeMo-RL at revision {REVISION}, with its own environment: put `{CONFIG}` beside
+`{DEFAULTS}` (examples/configs), or give that file's path as `defaults`; then start its
+cross-tokenizer distillation with this config, in this folder, because paths are relative to where NeMo-RL starts.
+
+NeMo-RL was never run by CTKD Lab, so no versions of torch and transformers are tested: take those that it asks for.
+"""
 RELAXED_FROM = 0.6  # the least weight of a pair, fixed in their code
 
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.models.prepared import prepared_folder
 from ctkd_core.distill.models.teachers import student_source, teacher_source
+from ctkd_core.errors import short
 from ctkd_core.tokenizers.assets import entry_in
+
+
+def place_of(source: str, role: str) -> tuple[str, list[str]]:
+    """A folder's whole path, the same wherever the target starts, or a hub id; and what is to be said of it."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return source, []
+    whole = str(folder.absolute())
+    return whole, [f"The {role} is the folder {short(whole)} of this machine; elsewhere, name the place where it lies."]
 
 
 def teacher_of(config: RunConfig) -> tuple[str, list[str]]:
@@ -15,7 +27,7 @@ def teacher_of(config: RunConfig) -> tuple[str, list[str]]:
         return str(prepared_folder()), ["The teacher is the folder that `ctkd prepare` made on this machine."]
     if (row := entry_in(teacher)) is not None:
         return teacher, [f"The teacher is the folder that `{row.install}` made on this machine; {row.licence}."]
-    return teacher, []
+    return place_of(teacher, "teacher")
 
 
 def writes_student(config: RunConfig) -> bool:

@@ -13,14 +13,25 @@ from ctkd_core import methods
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.exports.teacher import teacher_of
 from ctkd_core.distill.training.arguments import optimisation
-from ctkd_core.errors import RunError
+from ctkd_core.errors import RunError, short
 
 SCRIPT, VERSION = "train_trl.py", "1.16.0"
+TESTED = {"trl": VERSION, "transformers": "5.24.0", "torch": "2.13.0", "datasets": "5.2.0"}  # as in constraints.txt
+START = f"""In an environment of its own:
+
+    pip install {" ".join(f"{name}=={version}" for name, version in TESTED.items())}
+    python {SCRIPT}
+
+These are the versions that it was tested with, one step on a CPU. The student is kept in `trained/`. The script finds
+what lies beside it, so the folder can be moved as a whole.
+"""
 
 
 def contents(config: RunConfig, student: str) -> tuple[Mapping[str, str], list[str]]:
     """The script by its name, and notes. `student`: folder or hub id of the student. Raises RunError."""
     options, notes = settings(config)
+    if options["use_extended_uld"]:
+        _check_byte_level(config)
     teacher, where = teacher_of(config)
     notes += where
     lines = "\n".join(f"    {name}={value!r}," for name, value in options.items())
@@ -32,6 +43,25 @@ def contents(config: RunConfig, student: str) -> tuple[Mapping[str, str], list[s
         options=lines,
     )
     return {SCRIPT: script}, notes
+
+
+def _check_byte_level(config: RunConfig) -> None:
+    """Refuse (RunError) what TRL's GOLD refuses at its first batch: a tokenizer that isn't byte-level."""
+    from ctkd_core.tokenizers.load import load_tokenizer
+
+    pair = {"student": load_tokenizer(config.student), "teacher": load_tokenizer(config.teacher)}
+    # Its own test, `trl.experimental.utils.is_byte_level_tokenizer`.
+    others = [
+        f"the {side}'s, {short(tokenizer.name)},"
+        for side, tokenizer in pair.items()
+        if not any("ByteLevel" in repr(part) for part in (tokenizer.backend.pre_tokenizer, tokenizer.backend.decoder))
+    ]
+    if others:
+        raise RunError(
+            f"GOLD of TRL {VERSION} aligns byte-level tokenizers only, and {' and '.join(others)} "
+            f"{'is' if len(others) == 1 else 'are'} none: it would stop at its first batch. Export a run with method "
+            "'uld', which aligns nothing there, or train this one here."
+        )
 
 
 def settings(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
@@ -96,7 +126,7 @@ def gold(o: Mapping[str, Any], variant: str) -> tuple[dict[str, Any], list[str]]
         "uld_skip_student_eos": not o["with_eos"],
         "uld_skip_teacher_eos": not o["with_eos"],
     }
-    notes = ["TRL aligns byte-level tokenizers only."]
+    notes = []
     if variant == "clean":
         notes.append("TRL matches tokens by their vocabulary strings, here by the bytes that they spell.")
     if o["empty_samples"] == "skip":

@@ -240,7 +240,7 @@ def _sound(folder: Path, manifest: CacheManifest, report: Progress) -> CacheMani
     listed = {name for part in manifest.parts.values() for name in part.files}
     for path in (*folder.glob("part-*.npy"), *folder.glob(".part-*.part")):  # what a killed attempt left
         if path.name not in listed:
-            path.unlink(missing_ok=True)
+            _remove(path)
     bad = {name: why for name, part in manifest.parts.items() if (why := problem(folder, part, thorough=True))}
     if not bad:
         return manifest
@@ -248,10 +248,20 @@ def _sound(folder: Path, manifest: CacheManifest, report: Progress) -> CacheMani
         report(0.0, f"Part {name!r} is made anew: {why}.")
         for entry in manifest.parts[name].files:
             if Path(entry).name == entry:
-                (folder / entry).unlink(missing_ok=True)
+                _remove(folder / entry)
     sound = replace(manifest, parts={n: p for n, p in manifest.parts.items() if n not in bad}, complete=False)
     write_manifest(folder, sound)
     return sound
+
+
+def _remove(path: Path) -> None:
+    """Delete a file of a cache. Raises RunError for a folder in its place, which nobody here has made."""
+    if path.is_dir() and not path.is_symlink():
+        raise RunError(
+            f"{short(str(path))} is a folder where a file of the cache belongs; move it away, then run the same "
+            "command again."
+        )
+    path.unlink(missing_ok=True)
 
 
 def _missing(planned: CachePlan, folder: Path, manifest: CacheManifest) -> list[Reading | MergedReading]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 VERSION = 1
+DIGEST = "sha256"  # in the file: of all else in it. Caches of earlier versions have none.
 MOST_BYTES = 100_000_000
 SERVER = "server"  # the precision of a teacher behind a server, which doesn't tell it
 
@@ -157,7 +160,8 @@ def read_manifest(folder: Path) -> CacheManifest:
     """The manifest of a cache. Raises RunError that says what is wrong with the folder."""
     name = short(str(folder))
     try:
-        found = _ADAPTER.validate_json(files.read_regular(folder / MANIFEST, MOST_BYTES))
+        data = files.read_regular(folder / MANIFEST, MOST_BYTES)
+        found = _ADAPTER.validate_json(data)
     except FileNotFoundError:
         raise RunError(
             f"there's no cache of a teacher at {name}; `ctkd cache-teacher CONFIG --to ...` makes one."
@@ -172,12 +176,26 @@ def read_manifest(folder: Path) -> CacheManifest:
         ) from None
     if found.version != VERSION:
         raise RunError(f"the cache {name} has format version {found.version}; this program reads {VERSION}.")
+    document = json.loads(data)
+    if DIGEST in document and document[DIGEST] != _digest(document):
+        raise RunError(
+            f"the manifest of the cache {name} isn't the one that was written: its SHA-256 differs. Restore it, or "
+            "delete the folder and fill it again."
+        )
     return found
 
 
 def write_manifest(folder: Path, manifest: CacheManifest) -> None:
     """Put the manifest on the disk in one move. Raises OSError."""
-    files.write_atomic(folder / MANIFEST, _ADAPTER.dump_json(manifest, indent=1), sync=True)
+    document = json.loads(_ADAPTER.dump_json(manifest))
+    text = json.dumps(document | {DIGEST: _digest(document)}, indent=1, ensure_ascii=False)
+    files.write_atomic(folder / MANIFEST, text, sync=True)
+
+
+def _digest(document: dict[str, Any]) -> str:
+    """SHA-256 of what a manifest says besides it, whatever order or spaces it is written with."""
+    told = {key: value for key, value in document.items() if key != DIGEST}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def text_of(config: object, data: Path) -> DataRead:
@@ -201,15 +219,23 @@ def difference(made: Whose | DataRead, wanted: Whose | DataRead) -> str:
 
     Unknown weights and names tell nothing, but for the name of a teacher whose weights weren't known to the first.
     """
-    if isinstance(made, Whose) and isinstance(wanted, Whose) and not made.weights and made.name != wanted.name:
-        return f"the teacher was {short(made.name)} and is {short(wanted.name)} now"
+    renamed: dict[str, str] = {}
+    if isinstance(made, Whose) and isinstance(wanted, Whose):
+        if not made.weights and made.name != wanted.name:
+            return f"the teacher was {short(made.name)} and is {short(wanted.name)} now"
+        renamed["weights"] = _renamed(made.name, wanted.name)
+        renamed["tokenizer"] = _renamed(made.tokenizer_name, wanted.tokenizer_name)
     words = {"weights": "the teacher's weights", "sha256": "the data file", "tokenizer": "the teacher's tokenizer"}
     for key in made.__dataclass_fields__:
         one, other = getattr(made, key), getattr(wanted, key)
         if one == other or key in ("name", "tokenizer_name") or (key == "weights" and not (one and other)):
             continue
         if key in words:
-            return f"{words[key]} changed (SHA-256 {one[:12]} there, {other[:12]} here)"
+            return f"{words[key]} changed{renamed.get(key, '')} (SHA-256 {one[:12]} there, {other[:12]} here)"
         named = "teacher_precision" if key == "precision" else key
         return f"{named} was {one!r} and is {other!r} now"
     return ""
+
+
+def _renamed(there: str, here: str) -> str:
+    return f" from {short(there)} to {short(here)}" if there != here else ""

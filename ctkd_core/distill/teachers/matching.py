@@ -35,8 +35,10 @@ def whose(tokenizer: Tokenizer, source: str, precision: str) -> Whose:
     return Whose(weights_fingerprint(source) or "", source, precision, tokenizer.fingerprint, tokenizer.name)
 
 
-def check_cache(config: RunConfig, teacher: LiveTeacher) -> CacheManifest:
+def check_cache(config: RunConfig, teacher: LiveTeacher, data: bool = True) -> CacheManifest:
     """The manifest of a teacher's cache, compared with what the run says; every file is there in its size.
+
+    data  False: data that would have to be fetched first isn't compared
 
     Raises RunError that says what differs and what to do.
     """
@@ -44,21 +46,23 @@ def check_cache(config: RunConfig, teacher: LiveTeacher) -> CacheManifest:
 
     folder = Path(teacher.access.cache).expanduser()
     manifest, name = read_manifest(folder), short(teacher.access.cache)
-    if not manifest.complete:
-        raise RunError(f"the cache {name} isn't complete; run the same `ctkd cache-teacher` again, it goes on.")
     wanted = whose(teacher.tokenizer, teacher.source, teacher.access.precision)
     if manifest.whose.precision != SERVER:
         changed = difference(manifest.whose, wanted)
     else:  # its weights and precision aren't known, and its name is the server's
         changed = difference(manifest.whose, Whose("", manifest.whose.name, SERVER, wanted.tokenizer, ""))
-    changed = changed or difference(manifest.text, text_of(config, data_file(config.data)))
+    if data and not changed:
+        changed = difference(manifest.text, text_of(config, data_file(config.data)))
     if changed:
         raise RunError(f"the cache {name} was made of something else: {changed}. Fill another for this run.")
+    _check_method(manifest, teacher.method, teacher.variant, name)
+    _check_merged(manifest, config, teacher, name)
+    # Last: nobody should finish or mend a cache that the run can't have anyway.
+    if not manifest.complete:
+        raise RunError(f"the cache {name} isn't complete; run the same `ctkd cache-teacher` again, it goes on.")
     for number, part in manifest.parts.items():
         if why := problem(folder, part, thorough=False):
             raise RunError(f"part {number!r} of the cache {name} is damaged: {why}. Fill it again.")
-    _check_method(manifest, teacher.method, teacher.variant, name)
-    _check_merged(manifest, config, teacher, name)
     return manifest
 
 
@@ -107,6 +111,15 @@ def _check_merged(manifest: CacheManifest, config: RunConfig, teacher: LiveTeach
             f"the cache {name} keeps merged rows of something else: {changed}. Fill another with this run's config and "
             "--rows merged, or one with the rows of tokens (--rows answer), which serves them all."
         )
+
+
+def merged_in_words(made: Merged) -> str:
+    """What a run must have to be taught by rows that were merged so."""
+    factor = f" at teacher temperature {made.temperature:g}" if made.rule in ("bayesian", "observed") else ""
+    return (
+        f"student tokenizer {short(made.student_name)}, groups of {short(made.alignment)}, and a loss that reads "
+        f"{IN_WORDS[made.rule]}{factor}"
+    )
 
 
 def merged_otherwise(made: Merged, wanted: Merged) -> str:

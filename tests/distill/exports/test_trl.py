@@ -12,6 +12,8 @@ from ctkd_core.distill.config import RUN_OPTIONS
 from ctkd_core.distill.exports import trl
 from ctkd_core.distill.exports.folder import NOT_WRITTEN, TARGETS, training_data, write
 from ctkd_core.errors import RunError
+from tests.distill.kit import save_tokenizer
+from tests.tiny import tiny_metaspace
 
 CASES = {
     "gold": {"method": "gold", "method_options": {"merge": "observed", "empty_samples": "count"}},
@@ -62,6 +64,35 @@ def test_what_trl_has_not_is_refused(pair, tmp_path, given, sentence):
     with pytest.raises(RunError, match=sentence):
         write(pair.config(**given), "trl", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pair_that_trls_gold_cannot_align_is_refused(pair, tmp_path):
+    """TRL's own answer to the exported tokenizer is asked, too."""
+    utils = pytest.importorskip("trl.experimental.utils")
+    from transformers import AutoTokenizer
+
+    save_tokenizer(tiny_metaspace(), tmp_path / "marked")
+    config = pair.config(method="gold", teacher=str(tmp_path / "marked"))
+    with pytest.raises(RunError, match=r"byte-level tokenizers only, and the teacher's, .*, is none.*method 'uld'"):
+        write(config, "trl", tmp_path / "gold", student=False)
+    write(config.replace(method="uld", method_options={}), "trl", tmp_path / "uld", student=False)
+    both = [AutoTokenizer.from_pretrained(tmp_path / "uld" / f"{side}-tokenizer") for side in ("student", "teacher")]
+    assert [utils.is_byte_level_tokenizer(each.backend_tokenizer) for each in both] == [True, False]
+
+
+def test_the_readme_says_how_it_is_started_and_with_which_versions(pair, tmp_path, monkeypatch):
+    pinned = (Path(__file__).parents[3] / "constraints.txt").read_text("utf-8").splitlines()
+    assert {f"{name}=={version}" for name, version in trl.TESTED.items()} <= set(pinned)
+    monkeypatch.chdir(pair.teacher.parent)
+    config = pair.config(method="uld", teacher_path="teacher", student_model="pretrained", student_path="student")
+    found = write(config, "trl", tmp_path / "out")
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "python train_trl.py" in readme and f"torch=={trl.TESTED['torch']}" in readme
+    assert "- `student-tokenizer`" in readme
+    script = (tmp_path / "out" / "train_trl.py").read_text()
+    assert f"TEACHER = {str(pair.teacher)!r}" in script, "wherever it is started"
+    assert [note for note in found.notes if f"The student is the folder {str(pair.student)!r} of this machine" in note]
+    assert str(tmp_path) not in readme
 
 
 def test_a_full_folder_is_left_alone(pair, tmp_path):

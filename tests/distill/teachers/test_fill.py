@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,11 +72,19 @@ def test_a_damaged_part_alone_is_made_anew(pair, tmp_path, monkeypatch):
     assert after.parts["part-00001"] == before.parts["part-00001"]
 
 
+def before_hashes(folder: Path) -> dict[str, Any]:
+    """The manifest of a cache as versions wrote it that put no hash into it."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["sha256"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return manifest
+
+
 def test_a_part_whose_manifest_names_no_index_is_made_anew(pair, tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     cache_teacher(pair.config(), folder, k=8)
     rows = content(folder)
-    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest = before_hashes(folder)
     del manifest["parts"]["part-00000"]["files"]["part-00000.index.npy"]
     (folder / MANIFEST).write_text(json.dumps(manifest))
     layout = RowLayout(8, manifest["kept"]["width"])
@@ -89,11 +98,44 @@ def test_a_part_whose_manifest_names_no_index_is_made_anew(pair, tmp_path, monke
 def test_a_manifest_that_cannot_be_is_refused(pair, tmp_path, key, value, said):
     folder = tmp_path / "cache"
     cache_teacher(pair.config(), folder, k=8)
-    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest = before_hashes(folder)
     manifest["kept"][key] = value
     (folder / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(RunError, match=f"isn't one.*{said}.*fill it anew"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize("change", [{"kept": {"width": 341}}, {"whose": {"precision": "bf16"}}, {"complete": False}])
+def test_an_edited_manifest_is_refused_and_one_without_a_hash_taken(pair, tmp_path, change):
+    folder = tmp_path / "cache"
+    made = cache_teacher(pair.config(), folder, k=8)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    ((key, value),) = change.items()
+    edited = manifest | {key: manifest[key] | value if isinstance(value, dict) else value}
+    (folder / MANIFEST).write_text(json.dumps(edited))
+    with pytest.raises(RunError, match=r"isn't the one that was written: its SHA-256 differs\. Restore it, or delete"):
+        read_manifest(folder)
+    with pytest.raises(RunError, match="SHA-256 differs"):
+        cache_teacher(pair.config(), folder, k=8)
+    (folder / MANIFEST).write_text(json.dumps(dict(reversed(manifest.items()))))
+    assert read_manifest(folder) == made, "its order and spaces say nothing"
+    before_hashes(folder)
+    assert read_manifest(folder) == cache_teacher(pair.config(), folder, k=8) == made
+
+
+@pytest.mark.parametrize("name", ["part-00000.rows.npy", "part-00009.rows.npy"])
+def test_a_folder_in_the_place_of_a_file_is_named(pair, tmp_path, name):
+    folder = tmp_path / "cache"
+    cache_teacher(pair.config(), folder, k=8)
+    rows = content(folder)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name / "mine").mkdir(parents=True)
+    with pytest.raises(RunError, match=rf"{name}' is a folder where a file of the cache belongs; move it away"):
+        cache_teacher(pair.config(), folder, k=8)
+    assert (folder / name / "mine").is_dir()
+    (folder / name).rename(tmp_path / "moved")
+    cache_teacher(pair.config(), folder, k=8)
+    assert content(folder) == rows
 
 
 def test_a_second_call_asks_no_teacher(pair, tmp_path, monkeypatch):

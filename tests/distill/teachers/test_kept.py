@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 import ctkd_core
 from ctkd_core import methods
+from ctkd_core.background import attempt
+from ctkd_core.distill import worker
 from ctkd_core.distill.teachers.kept import open_cache
 from ctkd_core.distill.teachers.manifest import read_manifest, write_manifest
 from ctkd_core.distill.teachers.matching import check_cache
@@ -134,8 +137,18 @@ def test_other_weights_are_refused(pair, few, tmp_path):
     save_tokenizer(tiny_byte_level(340, 1), tmp_path)
     llama(340, seed=9).save_pretrained(tmp_path)
     config = pair.config(teacher_cache=str(few), teacher_path=str(tmp_path))
-    with pytest.raises(RunError, match="the teacher's weights changed"):
+    both = f"the teacher's weights changed from {str(pair.teacher)!r} to {str(tmp_path)!r}"
+    with pytest.raises(RunError, match=re.escape(both)):
         check_cache(config, teacher_of(config))
+
+
+def test_a_cache_that_does_not_fit_is_refused_before_models_are_loaded(pair, few, store, monkeypatch):
+    """Its samples are looked for in the worker, which must not load the student's teacher for nothing."""
+    run = store.create(pair.config(method="uld", student_model="transplant", teacher_cache=str(few)))
+    monkeypatch.setattr("ctkd_core.distill.teachers.store.Cache.find", lambda *_: None)
+    monkeypatch.setattr("ctkd_core.distill.models.teachers.load_model", lambda *_, **__: pytest.fail("loaded"))
+    assert worker.execute(run, lambda: False) == attempt.FAILED
+    assert "lacks 44 of 44 samples" in run.status().message
 
 
 def test_a_teacher_that_is_elsewhere_is_taken_at_the_caches_word(pair, few, tmp_path):

@@ -17,7 +17,7 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.teachers import fill as filling
 from ctkd_core.distill.teachers.fill import default_folder, fill, plan
 from ctkd_core.distill.teachers.kept import KeptTeacher, open_cache
-from ctkd_core.distill.teachers.manifest import read_manifest
+from ctkd_core.distill.teachers.manifest import read_manifest, write_manifest
 from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.errors import RunError
 from ctkd_core.losses import loss
@@ -228,6 +228,16 @@ def test_runs_of_something_else_are_refused(pair, coarse, merged, changes, words
     other = config.replace(teacher_cache=str(folder), **changes)
     with pytest.raises(RunError, match=words):
         check_cache(other, teacher_of(other))
+
+
+def test_a_cache_that_nobody_should_finish_for_a_run_is_refused_for_that(pair, coarse, tmp_path):
+    config = asked(pair, "gold", **coarse)
+    folder = tmp_path / "cache"
+    write_manifest(folder, replace(cache_teacher(config, folder, k=8, rows="merged"), complete=False))
+    for changes, words in (({"method": "alm"}, "keeps merged rows alone"), ({}, "isn't complete")):
+        other = config.replace(teacher_cache=str(folder), **changes)
+        with pytest.raises(RunError, match=words):
+            check_cache(other, teacher_of(other))
 
 
 def test_options_that_change_no_row_are_free(pair, coarse, merged):
