@@ -34,19 +34,20 @@ NEVER = "never tried"
 
 def standing(found: Digest) -> None:
     """The choice, and what was found there."""
-    tried = found.conditions
+    # what was tried most comes first, for the pair of the bar above if it was tried
+    tried = sorted(found.conditions, key=lambda each: (not _of_the_pair(each), -_runs(each)))
     _this_pair(tried)
     settings = {name: [each for each in tried if each[1].kind == name] for name in KINDS}
 
     def first_regime() -> None:
-        there = [condition.regime for _, condition in settings[st.session_state["kind"]]]
-        st.session_state["regime"] = next((name for name in REGIMES if name in there), next(iter(REGIMES)))
+        there = settings[st.session_state["kind"]]
+        st.session_state["regime"] = there[0][1].regime if there else next(iter(REGIMES))
 
     kind_cell, regime_cell, setting_cell = st.columns(3)
     kind = kind_cell.selectbox(
         "Kind of pair",
         list(KINDS),
-        next((k for k, name in enumerate(KINDS) if settings[name]), 0),
+        list(KINDS).index(tried[0][1].kind) if tried else 0,
         key="kind",
         bind="query-params",
         on_change=first_regime,
@@ -55,7 +56,7 @@ def standing(found: Digest) -> None:
     regime = regime_cell.selectbox(
         "Regime",
         list(REGIMES),
-        next((k for k, name in enumerate(REGIMES) if regimes[name]), 0),
+        list(REGIMES).index(settings[kind][0][1].regime) if settings[kind] else 0,
         key="regime",
         bind="query-params",
     )
@@ -79,7 +80,8 @@ def standing(found: Digest) -> None:
 def _this_pair(tried: list[Found]) -> None:
     """Whether the pair of the bar above was tried."""
     student, teacher = state.pair()
-    titles = [f"{c.title} ({c.kind}, {c.regime})" for _, c in tried if (c.student, c.teacher) == (student, teacher)]
+    own = [condition for _, condition in filter(_of_the_pair, tried)]
+    titles = dict.fromkeys(f"{c.title} ({c.kind}, {c.regime})" for c in own)  # some experiments share a setting
     pair = state.plain(f"{teacher} → {student}")
     if titles:
         st.success(
@@ -87,6 +89,14 @@ def _this_pair(tried: list[Found]) -> None:
         )
     else:
         st.caption(f":material/info: The pair above, {pair}, was {NEVER}; page Pair says what kind it is.")
+
+
+def _of_the_pair(each: Found) -> bool:
+    return (each[1].student, each[1].teacher) == state.pair()
+
+
+def _runs(each: Found) -> int:
+    return sum(len(method.runs) for method in each[1].methods)
 
 
 def _condition(experiment: Experiment, condition: Condition) -> None:

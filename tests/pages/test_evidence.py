@@ -54,6 +54,20 @@ def test_the_packaged_evidence_opens() -> None:
     assert at.query_params == {}
 
 
+def test_it_opens_where_the_pair_above_was_tried_most() -> None:
+    student, teacher = "smollm2", "gemma3-270m"
+    own = [(e, c) for e, c in store.load().conditions if (c.student, c.teacher) == (student, teacher)]
+    most = max(sum(len(method.runs) for method in c.methods) for _, c in own)
+    at = opened("evidence", student=student, teacher=teacher)
+    assert at.selectbox(key="kind").value == "cross-family"
+    shown = at.selectbox(key="setting").value
+    assert any(
+        sum(len(method.runs) for method in c.methods) == most and shown == f"{c.title} · {e.name}" for e, c in own
+    )
+    told = at.success[0].value.partition("tried: ")[2].split("; ")
+    assert len(told) == len(set(told)) > 1
+
+
 def test_a_ranking_with_its_run_and_tables(evidence: Any) -> None:
     evidence(VALUES)
     at = opened("evidence", student="qwen")
