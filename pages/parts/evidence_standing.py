@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import streamlit as st
@@ -20,6 +21,7 @@ from ctkd_core.figures.evidence import (
 )
 from ctkd_core.lab.code import evidence_code, tried_code
 from ctkd_core.markup.glossary import explained
+from ctkd_core.markup.visible import counted
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
 from pages.parts import loaders, state
 from pages.parts.evidence_answers import answer
@@ -80,12 +82,14 @@ def standing(found: Digest) -> None:
 def _this_pair(tried: list[Found]) -> None:
     """Whether the pair of the bar above was tried."""
     student, teacher = state.pair()
-    own = [condition for _, condition in filter(_of_the_pair, tried)]
-    titles = dict.fromkeys(f"{c.title} ({c.kind}, {c.regime})" for c in own)  # some experiments share a setting
+    own = {(c.title, c.kind, c.regime) for _, c in filter(_of_the_pair, tried)}  # some experiments share a setting
     pair = state.plain(f"{teacher} → {student}")
-    if titles:
+    if own:
+        kinds = Counter(f"{kind}, {regime}" for _, kind, regime in own).most_common()
+        where = "; ".join(f"{name} ({n})" if len(own) > 1 else name for name, n in kinds)
         st.success(
-            f"The pair above, {pair}, was tried: {state.plain('; '.join(titles))}.", icon=":material/check_circle:"
+            f"The pair above, {pair}, was tried in {counted(len(own), 'setting')}: {state.plain(where)}.",
+            icon=":material/check_circle:",
         )
     else:
         st.caption(f":material/info: The pair above, {pair}, was {NEVER}; page Pair says what kind it is.")
