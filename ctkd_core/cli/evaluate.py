@@ -68,6 +68,7 @@ def run(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Measure the saved student; the figures are kept in the run's folder, where the page of the run shows them."""
+    from ctkd_core.distill.checks import in_words
     from ctkd_core.distill.evaluation.saved import Ask, closed, evaluate_run, expected_costs, student_folder
     from ctkd_core.distill.runs import RunStore
 
@@ -76,9 +77,10 @@ def run(
     for each in chosen:  # all that can be wrong is told before anything is loaded
         student_folder(each)
         costs = expected_costs(each, ask).items()
-        parts = [f"{key} {total:.0f} s" for key, cost in costs if (total := cost.each + cost.once) >= 1]
+        parts = [f"{key} {in_words(total)}" for key, cost in costs if (total := cost.each + cost.once) >= 1]
         if parts:
-            inform(f"{each.id}: besides bits per byte, this takes about {', '.join(parts)}.")
+            said = "and loading the models; longer where other programs compute"
+            inform(f"{each.id}: this takes about {', '.join(parts)}, {said}.")
     found = [evaluate_run(each, ask, _report) for each in chosen]
     if against is not None:
         found[0]["gap_closed"] = closed(found[0], found[1]) | {"against": chosen[1].id}

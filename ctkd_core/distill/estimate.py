@@ -217,6 +217,13 @@ def evaluation_costs(
     return _costs(config, *model_sizes(config, student_vocab, teacher_vocab), names)
 
 
+def scoring_cost(config: RunConfig, student_vocab: int = 129_280, teacher_vocab: int = 49_152) -> EvaluationCost:
+    """What bits per byte of the held-out samples take on this machine."""
+    student, teacher = model_sizes(config, student_vocab, teacher_vocab)
+    each = 2 * config.eval_samples * _tokens(config) / (FORWARD_SHARE * _speed(config))
+    return EvaluationCost(each * student.total, each * teacher.total)
+
+
 def _costs(
     config: RunConfig, student: ModelSize, teacher: ModelSize, names: Iterable[str] | None = None
 ) -> dict[str, EvaluationCost]:

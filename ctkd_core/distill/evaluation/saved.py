@@ -151,20 +151,30 @@ def asked_config(run: Run, ask: Ask) -> RunConfig:
 
 
 def expected_costs(run: Run, ask: Ask) -> dict[str, EvaluationCost]:
-    """What evaluations take here, bits per byte aside; of another file's samples as many are counted as it has.
+    """What evaluations take here, and "bits per byte" of both models; of another file as many samples count as it has.
 
-    Raises RunError where the data can't be read.
+    Those for which it has no sample take nothing. Raises RunError where the data can't be read.
     """
-    from ctkd_core.distill.data import load_split
-    from ctkd_core.distill.estimate import evaluation_costs
+    from ctkd_core.distill.estimate import evaluation_costs, scoring_cost
+    from ctkd_core.distill.evaluation.samples import without_samples
     from ctkd_core.tokenizers.load import load_tokenizer
 
     config = asked_config(run, ask)
+    names = chosen(config.evaluations)
     if ask.data:
-        split = load_split(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
-        config = config.replace(eval_samples=max(1, min(config.eval_samples, len(split.examples))))
+        examples = _of_file(config)[: config.eval_samples]
+        config = config.replace(eval_samples=len(examples))
+        empty = without_samples(config, examples)
+        names = tuple(name for name in names if name not in empty)
     sizes = [load_tokenizer(name).n_ids for name in (config.student, config.teacher)]
-    return evaluation_costs(config, None, *sizes)
+    return {"bits per byte": scoring_cost(config, *sizes)} | evaluation_costs(config, names, *sizes)
+
+
+def _of_file(config: RunConfig) -> list[Example]:
+    """All examples of a file of which nothing is held out, in its order."""
+    from ctkd_core.distill.data import load_examples
+
+    return load_examples(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
 
 
 def student_folder(run: Run) -> Path:
@@ -279,16 +289,11 @@ def _teacher(config: RunConfig, device: str, report: Report) -> PreTrainedModel 
 
 
 def _examples(config: RunConfig, whole: bool, tokenizers: Sequence[Tokenizer]) -> tuple[Example, ...]:
-    from ctkd_core.distill.data import Split, load_examples
+    from ctkd_core.distill.data import Split
     from ctkd_core.distill.preparation import split_of
     from ctkd_core.distill.rendering import rendered
 
-    if whole:  # another file, in which nothing is held out
-        found = load_examples(config.data, config.template, turns=config.learnt_turns, skip=config.skip_bad_records)
-        split = Split(tuple(found), ())
-    else:
-        split = split_of(config)
-    split = rendered(config, split, tokenizers)
+    split = rendered(config, Split(tuple(_of_file(config)), ()) if whole else split_of(config), tokenizers)
     examples = split.examples if whole else split.held_out
     return examples[: config.eval_samples]
 

@@ -66,6 +66,20 @@ def test_the_expected_cost_is_that_of_the_files_own_samples(runs, pair, tmp_path
     costs = [expected_costs(run, Ask("agreement", data=str(data)))["agreement"].each for data in (three, pair.data)]
     assert costs[1] == pytest.approx(costs[0] * 48 / 3)
     assert expected_costs(run, Ask("agreement", data=str(three), samples=2))["agreement"].each < costs[0]
+    scored = [expected_costs(run, Ask("none", data=str(data)))["bits per byte"].each for data in (three, pair.data)]
+    assert 0 < scored[1] == pytest.approx(scored[0] * 48 / 3)
+    # exposure takes more texts than there are, and none of them is an exercise
+    assert set(expected_costs(run, Ask("all", data=str(three)))) == {
+        *("bits per byte", "classes", "agreement", "completions")
+    }
+
+
+def test_a_file_of_one_record_is_measured(runs, tmp_path, capsys):
+    store, _, run = runs
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"prompt": "What is 90 + 1?", "completion": "91 cats"}) + "\n")
+    words = ["evaluate", run.id, "-e", "none", "--data", str(own), "--runs-dir", str(store.root)]
+    assert Ctkd(capsys).json(*words)["held_out"] == 1
 
 
 def test_what_was_kept_is_read_with_care(runs):
