@@ -220,8 +220,8 @@ def waiting_for(run: Run) -> str:
     if status.ended_already or status.pid is None or not status.detached or elsewhere(status):
         return ""
     doing = status.message or status.state
-    if status.state == "running" and seconds:
-        doing = f"step {status.step + 1} of {status.total_steps} (a step takes {in_words(seconds)}) and its checkpoint"
+    if seconds and doing == f"Step {status.step} of {status.total_steps}." and status.step < (status.total_steps or 0):
+        doing = f"the step after step {status.step} (one takes {in_words(seconds)}), and its checkpoint"
     return f"waiting for: {doing.rstrip('.')}. Ctrl-C ends the process at once: {status.kept}."
 
 

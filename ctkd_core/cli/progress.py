@@ -117,15 +117,17 @@ def _drawn(tells_left: bool) -> Progress:
 
 def follow(run: Run) -> RunStatus:
     """Show the news of a run on stderr until it has ended; returns its last status."""
-    offset, last_state = 0, ""
+    offset, told = 0, ""
     with Bar(None) as bar:
         while True:
             status = run.status()  # before the metrics: when it says "ended", every row is there
             rows, offset = run.read_metrics(offset)
             bar.total = status.total_steps or bar.total
-            if status.state != last_state:
+            # of a run that waits every message is news: what it waits for, and behind whom
+            news = f"queued {status.message}" if status.state == "queued" else status.state
+            if news != told:
                 bar.inform(f"{status.state}" + (f"  {status.message}" if status.message else ""))
-                last_state = status.state
+                told = news
             for row in rows:
                 if row.get("kind") == "eval":
                     bar.inform(f"step {row.get('step')}  {_number(row.get('bits_per_byte'))} bits per byte, held out")

@@ -9,12 +9,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ctkd_core.background.status import write_status
-from ctkd_core.cli import COMMANDS
+from ctkd_core.cli import COMMANDS, progress
 from ctkd_core.cli.command import load
 from ctkd_core.cli.display import TokenRows, console_of, facts, plain_text, render, safe, styled, table, width
 from ctkd_core.cli.main import main, printable
@@ -325,6 +326,18 @@ def test_a_run_is_followed_with_a_bar(store: RunStore, monkeypatch: pytest.Monke
     assert "2/2" in seen
     assert "loss 4.0000" in seen
     assert "2.0000 bits per byte" in seen
+
+
+def test_what_a_run_waits_for_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ["Waiting to start.", "Waiting for cpu: one run trains on it at a time.", "Step 1 of 2.", "Step 2 of 2."]
+    states = ["queued", "queued", "queued", "running", "running", "finished"]
+    found = [RunStatus(state=s, message=m) for s, m in zip(states, [told[0], *told[:2], *told[2:], "Finished."])]
+    run = SimpleNamespace(status=lambda: found.pop(0), read_metrics=lambda offset: ([], offset))
+    monkeypatch.setattr(progress, "POLL", 0.0)
+    follow(run)  # type: ignore[arg-type]
+    assert capsys.readouterr().err.splitlines() == [
+        *(f"queued  {message}" for message in told[:2]), f"running  {told[2]}", "finished  Finished."
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")

@@ -66,4 +66,8 @@ def test_a_terminal_reads_what_it_waits_for(store):
     rows.write(step(1, 110.0) | {"loss": 1.0})
     rows.write(step(2, 145.0) | {"loss": 1.0})
     rows.close()
-    assert waiting_for(run).startswith("waiting for: step 3 of 20 (a step takes 35 s) and its checkpoint.")
+    assert waiting_for(run).startswith("waiting for: the step after step 2 (one takes 35 s), and its checkpoint.")
+    write_status(run.dir, replace(run.status(), message="Measuring bits per byte at step 2."))
+    assert waiting_for(run).startswith("waiting for: Measuring bits per byte at step 2. ")
+    write_status(run.dir, replace(run.status(), step=20, message="Step 20 of 20."))
+    assert waiting_for(run).startswith("waiting for: Step 20 of 20. "), "no step follows"
