@@ -16,6 +16,7 @@ from ctkd_core.markup.visible import one_line
 if TYPE_CHECKING:
     from ctkd_core.distill.checks import Check
     from ctkd_core.distill.config import RunConfig
+    from ctkd_core.distill.preparation import Look
 
 
 def planned(config: RunConfig, preset: str | None, root: Path) -> Output:
@@ -23,17 +24,18 @@ def planned(config: RunConfig, preset: str | None, root: Path) -> Output:
 
     preset  the name of the one that it starts from, None for none
     """
-    from ctkd_core.distill.checks import preflight
+    from ctkd_core.distill.checks import preflight, sized
     from ctkd_core.distill.config import preset_changes
     from ctkd_core.lab.code import changed_options
 
-    checks = preflight(config, root)
+    looks: list[Look] = []
+    checks = preflight(config, root, looks)
     found: dict[str, Any] = {
         "config": config.to_dict(),
         "changed": changed_options(config),
         "preset": None if preset is None else {"name": preset, "sets": preset_changes(preset)},
         "checks": [asdict(check) for check in checks],
-        "estimate": _estimate(config),
+        "estimate": _estimate(sized(config, looks)),
     }
     refused = any(check.fatal and not check.ok for check in checks)
     return Output(lambda: found, lambda: [_file(found, checks)], PREFLIGHT_FAILED if refused else OK)
@@ -66,7 +68,9 @@ def _file(found: dict[str, Any], checks: list[Check]) -> str:
     for check in checks:
         state = "ok" if check.ok else states[check.fatal]
         notes.append(f"{state:7}  {check.name}: {check.detail} {check.fix}".rstrip())
-    return "".join(f"# {one_line(note)}\n" for note in notes) + _yaml(found["changed"])
+    own_name = found["preset"] and found["preset"]["name"]  # which every run of the preset has
+    table = {key: value for key, value in found["changed"].items() if key != "name" or value != own_name}
+    return "".join(f"# {one_line(note)}\n" for note in notes) + _yaml(table)
 
 
 def changes_text(changes: Mapping[str, Any]) -> str:

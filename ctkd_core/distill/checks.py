@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,15 +43,18 @@ class Check:
     fatal: bool = True
 
 
-def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Check]:
-    """Everything that can go wrong and be seen early, cheapest first. Reads tokenizers and data, runs nothing."""
+def preflight(config: RunConfig, runs_dir: str | Path | None = None, looks: list[Look] | None = None) -> list[Check]:
+    """Everything that can go wrong and be seen early, cheapest first. Reads tokenizers and data, runs nothing.
+
+    looks  gets what was seen of the data
+    """
     checks = [_method(config)]
     pair: dict[str, Tokenizer] = {}
     for side in ("student", "teacher"):
         checks.append(_tokenizer(side, getattr(config, side), pair))
     further, others = _further(config, pair.get("student"))
     tokenizers = list(dict.fromkeys((*pair.values(), *others.values())))
-    found: list[Look] = []
+    found = [] if looks is None else looks
     checks.append(_data(config, tokenizers, found))
     checks += [check for look in found for check in (*_lengths(config, look), *_held_out(config, look))]
     checks += _teachers(config)
@@ -62,7 +66,7 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
         checks.append(_special_tokens(pair["student"], pair["teacher"]))
         checks += _vocabularies(config.method, "teacher", pair["student"], pair["teacher"])
         checks.append(_disk(config, pair["student"].n_ids, runs_dir))
-        checks.append(_memory(config, pair["student"].n_ids, pair["teacher"].n_ids, runs_dir))
+        checks.append(_memory(sized(config, found), pair["student"].n_ids, pair["teacher"].n_ids, runs_dir))
     checks += further
     if config.on_policy_share:
         checks.append(_on_policy(config, pair.get("student")))
@@ -70,8 +74,15 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Che
         checks.append(_trainer(config))
     if said := ignored_precision(config.precision, config.trainer, guess_device(config.device)):
         checks.append(Check("precision", False, said, OTHER_PRECISION))
-    checks.append(_device(config))
+    checks.append(_device(sized(config, found)))
     return checks
+
+
+def sized(config: RunConfig, found: Sequence[Look]) -> RunConfig:
+    """The config by which time and memory are estimated: with a max_length that the data reaches."""
+    from ctkd_core.distill.preparation import as_long_as_data
+
+    return as_long_as_data(config, found[0] if found else None)
 
 
 def require(config: RunConfig, runs_dir: str | Path | None = None) -> list[Check]:
@@ -199,7 +210,7 @@ def _data(config: RunConfig, tokenizers: list[Tokenizer], found: list[Look]) -> 
 
 
 def _lengths(config: RunConfig, look: Look) -> list[Check]:
-    """What max_length, bad records and missing chat templates do to the data."""
+    """What max_length, records that are left out and missing chat templates do to the data."""
     from ctkd_core.distill import preparation
     from ctkd_core.distill.data import named
 
@@ -217,7 +228,7 @@ def _lengths(config: RunConfig, look: Look) -> list[Check]:
     else:
         checks.append(Check("length", True, f"max_length {config.max_length} leaves an answer in every sample.{part}"))
     if look.split.skipped:
-        checks.append(Check("bad records", False, named(look.split.skipped), fatal=False))
+        checks.append(Check("records left out", False, named(look.split.skipped), fatal=False))
     if look.missed:
         said = preparation.template_missed(look.missed)
         checks.append(Check("chat template", False, said, fatal=False))
@@ -233,7 +244,13 @@ def _held_out(config: RunConfig, look: Look) -> list[Check]:
         return []
     few, number = len(examples) < samples.FEW, counted(len(examples), "held-out sample")
     told = f"Figures are measured on {number}{'; of so few they say little' if few else ''}."
-    more = "Raise eval_samples." if look.counts[1] > len(examples) else "Name eval_data, or raise eval_share."
+    if look.counts[1] > len(examples):
+        more = "Raise eval_samples."
+    elif config.eval_data:
+        more = "Give eval_data more records."
+    else:
+        share = min(0.5, math.ceil(100 * samples.FEW / sum(look.counts)) / 100)
+        more = f"Name eval_data, or raise eval_share (to {share:g})."
     checks = [Check("held-out samples", not few, told, more if few else "", fatal=False)]
     for name, sentence in samples.without_samples(config, examples).items():
         checks.append(
@@ -482,7 +499,8 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir:
         detail += f" Run {run.run_id} holds {_gb(run.bytes)}"
         detail += ", which are free when it ends; this one waits for that." if run.shares_device else "."
         available += run.bytes if run.shares_device else 0
-    saved = [f"{saving.words} ({_gb(saving.bytes)} less)" for saving in savings(config, student_vocab, teacher_vocab)]
+    less = savings(config, student_vocab, teacher_vocab, available)
+    saved = [f"{saving.words} ({_gb(saving.bytes)} less)" for saving in less]
     fix = f"What saves memory: {', '.join(saved)}." if saved else "Close other programs, or take a smaller student."
     fits = parts["total"] <= available
     # The estimate is rough: refuse what is hopeless, warn of the rest.

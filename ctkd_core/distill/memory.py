@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ctkd_core.errors import CtkdError, RunError
 
 LEAST_SHARE = 0.05  # of what a run needs: what saves less isn't worth naming
 LORA_RANK = 16
+SHORTEST = 32  # tokens: what is cut further teaches little
 
 
 @dataclass(frozen=True)
@@ -39,24 +41,39 @@ class ActiveRun:
     shares_device: bool
 
 
-def savings(config: RunConfig, student_vocab: int, teacher_vocab: int) -> list[Saving]:
-    """What would make a run need less by the estimate of its parts; what saves most comes first."""
-    whole = estimate_bytes(config, student_vocab, teacher_vocab)["total"]
+def savings(config: RunConfig, student_vocab: int, teacher_vocab: int, available: float) -> list[Saving]:
+    """What would make a run need less by the estimate of its parts; what saves most comes first.
+
+    available  bytes: batch and length are halved until the run fits, or as far as they can be
+    """
+
+    def needed(changes: Mapping[str, Any]) -> int:
+        return estimate_bytes(config.replace(**changes), student_vocab, teacher_vocab)["total"]
+
+    whole = needed({})
     found = []
-    for words, changes in _changes(config):
+    for words, changes in _changes(config, lambda changes: needed(changes) <= available):
         with suppress(RunError):  # the run's other options don't allow it
-            needed = estimate_bytes(config.replace(**changes), student_vocab, teacher_vocab)["total"]
-            if whole - needed >= LEAST_SHARE * whole:
-                found.append(Saving(words, whole - needed))
+            less = whole - needed(changes)
+            if less >= LEAST_SHARE * whole:
+                found.append(Saving(words, less))
     return sorted(found, key=lambda saving: -saving.bytes)
 
 
-def _changes(config: RunConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+def _changes(config: RunConfig, fits: Callable[[Mapping[str, Any]], bool]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def halved(name: str, least: int) -> int:
+        value = getattr(config, name) // 2
+        while value // 2 >= least and not fits({name: value}):
+            value //= 2
+        return value
+
     if config.batch_size > 1:
-        half, steps = config.batch_size // 2, config.accumulation * 2
-        yield f"batch_size {half} with accumulation {steps}", {"batch_size": half}
-    half = config.max_length // 2
-    yield f"max_length {half}, which cuts longer samples", {"max_length": half}
+        size = halved("batch_size", 1)
+        steps = config.accumulation * math.ceil(config.batch_size / size)
+        yield f"batch_size {size} with accumulation {steps}", {"batch_size": size}
+    if config.max_length >= 2 * SHORTEST:
+        length = halved("max_length", SHORTEST)
+        yield f"max_length {length}, which cuts longer samples", {"max_length": length}
     if not config.lora_rank:
         yield f"lora_rank {LORA_RANK}", {"lora_rank": LORA_RANK}
     yield from _smaller_students(config)

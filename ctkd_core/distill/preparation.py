@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 20_000  # examples that are looked at before a run starts
 CONVERSATIONS_LOOKED_AT = 1_000  # of those, answers that chat templates have to write the prompts of
+ENCODED = 16  # examples that are encoded to learn how long they are
+LEAST_LENGTH = 8  # the least max_length that a config takes
 KEPT_FROM = 200  # training samples: fewer are aligned anew in a moment
 TRAINING, HELD_OUT = "training samples", "held-out samples"
 
@@ -37,6 +40,7 @@ class Look:
     counts   examples to learn from and held out, of the whole data
     cut      of the looked-at training examples, those that max_length leaves nothing of; cut_held_out likewise
     missed   tokenizers without a chat template, where one is wanted
+    longest  tokens of the longest looked-at example under any of the tokenizers
     """
 
     split: Split
@@ -45,6 +49,7 @@ class Look:
     cut: tuple[Example, ...]
     cut_held_out: tuple[Example, ...]
     missed: tuple[str, ...]
+    longest: int
 
 
 _OF_THE_DATA = (
@@ -76,7 +81,25 @@ def _look(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:
     part = rendered(config, part, tokenizers)
     cut = without_answer(config, part.train, tokenizers)
     cut_held_out = without_answer(config, part.held_out, tokenizers)
-    return Look(part, len(split.train) <= most, counts, cut, cut_held_out, missed)
+    longest = max((_longest(tokenizer, part.examples) for tokenizer in tokenizers), default=0)
+    return Look(part, len(split.train) <= most, counts, cut, cut_held_out, missed, longest)
+
+
+def as_long_as_data(config: RunConfig, look: Look | None) -> RunConfig:
+    """The config with a max_length that its samples reach: batches are as long as their longest sample."""
+    if look is None or not look.whole or config.on_policy_share:
+        return config
+    return config.replace(max_length=max(LEAST_LENGTH, min(config.max_length, look.longest)))
+
+
+def _longest(tokenizer: Tokenizer, examples: Sequence[Example]) -> int:
+    """Tokens of the longest example: of those with most characters, which alone are encoded."""
+    found = 0
+    for example in heapq.nlargest(ENCODED, examples, key=lambda e: len(e.prompt) + len(e.completion)):
+        prompt = example.prompt_for(tokenizer)
+        answer = answer_of(prompt, example.completion, tokenizer)
+        found = max(found, len(prompt_ids(prompt, tokenizer)) + len(answer.ids) + 1)
+    return found
 
 
 def split_of(config: RunConfig) -> Split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections import namedtuple
@@ -40,7 +41,6 @@ def test_a_good_config_passes_every_check(pair, store):
         ({"precision": "fp16"}, "precision", "fp32"),
         ({"trainer": {"fp16": True}}, "precision", "fp32"),
         ({"student_model": "pretrained", "student_path": "/no/such/folder"}, "student", "no folder"),
-        ({"batch_size": 4096, "max_length": 131072}, "memory", "logits"),
         ({"trainer": {"adam_epsilon": -1}}, "trainer", "epsilon"),
     ],
 )
@@ -55,7 +55,7 @@ def test_faults_are_named_and_refused(pair, store, changes, name, word):
 
 @pytest.mark.parametrize(
     ("changes", "number", "advice"),
-    [({"eval_samples": 48}, 4, "Name eval_data, or raise eval_share."), ({}, 3, "Raise eval_samples.")],
+    [({"eval_samples": 48}, 4, "Name eval_data, or raise eval_share (to 0.21)."), ({}, 3, "Raise eval_samples.")],
 )
 def test_few_held_out_samples_are_a_warning(pair, store, changes, number, advice):
     found = by_name(pair.config(**changes), store)["held-out samples"]
@@ -116,7 +116,27 @@ def described(config, store, monkeypatch, available):
     return by_name(config, store)["memory"]
 
 
-def test_what_saves_memory_follows_from_the_parts(pair, store, monkeypatch):
+@pytest.fixture
+def long_data(tmp_path):
+    """A file whose longest sample is longer than any max_length here."""
+    path = tmp_path / "long.jsonl"
+    lines = [json.dumps({"prompt": f"Question {k}", "completion": "word " * 4000}) for k in range(12)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
+
+
+def test_memory_and_time_are_those_of_samples_no_longer_than_the_data(pair, store, long_data):
+    short, cut = pair.config(max_length=4096, batch_size=8), pair.config(max_length=64, batch_size=8)
+    of_short, of_cut, of_long = (by_name(c, store) for c in (short, cut, short.replace(data=long_data)))
+    assert of_short["memory"].detail.partition("; ")[0] == of_cut["memory"].detail.partition("; ")[0]
+    assert f"({8 * 4096:,} positions" in of_long["memory"].detail
+    hopeless = by_name(short.replace(data=long_data, batch_size=4096, max_length=131072), store)["memory"]
+    assert not hopeless.ok and hopeless.fatal and "logits" in hopeless.detail
+    student = by_name(short.replace(on_policy_share=0.5), store)
+    assert f"({8 * 4096:,} positions" in student["memory"].detail, "how long its own answers are isn't known"
+
+
+def test_what_saves_memory_follows_from_the_parts(pair, store, monkeypatch, long_data):
     """Where weights and moments are what a run needs, half a batch saves nothing that is worth naming."""
     heavy = RunConfig(batch_size=2, max_length=32, student_model="transplant", device="cpu")
     needed = estimate.estimate_bytes(heavy)
@@ -125,12 +145,13 @@ def test_what_saves_memory_follows_from_the_parts(pair, store, monkeypatch):
     assert not found.ok and found.fatal
     assert "lora_rank 16 (" in found.fix and "student_model prune with student_layers 15" in found.fix
     assert "teacher_precision bf16" in found.fix and "batch_size" not in found.fix and "teacher_cache" not in found.fix
-    wide = heavy.replace(batch_size=64, max_length=512, lora_rank=16, teacher_precision="bf16")
-    found = described(wide, store, monkeypatch, 10**9)
-    assert found.fix.startswith("What saves memory: batch_size 32 with accumulation 2 (")
+    wide = heavy.replace(batch_size=64, max_length=512, lora_rank=16, teacher_precision="bf16", data=long_data)
+    fits = estimate.estimate_bytes(wide.replace(batch_size=8))["total"]
+    found = described(wide, store, monkeypatch, fits + 10**6)
+    assert found.fix.startswith("What saves memory: batch_size 8 with accumulation 8 ("), "the largest that fits"
     assert "lora_rank" not in found.fix
     given = {"student_model": "pretrained", "student_path": str(pair.teacher), "method": "uld", "device": "cpu"}
-    cached = [s.words for s in memory.savings(heavy.replace(**given), 400, 49_152) if "teacher_cache" in s.words]
+    cached = [s.words for s in memory.savings(heavy.replace(**given), 400, 49_152, 0) if "teacher_cache" in s.words]
     assert cached, "a student that isn't made of the teacher can do without its model"
     assert described(heavy, store, monkeypatch, needed["total"]).ok
 
