@@ -168,7 +168,8 @@ def run_named(store: RunStore, name: str, use: Use = "begun") -> Run:
     use  which run "latest" is: the newest that the command can use (`lookup.latest`)
     Raises CtkdError for none or several.
     """
-    from ctkd_core.distill.lookup import LATEST, latest
+    from ctkd_core.distill.consistency import LATEST
+    from ctkd_core.distill.lookup import latest
     from ctkd_core.distill.runs import run_at
 
     if name == LATEST:

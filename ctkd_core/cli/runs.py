@@ -29,8 +29,10 @@ from ctkd_core.cli.common import (
 )
 from ctkd_core.cli.display import facts, styled, table
 from ctkd_core.cli.distill import describe, document, finish, state_of, stop, together
+from ctkd_core.distill.lookup import MOST_NAME
 from ctkd_core.distill.training.processes import world_size
 from ctkd_core.errors import CtkdError, short
+from ctkd_core.markup.visible import shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -108,7 +110,7 @@ def _row(row: dict[str, Any], named: bool) -> list[Any]:
     metrics = row.get("metrics") or {}
     return [
         row.get("run_id"),
-        *([row.get("name") or ""] if named else []),
+        *([shorten(row.get("name") or "", MOST_NAME)] if named else []),
         state_of(row),
         *(row.get(key) for key in ("step", "method", "student", "teacher")),
         *(metrics.get(key) for key in ("loss_last", "bits_per_byte_before", "bits_per_byte_after")),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ctkd_core import methods
 from ctkd_core.distill.config import STUDENT_MODELS, RunConfig
+from ctkd_core.distill.consistency import check_name
 from ctkd_core.distill.devices import guess_device, ignored_precision, missing_device
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
@@ -44,7 +45,7 @@ class Check:
 
 def preflight(config: RunConfig, runs_dir: str | Path | None = None) -> list[Check]:
     """Everything that can go wrong and be seen early, cheapest first. Reads tokenizers and data, runs nothing."""
-    checks = [_method(config)]
+    checks = [*_name(config), _method(config)]
     pair: dict[str, Tokenizer] = {}
     for side in ("student", "teacher"):
         checks.append(_tokenizer(side, getattr(config, side), pair))
@@ -88,6 +89,14 @@ def _guarded(name: str, fix: str, look: Callable[[], str]) -> Check:
         return Check(name, True, look())
     except (CtkdError, OSError) as fault:
         return Check(name, False, str(fault).removeprefix(f"{name}: "), fix)
+
+
+def _name(config: RunConfig) -> list[Check]:
+    try:
+        check_name(config.name)
+    except RunError as fault:
+        return [Check("name", False, str(fault).removeprefix("name "))]
+    return []
 
 
 def _method(config: RunConfig) -> Check:

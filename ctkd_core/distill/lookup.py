@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ctkd_core.distill.runs import Run
 
 T = TypeVar("T")
-LATEST = "latest"
 MOST_IDS = 8  # that one message lists
 MOST_NAME = 80  # characters of a name in a message
 Use = Literal["begun", "finished", "active", "stopped", "waiting"]

@@ -44,6 +44,7 @@ from ctkd_core.background.status import (
 from ctkd_core.distill import checkpoints, stopping
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
+from ctkd_core.distill.consistency import check_name
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
 from ctkd_core.distill.kept_student import kept_student
@@ -419,8 +420,9 @@ class RunStore:
     def create(self, config: RunConfig) -> Run:
         """A new run folder with its config; nothing is started.
 
-        Raises RunError when the folder can't be written.
+        Raises RunError when the folder can't be written, and for a name that a run can't have.
         """
+        check_name(config.name)
         run_dir = self.root / new_run_id()
         text = json.dumps(config.to_dict() | {"fingerprint": config.fingerprint}, indent=1, ensure_ascii=False)
         try:

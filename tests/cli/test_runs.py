@@ -231,6 +231,9 @@ def test_runs_ls_has_names_where_there_are_any(ctkd: Ctkd, store: RunStore) -> N
     assert out.splitlines()[0].split()[:3] == ["run", "name", "status"]
     (line,) = [line for line in out.splitlines() if line.startswith(run.id)]
     assert "first look" in line
+    past_run(store, name="x" * 200)
+    assert "x" * 80 not in ctkd("runs", "ls", *at)[1] and "x" * 79 + "…" in ctkd("runs", "ls", *at)[1]
+    assert ctkd.json("runs", "ls", *at)[0]["name"] == "x" * 200
 
 
 def test_a_run_is_found_by_its_name(ctkd: Ctkd, store: RunStore) -> None:
