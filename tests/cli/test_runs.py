@@ -329,6 +329,13 @@ def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
     assert "nothing to cancel" in ctkd.error("runs", "cancel", waiting.id, *at)
 
 
+@pytest.mark.parametrize("place", ["~nosuchuser9/x", "/" + "x" * 5000])
+def test_places_that_cannot_be_are_one_sentence(ctkd: Ctkd, store: RunStore, place: str) -> None:
+    for words in (["show", place], ["show", "a", "--runs-dir", place], ["ls", "--runs-dir", place]):
+        said = ctkd.error("runs", *words)
+        assert len(said) < 400 and ("no home folder" in said or "x" * 50 in said)
+
+
 def test_runs_resume_of_a_finished_run(ctkd: Ctkd, store: RunStore) -> None:
     run = past_run(store)
     assert "is finished" in ctkd.error("runs", "resume", run.id, "--runs-dir", str(store.root))
