@@ -254,7 +254,7 @@ def test_latest_is_a_run_that_the_command_can_use(ctkd: Ctkd, store: RunStore) -
     waiting = store.create(PRESETS["quick"])
     assert ctkd.json("runs", "show", "latest", *at)["run_id"] == stopped.id
     assert f"latest: run {stopped.id}" in ctkd("runs", "show", "latest", *at)[2]
-    assert f"run '{done.id}' kept no student" in ctkd("evaluate", "latest", *at)[2]
+    assert f"run '{done.id}' has no student to evaluate" in ctkd("evaluate", "latest", *at)[2]
     assert ctkd.json("runs", "cancel", "latest", *at)["run_id"] == waiting.id
 
 

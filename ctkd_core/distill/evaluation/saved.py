@@ -17,7 +17,7 @@ from ctkd_core.distill.evaluation import harness
 from ctkd_core.distill.evaluation.gap import share_closed, shares_closed
 from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
 from ctkd_core.distill.headline import number
-from ctkd_core.distill.kept_student import HOW_TO_KEEP, kept_student
+from ctkd_core.distill.kept_student import kept_student, why_none
 from ctkd_core.distill.records import EvalRow, Figures, Number, finite
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import RunError
@@ -174,11 +174,8 @@ def student_folder(run: Run) -> Path:
     status = run.status()
     if not status.ended_already:
         raise RunError(f"run {run.id!r} is {status.state}; its student can be evaluated when it has finished.")
-    why = "it ended before" if status.state != "finished" else "save_student was false"
-    raise RunError(
-        f"run {run.id!r} kept no student ({why}), so there's nothing to evaluate; run it again and {HOW_TO_KEEP} "
-        "(save_student: true in a config file)."
-    )
+    why, mend = why_none(run)
+    raise RunError(f"run {run.id!r} has no student to evaluate ({why}); {mend}.")
 
 
 def _figures(
