@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ OTHER_PRECISION = "Set precision to fp32 or bf16."
 OTHER_SAMPLES = (
     "Leave it out of evaluations, or measure on other or more samples (eval_data, eval_samples, eval_completions)."
 )
+OTHER_FOLDER = "Choose another folder with --runs-dir."
 FREE_BYTES = 500_000_000  # what a run, and each of its checkpoints, must leave on the disk
 
 
@@ -455,7 +457,10 @@ def _disk(config: RunConfig, student_vocab: int, runs_dir: str | Path | None) ->
     from ctkd_core.distill.runs import RunStore
 
     root = RunStore(runs_dir).root
-    existing = next(p for p in (root, *root.parents) if p.exists())
+    existing = next(p for p in (root, *root.parents) if os.path.exists(p))  # noqa: PTH110 - or its name is too long
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        said = "isn't a folder" if not existing.is_dir() else "can't be written"
+        return Check("disk", False, f"runs can't be kept in {short(root)}: {short(existing)} {said}.", OTHER_FOLDER)
     free = shutil.disk_usage(existing).free
     needed = checkpoint_bytes(config, student_vocab) + FREE_BYTES
     return Check(
