@@ -80,7 +80,7 @@ def _is_active(run: Run) -> bool:
 
 
 def _waits(run: Run) -> bool:
-    return run.status().state == "queued"
+    return membership.waits(run.dir, run.status())
 
 
 def _has_stopped(run: Run) -> bool:

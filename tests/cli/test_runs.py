@@ -20,6 +20,7 @@ from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.stopping import AT_ONCE
+from ctkd_core.distill.sweeps.queue import enqueue
 from ctkd_core.errors import CtkdError, PreflightError, RunError
 from tests.cli.test_main import Ctkd
 
@@ -255,6 +256,8 @@ def test_latest_is_a_run_that_the_command_can_use(ctkd: Ctkd, store: RunStore) -
     assert ctkd.json("runs", "show", "latest", *at)["run_id"] == stopped.id
     assert f"latest: run {stopped.id}" in ctkd("runs", "show", "latest", *at)[2]
     assert f"run '{done.id}' has no student to evaluate" in ctkd("evaluate", "latest", *at)[2]
+    assert ctkd("runs", "cancel", "latest", *at)[0] == 2, "it was made and doesn't wait"
+    enqueue(waiting)
     assert ctkd.json("runs", "cancel", "latest", *at)["run_id"] == waiting.id
 
 

@@ -102,3 +102,11 @@ def test_latest_where_nothing_fits_is_the_newest_that_has_begun(store):
     assert latest(store.list(), "finished") == run
     alone = with_process(store.create(RunConfig()))  # `ctkd distill` started it a moment ago
     assert latest(store.list()) == alone
+
+
+def test_a_run_that_was_made_and_not_started_does_not_wait(store):
+    waiting = queue.enqueue(store.create(RunConfig()))
+    made = store.create(RunConfig(seed=1))
+    assert latest(store.list(), "waiting") == latest(store.list(), "active") == waiting
+    with pytest.raises(RunError, match="was made and not started; only runs that wait have an order"):
+        queue.move(store.root, [made.id], "first")
