@@ -17,6 +17,7 @@ from ctkd_core.cli.common import (
     StoppedRun,
     UsageError,
     inform,
+    is_name,
     names_folder,
     names_of,
     new_file,
@@ -376,9 +377,10 @@ def _each(names: list[str], runs_dir: str | None, act: Callable[[RunStore, str],
     """Do it with each of the runs once, all of which are looked up before; their ids. No folder may be named."""
     store = run_store(runs_dir)
     for name in names:
-        if names_folder(name):
+        if names_folder(name) and not is_name(store, name):
             raise UsageError(f"this takes ids, not folders such as {short(name)}; name where they lie with --runs-dir.")
-    ids = list(dict.fromkeys(run_named(store, name).id for name in names))
+    found = (store.get(name) if names_folder(name) else run_named(store, name) for name in names)
+    ids = list(dict.fromkeys(run.id for run in found))
     for run_id in ids:
         act(store, run_id)
     return ids

@@ -57,12 +57,21 @@ def latest(runs: Sequence[Run], use: Use = "begun") -> Run | None:
     active    under way, else waiting
     stopped   cancelled, failed or lost
     waiting   in the queue
+
+    Damaged runs are passed over where there is another.
     """
-    for fits in (*_FITTING[use], _has_begun):
+    for fits in (*_FITTING[use], _has_begun, _is_whole):
         for run in runs:
-            if fits(run):
+            if fits(run) and _is_whole(run):
                 return run
     return runs[0] if runs else None
+
+
+def _is_whole(run: Run) -> bool:
+    try:
+        return bool(run.config) and run.status().state != "damaged"
+    except CtkdError:
+        return False
 
 
 def _has_begun(run: Run) -> bool:

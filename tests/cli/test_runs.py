@@ -339,6 +339,21 @@ def test_places_that_cannot_be_are_one_sentence(ctkd: Ctkd, store: RunStore, pla
         assert len(said) < 400 and ("no home folder" in said or "x" * 50 in said)
 
 
+def test_a_name_with_a_slash_is_found_where_no_folder_is(
+    ctkd: Ctkd, store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ["--runs-dir", str(store.root)]
+    monkeypatch.chdir(tmp_path)
+    run, other = past_run(store, name="a/b"), past_run(RunStore(tmp_path / "others"))
+    assert ctkd.json("runs", "show", "a/b", *at)["run_id"] == run.id
+    assert "there is no folder 'a/c'" in ctkd.error("runs", "show", "a/c", *at)
+    (tmp_path / "a").mkdir()
+    other.dir.rename(tmp_path / "a" / "b")
+    assert ctkd.json("runs", "show", "a/b", *at)["run_id"] == "b", "a folder comes first"
+    assert ctkd.json("runs", "rm", "a/b", *at) == {"removed": [run.id]}, "no folder is removed"
+    assert (tmp_path / "a" / "b").is_dir()
+
+
 def test_runs_resume_of_a_finished_run(ctkd: Ctkd, store: RunStore) -> None:
     run = past_run(store)
     assert "is finished" in ctkd.error("runs", "resume", run.id, "--runs-dir", str(store.root))
