@@ -332,11 +332,15 @@ def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
     assert "nothing to cancel" in ctkd.error("runs", "cancel", waiting.id, *at)
 
 
-@pytest.mark.parametrize("place", ["~nosuchuser9/x", "/" + "x" * 5000])
-def test_places_that_cannot_be_are_one_sentence(ctkd: Ctkd, store: RunStore, place: str) -> None:
-    for words in (["show", place], ["show", "a", "--runs-dir", place], ["ls", "--runs-dir", place]):
-        said = ctkd.error("runs", *words)
-        assert len(said) < 400 and ("no home folder" in said or "x" * 50 in said)
+@pytest.mark.parametrize("words", [[], ["--now"]])
+def test_a_run_on_another_computer_is_asked_and_that_is_said(ctkd: Ctkd, store: RunStore, words: list[str]) -> None:
+    run = store.create(PRESETS["quick"])
+    there = {"pid": 1, "pid_start": "1", "host": "far\x1b-away", "heartbeat": time.time()}
+    write_status(run.dir, replace(run.status(), state="running", step=2, **there))
+    code, _, err = ctkd("runs", "cancel", run.id, *words, "--runs-dir", str(store.root))
+    assert (code, (run.dir / "control" / "cancel").is_file()) == (0, True)
+    assert "stops behind its step there" in err and "away" in err and "\x1b" not in err
+    assert ("can't be ended from here" in err) is bool(words)
 
 
 def test_a_name_with_a_slash_is_found_where_no_folder_is(
@@ -352,6 +356,13 @@ def test_a_name_with_a_slash_is_found_where_no_folder_is(
     assert ctkd.json("runs", "show", "a/b", *at)["run_id"] == "b", "a folder comes first"
     assert ctkd.json("runs", "rm", "a/b", *at) == {"removed": [run.id]}, "no folder is removed"
     assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("place", ["~nosuchuser9/x", "/" + "x" * 5000])
+def test_places_that_cannot_be_are_one_sentence(ctkd: Ctkd, store: RunStore, place: str) -> None:
+    for words in (["show", place], ["show", "a", "--runs-dir", place], ["ls", "--runs-dir", place]):
+        said = ctkd.error("runs", *words)
+        assert len(said) < 400 and ("no home folder" in said or "x" * 50 in said)
 
 
 def test_runs_resume_of_a_finished_run(ctkd: Ctkd, store: RunStore) -> None:
