@@ -76,13 +76,14 @@ def run(
     from ctkd_core.distill.estimate import spread
     from ctkd_core.distill.teachers.fill import default_folder, fill, plan
     from ctkd_core.distill.teachers.matching import merged_in_words
+    from ctkd_core.files import expanded
     from ctkd_core.markup.quantities import in_bytes
 
     chosen = build_config(config, preset, option, flags)
     started = time.monotonic()
     with Bar(1) as bar:
         planned = plan(chosen, number=number, k=k, dtype=dtype, rows=rows or "", progress=bar.update)
-        folder = Path(to or planned.teacher.access.cache or default_folder(planned)).expanduser()
+        folder = expanded(to or planned.teacher.access.cache or default_folder(planned))
         bar.inform(
             f"{len(planned.readings):,} samples, {planned.rows:,} rows, {planned.layout.k:,} tokens of each: "
             f"{in_bytes(planned.bytes)} in {folder}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.errors import CtkdError, short, unknown
+from ctkd_core.errors import CtkdError, RunError, short, unknown
 from ctkd_core.markup.terminal import safe
 
 if TYPE_CHECKING:
@@ -163,12 +163,13 @@ def run_store(folder: str | None) -> RunStore:
 
 
 def run_named(store: RunStore, name: str, use: Use = "begun") -> Run:
-    """The run of the store that `name` means (`lookup.named`), or the one whose folder it is, anywhere.
+    """The run of the store that `name` means (`lookup.named`), or before that the one whose folder it is, anywhere.
 
     use  which run "latest" is: the newest that the command can use (`lookup.latest`)
     Raises CtkdError for none or several.
     """
-    from ctkd_core.distill.lookup import LATEST, latest
+    from ctkd_core.distill.consistency import LATEST
+    from ctkd_core.distill.lookup import latest
     from ctkd_core.distill.runs import run_at
 
     if name == LATEST:
@@ -179,11 +180,25 @@ def run_named(store: RunStore, name: str, use: Use = "begun") -> Run:
         if found != runs[0]:
             inform(f"latest: run {found.id}")
         return found
-    return run_at(name) if names_folder(name) else store.get(name)
+    if not names_folder(name):
+        return store.get(name)
+    try:
+        return run_at(name)
+    except RunError:
+        if not is_name(store, name):
+            raise
+        return store.get(name)
+
+
+def is_name(store: RunStore, name: str) -> bool:
+    """Whether a run of the store has this name, which may look like a folder."""
+    from ctkd_core.distill.lookup import name_of
+
+    return any(name_of(run) == name for run in store.list(archived=True))
 
 
 def names_folder(name: str) -> bool:
-    """Whether a run is named by its folder and not by its id."""
+    """Whether a word looks like a run's folder, not like its id."""
     return name in (".", "..") or "/" in name or os.sep in name
 
 

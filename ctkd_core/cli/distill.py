@@ -35,7 +35,7 @@ from ctkd_core.distill.option_labels import value_text
 from ctkd_core.distill.sources.bundled import NAMES
 from ctkd_core.distill.training.processes import rank, world_size
 from ctkd_core.distill.training.table import parse_assignments as trainer_table
-from ctkd_core.errors import RunError, unknown
+from ctkd_core.errors import RunError, short, unknown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -202,12 +202,25 @@ def stop(run: Run, now: bool = False) -> None:
 
     if not now and (said := waiting_for(run)):
         inform(said)
+    host = _other_host(run)
     try:
         run.cancel(grace=AT_ONCE if now else None)
     except KeyboardInterrupt:
         inform("ending its process ...")
         with contextlib.suppress(RunError):  # it may have ended in this moment
             run.cancel(grace=AT_ONCE)
+    if host:
+        inform(f"asked; run {run.id} runs on {short(host)} and stops behind its step there.")
+        if now:
+            inform(f"its process can't be ended from here; on {short(host)}, run ctkd runs cancel --now.")
+
+
+def _other_host(run: Run) -> str:
+    """The computer that trains a run, where it isn't this one; "" for a run that isn't under way there."""
+    from ctkd_core.background.status import elsewhere
+
+    status = run.status()
+    return status.host if not status.ended_already and elsewhere(status) else ""
 
 
 def waiting_for(run: Run) -> str:

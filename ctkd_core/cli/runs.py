@@ -17,6 +17,7 @@ from ctkd_core.cli.common import (
     StoppedRun,
     UsageError,
     inform,
+    is_name,
     names_folder,
     names_of,
     new_file,
@@ -29,8 +30,10 @@ from ctkd_core.cli.common import (
 )
 from ctkd_core.cli.display import facts, styled, table
 from ctkd_core.cli.distill import describe, document, finish, state_of, stop, together
+from ctkd_core.distill.lookup import MOST_NAME
 from ctkd_core.distill.training.processes import world_size
 from ctkd_core.errors import CtkdError, short
+from ctkd_core.markup.visible import shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -108,7 +111,7 @@ def _row(row: dict[str, Any], named: bool) -> list[Any]:
     metrics = row.get("metrics") or {}
     return [
         row.get("run_id"),
-        *([row.get("name") or ""] if named else []),
+        *([shorten(row.get("name") or "", MOST_NAME)] if named else []),
         state_of(row),
         *(row.get(key) for key in ("step", "method", "student", "teacher")),
         *(metrics.get(key) for key in ("loss_last", "bits_per_byte_before", "bits_per_byte_after")),
@@ -374,9 +377,10 @@ def _each(names: list[str], runs_dir: str | None, act: Callable[[RunStore, str],
     """Do it with each of the runs once, all of which are looked up before; their ids. No folder may be named."""
     store = run_store(runs_dir)
     for name in names:
-        if names_folder(name):
+        if names_folder(name) and not is_name(store, name):
             raise UsageError(f"this takes ids, not folders such as {short(name)}; name where they lie with --runs-dir.")
-    ids = list(dict.fromkeys(run_named(store, name).id for name in names))
+    found = (store.get(name) if names_folder(name) else run_named(store, name) for name in names)
+    ids = list(dict.fromkeys(run.id for run in found))
     for run_id in ids:
         act(store, run_id)
     return ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ctkd_core import methods
 from ctkd_core.distill.config import STUDENT_MODELS, RunConfig
+from ctkd_core.distill.consistency import check_name
 from ctkd_core.distill.devices import guess_device, ignored_precision, missing_device
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
@@ -26,6 +28,7 @@ OTHER_PRECISION = "Set precision to fp32 or bf16."
 OTHER_SAMPLES = (
     "Leave it out of evaluations, or measure on other or more samples (eval_data, eval_samples, eval_completions)."
 )
+OTHER_FOLDER = "Choose another folder with --runs-dir."
 FREE_BYTES = 500_000_000  # what a run, and each of its checkpoints, must leave on the disk
 
 
@@ -48,7 +51,7 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None, looks: list
 
     looks  gets what was seen of the data
     """
-    checks = [_method(config)]
+    checks = [*_name(config), _method(config)]
     pair: dict[str, Tokenizer] = {}
     for side in ("student", "teacher"):
         checks.append(_tokenizer(side, getattr(config, side), pair))
@@ -99,6 +102,14 @@ def _guarded(name: str, fix: str, look: Callable[[], str]) -> Check:
         return Check(name, True, look())
     except (CtkdError, OSError) as fault:
         return Check(name, False, str(fault).removeprefix(f"{name}: "), fix)
+
+
+def _name(config: RunConfig) -> list[Check]:
+    try:
+        check_name(config.name)
+    except RunError as fault:
+        return [Check("name", False, str(fault).removeprefix("name "))]
+    return []
 
 
 def _method(config: RunConfig) -> Check:
@@ -463,7 +474,10 @@ def _disk(config: RunConfig, student_vocab: int, runs_dir: str | Path | None) ->
     from ctkd_core.distill.runs import RunStore
 
     root = RunStore(runs_dir).root
-    existing = next(p for p in (root, *root.parents) if p.exists())
+    existing = next(p for p in (root, *root.parents) if os.path.exists(p))  # noqa: PTH110 - or its name is too long
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        said = "isn't a folder" if not existing.is_dir() else "can't be written"
+        return Check("disk", False, f"runs can't be kept in {short(root)}: {short(existing)} {said}.", OTHER_FOLDER)
     free = shutil.disk_usage(existing).free
     needed = checkpoint_bytes(config, student_vocab) + FREE_BYTES
     return Check(

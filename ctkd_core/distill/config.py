@@ -21,6 +21,7 @@ from ctkd_core.distill.consistency import (
     check_device,
     check_precision,
     check_student,
+    check_texts,
     check_weights,
     refuse_tokenizer,
 )
@@ -324,6 +325,7 @@ class RunConfig:
 
     @model_validator(mode="after")
     def _fits_together(self) -> RunConfig:
+        check_texts({name: getattr(self, name) for name in fields_of(RunConfig)})
         methods.get(self.method, RunError).check_variant(self.variant, RunError)
         check_student(self)
         check_device(self.device)

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ctkd_core.errors import RunError, short
 from ctkd_core.tokenizers.catalog import TOKENIZERS
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
+
+LATEST = "latest"  # the word that means the newest run or sweep, wherever one is named
+MOST_NAME = 200  # characters of a new run's name
+
+
+def check_texts(values: Mapping[str, Any]) -> None:
+    """Raise RunError for an option that can't be written to a file: one with half of a surrogate pair in its text.
+
+    A command line gives those for bytes that aren't UTF-8, and JSON can spell them.
+    """
+    for name, value in values.items():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise RunError(f"{name} {short(value)} isn't valid Unicode text; write it in UTF-8.") from None
+
+
+def check_name(name: str) -> None:
+    """Raise RunError for a name that a new run can't have. Runs of earlier versions may have it."""
+    if len(name) > MOST_NAME:
+        raise RunError(f"name has {len(name):,} characters; give at most {MOST_NAME}.")
+    if name == LATEST:
+        raise RunError(f"name {LATEST!r} would mean the newest run wherever runs are named; give another name.")
 
 
 def check_student(config: RunConfig) -> None:

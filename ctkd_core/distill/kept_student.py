@@ -25,12 +25,20 @@ def about_student(run: Run) -> str:
     if (folder := kept_student(run.dir)) is not None:
         return str(folder)
     try:
-        asked = run.config.save_student
+        why, mend = why_none(run)
     except CtkdError:  # a damaged run says so elsewhere
         return ""
-    if not asked:
-        return f"no student kept (save_student is false); {HOW_TO_KEEP}"
-    state = run.status().state
-    if state == "finished":
-        return f"no student kept ({STUDENT} isn't there any more); run it again"
-    return f"no student kept (the run is {state}); it is kept after the last step" if run.status().ended_already else ""
+    return f"no student kept ({why}); {mend}" if why else ""
+
+
+def why_none(run: Run) -> tuple[str, str]:
+    """Why a run without a kept student has none, and what to do; "" and "" where it may still come.
+
+    Raises RunError for a damaged config.
+    """
+    if not run.config.save_student:
+        return "save_student is false", HOW_TO_KEEP
+    status = run.status()
+    if status.state == "finished":
+        return f"{STUDENT} isn't there any more", "run it again"
+    return (f"the run is {status.state}", "it is kept after the last step") if status.ended_already else ("", "")

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ctkd_core.distill.runs import Run
 
 T = TypeVar("T")
-LATEST = "latest"
 MOST_IDS = 8  # that one message lists
 MOST_NAME = 80  # characters of a name in a message
 Use = Literal["begun", "finished", "active", "stopped", "waiting"]
@@ -58,12 +57,21 @@ def latest(runs: Sequence[Run], use: Use = "begun") -> Run | None:
     active    under way, else waiting
     stopped   cancelled, failed or lost
     waiting   in the queue
+
+    Damaged runs are passed over where there is another.
     """
-    for fits in (*_FITTING[use], _has_begun):
+    for fits in (*_FITTING[use], _has_begun, _is_whole):
         for run in runs:
-            if fits(run):
+            if fits(run) and _is_whole(run):
                 return run
     return runs[0] if runs else None
+
+
+def _is_whole(run: Run) -> bool:
+    try:
+        return bool(run.config) and run.status().state != "damaged"
+    except CtkdError:
+        return False
 
 
 def _has_begun(run: Run) -> bool:
@@ -81,7 +89,7 @@ def _is_active(run: Run) -> bool:
 
 
 def _waits(run: Run) -> bool:
-    return run.status().state == "queued"
+    return membership.waits(run.dir, run.status())
 
 
 def _has_stopped(run: Run) -> bool:

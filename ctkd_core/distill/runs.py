@@ -44,6 +44,7 @@ from ctkd_core.background.status import (
 from ctkd_core.distill import checkpoints, stopping
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
+from ctkd_core.distill.consistency import check_name
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
 from ctkd_core.distill.kept_student import kept_student
@@ -414,13 +415,14 @@ class RunStore:
     def __init__(self, root: str | Path | None = None) -> None:
         if root is None:
             root = files.home() / "runs"
-        self.root = Path(root).expanduser().resolve()
+        self.root = files.expanded(root, RunError).resolve()
 
     def create(self, config: RunConfig) -> Run:
         """A new run folder with its config; nothing is started.
 
-        Raises RunError when the folder can't be written.
+        Raises RunError when the folder can't be written, and for a name that a run can't have.
         """
+        check_name(config.name)
         run_dir = self.root / new_run_id()
         text = json.dumps(config.to_dict() | {"fingerprint": config.fingerprint}, indent=1, ensure_ascii=False)
         try:
@@ -436,7 +438,7 @@ class RunStore:
         except OSError as fault:
             shutil.rmtree(run_dir, ignore_errors=True)
             raise RunError(
-                f"can't write a run folder under {str(self.root)!r}: {fault}; choose another --runs-dir."
+                f"can't write a run folder under {short(self.root)}: {reason(fault)}; choose another --runs-dir."
             ) from None
         return Run(run_dir)
 
@@ -468,7 +470,7 @@ class RunStore:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as fault:
-            raise RunError(f"the runs under {str(self.root)!r} can't be read: {reason(fault)}.") from None
+            raise RunError(f"the runs under {short(self.root)} can't be read: {reason(fault)}.") from None
         return sorted((r for r in found if archived or not r.archived), key=lambda run: run.id, reverse=True)
 
     def get(self, name: str) -> Run:
@@ -486,7 +488,7 @@ class RunStore:
     def _named(self, name: str, runs: Mapping[str, Run]) -> Run:
         if not runs:
             raise RunError(
-                f"there's no run {short(name)}: no runs under {str(self.root)!r} yet. Start one with `ctkd distill`."
+                f"there's no run {short(name)}: no runs under {short(self.root)} yet. Start one with `ctkd distill`."
             )
         return named("run", name, runs, name_of)
 
@@ -553,8 +555,8 @@ class RunStore:
 
 def run_at(folder: str | Path) -> Run:
     """The run in this folder, wherever it lies. Raises RunError for a folder that isn't a run."""
-    place = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 - a link to a run keeps its own name
-    if not place.is_dir():
+    place = Path(os.path.abspath(files.expanded(folder, RunError)))  # noqa: PTH100 - a link keeps its own name
+    if not os.path.isdir(place):  # noqa: PTH112 - a name that is too long is none
         raise RunError(f"there is no folder {short(str(folder))}; a run is a folder with {CONFIG} in it.")
     if not _is_run(place):
         raise RunError(f"{short(str(folder))} isn't a run; a run is a folder with {CONFIG} in it.")

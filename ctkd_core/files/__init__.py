@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ctkd_core.errors import CtkdError, short
+
 MOST_BYTES_OF_A_MEMO = 100_000  # of a remembered hash: a path and three numbers
 
 
@@ -21,10 +23,18 @@ def home() -> Path:
     """Where runs and caches are kept: CTKD_HOME, else the platform's folder for user data."""
     given = os.environ.get("CTKD_HOME")
     if given:
-        return Path(given).expanduser().absolute()
+        return expanded(given).absolute()
     import platformdirs
 
     return Path(platformdirs.user_data_dir("ctkd-lab", appauthor=False))
+
+
+def expanded(given: str | Path, error: type[CtkdError] = CtkdError) -> Path:
+    """A path that somebody wrote, with the home folder for `~` or `~name`. Raises `error` where there is none."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise error(f"there's no home folder for {short(str(given))}; write the whole path.") from None
 
 
 def cache_dir() -> Path:

@@ -20,6 +20,7 @@ from ctkd_core.distill.config import PRESETS, RUN_OPTIONS, RunConfig
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.stopping import AT_ONCE
+from ctkd_core.distill.sweeps.queue import enqueue
 from ctkd_core.errors import CtkdError, PreflightError, RunError
 from tests.cli.test_main import Ctkd
 
@@ -231,6 +232,9 @@ def test_runs_ls_has_names_where_there_are_any(ctkd: Ctkd, store: RunStore) -> N
     assert out.splitlines()[0].split()[:3] == ["run", "name", "status"]
     (line,) = [line for line in out.splitlines() if line.startswith(run.id)]
     assert "first look" in line
+    past_run(store, name="x" * 200)
+    assert "x" * 80 not in ctkd("runs", "ls", *at)[1] and "x" * 79 + "…" in ctkd("runs", "ls", *at)[1]
+    assert ctkd.json("runs", "ls", *at)[0]["name"] == "x" * 200
 
 
 def test_a_run_is_found_by_its_name(ctkd: Ctkd, store: RunStore) -> None:
@@ -251,7 +255,9 @@ def test_latest_is_a_run_that_the_command_can_use(ctkd: Ctkd, store: RunStore) -
     waiting = store.create(PRESETS["quick"])
     assert ctkd.json("runs", "show", "latest", *at)["run_id"] == stopped.id
     assert f"latest: run {stopped.id}" in ctkd("runs", "show", "latest", *at)[2]
-    assert f"run '{done.id}' kept no student" in ctkd("evaluate", "latest", *at)[2]
+    assert f"run '{done.id}' has no student to evaluate" in ctkd("evaluate", "latest", *at)[2]
+    assert ctkd("runs", "cancel", "latest", *at)[0] == 2, "it was made and doesn't wait"
+    enqueue(waiting)
     assert ctkd.json("runs", "cancel", "latest", *at)["run_id"] == waiting.id
 
 
@@ -324,6 +330,39 @@ def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
     waiting = store.create(PRESETS["quick"])
     assert ctkd.json("runs", "cancel", waiting.id, *at)["status"] == "cancelled"
     assert "nothing to cancel" in ctkd.error("runs", "cancel", waiting.id, *at)
+
+
+@pytest.mark.parametrize("words", [[], ["--now"]])
+def test_a_run_on_another_computer_is_asked_and_that_is_said(ctkd: Ctkd, store: RunStore, words: list[str]) -> None:
+    run = store.create(PRESETS["quick"])
+    there = {"pid": 1, "pid_start": "1", "host": "far\x1b-away", "heartbeat": time.time()}
+    write_status(run.dir, replace(run.status(), state="running", step=2, **there))
+    code, _, err = ctkd("runs", "cancel", run.id, *words, "--runs-dir", str(store.root))
+    assert (code, (run.dir / "control" / "cancel").is_file()) == (0, True)
+    assert "stops behind its step there" in err and "away" in err and "\x1b" not in err
+    assert ("can't be ended from here" in err) is bool(words)
+
+
+def test_a_name_with_a_slash_is_found_where_no_folder_is(
+    ctkd: Ctkd, store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ["--runs-dir", str(store.root)]
+    monkeypatch.chdir(tmp_path)
+    run, other = past_run(store, name="a/b"), past_run(RunStore(tmp_path / "others"))
+    assert ctkd.json("runs", "show", "a/b", *at)["run_id"] == run.id
+    assert "there is no folder 'a/c'" in ctkd.error("runs", "show", "a/c", *at)
+    (tmp_path / "a").mkdir()
+    other.dir.rename(tmp_path / "a" / "b")
+    assert ctkd.json("runs", "show", "a/b", *at)["run_id"] == "b", "a folder comes first"
+    assert ctkd.json("runs", "rm", "a/b", *at) == {"removed": [run.id]}, "no folder is removed"
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("place", ["~nosuchuser9/x", "/" + "x" * 5000])
+def test_places_that_cannot_be_are_one_sentence(ctkd: Ctkd, store: RunStore, place: str) -> None:
+    for words in (["show", place], ["show", "a", "--runs-dir", place], ["ls", "--runs-dir", place]):
+        said = ctkd.error("runs", *words)
+        assert len(said) < 400 and ("no home folder" in said or "x" * 50 in said)
 
 
 def test_runs_resume_of_a_finished_run(ctkd: Ctkd, store: RunStore) -> None:

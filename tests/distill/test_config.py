@@ -355,3 +355,29 @@ def test_names_that_no_file_can_have_are_findings(pair, store, name, value):
     bad = [c for c in preflight(pair.config(**{name: value}), store.root) if not c.ok]
     assert bad
     assert all(len(c.detail) < 700 and c.detail.isprintable() for c in bad)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "a\udcffb"}, {"data": "\udcff.jsonl"}, {"method_options": {"top_k": 8}, "name": "\ud800"}],
+)
+def test_bytes_that_are_not_utf8_are_refused_before_a_folder_is_made(store, changes):
+    with pytest.raises(RunError, match="isn't valid Unicode text; write it in UTF-8") as caught:
+        store.create(RunConfig(**changes))
+    assert str(caught.value).isprintable() and not store.root.exists()
+
+
+@pytest.mark.parametrize(("name", "said"), [("x" * 201, "201 characters"), ("latest", "'latest'")])
+def test_a_name_that_only_an_earlier_run_may_have(store, name, said):
+    from ctkd_core.distill.checks import preflight
+
+    (check,) = [c for c in preflight(RunConfig(name=name, data="nowhere.jsonl"), store.root) if c.name == "name"]
+    assert not check.ok and check.fatal and said in check.detail
+    with pytest.raises(RunError, match=said):
+        store.create(RunConfig(name=name))
+    assert not store.root.exists()
+    run = store.create(RunConfig())
+    config = RunConfig(name=name)
+    (run.dir / "config.json").chmod(0o644)
+    (run.dir / "config.json").write_text(json.dumps(config.to_dict() | {"fingerprint": config.fingerprint}))
+    assert run.summary()["name"] == name and run.config.problem() == ""

@@ -8,7 +8,9 @@ import pytest
 
 from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import PRESETS, RunConfig
+from ctkd_core.distill.evaluation.saved import student_folder
 from ctkd_core.distill.kept_student import STUDENT, about_student, kept_student
+from ctkd_core.errors import RunError
 
 
 def ended(store, state="finished", **changes):
@@ -38,6 +40,19 @@ def test_why_there_is_none(store, state, changes, said):
     import re
 
     assert re.search(said, about_student(ended(store, state, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("state", "changes", "said"),
+    [
+        ("finished", {"save_student": False}, r"\(save_student is false\); keep one with --save-student true"),
+        ("finished", {}, r"isn't there any more\); run it again"),
+        ("failed", {}, r"\(the run is failed\); it is kept after the last step"),
+    ],
+)
+def test_an_evaluation_gives_the_same_reason(store, state, changes, said):
+    with pytest.raises(RunError, match=f"no student to evaluate .*{said}"):
+        student_folder(ended(store, state, **changes))
 
 
 def test_nothing_is_said_while_it_may_come_or_nothing_is_known(store):

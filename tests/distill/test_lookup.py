@@ -102,3 +102,22 @@ def test_latest_where_nothing_fits_is_the_newest_that_has_begun(store):
     assert latest(store.list(), "finished") == run
     alone = with_process(store.create(RunConfig()))  # `ctkd distill` started it a moment ago
     assert latest(store.list()) == alone
+
+
+def test_latest_passes_over_damaged_runs_where_there_is_another(store):
+    whole = in_state(store.create(RunConfig()), "finished")
+    for file in ("config.json", "status.json"):
+        (in_state(store.create(RunConfig()), "finished").dir / file).unlink()
+    (store.root / "20990101-000000-000-aaaaa").mkdir()
+    (store.root / "20990101-000000-000-aaaaa" / "status.json").write_text("{")
+    assert latest(store.list()) == latest(store.list(), "finished") == whole
+    (whole.dir / "config.json").unlink()
+    assert latest(store.list()) == store.list()[0]
+
+
+def test_a_run_that_was_made_and_not_started_does_not_wait(store):
+    waiting = queue.enqueue(store.create(RunConfig()))
+    made = store.create(RunConfig(seed=1))
+    assert latest(store.list(), "waiting") == latest(store.list(), "active") == waiting
+    with pytest.raises(RunError, match="was made and not started; only runs that wait have an order"):
+        queue.move(store.root, [made.id], "first")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ctkd_core import files
+from ctkd_core.errors import RunError
 
 
 def test_plain_data_is_what_json_can_hold() -> None:
@@ -105,3 +106,10 @@ def test_no_other_place_replaces_files_by_hand() -> None:
         if re.search(r"os\.(replace|rename)\(|\bpart\.replace\((?![\"'])|\.replace\(part\)", path.read_text())
     }
     assert found <= allowed
+
+
+def test_a_home_folder_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.expanded("~/x") == tmp_path / "x"
+    with pytest.raises(RunError, match="no home folder for '~nosuchuser9/x'; write the whole path"):
+        files.expanded("~nosuchuser9/x", RunError)

@@ -17,7 +17,7 @@ from ctkd_core.distill.evaluation import harness
 from ctkd_core.distill.evaluation.gap import share_closed, shares_closed
 from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
 from ctkd_core.distill.headline import number
-from ctkd_core.distill.kept_student import HOW_TO_KEEP, kept_student
+from ctkd_core.distill.kept_student import kept_student, why_none
 from ctkd_core.distill.records import EvalRow, Figures, Number, finite
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import RunError
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 FILE = "evaluation.json"
 MOST_BYTES = 10_000_000
 MOST_SAMPLES, SAMPLES = 100_000, 48
+# Notes about samples that the run was trained on.
+TRAINED = "are in the training data of this run, not held out."
+UNKNOWN_TRAINED = "whether the run was trained on these samples isn't known: its data can't be read."
 Report = Callable[[str], None]
 
 
@@ -184,11 +187,8 @@ def student_folder(run: Run) -> Path:
     status = run.status()
     if not status.ended_already:
         raise RunError(f"run {run.id!r} is {status.state}; its student can be evaluated when it has finished.")
-    why = "it ended before" if status.state != "finished" else "save_student was false"
-    raise RunError(
-        f"run {run.id!r} kept no student ({why}), so there's nothing to evaluate; run it again and {HOW_TO_KEEP} "
-        "(save_student: true in a config file)."
-    )
+    why, mend = why_none(run)
+    raise RunError(f"run {run.id!r} has no student to evaluate ({why}); {mend}.")
 
 
 def _figures(
@@ -245,9 +245,9 @@ def _trained_on(run: Run, examples: Sequence[Example], report: Report) -> tuple[
         learnt = {key(example) for example in split_of(run.config).train}
     except RunError as fault:
         report(str(fault))  # it names folders, and what is kept may be handed on
-        return {}, ["whether the run was trained on these samples isn't known: its data can't be read."]
+        return {}, [UNKNOWN_TRAINED]
     number = sum(key(example) in learnt for example in examples)
-    told = f"{number:,} of the {counted(len(examples), 'sample')} are in the training data of this run, not held out."
+    told = f"{number:,} of the {counted(len(examples), 'sample')} {TRAINED}"
     return {"trained_on": number}, [told] if number else []
 
 
@@ -332,9 +332,13 @@ def _beside_earlier(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         now = found.get("evaluations", ())
         names = [*(before if isinstance(before, list) else ()), *now]
         notes = [note for note in earlier.pop("notes", ()) if note.partition(":")[0] not in now]
+        if "trained_on" in earlier:
+            earlier["trained_on"] = stands["trained_on"]  # a whole number, not a figure: kept as it stands
+        if "trained_on" in found:  # counted anew
+            notes = [note for note in notes if not note.endswith(TRAINED)]
         notes = list(dict.fromkeys([*notes, *found.get("notes", ())]))
         whole = earlier | whole | {"evaluations": [name for name in EVALUATIONS if name in names]}
-        whole["notes"] = notes
+        whole["notes"] = [note for note in notes if note != UNKNOWN_TRAINED or "trained_on" not in whole]
     return whole | {"tasks": tasks} if tasks else whole
 
 

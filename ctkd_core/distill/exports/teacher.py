@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
+from ctkd_core import files
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.models.prepared import prepared_folder
 from ctkd_core.distill.models.teachers import student_source, teacher_source
-from ctkd_core.errors import short
+from ctkd_core.errors import RunError, short
 from ctkd_core.tokenizers.assets import entry_in
 
 
 def place_of(source: str, role: str) -> tuple[str, list[str]]:
     """A folder's whole path, the same wherever the target starts, or a hub id; and what is to be said of it."""
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
+    folder = files.expanded(source, RunError)
+    if not os.path.isdir(folder):  # noqa: PTH112 - a name that is too long is none
         return source, []
     whole = str(folder.absolute())
     return whole, [f"The {role} is the folder {short(whole)} of this machine; elsewhere, name the place where it lies."]

@@ -27,6 +27,7 @@ from pydantic.dataclasses import dataclass
 from ctkd_core import methods
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.config_file import flat, read_table
+from ctkd_core.distill.consistency import check_texts
 from ctkd_core.distill.estimate import estimate
 from ctkd_core.distill.further import CONFIG, option_table
 from ctkd_core.distill.option_labels import distinct, option_label
@@ -106,6 +107,7 @@ def plan(definition: SweepDefinition) -> list[RunConfig]:
 
     Raises RunError for what no run could be told, and for more than 2,000 runs.
     """
+    check_texts({"name": definition.name})  # all else goes through the configs of runs
     base = RunConfig.from_dict(definition.base)
     # Most of these are checked anew for each run; a number that is far too large is told before.
     combinations = len(definition.methods or (1,)) * len(definition.seeds or (1,))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from ctkd_core.background.status import RECORD, read_record, reason, write_record
+from ctkd_core.background.status import RECORD, Status, process_of, read_record, reason, write_record
 
 SWEEP, PLACE = Path("sweep.json"), Path("control") / "place"
 
@@ -55,6 +55,11 @@ def place_of(run_dir: Path) -> float | None:
         return read_record(run_dir / PLACE, Place).place
     except (OSError, ValueError):
         return None
+
+
+def waits(run_dir: Path, status: Status) -> bool:
+    """Whether a run that stands so is in the queue; one that was made and never started isn't."""
+    return status.state == "queued" and (place_of(run_dir) is not None or process_of(run_dir, status) is not None)
 
 
 def put(run_dir: Path, place: float) -> None:

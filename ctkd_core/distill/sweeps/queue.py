@@ -36,9 +36,9 @@ def waiting(root: Path, devices: Collection[str] | None = None) -> list[Run]:
     found = []
     for run in RunStore(root).list():
         status = run.status()
-        place = membership.place_of(run.dir)
-        if status.state != "queued" or (place is None and process_of(run.dir, status) is None):
+        if not membership.waits(run.dir, status):
             continue
+        place = membership.place_of(run.dir)
         with suppress(CtkdError):
             own = devices_of(run)  # a damaged run waits for nothing, and stops no other
             if devices is None or not own.isdisjoint(devices):
@@ -112,9 +112,9 @@ def move(root: Path, names: Iterable[str], to: str) -> list[str]:
     target = to if to in ("first", "last") else RunStore(root).get(to).id
     for name in [*moved, *([] if target in ("first", "last") else [target])]:
         if name not in known:
-            raise RunError(
-                f"run {name!r} is {RunStore(root).get(name).status().state}; only runs that wait have an order."
-            )
+            state = RunStore(root).get(name).status().state
+            said = "was made and not started" if state == "queued" else f"is {state}"
+            raise RunError(f"run {name!r} {said}; only runs that wait have an order.")
     chosen = [run.id for run in queue if run.id in set(moved)]
     if target in chosen:
         raise RunError(f"run {target!r} can't be put before itself; name another run, first or last.")

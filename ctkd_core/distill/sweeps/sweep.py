@@ -22,7 +22,8 @@ from pydantic.dataclasses import dataclass as record
 
 from ctkd_core.background.status import RECORD, STATES, read_record, reason, write_record
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.lookup import LATEST, named
+from ctkd_core.distill.consistency import LATEST
+from ctkd_core.distill.lookup import named
 from ctkd_core.distill.runs import Run, RunStore, new_run_id
 from ctkd_core.distill.sweeps import membership, queue
 from ctkd_core.distill.sweeps.definition import SweepDefinition, plan, result_fingerprint

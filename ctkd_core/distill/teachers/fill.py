@@ -136,7 +136,7 @@ def fill(planned: CachePlan, folder: str | Path, report: Progress = silent) -> C
     """Read what is missing of a plan's samples, and the figures that runs tell of the teacher."""
     from filelock import FileLock, Timeout
 
-    folder = Path(folder).expanduser()
+    folder = files.expanded(folder, RunError)
     manifest = _begun(planned, folder)
     lock = FileLock(folder / ".lock")
     try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ctkd_core import methods
+from ctkd_core import files, methods
 from ctkd_core.distill.teachers.manifest import Kept, Merged, TeacherFigures
 from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.distill.teachers.merged import readings_of, readings_of_batch, spread_merged, start_of
@@ -93,7 +92,7 @@ def open_cache(config: RunConfig, teacher: LiveTeacher, samples: Sequence[Aligne
     manifest = check_cache(config, teacher)
     kept = manifest.kept
     layout = RowLayout(kept.k, kept.width, kept.dtype, kept.merged is not None)
-    cache = Cache.open(Path(teacher.access.cache).expanduser(), layout.record)
+    cache = Cache.open(files.expanded(teacher.access.cache, RunError), layout.record)
     if kept.merged and not methods.get(teacher.method, RunError).asks_teacher:
         samples = ()  # its groups may be others, and nothing will be read
     readings = readings_of(samples, kept.merged)

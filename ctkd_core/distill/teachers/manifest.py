@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import files
-from ctkd_core.background.status import RECORD
+from ctkd_core.background.status import RECORD, reason
 from ctkd_core.errors import RunError, short
 from ctkd_core.files import file_sha256
 from ctkd_core.files.documents import FileDigest
@@ -27,7 +27,8 @@ DIGEST = "sha256"  # in the file: of all else in it. Caches of earlier versions 
 MOST_BYTES = 100_000_000
 SERVER = "server"  # the precision of a teacher behind a server, which doesn't tell it
 
-Count = Annotated[int, Field(ge=0)]
+MOST = 10**12  # samples, rows, tokens of a row: far more than there can be
+Count = Annotated[int, Field(ge=0, le=MOST)]
 
 
 @dataclass(frozen=True, config=RECORD)
@@ -81,8 +82,8 @@ class Kept:
     merged  how rows were merged, where they were
     """
 
-    k: Annotated[int, Field(ge=1)]
-    width: Annotated[int, Field(ge=1)]
+    k: Annotated[int, Field(ge=1, le=MOST)]
+    width: Annotated[int, Field(ge=1, le=MOST)]
     dtype: Literal["float16", "float32"]
     rows: Literal["answer", "all", "merged"]
     logits: bool
@@ -167,13 +168,12 @@ def read_manifest(folder: Path) -> CacheManifest:
             f"there's no cache of a teacher at {name}; `ctkd cache-teacher CONFIG --to ...` makes one."
         ) from None
     except (OSError, RuntimeError) as fault:
-        raise RunError(f"the cache {name} can't be read: {one_line(str(fault))}.") from None
+        raise RunError(f"the cache {name} can't be read: {one_line(reason(fault))}.") from None
     except ValidationError as fault:
         first = fault.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise RunError(
-            f"the manifest of the cache {name} isn't one ({one_line(where)}: {one_line(first['msg'])}); fill it anew."
-        ) from None
+        said = f"{where}: {first['msg']}" if where else first["msg"]
+        raise RunError(f"the manifest of the cache {name} isn't one ({one_line(said)}); fill it anew.") from None
     if found.version != VERSION:
         raise RunError(f"the cache {name} has format version {found.version}; this program reads {VERSION}.")
     document = json.loads(data)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core import methods
+from ctkd_core import files, methods
 from ctkd_core.distill.teachers.access import Access, check_probabilities
 from ctkd_core.distill.teachers.manifest import (
     SERVER,
@@ -44,7 +43,7 @@ def check_cache(config: RunConfig, teacher: LiveTeacher, data: bool = True) -> C
     """
     from ctkd_core.distill.data import data_file
 
-    folder = Path(teacher.access.cache).expanduser()
+    folder = files.expanded(teacher.access.cache, RunError)
     manifest, name = read_manifest(folder), short(teacher.access.cache)
     wanted = whose(teacher.tokenizer, teacher.source, teacher.access.precision)
     if manifest.whose.precision != SERVER:
@@ -161,7 +160,7 @@ def fewer_than_read(access: Access, method: str, variant: str, options: Mapping[
     if not access.elsewhere or "top_k" not in row.uses:
         return ""
     if access.cache:
-        kept = read_manifest(Path(access.cache).expanduser()).kept
+        kept = read_manifest(files.expanded(access.cache, RunError)).kept
         told, width, mend = kept.k, kept.width, f"fill a cache with --k {wanted}"
     else:
         told, width, mend = access.server_k, wanted, f"set teacher_server_k to {wanted}"

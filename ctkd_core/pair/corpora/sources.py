@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import expanded
 from ctkd_core.files.data_files import (
     BINARY,
     MAX_RECORD,
@@ -107,7 +108,7 @@ class Corpus:
     """
 
     def __init__(self, source: str | Path, by_content: bool = False) -> None:
-        self.path = Path(source).expanduser()
+        self.path = expanded(source)
         self.by_content = by_content
         self.files = _files(self.path)
         for file in self.files:

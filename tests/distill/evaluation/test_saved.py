@@ -123,6 +123,21 @@ def test_figures_of_the_same_samples_stay_beside_those_that_are_measured_again(t
     assert "tasks" not in kept(run), "the student has learnt on"
 
 
+def test_notes_about_training_data_do_not_contradict_each_other(tmp_path):
+    run = RunStore(tmp_path).create(RunConfig())
+    whole = {"step": 3, "samples_sha256": "ab", "bits_per_byte": 2.5}
+    counted = f"2 of the 4 samples {saved.TRAINED}"
+    other = "agreement: nothing found."
+    saved.keep(run, whole | {"notes": [saved.UNKNOWN_TRAINED, other]})
+    saved.keep(run, whole | {"notes": [], "trained_on": 0})
+    assert kept(run)["notes"] == [other], "now it is known"
+    saved.keep(run, whole | {"notes": [f"1 of the 4 samples {saved.TRAINED}"], "trained_on": 1})
+    saved.keep(run, whole | {"notes": [counted], "trained_on": 2})
+    assert kept(run)["notes"] == [other, counted]
+    saved.keep(run, whole | {"notes": [saved.UNKNOWN_TRAINED]})
+    assert (kept(run)["notes"], kept(run)["trained_on"]) == ([other, counted], 2), "it was known before"
+
+
 def test_figures_of_an_earlier_version_which_does_not_say_of_what_are_not_kept(tmp_path):
     run = RunStore(tmp_path).create(RunConfig())
     whole = {"step": 3, "data": "bundled", "held_out": 4, "bits_per_byte": 2.5, "evaluations": ["agreement"]}

@@ -8,7 +8,7 @@ import pytest
 
 from ctkd_core.distill.exports import trl
 from ctkd_core.distill.exports.folder import TARGETS, check, write
-from ctkd_core.distill.exports.teacher import teacher_of, writes_student
+from ctkd_core.distill.exports.teacher import place_of, teacher_of, writes_student
 from ctkd_core.errors import RunError
 from ctkd_core.methods import METHODS, Method
 from ctkd_core.tokenizers.catalog import GEMMA, TOKENIZERS
@@ -76,3 +76,9 @@ def test_tokenizers_keep_special_tokens_and_template(pair, tmp_path):
     assert found.chat_template == ours.chat_template
     for text in ("The flag 🇫🇷 of 1,024\n", "<|im_start|>user"):
         assert found(text)["input_ids"] == ours.encode(text, special_tokens=True).ids.tolist()
+
+
+def test_a_teacher_in_no_home_folder_is_refused():
+    with pytest.raises(RunError, match="no home folder for '~nosuchuser9/x'"):
+        place_of("~nosuchuser9/x", "teacher")
+    assert place_of("x" * 5000, "teacher") == ("x" * 5000, [])

@@ -110,6 +110,8 @@ def test_an_empty_sweep_is_the_base():
         ({"grid": {"learning_rate": [7.0]}}, "learning_rate"),
         ({"seeds": [0.5]}, "seeds"),
         ({"base": {"steps": "many"}}, "steps"),
+        ({"name": "a\udcff"}, "isn't valid Unicode"),
+        ({"grid": {"data": ["a\udcff"]}}, "isn't valid Unicode"),
         ({"seeds": list(range(50)), "grid": {"learning_rate": [0.1] * 50}}, "2,500 runs"),
     ],
 )

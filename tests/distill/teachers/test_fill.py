@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from ctkd_core.background.progress import Cancelled
+from ctkd_core.distill.models.teachers import planned_teachers
 from ctkd_core.distill.teachers import fill as filling
 from ctkd_core.distill.teachers.fill import fill, plan
 from ctkd_core.distill.teachers.manifest import MANIFEST, TeacherFigures, read_manifest
+from ctkd_core.distill.teachers.matching import check_cache
 from ctkd_core.distill.teachers.rows import RowLayout
 from ctkd_core.distill.teachers.store import Cache
 from ctkd_core.errors import RunError
 from ctkd_core.files import file_sha256
+from ctkd_core.tokenizers.load import load_tokenizer
 from tests.distill.kit import cache_teacher
 
 
@@ -103,6 +106,32 @@ def test_a_manifest_that_cannot_be_is_refused(pair, tmp_path, key, value, said):
     (folder / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(RunError, match=f"isn't one.*{said}.*fill it anew"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[", r"isn't one \(Invalid JSON"),
+        ({"samples": -1}, r"parts.part-00000.samples: .* 0"),
+        ({"rows": 10**30}, r"parts.part-00000.rows: "),
+    ],
+)
+def test_a_manifest_without_a_hash_has_counts_that_can_be(pair, tmp_path, text, said):
+    folder = tmp_path / "cache"
+    cache_teacher(pair.config(), folder, k=8)
+    manifest = before_hashes(folder)
+    if isinstance(text, dict):
+        manifest["parts"]["part-00000"] |= text
+        text = json.dumps(manifest)
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(RunError, match=said):
+        read_manifest(folder)
+
+
+def test_a_cache_in_no_home_folder_is_refused(pair):
+    config = pair.config(teacher_cache="~nosuchuser9/x")
+    with pytest.raises(RunError, match="no home folder"):
+        check_cache(config, planned_teachers(config, load_tokenizer(config.teacher))[0])
 
 
 @pytest.mark.parametrize("change", [{"kept": {"width": 341}}, {"whose": {"precision": "bf16"}}, {"complete": False}])

@@ -81,7 +81,7 @@ def folder_of(given: str | Path | None) -> Path:
     """The folder to take wheels from: the given one, which must be there, or that of downloads."""
     if given is None:
         return downloads()
-    folder = Path(given).expanduser()
+    folder = files.expanded(given)
     if not folder.is_dir():
         raise CtkdError(f"there's no folder {str(folder)!r}; give the one with the five wheels.")
     return folder
