@@ -29,6 +29,7 @@ from ctkd_core.cli.common import (
 )
 from ctkd_core.cli.display import facts, styled, table
 from ctkd_core.cli.distill import describe, document, finish, state_of, stop, together
+from ctkd_core.distill.option_labels import value_text
 from ctkd_core.distill.training.processes import world_size
 from ctkd_core.errors import CtkdError, short
 
@@ -251,7 +252,10 @@ def _comparison(data: dict[str, Any], comparison: Comparison) -> list[Renderable
     metrics = list(dict.fromkeys(key for row in data["runs"] for key in row["metrics"]))
     rows = [[metric, *(row["metrics"].get(metric) for row in data["runs"])] for metric in metrics]
     rows.append(["bits per byte minus the first run's", *(data["deltas"][run_id] for run_id in ids)])
-    differing = [[key, *map(str, values)] for key, values in data["differences"].items()]
+    differing = [
+        [key, *("–" if value is None else value_text(value) for value in values)]
+        for key, values in data["differences"].items()
+    ]
     options = table(["option that differs", *ids], differing) if differing else "The configs are equal."
     return [*parts, table(["metric", *ids], rows), options]
 

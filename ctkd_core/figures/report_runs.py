@@ -20,6 +20,7 @@ from ctkd_core.distill.comparison.kinds import servers_numbered, table_of
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import INTERVALS_NOTE, Comparison, compare
 from ctkd_core.distill.config_file import flat
+from ctkd_core.distill.option_labels import value_text
 from ctkd_core.distill.records import current_rows
 from ctkd_core.distill.runs import Run
 from ctkd_core.figures.comparison import interval, ranking
@@ -193,12 +194,13 @@ def _all_figures(found: Comparison) -> str:
 
 def _differing(found: Comparison) -> str:
     tables = servers_numbered([table_of(row.kind.runs[0]) for row in found.rows])
-    keys = dict.fromkeys(key for options in tables for key in options)
-    rows = [
-        (key, *(str(options.get(key, "–")) for options in tables))
-        for key in keys
-        if len({repr(options.get(key)) for options in tables}) > 1
-    ]
+    configs = [row.kind.config for row in found.rows]
+    # A config as a table leaves some options out at their default.
+    values = {
+        key: [value_text(table.get(key, getattr(config, key, "–"))) for config, table in zip(configs, tables)]
+        for key in dict.fromkeys(key for options in tables for key in options)
+    }
+    rows = [(key, *texts) for key, texts in values.items() if len(set(texts)) > 1]
     return table(("option", *(row.kind.label for row in found.rows)), rows) if rows else note("Nothing but the seed.")
 
 

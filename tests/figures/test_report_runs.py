@@ -101,6 +101,8 @@ def test_what_makes_two_kinds_is_what_differs(store):
     text = comparison_html(runs).partition("What differs")[2].partition("Runs</h2>")[0]
     assert cells(text, "processes") == ["1", "2"]
     assert "Nothing but the seed" not in text
+    runs = [made(store, lora_rank=rank) for rank in (0, 4)]
+    assert cells(comparison_html(runs).partition("What differs")[2], "lora_rank") == ["0", "4"], "the default, too"
     alike = [made(store, threads=number, seed=number) for number in (1, 2)]
     assert "Nothing but the seed" in comparison_html(alike)
 

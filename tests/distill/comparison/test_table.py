@@ -35,6 +35,7 @@ def test_options_of_the_trainer_make_kinds_columns_and_names(store):
 
 def test_an_option_that_others_leave_at_its_default_is_named(store):
     runs = [made(store, method="sft", state_learning_rate=rate) for rate in (0.0, 0.01)]
+    assert compare_runs(runs)["differences"] == {"state_learning_rate": [0.0, 0.01]}
     assert [kind.label for kind in kinds_of(runs)] == ["SFT", "SFT, state_learning_rate 0.01"]
 
 
