@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,6 +56,8 @@ Some = Annotated[
     typer.Argument(metavar="ID", help=f"{RUNS}, or their folders.", autocompletion=complete.runs),
 ]
 MOST_BESIDE = 8  # runs whose figures and options are printed side by side
+MOST_FIGURES = 16  # that are printed beside the one that is compared
+IN_METRICS = ("bits_per_byte", "teacher_bits_per_byte", "loss")  # figures that a run's summary has, too
 
 
 def ls(
@@ -134,7 +136,7 @@ def show(
         }
 
     def view() -> list[RenderableType]:
-        config = [[key, str(value)] for key, value in run.config.to_dict().items()]
+        config = [[key, value_text(value)] for key, value in run.config.every_option().items()]
         parts: list[RenderableType] = [describe(run, whole=True), table(["option", "value"], config)]
         samples = run.samples()
         last = [sample for sample in samples if sample.get("step") == samples[-1].get("step")]
@@ -203,6 +205,7 @@ def compare(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Compare several runs: figures over seeds with intervals, differences to the baseline, ranks, options."""
+    from ctkd_core.distill.comparison.figures import figures_of
     from ctkd_core.distill.comparison.table import compare as compared
     from ctkd_core.distill.comparison.table import run_frame
     from ctkd_core.distill.runs import compare_runs
@@ -215,13 +218,14 @@ def compare(
             f"compare takes at least two different runs; got {', '.join(run.id for run in runs) or 'none'}."
         )
     data = compare_runs(runs)
-    found = compared(runs, figure, baseline or base)
+    figures = {run.id: figures_of(run) for run in runs}
+    found = compared(runs, figure, baseline or base, lambda run: figures[run.id])
     data["statistics"] = found.to_dict()
     if out is not None:
         path = new_file(out, force)
         write_out("table", table_bytes(run_frame(runs) if per_run else found.frame(), path.name), path)
         data["path"] = str(path.absolute())
-    return Output(lambda: data, lambda: _comparison(data, found))
+    return Output(lambda: data, lambda: _comparison(data, found, figures))
 
 
 def _chosen(store: RunStore, names: list[str] | None, sweep: str | None) -> tuple[list[Run], str | None]:
@@ -237,7 +241,9 @@ def _chosen(store: RunStore, names: list[str] | None, sweep: str | None) -> tupl
     return once_each(runs), base
 
 
-def _comparison(data: dict[str, Any], comparison: Comparison) -> list[RenderableType]:
+def _comparison(
+    data: dict[str, Any], comparison: Comparison, figures: Mapping[str, Mapping[str, float]]
+) -> list[RenderableType]:
     from ctkd_core.figures.comparison import ranking
 
     found = data["statistics"]
@@ -251,6 +257,10 @@ def _comparison(data: dict[str, Any], comparison: Comparison) -> list[Renderable
         return parts
     metrics = list(dict.fromkeys(key for row in data["runs"] for key in row["metrics"]))
     rows = [[metric, *(row["metrics"].get(metric) for row in data["runs"])] for metric in metrics]
+    shared = [name for name in comparison.names if all(name in figures[run_id] for run_id in ids)]
+    others = [name for name in shared if name not in IN_METRICS]
+    named = {comparison.figure: None} | dict.fromkeys(others if len(others) <= MOST_FIGURES else ())
+    rows += [[name, *(figures[run_id].get(name) for run_id in ids)] for name in named if name not in IN_METRICS]
     rows.append(["bits per byte minus the first run's", *(data["deltas"][run_id] for run_id in ids)])
     differing = [
         [key, *("–" if value is None else value_text(value) for value in values)]

@@ -566,12 +566,8 @@ def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:
     """What `RunStore.compare` says, of runs of any folders. Raises RunError for fewer than two."""
     if len(runs) < 2:
         raise RunError(f"comparing takes at least two runs; got {len(runs)}.")
-    tables = [flat(run.config.to_dict()) | {"processes": run.processes or 1} for run in runs]
-    # A config as a table leaves some options out at their default.
-    values = {
-        key: [table.get(key, getattr(run.config, key, None)) for run, table in zip(runs, tables)]
-        for key in sorted({k for table in tables for k in table})
-    }
+    tables = [flat(run.config.every_option()) | {"processes": run.processes or 1} for run in runs]
+    values = {key: [table.get(key) for table in tables] for key in sorted({k for table in tables for k in table})}
     summaries = [run.summary() for run in runs]
     finals = [s["metrics"]["bits_per_byte_after"] for s in summaries]
     return {

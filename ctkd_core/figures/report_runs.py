@@ -73,7 +73,7 @@ def run_parts(run: Run) -> list[str]:
         _run_curves(rows),
         _samples({"student": run}),
         "<h2>Config</h2>",
-        _options(options),
+        _options(config.every_option()),
         _environments([run]),
         _sources([config.method]),
     ]
@@ -122,7 +122,7 @@ def comparison_parts(runs: Sequence[Run], found: Comparison, curves: str = "") -
             ],
         ),
         "<h2>Config of the first kind</h2>",
-        _options(found.rows[0].kind.config.to_dict()),
+        _options(found.rows[0].kind.config.every_option()),
         _environments(runs),
         _sources([row.kind.config.method for row in found.rows]),
     ]
@@ -230,7 +230,7 @@ def _answer(value: Any) -> str:
 def _options(config: dict[str, Any]) -> str:
     """The options of a config as a table, without addresses of servers; a sweep may have put one into the name."""
     shown = with_stand_ins(config) | {"name": without_addresses(config["name"], config)}
-    return table(("option", "value"), [(key, str(value)) for key, value in flat(shown).items()], code=("value",))
+    return table(("option", "value"), [(key, value_text(value)) for key, value in flat(shown).items()], code=("value",))
 
 
 def _environments(runs: Iterable[Run]) -> str:

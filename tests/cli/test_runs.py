@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -290,6 +291,7 @@ def test_runs_show_and_watch(ctkd: Ctkd, store: RunStore) -> None:
     assert data["metrics"]["held_out"] == 24 and "24 samples, 1,200 bytes" in out
     assert "\x1b" not in out, "a log can hold anything"
     assert "first line" in out
+    assert re.search(rf"lora_alpha\W+{run.config.lora_alpha:g}\b", out) and "lora_alpha" not in data["config"]
     assert ctkd.json("runs", "watch", run.id, *at)["status"] == "finished"
 
 
@@ -340,6 +342,11 @@ def test_runs_compare(ctkd: Ctkd, store: RunStore) -> None:
     assert data["deltas"][b.id] == 0
     _, out, _ = ctkd("runs", "compare", a.id, b.id, *at)
     assert "seed" in out
+    for run, share in ((a, 0.25), (b, 0.75)):
+        row = ROWS[3] | {"arithmetic": {"1": share}, "arithmetic_counts": {"1": 4}, "repetition": share}
+        (run.dir / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (*ROWS[:3], row)))
+    _, out, _ = ctkd("runs", "compare", a.id, b.id, "--figure", "arithmetic", *at)
+    assert all(re.search(rf"{name}\W+0.25\W+0.75", out) for name in ("arithmetic", "repetition")), out
     assert "at least two" in ctkd.error("runs", "compare", a.id, *at)
     assert "at least two" in ctkd.error("runs", "compare", a.id, a.id, *at)
 
