@@ -55,6 +55,10 @@ Some = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", help=f"{RUNS}, or their folders.", autocompletion=complete.runs),
 ]
+FIGURES = (
+    "bits_per_byte, loss, agreement.top1, completions.rouge_l, arithmetic and so on; `ctkd evaluate` shows the names "
+    "beside the words, `ctkd runs compare --json` lists those that the runs have"
+)
 MOST_BESIDE = 8  # runs whose figures and options are printed side by side
 MOST_FIGURES = 16  # that are printed beside the one that is compared
 IN_METRICS = ("bits_per_byte", "teacher_bits_per_byte", "loss")  # figures that a run's summary has, too
@@ -192,7 +196,7 @@ def compare(
     names: Some = None,
     sweep: OfSweep = None,
     figure: Annotated[
-        str, typer.Option("--figure", metavar="NAME", help="What is compared (--json lists the figures).")
+        str, typer.Option("--figure", metavar="NAME", help=f"What is compared: {FIGURES}.")
     ] = "bits_per_byte",
     baseline: Baseline = None,
     out: Annotated[
@@ -275,7 +279,7 @@ def report(
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE", help="The HTML file.")] = "report.html",
     sweep: OfSweep = None,
     figure: Annotated[
-        str, typer.Option("--figure", metavar="NAME", help="What several runs are compared by.")
+        str, typer.Option("--figure", metavar="NAME", help=f"What several runs are compared by: {FIGURES}.")
     ] = "bits_per_byte",
     baseline: Baseline = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,

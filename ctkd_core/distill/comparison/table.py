@@ -124,6 +124,10 @@ def compare(
         parts = [name for name in names if name.startswith(f"{figure}.")]
         if parts:
             raise RunError(f"figure {short(figure)} is a table; name one of its figures: {', '.join(parts)}.")
+        word = figure.lower().replace("-", "_").replace(" ", "_")
+        meant = [repr(name) for name in names if name.rpartition(".")[2] == word]
+        if meant:
+            raise RunError(f"unknown figure {short(figure)}; did you mean {' or '.join(meant)}?")
         raise unknown("figure", figure, names, RunError)
     chosen = {
         label: {seed: found[figure] for seed, found in table.items() if figure in found}

@@ -152,6 +152,10 @@ def test_a_table_that_is_asked_for_is_answered_with_the_names_of_its_figures(sto
     figures = {"bits_per_byte": 1.0, "agreement.top1": 0.5, "agreement.byte_kl": 1.5}
     with pytest.raises(RunError, match=r"is a table; name one of its figures: agreement.top1, agreement.byte_kl\."):
         compare(runs, "agreement", figures=lambda run: figures)
+    figures |= {"completions.rouge_l": 0.5}
+    for word, name in (("top1", "agreement.top1"), ("ROUGE-L", "completions.rouge_l")):
+        with pytest.raises(RunError, match=f"unknown figure '{word}'; did you mean '{name}'"):
+            compare(runs, word, figures=lambda run: figures)
 
 
 @pytest.mark.parametrize(
