@@ -122,6 +122,7 @@ def comparison_parts(runs: Sequence[Run], found: Comparison, curves: str = "") -
             ],
         ),
         "<h2>Config of the first kind</h2>",
+        note("What the other kinds have instead stands under “What differs”."),
         _options(found.rows[0].kind.config.every_option()),
         _environments(runs),
         _sources([row.kind.config.method for row in found.rows]),
@@ -234,19 +235,32 @@ def _options(config: dict[str, Any]) -> str:
 
 
 def _environments(runs: Iterable[Run]) -> str:
-    found: dict[str, dict[str, Any]] = {}
+    alike: dict[str, list[str]] = {}  # ids of the runs that share one
+    tables: dict[str, dict[str, str]] = {}
     for run in runs:
         plain = {
             key: str(value)
             for key, value in flat(run.environment).items()
             if key.rpartition(".")[2] not in ("time", "executable", "config_fingerprint")
         }
-        found.setdefault(repr(sorted(plain.items())), plain)
-    blocks = [table(("environment", "value"), plain.items(), code=("value",)) for plain in found.values() if plain]
-    if not blocks:
+        if plain:
+            key = repr(sorted(plain.items()))
+            tables[key] = plain
+            alike.setdefault(key, []).append(run.id)
+    if not tables:
         return ""
-    more = note(f"{len(blocks)} environments, in the order of the runs.") if len(blocks) > 1 else ""
-    return "<h2>Environment</h2>" + more + "".join(blocks)
+    found = list(tables.values())
+    shared = {key: value for key, value in found[0].items() if all(each.get(key) == value for each in found)}
+    rows = [
+        (key, *(each.get(key, "–") for each in found))
+        for key in dict.fromkeys(key for each in found for key in each)
+        if key not in shared
+    ]
+    head = "<h2>Environment</h2>" + table(("environment", "value"), shared.items(), code=("value",))
+    if not rows:
+        return head
+    differing = table(("environment", *(", ".join(ids) for ids in alike.values())), rows)
+    return head + note("What differs by run:") + f'<div class="wide">{differing}</div>'
 
 
 def _sources(names: Iterable[str]) -> str:
