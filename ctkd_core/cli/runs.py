@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,7 +32,7 @@ from ctkd_core.cli.display import facts, styled, table
 from ctkd_core.cli.distill import describe, document, finish, state_of, stop, together
 from ctkd_core.distill.option_labels import value_text
 from ctkd_core.distill.training.processes import world_size
-from ctkd_core.errors import CtkdError, short
+from ctkd_core.errors import CtkdError, RunError, short
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,6 +45,14 @@ FORMATS = ("csv", "json")
 Many = Annotated[
     list[str],
     typer.Argument(metavar="ID", help=f"{RUNS}.", autocompletion=complete.runs),
+]
+ActiveRuns = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID",
+        help=f"{RUNS}, or their folders; or 'latest': the newest that is under way, else one that waits.",
+        autocompletion=complete.runs,
+    ),
 ]
 OfSweep = Annotated[
     str | None, typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps)
@@ -160,16 +169,26 @@ def watch(name: ActiveRun, runs_dir: RunsDir = None) -> Output:
 
 
 def cancel(
-    name: ActiveRun,
+    names: ActiveRuns,
     now: Annotated[
         bool, typer.Option("--now", help="End the process at once: steps since the last checkpoint are lost.")
     ] = False,
     runs_dir: RunsDir = None,
 ) -> Output:
-    """Stop a run behind the step under way, with a checkpoint from which it can be resumed."""
-    run = run_named(run_store(runs_dir), name, "active")
-    stop(run, now)
-    return Output(lambda: document(run), lambda: [describe(run)])
+    """Stop runs behind the step under way, with a checkpoint from which they can be resumed."""
+    store = run_store(runs_dir)
+    runs = once_each(run_named(store, name, "active") for name in names)
+    if len(runs) == 1:
+        stop(runs[0], now)
+        return Output(lambda: document(runs[0]), lambda: [describe(runs[0])])
+    # All are asked before any is waited for. One that has ended is refused, and first: then none is stopped.
+    for run in sorted(runs, key=lambda run: not run.status().ended_already):
+        run.cancel(wait=False)
+    for run in runs:
+        if not run.status().ended_already:
+            with suppress(RunError):  # it may have ended in this moment
+                stop(run, now)
+    return Output(lambda: [document(run) for run in runs], lambda: [describe(run) for run in runs])
 
 
 def resume(

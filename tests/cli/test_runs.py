@@ -328,6 +328,15 @@ def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
     assert "nothing to cancel" in ctkd.error("runs", "cancel", waiting.id, *at)
 
 
+def test_several_runs_are_cancelled_together_or_none(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    one, two, ended = store.create(PRESETS["quick"]), store.create(PRESETS["quick"]), past_run(store)
+    assert "nothing to cancel" in ctkd.error("runs", "cancel", one.id, ended.id, *at)
+    assert one.status().state == "queued"
+    found = ctkd.json("runs", "cancel", one.id, two.id, one.id, *at)
+    assert [(row["run_id"], row["status"]) for row in found] == [(one.id, "cancelled"), (two.id, "cancelled")]
+
+
 def test_runs_resume_of_a_finished_run(ctkd: Ctkd, store: RunStore) -> None:
     run = past_run(store)
     assert "is finished" in ctkd.error("runs", "resume", run.id, "--runs-dir", str(store.root))
