@@ -29,7 +29,9 @@ def option_label(
     beside = {name: [value_text(value) for value in values] for name, values in (others or {}).items()}
     label = ""
     for width in (most, *_WIDTHS):
-        label = ", ".join([first, *(f"{name} {_short(text, width, beside.get(name, ()))}" for name, text in texts)])
+        label = ", ".join(
+            [first, *(f"{name} {short_value(text, width, beside.get(name, ()))}" for name, text in texts)]
+        )
         if len(label) <= most:
             return label
     return shorten(label, most)
@@ -40,7 +42,7 @@ def distinct(labels: Sequence[str]) -> list[str]:
     return [label if labels.count(label) == 1 else f"{label} ({k})" for k, label in enumerate(labels, start=1)]
 
 
-def _short(text: str, most: int, others: Sequence[str]) -> str:
+def short_value(text: str, most: int, others: Sequence[str]) -> str:
     """The text without its middle, or where another would then look the same, without what they have in common."""
     found = _without_middle(text, most)
     alike = [other for other in others if other != text and _without_middle(other, most) == found]

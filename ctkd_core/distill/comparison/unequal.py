@@ -7,8 +7,9 @@ from typing import Any
 
 from ctkd_core.distill.comparison.kinds import PROCESSES, Kind
 from ctkd_core.distill.held_out_source import differing_in
+from ctkd_core.distill.option_labels import short_value
 from ctkd_core.distill.runs import Run
-from ctkd_core.markup.visible import counted, one_line, shorten
+from ctkd_core.markup.visible import counted, one_line
 
 _TRAINING = {
     "steps": ("steps",),
@@ -50,11 +51,12 @@ def ids_of(runs: Sequence[Run]) -> str:
 def _values(tables: Sequence[Mapping[str, Any]], options: Sequence[str]) -> str:
     """The different values of options, without options in which all tables are equal; "" where none is left."""
     differing = [key for key in options if len({table[key] for table in tables}) > 1]
-    rows = [", ".join(f"{key} {_value(key, table[key])}" for key in differing) for table in tables]
+    rows = [", ".join(f"{key} {_value(key, table[key], tables)}" for key in differing) for table in tables]
     distinct = list(dict.fromkeys(rows)) if differing else []
     more = len(distinct) - MOST_SHOWN
     return "; ".join(distinct[:MOST_SHOWN]) + (f"; {more} more" if more > 0 else "")
 
 
-def _value(key: str, value: Any) -> str:
-    return shorten(one_line(str(value)), MOST_VALUE) or _DEFAULTS.get(key, "none")
+def _value(key: str, value: Any, tables: Sequence[Mapping[str, Any]]) -> str:
+    every = [one_line(str(table[key])) for table in tables]
+    return short_value(one_line(str(value)), MOST_VALUE, every) or _DEFAULTS.get(key, "none")

@@ -72,6 +72,8 @@ def test_many_values_are_counted_and_long_ones_cut(store):
     assert "steps 4; 3 more" in note
     (long, _) = unequal(kinds_of([made(store), made(store, data="\x1b" * 90)]))
     assert "\x1b" not in long and len(long) < 200
+    files = [made(store, data=f"/{'folder/' * 9}{name}{'-x' * 30}.jsonl") for name in ("one", "two")]
+    assert all("one" in note and "two" in note for note in unequal(kinds_of(files))), "they differ in their middle"
 
 
 def test_processes_and_unfinished_runs_are_told(store):
