@@ -101,6 +101,8 @@ def _report(sentence: str) -> None:
 
 
 def _view(found: Mapping[str, Any]) -> list[RenderableType]:
+    from ctkd_core.figures.evaluation import NAMES
+
     head = [
         ("run", f"{found['run_id']}, step {found['step']}"),
         ("samples", f"{found['held_out']} of {found['data']}, {found['held_out_bytes']:,} bytes"),
@@ -117,12 +119,14 @@ def _view(found: Mapping[str, Any]) -> list[RenderableType]:
             columns = [f"bits per byte by {part}", "student", "teacher", "gap closed", "bytes"]
             kept = [k for k, title in enumerate(columns) if closed or title != "gap closed"]
             parts.append(table([columns[k] for k in kept], [[row[k] for k in kept] for row in rows]))
+    # Beside their words figures have the names by which `ctkd runs compare --figure` takes them.
     if "agreement" in found:
-        parts.append(table(["agreement with the teacher", "value"], list(map(list, found["agreement"].items()))))
+        rows = [[NAMES.get(key, key), f"agreement.{key}", value] for key, value in found["agreement"].items()]
+        parts.append(table(["agreement with the teacher", "figure", "value"], rows))
     if "completions" in found:
-        other = found.get("teacher_completions", {})
-        rows = [[key, value, other.get(key)] for key, value in found["completions"].items()]
-        parts.append(table(["completions", "student", "teacher"], rows))
+        own, other = found["completions"], found.get("teacher_completions", {})
+        rows = [[NAMES.get(key, key), f"completions.{key}", value, other.get(key)] for key, value in own.items()]
+        parts.append(table(["completions", "figure", "student", "teacher"], rows))
     if "arithmetic" in found:
         own, other, counts = found["arithmetic"], found.get("teacher_arithmetic", {}), found["arithmetic_counts"]
         rows = [[digits, own[digits], other.get(digits), counts[digits]] for digits in own]

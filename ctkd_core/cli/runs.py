@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,8 +32,9 @@ from ctkd_core.cli.common import (
 from ctkd_core.cli.display import facts, styled, table
 from ctkd_core.cli.distill import describe, document, finish, state_of, stop, together
 from ctkd_core.distill.lookup import MOST_NAME
+from ctkd_core.distill.option_labels import value_text
 from ctkd_core.distill.training.processes import world_size
-from ctkd_core.errors import CtkdError, short
+from ctkd_core.errors import CtkdError, RunError, short
 from ctkd_core.markup.visible import shorten
 
 if TYPE_CHECKING:
@@ -47,6 +49,14 @@ Many = Annotated[
     list[str],
     typer.Argument(metavar="ID", help=f"{RUNS}.", autocompletion=complete.runs),
 ]
+ActiveRuns = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID",
+        help=f"{RUNS}, or their folders; or 'latest': the newest that is under way, else one that waits.",
+        autocompletion=complete.runs,
+    ),
+]
 OfSweep = Annotated[
     str | None, typer.Option("--sweep", metavar="ID", help="All runs of a sweep.", autocompletion=complete.sweeps)
 ]
@@ -57,7 +67,13 @@ Some = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", help=f"{RUNS}, or their folders.", autocompletion=complete.runs),
 ]
+FIGURES = (
+    "bits_per_byte, loss, agreement.top1, completions.rouge_l, arithmetic and so on; `ctkd evaluate` shows the names "
+    "beside the words, `ctkd runs compare --json` lists those that the runs have"
+)
 MOST_BESIDE = 8  # runs whose figures and options are printed side by side
+MOST_FIGURES = 16  # that are printed beside the one that is compared
+IN_METRICS = ("bits_per_byte", "teacher_bits_per_byte", "loss")  # figures that a run's summary has, too
 
 
 def ls(
@@ -136,7 +152,7 @@ def show(
         }
 
     def view() -> list[RenderableType]:
-        config = [[key, str(value)] for key, value in run.config.to_dict().items()]
+        config = [[key, value_text(value)] for key, value in run.config.every_option().items()]
         parts: list[RenderableType] = [describe(run, whole=True), table(["option", "value"], config)]
         samples = run.samples()
         last = [sample for sample in samples if sample.get("step") == samples[-1].get("step")]
@@ -156,16 +172,26 @@ def watch(name: ActiveRun, runs_dir: RunsDir = None) -> Output:
 
 
 def cancel(
-    name: ActiveRun,
+    names: ActiveRuns,
     now: Annotated[
         bool, typer.Option("--now", help="End the process at once: steps since the last checkpoint are lost.")
     ] = False,
     runs_dir: RunsDir = None,
 ) -> Output:
-    """Stop a run behind the step under way, with a checkpoint from which it can be resumed."""
-    run = run_named(run_store(runs_dir), name, "active")
-    stop(run, now)
-    return Output(lambda: document(run), lambda: [describe(run)])
+    """Stop runs behind the step under way, with a checkpoint from which they can be resumed."""
+    store = run_store(runs_dir)
+    runs = once_each(run_named(store, name, "active") for name in names)
+    if len(runs) == 1:
+        stop(runs[0], now)
+        return Output(lambda: document(runs[0]), lambda: [describe(runs[0])])
+    # All are asked before any is waited for. One that has ended is refused, and first: then none is stopped.
+    for run in sorted(runs, key=lambda run: not run.status().ended_already):
+        run.cancel(wait=False)
+    for run in runs:
+        if not run.status().ended_already:
+            with suppress(RunError):  # it may have ended in this moment
+                stop(run, now)
+    return Output(lambda: [document(run) for run in runs], lambda: [describe(run) for run in runs])
 
 
 def resume(
@@ -192,7 +218,7 @@ def compare(
     names: Some = None,
     sweep: OfSweep = None,
     figure: Annotated[
-        str, typer.Option("--figure", metavar="NAME", help="What is compared (--json lists the figures).")
+        str, typer.Option("--figure", metavar="NAME", help=f"What is compared: {FIGURES}.")
     ] = "bits_per_byte",
     baseline: Baseline = None,
     out: Annotated[
@@ -205,6 +231,7 @@ def compare(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Compare several runs: figures over seeds with intervals, differences to the baseline, ranks, options."""
+    from ctkd_core.distill.comparison.figures import figures_of
     from ctkd_core.distill.comparison.table import compare as compared
     from ctkd_core.distill.comparison.table import run_frame
     from ctkd_core.distill.runs import compare_runs
@@ -217,13 +244,14 @@ def compare(
             f"compare takes at least two different runs; got {', '.join(run.id for run in runs) or 'none'}."
         )
     data = compare_runs(runs)
-    found = compared(runs, figure, baseline or base)
+    figures = {run.id: figures_of(run) for run in runs}
+    found = compared(runs, figure, baseline or base, lambda run: figures[run.id])
     data["statistics"] = found.to_dict()
     if out is not None:
         path = new_file(out, force)
         write_out("table", table_bytes(run_frame(runs) if per_run else found.frame(), path.name), path)
         data["path"] = str(path.absolute())
-    return Output(lambda: data, lambda: _comparison(data, found))
+    return Output(lambda: data, lambda: _comparison(data, found, figures))
 
 
 def _chosen(store: RunStore, names: list[str] | None, sweep: str | None) -> tuple[list[Run], str | None]:
@@ -239,7 +267,9 @@ def _chosen(store: RunStore, names: list[str] | None, sweep: str | None) -> tupl
     return once_each(runs), base
 
 
-def _comparison(data: dict[str, Any], comparison: Comparison) -> list[RenderableType]:
+def _comparison(
+    data: dict[str, Any], comparison: Comparison, figures: Mapping[str, Mapping[str, float]]
+) -> list[RenderableType]:
     from ctkd_core.figures.comparison import ranking
 
     found = data["statistics"]
@@ -253,8 +283,15 @@ def _comparison(data: dict[str, Any], comparison: Comparison) -> list[Renderable
         return parts
     metrics = list(dict.fromkeys(key for row in data["runs"] for key in row["metrics"]))
     rows = [[metric, *(row["metrics"].get(metric) for row in data["runs"])] for metric in metrics]
+    shared = [name for name in comparison.names if all(name in figures[run_id] for run_id in ids)]
+    others = [name for name in shared if name not in IN_METRICS]
+    named = {comparison.figure: None} | dict.fromkeys(others if len(others) <= MOST_FIGURES else ())
+    rows += [[name, *(figures[run_id].get(name) for run_id in ids)] for name in named if name not in IN_METRICS]
     rows.append(["bits per byte minus the first run's", *(data["deltas"][run_id] for run_id in ids)])
-    differing = [[key, *map(str, values)] for key, values in data["differences"].items()]
+    differing = [
+        [key, *("–" if value is None else value_text(value) for value in values)]
+        for key, values in data["differences"].items()
+    ]
     options = table(["option that differs", *ids], differing) if differing else "The configs are equal."
     return [*parts, table(["metric", *ids], rows), options]
 
@@ -264,7 +301,7 @@ def report(
     out: Annotated[str, typer.Option("-o", "--out", metavar="FILE", help="The HTML file.")] = "report.html",
     sweep: OfSweep = None,
     figure: Annotated[
-        str, typer.Option("--figure", metavar="NAME", help="What several runs are compared by.")
+        str, typer.Option("--figure", metavar="NAME", help=f"What several runs are compared by: {FIGURES}.")
     ] = "bits_per_byte",
     baseline: Baseline = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,

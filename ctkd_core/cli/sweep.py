@@ -14,6 +14,7 @@ from ctkd_core.distill.config import PRESETS
 from ctkd_core.distill.config_file import read_table
 from ctkd_core.distill.sweeps.definition import values_in, values_of
 from ctkd_core.errors import short
+from ctkd_core.markup.visible import counted
 from ctkd_core.methods import METHODS
 
 if TYPE_CHECKING:
@@ -97,10 +98,11 @@ def start(
 ) -> Output:
     """Make the runs of a sweep and queue them; they train one after another in the background."""
     from ctkd_core.distill.sweeps import sweep as sweeps
-    from ctkd_core.distill.sweeps.definition import duration, plan
+    from ctkd_core.distill.sweeps.definition import duration, plan, refuse_dropped
 
     pair = {side: source for side, source in (("student", student), ("teacher", teacher)) if source is not None}
     definition = _definition(file, methods, seeds, values, base, preset, pair, name, baseline, reuse)
+    refuse_dropped(definition)
     configs = plan(definition)
     store = run_store(runs_dir)
     taken = sweeps.finished(store, configs) if definition.reuse else {}
@@ -114,7 +116,9 @@ def start(
         return Output(lambda: planned, lambda: _planned(planned))
     _check(configs, store)
     made = sweeps.start(store, definition)
-    inform(f"{len(configs)} runs, {_hours(low, high)}; `ctkd sweep show {made.id[-5:]}` says where they stand.")
+    inform(
+        f"{counted(len(configs), 'run')}, {_hours(low, high)}; `ctkd sweep show {made.id[-5:]}` says where they stand."
+    )
     return Output(lambda: made.summary() | planned, lambda: _sweep(made))
 
 
@@ -147,9 +151,19 @@ def _definition(
     if seeds is not None:
         given["seeds"] = seeds_in(seeds)
     if values:
-        given["grid"] = {**given.get("grid", {}), **dict(map(_assignment, values))}
+        given["grid"] = {**given.get("grid", {}), **_grid(values)}
     given |= {key: value for key, value in (("name", name), ("baseline", baseline)) if value is not None}
     return SweepDefinition(**given | ({"reuse": True} if reuse else {}))
+
+
+def _grid(texts: list[str]) -> dict[str, list[Any]]:
+    """The values of each option. Raises UsageError for one that is given twice: the last would drop the first."""
+    found: dict[str, list[Any]] = {}
+    for key, values in map(_assignment, texts):
+        if key in found:
+            raise UsageError(f"--set names {short(key)} twice; give all its values once: --set {key}=VALUE,VALUE.")
+        found[key] = values
+    return found
 
 
 def _assignment(text: str) -> tuple[str, list[Any]]:
@@ -202,7 +216,9 @@ def resume(
     """Go on with runs that were lost or cancelled, make missing ones, and start the queue."""
     found = _get(name, runs_dir)
     queued = [run.id for run in found.resume(failed)]
-    return Output(lambda: found.summary() | {"queued": queued}, lambda: [f"{len(queued)} runs queued.", *_sweep(found)])
+    return Output(
+        lambda: found.summary() | {"queued": queued}, lambda: [f"{counted(len(queued), 'run')} queued.", *_sweep(found)]
+    )
 
 
 def cancel(name: One, runs_dir: RunsDir = None) -> Output:
@@ -210,7 +226,8 @@ def cancel(name: One, runs_dir: RunsDir = None) -> Output:
     found = _get(name, runs_dir)
     stopped = [run.id for run in found.cancel()]
     return Output(
-        lambda: found.summary() | {"cancelled": stopped}, lambda: [f"{len(stopped)} runs cancelled.", *_sweep(found)]
+        lambda: found.summary() | {"cancelled": stopped},
+        lambda: [f"{counted(len(stopped), 'run')} cancelled.", *_sweep(found)],
     )
 
 
@@ -276,7 +293,8 @@ def _list(rows: list[dict[str, Any]]) -> list[RenderableType]:
 def _planned(planned: dict[str, Any]) -> list[RenderableType]:
     low, high = planned["seconds"]
     reused = f", {len(planned['reused'])} of them finished already" if planned["reused"] else ""
-    return ["\n".join(planned["runs_planned"]), f"{len(planned['runs_planned'])} runs{reused}: {_hours(low, high)}."]
+    runs = counted(len(planned["runs_planned"]), "run")
+    return ["\n".join(planned["runs_planned"]), f"{runs}{reused}: {_hours(low, high)}."]
 
 
 def _hours(low: float, high: float) -> str:

@@ -361,6 +361,10 @@ class RunConfig:
         data["teachers"] = tuple(older_form(entry) for entry in data["teachers"])
         return {key: value for key, value in older_form(data).items() if key not in untouched}
 
+    def every_option(self) -> dict[str, Any]:
+        """As `to_dict`, with the options that it leaves out at their default: what people are shown."""
+        return asdict(self) | self.to_dict()
+
     @property
     def begins_with(self) -> str:
         """ "scratch", or where the weights come from that the student begins with: "bundled", a folder or hub id."""

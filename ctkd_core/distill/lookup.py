@@ -36,7 +36,7 @@ def named(what: str, word: str, known: Mapping[str, T], name_of: Callable[[T], s
         return known[found[0]]
     if found:
         ids = ", ".join(found[:MOST_IDS]) + (", ..." if len(found) > MOST_IDS else "")
-        raise RunError(f"{short(word)} fits {len(found)} {what}s ({ids}); write more of the id.")
+        raise RunError(f"{short(word)} fits {len(found)} {what}s ({ids}); name one by its id.")
     shown = {shorten(one_line(name), MOST_NAME) for name in names.values() if name}
     raise unknown(what, word, {*known, *shown}, RunError)
 

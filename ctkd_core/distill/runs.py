@@ -47,6 +47,7 @@ from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.consistency import check_name
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
+from ctkd_core.distill.held_out_source import differing_in
 from ctkd_core.distill.kept_student import kept_student
 from ctkd_core.distill.lookup import name_of, named
 from ctkd_core.distill.records import RowsRead, current_rows, metrics_frame, read_part
@@ -548,7 +549,7 @@ class RunStore:
         """Several runs side by side: their summaries, and the options in which they differ.
 
         {"runs": [summary, ...], "differences": {option: [value per run]}, "deltas": {run_id: bits per byte minus the
-        first run's, None when either is missing}}. Raises RunError for fewer than two runs.
+        first run's, None when either is missing or on other held-out text}}. Raises RunError for fewer than two runs.
         """
         return compare_runs(self.get_all(names))
 
@@ -567,7 +568,7 @@ def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:
     """What `RunStore.compare` says, of runs of any folders. Raises RunError for fewer than two."""
     if len(runs) < 2:
         raise RunError(f"comparing takes at least two runs; got {len(runs)}.")
-    tables = [flat(run.config.to_dict()) | {"processes": run.processes or 1} for run in runs]
+    tables = [flat(run.config.every_option()) | {"processes": run.processes or 1} for run in runs]
     values = {key: [table.get(key) for table in tables] for key in sorted({k for table in tables for k in table})}
     summaries = [run.summary() for run in runs]
     finals = [s["metrics"]["bits_per_byte_after"] for s in summaries]
@@ -575,7 +576,9 @@ def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:
         "runs": summaries,
         "differences": {key: row for key, row in values.items() if len({repr(v) for v in row}) > 1},
         "deltas": {
-            run.id: (final - finals[0] if final is not None and finals[0] is not None else None)
+            run.id: None
+            if final is None or finals[0] is None or differing_in([runs[0].config, run.config])
+            else final - finals[0]
             for run, final in zip(runs, finals)
         },
     }

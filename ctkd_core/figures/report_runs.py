@@ -20,6 +20,7 @@ from ctkd_core.distill.comparison.kinds import servers_numbered, table_of
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import INTERVALS_NOTE, Comparison, compare
 from ctkd_core.distill.config_file import flat
+from ctkd_core.distill.option_labels import value_text
 from ctkd_core.distill.records import current_rows
 from ctkd_core.distill.runs import Run
 from ctkd_core.figures.comparison import interval, ranking
@@ -72,7 +73,7 @@ def run_parts(run: Run) -> list[str]:
         _run_curves(rows),
         _samples({"student": run}),
         "<h2>Config</h2>",
-        _options(options),
+        _options(config.every_option()),
         _environments([run]),
         _sources([config.method]),
     ]
@@ -121,7 +122,8 @@ def comparison_parts(runs: Sequence[Run], found: Comparison, curves: str = "") -
             ],
         ),
         "<h2>Config of the first kind</h2>",
-        _options(found.rows[0].kind.config.to_dict()),
+        note("What the other kinds have instead stands under “What differs”."),
+        _options(found.rows[0].kind.config.every_option()),
         _environments(runs),
         _sources([row.kind.config.method for row in found.rows]),
     ]
@@ -193,12 +195,13 @@ def _all_figures(found: Comparison) -> str:
 
 def _differing(found: Comparison) -> str:
     tables = servers_numbered([table_of(row.kind.runs[0]) for row in found.rows])
-    keys = dict.fromkeys(key for options in tables for key in options)
-    rows = [
-        (key, *(str(options.get(key, "–")) for options in tables))
-        for key in keys
-        if len({repr(options.get(key)) for options in tables}) > 1
-    ]
+    configs = [row.kind.config for row in found.rows]
+    # A config as a table leaves some options out at their default.
+    values = {
+        key: [value_text(table.get(key, getattr(config, key, "–"))) for config, table in zip(configs, tables)]
+        for key in dict.fromkeys(key for options in tables for key in options)
+    }
+    rows = [(key, *texts) for key, texts in values.items() if len(set(texts)) > 1]
     return table(("option", *(row.kind.label for row in found.rows)), rows) if rows else note("Nothing but the seed.")
 
 
@@ -228,23 +231,36 @@ def _answer(value: Any) -> str:
 def _options(config: dict[str, Any]) -> str:
     """The options of a config as a table, without addresses of servers; a sweep may have put one into the name."""
     shown = with_stand_ins(config) | {"name": without_addresses(config["name"], config)}
-    return table(("option", "value"), [(key, str(value)) for key, value in flat(shown).items()], code=("value",))
+    return table(("option", "value"), [(key, value_text(value)) for key, value in flat(shown).items()], code=("value",))
 
 
 def _environments(runs: Iterable[Run]) -> str:
-    found: dict[str, dict[str, Any]] = {}
+    alike: dict[str, list[str]] = {}  # ids of the runs that share one
+    tables: dict[str, dict[str, str]] = {}
     for run in runs:
         plain = {
             key: str(value)
             for key, value in flat(run.environment).items()
             if key.rpartition(".")[2] not in ("time", "executable", "config_fingerprint")
         }
-        found.setdefault(repr(sorted(plain.items())), plain)
-    blocks = [table(("environment", "value"), plain.items(), code=("value",)) for plain in found.values() if plain]
-    if not blocks:
+        if plain:
+            key = repr(sorted(plain.items()))
+            tables[key] = plain
+            alike.setdefault(key, []).append(run.id)
+    if not tables:
         return ""
-    more = note(f"{len(blocks)} environments, in the order of the runs.") if len(blocks) > 1 else ""
-    return "<h2>Environment</h2>" + more + "".join(blocks)
+    found = list(tables.values())
+    shared = {key: value for key, value in found[0].items() if all(each.get(key) == value for each in found)}
+    rows = [
+        (key, *(each.get(key, "–") for each in found))
+        for key in dict.fromkeys(key for each in found for key in each)
+        if key not in shared
+    ]
+    head = "<h2>Environment</h2>" + table(("environment", "value"), shared.items(), code=("value",))
+    if not rows:
+        return head
+    differing = table(("environment", *(", ".join(ids) for ids in alike.values())), rows)
+    return head + note("What differs by run:") + f'<div class="wide">{differing}</div>'
 
 
 def _sources(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from ctkd_core.distill.comparison.figures import DEFAULT, figures_in
 from ctkd_core.distill.comparison.kinds import FROM_A_FILE, Kind, table_of
 from ctkd_core.distill.comparison.samples import side_by_side
 from ctkd_core.distill.comparison.table import INTERVALS_NOTE, Comparison, compare, run_frame
+from ctkd_core.distill.held_out_source import differing_in
 from ctkd_core.distill.runs import Run, compare_runs
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.comparison import band_curves, better_sentence, ranking, table_bytes
@@ -40,7 +41,8 @@ def run_compare(names: list[str]) -> None:
         runs = _filtered(every)
         kept, origins = {run.id for run in runs}, _origins(every)
         shown = [row | {"opened": origins[row["run_id"]]} for row in found["runs"] if row["run_id"] in kept]
-        if sentence := better_sentence(shown):
+        alike = not differing_in([run.config for run in runs])
+        if sentence := better_sentence(shown) if alike else "":
             st.info(state.plain(sentence), icon=":material/balance:")
         comparison = _ranking(runs)
     except CtkdError as fault:

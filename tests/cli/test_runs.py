@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -296,6 +297,7 @@ def test_runs_show_and_watch(ctkd: Ctkd, store: RunStore) -> None:
     assert data["metrics"]["held_out"] == 24 and "24 samples, 1,200 bytes" in out
     assert "\x1b" not in out, "a log can hold anything"
     assert "first line" in out
+    assert re.search(rf"lora_alpha\W+{run.config.lora_alpha:g}\b", out) and "lora_alpha" not in data["config"]
     assert ctkd.json("runs", "watch", run.id, *at)["status"] == "finished"
 
 
@@ -365,6 +367,15 @@ def test_places_that_cannot_be_are_one_sentence(ctkd: Ctkd, store: RunStore, pla
         assert len(said) < 400 and ("no home folder" in said or "x" * 50 in said)
 
 
+def test_several_runs_are_cancelled_together_or_none(ctkd: Ctkd, store: RunStore) -> None:
+    at = ["--runs-dir", str(store.root)]
+    one, two, ended = store.create(PRESETS["quick"]), store.create(PRESETS["quick"]), past_run(store)
+    assert "nothing to cancel" in ctkd.error("runs", "cancel", one.id, ended.id, *at)
+    assert one.status().state == "queued"
+    found = ctkd.json("runs", "cancel", one.id, two.id, one.id, *at)
+    assert [(row["run_id"], row["status"]) for row in found] == [(one.id, "cancelled"), (two.id, "cancelled")]
+
+
 def test_runs_resume_of_a_finished_run(ctkd: Ctkd, store: RunStore) -> None:
     run = past_run(store)
     assert "is finished" in ctkd.error("runs", "resume", run.id, "--runs-dir", str(store.root))
@@ -379,6 +390,11 @@ def test_runs_compare(ctkd: Ctkd, store: RunStore) -> None:
     assert data["deltas"][b.id] == 0
     _, out, _ = ctkd("runs", "compare", a.id, b.id, *at)
     assert "seed" in out
+    for run, share in ((a, 0.25), (b, 0.75)):
+        row = ROWS[3] | {"arithmetic": {"1": share}, "arithmetic_counts": {"1": 4}, "repetition": share}
+        (run.dir / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (*ROWS[:3], row)))
+    _, out, _ = ctkd("runs", "compare", a.id, b.id, "--figure", "arithmetic", *at)
+    assert all(re.search(rf"{name}\W+0.25\W+0.75", out) for name in ("arithmetic", "repetition")), out
     assert "at least two" in ctkd.error("runs", "compare", a.id, *at)
     assert "at least two" in ctkd.error("runs", "compare", a.id, a.id, *at)
 

@@ -50,6 +50,7 @@ def test_a_sweep_by_file_with_flags_over_it(ctkd, store, where, tmp_path):
     file.write_text("base: {preset: quick, steps: 7}\nmethods: [sft]\nseeds: [0, 1]\n")
     _, out, _ = ctkd("sweep", str(file), "--seeds", "5", "--dry-run", *where)
     assert json.loads(out)["runs_planned"] == ["sft, seed 5"]
+    assert "1 run: " in ctkd("sweep", str(file), "--seeds", "5", "--dry-run")[1]
     assert store.list() == []
     _, out, _ = ctkd("sweep", str(file), *where)
     assert json.loads(out)["total"] == 2
@@ -85,6 +86,10 @@ def test_a_sweep_is_found_by_its_name(ctkd, store, where):
         ([], "needs a FILE"),
         (["--seeds", "a"], "numbers and ranges"),
         (["--set", "steps"], "NAME=VALUE"),
+        (["--set", "batch-size=1,2", "--set", "batch_size=3"], "'batch_size' twice"),
+        (["--set", "seed=1,2", "--seeds", "3,4"], "seeds twice"),
+        (["--set", "method=sft,uld", "--methods", "sft"], "methods twice"),
+        (["--set", "name=a,b"], "a name makes no other run"),
         (["--methods", "sftt"], "sftt"),
         (["missing.yaml"], "no config file"),
     ],

@@ -41,7 +41,7 @@ def test_a_whole_id_then_a_part_of_one_or_a_name():
 @pytest.mark.parametrize(
     ("word", "names", "said"),
     [
-        ("a", {"abc": "x", "acd": "y"}, r"'a' fits 2 runs \(abc, acd\); write more of the id"),
+        ("a", {"abc": "x", "acd": "y"}, r"'a' fits 2 runs \(abc, acd\); name one by its id"),
         ("same", {"abc": "same", "bcd": "same"}, r"'same' fits 2 runs \(abc, bcd\)"),
         ("d", {"abc": "d", "bcd": "y"}, r"'d' fits 2 runs \(abc, bcd\)"),  # rm must not take the other one
         ("zzz", {"abc": "first", "bcd": ""}, "unknown run 'zzz'; known: abc, bcd, first"),

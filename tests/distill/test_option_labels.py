@@ -27,6 +27,20 @@ def test_long_values_lose_their_middle_before_another_option_is_cut():
     assert label.startswith("SFT, data /a/very/lo")
 
 
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        (("own30.jsonl", "own200.jsonl"), ("own30…", "own200…")),
+        (("/a/folder/of/mine/part-1.jsonl", "/a/folder/of/mine/part-22.jsonl"), ("…1…", "…22…")),
+        (("/a/folder/of/mine/x.jsonl", "/a/folder/of/mine/x-x.jsonl"), ("…x…", "…x-x…")),
+    ],
+)
+def test_values_that_differ_between_labels_look_different(values, shown):
+    more = [(f"option_{k}", "value" * 9) for k in range(3)]
+    found = [option_label("SFT", [("data", value), *more], 80, {"data": values}) for value in values]
+    assert [label.split(", ")[1] for label in found] == [f"data {text}" for text in shown]
+
+
 def test_what_cannot_fit_is_cut_with_a_mark():
     label = option_label("SFT", [(f"an_option_{k}", k) for k in range(20)], 80)
     assert len(label) == 80 and label.endswith("…")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -101,8 +102,21 @@ def test_what_makes_two_kinds_is_what_differs(store):
     text = comparison_html(runs).partition("What differs")[2].partition("Runs</h2>")[0]
     assert cells(text, "processes") == ["1", "2"]
     assert "Nothing but the seed" not in text
+    runs = [made(store, lora_rank=rank) for rank in (0, 4)]
+    assert cells(comparison_html(runs).partition("What differs")[2], "lora_rank") == ["0", "4"], "the default, too"
     alike = [made(store, threads=number, seed=number) for number in (1, 2)]
     assert "Nothing but the seed" in comparison_html(alike)
+
+
+def test_environments_are_one_table_and_what_differs_by_run(store):
+    runs = [made(store, seed=k) for k in range(3)]
+    for run, torch in zip(runs, ("2.1", "2.2", "2.1")):
+        (run.dir / "env.json").write_text(json.dumps({"python": "3.11", "packages": {"torch": torch}}))
+    assert [run.environment for run in runs][1] == {"python": "3.11", "packages": {"torch": "2.2"}}
+    text = comparison_html(runs).partition("<h2>Environment</h2>")[2]
+    assert text.count("3.11") == 1
+    assert cells(text, "packages.torch") == ["2.1", "2.2"]
+    assert f"{runs[0].id}, {runs[2].id}" in text
 
 
 def test_a_run_without_steps_has_a_report_too(store):

@@ -55,6 +55,7 @@ DOCUMENTS: dict[str, Any] = {
     "runs ls": list[RunRow],
     "runs queue": list[RunRow],
     "runs show": RunShown,
+    "runs cancel": RunRow | list[RunRow],
     "runs compare": RunsCompared,
     "runs report": FileWritten,
     "runs export": MetricsWritten,

@@ -151,7 +151,7 @@ class KindDocument(Printed):
     """Runs that differ in the seed alone.
 
     difference    to the baseline, by the figure that is compared; against_next: to the kind that comes next
-    rank          1 is best; null where the figure wasn't measured
+    rank          1 is best; null where the figure wasn't measured, or is of held-out text that kinds don't share
     """
 
     label: str
@@ -165,10 +165,11 @@ class KindDocument(Printed):
 
 
 class Statistics(Printed):
-    """Kinds of runs, best first by `figure`; `baseline`: label of the kind that differences are to.
+    """Kinds of runs, best first by `figure` where they have ranks.
 
-    level  of intervals
-    notes  sentences about what kinds don't share, older runs of a seed, intervals and probabilities
+    baseline  label of the kind that differences are to
+    level     of intervals
+    notes     sentences about what kinds don't share, older runs of a seed, intervals and probabilities
     """
 
     figure: str
@@ -180,7 +181,10 @@ class Statistics(Printed):
 
 
 class RunsCompared(Printed):
-    """Runs side by side: options in which they differ, and bits per byte minus the first run's."""
+    """Runs side by side: options in which they differ, and bits per byte minus the first run's.
+
+    deltas  null where either wasn't measured, or on other held-out text
+    """
 
     runs: list[RunRow]
     differences: dict[str, list[Any]]

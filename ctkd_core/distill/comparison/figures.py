@@ -42,6 +42,11 @@ def higher_is_better(name: str) -> bool:
     return bool(_HIGHER.search(name)) and not _LOWER.search(name.rpartition(".")[2])
 
 
+def on_held_out_text(name: str) -> bool:
+    """Whether a figure is measured on held-out text; the others are the training loss and what training took."""
+    return name != "loss" and not name.startswith("training_")
+
+
 def figures_of(run: Run) -> dict[str, float]:
     """The figures of a run by name. Raises RunError for a damaged run."""
     return figures_in(run.metric_rows())

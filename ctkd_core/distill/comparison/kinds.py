@@ -75,8 +75,10 @@ def labels_of(tables: Sequence[dict[str, Any]], origins: Sequence[str] = ()) -> 
         alike = [table for table in tables if table["method"] == mine["method"]]
         differing = [key for key in mine if _differs(key, mine[key], alike if _of_method(key) else tables)]
         parts = [(key.rpartition(".")[2], mine[key]) for key in differing if key != "method"]
+        beside = {key.rpartition(".")[2]: [table[key] for table in tables if key in table] for key in differing}
         ending = f", {origin}" if origin else ""
-        labels.append(option_label(methods.get(mine["method"]).label, parts, MOST_LABEL - len(ending)) + ending)
+        title = methods.get(mine["method"]).label
+        labels.append(option_label(title, parts, MOST_LABEL - len(ending), beside) + ending)
     return distinct(labels)
 
 

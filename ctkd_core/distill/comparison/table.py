@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.distill.comparison.figures import DEFAULT, figures_of, higher_is_better
+from ctkd_core.distill.comparison.figures import DEFAULT, figures_of, higher_is_better, on_held_out_text
 from ctkd_core.distill.comparison.kinds import PROCESSES, Kind, kinds_of, options_of
 from ctkd_core.distill.comparison.statistics import LEVEL, Difference, Estimate, difference, estimate, holm
-from ctkd_core.distill.comparison.unequal import unequal
+from ctkd_core.distill.comparison.unequal import ids_of, unequal
+from ctkd_core.distill.held_out_source import differing_in
 from ctkd_core.distill.runs import Run
 from ctkd_core.errors import RunError, short, unknown
+from ctkd_core.markup.visible import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +35,7 @@ INTERVALS_NOTE = (
 class RankedKind:
     """One kind: its figures by name and, for the figure that is compared, difference and rank.
 
-    rank         1 is best; None where the figure wasn't measured
+    rank         1 is best, equal means share one; None where the figure wasn't measured, or can't be compared
     against_next difference to the kind that comes next in the order; its probability is that of the order being chance
     """
 
@@ -59,7 +61,11 @@ class RankedKind:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Kinds compared by one figure, best first. `baseline`: label of the kind that differences are to, or None."""
+    """Kinds compared by one figure, best first. `baseline`: label of the kind that differences are to, or None.
+
+    Where the figure is of held-out text and the kinds don't share that text, they stand in the order given, without
+    ranks and differences.
+    """
 
     figure: str
     baseline: str | None
@@ -118,12 +124,17 @@ def compare(
         parts = [name for name in names if name.startswith(f"{figure}.")]
         if parts:
             raise RunError(f"figure {short(figure)} is a table; name one of its figures: {', '.join(parts)}.")
+        word = figure.lower().replace("-", "_").replace(" ", "_")
+        meant = [repr(name) for name in names if name.rpartition(".")[2] == word]
+        if meant:
+            raise RunError(f"unknown figure {short(figure)}; did you mean {' or '.join(meant)}?")
         raise unknown("figure", figure, names, RunError)
     chosen = {
         label: {seed: found[figure] for seed, found in table.items() if figure in found}
         for label, table in values.items()
     }
     base = _baseline(kinds, baseline)
+    apart = on_held_out_text(figure) and bool(differing_in([kind.config for kind in kinds]))
     rows = [
         RankedKind(
             kind,
@@ -132,17 +143,30 @@ def compare(
                 for name in names
                 if (found := estimate([f[name] for f in values[kind.label].values() if name in f])) is not None
             },
-            difference(chosen[kind.label], chosen[base]) if base is not None and kind.label != base else None,
+            None if base is None or kind.label == base or apart else difference(chosen[kind.label], chosen[base]),
         )
         for kind in kinds
     ]
     notes = unequal(kinds)
+    if apart:
+        notes.append(
+            f"{figure} is measured on held-out text, which the kinds don't share: they have no ranks, differences and "
+            "probabilities, and stand in the order given."
+        )
+    without = [
+        run
+        for kind in kinds
+        for seed, run in sorted(kind.by_seed.items())
+        if seed not in chosen[kind.label] and run.status().state == "finished"
+    ]
+    if without:
+        notes.append(f"{counted(len(without), 'run')} didn't measure {figure}: {ids_of(without)}.")
     notes += [
         f"{len(kind.repeated)} older runs of {kind.label} with the same seed aren't counted."
         for kind in kinds
         if kind.repeated
     ]
-    ranked = _ranked(_adjusted(rows), chosen, figure)
+    ranked = rows if apart else _ranked(_adjusted(rows), chosen, figure)
     gaps = [gap for row in ranked for gap in (row.difference, row.against_next) if gap is not None]
     if any(gap.n < LEAST_SEEDS for gap in gaps):
         notes.append(ONE_SEED_NOTE)
@@ -196,9 +220,11 @@ def _adjusted(rows: list[RankedKind]) -> list[RankedKind]:
 def _ranked(rows: list[RankedKind], chosen: dict[str, dict[int, float]], figure: str) -> list[RankedKind]:
     sign = -1.0 if higher_is_better(figure) else 1.0
     known = sorted((row for row in rows if figure in row.figures), key=lambda row: sign * row.figures[figure].mean)
-    ranked = []
+    ranked: list[RankedKind] = []
     for k, row in enumerate(known):
         behind = known[k + 1] if k + 1 < len(known) else None
         gap = None if behind is None else difference(chosen[row.kind.label], chosen[behind.kind.label])
-        ranked.append(replace(row, rank=k + 1, against_next=gap))
+        before = ranked[-1] if ranked else None
+        equal = before is not None and before.figures[figure].mean == row.figures[figure].mean
+        ranked.append(replace(row, rank=before.rank if before and equal else k + 1, against_next=gap))
     return [*ranked, *(row for row in rows if figure not in row.figures)]

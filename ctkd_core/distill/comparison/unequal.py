@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ctkd_core.distill.comparison.kinds import PROCESSES, Kind
-from ctkd_core.markup.visible import counted, one_line, shorten
+from ctkd_core.distill.held_out_source import differing_in
+from ctkd_core.distill.option_labels import short_value
+from ctkd_core.distill.runs import Run
+from ctkd_core.markup.visible import counted, one_line
 
 _TRAINING = {
     "steps": ("steps",),
@@ -14,7 +17,7 @@ _TRAINING = {
     "training data": ("data",),
     "pair of tokenizers": ("student", "teacher"),
 }
-_HELD_OUT = ("eval_data", "eval_share", "eval_samples")
+_DEFAULTS = {"eval_data": "a share of data"}  # in words, of options that are empty at their default
 MOST_SHOWN, MOST_VALUE = 4, 40  # values of one sentence, characters of one value
 
 
@@ -22,7 +25,8 @@ def unequal(kinds: Sequence[Kind]) -> list[str]:
     """A sentence for each of these that kinds don't share, and for runs that haven't finished; [] for one kind."""
     if len(kinds) < 2:
         return []
-    names = {key for options in (*_TRAINING.values(), _HELD_OUT) for key in options} - {PROCESSES}
+    held_out = differing_in([kind.config for kind in kinds])
+    names = {key for options in (*_TRAINING.values(), held_out) for key in options} - {PROCESSES}
     tables: list[dict[str, Any]] = [  # of all options: a config as a table leaves some out at their default
         {key: getattr(kind.config, key) for key in names} | {PROCESSES: kind.runs[0].processes or 1} for kind in kinds
     ]
@@ -30,26 +34,29 @@ def unequal(kinds: Sequence[Kind]) -> list[str]:
     for what, options in _TRAINING.items():
         if values := _values(tables, options):
             notes.append(f"The kinds differ in {what} ({values}), which moves figures, too.")
-    # Where no other source is named, the held-out samples are a share of the training data.
-    options = _HELD_OUT if all(table["eval_data"] for table in tables) else (*_HELD_OUT, "data")
-    if values := _values(tables, options):
+    if values := _values(tables, held_out):
         notes.append(f"The kinds are measured on different held-out text ({values}): figures of it can't be compared.")
     early = [run for kind in kinds for run in kind.runs if run.status().state != "finished"]
     if early:
         what = f"{counted(len(early), 'run')} {'has' if len(early) == 1 else 'have'}n't finished"
-        more = " ..." if early[MOST_SHOWN:] else ""
-        notes.append(f"{what}: {', '.join(run.id for run in early[:MOST_SHOWN])}{more}.")
+        notes.append(f"{what}: {ids_of(early)}.")
     return notes
+
+
+def ids_of(runs: Sequence[Run]) -> str:
+    """The ids of the first few runs."""
+    return ", ".join(run.id for run in runs[:MOST_SHOWN]) + (" ..." if runs[MOST_SHOWN:] else "")
 
 
 def _values(tables: Sequence[Mapping[str, Any]], options: Sequence[str]) -> str:
     """The different values of options, without options in which all tables are equal; "" where none is left."""
     differing = [key for key in options if len({table[key] for table in tables}) > 1]
-    rows = [", ".join(f"{key} {_value(table[key])}" for key in differing) for table in tables]
+    rows = [", ".join(f"{key} {_value(key, table[key], tables)}" for key in differing) for table in tables]
     distinct = list(dict.fromkeys(rows)) if differing else []
     more = len(distinct) - MOST_SHOWN
     return "; ".join(distinct[:MOST_SHOWN]) + (f"; {more} more" if more > 0 else "")
 
 
-def _value(value: Any) -> str:
-    return shorten(one_line(str(value)), MOST_VALUE) or "none"
+def _value(key: str, value: Any, tables: Sequence[Mapping[str, Any]]) -> str:
+    every = [one_line(str(table[key])) for table in tables]
+    return short_value(one_line(str(value)), MOST_VALUE, every) or _DEFAULTS.get(key, "none")

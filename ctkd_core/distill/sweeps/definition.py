@@ -102,6 +102,15 @@ def json_schema() -> dict[str, Any]:
     return schema_of(SweepDefinition) | {"description": "A sweep of CTKD Lab: runs that differ in what it lists."}
 
 
+def refuse_dropped(definition: SweepDefinition) -> None:
+    """Raise RunError for values that `plan` drops: asked of a new sweep only, those of before go on."""
+    if len(definition.grid.get("name", ())) > 1:
+        raise RunError("a name makes no other run: the runs of a sweep are named by what varies; leave name out of it.")
+    for key in ("seed", "method"):
+        if getattr(definition, f"{key}s") and key in definition.grid:
+            raise RunError(f"the sweep has {key}s twice, in {key}s and as {key} in its grid; give them once.")
+
+
 def plan(definition: SweepDefinition) -> list[RunConfig]:
     """The runs of a sweep, each once: all kinds with the first seed, then with the next, so that results come early.
 

@@ -26,7 +26,7 @@ from ctkd_core.distill.consistency import LATEST
 from ctkd_core.distill.lookup import named
 from ctkd_core.distill.runs import Run, RunStore, new_run_id
 from ctkd_core.distill.sweeps import membership, queue
-from ctkd_core.distill.sweeps.definition import SweepDefinition, plan, result_fingerprint
+from ctkd_core.distill.sweeps.definition import SweepDefinition, plan, refuse_dropped, result_fingerprint
 from ctkd_core.errors import CtkdError, RunError
 
 FOLDER = "sweeps"
@@ -145,6 +145,7 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
 
     With `reuse`, a finished run with the same config (its name aside) is taken over. Raises RunError.
     """
+    refuse_dropped(definition)
     configs = plan(definition)
     found = finished(store, configs) if definition.reuse else {}
     sweep = Sweep(store.root, new_run_id())

@@ -35,6 +35,7 @@ def test_options_of_the_trainer_make_kinds_columns_and_names(store):
 
 def test_an_option_that_others_leave_at_its_default_is_named(store):
     runs = [made(store, method="sft", state_learning_rate=rate) for rate in (0.0, 0.01)]
+    assert compare_runs(runs)["differences"] == {"state_learning_rate": [0.0, 0.01]}
     assert [kind.label for kind in kinds_of(runs)] == ["SFT", "SFT, state_learning_rate 0.01"]
 
 
@@ -151,6 +152,10 @@ def test_a_table_that_is_asked_for_is_answered_with_the_names_of_its_figures(sto
     figures = {"bits_per_byte": 1.0, "agreement.top1": 0.5, "agreement.byte_kl": 1.5}
     with pytest.raises(RunError, match=r"is a table; name one of its figures: agreement.top1, agreement.byte_kl\."):
         compare(runs, "agreement", figures=lambda run: figures)
+    figures |= {"completions.rouge_l": 0.5}
+    for word, name in (("top1", "agreement.top1"), ("ROUGE-L", "completions.rouge_l")):
+        with pytest.raises(RunError, match=f"unknown figure '{word}'; did you mean '{name}'"):
+            compare(runs, word, figures=lambda run: figures)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from ctkd_core.background.status import write_status
 from ctkd_core.distill.comparison.kinds import kinds_of
 from ctkd_core.distill.comparison.table import compare
 from ctkd_core.distill.comparison.unequal import unequal
+from ctkd_core.distill.runs import compare_runs
 from tests.distill.comparison.make import in_processes, made
 
 
@@ -27,13 +28,16 @@ def test_kinds_that_share_all_but_the_method_have_no_note(store):
         ({"teacher": "qwen"}, ["The kinds differ in pair of tokenizers (teacher smollm2; teacher qwen)"]),
         ({"eval_share": 0.5}, ["The kinds are measured on different held-out text (eval_share 0.0; eval_share 0.5)"]),
         ({"data": "bundled:code"}, ["The kinds differ in training data", "measured on different held-out text"]),
-        ({"data": "bundled:code", "eval_data": "bundled"}, ["in training data", "eval_data none, data bundled"]),
+        (
+            {"data": "bundled:code", "eval_data": "bundled"},
+            ["in training data", "eval_data a share of data, data bundled"],
+        ),
     ],
 )
 def test_what_kinds_do_not_share_is_named(store, changes, told):
     runs = [made(store, method="sft"), made(store, method="uld", **changes)]
     notes = compare(runs).notes
-    assert len(notes) == len(told) + 1, notes  # the last one is about the one seed
+    assert len(notes) == len(told) + 1, notes  # the last one is about the one seed, or the missing ranks
     assert all(part in note for part, note in zip(told, notes))
 
 
@@ -42,12 +46,34 @@ def test_the_same_held_out_file_makes_figures_comparable(store):
     assert not [note for note in unequal(kinds_of(runs)) if "held-out" in note]
 
 
+def test_figures_of_different_held_out_text_are_not_ranked(store):
+    runs = [made(store, bits, method=m, eval_share=s) for bits, m, s in ((3.0, "sft", 0.5), (2.0, "uld", 0.25))]
+    found = compare(runs)
+    assert [(row.kind.config.method, row.rank) for row in found.rows] == [("sft", None), ("uld", None)]
+    assert all(row.difference is None and row.against_next is None for row in found.rows)
+    assert found.notes[-1].startswith("bits_per_byte is measured on held-out text, which the kinds don't share")
+    assert [row.figures["bits_per_byte"].mean for row in found.rows] == [3.0, 2.0]
+    alike = made(store, 2.5, eval_share=0.5)
+    assert list(compare_runs([*runs, alike])["deltas"].values()) == [0.0, None, -0.5]
+    by_loss = compare(runs, "loss")
+    assert [row.rank for row in by_loss.rows] == [1, 1], "it isn't of held-out text; equal means share a rank"
+    assert by_loss.rows[1].difference is not None
+
+
+def test_finished_runs_without_the_figure_are_named(store):
+    runs = [made(store, method="sft"), made(store, None, method="uld"), made(store, None, method="sedi")]
+    write_status(runs[2].dir, replace(runs[2].status(), state="cancelled"))
+    assert f"1 run didn't measure bits_per_byte: {runs[1].id}." in compare(runs).notes
+
+
 def test_many_values_are_counted_and_long_ones_cut(store):
     runs = [made(store, steps=k) for k in range(1, 8)]
     (note,) = unequal(kinds_of(runs))
     assert "steps 4; 3 more" in note
     (long, _) = unequal(kinds_of([made(store), made(store, data="\x1b" * 90)]))
     assert "\x1b" not in long and len(long) < 200
+    files = [made(store, data=f"/{'folder/' * 9}{name}{'-x' * 30}.jsonl") for name in ("one", "two")]
+    assert all("one" in note and "two" in note for note in unequal(kinds_of(files))), "they differ in their middle"
 
 
 def test_processes_and_unfinished_runs_are_told(store):

@@ -336,3 +336,17 @@ def test_notes_about_what_is_not_measured_again_stay(tmp_path):
     assert kept(run)["notes"] == ["arithmetic: no."]
     (run.dir / FILE).write_text(json.dumps(whole | {"notes": [3, "a"]}))
     assert kept(run)["notes"] == ["a"]
+
+
+def test_figures_have_words_and_the_name_to_type(capsys):
+    from rich.console import Console
+
+    from ctkd_core.cli.evaluate import _view
+
+    found = {"run_id": "r", "step": 3, "held_out": 2, "data": "d", "held_out_bytes": 9, "bits_per_byte": 2.0}
+    found |= {"agreement": {"top1": 0.5}, "completions": {"rouge_l": 0.25}}
+    for part in _view(found):
+        Console(width=200).print(part)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["same", "first", "choice", "of", "token", "agreement.top1", "0.5"] in [line[:7] for line in lines]
+    assert ["ROUGE-L", "completions.rouge_l", "0.25"] in [line[:3] for line in lines]
