@@ -175,15 +175,16 @@ def after_help() -> list[RenderableType]:
     return ["presets:", facts(presets, indent=2), losses]
 
 
-def finish(run: Run) -> Output:
-    """Follow a run to its end; KeyboardInterrupt cancels it."""
+def finish(run: Run, offset: int = 0) -> Output:
+    """Follow a run to its end; KeyboardInterrupt cancels it. `offset`: see `progress.follow`."""
     try:
-        status = progress.follow(run)
+        status = progress.follow(run, offset)
     except KeyboardInterrupt:
         inform("cancelling the run ...")
+        offset = progress.written(run)
         with contextlib.suppress(RunError):  # it may have ended in this moment
             stop(run)
-        status = progress.follow(run)
+        status = progress.follow(run, offset)
         code = CANCELLED if status.state == "cancelled" else progress.CODES[status.state]
         return Output(lambda: document(run), lambda: [describe(run)], code)
     if status.state in {"failed", "lost"}:

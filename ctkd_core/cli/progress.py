@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.cli.common import CANCELLED, OK, RUN_FAILED, inform
 from ctkd_core.cli.display import console_of, paragraph
+from ctkd_core.errors import RunError
 from ctkd_core.markup.terminal import guarded, safe
 
 if TYPE_CHECKING:
@@ -115,9 +117,12 @@ def _drawn(tells_left: bool) -> Progress:
     )
 
 
-def follow(run: Run) -> RunStatus:
-    """Show the news of a run on stderr until it has ended; returns its last status."""
-    offset, told = 0, ""
+def follow(run: Run, offset: int = 0) -> RunStatus:
+    """Show the news of a run on stderr until it has ended; returns its last status.
+
+    offset  byte of its metrics where news begin, as `written` tells
+    """
+    told = ""
     with Bar(None) as bar:
         while True:
             status = run.status()  # before the metrics: when it says "ended", every row is there
@@ -139,6 +144,13 @@ def follow(run: Run) -> RunStatus:
             if status.ended_already:
                 return status
             time.sleep(POLL)
+
+
+def written(run: Run) -> int:
+    """Bytes of a run's metrics so far; 0 where they can't be read."""
+    with suppress(RunError):
+        return run.read_metrics()[1]
+    return 0
 
 
 def _show_step(bar: Bar, row: dict[str, Any], status: RunStatus) -> None:

@@ -208,10 +208,11 @@ def resume(
             return run
 
         return together(run.config, again, detach)
+    offset = progress.written(run)
     run.resume()
     if detach:
         return Output(run.summary, lambda: [f"{run.id}\n{run.dir}"])
-    return finish(run)
+    return finish(run, offset)
 
 
 def compare(

@@ -196,11 +196,11 @@ def test_interrupt_cancels_the_run(ctkd: Ctkd, store: RunStore, monkeypatch: pyt
 
     real, calls = progress.follow, []
 
-    def follow(run: Run) -> RunStatus:
+    def follow(run: Run, offset: int = 0) -> RunStatus:
         calls.append(run)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        return real(run)
+        return real(run, offset)
 
     monkeypatch.setattr("ctkd_core.distill.checks.require", lambda *args: [])
     monkeypatch.setattr(RunStore, "launch", lambda self, run: run)
@@ -374,6 +374,22 @@ def test_several_runs_are_cancelled_together_or_none(ctkd: Ctkd, store: RunStore
     assert one.status().state == "queued"
     found = ctkd.json("runs", "cancel", one.id, two.id, one.id, *at)
     assert [(row["run_id"], row["status"]) for row in found] == [(one.id, "cancelled"), (two.id, "cancelled")]
+
+
+def test_a_resumed_run_tells_its_old_rows_no_second_time(
+    ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = past_run(store, "cancelled")
+
+    def resume(self: Run) -> Run:
+        with (self.dir / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"kind": "eval", "step": 9, "bits_per_byte": 1.5}) + "\n")
+        write_status(self.dir, replace(self.status(), state="finished"))
+        return self
+
+    monkeypatch.setattr(Run, "resume", resume)
+    _, _, err = ctkd("runs", "resume", run.id, "--runs-dir", str(store.root))
+    assert "step 9  1.5000 bits per byte" in err and "2.0000 bits per byte" not in err and "loss 4.0000" not in err
 
 
 def test_runs_resume_of_a_finished_run(ctkd: Ctkd, store: RunStore) -> None:
