@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _NAMES = ", ".join(EVALUATIONS)
+SAID_EVERY = 15.0  # seconds
 
 
 def run(
@@ -81,7 +83,7 @@ def run(
         if parts:
             said = "and loading the models; longer where other programs compute"
             inform(f"{each.id}: this takes about {', '.join(parts)}, {said}.")
-    found = [evaluate_run(each, ask, _report) for each in chosen]
+    found = [evaluate_run(each, ask, _News()) for each in chosen]
     if against is not None:
         found[0]["gap_closed"] = closed(found[0], found[1]) | {"against": chosen[1].id}
         if "tasks" in found[1]:
@@ -95,9 +97,22 @@ def after_help() -> list[RenderableType]:
     return ["evaluations:", facts(rows, indent=2)]
 
 
-def _report(sentence: str) -> None:
-    if sentence:
-        inform(sentence)
+class _News:
+    """Says what is done, and now and then for how long, while nothing else is news."""
+
+    def __init__(self) -> None:
+        self.began = self.said = time.monotonic()
+
+    def __call__(self, sentence: str) -> None:
+        now = time.monotonic()
+        if sentence:
+            self.began = now
+            inform(sentence)
+        elif now - self.said >= SAID_EVERY:
+            inform(f"still measuring, {now - self.began:.0f} s so far")
+        else:
+            return
+        self.said = now
 
 
 def _view(found: Mapping[str, Any]) -> list[RenderableType]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 import ctkd_core
+from ctkd_core.cli import evaluate as command
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.evaluation import saved
@@ -80,6 +82,17 @@ def test_a_file_of_one_record_is_measured(runs, tmp_path, capsys):
     own.write_text(json.dumps({"prompt": "What is 90 + 1?", "completion": "91 cats"}) + "\n")
     words = ["evaluate", run.id, "-e", "none", "--data", str(own), "--runs-dir", str(store.root)]
     assert Ctkd(capsys).json(*words)["held_out"] == 1
+
+
+def test_a_long_measurement_says_now_and_then_that_it_goes_on(monkeypatch, capsys):
+    clock = iter([0.0, 1.0, 2.0, 17.0, 18.0, 40.0])
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    news = command._News()
+    for sentence in ("Measuring 9,000 samples.", "", "", "", ""):
+        news(sentence)
+    assert capsys.readouterr().err.splitlines() == [
+        *("Measuring 9,000 samples.", "still measuring, 16 s so far", "still measuring, 39 s so far")
+    ]
 
 
 def test_what_was_kept_is_read_with_care(runs):
