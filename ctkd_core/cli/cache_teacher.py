@@ -72,12 +72,11 @@ def run(
     """Fill the cache; a second call goes on where the first one was stopped."""
     # Bars of libraries would be drawn across ours.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    from ctkd_core.distill.checks import in_words
     from ctkd_core.distill.estimate import spread
     from ctkd_core.distill.teachers.fill import default_folder, fill, plan
     from ctkd_core.distill.teachers.matching import merged_in_words
     from ctkd_core.files import expanded
-    from ctkd_core.markup.quantities import in_bytes
+    from ctkd_core.markup.quantities import between, in_bytes
 
     chosen = build_config(config, preset, option, flags)
     started = time.monotonic()
@@ -89,8 +88,7 @@ def run(
             f"{in_bytes(planned.bytes)} in {folder}"
         )
         if (seconds := _expected(planned)) is not None:
-            low, high = map(in_words, spread(seconds))
-            bar.inform(f"reading all of it takes {low} to {high} here, longer where other programs compute")
+            bar.inform(f"reading all of it takes {between(*spread(seconds))} here, longer where other programs compute")
         manifest = None if size else fill(planned, folder, bar.update)
     if manifest is None:
         found = _planned(planned, folder)

@@ -227,15 +227,15 @@ def _other_host(run: Run) -> str:
 def waiting_for(run: Run) -> str:
     """What a run that is asked to stop does first, as a sentence; "" where nobody waits for it."""
     from ctkd_core.background.status import elsewhere
-    from ctkd_core.distill.checks import in_words
     from ctkd_core.distill.stopping import pace
+    from ctkd_core.markup.quantities import about
 
     status, seconds = run.status(), pace(run)
     if status.ended_already or status.pid is None or not status.detached or elsewhere(status):
         return ""
     doing = status.message or status.state
     if seconds and doing == f"Step {status.step} of {status.total_steps}." and status.step < (status.total_steps or 0):
-        doing = f"the step after step {status.step} (one takes {in_words(seconds)}), and its checkpoint"
+        doing = f"the step after step {status.step} (one takes {about(seconds)}), and its checkpoint"
     return f"waiting for: {doing.rstrip('.')}. Ctrl-C ends the process at once: {status.kept}."
 
 

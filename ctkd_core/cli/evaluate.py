@@ -70,16 +70,16 @@ def run(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Measure the saved student; the figures are kept in the run's folder, where the page of the run shows them."""
-    from ctkd_core.distill.checks import in_words
     from ctkd_core.distill.evaluation.saved import Ask, closed, evaluate_run, expected_costs, student_folder
     from ctkd_core.distill.runs import RunStore
+    from ctkd_core.markup.quantities import about
 
     store, ask = RunStore(runs_dir), Ask(evaluations, data, samples, device, tasks or (), task_folder, limit)
     chosen = [run_named(store, each, "finished") for each in (name, against) if each is not None]
     for each in chosen:  # all that can be wrong is told before anything is loaded
         student_folder(each)
         costs = expected_costs(each, ask).items()
-        parts = [f"{key} {in_words(total)}" for key, cost in costs if (total := cost.each + cost.once) >= 1]
+        parts = [f"{key} {about(total)}" for key, cost in costs if (total := cost.each + cost.once) >= 1]
         if parts:
             said = "and loading the models; longer where other programs compute"
             inform(f"{each.id}: this takes about {', '.join(parts)}, {said}.")

@@ -17,6 +17,7 @@ from ctkd_core.distill.devices import guess_device, ignored_precision, missing_d
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
 from ctkd_core.errors import CtkdError, PreflightError, RunError, short
+from ctkd_core.markup.quantities import about, between
 from ctkd_core.markup.visible import counted, one_line
 
 if TYPE_CHECKING:
@@ -531,16 +532,5 @@ def _device(config: RunConfig) -> Check:
     if said := missing_device(config.device):
         return Check("device", False, said, "Set device to auto or cpu.")
     found = estimate(config)
-    low, high = map(in_words, found.between)
-    detail = (
-        f"{guess_device(config.device)}; the run takes {low} to {high} here, {in_words(found.preparation)} of it "
-        "before the first step."
-    )
-    return Check("device", True, detail, fatal=False)
-
-
-def in_words(seconds: float) -> str:
-    """A duration for people: "95 s", "12 min", "3.5 h"."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    takes = f"the run takes {between(*found.between)} here, {about(found.preparation)} of it before the first step"
+    return Check("device", True, f"{guess_device(config.device)}; {takes}.", fatal=False)

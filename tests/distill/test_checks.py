@@ -196,11 +196,6 @@ def test_time_grows_with_steps_and_falls_without_a_teacher():
     )
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(95, "95 s"), (700, "12 min"), (12_600, "3.5 h")])
-def test_durations_for_people(seconds, text):
-    assert checks.in_words(seconds) == text
-
-
 def test_a_folder_that_cannot_hold_runs_is_refused(pair, tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "runs"):
