@@ -64,9 +64,18 @@ def write(path: Path = store.PATH) -> Path:
 
 
 def text() -> str:
-    """The digest as it is written: UTF-8 JSON, one experiment, condition and method after another."""
+    """The digest as it is written: UTF-8 JSON, each experiment and each shared setting on a line of its own."""
     document = build([definition.load(name) for name in definition.names()]).model_dump(exclude_defaults=True)
-    return json.dumps({"version": store.VERSION, **document}, ensure_ascii=False, indent=1) + "\n"
+
+    def compact(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    parts = [
+        f"{compact(key)}:"
+        + ("[\n" + ",\n".join(map(compact, value)) + "\n]" if isinstance(value, list) else compact(value))
+        for key, value in {"version": store.VERSION, **document}.items()
+    ]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def build(experiments: list[Experiment]) -> evidence.Digest:
