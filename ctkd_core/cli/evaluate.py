@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _NAMES = ", ".join(EVALUATIONS)
-SAID_EVERY = 15.0  # seconds
+NEWS_EVERY = 15.0  # seconds
 
 
 def run(
@@ -81,8 +81,8 @@ def run(
         costs = expected_costs(each, ask).items()
         parts = [f"{key} {about(total)}" for key, cost in costs if (total := cost.each + cost.once) >= 1]
         if parts:
-            said = "and loading the models; longer where other programs compute"
-            inform(f"{each.id}: this takes about {', '.join(parts)}, {said}.")
+            more = "and loading the models; longer where other programs compute"
+            inform(f"{each.id}: this takes about {', '.join(parts)}, {more}.")
     found = [evaluate_run(each, ask, _News()) for each in chosen]
     if against is not None:
         found[0]["gap_closed"] = closed(found[0], found[1]) | {"against": chosen[1].id}
@@ -101,18 +101,18 @@ class _News:
     """Says what is done, and now and then for how long, while nothing else is news."""
 
     def __init__(self) -> None:
-        self.began = self.said = time.monotonic()
+        self.began = self.printed = time.monotonic()
 
     def __call__(self, sentence: str) -> None:
         now = time.monotonic()
         if sentence:
             self.began = now
             inform(sentence)
-        elif now - self.said >= SAID_EVERY:
+        elif now - self.printed >= NEWS_EVERY:
             inform(f"still measuring, {now - self.began:.0f} s so far")
         else:
             return
-        self.said = now
+        self.printed = now
 
 
 def _view(found: Mapping[str, Any]) -> list[RenderableType]:
