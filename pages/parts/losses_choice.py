@@ -11,10 +11,10 @@ from ctkd_core import methods
 from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.figures.find_token import find_token
 from ctkd_core.lab import question as loss_lab
-from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_NAMED, Choice
+from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_NAMED, Choice, ExampleText
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from pages.parts import address, state
+from pages.parts import address, late_values, state
 from pages.parts.attempts import show_problem
 from pages.parts.forms import changed_fields
 from pages.parts.launching import may_change
@@ -48,11 +48,21 @@ def text_choice() -> tuple[str, str]:
     left, middle, right = st.columns([4, 5, 2.4], gap="small")
     with left:
         context = st.text_area(
-            "Context (read, not learnt)", key="lab_context", height=76, on_change=_edited, persist_state="session"
+            "Context (read, not learnt)",
+            key="lab_context",
+            height=76,
+            on_change=_edited,
+            args=("lab_context",),
+            persist_state="session",
         )
     with middle:
         text = st.text_area(
-            "Text that the student learns", key="lab_text", height=76, on_change=_edited, persist_state="session"
+            "Text that the student learns",
+            key="lab_text",
+            height=76,
+            on_change=_edited,
+            args=("lab_text",),
+            persist_state="session",
         )
     with right:
         st.text_input("Tokens to look at", key="tokens", bind="query-params", help=TOKENS_HELP)
@@ -206,7 +216,8 @@ def _recall() -> None:
             context, text = map(str, json.loads(snapshots.load_text(saved)))
         except (CtkdError, ValueError, TypeError) as fault:
             st.session_state["lab_text_problem"] = f"The text of this address can't be read: {fault}"
-    st.session_state["lab_context"], st.session_state["lab_text"] = context, text
+    late_values.put("lab_context", context)
+    late_values.put("lab_text", text)
 
 
 def _remember(name: str) -> None:
@@ -215,20 +226,35 @@ def _remember(name: str) -> None:
 
 
 def _chosen() -> None:
+    in_address = st.session_state.get("lab_for", (None, None))[1]
+    if late_values.put_back("example", seen=st.query_params.get("lab") == in_address):
+        return
+    late_values.accept("example")
+    if (name := st.session_state["example"]) in EXAMPLES:
+        _show(EXAMPLES[name])
+        return
     state.pin(None)
     st.session_state.pop("row", None)
-    example = EXAMPLES.get(st.session_state["example"])
-    if example is None:
-        _keep()
-        return
+    for key in ("lab_context", "lab_text"):
+        late_values.put_back(key)
+    _keep()
+
+
+def _show(example: ExampleText) -> None:
+    state.pin(None)
+    st.session_state.pop("row", None)
     st.query_params.pop("lab", None)
-    st.session_state["lab_context"], st.session_state["lab_text"] = example.context, example.text
+    late_values.put("lab_context", example.context)
+    late_values.put("lab_text", example.text)
     _remember(example.name)
 
 
-def _edited() -> None:
+def _edited(key: str) -> None:
+    if late_values.put_back(key):
+        return
+    late_values.accept(key)
     state.pin(None)
-    st.session_state["example"] = state.OWN
+    late_values.put("example", state.OWN)
     _keep()
 
 
@@ -247,8 +273,8 @@ def _keep() -> None:
 
 def show_example(name: str) -> None:
     """Put an example into both fields, whatever stands there (before the page is drawn)."""
-    st.session_state["example"] = name
-    _chosen()
+    late_values.put("example", name)
+    _show(EXAMPLES[name])
 
 
 def reset() -> None:

@@ -12,7 +12,7 @@ from ctkd_core import methods
 from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR, TOKENIZERS
 from ctkd_core.tokenizers.sample_texts import TEXTS
-from pages.parts import address
+from pages.parts import address, late_values
 
 OWN = "own"
 LINKED_PAIR = "pair"
@@ -72,7 +72,8 @@ def choose_pair(student: str, teacher: str) -> None:
     """Make these two the pair, as one step of the browser's history (before the bar is drawn: in callbacks)."""
     chosen = {"student": student, "teacher": teacher}
     defaults = dict(zip(chosen, DEFAULT_PAIR))
-    st.session_state.update(chosen)
+    for side, source in chosen.items():
+        late_values.put(side, source)
     named = {side: None if source == defaults[side] else source for side, source in chosen.items()}
     address.change({LINKED_PAIR: None} | named)
 
@@ -120,6 +121,8 @@ def default_pair() -> None:
 
 def swap_pair() -> None:
     """Exchange student and teacher (a callback)."""
+    for side in ("student", "teacher"):
+        late_values.put_back(side)
     student, teacher = pair()
     choose_pair(teacher, student)
 

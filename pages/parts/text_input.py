@@ -8,7 +8,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab.code import NamedText
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
-from pages.parts import address, state
+from pages.parts import address, late_values, state
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import may_change
 from pages.parts.uploads import upload_tokenizer
@@ -57,6 +57,7 @@ def text_input(label: str = "Text to align", tokenizers: bool = True) -> str:
 
 def _part_of(text: str) -> str:
     """A field with one part of a long text; an edit changes this part and keeps the rest. Returns the whole."""
+    st.session_state["typed"] = text  # Streamlit forgets it where its own field isn't drawn
     parts = -(-len(text) // PART_CHARACTERS)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(
@@ -67,22 +68,25 @@ def _part_of(text: str) -> str:
         st.session_state["text_part"] = min(st.session_state.get("text_part") or 1, parts)
         part = st.pagination(parts, key="text_part", max_visible_pages=5)
     start = (part - 1) * PART_CHARACTERS
-    st.session_state["typed_part"] = text[start : start + PART_CHARACTERS]
+    key = f"typed_part_{part}"  # one for each: else what a browser still sends of one would be taken for another
+    late_values.put(key, text[start : start + PART_CHARACTERS])
     st.text_area(
         f"Part {part} of {parts} of the text",
-        key="typed_part",
+        key=key,
         height=110,
         on_change=_part_edited,
-        args=(text, start),
+        args=(text, start, key),
         label_visibility="collapsed",
     )
     return text
 
 
-def _part_edited(text: str, start: int) -> None:
-    st.session_state["text"] = state.OWN
+def _part_edited(text: str, start: int, key: str) -> None:
+    if late_values.put_back(key):
+        return
+    late_values.put("text", state.OWN)
     part = st.session_state["text_part"]
-    _keep(text[:start] + st.session_state["typed_part"] + text[start + PART_CHARACTERS :])
+    _keep(text[:start] + st.session_state[key] + text[start + PART_CHARACTERS :])
     st.session_state["text_part"] = part
 
 
@@ -105,7 +109,7 @@ def reset_text() -> None:
 
 def show_sample(name: str) -> None:
     """Put a sample into the field, whatever stands there (before the page is drawn)."""
-    st.session_state["text"] = name
+    late_values.put("text", name)
     st.query_params.pop("snapshot", None)
     _show(TEXTS[name].text)
     _remember(name)
@@ -127,17 +131,18 @@ def _recall() -> None:
         name = st.query_params.get("text") or DEFAULT
     _remember(name)
     if name != state.OWN:
-        st.session_state["typed"] = TEXTS.get(name, TEXTS[DEFAULT]).text
+        late_values.put("typed", TEXTS.get(name, TEXTS[DEFAULT]).text)
         return
-    st.session_state["typed"] = ""
+    text = ""
     # another page's link drops what no widget binds; the session still knows the text that was typed
     if snapshot := st.query_params.get("snapshot") or st.session_state.get("own_snapshot"):
         st.query_params["snapshot"] = snapshot
         _remember(name)
         try:
-            st.session_state["typed"] = snapshots.load_text(snapshot)
+            text = snapshots.load_text(snapshot)
         except CtkdError as fault:
             st.session_state["text_problem"] = str(fault)
+    late_values.put("typed", text)
 
 
 def _is_another() -> bool:
@@ -152,25 +157,32 @@ def _remember(name: str) -> None:
 
 
 def _show(text: str) -> None:
-    if st.session_state.get("typed") != text:  # what the field itself sent isn't sent back to it
-        st.session_state["typed"] = text
+    late_values.put("typed", text)
     state.pin(None)
     st.session_state["chip_page"] = 1
     st.session_state.pop("text_part", None)
 
 
 def _chosen() -> None:
+    in_address = st.session_state.get("typed_for", (None, None))[1]
+    if late_values.put_back("text", seen=st.query_params.get("snapshot") == in_address):
+        return
+    late_values.accept("text")
     name = st.session_state["text"]
     st.query_params.pop("snapshot", None)
     if name in TEXTS:
         _show(TEXTS[name].text)
         _remember(name)
     else:
+        late_values.put_back("typed")
         _keep(st.session_state.get("typed", ""))
 
 
 def _edited() -> None:
-    st.session_state["text"] = state.OWN
+    if late_values.put_back("typed"):
+        return
+    late_values.accept("typed")
+    late_values.put("text", state.OWN)
     _keep(st.session_state["typed"])
 
 
@@ -181,7 +193,7 @@ def _uploaded() -> None:
 
     def take() -> None:
         text = snapshots.decode_text(file.getvalue(), file.name)
-        st.session_state["text"] = state.OWN
+        late_values.put("text", state.OWN)
         _keep(text)
 
     attempt("text", take)

@@ -12,7 +12,7 @@ import streamlit as st
 
 from ctkd_core import methods
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
-from pages.parts import address, consent, losses_choice, run_views, state, tour
+from pages.parts import address, consent, late_values, losses_choice, run_views, state, tour
 from pages.parts.help_menu import help_menu
 
 if TYPE_CHECKING:
@@ -91,6 +91,9 @@ def _source(cell: DeltaGenerator, key: str, config: RunConfig | None) -> None:
 
 
 def _chosen(key: str, above_a_run: bool) -> None:
+    if late_values.put_back(key):
+        return
+    late_values.accept(key)
     consent.chosen_in_bar(key)
     if above_a_run:
         run_views.begin_from_shown()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from ctkd_core.tokenizers import snapshots, uploads
+from pages.parts import late_values
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.launching import may_change
 
@@ -47,5 +48,5 @@ def _uploaded(name: str, take: Callable[[str], None]) -> None:
 
 
 def _choose(source: str) -> None:
-    st.session_state[st.session_state.get("upload_side") or "student"] = source
+    late_values.put(st.session_state.get("upload_side") or "student", source)
     st.session_state["tokenizer_chosen"] = True

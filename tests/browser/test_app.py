@@ -132,7 +132,7 @@ def test_an_edit_of_six_thousand_characters_draws_the_chips_anew(page, server):
     open_align(page, server)
     text = "The year 2024 had 366 days, and 201 lighthouse keepers crossed the naïve tide. " * 90
     type_text(page, text)
-    page.wait_for_selector('.chip:has-text("lighthouse") >> nth=0')
+    page.wait_for_selector('.chip:has-text("lighthouse") >> nth=0')  # the sample's, too: the first edits follow at once
     for number in ("501", "502", "503"):  # each one token of the student
         type_text(page, f"{number} {text}")
         page.wait_for_selector(f'.chip[data-side="student"][data-index="0"]:has-text("{number}")')

@@ -230,7 +230,7 @@ def test_a_megabyte_is_analysed_whole_and_drawn_in_part():
     assert chips(at)["total"] > 100_000
     assert len(json.dumps(chips(at))) < 100_000
     assert all(len(json.dumps(spec)) < 2 * 2**20 for spec in figures(at).values())
-    assert at.text_area(key="typed_part").value == text[:4000]
+    assert at.text_area(key="typed_part_1").value == text[:4000]
 
 
 def test_script_tokens_are_text():

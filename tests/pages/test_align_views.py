@@ -9,6 +9,7 @@ import pytest
 
 from ctkd_core import methods
 from ctkd_core.lab import evidence
+from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from tests.pages.app import chips, components, figures, opened, texts
@@ -154,16 +155,29 @@ def test_both_unknown_tokenizers_are_named():
     assert "smolm2" in at.error[0].value
 
 
+def test_a_long_text_that_cannot_be_saved_stays(monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(snapshots, "save_text", full)
+    text = "".join(f"{k} keepers saw the tide. " for k in range(1200))
+    at = opened("align")
+    at.file_uploader(key="text_file").set_value(("long.txt", text.encode(), "text/plain")).run()
+    for method in ("cdm", "uld", "cdm"):
+        at.selectbox(key="method").set_value(method).run()
+        assert at.text_area(key="typed_part_1").value == text[:4000]
+
+
 def test_an_edit_of_a_part_keeps_the_rest():
     text = "".join(f"{k} keepers saw the tide. " for k in range(1200))
     at = opened("align")
     at.file_uploader(key="text_file").set_value(("long.txt", text.encode(), "text/plain")).run()
     at.pagination(key="text_part").set_value(3).run()
-    part = at.text_area(key="typed_part")
+    part = at.text_area(key="typed_part_3")
     assert part.value == text[8000:12_000]
     part.set_value("Zwölf 🦙 " + part.value[10:]).run()
     assert at.session_state["typed"] == text[:8000] + "Zwölf 🦙 " + text[8010:]
-    assert at.text_area(key="typed_part").value.startswith("Zwölf 🦙 ")
+    assert at.text_area(key="typed_part_3").value.startswith("Zwölf 🦙 ")
     assert not at.exception
 
 

@@ -1,0 +1,65 @@
+"""Values that a browser sends of a widget before it knows that a run has set it anew.
+
+With every click a browser sends the values of all widgets. Between a callback that sets one and the moment that the
+browser draws it, that is the value from before; Streamlit takes it for a choice and calls the widget's callback. So two
+edits in quick succession brought back the sample that the first of them had replaced.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import streamlit as st
+
+# How long a browser may take to draw what was set; nobody chooses within it what was just replaced.
+GRACE_SECONDS = 1.5
+_PUT = "values_put"
+
+
+@dataclass(frozen=True)
+class _Put:
+    value: Hashable
+    earlier: frozenset[Hashable]
+    at: float  # seconds of the monotonic clock
+
+
+def put(key: str, value: Hashable) -> None:
+    """Set a widget's value, before the widget is drawn; what it replaces is late where it comes in shortly after."""
+    before = st.session_state.get(key)
+    if before == value:  # what the widget itself sent isn't sent back to it
+        return
+    last = _last(key)
+    earlier = last.earlier | {last.value} if last and _is_recent(last) else frozenset()
+    st.session_state.setdefault(_PUT, {})[key] = _Put(value, (earlier | {before}) - {value}, time.monotonic())
+    st.session_state[key] = value
+
+
+def accept(key: str) -> None:
+    """Take what the widget sent as its value: what it sends from now on is later than what was put."""
+    st.session_state.get(_PUT, {}).pop(key, None)
+
+
+def put_back(key: str, seen: bool = True) -> bool:
+    """Whether the widget's value was late, or is the one that was put; then nobody chose it, and what was put stands.
+
+    For the widget's callback. seen: False where it is known that the browser has not drawn what was put
+    """
+    last = _last(key)
+    if last is None or (seen and not _is_recent(last)):
+        return False
+    current = st.session_state.get(key)
+    if current in last.earlier:
+        st.session_state[key] = last.value
+        return True
+    return bool(current == last.value)
+
+
+def _last(key: str) -> _Put | None:
+    found: _Put | None = st.session_state.get(_PUT, {}).get(key)
+    return found
+
+
+def _is_recent(last: _Put) -> bool:
+    return time.monotonic() - last.at < GRACE_SECONDS

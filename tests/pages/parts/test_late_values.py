@@ -1,0 +1,98 @@
+"""What a browser sends before it has drawn what was set isn't taken for a choice."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctkd_core.lab.question import EXAMPLES
+from ctkd_core.tokenizers.sample_texts import TEXTS
+from pages.parts import late_values
+from tests.pages.app import opened
+
+FIRST, SECOND = list(TEXTS)[:2]
+
+
+def test_a_second_edit_stays_though_the_sample_seems_to_be_chosen():
+    at = opened("align")
+    at.text_area(key="typed").set_value("one 201").run()
+    at.pills(key="text").set_value(FIRST)  # the browser hasn't drawn that it is one's own now
+    at.text_area(key="typed").set_value("two 202").run()
+    assert at.text_area(key="typed").value == "two 202"
+    assert at.pills(key="text").value == "own"
+    again = opened("align", **{key: at.query_params[key] for key in ("text", "snapshot")})
+    assert again.text_area(key="typed").value == "two 202"
+
+
+def test_a_click_after_an_edit_brings_no_sample_back():
+    at = opened("align")
+    at.text_area(key="typed").set_value("one 201").run()
+    at.pills(key="text").set_value(FIRST).run()
+    assert at.text_area(key="typed").value == "one 201" and at.pills(key="text").value == "own"
+
+
+def test_a_sample_that_is_chosen_later_is_shown(monkeypatch):
+    at = opened("align")
+    at.text_area(key="typed").set_value("one 201").run()
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 0)
+    at.pills(key="text").set_value(FIRST).run()
+    assert at.text_area(key="typed").value == TEXTS[FIRST].text and at.pills(key="text").value == FIRST
+
+
+def test_what_an_address_does_not_name_yet_was_not_seen(monkeypatch):
+    at = opened("align")
+    at.text_area(key="typed").set_value("one 201").run()
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 0)
+    del at.query_params["snapshot"]  # a slow network: the browser has heard nothing of the edit
+    at.pills(key="text").set_value(FIRST).run()
+    assert at.text_area(key="typed").value == "one 201"
+
+
+def test_another_sample_than_the_one_before_is_a_choice():
+    at = opened("align")
+    at.text_area(key="typed").set_value("one 201").run()
+    at.pills(key="text").set_value(SECOND).run()
+    assert at.text_area(key="typed").value == TEXTS[SECOND].text and at.pills(key="text").value == SECOND
+
+
+def test_the_text_before_a_sample_is_no_edit():
+    at = opened("align")
+    at.pills(key="text").set_value(SECOND).run()
+    at.text_area(key="typed").set_value(TEXTS[FIRST].text).run()
+    assert at.text_area(key="typed").value == TEXTS[SECOND].text and at.pills(key="text").value == SECOND
+
+
+def test_edits_that_go_back_and_forth_are_edits():
+    at = opened("align")
+    for text in ("one 201", "two 202", "one 201"):
+        at.text_area(key="typed").set_value(text).run()
+        assert at.text_area(key="typed").value == text
+
+
+def test_a_part_gets_nothing_of_another():
+    text = "".join(f"{k} keepers saw the tide. " for k in range(1200))
+    at = opened("align")
+    at.file_uploader(key="text_file").set_value(("long.txt", text.encode(), "text/plain")).run()
+    before = at.text_area(key="typed_part_1").value
+    at.text_area(key="typed_part_1").set_value("Zwölf " + before).run()  # one part is longer now than a part may be
+    at.text_area(key="typed_part_1").set_value("Zwölf " + before).run()
+    assert at.session_state["typed"] == "Zwölf " + text
+
+
+def test_a_second_edit_of_a_lab_text_stays():
+    first = next(iter(EXAMPLES))
+    at = opened("losses")
+    at.text_area(key="lab_text").set_value(" one 201").run()
+    at.pills(key="example").set_value(first)
+    at.text_area(key="lab_text").set_value(" two 202").run()
+    assert at.text_area(key="lab_text").value == " two 202" and at.pills(key="example").value == "own"
+    assert at.text_area(key="lab_context").value == EXAMPLES[first].context
+
+
+@pytest.mark.parametrize("late", ["student", "teacher"])
+def test_a_click_after_a_swap_keeps_the_swapped_pair(late):
+    at = opened("align")
+    before = {side: at.selectbox(key=side).value for side in ("student", "teacher")}
+    at.button(key="swap").click().run()
+    at.selectbox(key=late).set_value(before[late]).run()
+    assert at.selectbox(key="student").value == before["teacher"]
+    assert at.selectbox(key="teacher").value == before["student"]
