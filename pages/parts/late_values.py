@@ -8,7 +8,6 @@ edits in quick succession brought back the sample that the first of them had rep
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -20,40 +19,39 @@ _PUT = "values_put"
 
 @dataclass(frozen=True)
 class _Put:
-    value: Hashable
-    earlier: frozenset[Hashable]
+    value: object
+    earlier: tuple[object, ...]
     at: float  # seconds of the monotonic clock
 
 
-def put(key: str, value: Hashable) -> None:
+def put(key: str, value: object) -> None:
     """Set a widget's value, before the widget is drawn; what it replaces is late where it comes in shortly after."""
     before = st.session_state.get(key)
     if before == value:  # what the widget itself sent isn't sent back to it
         return
     last = _last(key)
-    earlier = last.earlier | {last.value} if last and _is_recent(last) else frozenset()
-    st.session_state.setdefault(_PUT, {})[key] = _Put(value, (earlier | {before}) - {value}, time.monotonic())
+    earlier = [*last.earlier, last.value] if last and _is_recent(last) else []
+    replaced = tuple(other for other in (*earlier, before) if other != value)
+    st.session_state.setdefault(_PUT, {})[key] = _Put(value, replaced, time.monotonic())
     st.session_state[key] = value
-
-
-def accept(key: str) -> None:
-    """Take what the widget sent as its value: what it sends from now on is later than what was put."""
-    st.session_state.get(_PUT, {}).pop(key, None)
 
 
 def put_back(key: str, seen: bool = True) -> bool:
     """Whether the widget's value was late, or is the one that was put; then nobody chose it, and what was put stands.
 
-    For the widget's callback. seen: False where it is known that the browser has not drawn what was put
+    For the widget's callback. After a choice nothing that comes in is late any more.
+    seen: False where it is known that the browser has not drawn what was put
     """
     last = _last(key)
-    if last is None or (seen and not _is_recent(last)):
-        return False
-    current = st.session_state.get(key)
-    if current in last.earlier:
-        st.session_state[key] = last.value
-        return True
-    return bool(current == last.value)
+    if last is not None and (not seen or _is_recent(last)):
+        current = st.session_state.get(key)
+        if current in last.earlier:
+            st.session_state[key] = last.value
+            return True
+        if current == last.value:
+            return True
+    st.session_state.get(_PUT, {}).pop(key, None)
+    return False
 
 
 def _last(key: str) -> _Put | None:

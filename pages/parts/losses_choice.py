@@ -81,8 +81,8 @@ def method_bar(*cells: DeltaGenerator) -> None:
     names, shown = [row.name for row in methods.training()], shown_names()
     for place, (cell, label) in enumerate(zip(cells, ("Method", "compared with"))):
         key = f"losses_{place}"
-        st.session_state[key] = shown[place] if place < len(shown) else None
-        options = names if st.session_state[key] in (*names, None) else [*names, shown[place]]
+        late_values.put(key, shown[place] if place < len(shown) else None)
+        options = names if st.session_state.get(key) in (*names, None) else [*names, shown[place]]
         with cell:
             st.selectbox(
                 label,
@@ -111,11 +111,13 @@ def _seed() -> None:
     asked = [name for key in ("method", "against") if (name := st.query_params.get(key)) in known]
     if asked:
         kept = st.session_state.get("losses") or DEFAULT_METHODS
-        st.session_state["losses"] = list(dict.fromkeys([*asked, *kept]))[:MAX_METHODS]
+        late_values.put("losses", list(dict.fromkeys([*asked, *kept]))[:MAX_METHODS])
 
 
 def _put(place: int, key: str) -> None:
     """Put the method that the bar names at its place; one that is shown already changes places with it."""
+    if late_values.put_back(key):
+        return
     name, shown = st.session_state.get(key), shown_names()
     if name is None:
         del shown[place : place + 1]
@@ -125,10 +127,12 @@ def _put(place: int, key: str) -> None:
         shown[at], shown[place] = shown[place], name
     else:
         shown[place : place + 1] = [name]
-    st.session_state["losses"] = shown
+    late_values.put("losses", shown)
 
 
 def _changed_methods() -> None:
+    if late_values.put_back("losses"):
+        return
     st.session_state["losses_changed"] = True
 
 
@@ -229,7 +233,6 @@ def _chosen() -> None:
     in_address = st.session_state.get("lab_for", (None, None))[1]
     if late_values.put_back("example", seen=st.query_params.get("lab") == in_address):
         return
-    late_values.accept("example")
     if (name := st.session_state["example"]) in EXAMPLES:
         _show(EXAMPLES[name])
         return
@@ -252,7 +255,6 @@ def _show(example: ExampleText) -> None:
 def _edited(key: str) -> None:
     if late_values.put_back(key):
         return
-    late_values.accept(key)
     state.pin(None)
     late_values.put("example", state.OWN)
     _keep()

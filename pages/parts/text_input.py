@@ -167,7 +167,6 @@ def _chosen() -> None:
     in_address = st.session_state.get("typed_for", (None, None))[1]
     if late_values.put_back("text", seen=st.query_params.get("snapshot") == in_address):
         return
-    late_values.accept("text")
     name = st.session_state["text"]
     st.query_params.pop("snapshot", None)
     if name in TEXTS:
@@ -181,7 +180,6 @@ def _chosen() -> None:
 def _edited() -> None:
     if late_values.put_back("typed"):
         return
-    late_values.accept("typed")
     late_values.put("text", state.OWN)
     _keep(st.session_state["typed"])
 

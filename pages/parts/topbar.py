@@ -93,7 +93,6 @@ def _source(cell: DeltaGenerator, key: str, config: RunConfig | None) -> None:
 def _chosen(key: str, above_a_run: bool) -> None:
     if late_values.put_back(key):
         return
-    late_values.accept(key)
     consent.chosen_in_bar(key)
     if above_a_run:
         run_views.begin_from_shown()

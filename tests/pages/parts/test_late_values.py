@@ -96,3 +96,21 @@ def test_a_click_after_a_swap_keeps_the_swapped_pair(late):
     at.selectbox(key=late).set_value(before[late]).run()
     assert at.selectbox(key="student").value == before["teacher"]
     assert at.selectbox(key="teacher").value == before["student"]
+
+
+def test_a_method_that_the_bar_put_in_stays_though_the_list_below_is_late():
+    at = opened("losses")
+    before = list(at.session_state["losses"])
+    at.selectbox(key="losses_0").set_value("alm").run()
+    at.button_group(key="losses").set_value(before)
+    at.text_area(key="lab_text").set_value(" one 201").run()
+    assert at.session_state["losses"] == ["alm", *before[1:]]
+    assert at.selectbox(key="losses_0").value == "alm"
+
+
+def test_methods_chosen_there_and_back_are_choices():
+    at = opened("losses")
+    first = at.selectbox(key="losses_0").value
+    for name in ("alm", first, "alm"):
+        at.selectbox(key="losses_0").set_value(name).run()
+        assert at.session_state["losses"][0] == name
