@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections import Counter
+from collections.abc import Iterable
 
 import typer
+
+# What a shell takes as one word, as it stands.
+_ONE_WORD = re.compile(r"[\w.@%+][\w.@%+=,-]*")
+# Shells evaluate what stands beside a word as well.
+_UNSAFE = re.compile(r"[^\w .@%+=,-]")
+_MOST_NAME = 60  # characters of a name beside an id
 
 
 def commands() -> list[tuple[str, str]]:
@@ -42,13 +51,14 @@ def aligning_methods() -> list[tuple[str, str]]:
     return [(row.name, row.title) for row in methods.aligning()]
 
 
-def runs(ctx: typer.Context) -> list[str]:
-    """Runs of the store that the command line names, newest first, and `latest`."""
+def runs(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Runs of the store that the command line names, newest first: `latest`, ids, names."""
+    from ctkd_core.distill.lookup import name_of
     from ctkd_core.distill.runs import RunStore
 
     with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
-        return ["latest", *(run.id for run in RunStore(ctx.params.get("runs_dir")).list())]
-    return ["latest"]
+        return _words((run.id, name_of(run)) for run in RunStore(ctx.params.get("runs_dir")).list())
+    return _words(())
 
 
 def training_methods() -> list[tuple[str, str]]:
@@ -58,14 +68,15 @@ def training_methods() -> list[tuple[str, str]]:
     return [(row.name, row.title) for row in methods.training()]
 
 
-def sweeps(ctx: typer.Context) -> list[str]:
-    """Sweeps of the store that the command line names, newest first, and `latest`."""
+def sweeps(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Sweeps of the store that the command line names, newest first: `latest`, ids, names."""
     from ctkd_core.distill.runs import RunStore
     from ctkd_core.distill.sweeps.sweep import sweeps as every
 
     with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
-        return ["latest", *(sweep.id for sweep in every(RunStore(ctx.params.get("runs_dir"))))]
-    return ["latest"]
+        found = every(RunStore(ctx.params.get("runs_dir")))
+        return _words((sweep.id, sweep.definition.name) for sweep in found)
+    return _words(())
 
 
 def kinds_of_pairs() -> list[tuple[str, str]]:
@@ -89,3 +100,14 @@ def experiments() -> list[tuple[str, str]]:
     with contextlib.suppress(Exception):  # whatever is wrong with the file, a tabulator is no place to tell
         return [(each.name, each.title) for each in load().experiments]
     return []
+
+
+def _words(named: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """`latest`, ids with their names beside them, and the names that one alone has, if a shell takes them as a word."""
+    from ctkd_core.markup.visible import shorten
+
+    every = list(named)
+    counts = Counter([*(key for key, _ in every), *(name for _, name in every)])
+    names = [(name, key) for key, name in every if counts[name] == 1 and _ONE_WORD.fullmatch(name)]
+    beside = ((key, shorten(_UNSAFE.sub("_", name), _MOST_NAME)) for key, name in every)
+    return [("latest", ""), *beside, *names]

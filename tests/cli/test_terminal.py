@@ -421,7 +421,26 @@ def test_completion_of_runs(
 ) -> None:
     run = past_run(store)
     line = f"ctkd runs show --runs-dir {store.root} "
-    assert completed(monkeypatch, capsys, line) == ["latest", run.id]
+    assert completed(monkeypatch, capsys, line) == ["latest", run.id, run.config.name]
+
+
+def test_completion_of_runs_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: RunStore
+) -> None:
+    for name in ("one-word", "two words", "both", "both", "$(reboot)", "-x"):
+        past_run(store, name=name)
+    line = f"ctkd runs show --runs-dir {store.root} "
+    offered = completed(monkeypatch, capsys, line)
+    assert offered == ["latest", *(run.id for run in store.list()), "one-word"]
+    assert completed(monkeypatch, capsys, line + "one") == ["one-word"]
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+    for shell in ("zsh", "fish"):  # they show the name beside the id
+        monkeypatch.setenv("_CTKD_COMPLETE", f"complete_{shell}")
+        monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+        with pytest.raises(SystemExit):
+            main([])
+        printed = capsys.readouterr().out
+        assert "two words" in printed and "__reboot_" in printed and "$(" not in printed
 
 
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="there is no bash")
