@@ -201,12 +201,22 @@ class FileWritten(Printed):
     runs: list[str]
 
 
+class SweepFinding(CheckShown):
+    """A check that runs of a sweep don't pass; `runs`: their names."""
+
+    runs: list[str]
+
+
 class SweepPlanned(Printed):
-    """Names of the runs that a sweep makes, how long they take (least, most), ids of those that it takes over."""
+    """Names of the runs that a sweep makes, how long they take (least, most), ids of those that it takes over.
+
+    checks  what is wrong with those that it makes, each finding once
+    """
 
     runs_planned: list[str]
     seconds: list[Number]
     reused: list[str]
+    checks: list[SweepFinding]
 
 
 class SweepRow(Printed):
