@@ -189,6 +189,8 @@ def test_a_run_is_exported(ctkd, store, where, tmp_path):
     code, text, _ = ctkd("export", run.id, "--to", "trl", "-o", str(out), "--no-student", *where)
     assert (code, json.loads(text)["target"]) == (0, "trl")
     assert (out / "train_trl.py").is_file()
+    again = ("export", run.id, "--to", "trl", "-o", str(out), "--no-student", *where)
+    assert (ctkd(*again)[0], ctkd(*again, "--force")[0]) == (2, 0)
     code, text, _ = ctkd("export", run.id, "--to", "nemo-rl", "-o", str(tmp_path / "b"), *where)
     assert (code, "no method 'uld'" in text) == (2, True)
 
