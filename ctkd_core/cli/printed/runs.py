@@ -109,8 +109,12 @@ class RunPlanned(Printed):
 
 
 class RunShown(RunRow):
-    """A run with its config, completions of held-out prompts, and the last lines of its log."""
+    """A run with its config, completions of held-out prompts, and the last lines of its log.
 
+    queue_behind  of one that waits: ids of those that have its device now, and of those that come before it
+    """
+
+    queue_behind: NotRequired[list[str]]
     config: dict[str, Any]
     samples: list[Row]
     log: list[str]
