@@ -13,11 +13,15 @@ from ctkd_core.distill.records import Figures, Row
 
 
 class FigureDocument(Printed):
-    """A figure before the first step and at the last evaluation, and the teacher's; null where it isn't known."""
+    """A figure before the first step and at the last evaluation, and the teacher's; null where it isn't known.
+
+    count  of exercises, completions or prompts that it stands on at the last evaluation
+    """
 
     before: Number
     after: Number
     teacher: Number
+    count: NotRequired[Number]
 
 
 class RunRow(Printed):
