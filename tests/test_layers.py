@@ -154,6 +154,7 @@ def test_the_root_stays_small() -> None:
 # Who else moves a file or makes a folder with a random name, and why it isn't `files.replacing`.
 MOVES = {
     "ctkd_core.distill.checkpoints: .replace": "a checkpoint moves into the name that `files.replacing` gave",
+    "ctkd_core.distill.exports.folder: .replace": "its files move one by one; others in the folder stay",
     "ctkd_core.distill.models.gemma.packages: .replace": "pip has written the whole file, whose hash it has compared",
 }
 

@@ -321,6 +321,7 @@ def _resume(run: Run) -> str:
 def describe(run: Run, whole: bool = False) -> RenderableType:
     """One run as a few facts; `whole` as in `Run.summary`."""
     from ctkd_core.cli.run_figures import figure_lines
+    from ctkd_core.distill.sweeps.queue import in_line
 
     data = document(run, whole)
     metrics = data.get("metrics") or {}
@@ -335,6 +336,7 @@ def describe(run: Run, whole: bool = False) -> RenderableType:
         [
             ("run", of("run_id")),
             ("status", state_of(data).append(f" {of('message')}" if data.get("message") else "")),
+            *([("queue", str(place))] if data.get("status") == "queued" and (place := in_line(run)) else []),
             ("method", f"{of('method')} ({of('variant')}), student model {of('student_model')}, seed {of('seed')}"),
             ("tokenizers", f"student {of('student')}, teacher {of('teacher')}"),
             ("steps", f"{of('step')} of {of('steps')}"),

@@ -1,8 +1,8 @@
-"""`ctkd distill --dry-run`: a run before it is made: its config as a file, the checks, time and memory to expect."""
+"""`--dry-run`: a run before it is made: its config as a file, the checks, time and memory to expect; checks of many."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,13 +64,31 @@ def _file(found: dict[str, Any], checks: list[Check]) -> str:
     notes = ["Nothing was started. Kept as a .yaml file, this starts the run: ctkd distill FILE"]
     if found["preset"]:
         notes.append(f"The preset {found['preset']['name']} sets {changes_text(found['preset']['sets'])}.")
-    states = {True: "refused", False: "warning"}
-    for check in checks:
-        state = "ok" if check.ok else states[check.fatal]
-        notes.append(f"{state:7}  {check.name}: {check.detail} {check.fix}".rstrip())
+    notes += [finding(asdict(check)) for check in checks]
     own_name = found["preset"] and found["preset"]["name"]  # which every run of the preset has
     table = {key: value for key, value in found["changed"].items() if key != "name" or value != own_name}
     return "".join(f"# {one_line(note)}\n" for note in notes) + _yaml(table)
+
+
+def finding(check: Mapping[str, Any]) -> str:
+    """What a check found, as a line."""
+    state = "ok" if check["ok"] else "refused" if check["fatal"] else "warning"
+    return f"{state:7}  {check['name']}: {check['detail']} {check['fix']}".rstrip()
+
+
+def findings_of(kinds: Iterable[Sequence[RunConfig]], root: Path) -> list[dict[str, Any]]:
+    """What the pre-flight finds wrong with many runs: each different finding once, with the names of its `runs`.
+
+    kinds  runs of which it finds the same together; the first is looked at
+    """
+    from ctkd_core.distill.checks import preflight
+
+    found: dict[Check, list[str]] = {}
+    for kind in kinds:
+        for check in preflight(kind[0], root):
+            if not check.ok:
+                found.setdefault(check, []).extend(config.name for config in kind)
+    return [asdict(check) | {"runs": names} for check, names in found.items()]
 
 
 def changes_text(changes: Mapping[str, Any]) -> str:

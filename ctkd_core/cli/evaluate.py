@@ -83,7 +83,7 @@ def run(
         if parts:
             more = "and loading the models; longer where other programs compute"
             inform(f"{each.id}: this takes about {', '.join(parts)}, {more}.")
-    found = [evaluate_run(each, ask, _News()) for each in chosen]
+    found = [evaluate_run(each, ask, news := _News(), news.progress) for each in chosen]
     if against is not None:
         found[0]["gap_closed"] = closed(found[0], found[1]) | {"against": chosen[1].id}
         if "tasks" in found[1]:
@@ -98,18 +98,23 @@ def after_help() -> list[RenderableType]:
 
 
 class _News:
-    """Says what is done, and now and then for how long, while nothing else is news."""
+    """Says what is done, and now and then for how long and how far it is, while nothing else is news."""
 
     def __init__(self) -> None:
         self.began = self.printed = time.monotonic()
+        self.far = ""
+
+    def progress(self, far: str) -> None:
+        """How far it is, for the next time."""
+        self.far = f": {far}"
 
     def __call__(self, sentence: str) -> None:
         now = time.monotonic()
         if sentence:
-            self.began = now
+            self.began, self.far = now, ""
             inform(sentence)
         elif now - self.printed >= NEWS_EVERY:
-            inform(f"still measuring, {now - self.began:.0f} s so far")
+            inform(f"still measuring, {now - self.began:.0f} s so far{self.far}")
         else:
             return
         self.printed = now

@@ -36,6 +36,9 @@ def run(
     no_student: Annotated[
         bool, typer.Option("--no-student", help="Leave out the student's weights before its first step.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the files of an export in FOLDER; others there stay.")
+    ] = False,
     runs_dir: RunsDir = None,
 ) -> Output:
     """Write a folder with which the same distillation runs in TRL or NeMo-RL, as far as they have the method."""
@@ -46,6 +49,6 @@ def run(
         config = RunConfig.from_file(source)
     else:
         config = run_named(run_store(runs_dir), source, "finished").config
-    found = write(config, to, out or to, student=not no_student)
+    found = write(config, to, out or to, student=not no_student, force=force)
     data = {"folder": str(found.folder.absolute()), "target": to, "files": found.files, "notes": found.notes}
     return Output(lambda: data, lambda: ["\n".join(map(str, (found.folder, *found.files))), *found.notes])

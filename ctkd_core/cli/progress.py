@@ -21,6 +21,7 @@ CODES = {"finished": OK, "cancelled": CANCELLED, "failed": RUN_FAILED, "lost": R
 POLL = 0.5  # seconds
 ROUNDING = 1e-9  # of a share times the steps
 LINE_EVERY = 2.0  # seconds between lines where stderr is no terminal
+QUEUE_EVERY = 5.0  # seconds between looks at the queue, for which the status of every run is read
 
 
 class Bar:
@@ -122,16 +123,22 @@ def follow(run: Run, offset: int = 0) -> RunStatus:
 
     offset  byte of its metrics where news begin, as `written` tells
     """
-    told = ""
+    from ctkd_core.distill.sweeps.queue import in_line
+
+    told = place = ""
+    looked = float("-inf")
     with Bar(None) as bar:
         while True:
             status = run.status()  # before the metrics: when it says "ended", every row is there
             rows, offset = run.read_metrics(offset)
             bar.total = status.total_steps or bar.total
+            if status.state == "queued" and time.monotonic() - looked >= QUEUE_EVERY:
+                place, looked = str(in_line(run) or ""), time.monotonic()
+            said = f"{status.message} {place if status.state == 'queued' else ''}".strip()
             # of a run that waits every message is news: what it waits for, and behind whom
-            news = f"queued {status.message}" if status.state == "queued" else status.state
+            news = f"queued {said}" if status.state == "queued" else status.state
             if news != told:
-                bar.inform(f"{status.state}" + (f"  {status.message}" if status.message else ""))
+                bar.inform(f"{status.state}" + (f"  {said}" if said else ""))
                 told = news
             for row in rows:
                 if row.get("kind") == "eval":

@@ -7,6 +7,7 @@ from typing import Any
 
 from ctkd_core.cli.display import cell
 from ctkd_core.figures.evaluation import NAMES
+from ctkd_core.markup.visible import counted
 
 MOST_PARTS = 12  # domains, languages, classes, lengths of one line
 # Tables whose parts share a line; those of others have a line each.
@@ -16,6 +17,7 @@ _OF_PARTS = {
     "bits_by_class": "bits per byte by class of token",
     "exposure": "excess error behind own words in %, by length",
 }
+_COUNTED = {"arithmetic": "exercise", "completions": "completion", "exposure": "prompt"}
 
 
 def figure_lines(figures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -32,12 +34,21 @@ def figure_lines(figures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, st
         if table in _OF_PARTS:
             named = [f"{part} {_change(figure)}" for part, figure in parts.items()]
             more = len(named) - MOST_PARTS
-            lines.append((_OF_PARTS[table], ", ".join(named[:MOST_PARTS]) + (f", {more} more" if more > 0 else "")))
+            text = ", ".join(named[:MOST_PARTS]) + (f", {more} more" if more > 0 else "")
+            lines.append((_OF_PARTS[table], text + _count(table, *parts.values())))
         elif table == "arithmetic" and "" in parts:
-            lines.append(("right results of exercises", _with_teacher(parts[""])))
+            lines.append(("right results of exercises", _with_teacher(parts[""]) + _count(table, parts[""])))
         elif table in ("agreement", "completions"):
-            lines += [(NAMES.get(part, part), _with_teacher(figure)) for part, figure in parts.items()]
+            lines += [
+                (NAMES.get(part, part), _with_teacher(figure) + _count(table, figure)) for part, figure in parts.items()
+            ]
     return lines
+
+
+def _count(table: str, figure: Mapping[str, Any], *_: object) -> str:
+    """How many answers of the student a line stands on; "" where that isn't known."""
+    count = figure.get("count")
+    return "" if count is None else f"; of {counted(int(count), _COUNTED[table])}"
 
 
 def _with_teacher(figure: Mapping[str, Any]) -> str:

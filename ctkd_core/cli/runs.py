@@ -142,14 +142,19 @@ def show(
     runs_dir: RunsDir = None,
 ) -> Output:
     """Show one run: status, metrics, samples, end of its log."""
+    from ctkd_core.distill.sweeps.queue import in_line
+
     run = run_named(run_store(runs_dir), name)
 
     def data() -> dict[str, Any]:
-        return document(run, whole=True) | {
+        place = in_line(run)
+        behind = {} if place is None else {"queue_behind": [other.id for other in (*place.under_way, *place.waiting)]}
+        rows = {
             "config": run.config.to_dict(),
             "samples": run.samples(),
             "log": run.log_tail(log_lines).splitlines(),
         }
+        return document(run, whole=True) | behind | rows
 
     def view() -> list[RenderableType]:
         config = [[key, value_text(value)] for key, value in run.config.every_option().items()]

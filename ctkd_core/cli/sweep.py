@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.cli import complete
-from ctkd_core.cli.common import Output, RunsDir, UsageError, inform, names_of, run_store
+from ctkd_core.cli.common import OK, PREFLIGHT_FAILED, Output, RunsDir, UsageError, inform, names_of, run_store
 from ctkd_core.cli.display import facts, table
 from ctkd_core.cli.distill import state_of
+from ctkd_core.cli.dry_run import finding, findings_of
 from ctkd_core.distill.config import PRESETS
 from ctkd_core.distill.config_file import read_table
 from ctkd_core.distill.sweeps.definition import values_in, values_of
 from ctkd_core.errors import short
-from ctkd_core.markup.visible import counted
+from ctkd_core.markup.visible import counted, one_line
 from ctkd_core.methods import METHODS
 
 if TYPE_CHECKING:
@@ -93,12 +94,15 @@ def start(
         str | None, typer.Option("--baseline", metavar="METHOD", help="What the others are compared with (sft).")
     ] = None,
     reuse: Annotated[bool, typer.Option("--reuse", help="Take finished runs with the same config over.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long, start nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would run, how long, and what the checks find wrong; start nothing."),
+    ] = False,
     runs_dir: RunsDir = None,
 ) -> Output:
     """Make the runs of a sweep and queue them; they train one after another in the background."""
     from ctkd_core.distill.sweeps import sweep as sweeps
-    from ctkd_core.distill.sweeps.definition import duration, plan, refuse_dropped
+    from ctkd_core.distill.sweeps.definition import duration, kinds_of, plan, refuse_dropped
 
     pair = {side: source for side, source in (("student", student), ("teacher", teacher)) if source is not None}
     definition = _definition(file, methods, seeds, values, base, preset, pair, name, baseline, reuse)
@@ -106,15 +110,19 @@ def start(
     configs = plan(definition)
     store = run_store(runs_dir)
     taken = sweeps.finished(store, configs) if definition.reuse else {}
-    low, high = duration([c for c in configs if sweeps.result_fingerprint(c) not in taken])
+    kinds = kinds_of(config for config in configs if sweeps.result_fingerprint(config) not in taken)
+    low, high = duration([config for kind in kinds for config in kind])
     planned = {
         "runs_planned": [config.name for config in configs],
         "seconds": [low, high],
         "reused": [run.id for run in taken.values()],
     }
     if dry_run:
-        return Output(lambda: planned, lambda: _planned(planned))
-    _check(configs, store)
+        checks = findings_of(kinds, store.root)
+        refused = any(check["fatal"] for check in checks)
+        shown = planned | {"checks": checks}
+        return Output(lambda: shown, lambda: _planned(shown), PREFLIGHT_FAILED if refused else OK)
+    _check(kinds, store)
     made = sweeps.start(store, definition)
     inform(
         f"{counted(len(configs), 'run')}, {_hours(low, high)}; `ctkd sweep show {made.id[-5:]}` says where they stand."
@@ -179,14 +187,12 @@ def _assignment(text: str) -> tuple[str, list[Any]]:
     return full, values_of(full, values)
 
 
-def _check(configs: list[RunConfig], store: RunStore) -> None:
+def _check(kinds: list[list[RunConfig]], store: RunStore) -> None:
     """Pre-flight of every kind of runs once, whatever its seed. Raises PreflightError."""
     from ctkd_core.distill.checks import require
-    from ctkd_core.distill.sweeps.definition import result_fingerprint
 
-    kinds = {result_fingerprint(config.replace(seed=0)): config for config in configs}
     told: set[str] = set()
-    for config in kinds.values():
+    for config, *_ in kinds:
         for check in require(config, store.root):
             sentence = f"warning: {check.name}: {check.detail} {check.fix}".rstrip()
             if not check.ok and sentence not in told:
@@ -294,7 +300,16 @@ def _planned(planned: dict[str, Any]) -> list[RenderableType]:
     low, high = planned["seconds"]
     reused = f", {len(planned['reused'])} of them finished already" if planned["reused"] else ""
     runs = counted(len(planned["runs_planned"]), "run")
-    return ["\n".join(planned["runs_planned"]), f"{runs}{reused}: {_hours(low, high)}."]
+    new = len(planned["runs_planned"]) - len(planned["reused"])
+    findings = [_finding(check, new) for check in planned["checks"]]
+    return ["\n".join(planned["runs_planned"]), f"{runs}{reused}: {_hours(low, high)}.", *findings]
+
+
+def _finding(check: dict[str, Any], new: int) -> str:
+    """What a check found wrong, and with how many of the `new` runs if not with all."""
+    with_it = check["runs"]
+    part = "" if len(with_it) == new else f" In {len(with_it)} of {new} runs, the first is {short(with_it[0])}."
+    return one_line(f"{finding(check)}{part}")
 
 
 def _hours(low: float, high: float) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ctkd_core import methods
 from ctkd_core.distill.config import STUDENT_MODELS, RunConfig
 from ctkd_core.distill.consistency import check_name
-from ctkd_core.distill.devices import guess_device, ignored_precision, missing_device
+from ctkd_core.distill.devices import gpu_memory, guess_device, ignored_precision, missing_device
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
 from ctkd_core.errors import CtkdError, PreflightError, RunError, short
@@ -504,22 +504,32 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir:
         f"logits {_gb(parts['logits'])} ({positions:,} positions x {student_vocab:,} tokens x 4 bytes, three times, "
         f"and those of teachers), other {_gb(parts['other'])}"
     )
-    if guess_device(config.device) != "cpu":
+    device, needed = guess_device(config.device), parts["total"]
+    gpu = None if device == "cpu" else gpu_memory(config.device)
+    if device != "cpu" and gpu is None:
         return Check("memory", True, f"{detail}; on the device.")
-    available = psutil.virtual_memory().available
-    detail += f"; {_gb(available)} are available."
-    if parts["total"] <= available:
+    available = gpu[0] if gpu else psutil.virtual_memory().available
+    detail += f"; {_gb(available)} are available{f' on {device}' if gpu else ''}."
+    if gpu and config.teacher_loading == "offload":
+        detail += " The teacher isn't counted: what has no room there lies in the machine's memory, or on its disk."
+        needed -= parts["teacher"]
+    if needed <= available:
         return Check("memory", True, detail)
     for run in active_runs(RunStore(runs_dir).root, config):
+        if gpu:
+            if run.shares_device:  # how much of the device its process holds isn't known
+                detail += f" Run {run.run_id} holds a part of it, which is free when it ends; this one waits for that."
+                available = gpu[1]
+            continue
         detail += f" Run {run.run_id} holds {_gb(run.bytes)}"
         detail += ", which are free when it ends; this one waits for that." if run.shares_device else "."
         available += run.bytes if run.shares_device else 0
     less = savings(config, student_vocab, teacher_vocab, available)
     saved = [f"{saving.words} ({_gb(saving.bytes)} less)" for saving in less]
     fix = f"What saves memory: {', '.join(saved)}." if saved else "Close other programs, or take a smaller student."
-    fits = parts["total"] <= available
+    fits = needed <= available
     # The estimate is rough: refuse what is hopeless, warn of the rest.
-    return Check("memory", fits, detail, "" if fits else fix, fatal=parts["total"] > 2 * available)
+    return Check("memory", fits, detail, "" if fits else fix, fatal=needed > 2 * available)
 
 
 def _gb(size: float) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -50,6 +53,29 @@ def missing_device(wanted: str) -> str:
     if count is None or int(wanted.partition(":")[2] or 0) < count:
         return ""
     return f"device {wanted!r} isn't here: this computer shows {counted(count, 'CUDA device')}."
+
+
+# In a process of its own: a CUDA context takes some of the memory for as long as its process lives.
+_MEMORY = "import sys, torch; print(*torch.cuda.mem_get_info(sys.argv[1]))"
+_TIMEOUT, _REMEMBERED = 60.0, 30.0  # seconds; a page looks with every change
+_told: dict[str, tuple[float, tuple[int, int] | None]] = {}
+
+
+def gpu_memory(wanted: str) -> tuple[int, int] | None:
+    """Free and all bytes of a config's CUDA device, some seconds old at most; None where torch doesn't tell them."""
+    device = guess_device(wanted)
+    if not device.startswith("cuda") or missing_device(wanted):
+        return None
+    asked, found = _told.get(device, (-_REMEMBERED, None))
+    if time.monotonic() - asked >= _REMEMBERED:
+        found = None
+        with suppress(OSError, subprocess.SubprocessError, ValueError):
+            command = [sys.executable, "-c", _MEMORY, device]
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
+            free, whole = map(int, answer.stdout.split())
+            found = free, whole
+        _told[device] = time.monotonic(), found
+    return found
 
 
 def slots(wanted: str) -> list[str]:

@@ -150,14 +150,24 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
     steps, trainer = _fit(session, resume_from)
     if session.writer:
         session.writer.forget()
+    how, alone = "failed", False
     try:
         session.report("Measuring the trained student.")
         measure(session, step=steps, last=True)
         _keep_student(session)
+        how = "finished"
     except Cancelled:
-        if processes.world_size() == 1:  # the others of several don't know of it, and all write a checkpoint together
+        how = "stopped"
+    finally:
+        try:  # the first of several processes measures, and all of them write a checkpoint together: they wait for it
+            how = processes.gathered(how)[0]
+        except RuntimeError:
+            alone = True
+            log("The other processes of this run have ended.")
+    if how == "stopped":
+        if not alone:
             trainer.keep_whole()
-        raise
+        raise Cancelled
     session.metrics.close()
     session.samples.close()
     return steps

@@ -310,6 +310,7 @@ def test_the_figures_that_were_asked_for_are_shown(ctkd: Ctkd, store: RunStore) 
     run, at = past_run(store), ["--runs-dir", str(store.root)]
     asked: dict[str, Any] = {"agreement": {"top1": 0.25, "boundaries": 9}, "teacher_arithmetic": {"1": 1.0, "2": 0.5}}
     asked |= {"arithmetic": {"1": 0.5, "2": 0.0}, "arithmetic_counts": {"1": 30, "2": 10}}
+    asked |= {"completions": {"rouge_l": 0.5, "texts": 6}, "exposure": {"16": 3.0}, "exposure_texts": 1}
     asked |= {"bits_by_domain": {f"d{k}\x1b": 2.0 for k in range(14)}}
     later = asked | {"agreement": {"top1": 0.75, "boundaries": 9}, "arithmetic": {"1": 1.0, "2": 0.0}}
     rows = [ROWS[0] | asked, *ROWS[1:3], ROWS[3] | later]
@@ -317,11 +318,14 @@ def test_the_figures_that_were_asked_for_are_shown(ctkd: Ctkd, store: RunStore) 
     for action in ("show", "watch"):
         found = ctkd.json("runs", action, run.id, *at)["figures"]
         assert found["agreement.top1"] == {"before": 0.25, "after": 0.75, "teacher": None}
-        assert found["arithmetic"] == {"before": 0.375, "after": 0.75, "teacher": 0.875}
-        assert "agreement.boundaries" not in found and len(found) == 1 + 3 + 14
+        assert found["arithmetic"] == {"before": 0.375, "after": 0.75, "teacher": 0.875, "count": 40}
+        assert (found["arithmetic.2"]["count"], found["completions.rouge_l"]["count"]) == (10, 6)
+        assert found["exposure.16"]["count"] == 1
+        assert "agreement.boundaries" not in found and len(found) == 1 + 3 + 14 + 2
     _, out, _ = ctkd("runs", "show", run.id, *at)
     assert "same first choice of token" in out and "0.25 -> 0.75" in out
-    assert "0.375 -> 0.75 (teacher 0.875)" in out
+    assert "0.375 -> 0.75 (teacher 0.875); of 40 exercises" in out
+    assert "0.5 -> 0.5; of 6 completions" in out and "16 3 -> 3; of 1 prompt" in out
     assert "d0<U+001B> 2 -> 2, d1<U+001B> 2 -> 2" in out and ", 2 more" in out
     (run.dir / "metrics.jsonl").write_text("")
     assert ctkd.json("runs", "show", run.id, *at)["figures"] == {}

@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import pytest
 
+from ctkd_core.distill.checks import Check
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.sweeps import queue
@@ -24,7 +25,8 @@ def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> RunStore:
     monkeypatch.setattr(queue, "start_waiting", lambda root, besides=None: [])
-    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda config, root: [])
+    for name in ("preflight", "require"):
+        monkeypatch.setattr(f"ctkd_core.distill.checks.{name}", lambda config, root: [])
     return RunStore(tmp_path / "runs")
 
 
@@ -54,6 +56,29 @@ def test_a_sweep_by_file_with_flags_over_it(ctkd, store, where, tmp_path):
     assert store.list() == []
     _, out, _ = ctkd("sweep", str(file), *where)
     assert json.loads(out)["total"] == 2
+
+
+def test_a_dry_run_says_what_the_checks_find_wrong_once_each(ctkd, store, where, monkeypatch):
+    def preflight(config, root):
+        fatal = config.method == "uld"
+        cut = Check("length", config.max_length > 40, "All are cut\nby half\x1b[31m.", "Raise it.", fatal)
+        return [Check("data", True, "44 examples."), Check("disk", False, "Little is free.", fatal=False), cut]
+
+    monkeypatch.setattr("ctkd_core.distill.checks.preflight", preflight)
+    words = ["--methods", "sft,uld", "--seeds", "0-2", "--set", "max_length=24,96", "--dry-run", *where[:2]]
+    code, out, _ = ctkd("sweep", *words)
+    assert code == 3
+    assert out.count("warning  disk: Little is free.\n") == 1
+    assert "refused  length: All are cut↵by half<U+001B>[31m. Raise it. In 3 of 12 runs, the first is 'uld, max" in out
+    assert "44 examples" not in out
+    found = ctkd.json("sweep", *words, code=3)["checks"]
+    assert [(check["name"], check["fatal"], len(check["runs"])) for check in found] == [
+        ("disk", False, 12),
+        ("length", False, 3),
+        ("length", True, 3),
+    ]
+    assert ctkd("sweep", *words, "--methods", "sft")[0] == 0, "warnings stop nothing"
+    assert store.list() == []
 
 
 def test_options_of_methods_with_a_hyphen(ctkd, store, where):
@@ -119,6 +144,8 @@ def test_the_queue_is_shown_and_changed(ctkd, store, where):
     after = [row["run_id"] for row in json.loads(ctkd("runs", "queue", before[2], "first", *where)[1])]
     assert after == [before[2], before[0], before[1]]
     assert ctkd("runs", "queue", before[2], *where)[0] == 2
+    assert ctkd.json("runs", "show", before[0], *where[:2])["queue_behind"] == [before[2]]
+    assert f"Place 2 in the queue for cpu, behind run {before[2]}." in ctkd("runs", "show", before[0], *where[:2])[1]
 
 
 def test_runs_are_compared_with_statistics(ctkd, store, where, tmp_path):
@@ -164,6 +191,8 @@ def test_a_run_is_exported(ctkd, store, where, tmp_path):
     code, text, _ = ctkd("export", run.id, "--to", "trl", "-o", str(out), "--no-student", *where)
     assert (code, json.loads(text)["target"]) == (0, "trl")
     assert (out / "train_trl.py").is_file()
+    again = ("export", run.id, "--to", "trl", "-o", str(out), "--no-student", *where)
+    assert (ctkd(*again)[0], ctkd(*again, "--force")[0]) == (2, 0)
     code, text, _ = ctkd("export", run.id, "--to", "nemo-rl", "-o", str(tmp_path / "b"), *where)
     assert (code, "no method 'uld'" in text) == (2, True)
 

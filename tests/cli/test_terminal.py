@@ -330,14 +330,20 @@ def test_a_run_is_followed_with_a_bar(store: RunStore, monkeypatch: pytest.Monke
 
 def test_what_a_run_waits_for_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     told = ["Waiting to start.", "Waiting for cpu: one run trains on it at a time.", "Step 1 of 2.", "Step 2 of 2."]
-    states = ["queued", "queued", "queued", "running", "running", "finished"]
-    found = [RunStatus(state=s, message=m) for s, m in zip(states, [told[0], *told[:2], *told[2:], "Finished."])]
+    states = ["queued", "queued", "queued", "queued", "running", "running", "finished"]
+    found = [RunStatus(state=s, message=m) for s, m in zip(states, [told[0], *told[:2], *told[1:], "Finished."])]
     run = SimpleNamespace(status=lambda: found.pop(0), read_metrics=lambda offset: ([], offset))
+    places = ["Place 3.", "Place 3.", "Place 3.", None]
+    monkeypatch.setattr("ctkd_core.distill.sweeps.queue.in_line", lambda run: places.pop(0))
     monkeypatch.setattr(progress, "POLL", 0.0)
+    monkeypatch.setattr(progress, "QUEUE_EVERY", 0.0)
     follow(run)  # type: ignore[arg-type]
     assert capsys.readouterr().err.splitlines() == [
-        *(f"queued  {message}" for message in told[:2]), f"running  {told[2]}", "finished  Finished."
-    ]  # fmt: skip
+        *(f"queued  {message} Place 3." for message in told[:2]),
+        f"queued  {told[1]}",
+        f"running  {told[2]}",
+        "finished  Finished.",
+    ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")

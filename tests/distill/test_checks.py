@@ -171,6 +171,33 @@ def test_memory_that_another_run_holds_is_told(store, monkeypatch):
     assert "holds" not in elsewhere.detail
 
 
+def test_the_memory_of_a_gpu_is_its_own(store, monkeypatch):
+    config = RunConfig(batch_size=2, max_length=32, device="cuda:1", teacher_loading="offload")
+    parts = estimate.estimate_bytes(config)
+    total = parts["total"]
+
+    def found(free, whole, **changes):
+        monkeypatch.setattr(checks, "gpu_memory", lambda device: (int(free), int(whole)))
+        return described(config.replace(**changes), store, monkeypatch, 0)
+
+    whole = {"teacher_loading": "device"}
+    assert found(total, total, **whole).ok
+    assert found(total, total, **whole).detail.endswith(f"; {total / 1e9:.1f} GB are available on cuda:1.")
+    warned, refused = found(0.9 * total, 2 * total, **whole), found(0.4 * total, 2 * total, **whole)
+    assert (warned.ok, warned.fatal, refused.ok, refused.fatal) == (False, False, False, True)
+    assert refused.fix.startswith("What saves memory: ")
+    offloaded = found(total - parts["teacher"], total)
+    assert offloaded.ok and "The teacher isn't counted" in offloaded.detail
+    run = store.create(config)
+    running = {"state": "running", "pid": os.getpid(), "pid_start": process_start(os.getpid())}
+    write_status(run.dir, replace(run.status(), **running))
+    behind = found(0.4 * total, 2 * total, **whole)
+    assert behind.ok and f"Run {run.id} holds a part of it, which is free when it ends" in behind.detail
+    assert not found(0.4 * total, 2 * total, **whole, device="cuda:0").ok, "it doesn't wait for that one"
+    monkeypatch.setattr(checks, "gpu_memory", lambda device: None)
+    assert described(config, store, monkeypatch, 0).detail.endswith("; on the device.")
+
+
 def test_lora_learns_a_part_and_needs_less():
     whole, parts = (estimate.estimate_bytes(RunConfig(lora_rank=rank))["student"] for rank in (0, 16))
     frozen = 4 * (106_000_000 + 129_280 * 576)

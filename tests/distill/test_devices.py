@@ -39,6 +39,25 @@ def test_of_other_gpus_files_do_not_tell(files, other):
     assert devices.missing_device("cuda:99") == ""
 
 
+def test_the_memory_of_a_gpu_is_asked_of_torch_in_another_process(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "_told", {})
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    torch = tmp_path / "torch.py"
+    torch.write_text("class cuda:\n    mem_get_info = {'cuda:0': (3, 8), 'cuda:1': (4, 8)}.__getitem__\n")
+    assert devices.gpu_memory("cuda") is None, "there is none"
+    files("nvidia0", "nvidia1", "nvidia2")
+    assert (devices.gpu_memory("cuda"), devices.gpu_memory("cuda:1"), devices.gpu_memory("cpu")) == (
+        (3, 8),
+        (4, 8),
+        None,
+    )
+    assert devices.gpu_memory("cuda:2") is None, "torch can't tell"
+    torch.write_text("")
+    assert devices.gpu_memory("cuda") == (3, 8), "for some seconds nobody is asked again"
+    monkeypatch.setattr(devices, "_REMEMBERED", 0.0)
+    assert devices.gpu_memory("cuda") is None
+
+
 def test_a_device_that_cannot_be_here_is_named(files):
     assert "'cuda:99' isn't here: this computer shows 0 CUDA devices" in devices.missing_device("cuda:99")
     assert devices.missing_device("cuda")

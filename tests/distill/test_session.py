@@ -16,6 +16,7 @@ from ctkd_core.background import attempt
 from ctkd_core.distill import evaluate, trainer, worker
 from ctkd_core.distill import session as session_module
 from ctkd_core.distill.records import RecordWriter
+from ctkd_core.distill.training import processes
 from ctkd_core.errors import PreflightError, RunError
 
 TRAINING = [m.name for m in methods.training()]
@@ -194,6 +195,18 @@ def test_stopped_while_it_measures_a_run_keeps_its_step(pair, store, while_doing
     rows = run.metric_rows()
     assert [row["step"] for row in rows if row["kind"] == "train"] == list(range(1, 13))
     assert rows[-1]["kind"] == "eval" and rows[-1]["step"] == 12
+
+
+def test_stopped_while_it_measures_a_run_without_its_other_processes_is_cancelled(pair, store, monkeypatch):
+    def gathered(value):
+        if value == "stopped":
+            raise RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1234")
+        return [value]
+
+    monkeypatch.setattr(processes, "gathered", gathered)
+    run = store.create(pair.config(method="sft", steps=2))
+    assert worker.execute(run, lambda: "Measuring the trained" in run.status().message) == attempt.CANCELLED
+    assert run.checkpoints() == [], "all processes write one together"
 
 
 def test_the_log_says_what_is_done_before_the_first_step(pair, store, capsys):

@@ -13,11 +13,15 @@ from ctkd_core.distill.records import Figures, Row
 
 
 class FigureDocument(Printed):
-    """A figure before the first step and at the last evaluation, and the teacher's; null where it isn't known."""
+    """A figure before the first step and at the last evaluation, and the teacher's; null where it isn't known.
+
+    count  of exercises, completions or prompts that it stands on at the last evaluation
+    """
 
     before: Number
     after: Number
     teacher: Number
+    count: NotRequired[Number]
 
 
 class RunRow(Printed):
@@ -109,8 +113,12 @@ class RunPlanned(Printed):
 
 
 class RunShown(RunRow):
-    """A run with its config, completions of held-out prompts, and the last lines of its log."""
+    """A run with its config, completions of held-out prompts, and the last lines of its log.
 
+    queue_behind  of one that waits: ids of those that have its device now, and of those that come before it
+    """
+
+    queue_behind: NotRequired[list[str]]
     config: dict[str, Any]
     samples: list[Row]
     log: list[str]
@@ -201,12 +209,22 @@ class FileWritten(Printed):
     runs: list[str]
 
 
+class SweepFinding(CheckShown):
+    """A check that runs of a sweep don't pass; `runs`: their names."""
+
+    runs: list[str]
+
+
 class SweepPlanned(Printed):
-    """Names of the runs that a sweep makes, how long they take (least, most), ids of those that it takes over."""
+    """Names of the runs that a sweep makes, how long they take (least, most), ids of those that it takes over.
+
+    checks  what is wrong with those that it makes, each finding once
+    """
 
     runs_planned: list[str]
     seconds: list[Number]
     reused: list[str]
+    checks: list[SweepFinding]
 
 
 class SweepRow(Printed):

@@ -147,12 +147,7 @@ def compare(
         )
         for kind in kinds
     ]
-    notes = unequal(kinds)
-    if apart:
-        notes.append(
-            f"{figure} is measured on held-out text, which the kinds don't share: they have no ranks, differences and "
-            "probabilities, and stand in the order given."
-        )
+    notes = unequal(kinds, figure if apart else "")
     without = [
         run
         for kind in kinds

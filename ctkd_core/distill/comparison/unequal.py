@@ -21,8 +21,11 @@ _DEFAULTS = {"eval_data": "a share of data"}  # in words, of options that are em
 MOST_SHOWN, MOST_VALUE = 4, 40  # values of one sentence, characters of one value
 
 
-def unequal(kinds: Sequence[Kind]) -> list[str]:
-    """A sentence for each of these that kinds don't share, and for runs that haven't finished; [] for one kind."""
+def unequal(kinds: Sequence[Kind], figure: str = "") -> list[str]:
+    """A sentence for each of these that kinds don't share, and for runs that haven't finished; [] for one kind.
+
+    figure  the one of held-out text that they are compared by; "" where it is of something else
+    """
     if len(kinds) < 2:
         return []
     held_out = differing_in([kind.config for kind in kinds])
@@ -32,10 +35,17 @@ def unequal(kinds: Sequence[Kind]) -> list[str]:
     ]
     notes = []
     for what, options in _TRAINING.items():
+        if figure and set(options) <= set(held_out):
+            continue  # data, of which a share is held out: the sentence about that names it
         if values := _values(tables, options):
             notes.append(f"The kinds differ in {what} ({values}), which moves figures, too.")
     if values := _values(tables, held_out):
-        notes.append(f"The kinds are measured on different held-out text ({values}): figures of it can't be compared.")
+        notes.append(
+            f"{figure} is measured on held-out text, which the kinds don't share ({values}): they have no ranks, "
+            "differences and probabilities, and stand in the order given."
+            if figure
+            else f"The kinds are measured on different held-out text ({values}): figures of it can't be compared."
+        )
     early = [run for kind in kinds for run in kind.runs if run.status().state != "finished"]
     if early:
         what = f"{counted(len(early), 'run')} {'has' if len(early) == 1 else 'have'}n't finished"

@@ -42,8 +42,8 @@ WRITTEN_AT_ONCE = 16  # prompts of one call of generate
 BYTES_AT_ONCE = 20_000  # of text at which two models are compared; 2.3 kB each and model
 
 
-def nothing() -> None:
-    """Nobody wants to stop."""
+def nothing(*_: object) -> None:
+    """Nobody wants to stop, or to know."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,7 @@ class Evaluator:
     teacher_answers  its greedy completions of the first examples with a prompt, as many as are known
     between   called often; may raise to stop
     answers   what is kept on disk of this teacher; None: it is asked in every run
+    progress  gets how far the loop under way is, before `between` is called
     """
 
     config: RunConfig
@@ -76,6 +77,7 @@ class Evaluator:
     teacher_bits: float | None = None
     teacher_answers: Sequence[str] = ()
     answers: KeptAnswers | None = None
+    progress: Callable[[str], None] = nothing
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def figures(
@@ -158,7 +160,7 @@ class Evaluator:
         blocks = np.maximum(sizes - 1, 0) // BYTES_AT_ONCE
         for start, stop in itertools.pairwise([*np.unique(blocks, return_index=True)[1].tolist(), len(faced)]):
             part = replace(reader, items=reader.items[start:stop])
-            yield from self._predictions(part, places[start:stop])
+            yield from self._predictions(part, places[start:stop], start, len(faced))
 
     def _completions(self, reader: EvaluatedModel, bits: list[NDArray[np.float64]]) -> Figures:  # noqa: ARG002
         examples = self._asking()
@@ -231,7 +233,7 @@ class Evaluator:
             seed = sampling.seed_of(0, start)
             drawn = generate(reader.model, reader.tokenizer, ids, sampling, seed, ends)
             texts += [readable(own, reader.tokenizer, ends).text for own in drawn]
-            self.between()
+            self._done(reader, len(texts), len(examples), "answered")
         return texts
 
     def _written(self, reader: EvaluatedModel, examples: Sequence[Example], which: str) -> list[str]:
@@ -255,7 +257,7 @@ class Evaluator:
         for start in range(0, len(examples), WRITTEN_AT_ONCE):
             prompts = [e.prompt_for(reader.tokenizer) for e in examples[start : start + WRITTEN_AT_ONCE]]
             texts += evaluate.complete(reader.model, reader.tokenizer, prompts, self.config.sample_tokens)
-            self.between()
+            self._done(reader, len(texts), len(examples), "answered")
         return texts
 
     def _asking(self) -> list[Example]:
@@ -297,12 +299,28 @@ class Evaluator:
         return [own[0] for own in both], [own[1] for own in both]
 
     def _measured(self, reader: EvaluatedModel, also: Any = None) -> list[NDArray[np.float64]]:
-        return evaluate.token_bits(reader.model, reader.items, self._batch, between=self.between, also=also)
+        between = self._reading(reader, 0, len(reader.items))
+        return evaluate.token_bits(reader.model, reader.items, self._batch, between=between, also=also)
 
-    def _predictions(self, reader: EvaluatedModel, places: Any = None) -> list[Any]:
+    def _predictions(
+        self, reader: EvaluatedModel, places: Any = None, before: int = 0, total: int | None = None
+    ) -> list[Any]:
+        """`before`: how many of `total` items (None: the reader's) were read already."""
+        between = self._reading(reader, before, len(reader.items) if total is None else total)
         return answer_predictions(
-            reader.model, reader.tokenizer, reader.items, self._batch, between=self.between, places=places
+            reader.model, reader.tokenizer, reader.items, self._batch, between=between, places=places
         )
+
+    def _reading(self, reader: EvaluatedModel, before: int, total: int) -> Callable[[], None]:
+        """What is called behind each batch that a model reads; items that can't be scored are in none."""
+        batches = itertools.count(1)
+        most = before + len(reader.items)
+        return lambda: self._done(reader, min(before + next(batches) * self._batch, most), total, "read")
+
+    def _done(self, reader: EvaluatedModel, done: int, total: int, how: str) -> None:
+        who = "teacher" if reader.model is self.teacher_model else "student"
+        self.progress(f"{done:,} of {counted(total, 'sample')} {how} by the {who}")
+        self.between()
 
     @property
     def _batch(self) -> int:

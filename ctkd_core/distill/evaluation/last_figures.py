@@ -20,6 +20,8 @@ COUNTS = ("stretches", "boundaries", "bytes", "texts")
 def last_figures(rows: Rows) -> dict[str, dict[str, float | None]]:
     """Each figure as {before, after, teacher}, None for what isn't known; {} without a look after a step.
 
+    Where it is known, `count` says besides how many completions, exercises or prompts `after` stands on.
+
     rows  of metrics.jsonl that count. Names are those by which runs are compared, "agreement.top1" say; "arithmetic"
           is the share of right results of all lengths together. Bits per byte have no table and aren't among them.
     """
@@ -30,9 +32,20 @@ def last_figures(rows: Rows) -> dict[str, dict[str, float | None]]:
     before = _figures(next((row for row in looks if row["step"] == 0), {}))
     teacher = _figures(last, "teacher_")
     return {
-        name: {"before": before.get(name), "after": value, "teacher": teacher.get(name)}
+        name: {"before": before.get(name), "after": value, "teacher": teacher.get(name)} | _count(last, name)
         for name, value in _figures(last).items()
     }
+
+
+def _count(row: Mapping[str, Any], name: str) -> dict[str, float | None]:
+    table, _, part = name.partition(".")
+    if table == "arithmetic":
+        counts = row.get("arithmetic_counts") or {}
+        total: float | None = sum(number(n) or 0 for length, n in counts.items() if part in ("", length))
+    else:
+        texts = {"completions": (row.get("completions") or {}).get("texts"), "exposure": row.get("exposure_texts")}
+        total = number(texts.get(table))
+    return {"count": int(total)} if total else {}
 
 
 def _figures(row: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:

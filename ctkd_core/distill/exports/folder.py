@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ctkd_core import methods
@@ -89,17 +90,24 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def write(config: RunConfig, target: str, folder: Path | str, *, student: bool = True) -> Exported:
+def write(config: RunConfig, target: str, folder: Path | str, *, student: bool = True, force: bool = False) -> Exported:
     """Write everything for a target into a folder, which is made.
 
     student  also write the student before its first step, where it isn't a folder or hub id of the user's
+    force    replace the files of an export that is there; other files in the folder stay
 
     Raises RunError for an unknown target, a method or an option that doesn't exist there, and what can't be written.
     """
     check(config, target)
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{str(folder)!r} exists already and isn't an empty folder; choose another one.")
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{str(folder)!r} isn't a folder; choose another one.")
+    if folder.exists() and any(folder.iterdir()):
+        if not force:
+            raise RunError(
+                f"{str(folder)!r} exists already and isn't an empty folder; choose another one, or add --force."
+            )
+        return _replace(config, target, folder, student)
     own = writes_student(config)
     student_place, where = (STUDENT, []) if own else place_of(config.student_path, "student")
     contents, notes = methods.load(TARGETS[target].contents)(config, student_place)
@@ -124,6 +132,35 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
     except OSError as fault:
         raise RunError(f"{str(folder)!r} can't be written ({fault}); choose another folder.") from fault
     return Exported(folder, (*written, "README.md"), tuple(notes))
+
+
+# What one export has in a folder of its own and the next may lack, and what transformers would read there all the same.
+_OPTIONAL = (
+    *("chat_template.jinja", "additional_chat_templates/*.jinja", "special_tokens_map.json"),
+    *("model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "generation_config.json"),
+)
+_SIGN = "Written by CTKD Lab"
+
+
+def _replace(config: RunConfig, target: str, folder: Path, student: bool) -> Exported:
+    """`write` where something is already: made beside it first, so that what fails changes nothing there."""
+    readme = folder / "README.md"
+    try:
+        if readme.exists() and _SIGN not in readme.read_text(encoding="utf-8", errors="replace"):
+            raise RunError(f"{str(readme)!r} was written by no export; choose another folder.")
+        with TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
+            made = Path(scratch) / "made"
+            found = write(config, target, made, student=student)
+            for name in (name for name in (*TOKENIZERS, STUDENT) if (made / name).is_dir()):
+                for old in (path for pattern in _OPTIONAL for path in (folder / name).glob(pattern)):
+                    old.unlink()
+            for path in [path for path in made.rglob("*") if path.is_file()]:
+                place = folder / path.relative_to(made)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(place)
+    except OSError as fault:
+        raise RunError(f"{str(folder)!r} can't be written ({fault}); choose another folder.") from fault
+    return replace(found, folder=folder)
 
 
 _MISSING = f"The student isn't here: `ctkd export` writes it as {STUDENT!r}."
@@ -215,6 +252,6 @@ def _readme(config: RunConfig, target: str, written: Sequence[str], notes: list[
     start = methods.load(TARGETS[target].start)
     points = "\n".join(f"- {' '.join(note.split())}" for note in notes) or "- nothing that is known"
     return (
-        f"# {TARGETS[target].title}: method {config.method}\n\nWritten by CTKD Lab {__version__}.\n\n{files}\n\n"
+        f"# {TARGETS[target].title}: method {config.method}\n\n{_SIGN} {__version__}.\n\n{files}\n\n"
         f"## How to start it\n\n{start}\n## What is different there\n\n{points}\n"
     )

@@ -15,7 +15,7 @@ Every combination of method, values of the grid and seed is a run; `runs` lists 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -155,15 +155,20 @@ def _but_for_seed(config: RunConfig) -> str:
     return result_fingerprint(config.replace(seed=0))
 
 
+def kinds_of(configs: Iterable[RunConfig]) -> list[list[RunConfig]]:
+    """The configs, those that differ in the seed alone together."""
+    found: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        found.setdefault(_but_for_seed(config), []).append(config)
+    return list(found.values())
+
+
 def duration(configs: Sequence[RunConfig]) -> tuple[float, float]:
     """Shortest and longest time to expect for all runs one after another, in seconds."""
-    kinds: dict[str, tuple[float, float]] = {}
     low = high = 0.0
-    for config in configs:
-        key = _but_for_seed(config)
-        if key not in kinds:
-            kinds[key] = estimate(config).between
-        low, high = low + kinds[key][0], high + kinds[key][1]
+    for kind in kinds_of(configs):
+        shortest, longest = estimate(kind[0]).between
+        low, high = low + len(kind) * shortest, high + len(kind) * longest
     return low, high
 
 

@@ -11,19 +11,20 @@ The order is that of places (`membership`), by default the time at which a run w
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ctkd_core.background.lifecycle import next_attempt
-from ctkd_core.background.status import process_of, write_status
+from ctkd_core.background.status import elsewhere, process_of, write_status
 from ctkd_core.distill.devices import slots
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.sweeps import membership
 from ctkd_core.errors import CtkdError, RunError
 
 WAITING = "Waiting for its turn."
+MOST_NAMED = 4  # runs in one sentence
 
 
 def devices_of(run: Run) -> frozenset[str]:
@@ -44,6 +45,52 @@ def waiting(root: Path, devices: Collection[str] | None = None) -> list[Run]:
             if devices is None or not own.isdisjoint(devices):
                 found.append((status.created if place is None else place, run.id, run))
     return [run for _, _, run in sorted(found, key=lambda entry: entry[:2])]
+
+
+@dataclass(frozen=True)
+class InLine:
+    """Where a run that waits stands in the queue of its devices.
+
+    waiting    the runs that come before it, the next one first
+    under_way  those that have one of its devices on this computer now
+    """
+
+    devices: frozenset[str]
+    waiting: tuple[Run, ...]
+    under_way: tuple[Run, ...]
+
+    def __str__(self) -> str:
+        devices = " and ".join(sorted(self.devices))
+        place = f"Next in the queue for {devices}"
+        if self.waiting:
+            place = f"Place {len(self.waiting) + 1} in the queue for {devices}, behind {_named(self.waiting)}"
+        return f"{place}; under way there: {_named(self.under_way)}." if self.under_way else f"{place}."
+
+
+def in_line(run: Run) -> InLine | None:
+    """Where a run stands in the queue; None for one that doesn't wait. Reads the status of all runs beside it."""
+    root = run.dir.parent
+    with suppress(CtkdError):
+        devices = devices_of(run)
+        queue = waiting(root, devices)
+        ids = [other.id for other in queue]
+        if run.id in ids:
+            return InLine(devices, tuple(queue[: ids.index(run.id)]), tuple(_under_way(root, devices)))
+    return None
+
+
+def _under_way(root: Path, devices: Collection[str]) -> Iterator[Run]:
+    for run in RunStore(root).list():
+        status = run.status()
+        if status.state in ("starting", "running") and not elsewhere(status):
+            with suppress(CtkdError):
+                if not devices_of(run).isdisjoint(devices):
+                    yield run
+
+
+def _named(runs: Sequence[Run]) -> str:
+    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+    return f"{'run' if len(runs) == 1 else 'runs'} {', '.join(run.id for run in runs[:MOST_NAMED])}{more}"
 
 
 def has_process(run: Run) -> bool:

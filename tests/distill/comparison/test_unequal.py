@@ -26,19 +26,35 @@ def test_kinds_that_share_all_but_the_method_have_no_note(store):
         ({"steps": 8}, ["The kinds differ in steps (steps 4; steps 8), which moves figures, too."]),
         ({"batch_size": 3}, ["The kinds differ in samples of a step (batch_size 8; batch_size 3)"]),
         ({"teacher": "qwen"}, ["The kinds differ in pair of tokenizers (teacher smollm2; teacher qwen)"]),
-        ({"eval_share": 0.5}, ["The kinds are measured on different held-out text (eval_share 0.0; eval_share 0.5)"]),
-        ({"data": "bundled:code"}, ["The kinds differ in training data", "measured on different held-out text"]),
-        (
-            {"data": "bundled:code", "eval_data": "bundled"},
-            ["in training data", "eval_data a share of data, data bundled"],
-        ),
+        ({"data": "bundled:code", "eval_data": "bundled:prose"}, ["The kinds differ in training data (data bundled; "]),
     ],
 )
 def test_what_kinds_do_not_share_is_named(store, changes, told):
-    runs = [made(store, method="sft"), made(store, method="uld", **changes)]
+    shared = {"eval_data": changes["eval_data"]} if "eval_data" in changes else {}
+    runs = [made(store, method="sft", **shared), made(store, method="uld", **changes)]
     notes = compare(runs).notes
-    assert len(notes) == len(told) + 1, notes  # the last one is about the one seed, or the missing ranks
+    assert len(notes) == len(told) + 1, notes  # the last one is about the one seed
     assert all(part in note for part, note in zip(told, notes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"eval_share": 0.5}, "(eval_share 0.0; eval_share 0.5)"),
+        ({"data": "bundled:code"}, "(data bundled; data bundled:code)"),
+        (
+            {"data": "bundled:code", "eval_data": "bundled"},
+            "(eval_data a share of data, data bundled; eval_data bundled, data bundled:code)",
+        ),
+    ],
+)
+def test_different_held_out_text_is_told_once(store, changes, told):
+    runs = [made(store, method="sft"), made(store, method="uld", **changes)]
+    (note,) = compare(runs).notes
+    assert note.startswith(f"bits_per_byte is measured on held-out text, which the kinds don't share {told}: they have")
+    *other, note, _ = compare(runs, "loss").notes  # the last one is about the one seed
+    assert note == f"The kinds are measured on different held-out text {told}: figures of it can't be compared."
+    assert len(other) == ("data" in changes) and all("in training data" in said for said in other), "it moves the loss"
 
 
 def test_the_same_held_out_file_makes_figures_comparable(store):

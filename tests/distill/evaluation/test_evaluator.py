@@ -28,8 +28,14 @@ def test_every_evaluation_gives_figures_that_the_file_takes(pair, sides):
     student, teacher, model, teacher_model = sides
     config = pair.config(evaluations="all", sample_tokens=6)
     asked: list[int] = []
-    evaluator = Evaluator(config, student, teacher, teacher_model, EXAMPLES, lambda: asked.append(1))
+    far: list[str] = []
+    evaluator = Evaluator(
+        config, student, teacher, teacher_model, EXAMPLES, lambda: asked.append(len(far)), progress=far.append
+    )
     found = evaluator.figures(model)
+    assert asked == [*range(1, len(far) + 1)], "each time how far it is, then whether somebody wants to stop"
+    assert far[:4] == [f"{n} of 14 samples read by the {who}" for who in ("student", "teacher") for n in (8, 14)]
+    assert {f"14 of 14 samples answered by the {who}" for who in ("student", "teacher")} <= set(far)
     items = [evaluate.encode_scored(e, student, config.max_length) for e in EXAMPLES]
     assert found["bits_per_byte"] == pytest.approx(evaluate.bits_per_byte(model, items, 8))
     assert found["held_out_bytes"] == sum(item.n_bytes for item in items)

@@ -58,7 +58,9 @@ def test_the_saved_student_has_the_figures_of_the_last_evaluation(runs, pair):
     assert again["data"] == str(pair.data)
     more = evaluate_run(run, Ask("none", data=str(pair.data)), said.append)
     assert more["held_out"] == 48 and "bits_by_class" not in more
-    assert evaluate_run(run, Ask("none", samples=2), said.append)["held_out"] == 2
+    far: list[str] = []
+    assert evaluate_run(run, Ask("none", samples=2), said.append, far.append)["held_out"] == 2
+    assert far[0] == "2 of 2 samples read by the student"
 
 
 def test_the_expected_cost_is_that_of_the_files_own_samples(runs, pair, tmp_path):
@@ -85,13 +87,19 @@ def test_a_file_of_one_record_is_measured(runs, tmp_path, capsys):
 
 
 def test_a_long_measurement_says_now_and_then_that_it_goes_on(monkeypatch, capsys):
-    clock = iter([0.0, 1.0, 2.0, 17.0, 18.0, 40.0])
+    clock = iter([0.0, 1.0, 2.0, 17.0, 18.0, 40.0, 41.0, 60.0])
     monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     news = command._News()
-    for sentence in ("Measuring 9,000 samples.", "", "", "", ""):
+    for done, sentence in enumerate(("Measuring 9,000 samples.", "", "", "", "", "Measuring task a.", "")):
+        if 2 <= done <= 4:
+            news.progress(f"{done * 8} of 9,000 samples read by the student")
         news(sentence)
     assert capsys.readouterr().err.splitlines() == [
-        *("Measuring 9,000 samples.", "still measuring, 16 s so far", "still measuring, 39 s so far")
+        "Measuring 9,000 samples.",
+        "still measuring, 16 s so far: 16 of 9,000 samples read by the student",
+        "still measuring, 39 s so far: 32 of 9,000 samples read by the student",
+        "Measuring task a.",
+        "still measuring, 19 s so far",
     ]
 
 

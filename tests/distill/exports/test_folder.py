@@ -54,6 +54,42 @@ def test_a_student_with_a_name_of_ours_goes_along(pair, tmp_path):
     assert "STUDENT = 'somebody/small'" in (tmp_path / "theirs" / "train_trl.py").read_text()
 
 
+def test_an_export_is_replaced_and_other_files_stay(pair, tmp_path):
+    out = tmp_path / "out"
+    written = pair.config(method="gold", teacher="smollm2", student_model="scratch")
+    write(written, "trl", out)
+    (out / "student" / "model-00001-of-00002.safetensors").write_bytes(b"")
+    (out / "student" / "mine.txt").write_text("mine")
+    (out / "out").mkdir()
+    (out / "out" / "trained.txt").write_text("trained")
+    assert (out / "teacher-tokenizer" / "chat_template.jinja").exists()
+    other = pair.config(method="uld", student_model="scratch", seed=5)
+    with pytest.raises(RunError, match="isn't an empty folder; choose another one, or add --force"):
+        write(other, "trl", out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="no-such-data"):
+        write(other.replace(data=str(tmp_path / "no-such-data.jsonl")), "trl", out, force=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    found = write(other, "trl", out, force=True)
+    assert found.folder == out and not list(out.glob(".*"))
+    write(other, "trl", tmp_path / "new")
+    new = {path.relative_to(tmp_path / "new") for path in (tmp_path / "new").rglob("*")}
+    there = {path.relative_to(out) for path in out.rglob("*")}
+    assert {str(path) for path in there - new} == {"out", "out/trained.txt", "student/mine.txt"}
+    for name in (path for path in new if (tmp_path / "new" / path).is_file()):
+        assert (out / name).read_bytes() == (tmp_path / "new" / name).read_bytes()
+
+
+def test_a_folder_that_is_no_export_is_not_replaced(pair, tmp_path):
+    config = pair.config(method="gold", student_model="scratch")
+    (tmp_path / "README.md").write_text("my project")
+    with pytest.raises(RunError, match="was written by no export"):
+        write(config, "trl", tmp_path, student=False, force=True)
+    assert (tmp_path / "README.md").read_text() == "my project"
+    with pytest.raises(RunError, match="isn't a folder"):
+        write(config, "trl", tmp_path / "README.md", force=True)
+
+
 def test_models_of_this_machine_are_told(pair, tmp_path):
     config = pair.config(method="gold", teacher="smollm2", teacher_path="", student_model="scratch")
     notes = write(config, "trl", tmp_path / "out", student=False).notes

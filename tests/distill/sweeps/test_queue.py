@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
 
+from ctkd_core.background.processes import process_start
 from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import Run, RunStore
@@ -16,9 +18,6 @@ from ctkd_core.errors import RunError
 @pytest.fixture
 def started(monkeypatch) -> list[str]:
     """Ids of the runs whose process would have been started, which is noted as a launch of this very process."""
-    import os
-
-    from ctkd_core.background.processes import process_start
     from ctkd_core.background.status import LAUNCH, Launch, write_record
 
     found: list[str] = []
@@ -129,6 +128,22 @@ def test_what_is_finished_or_under_way_is_not_queued(store, started):
     write_status(run.dir, replace(run.status(), state="finished"))
     with pytest.raises(RunError, match="is finished"):
         queue.enqueue(run)
+
+
+def test_the_place_of_a_run_is_told(store):
+    runs = made(store, 8)
+    gpu = queue.enqueue(store.create(RunConfig(device="cuda:1")), 0.5)
+    found = queue.in_line(runs[2])
+    assert (found.waiting, found.under_way) == ((runs[0], runs[1]), ())
+    assert str(found) == f"Place 3 in the queue for cpu, behind runs {runs[0].id}, {runs[1].id}."
+    assert str(queue.in_line(gpu)) == "Next in the queue for cuda:1."
+    pid = os.getpid()
+    write_status(
+        runs[0].dir, replace(runs[0].status(), state="running", pid=pid, pid_start=process_start(pid), started=1.0)
+    )
+    assert queue.in_line(runs[0]) is None and queue.in_line(store.create(RunConfig(device="cpu"))) is None
+    assert str(queue.in_line(runs[1])) == f"Next in the queue for cpu; under way there: run {runs[0].id}."
+    assert str(queue.in_line(runs[7])).endswith(f"{runs[4].id} and 2 more; under way there: run {runs[0].id}.")
 
 
 def test_a_cancelled_run_leaves_the_queue(store):
