@@ -221,14 +221,15 @@ def start(config: RunConfig) -> Run:
 def start_sweep(definition: SweepDefinition) -> Sweep:
     """Make the runs of a sweep and queue them, once each kind of them has passed the pre-flight. Raises CtkdError."""
     from ctkd_core.distill.checks import require
-    from ctkd_core.distill.sweeps.definition import plan, result_fingerprint
-    from ctkd_core.distill.sweeps.sweep import start as begin
+    from ctkd_core.distill.sweeps import sweep as sweeps
+    from ctkd_core.distill.sweeps.definition import kinds_of, plan
 
-    runs = store()
+    runs, configs = store(), plan(definition)
+    taken = sweeps.finished(runs, configs) if definition.reuse else {}
     with folders_unlisted():
-        for config in {result_fingerprint(c.replace(seed=0)): c for c in plan(definition)}.values():
+        for config, *_ in kinds_of(c for c in configs if sweeps.result_fingerprint(c) not in taken):
             require(config, runs.root)
-        return begin(runs, definition)
+        return sweeps.start(runs, definition)
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,8 @@ def _replace(config: RunConfig, target: str, folder: Path, student: bool) -> Exp
     try:
         if readme.exists() and _SIGN not in readme.read_text(encoding="utf-8", errors="replace"):
             raise RunError(f"{str(readme)!r} was written by no export; choose another folder.")
+        if not student and writes_student(config) and (old := folder / STUDENT).exists():
+            raise RunError(f"{str(old)!r} is the student of an earlier export; remove it, or leave off --no-student.")
         with TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
             made = Path(scratch) / "made"
             found = write(config, target, made, student=student)

@@ -70,6 +70,8 @@ def test_an_export_is_replaced_and_other_files_stay(pair, tmp_path):
     with pytest.raises(RunError, match="no-such-data"):
         write(other.replace(data=str(tmp_path / "no-such-data.jsonl")), "trl", out, force=True)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    with pytest.raises(RunError, match="student of an earlier export"):
+        write(other, "trl", out, student=False, force=True)
     found = write(other, "trl", out, force=True)
     assert found.folder == out and not list(out.glob(".*"))
     write(other, "trl", tmp_path / "new")

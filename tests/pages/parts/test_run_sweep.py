@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ctkd_core.background.status import write_status
+from ctkd_core.distill.config import PRESETS
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.distill.sweeps import sweep as sweeps
@@ -42,6 +45,18 @@ def test_a_sweep_is_told_and_queued(store):
     assert not at.exception
     assert [run.config.seed for run in queue.waiting(store.root)] == [7] * 6
     assert "1. in line" in at.dataframe[0].value["status"].str.cat(sep=" ")
+
+
+def test_runs_that_are_taken_over_need_no_checks(store, monkeypatch):
+    checked = []
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda config, root: checked.append(config.method) or [])
+    definition = SweepDefinition(base=PRESETS["quick"].to_dict(), methods=("sft", "uld"), seeds=(3,))
+    done = store.create(sweeps.plan(definition)[0])
+    write_status(done.dir, replace(done.status(), state="finished", step=1))
+    at = opened("runs", view="New sweep", sweep_methods=["sft", "uld"], sweep_seeds="3", sweep_reuse="true")
+    at.button(key="start_sweep").click().run()
+    assert not at.exception and not at.error
+    assert checked == ["uld"]
 
 
 def test_an_address_opens_the_form_filled_in(store):
