@@ -7,13 +7,13 @@ edits in quick succession brought back the sample that the first of them had rep
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from time import monotonic
 
 import streamlit as st
 
-# How long a browser may take to draw what was set; nobody chooses within it what was just replaced.
-GRACE_SECONDS = 1.5
+# How long after a run a browser may take to draw what the run set; nobody chooses within it what was just replaced.
+GRACE_SECONDS = 1.0
 _PUT = "values_put"
 
 
@@ -21,7 +21,8 @@ _PUT = "values_put"
 class _Put:
     value: object
     earlier: tuple[object, ...]
-    at: float  # seconds of the monotonic clock
+    at: float  # seconds of the monotonic clock: the end of the run that set it, while that goes on the time of setting
+    is_shown: bool = False
 
 
 def put(key: str, value: object) -> None:
@@ -32,8 +33,16 @@ def put(key: str, value: object) -> None:
     last = _last(key)
     earlier = [*last.earlier, last.value] if last and _is_recent(last) else []
     replaced = tuple(other for other in (*earlier, before) if other != value)
-    st.session_state.setdefault(_PUT, {})[key] = _Put(value, replaced, time.monotonic())
+    st.session_state.setdefault(_PUT, {})[key] = _Put(value, replaced, monotonic())
     st.session_state[key] = value
+
+
+def shown() -> None:
+    """At the end of a run. What a browser sent meanwhile waited for it, so that it comes in late only now."""
+    known = st.session_state.get(_PUT, {})
+    for key, last in known.items():
+        if not last.is_shown:
+            known[key] = replace(last, at=monotonic(), is_shown=True)
 
 
 def put_back(key: str, seen: bool = True) -> bool:
@@ -47,6 +56,7 @@ def put_back(key: str, seen: bool = True) -> bool:
         current = st.session_state.get(key)
         if current in last.earlier:
             st.session_state[key] = last.value
+            st.session_state[_PUT][key] = replace(last, at=monotonic(), is_shown=False)
             return True
         if current == last.value:
             return True
@@ -60,4 +70,4 @@ def _last(key: str) -> _Put | None:
 
 
 def _is_recent(last: _Put) -> bool:
-    return time.monotonic() - last.at < GRACE_SECONDS
+    return monotonic() - last.at < GRACE_SECONDS

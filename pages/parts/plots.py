@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.parts import state
+from pages.parts import late_values, state
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -45,6 +45,7 @@ def figures_last(components: bool = False) -> Iterator[None]:
                 draw()
     finally:
         _here.waiting = outer
+        late_values.shown()
 
 
 def toolbar(name: str) -> dict[str, Any]:

@@ -6,10 +6,15 @@ import pytest
 
 from ctkd_core.lab.question import EXAMPLES
 from ctkd_core.tokenizers.sample_texts import TEXTS
-from pages.parts import late_values
+from pages.parts import late_values, loaders
 from tests.pages.app import opened
 
 FIRST, SECOND = list(TEXTS)[:2]
+
+
+@pytest.fixture(autouse=True)
+def a_slow_browser(monkeypatch):
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 3600)
 
 
 def test_a_second_edit_stays_though_the_sample_seems_to_be_chosen():
@@ -66,6 +71,26 @@ def test_edits_that_go_back_and_forth_are_edits():
     for text in ("one 201", "two 202", "one 201"):
         at.text_area(key="typed").set_value(text).run()
         assert at.text_area(key="typed").value == text
+
+
+def test_what_came_in_during_a_long_run_is_late(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(late_values, "monotonic", lambda: clock[0])
+    align = loaders.aligned
+
+    def slowly(*given):
+        clock[0] += 5
+        return align(*given)
+
+    at = opened("align")
+    monkeypatch.setattr(loaders, "aligned", slowly)
+    at.pills(key="text").set_value(SECOND).run()
+    at.text_area(key="typed").set_value(TEXTS[FIRST].text).run()
+    assert at.text_area(key="typed").value == TEXTS[SECOND].text and at.pills(key="text").value == SECOND
+    clock[0] += 2
+    at.text_area(key="typed").set_value(TEXTS[FIRST].text).run()
+    assert at.text_area(key="typed").value == TEXTS[FIRST].text and at.pills(key="text").value == "own"
 
 
 def test_a_part_gets_nothing_of_another():
