@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 
 import typer
 
 # What a shell takes as one word, as it stands.
-_ONE_WORD = re.compile(r"[\w.@%+][\w.@%+=,-]*")
+_ONE_WORD = re.compile(r"[\w.%+][\w.%+=-]*")
 # Shells evaluate what stands beside a word as well.
 _UNSAFE = re.compile(r"[^\w .@%+=,-]")
 _MOST_NAME = 60  # characters of a name beside an id
@@ -57,8 +57,9 @@ def runs(ctx: typer.Context) -> list[tuple[str, str]]:
     from ctkd_core.distill.runs import RunStore
 
     with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
-        return _words((run.id, name_of(run)) for run in RunStore(ctx.params.get("runs_dir")).list())
-    return _words(())
+        every = RunStore(ctx.params.get("runs_dir")).list(archived=True)
+        return _words([(run.id, name_of(run)) for run in every], {run.id for run in every if run.archived})
+    return _words([])
 
 
 def training_methods() -> list[tuple[str, str]]:
@@ -75,8 +76,8 @@ def sweeps(ctx: typer.Context) -> list[tuple[str, str]]:
 
     with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
         found = every(RunStore(ctx.params.get("runs_dir")))
-        return _words((sweep.id, sweep.definition.name) for sweep in found)
-    return _words(())
+        return _words([(sweep.id, sweep.definition.name) for sweep in found])
+    return _words([])
 
 
 def kinds_of_pairs() -> list[tuple[str, str]]:
@@ -102,12 +103,19 @@ def experiments() -> list[tuple[str, str]]:
     return []
 
 
-def _words(named: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """`latest`, ids with their names beside them, and the names that one alone has, if a shell takes them as a word."""
+def _words(every: Sequence[tuple[str, str]], hidden: Collection[str] = ()) -> list[tuple[str, str]]:
+    """`latest`, ids with their names beside them, and names that mean one alone (`lookup.named`), if they are a word.
+
+    hidden  ids that aren't offered
+    """
     from ctkd_core.markup.visible import shorten
 
-    every = list(named)
-    counts = Counter([*(key for key, _ in every), *(name for _, name in every)])
-    names = [(name, key) for key, name in every if counts[name] == 1 and _ONE_WORD.fullmatch(name)]
-    beside = ((key, shorten(_UNSAFE.sub("_", name), _MOST_NAME)) for key, name in every)
-    return [("latest", ""), *beside, *names]
+    counts = Counter(name for _, name in every)
+
+    def means(name: str) -> bool:
+        part = any(key.startswith(name) or key.endswith(name) for key, _ in every)
+        return counts[name] == 1 and name != "latest" and not part and bool(_ONE_WORD.fullmatch(name))
+
+    shown = [(key, name) for key, name in every if key not in hidden]
+    beside = [(key, shorten(_UNSAFE.sub("_", name), _MOST_NAME)) for key, name in shown]
+    return [("latest", ""), *beside, *((name, key) for key, name in shown if means(name))]

@@ -37,7 +37,7 @@ def run(
         bool, typer.Option("--no-student", help="Leave out the student's weights before its first step.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the files of an export in FOLDER; others there stay.")
+        bool, typer.Option("--force", help="Replace the files of such an export in FOLDER; others there stay.")
     ] = False,
     runs_dir: RunsDir = None,
 ) -> Output:

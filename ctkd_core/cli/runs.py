@@ -147,7 +147,7 @@ def show(
     run = run_named(run_store(runs_dir), name)
 
     def data() -> dict[str, Any]:
-        place = in_line(run)
+        place = in_line(run) if run.status().state == "queued" else None
         behind = {} if place is None else {"queue_behind": [other.id for other in (*place.under_way, *place.waiting)]}
         rows = {
             "config": run.config.to_dict(),

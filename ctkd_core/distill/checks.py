@@ -505,12 +505,13 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir:
         f"and those of teachers), other {_gb(parts['other'])}"
     )
     device, needed = guess_device(config.device), parts["total"]
-    gpu = None if device == "cpu" else gpu_memory(config.device)
+    gpu = None if device == "cpu" else gpu_memory(config.device, parts["total"])
     if device != "cpu" and gpu is None:
         return Check("memory", True, f"{detail}; on the device.")
     available = gpu[0] if gpu else psutil.virtual_memory().available
     detail += f"; {_gb(available)} are available{f' on {device}' if gpu else ''}."
-    if gpu and config.teacher_loading == "offload":
+    elsewhere = ("teacher",) if gpu and config.teacher_loading == "offload" else ()
+    if elsewhere:
         detail += " The teacher isn't counted: what has no room there lies in the machine's memory, or on its disk."
         needed -= parts["teacher"]
     if needed <= available:
@@ -524,7 +525,7 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir:
         detail += f" Run {run.run_id} holds {_gb(run.bytes)}"
         detail += ", which are free when it ends; this one waits for that." if run.shares_device else "."
         available += run.bytes if run.shares_device else 0
-    less = savings(config, student_vocab, teacher_vocab, available)
+    less = savings(config, student_vocab, teacher_vocab, available, elsewhere)
     saved = [f"{saving.words} ({_gb(saving.bytes)} less)" for saving in less]
     fix = f"What saves memory: {', '.join(saved)}." if saved else "Close other programs, or take a smaller student."
     fits = needed <= available

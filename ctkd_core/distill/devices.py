@@ -57,17 +57,22 @@ def missing_device(wanted: str) -> str:
 
 # In a process of its own: a CUDA context takes some of the memory for as long as its process lives.
 _MEMORY = "import sys, torch; print(*torch.cuda.mem_get_info(sys.argv[1]))"
-_TIMEOUT, _REMEMBERED = 60.0, 30.0  # seconds; a page looks with every change
+_TIMEOUT = 60.0  # seconds
+# How long an answer holds, in seconds: a page looks with every change. What doesn't suffice may be free a moment later.
+_REMEMBERED, _REMEMBERED_SHORT = 30.0, 2.0
 _told: dict[str, tuple[float, tuple[int, int] | None]] = {}
 
 
-def gpu_memory(wanted: str) -> tuple[int, int] | None:
-    """Free and all bytes of a config's CUDA device, some seconds old at most; None where torch doesn't tell them."""
+def gpu_memory(wanted: str, needed: int = 0) -> tuple[int, int] | None:
+    """Free and all bytes of a config's CUDA device; None where torch doesn't tell them.
+
+    They are half a minute old at most, and two seconds where less than `needed` is free.
+    """
     device = guess_device(wanted)
     if not device.startswith("cuda") or missing_device(wanted):
         return None
     asked, found = _told.get(device, (-_REMEMBERED, None))
-    if time.monotonic() - asked >= _REMEMBERED:
+    if time.monotonic() - asked >= (_REMEMBERED_SHORT if found and found[0] < needed else _REMEMBERED):
         found = None
         with suppress(OSError, subprocess.SubprocessError, ValueError):
             command = [sys.executable, "-c", _MEMORY, device]

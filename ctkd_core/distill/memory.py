@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +41,18 @@ class ActiveRun:
     shares_device: bool
 
 
-def savings(config: RunConfig, student_vocab: int, teacher_vocab: int, available: float) -> list[Saving]:
+def savings(
+    config: RunConfig, student_vocab: int, teacher_vocab: int, available: float, elsewhere: Collection[str] = ()
+) -> list[Saving]:
     """What would make a run need less by the estimate of its parts; what saves most comes first.
 
     available  bytes: batch and length are halved until the run fits, or as far as they can be
+    elsewhere  parts of the estimate that need none of these bytes
     """
 
     def needed(changes: Mapping[str, Any]) -> int:
-        return estimate_bytes(config.replace(**changes), student_vocab, teacher_vocab)["total"]
+        parts = estimate_bytes(config.replace(**changes), student_vocab, teacher_vocab)
+        return parts["total"] - sum(parts[name] for name in elsewhere)
 
     whole = needed({})
     found = []

@@ -27,12 +27,15 @@ class _Put:
 
 def put(key: str, value: object) -> None:
     """Set a widget's value, before the widget is drawn; what it replaces is late where it comes in shortly after."""
-    before = st.session_state.get(key)
-    if before == value:  # what the widget itself sent isn't sent back to it
-        return
     last = _last(key)
-    earlier = [*last.earlier, last.value] if last and _is_recent(last) else []
-    replaced = tuple(other for other in (*earlier, before) if other != value)
+    recent = last is not None and _is_recent(last)
+    if key in st.session_state and st.session_state[key] == value:  # what the widget itself sent isn't sent back to it
+        if not recent:
+            st.session_state.get(_PUT, {}).pop(key, None)
+        return
+    earlier = [*last.earlier, last.value] if last and recent else []
+    before = [st.session_state[key]] if key in st.session_state else []
+    replaced = tuple(other for other in (*earlier, *before) if other != value)
     st.session_state.setdefault(_PUT, {})[key] = _Put(value, replaced, monotonic())
     st.session_state[key] = value
 
@@ -43,6 +46,12 @@ def shown() -> None:
     for key, last in known.items():
         if not last.is_shown:
             known[key] = replace(last, at=monotonic(), is_shown=True)
+
+
+def replaced(key: str) -> object:
+    """What was put last has replaced this, which the browser may still have in the widget; None where that is past."""
+    last = _last(key)
+    return last.earlier[-1] if last and last.earlier and _is_recent(last) else None
 
 
 def put_back(key: str, seen: bool = True) -> bool:

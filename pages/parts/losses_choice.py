@@ -253,6 +253,7 @@ def _show(example: ExampleText) -> None:
 
 
 def _edited(key: str) -> None:
+    late_values.put_back("lab_text" if key == "lab_context" else "lab_context")
     if late_values.put_back(key):
         return
     state.pin(None)

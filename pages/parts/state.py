@@ -106,7 +106,8 @@ def take_linked_method() -> None:
     if name in [row.name for row in methods.aligning()]:
         other = next(method for method in (method_names()[1], *DEFAULT_METHODS.values()) if method != name)
         chosen = {"method": name, "against": other}
-        st.session_state.update(chosen)
+        for key, value in chosen.items():
+            late_values.put(key, value)
         named = {key: None if value == DEFAULT_METHODS[key] else value for key, value in chosen.items()}
     else:
         warn_of_unknown([str(unknown("method", name[:80], [row.name for row in methods.aligning()]))])

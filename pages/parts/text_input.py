@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import streamlit as st
 
 from ctkd_core.errors import CtkdError
@@ -82,12 +84,25 @@ def _part_of(text: str) -> str:
 
 
 def _part_edited(text: str, start: int, key: str) -> None:
+    before = late_values.replaced(key)
     if late_values.put_back(key):
         return
+    edited, cut = st.session_state[key], text[start : start + PART_CHARACTERS]
+    if (
+        isinstance(before, str)
+        and text.startswith(before, start)
+        and _same_end(before, edited) > _same_end(cut, edited)
+    ):
+        cut = before  # an edit of what the field held before it was cut anew
     late_values.put("text", state.OWN)
     part = st.session_state["text_part"]
-    _keep(text[:start] + st.session_state[key] + text[start + PART_CHARACTERS :])
+    _keep(text[:start] + edited + text[start + len(cut) :])
     st.session_state["text_part"] = part
+
+
+def _same_end(a: str, b: str) -> int:
+    """Characters that both have at their end."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(a), reversed(b))))
 
 
 def named(text: str) -> NamedText:

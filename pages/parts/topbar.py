@@ -103,7 +103,16 @@ def _method(cell: DeltaGenerator, key: str, known: list[Method]) -> None:
     ideas = "  \n".join(f"**{row.name}**: {row.idea}" for row in known)
     default = names.index(_DEFAULTS[key])
     with cell:
-        st.selectbox(_LABELS[key], names, index=default, key=key, bind="query-params", help=ideas)
+        st.selectbox(
+            _LABELS[key],
+            names,
+            index=default,
+            key=key,
+            bind="query-params",
+            help=ideas,
+            on_change=late_values.put_back,
+            args=(key,),
+        )
 
 
 def _method_of_run(cell: DeltaGenerator, config: RunConfig, known: list[Method]) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 
 from ctkd_core.errors import unknown
 from ctkd_core.lab.question import DEFAULT_METHODS
-from pages.parts import address, losses_choice, run_views, state, text_input
+from pages.parts import address, late_values, losses_choice, run_views, state, text_input
 from pages.parts.component import tour_look
 from pages.parts.tours import TOURS, Step, Tour
 
@@ -120,7 +120,7 @@ def _go(tour: Tour, step: int) -> None:
     wanted, defaults = tour.steps[step].address, bound(tour.page)
     for name, value in wanted.items():
         if name in defaults:
-            st.session_state[name] = defaults[name] if value is None else value
+            late_values.put(name, defaults[name] if value is None else value)
     if text := wanted.get("text"):
         text_input.show_sample(text)
     if example := wanted.get("example"):

@@ -433,8 +433,11 @@ def test_completion_of_runs(
 def test_completion_of_runs_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: RunStore
 ) -> None:
-    for name in ("one-word", "two words", "both", "both", "$(reboot)", "-x"):
+    for name in ("one-word", "two words", "both", "both", "$(reboot)", "-x", "again"):
         past_run(store, name=name)
+    store.archive("again")
+    past_run(store, name="again")
+    past_run(store, name=store.list()[0].id[:3])
     line = f"ctkd runs show --runs-dir {store.root} "
     offered = completed(monkeypatch, capsys, line)
     assert offered == ["latest", *(run.id for run in store.list()), "one-word"]

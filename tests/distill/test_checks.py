@@ -177,7 +177,7 @@ def test_the_memory_of_a_gpu_is_its_own(store, monkeypatch):
     total = parts["total"]
 
     def found(free, whole, **changes):
-        monkeypatch.setattr(checks, "gpu_memory", lambda device: (int(free), int(whole)))
+        monkeypatch.setattr(checks, "gpu_memory", lambda device, needed: (int(free), int(whole)))
         return described(config.replace(**changes), store, monkeypatch, 0)
 
     whole = {"teacher_loading": "device"}
@@ -188,13 +188,15 @@ def test_the_memory_of_a_gpu_is_its_own(store, monkeypatch):
     assert refused.fix.startswith("What saves memory: ")
     offloaded = found(total - parts["teacher"], total)
     assert offloaded.ok and "The teacher isn't counted" in offloaded.detail
+    less = found(0.9 * (total - parts["teacher"]), total).fix
+    assert less and "teacher_" not in less, "the teacher needs nothing there"
     run = store.create(config)
     running = {"state": "running", "pid": os.getpid(), "pid_start": process_start(os.getpid())}
     write_status(run.dir, replace(run.status(), **running))
     behind = found(0.4 * total, 2 * total, **whole)
     assert behind.ok and f"Run {run.id} holds a part of it, which is free when it ends" in behind.detail
     assert not found(0.4 * total, 2 * total, **whole, device="cuda:0").ok, "it doesn't wait for that one"
-    monkeypatch.setattr(checks, "gpu_memory", lambda device: None)
+    monkeypatch.setattr(checks, "gpu_memory", lambda device, needed: None)
     assert described(config, store, monkeypatch, 0).detail.endswith("; on the device.")
 
 

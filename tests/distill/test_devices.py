@@ -54,6 +54,11 @@ def test_the_memory_of_a_gpu_is_asked_of_torch_in_another_process(files, tmp_pat
     assert devices.gpu_memory("cuda:2") is None, "torch can't tell"
     torch.write_text("")
     assert devices.gpu_memory("cuda") == (3, 8), "for some seconds nobody is asked again"
+    monkeypatch.setattr(devices, "_REMEMBERED_SHORT", 0.0)
+    torch.write_text("class cuda:\n    mem_get_info = {'cuda:0': (7, 8)}.__getitem__\n")
+    assert devices.gpu_memory("cuda", 3) == (3, 8)
+    assert devices.gpu_memory("cuda", 4) == (7, 8), "what isn't enough may be free by now"
+    torch.write_text("")
     monkeypatch.setattr(devices, "_REMEMBERED", 0.0)
     assert devices.gpu_memory("cuda") is None
 

@@ -146,8 +146,11 @@ def _replace(config: RunConfig, target: str, folder: Path, student: bool) -> Exp
     """`write` where something is already: made beside it first, so that what fails changes nothing there."""
     readme = folder / "README.md"
     try:
-        if readme.exists() and _SIGN not in readme.read_text(encoding="utf-8", errors="replace"):
-            raise RunError(f"{str(readme)!r} was written by no export; choose another folder.")
+        text = readme.read_text(encoding="utf-8", errors="replace") if readme.exists() else ""
+        if _SIGN not in text:
+            raise RunError(f"{str(folder)!r} has no README.md of an export; choose another folder.")
+        if not text.startswith(_title(target)):
+            raise RunError(f"{str(folder)!r} holds an export for another trainer; choose another folder.")
         if not student and writes_student(config) and (old := folder / STUDENT).exists():
             raise RunError(f"{str(old)!r} is the student of an earlier export; remove it, or leave off --no-student.")
         with TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
@@ -163,6 +166,11 @@ def _replace(config: RunConfig, target: str, folder: Path, student: bool) -> Exp
     except OSError as fault:
         raise RunError(f"{str(folder)!r} can't be written ({fault}); choose another folder.") from fault
     return replace(found, folder=folder)
+
+
+def _title(target: str) -> str:
+    """How the README of an export for this target begins."""
+    return f"# {TARGETS[target].title}:"
 
 
 _MISSING = f"The student isn't here: `ctkd export` writes it as {STUDENT!r}."
@@ -254,6 +262,6 @@ def _readme(config: RunConfig, target: str, written: Sequence[str], notes: list[
     start = methods.load(TARGETS[target].start)
     points = "\n".join(f"- {' '.join(note.split())}" for note in notes) or "- nothing that is known"
     return (
-        f"# {TARGETS[target].title}: method {config.method}\n\n{_SIGN} {__version__}.\n\n{files}\n\n"
+        f"{_title(target)} method {config.method}\n\n{_SIGN} {__version__}.\n\n{files}\n\n"
         f"## How to start it\n\n{start}\n## What is different there\n\n{points}\n"
     )

@@ -85,8 +85,15 @@ def test_an_export_is_replaced_and_other_files_stay(pair, tmp_path):
 def test_a_folder_that_is_no_export_is_not_replaced(pair, tmp_path):
     config = pair.config(method="gold", student_model="scratch")
     (tmp_path / "README.md").write_text("my project")
-    with pytest.raises(RunError, match="was written by no export"):
+    with pytest.raises(RunError, match=r"has no README\.md of an export"):
         write(config, "trl", tmp_path, student=False, force=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "train.jsonl").write_text("mine")
+    with pytest.raises(RunError, match=r"has no README\.md of an export"):
+        write(config, "trl", tmp_path / "other", student=False, force=True)
+    write(config.replace(method="xtoken-pkl"), "nemo-rl", tmp_path / "nemo", student=False)
+    with pytest.raises(RunError, match="holds an export for another trainer"):
+        write(config, "trl", tmp_path / "nemo", student=False, force=True)
     assert (tmp_path / "README.md").read_text() == "my project"
     with pytest.raises(RunError, match="isn't a folder"):
         write(config, "trl", tmp_path / "README.md", force=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ctkd_core.lab.question import EXAMPLES
+from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from pages.parts import late_values, loaders
 from tests.pages.app import opened
@@ -50,6 +51,17 @@ def test_what_an_address_does_not_name_yet_was_not_seen(monkeypatch):
     del at.query_params["snapshot"]  # a slow network: the browser has heard nothing of the edit
     at.pills(key="text").set_value(FIRST).run()
     assert at.text_area(key="typed").value == "one 201"
+
+
+def test_an_old_edit_is_no_reason_to_pass_over_a_choice(monkeypatch):
+    at = opened("align")
+    at.text_area(key="typed").set_value("one 201").run()
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 0)  # minutes later
+    before = at.query_params["snapshot"]
+    at.text_area(key="typed").set_value("two 202").run()
+    at.query_params["snapshot"] = before  # the click followed the edit at once
+    at.pills(key="text").set_value(FIRST).run()
+    assert at.text_area(key="typed").value == TEXTS[FIRST].text and at.pills(key="text").value == FIRST
 
 
 def test_another_sample_than_the_one_before_is_a_choice():
@@ -100,7 +112,45 @@ def test_a_part_gets_nothing_of_another():
     before = at.text_area(key="typed_part_1").value
     at.text_area(key="typed_part_1").set_value("Zwölf " + before).run()  # one part is longer now than a part may be
     at.text_area(key="typed_part_1").set_value("Zwölf " + before).run()
-    assert at.session_state["typed"] == "Zwölf " + text
+    assert snapshots.load_text(at.query_params["snapshot"]) == "Zwölf " + text
+
+
+@pytest.mark.parametrize(("first", "second"), [("Zwölf ", "Zwölf und mehr "), ("Zwölf ", ""), ("", "x")])
+def test_a_second_edit_of_a_part_replaces_the_first(first, second):
+    """The browser's field holds the first edit when the second begins: it has not been cut anew yet."""
+    text = "".join(f"{k} keepers saw the tide. " for k in range(1200))
+    at = opened("align")
+    at.file_uploader(key="text_file").set_value(("long.txt", text.encode(), "text/plain")).run()
+    part = text[10:4000]
+    at.text_area(key="typed_part_1").set_value(first + part).run()
+    at.text_area(key="typed_part_1").set_value(second + part).run()
+    assert snapshots.load_text(at.query_params["snapshot"]) == second + text[10:]
+
+
+def test_an_edit_of_a_part_that_was_cut_anew():
+    text = "".join(f"{k} keepers saw the tide. " for k in range(1200))
+    at = opened("align")
+    at.file_uploader(key="text_file").set_value(("long.txt", text.encode(), "text/plain")).run()
+    at.text_area(key="typed_part_1").set_value("Zwölf " + text[:4000]).run()
+    drawn = at.text_area(key="typed_part_1").value
+    at.text_area(key="typed_part_1").set_value("Genau " + drawn).run()
+    assert snapshots.load_text(at.query_params["snapshot"]) == "Genau Zwölf " + text
+
+
+def test_a_method_that_is_cleared_at_once_is_gone():
+    at = opened("losses")
+    before = list(at.session_state["losses"])
+    at.selectbox(key="losses_1").set_value(None).run()
+    assert at.session_state["losses"] == [before[0], *before[2:]]
+
+
+def test_a_step_of_a_tour_stays_though_its_method_is_late():
+    at = opened("align", method="sedi", tour="drift.1")
+    while at.selectbox(key="method").value == "sedi":
+        next(button for button in at.button if button.label == "Next").click().run()
+    shown = at.selectbox(key="method").value
+    at.selectbox(key="method").set_value("sedi").run()
+    assert at.selectbox(key="method").value == shown
 
 
 def test_a_second_edit_of_a_lab_text_stays():
