@@ -47,26 +47,16 @@ def text_choice() -> tuple[str, str]:
     show_problem("lab_text")
     left, middle, right = st.columns([4, 5, 2.4], gap="small")
     with left:
-        context = st.text_area(
-            "Context (read, not learnt)",
-            key="lab_context",
-            height=76,
-            on_change=_edited,
-            args=("lab_context",),
-            persist_state="session",
-        )
+        context = _field("Context (read, not learnt)", "lab_context")
     with middle:
-        text = st.text_area(
-            "Text that the student learns",
-            key="lab_text",
-            height=76,
-            on_change=_edited,
-            args=("lab_text",),
-            persist_state="session",
-        )
+        text = _field("Text that the student learns", "lab_text")
     with right:
         st.text_input("Tokens to look at", key="tokens", bind="query-params", help=TOKENS_HELP)
     return context, text
+
+
+def _field(label: str, key: str) -> str:
+    return st.text_area(label, key=key, height=76, on_change=_edited, args=(key,), persist_state="session")
 
 
 def note() -> str:
