@@ -46,8 +46,7 @@ def spent_sentence(found: Digest) -> str:
         f"The budget set beforehand was {BUDGET_HOURS} hours on two cores for all of it. The runs kept here took "
         f"{taken:.1f} hours one after another, loading and measuring included, on a machine that other work shared; "
         f"that is {verdict} the budget. Those that train took {spent:.1f} hours of CPU time. What the experiments say "
-        f"beforehand adds up to {announced:.1f} hours: each counts the runs that it shares with others, and some that "
-        "nobody has run yet."
+        f"beforehand adds up to {announced:.1f} hours: each counts the runs that it shares with others."
     )
 
 
