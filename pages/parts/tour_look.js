@@ -7,6 +7,8 @@ const KEPT = 6000; // from when it is there
 const GAP = 16; // pixels between the box and the frame
 const ACTS = ["wheel", "touchmove", "keydown", "pointerdown"];
 
+let moving = false; // a smooth scroll is on its way
+
 // What is framed comes below the box, unless all of it is in view; with `asked`, where it was sent last.
 function bring(key, asked) {
   const box = document.querySelector(".st-key-tour");
@@ -23,8 +25,18 @@ function bring(key, asked) {
   const top = Math.max(0, Math.min(last, main.scrollTop + place.top - main.getBoundingClientRect().top - room));
   if (asked !== null && Math.abs(top - asked) < 2) return asked;
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  moving = !calm && "onscrollend" in window;
+  main.addEventListener("scrollend", () => (moving = false), { once: true });
   main.scrollTo({ top, behavior: calm ? "instant" : "smooth" });
   return top;
+}
+
+// A smooth scroll on its way would carry the reader on, and a browser drops the turn of the wheel meanwhile.
+function halt(event) {
+  const main = document.querySelector('[data-testid="stMain"]');
+  if (!main || !moving) return;
+  const turned = event.type === "wheel" && event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY : 0;
+  main.scrollTo({ top: main.scrollTop + turned, behavior: "instant" });
 }
 
 // A button that went away, or can't be pressed any more, takes the focus with it: the next one in the box gets it.
@@ -46,11 +58,15 @@ function begin(root, key, isFirst) {
     if (!seen && document.querySelector(`.st-key-${CSS.escape(key)}`)) seen = now;
   };
   const timer = setInterval(look, LOOKS);
+  const act = (event) => {
+    halt(event);
+    root._stop();
+  };
   root._stop = () => {
     clearInterval(timer);
-    for (const act of ACTS) removeEventListener(act, root._stop, true);
+    for (const name of ACTS) removeEventListener(name, act, true);
   };
-  for (const act of ACTS) addEventListener(act, root._stop, { capture: true, passive: true });
+  for (const name of ACTS) addEventListener(name, act, { capture: true, passive: true });
 }
 
 export default function (component) {

@@ -51,3 +51,14 @@ def test_a_reader_who_scrolls_is_left_alone(page, server):
     page.wait_for_function(f"() => ({at})() === 0")
     page.wait_for_timeout(1000)  # five looks
     assert page.evaluate(at) == 0
+
+
+def test_a_wheel_stops_the_scroll_that_is_on_its_way(page, server):
+    at = "() => document.querySelector('[data-testid=stMain]')?.scrollTop ?? 0"
+    page.mouse.move(700, 700)
+    page.goto(f"{server}/align?tour=drift.3&method=uld&against=sedi&group=4")
+    page.wait_for_function(f"() => ({at})() > 5", polling="raf")  # one that goes on for some tenths of a second
+    page.mouse.wheel(0, -2000)
+    page.wait_for_function(f"() => ({at})() === 0")
+    page.wait_for_timeout(1000)
+    assert page.evaluate(at) == 0
