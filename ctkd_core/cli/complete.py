@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 
 import typer
 
@@ -58,8 +57,8 @@ def runs(ctx: typer.Context) -> list[tuple[str, str]]:
 
     with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
         every = RunStore(ctx.params.get("runs_dir")).list(archived=True)
-        return _words([(run.id, name_of(run)) for run in every], {run.id for run in every if run.archived})
-    return _words([])
+        return _words({run.id: name_of(run) for run in every}, {run.id for run in every if run.archived})
+    return _words({})
 
 
 def training_methods() -> list[tuple[str, str]]:
@@ -76,8 +75,8 @@ def sweeps(ctx: typer.Context) -> list[tuple[str, str]]:
 
     with contextlib.suppress(Exception):  # whatever is wrong with the store, a tabulator is no place to tell
         found = every(RunStore(ctx.params.get("runs_dir")))
-        return _words([(sweep.id, sweep.definition.name) for sweep in found])
-    return _words([])
+        return _words({sweep.id: sweep.definition.name for sweep in found})
+    return _words({})
 
 
 def kinds_of_pairs() -> list[tuple[str, str]]:
@@ -103,19 +102,21 @@ def experiments() -> list[tuple[str, str]]:
     return []
 
 
-def _words(every: Sequence[tuple[str, str]], hidden: Collection[str] = ()) -> list[tuple[str, str]]:
-    """`latest`, ids with their names beside them, and names that mean one alone (`lookup.named`), if they are a word.
+def _words(every: Mapping[str, str], hidden: Collection[str] = ()) -> list[tuple[str, str]]:
+    """`latest`, ids with their names beside them, and names that mean one alone, if they are a word.
 
+    every   the name of each, by its id
     hidden  ids that aren't offered
     """
+    from ctkd_core.distill.lookup import named
+    from ctkd_core.errors import RunError
     from ctkd_core.markup.visible import shorten
 
-    counts = Counter(name for _, name in every)
-
-    def means(name: str) -> bool:
-        part = any(key.startswith(name) or key.endswith(name) for key, _ in every)
-        return counts[name] == 1 and name != "latest" and not part and bool(_ONE_WORD.fullmatch(name))
-
-    shown = [(key, name) for key, name in every if key not in hidden]
-    beside = [(key, shorten(_UNSAFE.sub("_", name), _MOST_NAME)) for key, name in shown]
-    return [("latest", ""), *beside, *((name, key) for key, name in shown if means(name))]
+    shown = {key: name for key, name in every.items() if key not in hidden}
+    ids = {key: key for key in every}
+    beside = [(key, shorten(_UNSAFE.sub("_", name), _MOST_NAME)) for key, name in shown.items()]
+    names: list[tuple[str, str]] = []
+    for word in dict.fromkeys(name for name in shown.values() if name != "latest" and _ONE_WORD.fullmatch(name)):
+        with contextlib.suppress(RunError):
+            names.append((word, named("run", word, ids, every.__getitem__)))
+    return [("latest", ""), *beside, *names]

@@ -35,7 +35,7 @@ def figure_lines(figures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, st
             named = [f"{part} {_change(figure)}" for part, figure in parts.items()]
             more = len(named) - MOST_PARTS
             text = ", ".join(named[:MOST_PARTS]) + (f", {more} more" if more > 0 else "")
-            lines.append((_OF_PARTS[table], text + _count(table, *parts.values())))
+            lines.append((_OF_PARTS[table], text + _count(table, next(iter(parts.values())))))
         elif table == "arithmetic" and "" in parts:
             lines.append(("right results of exercises", _with_teacher(parts[""]) + _count(table, parts[""])))
         elif table in ("agreement", "completions"):
@@ -45,7 +45,7 @@ def figure_lines(figures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, st
     return lines
 
 
-def _count(table: str, figure: Mapping[str, Any], *_: object) -> str:
+def _count(table: str, figure: Mapping[str, Any]) -> str:
     """How many answers of the student a line stands on; "" where that isn't known."""
     count = figure.get("count")
     return "" if count is None else f"; of {counted(int(count), _COUNTED[table])}"

@@ -110,8 +110,9 @@ def start(
     configs = plan(definition)
     store = run_store(runs_dir)
     taken = sweeps.finished(store, configs) if definition.reuse else {}
-    kinds = kinds_of(config for config in configs if sweeps.result_fingerprint(config) not in taken)
-    low, high = duration([config for kind in kinds for config in kind])
+    new = sweeps.unmade(configs, taken)
+    kinds = kinds_of(new)
+    low, high = duration(new)
     planned = {
         "runs_planned": [config.name for config in configs],
         "seconds": [low, high],

@@ -504,16 +504,16 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir:
         f"logits {_gb(parts['logits'])} ({positions:,} positions x {student_vocab:,} tokens x 4 bytes, three times, "
         f"and those of teachers), other {_gb(parts['other'])}"
     )
-    device, needed = guess_device(config.device), parts["total"]
-    gpu = None if device == "cpu" else gpu_memory(config.device, parts["total"])
+    device = guess_device(config.device)
+    elsewhere = ("teacher",) if device != "cpu" and config.teacher_loading == "offload" else ()
+    needed = parts["total"] - sum(parts[name] for name in elsewhere)
+    gpu = None if device == "cpu" else gpu_memory(config.device, needed)
     if device != "cpu" and gpu is None:
         return Check("memory", True, f"{detail}; on the device.")
     available = gpu[0] if gpu else psutil.virtual_memory().available
     detail += f"; {_gb(available)} are available{f' on {device}' if gpu else ''}."
-    elsewhere = ("teacher",) if gpu and config.teacher_loading == "offload" else ()
     if elsewhere:
         detail += " The teacher isn't counted: what has no room there lies in the machine's memory, or on its disk."
-        needed -= parts["teacher"]
     if needed <= available:
         return Check("memory", True, detail)
     for run in active_runs(RunStore(runs_dir).root, config):

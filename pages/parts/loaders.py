@@ -227,7 +227,7 @@ def start_sweep(definition: SweepDefinition) -> Sweep:
     runs, configs = store(), plan(definition)
     taken = sweeps.finished(runs, configs) if definition.reuse else {}
     with folders_unlisted():
-        for config, *_ in kinds_of(c for c in configs if sweeps.result_fingerprint(c) not in taken):
+        for config, *_ in kinds_of(sweeps.unmade(configs, taken)):
             require(config, runs.root)
         return sweeps.start(runs, definition)
 

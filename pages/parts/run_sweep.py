@@ -9,7 +9,7 @@ import streamlit as st
 from ctkd_core import methods
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS
 from ctkd_core.distill.sweeps.definition import SweepDefinition, duration, plan, seeds_in, values_in
-from ctkd_core.distill.sweeps.sweep import finished, result_fingerprint
+from ctkd_core.distill.sweeps.sweep import finished, unmade
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab.code import sweep_code
 from ctkd_core.markup.quantities import between
@@ -33,7 +33,7 @@ def run_sweep() -> None:
     try:
         configs = plan(definition)
         taken = finished(loaders.store(), configs) if definition.reuse else {}
-        low, high = duration([config for config in configs if result_fingerprint(config) not in taken])
+        low, high = duration(unmade(configs, taken))
     except CtkdError as fault:
         state.show_error(fault)
         return

@@ -88,12 +88,8 @@ def _part_edited(text: str, start: int, key: str) -> None:
     if late_values.put_back(key):
         return
     edited, cut = st.session_state[key], text[start : start + PART_CHARACTERS]
-    if (
-        isinstance(before, str)
-        and text.startswith(before, start)
-        and _same_end(before, edited) > _same_end(cut, edited)
-    ):
-        cut = before  # an edit of what the field held before it was cut anew
+    if isinstance(before, str) and text.startswith(before, start):  # what the field held before it was cut anew
+        cut = max(cut, before, key=lambda held: _same_end(held, edited))
     late_values.put("text", state.OWN)
     part = st.session_state["text_part"]
     _keep(text[:start] + edited + text[start + len(cut) :])

@@ -25,7 +25,7 @@ function bring(key, asked) {
   const top = Math.max(0, Math.min(last, main.scrollTop + place.top - main.getBoundingClientRect().top - room));
   if (asked !== null && Math.abs(top - asked) < 2) return asked;
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  moving = !calm && "onscrollend" in window;
+  moving = !calm && "onscrollend" in window && Math.abs(top - main.scrollTop) >= 1;
   main.addEventListener("scrollend", () => (moving = false), { once: true });
   main.scrollTo({ top, behavior: calm ? "instant" : "smooth" });
   return top;

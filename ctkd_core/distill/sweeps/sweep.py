@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,7 +89,7 @@ class Sweep:
                 there.add(result_fingerprint(run.config))
             except CtkdError:
                 continue
-        return [config for config in plan(self.definition) if result_fingerprint(config) not in there]
+        return unmade(plan(self.definition), there)
 
     def summary(self) -> dict[str, Any]:
         """One row of `ctkd sweep ls --json`: what it is, how many runs are in which state, and their ids."""
@@ -157,9 +157,8 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
         write_record(sweep.path, document)
     except OSError as fault:
         raise RunError(f"can't write {str(sweep.path)!r} ({reason(fault)}); choose another --runs-dir.") from fault
-    for config in configs:
-        if result_fingerprint(config) not in found:
-            _make(store, sweep.id, config)
+    for config in unmade(configs, found):
+        _make(store, sweep.id, config)
     queue.start_waiting(store.root)
     return sweep
 
@@ -181,6 +180,11 @@ def finished(store: RunStore, configs: Sequence[RunConfig]) -> dict[str, Run]:
         if key in wanted and (run.processes or 1) == 1:
             found.setdefault(key, run)
     return found
+
+
+def unmade(configs: Iterable[RunConfig], taken: Collection[str]) -> list[RunConfig]:
+    """Those whose run has to be made; `taken`: fingerprints that are there, as `finished` finds them."""
+    return [config for config in configs if result_fingerprint(config) not in taken]
 
 
 def sweeps(store: RunStore) -> list[Sweep]:
