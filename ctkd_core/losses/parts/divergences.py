@@ -143,6 +143,8 @@ def _head_sum(gap: Tensor, q: Tensor, tail_mass: float) -> Tensor:
 
     With q sorted ascending these are the entries behind the last cumulative sum of at most `tail_mass`.
     """
+    if tail_mass == 0.0:  # sums of the larger entries round to 1 where the rest is small
+        return torch.where(q > 0, gap, 0.0).sum(dim=1)
     width, k = q.shape[1], min(HEAD_FIRST_GUESS, q.shape[1])
     while True:
         top, index = q.topk(k, dim=1)

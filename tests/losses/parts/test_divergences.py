@@ -63,6 +63,14 @@ def test_adaptive_kl_against_its_twin(tail_mass, scale):
     torch.testing.assert_close(s.grad, z.grad)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tail_of_nothing_is_the_forward_kl_where_the_teacher_is_sure(dtype):
+    """The teacher's other tokens hold less than the dtype resolves next to 1, the student's hold most."""
+    s, t = torch.tensor([[0.0, 3.0, 1.0]], dtype=dtype), torch.tensor([[40.0, 0.0, -1.0]], dtype=dtype)
+    forward = divergence("forward_kl", s, t)
+    torch.testing.assert_close(divergence("adaptive_kl", s, t, tail_mass=0.0), forward)
+
+
 def test_adaptive_kl_lies_between_its_two_parts():
     s, t = rows(50, 31)
     parts = torch.stack([divergence(kind, s, t) for kind in ("forward_kl", "reverse_kl")])
