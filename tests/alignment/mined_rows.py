@@ -54,9 +54,11 @@ def fuse_rows(
 def scattered(
     ids: Sequence[Sequence[int]], logits: Sequence[Sequence[float]], size: int, temperature: float = 1.0
 ) -> NDArray[np.float64]:
-    """Distributions [n, size]: softmax of each row's logits / temperature, at the row's ids."""
+    """Distributions [n, size]: softmax of each row's logits / temperature, at the row's ids; 0 in a row without ids."""
     out = np.zeros((len(ids), size))
     for row, where, z in zip(out, ids, logits):
+        if not z:
+            continue
         p = np.exp((np.asarray(z, dtype=np.float64) - max(z)) / temperature)
         row[list(where)] = p / p.sum()
     return out

@@ -26,8 +26,8 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     options.notes("note")
     lengths = {side: len(given[f"{side}_ids"]) for side in SIDES}
     pieces = [_pieces(given, side) for side in SIDES]
-    groups = lists_to_groups(byte_walk(*pieces))
-    if by_space:  # a chunk ends where both next tokens begin with a blank
+    walked = groups = lists_to_groups(byte_walk(*pieces))
+    if by_space:  # a chunk ends where both next tokens begin with a blank; the recorded walk doesn't know of that
         before = [np.array([piece[:1] == b" " for piece in side] + [False]) for side in pieces]
         groups = merged_chunks(groups, before[0][groups[:, 1]] & before[1][groups[:, 3]])
     eos = "eos_as_space" in options["alm_mode"]
@@ -35,7 +35,7 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     n_chunks = min(lengths.values())  # the reference pads its chunks to this many
     real = _real_chunks(groups, given, n_chunks)
     out: dict[str, Any] = {
-        "alignment_indices_teacher_start_end_student_start_end": groups[:, [2, 3, 0, 1]].tolist(),
+        "alignment_indices_teacher_start_end_student_start_end": walked[:, [2, 3, 0, 1]].tolist(),
         "naive_chunk_mask": real.astype(int).tolist(),
         "avg_teacher_chunk_len_after_merge": None,
     }

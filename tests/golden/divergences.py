@@ -31,7 +31,7 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
         # TRL's "mean" is over all entries of the rows that count
         sizes = {"batchmean over unmasked tokens": max(1, rows), "mean": rows * s.shape[-1], "sum": 1}
         size = options.choice("reduction", sizes)
-        betas = (0.01, *(k / 20 for k in range(21)), 0.99)
+        betas = [k / 100 for k in range(101)]
         sums = {beta: divergence("jsd", s[kept], t[kept], temperature=temperature, beta=beta).sum() for beta in betas}
         return {f"beta={beta:g}": float(value) / size for beta, value in sums.items()}
     temperature = options["kd_temperature"]

@@ -23,19 +23,23 @@ from ctkd_core.vocabulary.head_maps import head_maps
 def replay(case: dict[str, Any]) -> dict[str, Any]:
     """The results of one case, by the keys of the file."""
     case["options"].notes("seed", "reduction", "std", "unknown_token_rule")
-    case["options"].fixed(label_smoothing=0, topk_vocab=-1, init_s2t_projector=False, same_vocabulary=True)
+    case["options"].fixed(label_smoothing=0, init_s2t_projector=False, same_vocabulary=True)
+    if "overlap_student_teacher_ids" in case["inputs"]:
+        return _projectors(case["inputs"], case["options"])
+    case["options"].fixed(topk_vocab=-1)
+    if "same_vocabulary" not in case["options"] and "student_vocab" not in case["inputs"]:
+        return _attention(case["inputs"], case["options"])
+    case["options"].notes("teacher_temperature")  # the programs divide by it in cross-model attention alone
     if "same_vocabulary" in case["options"]:
         return _one_vocabulary(case["inputs"], case["options"])
-    if "overlap_student_teacher_ids" in case["inputs"]:
-        return _projectors(case["inputs"])
-    if "student_vocab" in case["inputs"]:
-        return _exact_tokens(case["inputs"], case["options"])
-    return _attention(case["inputs"], case["options"])
+    return _exact_tokens(case["inputs"], case["options"])
 
 
-def _projectors(given: dict[str, Any]) -> dict[str, Any]:
+def _projectors(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     student, teacher = np.array(given["student_lm_head"]), np.array(given["teacher_lm_head"])
-    t2s, s2t = head_maps(student, teacher, given["overlap_student_teacher_ids"])
+    first = options.get("topk_vocab", -1)  # of the shared tokens; -1: all
+    shared = given["overlap_student_teacher_ids"]
+    t2s, s2t = head_maps(student, teacher, shared if first == -1 else shared[:first])
     return {
         "W_t2s_in_out": t2s.tolist(),
         "W_s2t_in_out": s2t.tolist(),
@@ -100,8 +104,7 @@ def _one_vocabulary(given: dict[str, Any], options: dict[str, Any]) -> dict[str,
     rows = response_rows(batch.student_labels)
     if "t2s_agreement" not in options:
         out = dskd_loss(
-            *logits, batch, **_divergence(options), temperature=options["kd_temperature"],
-            teacher_temperature=options.get("teacher_temperature", 1.0), one_vocabulary=True,
+            *logits, batch, **_divergence(options), temperature=options["kd_temperature"], one_vocabulary=True,
             state=_projectors_of(given), student_states=states[0], teacher_states=states[1], variant="released",
         )  # fmt: skip
         sums = {key: len(rows) * value for key, value in _terms(out).items()}
@@ -152,6 +155,7 @@ def _exact_tokens(given: dict[str, Any], options: dict[str, Any]) -> dict[str, A
     # a token string that the student lacks is no target
     strings = given["student_vocab"]
     ids = torch.tensor([strings.index(x) if x in strings else -1 for x in given["teacher_vocab"]])
+    ids[0] = 0  # the ends of text stand first in both vocabularies
     target = ids[most_probable(logits[1], other.flat[facing], torch.float64)]
     number, facing, target = (x[target >= 0] for x in (number, facing, target))
     t2s, s2t = (_double(given[f"{name}_weight_out_in"]).T for name in ("t2s", "s2t"))
@@ -169,7 +173,7 @@ def _exact_tokens(given: dict[str, Any], options: dict[str, Any]) -> dict[str, A
     return {
         "aligned_student_idx": pairs[:, 0].tolist(),
         "aligned_teacher_idx": pairs[:, 1].tolist(),
-        "align_ratio": len(pairs) / len(names[0]),
+        "align_ratio": len(pairs) / len(names[0]) if len(pairs) else 1.0,  # what the program notes without a pair
         **_terms(out),
         "t2s_agreement": out.diagnostics["t2s_agreement"],
         "kd_loss": float(out.loss),

@@ -53,9 +53,12 @@ def _loss(given: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
         "grad_student_logits_abs_sum": float(logits.grad.abs().sum()),
         "grad_student_logits_sample0_pos_norms": logits.grad[0].norm(dim=-1).tolist(),
     }
-    if matched is not None:
-        # the released program keeps the parts of the last sample that has groups
-        last = int(batch.groups[-1, 0])
+    scored = batch.groups
+    if config["uld_token_merge_strategy"] == "bayesian":  # nothing predicts a token at position 0
+        scored = scored[(scored[:, [1, 3]] > 0).all(dim=1)]
+    if matched is not None and len(scored):
+        # the released program keeps the parts of the last sample that has such groups
+        last = int(scored[-1, 0])
         alone = AlignedBatch(**vars(batch) | {"groups": batch.groups[batch.groups[:, 0] == last]})
         with torch.no_grad():
             parts = run(alone).terms
@@ -98,7 +101,8 @@ def _jsd(given: dict[str, Any], _: Any) -> dict[str, Any]:
     rows = student[kept], teacher[kept]
     if given["inputs_are_probs"]:  # the temperature has been applied
         values, slope = raw_jsd(*(x.detach().clone() for x in rows), beta, Buffers(student.device, torch.float64))
-        gradient = slope / rows[0].detach()
+        p = rows[0].detach()  # below the floor of 1e-8 nothing depends on it
+        gradient = torch.where(p > 0, slope / p.clamp(min=1e-300), 0.0)
     else:
         values = divergence("jsd", *rows, temperature=temperature, beta=beta)
         (gradient,) = torch.autograd.grad(values.sum(), student)

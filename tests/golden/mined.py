@@ -15,7 +15,8 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     """The results of one case, by the keys of the file; base is the student, blend the teacher."""
     if "new_vocab" in case["inputs"]:
         return _vocabulary_map(case)
-    out, of_base = _path(case["inputs"]["base_tokens"], case["inputs"]["blend_tokens"])
+    marks = case["options"]["base_marker"], case["options"]["blend_marker"]
+    out, of_base = _path(case["inputs"]["base_tokens"], case["inputs"]["blend_tokens"], marks)
     return out | (_dskd(case, of_base) if "teacher_logits" in case["inputs"] else _fuse(case, of_base))
 
 
@@ -25,9 +26,9 @@ _TIES = (
 )
 
 
-def _path(base: list[str], blend: list[str]) -> tuple[dict[str, Any], list[list[int]]]:
-    """Path and lists; the recorded matrix and path have the teacher first."""
-    strings = [[costs.normalise(x) for x in side] for side in (base, blend)]
+def _path(base: list[str], blend: list[str], marks: tuple[str, str]) -> tuple[dict[str, Any], list[list[int]]]:
+    """Path and lists; the recorded matrix and path have the teacher first. Each side loses its own mark alone."""
+    strings = [[x.replace(mark, "") for x in side] for side, mark in zip((base, blend), marks)]
     plain = costs.token_costs(*strings, np.ones(len(base)), np.ones(len(blend)))
     blocks, pairs = cheapest_path.dtw(plain)
     of_base, of_blend = released_lists.alignment_lists(pairs, len(base), len(blend))
@@ -65,7 +66,6 @@ def _fuse(case: dict[str, Any], of_base: list[list[int]]) -> dict[str, Any]:
 
 def _dskd(case: dict[str, Any], of_base: list[list[int]]) -> dict[str, Any]:
     given, options = case["inputs"], case["options"]
-    options.notes("base_marker", "blend_marker")  # the path compares strings without either
     options.fixed(onehot_logits=[released.ONE_HOT, released.NOTHING], fill=released.NOTHING)
     names_s, names_t = given["base_vocab"], given["blend_vocab"]
     rows = released.dskd_rows(

@@ -1,6 +1,7 @@
 """Replay the reference facts in tests/golden/: integers and texts agree exactly, floats to the file's tolerance.
 
-`options/` has further facts, whose cases set options that the first ones leave at their defaults.
+`options/` has further facts, whose cases set options that the first ones leave at their defaults; `edges/` has small
+ones where something is empty, missing or cut off.
 """
 
 from __future__ import annotations

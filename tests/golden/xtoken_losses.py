@@ -40,13 +40,13 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
         common["top_k"] = config["vocab_topk"]
         out = _run(pkl_loss, student, teacher, batch, config, common)
         kd_terms = ("pkl",)
-    agreement = out["facts"].diagnostics["top1_agreement"]
-    if not config["gold_loss"]:  # counted over masked samples too
+    facts = out["facts"]
+    agreement = facts.diagnostics["top1_agreement"]
+    if not config["gold_loss"] and facts.diagnostics["groups"]:  # counted over masked samples too
         with torch.no_grad():
             whole = _batch(given | {"sample_mask": [1.0] * len(batch)}, config)
             agreement = pkl_loss(student, teacher, whole, **common).diagnostics["top1_agreement"]
     scale = config["temperature"] ** 2
-    facts = out["facts"]
     kd = scale * sum(float(facts.terms[name]) for name in kd_terms)
     return {
         "total_loss": out["total"],

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ctkd_core.tokenizers.canonical import canonical
+from ctkd_core.alignment.released.xtoken import canonical
 from ctkd_core.vocabulary import entries as table
 from ctkd_core.vocabulary.cuts import weigh
 from ctkd_core.vocabulary.partition import Partition, partition
@@ -32,9 +32,8 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
     k = inputs["runtime_top_k"]
     if inputs["scale_slot"]:
         slots = released.with_scale_slot(slots, released.bfloat16)
-    spell = (lambda t: canonical(t, "byte-level")) if inputs["canonicalise"] else str
     if inputs["exact_rows_overwritten"]:
-        spelled = [[spell(t) for t in v] for v in (student, teacher)]
+        spelled = [[_spelled(t, inputs) for t in v] for v in (student, teacher)]
         slots = overwritten(slots, last_equal(*spelled))
     cut = released.cut_counting_the_last_twice if inputs["scale_slot"] else released.cut_to
     slots = cut(slots, k, released.bfloat16)
@@ -50,9 +49,9 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
 
 def _entries(inputs: dict[str, Any], student: list[str], teacher: list[str]) -> table.Entries:
     """Piece, reverse and similarity entries, one a cell, each over the sum of its row."""
-    parts = [_pieces(student, teacher, inputs["max_pieces"], PIECES)]
+    parts = [_pieces(student, teacher, inputs, PIECES)]
     if inputs["reverse_pass"]:
-        back = _pieces(teacher, student, inputs["max_pieces"], REVERSE)
+        back = _pieces(teacher, student, inputs, REVERSE)
         parts.append(table.entries(back.columns, back.rows, back.weights, REVERSE))
     if inputs["special_token_mapping"]:
         own, other = ({i: t for i, t in enumerate(v) if is_shaped(t)} for v in (student, teacher))
@@ -60,12 +59,18 @@ def _entries(inputs: dict[str, Any], student: list[str], teacher: list[str]) -> 
     return released.row_shares(table.sum_cells(table.join(parts)), released.bfloat16)
 
 
-def _pieces(source: list[str], target: list[str], max_pieces: int, reason: int) -> table.Entries:
+def _pieces(source: list[str], target: list[str], inputs: dict[str, Any], reason: int) -> table.Entries:
     ids = [i for i, token in enumerate(source) if not released.is_marker(token)]
     own, other = _space(source), _space(target)
-    cut = [_greedy(source[i].replace(own, other), target) for i in ids]
-    counts, flat, weight = weigh(cut, "geometric", max_pieces)
+    # the tool cuts a canonical form's blank mark as it stands, where the target's vocabulary has another one too
+    cut = [_greedy(_spelled(source[i].replace(own, " "), inputs).replace(" ", other), target) for i in ids]
+    counts, flat, weight = weigh(cut, "geometric", inputs["max_pieces"])
     return table.entries(np.repeat(np.array(ids), counts), flat, weight, reason)
+
+
+def _spelled(token: str, inputs: dict[str, Any]) -> str:
+    """The form that the tools compare and cut."""
+    return canonical(token) if inputs["canonicalise"] else token
 
 
 def _space(vocabulary: list[str]) -> str:
@@ -88,7 +93,10 @@ def _top(given: table.Entries, n_rows: int, n_columns: int, k: int, keep_last: b
     """`released.to_slots`, with equal weights and ids of weight 0 in the order of `torch.topk`."""
     dense = torch.zeros(n_rows, n_columns)
     dense[given.rows, given.columns] = torch.from_numpy(given.weights).float()
-    weights, ids = (a.numpy() for a in torch.topk(dense, k, dim=1))
+    weights, ids = (a.numpy() for a in torch.topk(dense, min(k, n_columns), dim=1))
+    if k > n_columns:  # a row has no more ids than there are
+        none = ((0, 0), (0, k - n_columns))
+        weights, ids = np.pad(weights, none), np.pad(ids, none, constant_values=-1)
     used = weights > 0
     used[:, -1] |= keep_last
     return released.PaddedRows(np.where(used, ids, -1), weights)
