@@ -61,7 +61,7 @@ def _merged(groups: np.ndarray, expected: np.ndarray, real: np.ndarray, given: d
     return {
         "merged_chunk_groups": kept,
         "real_merged_chunks": len(kept),
-        "avg_teacher_chunk_len_after_merge": float(predicted / len(kept)),
+        "avg_teacher_chunk_len_after_merge": float(predicted / len(kept)) if kept else float("nan"),
     }
 
 

@@ -125,6 +125,17 @@ def test_an_unknown_value_is_refused(family, name, value):
         golden_adapters.replay(family, question)
 
 
+@pytest.mark.parametrize("mode", ["", "append_space", "merge_by_space_prob+append_space"])
+def test_chunks_of_which_none_counts_have_no_mean(mode):
+    """The public code divides 0 by 0."""
+    question = next(_question(case) for family, _, case in CASES if family == "alm")
+    question["options"]["alm_mode"] = mode
+    question["inputs"]["teacher_loss_mask"] = [0] * len(question["inputs"]["teacher_ids"])
+    computed = golden_adapters.replay("alm", question)
+    assert math.isnan(computed["loss"])
+    assert not any(computed["naive_chunk_mask"])
+
+
 def test_comparison_sees_differences():
     exact = (1e-5, 1e-7)
     assert _same({"a": [1, 2.0]}, {"a": [1, 2.0 + 1e-6], "b": 3}, exact)
