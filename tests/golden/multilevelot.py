@@ -60,8 +60,9 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
 
 def _paper(student: torch.Tensor, teacher: torch.Tensor, labels: list[torch.Tensor], options: dict[str, Any]) -> dict:
     ids = [torch.where(x == IGNORE, 0, x) for x in labels]
-    if options["skip_student_eos"]:
-        labels[0][0, int((labels[0][0] != IGNORE).nonzero()[-1])] = IGNORE
+    learnt = (labels[0][0] != IGNORE).nonzero()
+    if options["skip_student_eos"] and len(learnt):
+        labels[0][0, int(learnt[-1])] = IGNORE
     ones = [torch.ones_like(x) for x in ids]
     batch = AlignedBatch(*ids, *labels, *ones, torch.zeros(0, 5, dtype=torch.int64))
     with torch.no_grad():

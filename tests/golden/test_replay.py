@@ -136,6 +136,15 @@ def test_chunks_of_which_none_counts_have_no_mean(mode):
     assert not any(computed["naive_chunk_mask"])
 
 
+def test_an_answer_without_labels_has_no_distances():
+    question = next(_question(case) for family, _, case in CASES if family == "multilevelot")
+    question["options"]["skip_student_eos"] = True
+    question["inputs"]["student_labels"] = [[-100] * len(row) for row in question["inputs"]["student_labels"]]
+    computed = golden_adapters.replay("multilevelot", question)
+    assert set(computed["answer_size_student"]) == {0}
+    assert {part["weighted"] for part in computed["per_example"]} == {0.0}
+
+
 def test_comparison_sees_differences():
     exact = (1e-5, 1e-7)
     assert _same({"a": [1, 2.0]}, {"a": [1, 2.0 + 1e-6], "b": 3}, exact)
