@@ -42,7 +42,7 @@ class PieceEncoder:
         self._whole = _shell(tokenizer, prefix=True)[0] if _adds_prefix(tokenizer.spec) else None
         # Stretches of a text have ends of their own, which a whole text doesn't trim.
         self._rewriter = _parsed(
-            {"normalizer": _drop(tokenizer.spec.get("normalizer"), {"Prepend", "Strip"})}
+            {"normalizer": _drop(tokenizer.spec.get("normalizer"), {"Prepend", "Strip", "ByteLevel"})}
         ).normalizer
         self._added = {t["id"] for t in _own(tokenizer)}
         self._alphabet = byte_alphabet()
