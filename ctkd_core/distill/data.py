@@ -42,7 +42,8 @@ class Example:
     question  the prompt before it was rendered
     where     file and record, for messages
     turn      the conversation behind it, None for other records
-    prompts   what stands before the completion for a tokenizer, by its fingerprint, where that isn't `prompt`
+    prompts   what stands before the completion for a tokenizer, by its template_key or else its fingerprint, where that
+              isn't `prompt`
     language  that of the text, where the data names a domain besides
     lead      the blank between `prompt` and a completion that is the answer alone, as chat templates want it
     """
@@ -61,7 +62,7 @@ class Example:
         """The prompt as the model of this tokenizer reads it."""
         if not self.prompts:
             return self.prompt
-        own = self.prompts.get(tokenizer.fingerprint)
+        own = self.prompts.get(tokenizer.template_key) or self.prompts.get(tokenizer.fingerprint)
         return own or ChatPrompt(self.prompt, self.lead, tokenizer.eos_id, self.completion, template=False)
 
     @property

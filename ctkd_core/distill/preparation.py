@@ -67,7 +67,7 @@ def looked_at(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:
     found = [data_file(source).stat() for source in (config.data, config.eval_data) if source]
     options = tuple(getattr(config, name) for name in _OF_THE_DATA)
     stamps = tuple((file.st_size, file.st_mtime_ns) for file in found)
-    key = (*options, stamps, *(t.fingerprint for t in tokenizers))
+    key = (*options, stamps, *(t.template_key for t in tokenizers))
     return _looks.get(key, lambda: _look(config, tokenizers))
 
 

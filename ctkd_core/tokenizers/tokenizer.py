@@ -114,6 +114,12 @@ class Tokenizer:
         return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
 
     @cached_property
+    def template_key(self) -> str:
+        """The fingerprint with a hash of the chat templates: models with one tokenizer.json may have different ones."""
+        written = repr((self.chat_template, sorted(self.named_templates.items()), self.bos_id, self.eos_id))
+        return f"{self.fingerprint} {hashlib.sha256(written.encode(errors='surrogatepass')).hexdigest()[:16]}"
+
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of the tokens that tokenizer.json declares special."""
         return frozenset(t["id"] for t in self.spec["added_tokens"] if t.get("special"))
