@@ -77,10 +77,11 @@ class PieceEncoder:
             return ids, offsets
         anew = self._whole.encode(text, add_special_tokens=False)
         later = self._named(anew.ids)
-        first = next((k for k, index in enumerate(later) if index in self._added), len(later))
-        start = anew.offsets[first][0] if first < len(later) else len(text)
-        head = self._middle.encode(text[:start], add_special_tokens=False)
-        return [*self._named(head.ids), *later[first:]], [*head.offsets, *anew.offsets[first:]]
+        first = next(k for k, index in enumerate(ids) if index in self._added)
+        start = offsets[first][0]
+        behind = (k for k, index in enumerate(later) if index in self._added and anew.offsets[k][0] >= start)
+        second = next(behind, len(later))
+        return [*ids[:first], *later[second:]], [*offsets[:first], *anew.offsets[second:]]
 
     def encode_beginning(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """As `encode_text`, of a text with nothing before it: with the blank that the tokenizer puts there."""
@@ -129,10 +130,12 @@ def _shell(tokenizer: Tokenizer, prefix: bool) -> tuple[tokenizers.Tokenizer, di
     from tokenizers import Tokenizer as Backend
 
     spec = tokenizer.spec
-    parts: dict[str, Any] = {
-        "normalizer": spec.get("normalizer") if prefix else _drop(spec.get("normalizer"), {"Prepend"}),
-        "pre_tokenizer": spec.get("pre_tokenizer") if prefix else _no_prefix_space(spec.get("pre_tokenizer")),
-    }
+    before, cut = spec.get("normalizer"), spec.get("pre_tokenizer")
+    parts: dict[str, Any] = {"normalizer": before, "pre_tokenizer": cut}
+    if not prefix:
+        parts = {"normalizer": _drop(before, {"Prepend"}), "pre_tokenizer": _no_prefix_space(cut)}
+        if _marks_words(cut):
+            parts = _marking_blanks(parts)
     parsed = _parsed(parts)
     made = Backend(tokenizer.backend.model)
     if parsed.normalizer is not None:
@@ -141,9 +144,12 @@ def _shell(tokenizer: Tokenizer, prefix: bool) -> tuple[tokenizers.Tokenizer, di
         made.pre_tokenizer = parsed.pre_tokenizer
     own = _own(tokenizer)
     flags = ("single_word", "lstrip", "rstrip", "normalized")
-    tokens = [AddedToken(t["content"], special=False, **{k: bool(t.get(k)) for k in flags}) for t in own]
+    # A normaliser that puts a blank before a text puts one before the tokens that are found in what it makes of a text.
+    full = None if prefix or parts["normalizer"] == before else _parsed({"normalizer": before}).normalizer
+    names = [full.normalize_str(t["content"]) if full and t.get("normalized") else t["content"] for t in own]
+    tokens = [AddedToken(n, special=False, **{k: bool(t.get(k)) for k in flags}) for n, t in zip(names, own)]
     made.add_tokens(_around_taken(made, tokens))
-    ids = {t["id"]: made.token_to_id(t["content"]) for t in own}
+    ids = {t["id"]: made.token_to_id(name) for name, t in zip(names, own)}
     return made, {index: true for true, index in ids.items() if index not in (None, true)}
 
 
@@ -184,6 +190,26 @@ def _drop(node: Any, types: set[str]) -> Any:
     if "normalizers" in node:
         return node | {"normalizers": [n for child in node["normalizers"] if (n := _drop(child, types)) is not None]}
     return node
+
+
+def _marks_words(cut: Any) -> bool:
+    """Whether blanks are dropped and a mark is put before each word instead (T5, XLM-R), not only before the text."""
+    steps = cut.get("pretokenizers", []) if isinstance(cut, dict) else []
+    return [step.get("type") for step in steps[:2]] == ["WhitespaceSplit", "Metaspace"]
+
+
+def _marking_blanks(parts: dict[str, Any]) -> dict[str, Any]:
+    """The same cut, with the marks made of the blanks, so that what goes on with a word has none."""
+    steps = parts["pre_tokenizer"]["pretokenizers"][1:]
+    blanks = [
+        {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
+        for pattern, content in ((r"\s+\z", ""), (r"\s+", " "))
+    ]
+    before = [parts["normalizer"]] if parts["normalizer"] else []
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": [*before, *blanks]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+    }
 
 
 def _no_prefix_space(node: Any) -> Any:
