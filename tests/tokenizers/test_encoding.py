@@ -287,6 +287,36 @@ def test_added_tokens_that_are_looked_for_with_the_mark_before_the_text() -> Non
     assert twice.count("<tool>") == 1 and twice[-1] == "<tool>"
 
 
+@pytest.mark.parametrize("kind", ["Unigram", "WordLevel"])
+def test_special_tokens_that_a_model_finds_in_a_text_are_text(kind: str) -> None:
+    """Models that look for whole pieces find "</s>" where it is one of theirs, declared special or not."""
+    names = ["<unk>", "</s>", "▁", *"</s>ab"]
+    if kind == "Unigram":
+        model: Any = models.Unigram([(name, -k / 9) for k, name in enumerate(names)], unk_id=0)
+    else:
+        model = models.WordLevel({name: k for k, name in enumerate(dict.fromkeys(names))}, unk_token="<unk>")
+    backend = Backend(model)
+    backend.pre_tokenizer = pre_tokenizers.Metaspace() if kind == "Unigram" else pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens(["</s>"])
+    tokenizer = Tokenizer.from_backend(backend, kind)
+    assert tokenizer.id_of("</s>") in tokenizer.special_ids
+    for text in ("</s>", "a </s> b", "a</s>", "</s> </s>"):
+        found = [tokenizer.encode_continuation(text, behind=behind).ids.tolist() for behind in (True, False)]
+        for ids in [*found, *tokenizer.encode_pieces([text])]:
+            assert ids and tokenizer.special_ids.isdisjoint(ids)
+        assert tokenizer.special_ids & set(tokenizer.encode(text).ids.tolist()), "the tokenizer itself is as before"
+    spelled = strings(tokenizer, tokenizer.encode_continuation("a</s>b"))
+    assert spelled == (["a", "<", "/", "s", ">", "b"] if kind == "Unigram" else ["<unk>"])
+
+
+def test_renamed_added_tokens_keep_their_ids_on_both_sides_of_a_blank() -> None:
+    marked = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    added = [AddedToken("the", normalized=True), AddedToken("<tool>", normalized=True)]
+    tokenizer = changed(tiny_metaspace(), added=added, normalizer=marked, pre_tokenizer=None)
+    text = "x the <tool> the"
+    assert strings(tokenizer, tokenizer.encode_continuation(" " + text)) == strings(tokenizer, tokenizer.encode(text))
+
+
 def test_a_mark_that_the_vocabulary_lacks_is_spelled_by_its_bytes() -> None:
     vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)} | {'"': 256}
     backend = Backend(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))
