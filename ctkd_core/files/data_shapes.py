@@ -137,11 +137,13 @@ def _pair(record: Mapping[str, Any]) -> Pair | Conversation:
     if _is_list(completion):
         if isinstance(prompt, str) and prompt:
             raise Misfit("prompt is a text and completion a list of messages; give both in one form.")
-        before = () if absent(prompt) or prompt == "" else _messages(prompt, "prompt")
-        return Conversation((*before, *_messages(completion, "completion")), len(before), _tools(record))
-    if _is_list(prompt):
+        before = () if absent(prompt) or prompt in ("", []) else _messages(prompt, "prompt")
+        answer = _messages(completion, "completion")
+        before = (*_system(record, (*before, *answer)), *before)
+        return Conversation((*before, *answer), len(before), _tools(record))
+    if _is_list(prompt) and prompt:
         raise Misfit("prompt is a list of messages and completion isn't; give both in one form.")
-    question = "" if absent(prompt) else _text(prompt, "prompt")
+    question = "" if absent(prompt) or prompt == [] else _text(prompt, "prompt")
     return Pair(question, _text(completion, "completion"))
 
 

@@ -29,6 +29,7 @@ RESULT = {"role": "tool", "content": "7", "name": "f"}
         ({"text": "a", "domain": "law", "language": "ru"}, Pair("", "a", "law", "ru")),
         ({"text": "a", "domain": "law", "language": 5}, Pair("", "a", "law")),
         ({"text": "a", "messages": [], "conversations": []}, Pair("", "a")),
+        ({"prompt": [], "completion": "b"}, Pair("", "b")),
         ({"prompt": "a", "completion": "b", "messages": []}, Pair("a", "b")),
         ({"prompt": "a", "completion": "b", "domain": " ", "language": None, "kind": "n"}, Pair("a", "b", "n")),
     ],
@@ -74,6 +75,10 @@ def test_a_system_prompt_beside_the_messages() -> None:
         found = shape_of(record | {"system": "Be short."})
         assert isinstance(found, Conversation)
         assert (found.messages, found.answers) == ((system, USER, ANSWER), (2,))
+    for prompt, context in (([USER], 2), ([], 1), (None, 1)):
+        found = shape_of({"prompt": prompt, "completion": [ANSWER], "system": "Be short."})
+        assert isinstance(found, Conversation)
+        assert (found.messages[0], found.messages[-1], found.context) == (system, ANSWER, context)
     found = shape_of({"messages": [system, USER, ANSWER], "system": "Another one."})
     assert isinstance(found, Conversation) and found.messages == (system, USER, ANSWER)
     with pytest.raises(Misfit, match="system must be text; got list"):
