@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -370,11 +371,18 @@ class _Limit(Exception):  # noqa: N818 - what is read has limits; no fault of th
 
 
 class _Decoder(json.JSONDecoder):
-    """JSON without numbers and depths that Python itself stumbles over."""
+    """JSON without numbers and depths that Python itself stumbles over, and without records that say a thing twice."""
 
     def __init__(self) -> None:
-        super().__init__(parse_int=self._whole_number)
+        super().__init__(parse_int=self._whole_number, object_pairs_hook=self._table)
         self._digits = 0
+        self._twice: str | None = None  # a key of the table that was read last: that of a record ends behind its parts
+
+    def _table(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        several = Counter(key for key, _ in pairs) if len(table) < len(pairs) else {}
+        self._twice = next((key for key, count in several.items() if count > 1), None)
+        return table
 
     def _whole_number(self, text: str) -> int:
         if len(text) > MAX_DIGITS:
@@ -394,8 +402,11 @@ class _Decoder(json.JSONDecoder):
         return value
 
     def check(self, value: Any) -> None:
-        """Raise _Limit where what was read last holds too long a number, or is too deep."""
+        """Raise _Limit where what was read last holds too long a number, is too deep, or has a key twice."""
         digits, self._digits = self._digits, 0
+        twice, self._twice = self._twice, None
+        if twice is not None and isinstance(value, dict):
+            raise _Limit(f"has the key {shorten(one_line(twice), 40)!r} twice; keep one of them")
         if digits:
             raise _Limit(f"has a number of {digits:,} digits, which is too long to read")
         if deeper_than(value, MAX_DEPTH):

@@ -89,6 +89,8 @@ def test_numbers_of_records_and_lines(tmp_path: Path) -> None:
         (b'{"a":' * 200_000, "is nested too deeply to read"),
         (b"[" * (MAX_DEPTH + 5) + b"]" * (MAX_DEPTH + 5), "is nested too deeply to read"),
         (b'{"text": ' + b"1" * 5000 + b"}", "has a number of 5,000 digits"),
+        (b'{"text": "a", "b": {"c": 1}, "text": "b"}', "has the key 'text' twice; keep one of them"),
+        (b'{"a\\u001b": 1, "a\\u001b": 2}', "has the key 'a<U+001B>' twice"),
         (b'{"text": "' + b"x" * 300 + b'"}', "is longer than 100 characters; give one record a line"),
         (b'{"text": "' + "é".encode() * 5000 + b'"}', "is longer than 100 characters"),
     ],
@@ -100,6 +102,14 @@ def test_one_bad_line_is_told_and_the_others_are_read(tmp_path: Path, line: byte
     assert (one, three) == (Record(1, 1, {"n": 1}), Record(3, 3, {"n": 3}))
     assert isinstance(bad, Unreadable) and bad.place == "line 2"
     assert bad.fault.startswith(fault.split(":")[0]) and fault in bad.fault
+
+
+def test_a_key_that_stands_twice_in_a_part_of_a_record_spoils_nothing(tmp_path: Path) -> None:
+    content = '{"text": "a", "meta": {"b": 1, "b": 2}}\n[{"b": 1, "b": 2}]\n{"n": 3}\n'
+    assert values(written(tmp_path, "a.jsonl", content)) == [{"text": "a", "meta": {"b": 2}}, [{"b": 2}], {"n": 3}]
+    one, bad, three = RecordFile(written(tmp_path, "a.json", '[{"n": 1}, {"n": 2, "n": 2}, {"n": 3}]'))
+    assert isinstance(bad, Unreadable) and "has the key 'n' twice" in bad.fault
+    assert [r.value for r in (one, three) if isinstance(r, Record)] == [{"n": 1}, {"n": 3}]
 
 
 def test_a_long_number_in_an_array_spoils_its_record_alone(tmp_path: Path) -> None:
