@@ -238,7 +238,11 @@ def _lengths(config: RunConfig, look: Look) -> list[Check]:
         said = preparation.about_cut(config, where, len(held_out), preparation.HELD_OUT)
         checks.append(Check("length", False, said, fatal=False))
     else:
-        checks.append(Check("length", True, f"max_length {config.max_length} leaves an answer in every sample.{part}"))
+        said = f"max_length {config.max_length} leaves an answer in every sample."
+        if look.longest > config.max_length:
+            longer = f"Those of more tokens (the longest has {look.longest:,})"
+            said += f" {preparation.about_shortened(config, longer)}"
+        checks.append(Check("length", True, said + part))
     if look.split.skipped:
         checks.append(Check("records left out", False, named(look.split.skipped), fatal=False))
     if look.missed:

@@ -21,7 +21,7 @@ from ctkd_core.distill.sources.hub import fetched, hub_set
 from ctkd_core.errors import RunError, short
 from ctkd_core.files.data_files import MAX_WHOLE, RecordFile, Unreadable, place, shown_name
 from ctkd_core.files.data_shapes import Conversation, Message, Misfit, Pair, shape_of
-from ctkd_core.markup.visible import counted
+from ctkd_core.markup.visible import counted, one_line, shorten
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt, Turn
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Example:
     question  the prompt before it was rendered
     where     file and record, for messages
     turn      the conversation behind it, None for other records
-    prompts   what stands before the completion for a tokenizer, by its fingerprint, where that isn't `prompt`
+    prompts   what stands before the completion for a tokenizer, by its template_key or else its fingerprint, where that
+              isn't `prompt`
     language  that of the text, where the data names a domain besides
     lead      the blank between `prompt` and a completion that is the answer alone, as chat templates want it
     """
@@ -61,7 +62,7 @@ class Example:
         """The prompt as the model of this tokenizer reads it."""
         if not self.prompts:
             return self.prompt
-        own = self.prompts.get(tokenizer.fingerprint)
+        own = self.prompts.get(tokenizer.template_key) or self.prompts.get(tokenizer.fingerprint)
         return own or ChatPrompt(self.prompt, self.lead, tokenizer.eos_id, self.completion, template=False)
 
     @property
@@ -246,7 +247,9 @@ def _of_conversation(conversation: Conversation, reading: Reading, where: str) -
     answers, messages = conversation.answers, conversation.messages
     last = len(messages) - 1
     if not answers or (reading.turns == "last" and answers[-1] != last):
-        raise Misfit("the last message must be the assistant's and not empty; it is what's learnt.")
+        roles = ", ".join(dict.fromkeys(shorten(one_line(m["role"]), 40) for m in messages))
+        said = "" if any(m["role"] == "assistant" for m in messages) else f" The only roles are {shorten(roles, 200)}."
+        raise Misfit(f"the last message must be the assistant's and not empty; it is what's learnt.{said}")
     kind = conversation.kind or "chat"
     found = []
     for n in answers if reading.turns == "all" else answers[-1:]:

@@ -17,7 +17,7 @@ from ctkd_core.distill.rendering import rendered, without_template
 from ctkd_core.errors import RunError
 from ctkd_core.files.sized_cache import MIB, SizedCache
 from ctkd_core.losses.batch import answer_of, end_of, prompt_ids
-from ctkd_core.markup.visible import one_line
+from ctkd_core.markup.visible import counted, one_line
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
@@ -67,7 +67,7 @@ def looked_at(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:
     found = [data_file(source).stat() for source in (config.data, config.eval_data) if source]
     options = tuple(getattr(config, name) for name in _OF_THE_DATA)
     stamps = tuple((file.st_size, file.st_mtime_ns) for file in found)
-    key = (*options, stamps, *(t.fingerprint for t in tokenizers))
+    key = (*options, stamps, *(t.template_key for t in tokenizers))
     return _looks.get(key, lambda: _look(config, tokenizers))
 
 
@@ -136,6 +136,12 @@ def about_cut(config: RunConfig, cut: Sequence[str], total: int, what: str = TRA
     return f"{len(cut):,} of {total:,} {what} {verb} cut before their response{some}{lost}; {_advice(config)}."
 
 
+def about_shortened(config: RunConfig, which: str) -> str:
+    """A sentence about samples of which a part is left; `which` they are, as its beginning."""
+    end = "beginning" if config.truncation_side == "left" else "end"
+    return f"{which} lose their {end} at max_length {config.max_length}; raise it to keep them whole."
+
+
 def _advice(config: RunConfig) -> str:
     return "raise it" if config.truncation_side == "left" else "raise max_length, or set truncation_side=left"
 
@@ -171,6 +177,8 @@ def prepared(
         if not examples:
             raise RunError(said)
         warnings.append(said)
+    if shortened := sum(any(s.truncated for s in example.samples) for example in examples):
+        report(about_shortened(config, f"{shortened:,} of {counted(len(split.train), 'training sample')}"))
     held_out = split.held_out[: config.eval_samples]
     if lost := without_answer(config, held_out, [student, teachers[0].tokenizer]):
         warnings.append(about_cut(config, [e.where for e in lost], len(held_out), HELD_OUT))

@@ -37,7 +37,7 @@ def rendered(
     An answer that a template refuses is left out with `skip_bad_records`, and named in the split.
     Raises RunError that names the first such record otherwise.
     """
-    able = list({t.fingerprint: t for t in tokenizers if t.chat_template is not None}.values())
+    able = _by_key(tokenizers)
     if config.chat_template != "own" or not able or not any(e.turn for e in split.examples):
         return split
     skipped = list(split.skipped)
@@ -47,10 +47,21 @@ def rendered(
     return Split(train, held_out, tuple(skipped))
 
 
+def _by_key(tokenizers: Sequence[Tokenizer]) -> dict[str, Tokenizer]:
+    """The tokenizers that have a template, by fingerprint; others of one tokenizer.json by their `template_key`."""
+    found: dict[str, Tokenizer] = {}
+    for tokenizer in tokenizers:
+        if tokenizer.chat_template is not None:
+            first = found.setdefault(tokenizer.fingerprint, tokenizer)
+            if first.template_key != tokenizer.template_key:
+                found[tokenizer.template_key] = tokenizer
+    return found
+
+
 def _rendered(
     config: RunConfig,
     examples: Sequence[Example],
-    tokenizers: Sequence[Tokenizer],
+    tokenizers: Mapping[str, Tokenizer],
     skipped: list[str],
     between: Callable[[], None] | None,
 ) -> tuple[Example, ...]:
@@ -61,7 +72,7 @@ def _rendered(
         batch = examples[start : start + BATCH]
         turns = [e.turn for e in batch if e.turn is not None]
         try:
-            columns = {t.fingerprint: iter(chat_prompts(t, turns)) for t in tokenizers}
+            columns = {key: iter(chat_prompts(t, turns)) for key, t in tokenizers.items()}
         except TokenizerError as fault:
             raise RunError(f"{batch[0].where} and later ones: {fault} {ADVICE}") from None
         for example in batch:
@@ -69,7 +80,7 @@ def _rendered(
                 found.append(example)
                 continue
             prompts = {key: next(column) for key, column in columns.items()}
-            refused = [(t, p) for t in tokenizers if isinstance(p := prompts[t.fingerprint], TokenizerError)]
+            refused = [(t, p) for key, t in tokenizers.items() if isinstance(p := prompts[key], TokenizerError)]
             if not refused:
                 found.append(_with(example, {k: p for k, p in prompts.items() if isinstance(p, ChatPrompt)}))
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +26,17 @@ MAX_WHOLE = 2_000_000_000  # bytes of a file whose records are held together
 MAX_DEPTH = 100  # lists and tables in one another; the deepest records that people have are descriptions of tools
 MAX_DIGITS = 4300  # of a whole number; Python reads no longer ones
 _HEAD = 8192  # bytes looked at to tell text from binary data
-BINARY = "is binary or UTF-16, not UTF-8 text; convert it first."
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".tgz", ".tar", ".7z")
+# What files begin with whose name says something else.
+_BEGINNINGS = {
+    b"\x1f\x8b": "is compressed (gzip); unpack it first.",
+    b"BZh": "is compressed (bzip2); unpack it first.",
+    b"\xfd7zXZ": "is compressed (xz); unpack it first.",
+    b"\x28\xb5\x2f\xfd": "is compressed (zstd); unpack it first.",
+    b"PK\x03\x04": "is a ZIP archive; unpack it first.",
+    b"PAR1": "is a Parquet file; give it the ending .parquet.",
+    b"ARROW1": "is an Arrow file; convert it to Parquet first.",
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,20 @@ class Unreadable:
 def place(number: int, line: int | None) -> str:
     """ "record 3", with the line where that has another number."""
     return f"record {number}" if line in (None, number) else f"record {number} (line {line})"
+
+
+def wrong_ending(suffix: str, advice: str) -> str:
+    """What is wrong with a file of this ending, as the end of a sentence."""
+    unpack = "unpack it first, then " if suffix.lower() in _PACKED else ""
+    return f"ends in {suffix or 'nothing'!r}; {unpack}{advice}."
+
+
+def binary(head: bytes) -> str:
+    """Why a file with these first bytes is no UTF-8 text, as the end of a sentence; "" where it may be one."""
+    for beginning, said in _BEGINNINGS.items():
+        if head.startswith(beginning) and (b"\0" in head or not beginning.isascii()):
+            return said
+    return "is binary or UTF-16, not UTF-8 text; convert it first." if b"\0" in head else ""
 
 
 def read_head(path: Path, what: str, error: type[CtkdError]) -> bytes:
@@ -153,14 +178,14 @@ class RecordFile:
         head = read_head(self._path, what, self._error)
         suffix = self._path.suffix.lower()
         if suffix not in RECORD_FILES:
-            raise self._fault(f"ends in {suffix or 'nothing'!r}; use .jsonl or .parquet (or .ndjson, .json).")
+            raise self._fault(wrong_ending(suffix, "use .jsonl or .parquet (or .ndjson, .json)"))
         if suffix == ".parquet":
             return
         if not head.removeprefix(codecs.BOM_UTF8).strip():
             if not head or self._path.stat().st_size <= _HEAD:
                 raise self._fault("is empty; it holds no examples and no texts.")
-        elif b"\0" in head:
-            raise self._fault(BINARY)
+        elif said := binary(head):
+            raise self._fault(said)
 
     def _begins_with(self, sign: str) -> bool:
         with self._path.open("rb") as file:
@@ -180,7 +205,7 @@ class RecordFile:
                 continue
             found = self._value(text, number, line)
             broken = number == 1 and isinstance(found, Unreadable) and text.lstrip(BLANKS).startswith("{")
-            if broken and self._is_spread():  # one object over several lines, or several of those
+            if broken and self._is_spread():  # objects over several lines, or several in one
                 yield from self._sequence()
                 return
             yield found
@@ -201,17 +226,16 @@ class RecordFile:
                 file.seek(start - 1)
                 while (rest := file.readline(most)) and not rest.endswith(b"\n"):
                     pass
-            first = start == 0
             while (end is None or file.tell() < end) and (line := file.readline(most)):
-                if first:
-                    line, first = line.removeprefix(codecs.BOM_UTF8), False
                 cut = len(line) == most and not line.endswith(b"\n")
                 while cut and (rest := file.readline(most)) and not rest.endswith(b"\n"):
                     pass
                 try:
-                    text = "" if cut else line.decode("utf-8")
+                    # A byte order mark stands in the middle, too, where files were put together.
+                    text = "" if cut else line.decode("utf-8").lstrip("\ufeff")
                 except UnicodeDecodeError as fault:
-                    yield _Broken(f"isn't UTF-8 text: byte 0x{line[fault.start]:02x} ({fault.reason})")
+                    said = f"byte 0x{line[fault.start]:02x} ({fault.reason})"
+                    yield _Broken(f"isn't UTF-8 text: {said}; save the file as UTF-8")
                     continue
                 if cut or len(text.rstrip("\r\n")) > self._longest:
                     yield _Broken(f"is longer than {self._longest:,} characters; give one record a line")
@@ -238,17 +262,17 @@ class RecordFile:
                 yield JsonText(file, self._decoder, self._longest)
             except NotUtf8 as fault:
                 raise self._fault(
-                    f"isn't UTF-8 text near line {fault.line}: byte 0x{fault.byte:02x} ({fault.why})."
+                    f"isn't UTF-8 text near line {fault.line}: byte 0x{fault.byte:02x} ({fault.why}); save it as UTF-8."
                 ) from None
 
     def _is_spread(self) -> bool:
-        """Whether the first record is a JSON object that ends in a later line."""
+        """Whether the first record is a JSON object that ends in a later line, or has another one behind it."""
         try:
             with self._streamed() as text:
                 text.sign()
                 first = text.line
                 text.value()
-                return text.line > first
+                return text.line > first or text.sign() == "{"
         except (CtkdError, JsonFault, TooLong, RecursionError):
             return False
 
@@ -305,7 +329,7 @@ class RecordFile:
         for rows in self._batches(groups, columns):
             for row in rows:
                 number += 1
-                yield Record(number, None, {key: _without_nulls(value) for key, value in row.items()})
+                yield Record(number, None, {key: without_nulls(value) for key, value in row.items()})
 
     def _batches(
         self, groups: tuple[int, int] | None = None, columns: Collection[str] = ()
@@ -329,7 +353,7 @@ class RecordFile:
             raise
         except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as fault:
             said = shorten(one_line((str(fault).strip().split("\n") or [""])[0]), 200)
-            raise self._fault(f"isn't a readable Parquet file: {said}.") from None
+            raise self._fault(f"isn't a readable Parquet file: {said.rstrip('.')}.") from None
 
 
 TOO_DEEP = "is nested too deeply to read"
@@ -347,11 +371,18 @@ class _Limit(Exception):  # noqa: N818 - what is read has limits; no fault of th
 
 
 class _Decoder(json.JSONDecoder):
-    """JSON without numbers and depths that Python itself stumbles over."""
+    """JSON without numbers and depths that Python itself stumbles over, and without records that say a thing twice."""
 
     def __init__(self) -> None:
-        super().__init__(parse_int=self._whole_number)
+        super().__init__(parse_int=self._whole_number, object_pairs_hook=self._table)
         self._digits = 0
+        self._twice: str | None = None  # a key of the table that was read last: that of a record ends behind its parts
+
+    def _table(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        several = Counter(key for key, _ in pairs) if len(table) < len(pairs) else {}
+        self._twice = next((key for key, count in several.items() if count > 1), None)
+        return table
 
     def _whole_number(self, text: str) -> int:
         if len(text) > MAX_DIGITS:
@@ -371,8 +402,11 @@ class _Decoder(json.JSONDecoder):
         return value
 
     def check(self, value: Any) -> None:
-        """Raise _Limit where what was read last holds too long a number, or is too deep."""
+        """Raise _Limit where what was read last holds too long a number, is too deep, or has a key twice."""
         digits, self._digits = self._digits, 0
+        twice, self._twice = self._twice, None
+        if twice is not None and isinstance(value, dict):
+            raise _Limit(f"has the key {shorten(one_line(twice), 40)!r} twice; keep one of them")
         if digits:
             raise _Limit(f"has a number of {digits:,} digits, which is too long to read")
         if deeper_than(value, MAX_DEPTH):
@@ -391,11 +425,11 @@ def deeper_than(value: Any, most: int) -> bool:
     return True
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
     """Nested tables without the entries that are null."""
     if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def line_at(path: Path, place: int) -> int:

@@ -1,18 +1,20 @@
 """What a record of a data file says: a text, a prompt with its completion, or a conversation.
 
 The shapes that people have: `text`; `prompt` and `completion` as texts or as lists of messages (TRL); `messages`, or
-`conversations` with `from` and `value` (ShareGPT). Null, NaN and a missing key are the same, as in rows that Arrow gave
-the fields of all records. A content may be a list of text parts.
+`conversations` with `from` and `value` (ShareGPT), beside which a text `system` may stand. Null, NaN and a missing key
+are the same, as in rows that Arrow gave the fields of all records. A content may be a list of text parts.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.files.data_files import MAX_DEPTH, deeper_than
 from ctkd_core.markup.visible import one_line, shorten
 
 Message = dict[str, Any]  # role and content at least
@@ -26,15 +28,14 @@ NO_UNICODE = "not valid Unicode (half of a character)"
 EXPECTED = "text, prompt/completion or messages"
 NEEDED = "text, or both prompt and completion, or messages (or conversations)"
 KIND_FIELDS = ("domain", "language", "kind")  # what names the sort of a record, the first that says something
-_SPEAKERS = {  # ShareGPT's names of the roles
-    "human": "user",
-    "gpt": "assistant",
-    "bing": "assistant",
-    "chatgpt": "assistant",
-    "bard": "assistant",
-    "observation": "tool",
-    "function_response": "tool",
+CALLS = ("function_call", "tool_call")  # speakers of ShareGPT whose text is a call of a tool, as JSON
+_ROLES = {  # other names of the roles, ShareGPT's among them, in small letters
+    **{role: role for role in ("system", "developer", "user", "assistant", "tool")},
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "bing", "chatgpt", "bard", "model", "bot", "ai", *CALLS), "assistant"),
+    **dict.fromkeys(("observation", "function_response", "tool_response"), "tool"),
 }
+_TEXT_PARTS = (None, "text", "input_text", "output_text")
 
 
 class Misfit(CtkdError):  # noqa: N818 - it is no error of a program
@@ -77,11 +78,14 @@ class Conversation:
 
     @property
     def answers(self) -> tuple[int, ...]:
-        """The assistant's messages that say something and aren't only read."""
+        """The assistant's messages that say something and aren't only read, as those of a prompt or of weight 0."""
         return tuple(
             n
             for n, message in enumerate(self.messages)
-            if n >= self.context and message["role"] == "assistant" and (message["content"] or "").strip()
+            if n >= self.context
+            and message["role"] == "assistant"
+            and (message["content"] or "").strip()
+            and message.get("weight") != 0
         )
 
 
@@ -99,14 +103,17 @@ def _name(value: Any) -> str:
 
 
 def _shape(record: Mapping[str, Any]) -> Pair | Conversation:
-    for key in ("messages", "conversations"):
-        if not absent(record.get(key)):
+    given = [key for key in ("messages", "conversations") if not absent(record.get(key))]
+    for key in given:
+        if record[key] != []:
             messages = _messages(record[key], key)
-            return Conversation(messages, tools=_tools(record))
+            return Conversation((*_system(record, messages), *messages), tools=_tools(record))
     if "prompt" in record and "completion" in record and not (absent(record["completion"]) and _has_text(record)):
         return _pair(record)
-    if "text" in record:
+    if _has_text(record):
         return Pair("", _text(record["text"], "text"))
+    if given:  # beside another shape an empty list is none
+        _messages(record[given[0]], given[0])
     names = (f"{one_line(str(name))}{' (null)' if absent(value) else ''}" for name, value in record.items())
     keys = shorten(", ".join(names), 200)
     raise Misfit(f"{f'its keys are {keys}' if keys else 'it has no keys'}; a record needs {NEEDED}.")
@@ -130,15 +137,30 @@ def _pair(record: Mapping[str, Any]) -> Pair | Conversation:
     if _is_list(completion):
         if isinstance(prompt, str) and prompt:
             raise Misfit("prompt is a text and completion a list of messages; give both in one form.")
-        before = () if absent(prompt) or prompt == "" else _messages(prompt, "prompt")
-        return Conversation((*before, *_messages(completion, "completion")), len(before), _tools(record))
-    if _is_list(prompt):
+        before = () if absent(prompt) or prompt in ("", []) else _messages(prompt, "prompt")
+        answer = _messages(completion, "completion")
+        before = (*_system(record, (*before, *answer)), *before)
+        return Conversation((*before, *answer), len(before), _tools(record))
+    if _is_list(prompt) and prompt:
         raise Misfit("prompt is a list of messages and completion isn't; give both in one form.")
-    question = "" if absent(prompt) else _text(prompt, "prompt")
+    question = "" if absent(prompt) or prompt == [] else _text(prompt, "prompt")
     return Pair(question, _text(completion, "completion"))
 
 
+def _system(record: Mapping[str, Any], messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The system prompt that stands beside the messages; one among them counts instead."""
+    said = record.get("system")
+    if absent(said) or said == "" or messages[0]["role"] in ("system", "developer"):
+        return ()
+    return ({"role": "system", "content": _text(said, "system")},)
+
+
 def _messages(value: Any, field: str) -> tuple[Message, ...]:
+    if isinstance(value, Mapping) and value and all(_is_list(column) for column in value.values()):
+        try:  # a list of tables as the library datasets keeps it: a table of lists
+            value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+        except ValueError:
+            raise Misfit(f"the lists of {field} aren't equally long.", NO_CONTENT) from None
     if not _is_list(value):
         raise Misfit(f"{field} must be a list of tables with role and content; got {kind_of(value)}.", NO_CONTENT)
     if not value:
@@ -151,18 +173,21 @@ def _message(value: Any, where: str) -> Message:
         raise Misfit(f"{where} must be a table with role and content; got {kind_of(value)}.", NO_CONTENT)
     message = {str(key): inner for key, inner in value.items() if not absent(inner)}
     if "role" not in message and "from" in message:
-        speaker = message.pop("from")
-        message["role"] = _SPEAKERS.get(speaker, speaker) if isinstance(speaker, str) else speaker
+        message["role"] = message.pop("from")
         if "value" in message:
             message["content"] = message.pop("value")
+        if message["role"] in CALLS and (call := _parsed(message.get("content"))) is not None:
+            calls = call if isinstance(call, list) else [call]
+            message |= {"content": None, "tool_calls": [{"type": "function", "function": one} for one in calls]}
     role = message.get("role")
     if not isinstance(role, str) or not role:
-        raise Misfit(f"{where}: role must be text; got {kind_of(role)}.", NO_CONTENT)
+        raise Misfit(f"{where}: role must be text; got {'an empty one' if role == '' else kind_of(role)}.", NO_CONTENT)
+    message["role"] = role = _ROLES.get(role.lower(), role)
     if "content" not in message:
         if role != "assistant":  # an assistant may only call tools
             raise Misfit(f"{where} (role {_short(role)!r}) has no content; it is null or missing.", NO_CONTENT)
         message["content"] = None  # templates ask whether it is none
-    else:
+    elif message["content"] is not None:
         message["content"] = _content(message["content"], f"{where}: content")
     for key, inner in message.items():
         _check_unicode(inner, f"{where}: {_short(key)}")
@@ -175,7 +200,7 @@ def _content(value: Any, field: str) -> str:
         return _text(value, field)
     parts = []
     for n, part in enumerate(value, start=1):
-        if isinstance(part, Mapping) and part.get("type", "text") == "text" and "text" in part:
+        if isinstance(part, Mapping) and part.get("type") in _TEXT_PARTS and "text" in part:
             part = part["text"]
         if not isinstance(part, str):
             kind = part.get("type") if isinstance(part, Mapping) else None
@@ -187,10 +212,23 @@ def _content(value: Any, field: str) -> str:
 
 def _tools(record: Mapping[str, Any]) -> Any:
     tools = record.get("tools")
-    if absent(tools) or tools in ([], ""):
+    if isinstance(tools, str) and tools.strip():
+        tools = _parsed(tools)
+        if not isinstance(tools, list):
+            raise Misfit("tools is a text and no JSON list; give a list of descriptions.")
+    if absent(tools) or not tools or isinstance(tools, str):
         return None
     _check_unicode(tools, "tools")
     return tools
+
+
+def _parsed(text: Any) -> Any:
+    """A list or table that is written as JSON; None for anything else."""
+    try:
+        value = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, (list, dict)) and not deeper_than(value, MAX_DEPTH) else None
 
 
 def _text(value: Any, field: str) -> str:

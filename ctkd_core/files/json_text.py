@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 CHUNK = 1 << 20  # bytes that are read at once, at least
 BLANKS = " \t\r\n"
+_BETWEEN = BLANKS + "\ufeff"  # what may stand between values; the mark where files were put together
 _AHEAD = 16  # characters at the end of a text that may mean something else when it goes on: "-Infinit", "\\u12", "1e+"
 _OPEN = "Unterminated string"  # what the decoder says of a text without its end; its place is where the text begins
 
@@ -70,7 +71,7 @@ class JsonText:
         """The next character that is no blank, which the position then stands before; "" at the end."""
         while True:
             while self._at < len(self._text):
-                if self._text[self._at] not in BLANKS:
+                if self._text[self._at] not in _BETWEEN:
                     return self._text[self._at]
                 self._at += 1
             if not self._more():

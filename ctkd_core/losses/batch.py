@@ -28,6 +28,7 @@ from ctkd_core.errors import AlignmentError, LossInputError
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt, end_behind
 from ctkd_core.tokenizers.encoding import Encoding
 from ctkd_core.tokenizers.load import as_pair, as_tokenizer
+from ctkd_core.tokenizers.token_bytes import encode_text
 
 if TYPE_CHECKING:
     import torch
@@ -242,6 +243,7 @@ def align_sample(
 def prompt_ids(prompt: str | ChatPrompt, tokenizer: Tokenizer) -> list[int]:
     """The prompt's ids; before what no chat template wrote BOS (once, if the tokenizer begins texts with it)."""
     text = prompt.text if isinstance(prompt, ChatPrompt) else prompt
+    encode_text(text, "the prompt")
     (ids,) = tokenizer.encode_batch([text])
     if isinstance(prompt, ChatPrompt) and prompt.template:  # it has written what belongs there
         return list(ids)

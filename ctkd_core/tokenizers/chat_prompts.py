@@ -101,6 +101,9 @@ def chat_prompts(tokenizer: Tokenizer, turns: Sequence[Turn]) -> list[ChatPrompt
     for n, text in zip(asked, _rendered(tokenizer, questions)):
         kept = found[n]
         found[n] = replace(kept, text=text) if isinstance(text, str) and isinstance(kept, ChatPrompt) else text  # type: ignore[assignment]
+    for n, (turn, prompt) in enumerate(zip(turns, found)):
+        if isinstance(prompt, ChatPrompt) and turn.before and not prompt.text.strip():
+            found[n] = TokenizerError("the chat template writes nothing of the messages before the answer.")
     return found
 
 

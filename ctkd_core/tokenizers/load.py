@@ -96,8 +96,7 @@ def _convert(value: Any, backend: tokenizers.Tokenizer) -> Tokenizer:
     if value is backend:
         return Tokenizer.from_backend(copy, name, source=source)
     config: dict[str, Any] = {f"{role}_token": getattr(value, f"{role}_token", None) for role in _ROLES}
-    template = getattr(value, "chat_template", None)
-    config["chat_template"] = template.get("default") if isinstance(template, dict) else template
+    config["chat_template"] = getattr(value, "chat_template", None)
     return Tokenizer.from_backend(copy, name, source=source, config=config)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core.tokenizers.token_bytes import byte_alphabet
@@ -36,13 +37,19 @@ class PieceEncoder:
     are not: in the middle of a text their spelling is text.
     """
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer, model: Any = None):
+        """`model`: instead of the tokenizer's own."""
+        self._tokenizer = tokenizer
         self._kind = tokenizer.kind
-        self._middle, self._renamed = _shell(tokenizer, prefix=False)
-        self._whole = _shell(tokenizer, prefix=True)[0] if _adds_prefix(tokenizer.spec) else None
+        self._middle, self._renamed = _shell(tokenizer, False, model)
+        self._whole: tokenizers.Tokenizer | None = None
+        self._whole_renamed: dict[int, int] = {}
+        if _adds_prefix(tokenizer.spec):
+            self._whole, self._whole_renamed = _shell(tokenizer, True, model)
+        self._special = (tokenizer.special_ids - {tokenizer.unk_id}) if model is None else frozenset()
         # Stretches of a text have ends of their own, which a whole text doesn't trim.
         self._rewriter = _parsed(
-            {"normalizer": _drop(tokenizer.spec.get("normalizer"), {"Prepend", "Strip"})}
+            {"normalizer": _drop(tokenizer.spec.get("normalizer"), {"Prepend", "Strip", "ByteLevel"})}
         ).normalizer
         self._added = {t["id"] for t in _own(tokenizer)}
         self._alphabet = byte_alphabet()
@@ -61,9 +68,11 @@ class PieceEncoder:
             except UnicodeDecodeError:
                 texts.append("")
                 broken.append(i)
-        result = [self._named(e.ids) for e in self._middle.encode_batch_fast(texts, add_special_tokens=False)]
+        result = [_named(e.ids, self._renamed) for e in self._middle.encode_batch_fast(texts, add_special_tokens=False)]
         for i in broken:
             result[i] = self._broken(pieces[i])
+        for i in [i for i, ids in enumerate(result) if not self._special.isdisjoint(ids)]:
+            result[i] = self._speller.encode([pieces[i]])[0]
         return result
 
     def encode_text(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -72,29 +81,37 @@ class PieceEncoder:
         Behind an added token inside the text the tokenizer begins anew, with the blank that it may put there.
         """
         found = self._middle.encode(text, add_special_tokens=False)
-        ids, offsets = self._named(found.ids), list(found.offsets)
+        ids, offsets = _named(found.ids, self._renamed), list(found.offsets)
+        if not self._special.isdisjoint(ids):
+            return self._speller.encode_text(text)
         if self._whole is None or self._added.isdisjoint(ids):
             return ids, offsets
         anew = self._whole.encode(text, add_special_tokens=False)
-        later = self._named(anew.ids)
-        first = next((k for k, index in enumerate(later) if index in self._added), len(later))
-        start = anew.offsets[first][0] if first < len(later) else len(text)
-        head = self._middle.encode(text[:start], add_special_tokens=False)
-        return [*self._named(head.ids), *later[first:]], [*head.offsets, *anew.offsets[first:]]
+        later = _named(anew.ids, self._whole_renamed)
+        if not self._special.isdisjoint(later):
+            return self._speller.encode_text(text)
+        first = next(k for k, index in enumerate(ids) if index in self._added)
+        start = offsets[first][0]
+        behind = (k for k, index in enumerate(later) if index in self._added and anew.offsets[k][0] >= start)
+        second = next(behind, len(later))
+        return [*ids[:first], *later[second:]], [*offsets[:first], *anew.offsets[second:]]
 
     def encode_beginning(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """As `encode_text`, of a text with nothing before it: with the blank that the tokenizer puts there."""
         if self._whole is None:
             return self.encode_text(text)
         found = self._whole.encode(text, add_special_tokens=False)
-        return self._named(found.ids), list(found.offsets)
+        ids = _named(found.ids, self._whole_renamed)
+        return (ids, list(found.offsets)) if self._special.isdisjoint(ids) else self._speller.encode_beginning(text)
+
+    @cached_property
+    def _speller(self) -> PieceEncoder:
+        """The same without the special tokens in the model's vocabulary, which some models find in a text."""
+        return PieceEncoder(self._tokenizer, _without_special(self._tokenizer))
 
     def normalise(self, text: str) -> str:
         """What the normaliser makes of a stretch of text, blanks as blanks; nothing is put before it."""
         return text if self._rewriter is None else self._rewriter.normalize_str(text)
-
-    def _named(self, ids: list[int]) -> list[int]:
-        return [self._renamed.get(i, i) for i in ids] if self._renamed else ids
 
     def _broken(self, piece: bytes) -> list[int]:
         if self._kind == "byte-level":
@@ -110,6 +127,23 @@ class PieceEncoder:
         return ids
 
 
+def _named(ids: list[int], renamed: dict[int, int]) -> list[int]:
+    return [renamed.get(i, i) for i in ids] if renamed else ids
+
+
+def _without_special(tokenizer: Tokenizer) -> Any:
+    """A copy of the model in which special tokens have names that no text has; ids stay."""
+    document = json.loads(tokenizer.backend.model.__getstate__())
+    unknown = None if tokenizer.unk_id is None else tokenizer.token(tokenizer.unk_id)
+    names = {name: f"\U0010fffe{i}" for i in tokenizer.special_ids if (name := tokenizer.token(i)) != unknown}
+    vocabulary = document["vocab"]
+    if isinstance(vocabulary, dict):
+        document["vocab"] = {names.get(name, name): index for name, index in vocabulary.items()}
+    else:  # Unigram: pieces with their scores
+        document["vocab"] = [[names.get(name, name), score] for name, score in vocabulary]
+    return _parsed({"model": document}).model
+
+
 def _own(tokenizer: Tokenizer) -> list[dict[str, Any]]:
     """Added tokens that aren't special, by id."""
     return sorted((t for t in tokenizer.spec["added_tokens"] if not t.get("special")), key=lambda t: t["id"])
@@ -120,7 +154,7 @@ def _adds_prefix(spec: dict[str, Any]) -> bool:
     return _drop(before, {"Prepend"}) != before or _no_prefix_space(cut) != cut
 
 
-def _shell(tokenizer: Tokenizer, prefix: bool) -> tuple[tokenizers.Tokenizer, dict[int, int]]:
+def _shell(tokenizer: Tokenizer, prefix: bool, model: Any) -> tuple[tokenizers.Tokenizer, dict[int, int]]:
     """A second tokenizer around the same vocabulary (shared, not copied), with or without the blank before a text.
 
     Its added tokens may have other ids than the tokenizer gives them: {its id: the tokenizer's id}.
@@ -129,26 +163,31 @@ def _shell(tokenizer: Tokenizer, prefix: bool) -> tuple[tokenizers.Tokenizer, di
     from tokenizers import Tokenizer as Backend
 
     spec = tokenizer.spec
-    parts: dict[str, Any] = {
-        "normalizer": spec.get("normalizer") if prefix else _drop(spec.get("normalizer"), {"Prepend"}),
-        "pre_tokenizer": spec.get("pre_tokenizer") if prefix else _no_prefix_space(spec.get("pre_tokenizer")),
-    }
+    before, cut = spec.get("normalizer"), spec.get("pre_tokenizer")
+    parts: dict[str, Any] = {"normalizer": before, "pre_tokenizer": cut}
+    if not prefix:
+        parts = {"normalizer": _drop(before, {"Prepend"}), "pre_tokenizer": _no_prefix_space(cut)}
+        if _marks_words(cut):
+            parts = _marking_blanks(parts)
     parsed = _parsed(parts)
-    made = Backend(tokenizer.backend.model)
+    made = Backend(tokenizer.backend.model if model is None else model)
     if parsed.normalizer is not None:
         made.normalizer = parsed.normalizer
     if parsed.pre_tokenizer is not None:
         made.pre_tokenizer = parsed.pre_tokenizer
     own = _own(tokenizer)
     flags = ("single_word", "lstrip", "rstrip", "normalized")
-    tokens = [AddedToken(t["content"], special=False, **{k: bool(t.get(k)) for k in flags}) for t in own]
+    # A normaliser that puts a blank before a text puts one before the tokens that are found in what it makes of a text.
+    full = None if prefix or parts["normalizer"] == before else _parsed({"normalizer": before}).normalizer
+    names = [full.normalize_str(t["content"]) if full and t.get("normalized") else t["content"] for t in own]
+    tokens = [AddedToken(n, special=False, **{k: bool(t.get(k)) for k in flags}) for n, t in zip(names, own)]
     made.add_tokens(_around_taken(made, tokens))
-    ids = {t["id"]: made.token_to_id(t["content"]) for t in own}
+    ids = {t["id"]: made.token_to_id(name) for name, t in zip(names, own)}
     return made, {index: true for true, index in ids.items() if index not in (None, true)}
 
 
 def _parsed(parts: dict[str, Any]) -> tokenizers.Tokenizer:
-    """A tokenizer without a vocabulary, of these parts."""
+    """A tokenizer of these parts; without a `model`, one without a vocabulary."""
     from tokenizers import Tokenizer as Backend
 
     rest = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor", "decoder"))
@@ -184,6 +223,26 @@ def _drop(node: Any, types: set[str]) -> Any:
     if "normalizers" in node:
         return node | {"normalizers": [n for child in node["normalizers"] if (n := _drop(child, types)) is not None]}
     return node
+
+
+def _marks_words(cut: Any) -> bool:
+    """Whether blanks are dropped and a mark is put before each word instead (T5, XLM-R), not only before the text."""
+    steps = cut.get("pretokenizers", []) if isinstance(cut, dict) else []
+    return [step.get("type") for step in steps[:2]] == ["WhitespaceSplit", "Metaspace"]
+
+
+def _marking_blanks(parts: dict[str, Any]) -> dict[str, Any]:
+    """The same cut, with the marks made of the blanks, so that what goes on with a word has none."""
+    steps = parts["pre_tokenizer"]["pretokenizers"][1:]
+    blanks = [
+        {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
+        for pattern, content in ((r"\s+\z", ""), (r"\s+", " "))
+    ]
+    before = [parts["normalizer"]] if parts["normalizer"] else []
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": [*before, *blanks]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+    }
 
 
 def _no_prefix_space(node: Any) -> Any:

@@ -74,7 +74,7 @@ def _pieces(text: str, normalise: Normalise, largest: str) -> list[str]:
 
 
 def _parts(piece: str, normalise: Normalise, largest: str) -> list[str]:
-    """A piece character by character, with the marks that belong to each, or one that stays as it is whole."""
+    """A piece character by character, with its marks where they are rewritten, or one that stays as it is whole."""
     if largest != "character" and normalise(piece) == piece:
         return [piece]
     parts = [piece[0]]
@@ -83,7 +83,9 @@ def _parts(piece: str, normalise: Normalise, largest: str) -> list[str]:
             parts[-1] += character
         else:
             parts.append(character)
-    return parts if len(parts) > LONGEST_JOINED else _together(parts, normalise)
+    parts = parts if len(parts) > LONGEST_JOINED else _together(parts, normalise)
+    # Some vocabularies have a token for a character and none for the marks on it.
+    return [one for part in parts for one in (part if normalise(part) == part else [part])]
 
 
 def _together(parts: list[str], normalise: Normalise) -> list[str]:
@@ -160,24 +162,30 @@ def _followed(
     k, inside = 0, 0  # cluster under way, how many of its bytes are spelled already
     reached = 0  # where the text covered so far ends
     fresh = True  # nothing was spelled since the beginning or a literal token
+    partly = 0  # code points up to the end of a changed cluster that a literal token was made of
     for i, piece in enumerate(token_bytes):
         first, last = int(char_spans[i, 0]), int(char_spans[i, 1])
         if literal[i] and first >= last:  # a template's own, such as BOS: it covers nothing
             ranges[i] = reached
             continue
+        if first < partly:
+            ranges[i] = found[k - 1].start, reached
+            continue
         if literal[i]:
-            if inside:
+            if inside and (found[k].same or first >= found[k].last):
                 return None
-            while k < len(found) and found[k].last <= first:
+            while not inside and k < len(found) and found[k].last <= first:
                 if found[k].spelled and not _may_go(found[k], touched):
                     return None
                 k += 1
             if k == len(found):
                 return None
-            start = found[k].start
+            start, inside = found[k].start, 0
             while k < len(found) and found[k].first < last:
                 k += 1
-            reached = found[k - 1].end
+            if found[k - 1].same and found[k - 1].last > last:
+                return None
+            reached, partly = found[k - 1].end, found[k - 1].last
             ranges[i] = start, reached
             fresh = True
             continue
@@ -203,12 +211,20 @@ def _followed(
                 rest, fresh = rest[1:], False
             elif here is not None and not inside and _may_go(here, touched):
                 k += 1
+            elif here is not None and not here.same and here.spelled[inside : inside + 1].isspace():
+                inside += 1  # a blank that a cut into words drops
+                if inside == len(here.spelled):
+                    k, inside = k + 1, 0
+            elif not inside and rest is piece and rest[:1] == b" ":  # put before a word, not only before the text
+                rest = rest[1:]
             else:
                 return None
         ranges[i] = (reached if start < 0 else start), max(end, reached)
         reached = max(end, reached)
-    left = [] if inside else [c for c in found[k:] if c.spelled and not _may_go(c, touched)]
-    return None if left or inside else ranges
+    if inside and not found[k].spelled[inside:].isspace():
+        return None
+    left = [c for c in found[k + (inside > 0) :] if c.spelled and not _may_go(c, touched)]
+    return None if left else ranges
 
 
 def _may_go(cluster: Cluster, touched: NDArray[np.bool_]) -> bool:

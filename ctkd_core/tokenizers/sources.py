@@ -148,7 +148,8 @@ def folders_unlisted() -> Iterator[None]:
 
 
 def _load_files(files: _Files) -> Tokenizer:
-    siblings = [files.path, *(files.path.parent / name for name in _CONFIG_FILES)]
+    folder = files.path.parent
+    siblings = [files.path, *(folder / name for name in _CONFIG_FILES), *_named_templates(folder)]
     stamp = [(str(p), s.st_size, s.st_mtime_ns) for p in siblings if (s := _stat(p))]
     return _once(f"file {files.name} {stamp}", sum(size for _, size, _ in stamp), lambda: _read_files(files))
 
@@ -176,6 +177,8 @@ def _config(folder: Path) -> dict[str, Any]:
 
     A chat_template.jinja wins over a template in the configuration, and the files in additional_chat_templates/ are
     named templates beside it, as in transformers.
+
+    Raises TokenizerError for files that can't be read, or aren't JSON or UTF-8.
     """
     config: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -189,9 +192,9 @@ def _config(folder: Path) -> dict[str, Any]:
         except (OSError, ValueError, RecursionError) as fault:
             raise TokenizerError(f"{path} isn't valid JSON ({first_line(fault)}); mend it or move it away.") from None
         config |= value if isinstance(value, dict) else {}
-    named = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    named = {path.stem: path for path in _named_templates(folder)}
     if (folder / "chat_template.jinja").is_file():
-        named["default"] = folder / "chat_template.jinja"
+        named.setdefault("default", folder / "chat_template.jinja")
     if named:
         found = {name: _template(path) for name, path in named.items()}
         config["chat_template"] = found if "default" in found else chat_templates(config) | found
@@ -211,9 +214,17 @@ def _model_eos(folder: Path) -> tuple[int, ...]:
     return tuple(dict.fromkeys(i for i in found if isinstance(i, int) and not isinstance(i, bool) and i >= 0))
 
 
+def _named_templates(folder: Path) -> list[Path]:
+    return sorted((folder / "additional_chat_templates").glob("*.jinja"))
+
+
 def _template(path: Path) -> str:
     try:
-        return read_regular(path, MOST_CONFIG).decode("utf-8", errors="replace")
+        text = read_regular(path, MOST_CONFIG).decode("utf-8")
+        return text.replace("\r\n", "\n").replace("\r", "\n")  # as Python reads text files
+    except UnicodeDecodeError as fault:
+        said = f"byte 0x{fault.object[fault.start]:02x} at position {fault.start}"
+        raise TokenizerError(f"{path} isn't UTF-8 text ({said}); save it as UTF-8 or move it away.") from None
     except OSError as fault:
         raise TokenizerError(f"{path} can't be read ({fault.strerror or fault}); mend it or move it away.") from None
 

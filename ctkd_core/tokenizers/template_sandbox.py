@@ -97,7 +97,7 @@ def fill(template: str, values: Mapping[str, Any], limit: int = MAX_OUTPUT) -> s
     except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
         if isinstance(fault, TokenizerError):
             raise
-        reason = str(fault).splitlines()[0][:300] if str(fault) else type(fault).__name__
+        reason = str(fault).splitlines()[0][:300].rstrip(".") if str(fault) else type(fault).__name__
         raise TokenizerError(f"the chat template can't be applied: {reason}; give plain text instead.") from None
     except (MemoryError, RecursionError) as fault:
         raise TokenizerError(f"the chat template asks for too much ({type(fault).__name__}).") from None

@@ -114,6 +114,12 @@ class Tokenizer:
         return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
 
     @cached_property
+    def template_key(self) -> str:
+        """The fingerprint with a hash of the chat templates: models with one tokenizer.json may have different ones."""
+        written = repr((self.chat_template, sorted(self.named_templates.items()), self.bos_id, self.eos_id))
+        return f"{self.fingerprint} {hashlib.sha256(written.encode(errors='surrogatepass')).hexdigest()[:16]}"
+
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of the tokens that tokenizer.json declares special."""
         return frozenset(t["id"] for t in self.spec["added_tokens"] if t.get("special"))
@@ -252,13 +258,16 @@ class Tokenizer:
         with library_faults(f"{self.name} can't normalise this text"):
             made = self._piece_encoder.normalise(text)
         if self.kind == "sentencepiece":
-            return made.replace(facts.space_mark(self.spec), " ")
+            mark = facts.space_mark(self.spec)
+            return made.replace(mark, " ") if mark in self._vocabulary else made
         # WordPiece's normaliser sets blanks around some characters, which belong to no token.
         return made.strip() or made if self.kind == "wordpiece" else made
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """Ids of many texts, without special tokens and without spans: the fast way."""
+        """Ids of many texts, without special tokens and without spans: the fast way. Raises TokenizerError."""
         listed = list(texts)
+        for text in listed:
+            encode_text(text, "a text")
         self._check_growth(listed)
         with library_faults(f"{self.name} can't encode a text of the batch"):
             return [e.ids for e in self.backend.encode_batch_fast(listed, add_special_tokens=False)]

@@ -159,6 +159,7 @@ def test_parquet_and_jsonl_give_the_same(tmp_path):
         (b"", "holds no examples"),
         (b'{"prompt": "a", "completion": ""}\n', "completion is empty"),
         (b'{"messages": [{"role": "user", "content": "x"}]}\n', "last message must be the assistant's"),
+        (b'{"messages": [{"role": "writer", "content": "x"}]}\n', "The only roles are writer"),
         (b'{"text": "\xff"}\n', "isn't UTF-8"),
         (b'{"prompt": "a", "completion": "b"}\n', "at least two"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def mostly_long(tmp_path):
     return str(path)
 
 
-def test_samples_that_nothing_is_left_of_are_told_before_and_after_the_start(pair, store, mostly_long):
+def test_samples_that_nothing_is_left_of_are_told_before_and_after_the_start(pair, store, mostly_long, capsys):
     config = pair.config(method="sft", data=mostly_long, steps=2)
     found = {c.name: c for c in checks.preflight(config, store.root)}["length"]
     assert (found.ok, found.fatal) == (False, False)
@@ -44,10 +45,23 @@ def test_samples_that_nothing_is_left_of_are_told_before_and_after_the_start(pai
     assert found.detail in run.status().warnings
     assert found.detail in run.summary()["warnings"]
     left = config.replace(truncation_side="left")
-    assert {c.name: c for c in checks.preflight(left, store.root)}["length"].ok
+    found = {c.name: c for c in checks.preflight(left, store.root)}["length"]
+    assert found.ok and "lose their beginning at max_length" in found.detail
     run = ctkd_core.distill(left, store)
     assert run.status().warnings == ()
+    assert f"{long} of {train} training samples lose their beginning" in capsys.readouterr().out
     assert len(run.metric_rows()) > 0
+
+
+def test_texts_that_are_cut_at_their_end_are_told(pair, store, tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": f"{n} cats. {LONG * (n < 20)}"}) + "\n" for n in range(24)))
+    config = pair.config(method="sft", data=str(path), max_length=32)
+    found = {c.name: c for c in checks.preflight(config, store.root)}["length"]
+    assert found.ok
+    assert re.search(r"Those of more tokens \(the longest has \d+\) lose their end at max_length 32", found.detail)
+    whole = {c.name: c for c in checks.preflight(config.replace(max_length=2000), store.root)}["length"]
+    assert whole.detail == "max_length 2000 leaves an answer in every sample."
 
 
 def test_held_out_samples_that_are_cut_explain_a_missing_figure(pair, mostly_long):

@@ -76,6 +76,22 @@ def test_each_side_reads_its_own_template_and_both_spell_the_answer(pair, sides,
     assert answer == b"the flag\n"
 
 
+def test_two_templates_of_one_vocabulary_stay_apart(pair, tmp_path):
+    both = [
+        load_tokenizer(chat_folder(tmp_path / name, tiny_byte_level(400, 3), template, "<turn>", "<end>"))
+        for name, template in (("student", CHATML), ("teacher", BLANK))
+    ]
+    student, teacher = both
+    assert student.fingerprint == teacher.fingerprint
+    config = chat_config(pair, (student.source, teacher.source), written(tmp_path / "d.jsonl"))
+    split = rendered(config, load_split(config.data), both)
+    example = next(e for e in split.examples if e.completion == "the flag\n")
+    assert example.prompt_for(student).text.endswith("<turn>user\nSure?<end>\n<turn>assistant\n")
+    assert example.prompt_for(teacher).text.endswith(" cats<eos><turn>Sure?<end>")
+    alike = rendered(config, load_split(config.data), [student, student])
+    assert [list(e.prompts) for e in alike.train[:1]] == [[student.fingerprint]]
+
+
 def test_shared_lines_and_a_side_without_a_template(pair, sides, tmp_path):
     student, plain = load_tokenizer(sides[0]), load_tokenizer(str(pair.teacher))
     config = chat_config(pair, sides, written(tmp_path / "d.jsonl"))

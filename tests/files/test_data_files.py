@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
         ("a.JSON", "\ufeff\n " + json.dumps(ROWS, indent=2) + "\n\n"),
         ("a.jsonl", json.dumps(ROWS, indent=1)),
         ("a.json", "\n".join(json.dumps(row, indent=4) for row in ROWS)),
+        # Windows files that were put together, old line ends, objects without line ends.
+        ("a.jsonl", "\ufeff" + LINES.replace("\n", "\r\n\ufeff")),
+        ("a.json", "\n".join("\ufeff" + json.dumps(row, indent=4) for row in ROWS)),
+        ("a.jsonl", LINES.replace("\n", "\r")),
+        ("a.jsonl", LINES.replace("\n", "")),
     ],
 )
 def test_the_same_records_in_every_form(tmp_path: Path, name: str, content: str) -> None:
@@ -62,6 +68,11 @@ def test_parquet_has_nulls_and_plain_lists(tmp_path: Path) -> None:
     assert (second["prompt"], second["messages"], second["tags"]) == (None, None, None)
 
 
+def test_a_text_that_begins_like_another_kind_of_file_is_a_text(tmp_path: Path) -> None:
+    (record,) = RecordFile(written(tmp_path, "a.jsonl", "PAR1"))
+    assert isinstance(record, Unreadable) and "isn't JSON" in record.fault
+
+
 def test_numbers_of_records_and_lines(tmp_path: Path) -> None:
     path = written(tmp_path, "a.jsonl", '{"a": 1}\n\n{"a": 2}\n')
     assert [record.place for record in RecordFile(path)] == ["record 1", "record 2 (line 3)"]
@@ -73,11 +84,13 @@ def test_numbers_of_records_and_lines(tmp_path: Path) -> None:
     ("line", "fault"),
     [
         (b"{oops", "isn't JSON: Expecting property name"),
-        (b'{"text": "\xff"}', "isn't UTF-8 text: byte 0xff"),
+        (b'{"text": "\xff"}', "isn't UTF-8 text: byte 0xff (invalid start byte); save the file as UTF-8"),
         (b"[" * 200_000, "is nested too deeply to read"),
         (b'{"a":' * 200_000, "is nested too deeply to read"),
         (b"[" * (MAX_DEPTH + 5) + b"]" * (MAX_DEPTH + 5), "is nested too deeply to read"),
         (b'{"text": ' + b"1" * 5000 + b"}", "has a number of 5,000 digits"),
+        (b'{"text": "a", "b": {"c": 1}, "text": "b"}', "has the key 'text' twice; keep one of them"),
+        (b'{"a\\u001b": 1, "a\\u001b": 2}', "has the key 'a<U+001B>' twice"),
         (b'{"text": "' + b"x" * 300 + b'"}', "is longer than 100 characters; give one record a line"),
         (b'{"text": "' + "é".encode() * 5000 + b'"}', "is longer than 100 characters"),
     ],
@@ -89,6 +102,14 @@ def test_one_bad_line_is_told_and_the_others_are_read(tmp_path: Path, line: byte
     assert (one, three) == (Record(1, 1, {"n": 1}), Record(3, 3, {"n": 3}))
     assert isinstance(bad, Unreadable) and bad.place == "line 2"
     assert bad.fault.startswith(fault.split(":")[0]) and fault in bad.fault
+
+
+def test_a_key_that_stands_twice_in_a_part_of_a_record_spoils_nothing(tmp_path: Path) -> None:
+    content = '{"text": "a", "meta": {"b": 1, "b": 2}}\n[{"b": 1, "b": 2}]\n{"n": 3}\n'
+    assert values(written(tmp_path, "a.jsonl", content)) == [{"text": "a", "meta": {"b": 2}}, [{"b": 2}], {"n": 3}]
+    one, bad, three = RecordFile(written(tmp_path, "a.json", '[{"n": 1}, {"n": 2, "n": 2}, {"n": 3}]'))
+    assert isinstance(bad, Unreadable) and "has the key 'n' twice" in bad.fault
+    assert [r.value for r in (one, three) if isinstance(r, Record)] == [{"n": 1}, {"n": 3}]
 
 
 def test_a_long_number_in_an_array_spoils_its_record_alone(tmp_path: Path) -> None:
@@ -110,6 +131,10 @@ def test_a_long_number_in_an_array_spoils_its_record_alone(tmp_path: Path) -> No
         ("a.jsonl", "", "is empty; it holds no examples"),
         ("a.jsonl", "\ufeff", "is empty"),
         ("a.jsonl", '{"a": 1}'.encode("utf-16"), "is binary or UTF-16"),
+        ("a.jsonl", b'{"a": 1}{"a": 2}{oops', "isn't JSON in line 1, in record 3"),
+        ("a.jsonl", gzip.compress(LINES.encode()), "is compressed (gzip); unpack it first"),
+        ("a.jsonl", b"PAR1\x15\0", "is a Parquet file; give it the ending .parquet"),
+        ("a.jsonl.GZ", gzip.compress(LINES.encode()), "ends in '.gz'; unpack it first, then use .jsonl"),
         ("a.csv", "a,b", "ends in '.csv'; use .jsonl or .parquet"),
         ("a.parquet", b"PAR1 but not really", "isn't a readable Parquet file"),
         ("a.parquet", b"", "isn't a readable Parquet file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -27,6 +28,9 @@ RESULT = {"role": "tool", "content": "7", "name": "f"}
         ({"prompt": "a", "completion": "b", "kind": "n", "language": "ru"}, Pair("a", "b", "ru")),
         ({"text": "a", "domain": "law", "language": "ru"}, Pair("", "a", "law", "ru")),
         ({"text": "a", "domain": "law", "language": 5}, Pair("", "a", "law")),
+        ({"text": "a", "messages": [], "conversations": []}, Pair("", "a")),
+        ({"prompt": [], "completion": "b"}, Pair("", "b")),
+        ({"prompt": "a", "completion": "b", "messages": []}, Pair("a", "b")),
         ({"prompt": "a", "completion": "b", "domain": " ", "language": None, "kind": "n"}, Pair("a", "b", "n")),
     ],
 )
@@ -42,6 +46,11 @@ def test_texts_and_pairs(record: dict[str, Any], shape: Pair) -> None:
         {"messages": ({"role": "user", "content": [PART, PART | {"text": "o?"}]}, ANSWER)},
         {"messages": [{"role": "user", "content": ["Two?"]}, ANSWER]},
         {"conversations": [{"from": "human", "value": "Two?"}, {"from": "gpt", "value": "2"}]},
+        {"conversations": [{"from": "Human", "value": "Two?"}, {"from": "GPT", "value": "2"}], "messages": []},
+        {"conversations": {"from": ["human", "gpt"], "value": ["Two?", "2"]}, "system": "", "tools": "[]"},
+        {"messages": [USER | {"role": "User"}, ANSWER | {"role": "model"}]},
+        {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "Two?"}]}, ANSWER]},
+        {"messages": [{"role": "user", "content": [{"type": None, "text": "Two?"}]}, ANSWER]},
     ],
 )  # fmt: skip
 def test_conversations(record: dict[str, Any]) -> None:
@@ -58,6 +67,44 @@ def test_a_prompt_of_messages_is_context() -> None:
     assert (len(found.messages), found.context, found.answers) == (6, 3, (3, 5))
     one = shape_of({"prompt": [USER], "completion": ANSWER})
     assert isinstance(one, Conversation) and one.answers == (1,)
+
+
+def test_a_system_prompt_beside_the_messages() -> None:
+    system = {"role": "system", "content": "Be short."}
+    for record in ({"messages": [USER, ANSWER]}, {"conversations": [USER, ANSWER]}):
+        found = shape_of(record | {"system": "Be short."})
+        assert isinstance(found, Conversation)
+        assert (found.messages, found.answers) == ((system, USER, ANSWER), (2,))
+    for prompt, context in (([USER], 2), ([], 1), (None, 1)):
+        found = shape_of({"prompt": prompt, "completion": [ANSWER], "system": "Be short."})
+        assert isinstance(found, Conversation)
+        assert (found.messages[0], found.messages[-1], found.context) == (system, ANSWER, context)
+    found = shape_of({"messages": [system, USER, ANSWER], "system": "Another one."})
+    assert isinstance(found, Conversation) and found.messages == (system, USER, ANSWER)
+    with pytest.raises(Misfit, match="system must be text; got list"):
+        shape_of({"messages": [USER, ANSWER], "system": [1]})
+
+
+def test_answers_of_weight_0_are_only_read() -> None:
+    found = shape_of({"messages": [USER, ANSWER | {"weight": 0}, USER, ANSWER | {"weight": 1}, USER, ANSWER]})
+    assert isinstance(found, Conversation) and found.answers == (3, 5)
+
+
+def test_tools_and_their_calls_as_json() -> None:
+    call = {"name": "f", "arguments": {"a": 1}}
+    said = [
+        {"from": "human", "value": "Two?"},
+        {"from": "function_call", "value": json.dumps(call)},
+        {"from": "observation", "value": "7"},
+        {"from": "gpt", "value": "2"},
+    ]
+    found = shape_of({"conversations": said, "tools": json.dumps([{"name": "f"}])})
+    assert isinstance(found, Conversation)
+    assert (found.tools, found.answers) == ([{"name": "f"}], (3,))
+    called = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": call}]}
+    assert found.messages[1:3] == (called, {"role": "tool", "content": "7"})
+    plain = shape_of({"conversations": [said[0], {"from": "function_call", "value": "f(1)"}]})
+    assert isinstance(plain, Conversation) and plain.answers == (1,)
 
 
 def test_tools_and_turns_without_a_text() -> None:
@@ -99,6 +146,12 @@ def test_tools_and_turns_without_a_text() -> None:
             "message 1 of messages: name isn't valid Unicode (lone surrogate U+D83D)",
         ),
         ({"messages": [USER], "tools": [{"a": ["\ud83d"]}]}, "tools isn't valid Unicode"),
+        ({"messages": [USER], "tools": "f(x)"}, "tools is a text and no JSON list"),
+        ({"messages": [USER], "tools": '["\\ud83d"]'}, "tools isn't valid Unicode"),
+        ({"messages": [USER], "tools": "[" * 5000}, "tools is a text and no JSON list"),
+        ({"completion": "b", "text": None}, "its keys are completion, text (null); a record needs text"),
+        ({"messages": [USER | {"role": ""}]}, "message 1 of messages: role must be text; got an empty one"),
+        ({"messages": {"role": ["user"], "content": []}}, "the lists of messages aren't equally long"),
     ],
 )  # fmt: skip
 def test_the_field_that_is_wrong_is_named(record: Any, said: str) -> None:

@@ -78,6 +78,14 @@ def test_refusals_stand_in_their_place() -> None:
         chat_prompts(tiny_byte_level(), [turn("2")])
 
 
+def test_a_template_that_writes_nothing_is_no_empty_prompt() -> None:
+    for template in ("", "{# nothing #}\n", "{% if false %}{{ messages }}{% endif %}"):
+        (found,) = chat_prompts(chatty(template), [turn("2")])
+        assert isinstance(found, TokenizerError) and "writes nothing of the messages" in str(found)
+    (alone,) = chat_prompts(chatty("{{ messages[0].content }}"), [Turn((), {"role": "assistant", "content": "2"})])
+    assert isinstance(alone, ChatPrompt) and (alone.text, alone.answer) == ("", "2")
+
+
 def test_calls_and_tools_reach_the_template() -> None:
     template = (
         "{{ tools[0].name if tools else 'none' }}"

@@ -7,11 +7,14 @@ import pickle
 import unicodedata
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tokenizers import AddedToken, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as Backend
 
 from ctkd_core.errors import TokenizerError
 from ctkd_core.tokenizers.encoding import Encoding
@@ -171,7 +174,7 @@ def test_empty_text() -> None:
 def test_lone_surrogate_is_refused_with_its_place() -> None:
     with pytest.raises(TokenizerError, match="character 2 is the lone surrogate U\\+D83D"):
         tiny_byte_level().encode("ab\ud83d")
-    with pytest.raises(TokenizerError):
+    with pytest.raises(TokenizerError, match="a text isn't valid Unicode: character 2 is the lone surrogate"):
         tiny_byte_level().encode_batch(["ok", "ab\ud83d"])
     with pytest.raises(TokenizerError, match="a piece"):
         tiny_byte_level().encode_pieces(["ab\ud83d"])
@@ -203,8 +206,6 @@ def test_char_to_byte_counts_bytes(text: str) -> None:
 
 
 def test_byte_alphabet_is_that_of_the_library() -> None:
-    from tokenizers import pre_tokenizers
-
     assert sorted(byte_alphabet()) == sorted(pre_tokenizers.ByteLevel.alphabet())
     for byte in range(256):
         assert token_bytes_from_strings([byte_alphabet()[byte]], "byte-level") == [bytes([byte])]
@@ -241,6 +242,88 @@ def test_pieces_have_no_dummy_prefix() -> None:
     assert not spelled[0][0].startswith("▁")
     assert spelled[2] == ["2", "0", "1"]
     assert tokenizer.encode("cats").tokens == [" cats"]  # the tokenizer itself is as before
+
+
+def changed(tokenizer: Tokenizer, **parts: Any) -> Tokenizer:
+    """The same vocabulary with other parts: normalizer, pre_tokenizer, added (tokens)."""
+    backend = Backend.from_str(tokenizer.backend.to_str())
+    backend.add_tokens(parts.pop("added", []))
+    for name, part in parts.items():
+        setattr(backend, name, part)
+    return Tokenizer.from_backend(backend, "changed")
+
+
+def strings(tokenizer: Tokenizer, encoding: Encoding) -> list[str]:
+    return [tokenizer.token(i) for i in encoding.ids.tolist()]
+
+
+@pytest.mark.parametrize("text", ["the cats", "the  cats\n and\tthe dogs "])
+def test_a_cut_into_words_with_a_mark_each_keeps_its_marks_in_the_middle(text: str) -> None:
+    """T5, ALBERT, XLM-R: blanks are dropped and each word gets a mark."""
+    cut = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer = changed(tiny_metaspace(), pre_tokenizer=cut)
+    whole = strings(tokenizer, tokenizer.encode(text))
+    assert strings(tokenizer, tokenizer.encode_continuation(" " + text)) == whole
+    assert strings(tokenizer, tokenizer.encode_continuation(text, behind=False)) == whole
+    inside = tokenizer.encode_continuation(text)
+    assert not tokenizer.token(int(inside.ids[0])).startswith("▁")
+    assert b"".join(inside.token_bytes).split() == text.encode().split()
+    assert [tokenizer.token(i) for i in tokenizer.encode_pieces([" cats"])[0]] == ["▁cats"]
+
+
+def test_added_tokens_that_are_looked_for_with_the_mark_before_the_text() -> None:
+    """Llama 2's normaliser puts a mark before normalised added tokens, too: only behind a blank they are found."""
+    marked = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    parts: dict[str, Any] = {"normalizer": marked, "pre_tokenizer": None}
+    tokenizer = changed(tiny_metaspace(), added=[AddedToken("<tool>", normalized=True)], **parts)
+    for text, count in (("x <tool>y", 1), ("x<tool>y", 0), ("x<tool> <tool>", 1), ("cats <tool> y<tool>", 1)):
+        there = strings(tokenizer, tokenizer.encode(text))
+        here = strings(tokenizer, tokenizer.encode_continuation(text))
+        assert there.count("<tool>") == here.count("<tool>") == count
+        assert here[-3:] == there[-3:]
+        assert strings(tokenizer, tokenizer.encode_continuation(" " + text)) == there
+    assert "<tool>" not in strings(tokenizer, tokenizer.encode_continuation("<tool>y"))
+    twice = strings(tokenizer, tokenizer.encode_continuation("<tool> <tool>"))
+    assert twice.count("<tool>") == 1 and twice[-1] == "<tool>"
+
+
+@pytest.mark.parametrize("kind", ["Unigram", "WordLevel"])
+def test_special_tokens_that_a_model_finds_in_a_text_are_text(kind: str) -> None:
+    """Models that look for whole pieces find "</s>" where it is one of theirs, declared special or not."""
+    names = ["<unk>", "</s>", "▁", *"</s>ab"]
+    if kind == "Unigram":
+        model: Any = models.Unigram([(name, -k / 9) for k, name in enumerate(names)], unk_id=0)
+    else:
+        model = models.WordLevel({name: k for k, name in enumerate(dict.fromkeys(names))}, unk_token="<unk>")
+    backend = Backend(model)
+    backend.pre_tokenizer = pre_tokenizers.Metaspace() if kind == "Unigram" else pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens(["</s>"])
+    tokenizer = Tokenizer.from_backend(backend, kind)
+    assert tokenizer.id_of("</s>") in tokenizer.special_ids
+    for text in ("</s>", "a </s> b", "a</s>", "</s> </s>"):
+        found = [tokenizer.encode_continuation(text, behind=behind).ids.tolist() for behind in (True, False)]
+        for ids in [*found, *tokenizer.encode_pieces([text])]:
+            assert ids and tokenizer.special_ids.isdisjoint(ids)
+        assert tokenizer.special_ids & set(tokenizer.encode(text).ids.tolist()), "the tokenizer itself is as before"
+    spelled = strings(tokenizer, tokenizer.encode_continuation("a</s>b"))
+    assert spelled == (["a", "<", "/", "s", ">", "b"] if kind == "Unigram" else ["<unk>"])
+
+
+def test_renamed_added_tokens_keep_their_ids_on_both_sides_of_a_blank() -> None:
+    marked = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    added = [AddedToken("the", normalized=True), AddedToken("<tool>", normalized=True)]
+    tokenizer = changed(tiny_metaspace(), added=added, normalizer=marked, pre_tokenizer=None)
+    text = "x the <tool> the"
+    assert strings(tokenizer, tokenizer.encode_continuation(" " + text)) == strings(tokenizer, tokenizer.encode(text))
+
+
+def test_a_mark_that_the_vocabulary_lacks_is_spelled_by_its_bytes() -> None:
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)} | {'"': 256}
+    backend = Backend(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))
+    backend.normalizer = normalizers.Replace("``", '"')
+    encoding = Tokenizer.from_backend(backend, "bytes").encode("▁``")
+    assert not len(encoding.uncovered)
+    assert encoding.spans[-1].tolist() == [3, 5]
 
 
 def test_look_ups() -> None:

@@ -56,6 +56,7 @@ def test_roles_and_template_are_those_of_the_object():
     assert given.chat_template == "{{ messages[0]['content'] }}!"
     several = as_tokenizer(fast(ours, chat_template={"default": "a", "tools": "b"}), "student")
     assert several.chat_template == "a"
+    assert several.named_templates == {"default": "a", "tools": "b"}
     plain = as_tokenizer(backend(ours), "student")
     assert (plain.bos_id, plain.eos_id, plain.pad_id) == (ours.bos_id, ours.eos_id, ours.pad_id)
 

@@ -78,6 +78,53 @@ def test_a_token_covers_what_it_was_made_of(normaliser: Any, text: str, expected
     assert pieces(text, letters(normaliser)) == expected
 
 
+QUOTES = normalizers.Replace("``", '"')
+
+
+@pytest.mark.parametrize(
+    ("normaliser", "cut", "text", "expected"),
+    [
+        # What the vocabulary lacks: marks of a letter that it has, and part of what became of a character.
+        (QUOTES, None, "``e\u0301b", [('"', "``"), ("e", "e"), ("<unk>", "\u0301"), ("b", "b")]),
+        (
+            normalizers.Sequence([normalizers.NFKC(), QUOTES]),
+            None,
+            "№``b",
+            [("<unk>", "№"), ("o", "№"), ('"', "``"), ("b", "b")],
+        ),
+        # A cut into words that puts a blank before each, and one that drops blanks which the normaliser wrote.
+        (
+            QUOTES,
+            pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]),
+            "a\t``b",
+            [(" ", ""), ("a", "a"), (" ", ""), ('"', "``"), ("b", "b")],
+        ),
+        (
+            normalizers.Sequence([QUOTES, normalizers.Replace("№", "n o")]),
+            pre_tokenizers.WhitespaceSplit(),
+            "№ ``b",
+            [("n", "№"), ("o", "№"), ('"', "``"), ("b", "b")],
+        ),
+    ],
+)
+def test_a_change_is_followed_beside_what_was_left_out_or_added(
+    normaliser: Any, cut: Any, text: str, expected: list[tuple[str, str]]
+) -> None:
+    backend = Backend.from_str(letters(normaliser).backend.to_str())
+    if cut is not None:
+        backend.pre_tokenizer = cut
+    assert pieces(text, Tokenizer.from_backend(backend, "letters")) == expected
+
+
+def test_marks_are_composed_before_bytes_are_written_as_letters() -> None:
+    backend = Backend.from_str(PLAIN.backend.to_str())
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), QUOTES, normalizers.ByteLevel()])
+    backend.pre_tokenizer = None
+    encoding = Tokenizer.from_backend(backend, "normalises to bytes").encode("cafe\u0301``")
+    assert not len(encoding.uncovered)
+    assert encoding.spans[-1].tolist() == [6, 8]
+
+
 def test_blanks_that_only_a_texts_ends_lose_stay_inside_it() -> None:
     backend = Backend.from_str(PLAIN.backend.to_str())
     backend.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.NFC()])

@@ -74,6 +74,36 @@ def test_configuration_names_roles_and_template(folder: Path) -> None:
     assert tokenizer.render_chat([{"role": "user", "content": "hi"}]) == "hi"
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"chat_template.jinja": b"a\r\nb\r"}, {"default": "a\nb\n"}),
+        (
+            {"chat_template.jinja": b"file", "additional_chat_templates/default.jinja": b"named"},
+            {"default": "named"},
+        ),
+        (
+            {"chat_template.jinja": b"file", "additional_chat_templates/tool_use.jinja": b"t\r\n"},
+            {"default": "file", "tool_use": "t\n"},
+        ),
+    ],
+)
+def test_files_of_chat_templates(folder: Path, files: dict[str, bytes], expected: dict[str, str]) -> None:
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "old"}')
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    assert dict(load_tokenizer(folder).named_templates) == expected
+    (folder / name).write_bytes(b"changed")
+    assert "changed" in load_tokenizer(folder).named_templates.values()
+
+
+def test_a_template_that_is_no_utf8_is_refused(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_bytes("Grüße".encode("latin-1"))
+    with pytest.raises(TokenizerError, match=r"chat_template.jinja isn't UTF-8 text \(byte 0xfc at position 2\)"):
+        load_tokenizer(folder)
+
+
 def test_truncation_padding_and_dropout_of_the_file_are_switched_off(tmp_path: Path, document: dict[str, Any]) -> None:
     document["model"]["dropout"] = 0.9
     document["truncation"] = {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}

@@ -20,7 +20,7 @@ from typing import Any
 
 from ctkd_core import files
 from ctkd_core.errors import RunError, short
-from ctkd_core.files.data_files import MAX_WHOLE
+from ctkd_core.files.data_files import MAX_WHOLE, without_nulls
 from ctkd_core.markup.visible import one_line, shorten
 
 PREFIX = "hf:"
@@ -104,7 +104,8 @@ def _write(rows: Iterable[Mapping[str, Any]], path: Path, source: HubSet, most: 
     size = 0
     with path.open("wb") as file:
         for row in rows:
-            size += file.write((json.dumps(row, ensure_ascii=False, default=_plain) + "\n").encode())
+            kept = {key: without_nulls(value) for key, value in row.items()}  # as rows of Parquet are read
+            size += file.write((json.dumps(kept, ensure_ascii=False, default=_plain) + "\n").encode())
             _check_size(source, size, most)
 
 

@@ -18,14 +18,15 @@ from typing import Any, BinaryIO, NamedTuple
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import expanded
 from ctkd_core.files.data_files import (
-    BINARY,
     MAX_RECORD,
     RECORD_FILES,
     RecordFile,
     Unreadable,
+    binary,
     line_at,
     read_head,
     shown_name,
+    wrong_ending,
 )
 from ctkd_core.files.data_shapes import Misfit, shape_of, text_of
 from ctkd_core.pair.corpora.counting import CorpusDocument, Skipped, value_of
@@ -35,7 +36,7 @@ ENDINGS = TEXT_FILES + RECORD_FILES
 MAX_PARAGRAPH = 100_000  # characters; a longer one (a file without line breaks, say) is cut here
 LEAST_PIECE, MOST_PIECE = 1_000_000, 8_000_000  # bytes; what a second or some seconds are needed for
 PIECES_A_FILE = 64  # about, between these bounds
-FIELDS = ("text", "prompt", "completion", "messages", "conversations", "tools")  # of records, that are read
+FIELDS = ("text", "prompt", "completion", "messages", "conversations", "system", "tools")  # of records, that are read
 WINDOW = 400_000  # bytes of a text file behind a border in which a blank line is looked for; less than a piece has
 
 # Bytes of UTF-8 that go on with a character, and how many one has at most.
@@ -189,14 +190,13 @@ def _check(path: Path) -> None:
         return
     name = shown_name(path)
     if path.suffix.lower() not in TEXT_FILES:
-        raise CtkdError(
-            f"corpus {name!r} ends in {path.suffix or 'nothing'!r}; give a file that ends in {', '.join(ENDINGS)}."
-        )
+        advice = f"give a file that ends in {', '.join(ENDINGS)}"
+        raise CtkdError(f"corpus {name!r} {wrong_ending(path.suffix, advice)}")
     head = read_head(path, "corpus", CtkdError)
     if not head:
         raise CtkdError(f"corpus {name!r} is empty; there is nothing to measure.")
-    if b"\0" in head:
-        raise CtkdError(f"corpus {name!r} {BINARY}")
+    if said := binary(head):
+        raise CtkdError(f"corpus {name!r} {said}")
 
 
 def _record_file(path: Path) -> RecordFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -48,6 +49,16 @@ def test_a_set_is_fetched_once_and_read_as_a_file(asked):
     assert asked == [("owner/set", None, "test")]
     load_examples("hf:owner/set/ru@test")
     assert asked[1:] == [("owner/set", "ru", "test")]
+
+
+def test_nulls_that_arrow_wrote_into_nested_tables_are_left_out(asked, monkeypatch):
+    call = {"function": {"name": "f", "arguments": {"a": 1, "b": None}}}
+    rows = [{"messages": [{"role": "assistant", "content": "x", "tool_calls": [call], "name": None}], "text": None}]
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda *_, split: iter(rows)))
+    (record,) = [json.loads(line) for line in fetched(hub_set("hf:owner/tools")).read_text().splitlines()]
+    assert record["text"] is None
+    assert record["messages"][0]["tool_calls"] == [{"function": {"name": "f", "arguments": {"a": 1}}}]
+    assert "name" not in record["messages"][0]
 
 
 def test_a_set_that_a_corpus_was_measured_on_may_be_too_large_for_a_run(asked, monkeypatch):

@@ -58,6 +58,8 @@ def test_records(tmp_path: Path) -> None:
         ("a.txt", b"fine\n\ncaf\xe9\n", "corpus 'a.txt' isn't UTF-8 text in line 3: byte 0xe9"),
         ("a.csv", "a,b", "corpus 'a.csv' ends in '.csv'; give a file that ends in .txt, .md, .jsonl, .ndjson"),
         ("a", "text", "corpus 'a' ends in 'nothing'"),
+        ("a.txt.gz", b"\x1f\x8b\x08", "corpus 'a.txt.gz' ends in '.gz'; unpack it first, then give a file that ends"),
+        ("a.txt", b"\x1f\x8b\x08", "corpus 'a.txt' is compressed (gzip); unpack it first"),
         ("a.jsonl", "plain text\n", "corpus 'a.jsonl', line 1 isn't JSON: Expecting value at column 1"),
         ("a.jsonl", '{"text": "a"}\n{"text"', "corpus 'a.jsonl', line 2 isn't JSON"),
         ("a.jsonl", '{"a": 1}\n{"b": 2}\n[]', "holds no text to measure (no text, prompt/completion or messages in"),
