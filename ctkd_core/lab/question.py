@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
 WORKER = "ctkd_core.lab.worker"
-VERSION = 3  # of what is computed and how it is written; another one is computed anew
+VERSION = 4  # of what is computed and how it is written; another one is computed anew
 MAX_METHODS = 4
 MAX_TEXT, MAX_CONTEXT = 60, 60  # tokens of either side: logits of 120 x 129k float32 are 62 MB
 MAX_CHARACTERS = 2_000  # a quick look before anything is encoded
