@@ -200,6 +200,26 @@ def test_the_memory_of_a_gpu_is_its_own(store, monkeypatch):
     assert described(config, store, monkeypatch, 0).detail.endswith("; on the device.")
 
 
+def test_a_page_does_not_wait_for_the_memory_of_a_gpu(monkeypatch, store):
+    told = {"cuda:0": None}
+    monkeypatch.setattr(checks, "gpu_memory", lambda device, needed: pytest.fail("waited"))
+    monkeypatch.setattr(checks, "asking_memory", lambda device, needed: True)
+    monkeypatch.setattr(checks, "told_memory", told.get)
+    config = RunConfig(device="cuda")
+
+    def found():
+        return checks._memory(config, 129_280, 49_152, store.root, wait=False)
+
+    first = found()
+    assert isinstance(first, checks.Pending) and first.ok
+    assert first.detail.endswith("; asking what is free on cuda:0.")
+    told["cuda:0"] = 1, 2
+    assert isinstance(found(), checks.Pending) and not found().ok, "what was told last counts meanwhile"
+    monkeypatch.setattr(checks, "asking_memory", lambda device, needed: False)
+    monkeypatch.setattr(checks, "gpu_memory", lambda device, needed: (10**12, 10**12))
+    assert not isinstance(found(), checks.Pending) and found().ok
+
+
 def test_lora_learns_a_part_and_needs_less():
     whole, parts = (estimate.estimate_bytes(RunConfig(lora_rank=rank))["student"] for rank in (0, 16))
     frozen = 4 * (106_000_000 + 129_280 * 576)
