@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ctkd_core.background.processes import OWN_MODULES
 from ctkd_core.distill.training import processes
 from ctkd_core.markup.visible import counted
 
@@ -104,8 +105,8 @@ def _child(wanted: str, needed: int) -> threading.Thread | None:
 def _ask(device: str) -> None:
     found = None
     with suppress(OSError, subprocess.SubprocessError, ValueError):
-        command = [sys.executable, "-c", _MEMORY, device]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
+        command, environment = [sys.executable, "-c", _MEMORY, device], os.environ | OWN_MODULES
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
         free, whole = map(int, answer.stdout.split())
         found = free, whole
     with _lock:

@@ -46,6 +46,9 @@ def test_the_memory_of_a_gpu_is_asked_of_torch_in_another_process(files, tmp_pat
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     torch = tmp_path / "torch.py"
     torch.write_text("class cuda:\n    mem_get_info = {'cuda:0': (3, 8), 'cuda:1': (4, 8)}.__getitem__\n")
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users" / "torch.py").touch()
+    monkeypatch.chdir(tmp_path / "users")
     assert devices.gpu_memory("cuda") is None, "there is none"
     files("nvidia0", "nvidia1", "nvidia2")
     assert (devices.gpu_memory("cuda"), devices.gpu_memory("cuda:1"), devices.gpu_memory("cpu")) == (
