@@ -20,6 +20,7 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.training import processes
+from ctkd_core.distill.working_folder import enter
 from ctkd_core.errors import CtkdError, RunError
 
 POLL_SECONDS = 0.2
@@ -70,6 +71,7 @@ def run_together(config: RunConfig, first: Callable[[], Run]) -> tuple[Run, int]
     if said:
         raise RunError(said)
     run = Run(Path(folder))
+    enter(run.dir)
     try:
         return run, _lead(run) if processes.rank() == 0 else follow(run)
     finally:
