@@ -260,6 +260,8 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         _report(attempt, attempt.status.doing(message), **changes)
 
     doing("Loading tokenizers and data.", warnings=())
+    if run.checkpoints():
+        environment.refuse_other_data(run.environment, config)
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
     planned = planned_teachers(config, teacher)
     # All that can be wrong with data and caches is told before models are loaded, which takes much longer.
