@@ -24,6 +24,7 @@ from ctkd_core.distill.devices import (
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
 from ctkd_core.errors import CtkdError, PreflightError, RunError, short
+from ctkd_core.files import home
 from ctkd_core.markup.quantities import about, between
 from ctkd_core.markup.visible import counted, one_line
 
@@ -37,6 +38,7 @@ OTHER_SAMPLES = (
     "Leave it out of evaluations, or measure on other or more samples (eval_data, eval_samples, eval_completions)."
 )
 OTHER_FOLDER = "Choose another folder with --runs-dir."
+OTHER_HOME = "Set the environment variable CTKD_HOME to a folder that can be written."
 FREE_BYTES = 500_000_000  # what a run, and each of its checkpoints, must leave on the disk
 
 
@@ -485,15 +487,27 @@ def _weights(role: str, source: str) -> Check:
     )
 
 
+def _existing(folder: Path) -> Path:
+    """The folder, or the next one above it that is there."""
+    return next(p for p in (folder, *folder.parents) if os.path.exists(p))  # noqa: PTH110 - or its name is too long
+
+
+def _unwritable(place: Path) -> str:
+    """Why no file can be made in a place; "" where one can."""
+    if not place.is_dir():
+        return f"{short(place)} isn't a folder"
+    return "" if os.access(place, os.W_OK | os.X_OK) else f"{short(place)} can't be written"
+
+
 def _disk(config: RunConfig, student_vocab: int, runs_dir: str | Path | None) -> Check:
     from ctkd_core.distill.estimate import checkpoint_bytes
     from ctkd_core.distill.runs import RunStore
 
-    root = RunStore(runs_dir).root
-    existing = next(p for p in (root, *root.parents) if os.path.exists(p))  # noqa: PTH110 - or its name is too long
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        said = "isn't a folder" if not existing.is_dir() else "can't be written"
-        return Check("disk", False, f"runs can't be kept in {short(root)}: {short(existing)} {said}.", OTHER_FOLDER)
+    root, slots = RunStore(runs_dir).root, home() / "slots"
+    if said := _unwritable(existing := _existing(root)):
+        return Check("disk", False, f"runs can't be kept in {short(root)}: {said}.", OTHER_FOLDER)
+    if said := _unwritable(_existing(slots)):
+        return Check("disk", False, f"the lock of a device can't be kept in {short(slots)}: {said}.", OTHER_HOME)
     free = shutil.disk_usage(existing).free
     needed = checkpoint_bytes(config, student_vocab) + FREE_BYTES
     return Check(

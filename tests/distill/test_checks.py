@@ -250,3 +250,19 @@ def test_a_folder_that_cannot_hold_runs_is_refused(pair, tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "runs"):
         found = {check.name: check for check in checks.preflight(pair.config(), place)}["disk"]
         assert not found.ok and found.fatal and "isn't a folder" in found.detail and "--runs-dir" in found.fix
+
+
+def test_a_home_that_cannot_hold_the_locks_of_devices_is_refused(pair, store, tmp_path, monkeypatch):
+    assert described_disk(pair, store).ok
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "file" / "home"))
+    (tmp_path / "file").write_text("")
+    found = described_disk(pair, store)
+    assert not found.ok and found.fatal and "isn't a folder" in found.detail and "CTKD_HOME" in found.fix
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "slots").mkdir(parents=True)
+    monkeypatch.setattr(checks.os, "access", lambda place, _: place != tmp_path / "home" / "slots")
+    assert "can't be written" in described_disk(pair, store).detail
+
+
+def described_disk(pair, store):
+    return checks._disk(pair.config(), 400, store.root)
