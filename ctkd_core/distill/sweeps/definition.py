@@ -27,7 +27,7 @@ from pydantic.dataclasses import dataclass
 from ctkd_core import methods
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.config_file import flat, read_table
-from ctkd_core.distill.consistency import check_texts
+from ctkd_core.distill.consistency import LATEST, check_texts
 from ctkd_core.distill.estimate import estimate
 from ctkd_core.distill.further import CONFIG, option_table
 from ctkd_core.distill.option_labels import distinct, option_label
@@ -103,7 +103,11 @@ def json_schema() -> dict[str, Any]:
 
 
 def refuse_dropped(definition: SweepDefinition) -> None:
-    """Raise RunError for values that `plan` drops: asked of a new sweep only, those of before go on."""
+    """Raise RunError for values that `plan` drops, and names that mean nothing: asked of a new sweep only, those of
+    before go on."""
+    methods.get(definition.baseline, RunError)
+    if definition.name == LATEST:
+        raise RunError(f"name {LATEST!r} would mean the newest sweep wherever sweeps are named; give another name.")
     if len(definition.grid.get("name", ())) > 1:
         raise RunError("a name makes no other run: the runs of a sweep are named by what varies; leave name out of it.")
     for key in ("seed", "method"):
