@@ -233,7 +233,8 @@ def _work(told: dict[str, Any]) -> int:
     os.environ.clear()
     os.environ.update(told["environment"])
     os.chdir(told["folder"])
-    sys.path[:] = [told["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *sys.path[1:]]
+    own = [] if os.environ.get("PYTHONSAFEPATH") else [told["folder"]]
+    sys.path[:] = [*own, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *sys.path[1:]]
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
     first, module, *sys.argv[1:] = told["words"]

@@ -123,12 +123,18 @@ def stop_process(pid: int, start: str | float | None, grace: float = GRACE_SECON
     return False
 
 
+# For processes of ours. With `-m` and `-c` Python else looks for modules in the current folder first, which is the
+# user's: a tokenizers.py or code.py of theirs would be run in place of the library.
+OWN_MODULES = {"PYTHONSAFEPATH": "1"}
+
+
 def child_environment() -> dict[str, str]:
     """What a process of ours finds in its environment, to be laid over the caller's."""
     package_root = str(Path(__file__).resolve().parents[2])
     paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         "PYTHONPATH": os.pathsep.join(paths),  # the same code, wherever it was started
+        **OWN_MODULES,
         "PYTHONUNBUFFERED": "1",
         "TQDM_DISABLE": "1",  # its output is a log, where a progress bar is a line for each of its states
         # Threads that wait by spinning starve each other when another program is busy: seven times slower was seen.

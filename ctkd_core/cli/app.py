@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ctkd_core.background.addresses import is_loopback
+from ctkd_core.background.processes import OWN_MODULES
 from ctkd_core.cli.common import OK, Json, Output, UsageError, inform, whole
 from ctkd_core.errors import CtkdError
 from ctkd_core.files import to_json
@@ -54,6 +55,7 @@ def run(
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     environment = {
         **os.environ,
+        **OWN_MODULES,
         "CTKD_ALLOW_LAUNCH": "1" if local or allow_launch else "0",
         "CTKD_ALLOWED_HOSTS": ",".join(allow_host or ()) or os.environ.get("CTKD_ALLOWED_HOSTS", ""),
         "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",

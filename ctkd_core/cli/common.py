@@ -13,6 +13,7 @@ import typer
 
 from ctkd_core.cli import complete
 from ctkd_core.errors import CtkdError, RunError, short, unknown
+from ctkd_core.files import write_atomic
 from ctkd_core.markup.terminal import safe
 
 if TYPE_CHECKING:
@@ -221,9 +222,12 @@ def new_file(name: str, force: bool) -> Path:
 
 
 def write_out(what: str, data: bytes, path: Path) -> None:
-    """Write what a command makes. Raises UsageError with the reason where that fails."""
+    """Write what a command makes. Raises UsageError with the reason where that fails; what was there stays then."""
     try:
-        path.write_bytes(data)
+        if path.is_file() or (not path.exists() and path.parent.is_dir()):
+            write_atomic(path.resolve(), data)
+        else:  # a device or a pipe, which isn't replaced; no folder is made
+            path.write_bytes(data)
     except OSError as fault:
         raise UsageError(
             f"the {what} can't be written to {str(path)!r}: {fault.strerror}; give another file."

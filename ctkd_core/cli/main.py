@@ -108,8 +108,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Standard error is guarded: what libraries write there (warnings, log lines, tracebacks) quotes files of strangers.
     Standard output gets the answer alone, which is JSON or was made safe when it was laid out.
     """
+    _open_closed_streams()
     with guarded_stderr():
         return _main(argv)
+
+
+def _open_closed_streams() -> None:
+    """Where the caller closed a standard stream (`>&-`), nothing is read, and what is written goes nowhere.
+
+    Each takes the lowest number that is free, its own, so that no file that is opened later is one of them.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open to the end
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING
 from ctkd_core import methods
 from ctkd_core.distill.config import STUDENT_MODELS, RunConfig
 from ctkd_core.distill.consistency import check_name
-from ctkd_core.distill.devices import gpu_memory, guess_device, ignored_precision, missing_device
+from ctkd_core.distill.devices import (
+    asking_memory,
+    gpu_memory,
+    guess_device,
+    ignored_precision,
+    missing_device,
+    told_memory,
+)
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.teachers.loading import missing_for
 from ctkd_core.errors import CtkdError, PreflightError, RunError, short
+from ctkd_core.files import home
 from ctkd_core.markup.quantities import about, between
 from ctkd_core.markup.visible import counted, one_line
 
@@ -30,6 +38,7 @@ OTHER_SAMPLES = (
     "Leave it out of evaluations, or measure on other or more samples (eval_data, eval_samples, eval_completions)."
 )
 OTHER_FOLDER = "Choose another folder with --runs-dir."
+OTHER_HOME = "Set the environment variable CTKD_HOME to a folder that can be written."
 FREE_BYTES = 500_000_000  # what a run, and each of its checkpoints, must leave on the disk
 
 
@@ -47,10 +56,17 @@ class Check:
     fatal: bool = True
 
 
-def preflight(config: RunConfig, runs_dir: str | Path | None = None, looks: list[Look] | None = None) -> list[Check]:
+class Pending(Check):
+    """A check by what is known so far: whoever looks again in a few seconds is told more."""
+
+
+def preflight(
+    config: RunConfig, runs_dir: str | Path | None = None, looks: list[Look] | None = None, wait: bool = True
+) -> list[Check]:
     """Everything that can go wrong and be seen early, cheapest first. Reads tokenizers and data, runs nothing.
 
     looks  gets what was seen of the data
+    wait   False: what takes seconds to be told (the free memory of a GPU) isn't waited for; its check is `Pending`
     """
     checks = [*_name(config), _method(config)]
     pair: dict[str, Tokenizer] = {}
@@ -70,7 +86,8 @@ def preflight(config: RunConfig, runs_dir: str | Path | None = None, looks: list
         checks.append(_special_tokens(pair["student"], pair["teacher"]))
         checks += _vocabularies(config.method, "teacher", pair["student"], pair["teacher"])
         checks.append(_disk(config, pair["student"].n_ids, runs_dir))
-        checks.append(_memory(sized(config, found), pair["student"].n_ids, pair["teacher"].n_ids, runs_dir))
+        sizes = pair["student"].n_ids, pair["teacher"].n_ids
+        checks.append(_memory(sized(config, found), *sizes, runs_dir, wait))
     checks += further
     if config.on_policy_share:
         checks.append(_on_policy(config, pair.get("student")))
@@ -474,15 +491,27 @@ def _weights(role: str, source: str) -> Check:
     )
 
 
+def _existing(folder: Path) -> Path:
+    """The folder, or the next one above it that is there."""
+    return next(p for p in (folder, *folder.parents) if os.path.exists(p))  # noqa: PTH110 - or its name is too long
+
+
+def _unwritable(place: Path) -> str:
+    """Why no file can be made in a place; "" where one can."""
+    if not place.is_dir():
+        return f"{short(place)} isn't a folder"
+    return "" if os.access(place, os.W_OK | os.X_OK) else f"{short(place)} can't be written"
+
+
 def _disk(config: RunConfig, student_vocab: int, runs_dir: str | Path | None) -> Check:
     from ctkd_core.distill.estimate import checkpoint_bytes
     from ctkd_core.distill.runs import RunStore
 
-    root = RunStore(runs_dir).root
-    existing = next(p for p in (root, *root.parents) if os.path.exists(p))  # noqa: PTH110 - or its name is too long
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        said = "isn't a folder" if not existing.is_dir() else "can't be written"
-        return Check("disk", False, f"runs can't be kept in {short(root)}: {short(existing)} {said}.", OTHER_FOLDER)
+    root, slots = RunStore(runs_dir).root, home() / "slots"
+    if said := _unwritable(existing := _existing(root)):
+        return Check("disk", False, f"runs can't be kept in {short(root)}: {said}.", OTHER_FOLDER)
+    if said := _unwritable(_existing(slots)):
+        return Check("disk", False, f"the lock of a device can't be kept in {short(slots)}: {said}.", OTHER_HOME)
     free = shutil.disk_usage(existing).free
     needed = checkpoint_bytes(config, student_vocab) + FREE_BYTES
     return Check(
@@ -493,7 +522,9 @@ def _disk(config: RunConfig, student_vocab: int, runs_dir: str | Path | None) ->
     )
 
 
-def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir: str | Path | None) -> Check:
+def _memory(
+    config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir: str | Path | None, wait: bool = True
+) -> Check:
     import psutil
 
     from ctkd_core.distill.estimate import estimate_bytes
@@ -511,15 +542,17 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir:
     device = guess_device(config.device)
     elsewhere = ("teacher",) if device != "cpu" and config.teacher_loading == "offload" else ()
     needed = parts["total"] - sum(parts[name] for name in elsewhere)
-    gpu = None if device == "cpu" else gpu_memory(config.device, needed)
+    pending = not wait and asking_memory(config.device, needed)
+    seen = Pending if pending else Check
+    gpu = None if device == "cpu" else told_memory(device) if pending else gpu_memory(config.device, needed)
     if device != "cpu" and gpu is None:
-        return Check("memory", True, f"{detail}; on the device.")
+        return seen("memory", True, f"{detail}; {f'asking what is free on {device}' if pending else 'on the device'}.")
     available = gpu[0] if gpu else psutil.virtual_memory().available
     detail += f"; {_gb(available)} are available{f' on {device}' if gpu else ''}."
     if elsewhere:
         detail += " The teacher isn't counted: what has no room there lies in the machine's memory, or on its disk."
     if needed <= available:
-        return Check("memory", True, detail)
+        return seen("memory", True, detail)
     for run in active_runs(RunStore(runs_dir).root, config):
         if gpu:
             if run.shares_device:  # how much of the device its process holds isn't known
@@ -534,7 +567,7 @@ def _memory(config: RunConfig, student_vocab: int, teacher_vocab: int, runs_dir:
     fix = f"What saves memory: {', '.join(saved)}." if saved else "Close other programs, or take a smaller student."
     fits = needed <= available
     # The estimate is rough: refuse what is hopeless, warn of the rest.
-    return Check("memory", fits, detail, "" if fits else fix, fatal=needed > 2 * available)
+    return seen("memory", fits, detail, "" if fits else fix, fatal=needed > 2 * available)
 
 
 def _gb(size: float) -> str:

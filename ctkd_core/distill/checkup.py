@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ctkd_core.background.processes import OWN_MODULES
+
 DISTRIBUTION = "ctkd-lab"
 # What a checkout that was never installed is asked for.
 CORE_PACKAGES = (
@@ -129,7 +131,12 @@ def _nvidia() -> list[str]:
 def _ask_torch(problems: list[Problem]) -> dict[str, Any] | None:
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", _TORCH_PROBE], capture_output=True, text=True, timeout=DEEP_TIMEOUT, check=True
+            [sys.executable, "-c", _TORCH_PROBE],
+            env=os.environ | OWN_MODULES,
+            capture_output=True,
+            text=True,
+            timeout=DEEP_TIMEOUT,
+            check=True,
         )
         found = json.loads(answer.stdout.splitlines()[-1])
         if isinstance(found, dict):

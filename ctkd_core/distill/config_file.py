@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ctkd_core.distill.working_folder import moved
 from ctkd_core.errors import RunError, short
 from ctkd_core.files.data_files import deeper_than, shown_name
 from ctkd_core.markup.visible import one_line, shorten
@@ -18,7 +19,8 @@ MAX_DEPTH = 20  # tables and lists in one another; a config has four
 def read_table(path: str | Path) -> dict[str, Any]:
     """The table in a YAML or JSON file, unchecked, so that command line options can be laid over it.
 
-    The config.json of a run, or its folder, is the config of the same run again.
+    The config.json of a run, or its folder, is the config of the same run again: paths relative to the folder in which
+    it was made are whole ones where that isn't the current one.
     Raises RunError when the file is missing, isn't text, or doesn't hold a table.
     """
     path = Path(path)
@@ -47,7 +49,7 @@ def read_table(path: str | Path) -> dict[str, Any]:
         raise RunError(f"config file {name!r} holds {type(data).__name__}, not a table of options.")
     if deeper_than(data, MAX_DEPTH):
         raise RunError(f"config file {name!r} is nested too deeply to read.")
-    return data
+    return data | moved(data, path.parent) if path.name == "config.json" else data
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,12 +6,14 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ctkd_core.background.processes import OWN_MODULES
 from ctkd_core.distill.training import processes
 from ctkd_core.markup.visible import counted
 
@@ -59,28 +61,57 @@ def missing_device(wanted: str) -> str:
 _MEMORY = "import sys, torch; print(*torch.cuda.mem_get_info(sys.argv[1]))"
 _TIMEOUT = 60.0  # seconds
 # How long an answer holds, in seconds: a page looks with every change. What doesn't suffice may be free a moment later.
-_REMEMBERED, _REMEMBERED_SHORT = 30.0, 2.0
+_REMEMBERED, _REMEMBERED_SHORT = 30.0, 10.0
 _told: dict[str, tuple[float, tuple[int, int] | None]] = {}
+_asking: dict[str, threading.Thread] = {}
+_lock = threading.Lock()  # held while either is changed: all threads wait for one child of a device
 
 
 def gpu_memory(wanted: str, needed: int = 0) -> tuple[int, int] | None:
-    """Free and all bytes of a config's CUDA device; None where torch doesn't tell them.
+    """Free and all bytes of a config's CUDA device; None where torch doesn't tell them. Takes seconds at first.
 
-    They are half a minute old at most, and two seconds where less than `needed` is free.
+    They are half a minute old at most, and ten seconds where less than `needed` is free.
     """
+    if child := _child(wanted, needed):
+        child.join()
+    return told_memory(wanted)
+
+
+def told_memory(wanted: str) -> tuple[int, int] | None:
+    """What `gpu_memory` told last, however old; None where it told nothing."""
+    return _told.get(guess_device(wanted), (0.0, None))[1]
+
+
+def asking_memory(wanted: str, needed: int = 0) -> bool:
+    """Whether `gpu_memory` would have to wait: then the device is being asked, and `told_memory` has it soon."""
+    return _child(wanted, needed) is not None
+
+
+def _child(wanted: str, needed: int) -> threading.Thread | None:
+    """Who waits for the process that asks a device, which is started where none is; None for an answer that holds."""
     device = guess_device(wanted)
     if not device.startswith("cuda") or missing_device(wanted):
         return None
-    asked, found = _told.get(device, (-_REMEMBERED, None))
-    if time.monotonic() - asked >= (_REMEMBERED_SHORT if found and found[0] < needed else _REMEMBERED):
-        found = None
-        with suppress(OSError, subprocess.SubprocessError, ValueError):
-            command = [sys.executable, "-c", _MEMORY, device]
-            answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
-            free, whole = map(int, answer.stdout.split())
-            found = free, whole
+    with _lock:
+        asked, found = _told.get(device, (-_REMEMBERED, None))
+        if time.monotonic() - asked < (_REMEMBERED_SHORT if found and found[0] < needed else _REMEMBERED):
+            return None
+        if device not in _asking:
+            _asking[device] = threading.Thread(target=_ask, args=(device,), name="gpu memory", daemon=True)
+            _asking[device].start()
+        return _asking[device]
+
+
+def _ask(device: str) -> None:
+    found = None
+    with suppress(OSError, subprocess.SubprocessError, ValueError):
+        command, environment = [sys.executable, "-c", _MEMORY, device], os.environ | OWN_MODULES
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
+        free, whole = map(int, answer.stdout.split())
+        found = free, whole
+    with _lock:
         _told[device] = time.monotonic(), found
-    return found
+        del _asking[device]
 
 
 def slots(wanted: str) -> list[str]:

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import fingerprint
 from ctkd_core.distill.devices import cpu_count
 from ctkd_core.distill.training.processes import world_size
+from ctkd_core.errors import RunError, short
 from ctkd_core.files import documents, write_atomic
 
 if TYPE_CHECKING:
@@ -97,6 +99,21 @@ def describe(config: RunConfig, device: str, student: Tokenizer, teacher: Tokeni
         **({"eval_data": _data(config.eval_data)} if config.eval_data else {}),
         "config_fingerprint": config.fingerprint,
     }
+
+
+def refuse_other_data(before: Mapping[str, Any], config: RunConfig) -> None:
+    """Raise RunError where a run would go on with other data than it began with.
+
+    before  what env.json told
+    """
+    for name in ("data", "eval_data"):
+        source, known = getattr(config, name), before.get(name)
+        began = known.get("fingerprint") if isinstance(known, dict) else None
+        if source and began and fingerprint(source) != began:
+            raise RunError(
+                f"{name} {short(source)} isn't what it was when the run began, and its last checkpoint is of that; "
+                "bring the file back and resume the run, or start a new one."
+            )
 
 
 def _data(source: str) -> dict[str, str]:

@@ -14,7 +14,10 @@ def value_text(value: Any) -> str:
     """A value of an option for people."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value) if value != "" else "empty"
+    if isinstance(value, float):
+        text = f"{value:g}"
+        return text if float(text) == value else str(value)  # six digits may be those of another value, too
+    return str(value) if value != "" else "empty"
 
 
 def option_label(
@@ -26,8 +29,10 @@ def option_label(
             them have in common instead, and keeps what differs
     """
     texts = [(name, value_text(value)) for name, value in options]
+    label = ", ".join([first, *(f"{name} {text}" for name, text in texts)])
+    if len(label) <= most:
+        return label
     beside = {name: [value_text(value) for value in values] for name, values in (others or {}).items()}
-    label = ""
     for width in (most, *_WIDTHS):
         label = ", ".join(
             [first, *(f"{name} {short_value(text, width, beside.get(name, ()))}" for name, text in texts)]

@@ -41,7 +41,7 @@ from ctkd_core.background.status import (
     reason,
     write_status,
 )
-from ctkd_core.distill import checkpoints, stopping
+from ctkd_core.distill import checkpoints, stopping, working_folder
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.consistency import check_name
@@ -434,6 +434,7 @@ class RunStore:
                 run_dir,
                 RunStatus(total_steps=config.steps, created=time.time(), message="Created, not started."),
             )
+            working_folder.note(run_dir, working_folder.current())
             files.write_atomic(run_dir / CONFIG, text, sync=True)
             (run_dir / CONFIG).chmod(0o444)
         except OSError as fault:

@@ -117,7 +117,8 @@ def log(message: str) -> None:
 def train(run: Run, attempt: Attempt[RunStatus]) -> int:
     """Run one attempt to its end and return the number of steps done.
 
-    Raises Cancelled when it was asked to stop (after keeping a checkpoint, if it had begun to train).
+    Raises Cancelled when it was asked to stop (after keeping a checkpoint, if it had begun to train), and RunError in
+    the other processes where the first one failed.
     """
     import torch
 
@@ -164,6 +165,8 @@ def train(run: Run, attempt: Attempt[RunStatus]) -> int:
         except RuntimeError:
             alone = True
             log("The other processes of this run have ended.")
+    if not session.leads and (alone or how == "failed"):
+        raise RunError("the first process of this run failed while it measured; see what it printed.")
     if how == "stopped":
         if not alone:
             trainer.keep_whole()
@@ -257,6 +260,8 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
         _report(attempt, attempt.status.doing(message), **changes)
 
     doing("Loading tokenizers and data.", warnings=())
+    if run.checkpoints():
+        environment.refuse_other_data(run.environment, config)
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
     planned = planned_teachers(config, teacher)
     # All that can be wrong with data and caches is told before models are loaded, which takes much longer.

@@ -31,6 +31,7 @@ from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.distill.training.processes import refuse_another_number, world_size
+from ctkd_core.distill.working_folder import enter
 from ctkd_core.errors import CtkdError, RunError
 
 POLL_SECONDS = 0.5
@@ -48,7 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
         return USAGE
     folder, number = found
     lower_priority()
-    return execute(Run(folder.resolve()), number=number)
+    run = Run(folder.resolve())
+    enter(run.dir)
+    return execute(run, number=number)
 
 
 def run_here(run: Run) -> Run:

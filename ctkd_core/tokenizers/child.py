@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ctkd_core.background.processes import OWN_MODULES
 from ctkd_core.errors import TerminatedError, TokenizerError
 
 ENDED = (-signal.SIGTERM, -signal.SIGINT)  # exit codes of a child that was told to end, as whoever stops a group does
@@ -25,6 +26,7 @@ def run_child(arguments: Sequence[str], failure: str, timeout: float) -> str:
     paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
+        **OWN_MODULES,
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "MALLOC_ARENA_MAX": "2",  # each arena reserves address space, which may be limited

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ctkd_core.background.processes import OWN_MODULES
 from ctkd_core.errors import TerminatedError, TokenizerError
 from ctkd_core.tokenizers.child import ENDED
 
@@ -59,7 +60,7 @@ def in_child_each(
         done = subprocess.run(
             [sys.executable, "-m", "ctkd_core.tokenizers.template_sandbox"],
             input=json.dumps(asked, default=str),  # data files hold dates and the like
-            env=kept | {"PYTHONPATH": root, "PYTHONIOENCODING": "utf-8"},
+            env=kept | {"PYTHONPATH": root, "PYTHONIOENCODING": "utf-8"} | OWN_MODULES,
             capture_output=True,
             encoding="utf-8",
             timeout=time_limit,

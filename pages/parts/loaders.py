@@ -204,11 +204,11 @@ def estimate(config: RunConfig) -> Duration:
 
 
 def preflight_checks(config: RunConfig) -> list[Check]:
-    """`distill.preflight`: what has to be true before a run starts."""
+    """`distill.preflight`: what has to be true before a run starts, by what is known at once."""
     from ctkd_core.distill import preflight
 
     with folders_unlisted():
-        return preflight(config)
+        return preflight(config, wait=False)
 
 
 def start(config: RunConfig) -> Run:

@@ -8,7 +8,9 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core import methods
+from ctkd_core.distill.checks import Pending
 from ctkd_core.distill.config import PRESET_TITLES, PRESETS, RUN_OPTIONS, RunConfig
+from ctkd_core.distill.devices import asking_memory
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab.code import config_code
 from ctkd_core.markup.quantities import between, duration
@@ -16,6 +18,7 @@ from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from pages.parts import carry, consent, loaders, state
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.forms import fields_of_variant, option_fields
+from pages.parts.job import TICK
 from pages.parts.launching import REFUSAL, change_button, may_change
 from pages.parts.run_teachers import TEACHER_FIELDS, teacher_fields
 from pages.parts.run_views import LIST, show_view
@@ -172,7 +175,15 @@ def _preflight(config: RunConfig) -> bool:
             st.markdown(f"{mark} **{state.plain(check.name)}** {state.plain(check.detail)}")
             if not check.ok and check.fix:
                 st.caption(f"To do: {state.plain(check.fix)}")
+    pending = any(isinstance(check, Pending) for check in checks)
+    st.fragment(_look_again, run_every=TICK if pending else None, key="preflight_pending")(config.device, pending)
     return ready
+
+
+def _look_again(device: str, pending: bool) -> None:
+    """Draw the page anew when a GPU has told how much of its memory is free: the list was drawn without that."""
+    if pending and not asking_memory(device):
+        st.rerun()
 
 
 def _start(config: RunConfig) -> None:

@@ -37,6 +37,15 @@ def test_no_progress_bar_goes_into_a_log(tmp_path):
     assert log.read_text() == "done\n"
 
 
+def test_modules_of_the_current_folder_are_none_of_ours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "log"
+    (tmp_path / "tqdm.py").write_text("print('of somebody else')")
+    processes.start_detached(["-c", "import tqdm; print('done')"], log, processes.child_environment())
+    patience.wait_for(lambda: "done" in log.read_text(), what="the process")
+    assert log.read_text() == "done\n"
+
+
 def test_threads_that_a_user_set_stay(tmp_path, monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -177,6 +177,17 @@ def test_doctor_deep_survives_a_broken_torch(monkeypatch: pytest.MonkeyPatch) ->
     assert "libtorch is missing" in found[0].what
 
 
+def test_doctor_deep_asks_the_torch_that_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('of somebody else')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        doctor,
+        "_TORCH_PROBE",
+        "import importlib.util as u, json; print(json.dumps({'x': u.find_spec('torch').origin}))",
+    )
+    assert str(tmp_path) not in doctor.device(True, [])["torch"]["x"]
+
+
 # prepare
 
 

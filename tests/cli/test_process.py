@@ -48,6 +48,14 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert "BrokenPipe" not in run.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_no_exit_code(closed: str) -> None:
+    for words, code in (("methods sedi", 0), ("methods sedi --json", 0), ("methods nosuch", 2)):
+        command = f"{sys.executable} -m ctkd_core {words} {closed}"
+        run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+        assert (run.returncode, "Traceback" in run.stderr) == (code, False), run.stderr
+
+
 def test_libraries_draw_no_bars_into_a_pipe() -> None:
     words = "from ctkd_core.cli.main import main; main(['--version']); from tqdm import tqdm; list(tqdm([1, 2]))"
     run = subprocess.run([sys.executable, "-c", words], capture_output=True, cwd=ROOT, check=True)

@@ -116,6 +116,8 @@ def test_a_sweep_is_found_by_its_name(ctkd, store, where):
         (["--set", "method=sft,uld", "--methods", "sft"], "methods twice"),
         (["--set", "name=a,b"], "a name makes no other run"),
         (["--methods", "sftt"], "sftt"),
+        (["--methods", "sft", "--baseline", "sftt"], "unknown method 'sftt'"),
+        (["--methods", "sft", "--name", "latest"], "would mean the newest sweep"),
         (["missing.yaml"], "no config file"),
     ],
 )

@@ -200,6 +200,26 @@ def test_the_memory_of_a_gpu_is_its_own(store, monkeypatch):
     assert described(config, store, monkeypatch, 0).detail.endswith("; on the device.")
 
 
+def test_a_page_does_not_wait_for_the_memory_of_a_gpu(monkeypatch, store):
+    told = {"cuda:0": None}
+    monkeypatch.setattr(checks, "gpu_memory", lambda device, needed: pytest.fail("waited"))
+    monkeypatch.setattr(checks, "asking_memory", lambda device, needed: True)
+    monkeypatch.setattr(checks, "told_memory", told.get)
+    config = RunConfig(device="cuda")
+
+    def found():
+        return checks._memory(config, 129_280, 49_152, store.root, wait=False)
+
+    first = found()
+    assert isinstance(first, checks.Pending) and first.ok
+    assert first.detail.endswith("; asking what is free on cuda:0.")
+    told["cuda:0"] = 1, 2
+    assert isinstance(found(), checks.Pending) and not found().ok, "what was told last counts meanwhile"
+    monkeypatch.setattr(checks, "asking_memory", lambda device, needed: False)
+    monkeypatch.setattr(checks, "gpu_memory", lambda device, needed: (10**12, 10**12))
+    assert not isinstance(found(), checks.Pending) and found().ok
+
+
 def test_lora_learns_a_part_and_needs_less():
     whole, parts = (estimate.estimate_bytes(RunConfig(lora_rank=rank))["student"] for rank in (0, 16))
     frozen = 4 * (106_000_000 + 129_280 * 576)
@@ -230,3 +250,19 @@ def test_a_folder_that_cannot_hold_runs_is_refused(pair, tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "runs"):
         found = {check.name: check for check in checks.preflight(pair.config(), place)}["disk"]
         assert not found.ok and found.fatal and "isn't a folder" in found.detail and "--runs-dir" in found.fix
+
+
+def test_a_home_that_cannot_hold_the_locks_of_devices_is_refused(pair, store, tmp_path, monkeypatch):
+    assert described_disk(pair, store).ok
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "file" / "home"))
+    (tmp_path / "file").write_text("")
+    found = described_disk(pair, store)
+    assert not found.ok and found.fatal and "isn't a folder" in found.detail and "CTKD_HOME" in found.fix
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "slots").mkdir(parents=True)
+    monkeypatch.setattr(checks.os, "access", lambda place, _: place != tmp_path / "home" / "slots")
+    assert "can't be written" in described_disk(pair, store).detail
+
+
+def described_disk(pair, store):
+    return checks._disk(pair.config(), 400, store.root)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 
 from ctkd_core.distill import devices
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -44,6 +46,9 @@ def test_the_memory_of_a_gpu_is_asked_of_torch_in_another_process(files, tmp_pat
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     torch = tmp_path / "torch.py"
     torch.write_text("class cuda:\n    mem_get_info = {'cuda:0': (3, 8), 'cuda:1': (4, 8)}.__getitem__\n")
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users" / "torch.py").touch()
+    monkeypatch.chdir(tmp_path / "users")
     assert devices.gpu_memory("cuda") is None, "there is none"
     files("nvidia0", "nvidia1", "nvidia2")
     assert (devices.gpu_memory("cuda"), devices.gpu_memory("cuda:1"), devices.gpu_memory("cpu")) == (
@@ -61,6 +66,34 @@ def test_the_memory_of_a_gpu_is_asked_of_torch_in_another_process(files, tmp_pat
     torch.write_text("")
     monkeypatch.setattr(devices, "_REMEMBERED", 0.0)
     assert devices.gpu_memory("cuda") is None
+
+
+def test_all_who_ask_a_gpu_wait_for_one_process(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "_told", {})
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    files("nvidia0")
+    go, asked = tmp_path / "go", tmp_path / "asked"
+    (tmp_path / "torch.py").write_text(
+        "import os, time\n"
+        f"with open({str(asked)!r}, 'a') as file: file.write('once ')\n"
+        f"while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+        "class cuda:\n    mem_get_info = {'cuda:0': (3, 8)}.__getitem__\n"
+    )
+    assert devices.asking_memory("cuda") and devices.told_memory("cuda") is None, "a page goes on without it"
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(devices.gpu_memory, "cuda") for _ in range(4)]
+        assert devices.asking_memory("cuda") and not any(each.done() for each in waiting)
+        go.touch()
+        assert [each.result(PATIENCE) for each in waiting] == [(3, 8)] * 4
+    assert asked.read_text() == "once "
+    assert not devices.asking_memory("cuda") and devices.told_memory("cuda") == (3, 8)
+    go.unlink()
+    assert devices.asking_memory("cuda", 4) is False, "for some seconds nobody is asked again"
+    monkeypatch.setattr(devices, "_REMEMBERED_SHORT", 0.0)
+    assert devices.asking_memory("cuda", 4) and devices.told_memory("cuda") == (3, 8)
+    go.touch()
+    assert devices.gpu_memory("cuda", 4) == (3, 8)
+    assert not devices.asking_memory("cpu") and devices.told_memory("cpu") is None
 
 
 def test_a_device_that_cannot_be_here_is_named(files):

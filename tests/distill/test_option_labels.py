@@ -8,7 +8,8 @@ from ctkd_core.distill.option_labels import distinct, option_label, value_text
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0001, "0.0001"), (2.0, "2"), (True, "true"), ("", "empty"), (8, "8"), (None, "None")]
+    ("value", "text"),
+    [(0.0001, "0.0001"), (2.0, "2"), (1.0000001, "1.0000001"), (True, "true"), ("", "empty"), (8, "8"), (None, "None")],
 )
 def test_values_for_people(value, text):
     assert value_text(value) == text

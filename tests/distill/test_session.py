@@ -197,6 +197,21 @@ def test_stopped_while_it_measures_a_run_keeps_its_step(pair, store, while_doing
     assert rows[-1]["kind"] == "eval" and rows[-1]["step"] == 12
 
 
+def test_a_run_does_not_go_on_with_other_data(pair, store, tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_bytes(content := pair.data.read_bytes())
+    run = store.create(pair.config(method="sft", data=str(own), steps=4, eval_samples=0, sample_prompts=0))
+    assert worker.execute(run, lambda: any(r.get("step") == 2 for r in run.metric_rows())) == attempt.CANCELLED
+    kept, began = run.checkpoints(), run.environment["data"]
+    own.write_bytes(content + content.splitlines(keepends=True)[0])
+    for _ in range(2):
+        assert worker.execute(run.queue_again(), lambda: False) == attempt.FAILED
+        assert "own.jsonl' isn't what it was when the run began" in run.status().message
+    assert (run.checkpoints(), run.environment["data"]) == (kept, began)
+    own.write_bytes(content)
+    assert worker.execute(run.queue_again(), lambda: False) == attempt.FINISHED
+
+
 def test_stopped_while_it_measures_a_run_without_its_other_processes_is_cancelled(pair, store, monkeypatch):
     def gathered(value):
         if value == "stopped":

@@ -98,6 +98,12 @@ def test_the_child_sees_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "HF_TOKEN" in os.environ and "HF_TOKEN" not in seen
 
 
+def test_the_child_runs_no_file_of_the_current_folder(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jinja2.py").write_text("raise SystemExit('of somebody else')")
+    monkeypatch.chdir(tmp_path)
+    assert in_child("{{ messages|length }}", [{"messages": [USER]}], {}) == ["1"]
+
+
 def test_what_templates_of_transformers_use_is_there() -> None:
     template = (
         "{{ messages|tojson }}{% for m in messages %}{% generation %}{{ m.role }}{% endgeneration %}"

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NotRequired
 
 from ctkd_core import files
+from ctkd_core.background.status import reason
 from ctkd_core.distill.evaluation import harness
 from ctkd_core.distill.evaluation.gap import share_closed, shares_closed
 from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
@@ -100,7 +101,7 @@ def evaluate_run(
     `report` gets a sentence now and then, "" often while nothing is news, and may raise to stop. `progress` gets before
     each "" how far it is, such as "320 of 2,000 samples read by the student". Raises RunError when the run kept no
     student, or its data, its teacher or a task can't be had. Each task is kept once it is measured, so one that fails
-    loses nothing before it.
+    loses nothing before it. Figures that can't be kept are given back with a note.
     """
     ask = ask or Ask()
     config = asked_config(run, ask)
@@ -118,14 +119,26 @@ def evaluate_run(
         "seconds": time.perf_counter() - began,
         "time": time.time(),
     }
-    keep(run, found)
+    unkept = _kept_or_why_not(run, found)
     if tasks is not None:
         found["tasks"] = {}
         for measured in harness.task_figures(model, folder, tasks, config.batch_size, ask.limit, report):
             found["tasks"] |= measured
             found["seconds"], found["time"] = time.perf_counter() - began, time.time()
-            keep(run, found)
+            unkept = _kept_or_why_not(run, found)
+    if unkept:
+        report(unkept)
+        found["notes"] = [*found["notes"], unkept]
     return found
+
+
+def _kept_or_why_not(run: Run, found: Mapping[str, Any]) -> str:
+    """Keep figures; "" where that went well. What took hours to measure is given back in any case."""
+    try:
+        keep(run, found)
+    except RunError as fault:
+        return str(fault)
+    return ""
 
 
 def _tasks(ask: Ask) -> harness.LoadedTasks | None:
@@ -325,7 +338,10 @@ def keep(run: Run, found: Mapping[str, Any]) -> None:
         whole = json.dumps(finite(_beside_earlier(run, found)), indent=1, ensure_ascii=False)
         files.write_atomic(run.dir / FILE, whole)
     except OSError as fault:
-        raise RunError(f"the figures can't be kept in {str(run.dir)!r}: {fault}; free some space.") from fault
+        raise RunError(
+            f"the figures can't be kept in {str(run.dir)!r}: {reason(fault)}; free some space, mend the rights of the "
+            "folder, or evaluate a copy of the run."
+        ) from fault
 
 
 def _beside_earlier(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:

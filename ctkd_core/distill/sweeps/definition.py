@@ -15,7 +15,7 @@ Every combination of method, values of the grid and seed is a run; `runs` lists 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pydantic.dataclasses import dataclass
 from ctkd_core import methods
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.config_file import flat, read_table
-from ctkd_core.distill.consistency import check_texts
+from ctkd_core.distill.consistency import LATEST, check_texts
 from ctkd_core.distill.estimate import estimate
 from ctkd_core.distill.further import CONFIG, option_table
 from ctkd_core.distill.option_labels import distinct, option_label
@@ -103,7 +103,11 @@ def json_schema() -> dict[str, Any]:
 
 
 def refuse_dropped(definition: SweepDefinition) -> None:
-    """Raise RunError for values that `plan` drops: asked of a new sweep only, those of before go on."""
+    """Raise RunError for values that `plan` drops, and names that mean nothing: asked of a new sweep only, those of
+    before go on."""
+    methods.get(definition.baseline, RunError)
+    if definition.name == LATEST:
+        raise RunError(f"name {LATEST!r} would mean the newest sweep wherever sweeps are named; give another name.")
     if len(definition.grid.get("name", ())) > 1:
         raise RunError("a name makes no other run: the runs of a sweep are named by what varies; leave name out of it.")
     for key in ("seed", "method"):
@@ -256,22 +260,24 @@ def _table_of(method: str, name: str) -> str:
     raise unknown(f"option of method {method!r}", name, known, RunError)
 
 
-def _varied(every: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The options, with dotted names, that aren't the same in all of these changes."""
-    values: dict[str, list[str]] = {}
+def _varied(every: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The different values of the options, with dotted names, that aren't the same in all of these changes."""
+    values: dict[str, list[Any]] = {}
     for changes in every:
         for key, value in flat(dict(changes)).items():
-            values.setdefault(key, []).append(repr(value))
-    return {key for key, found in values.items() if len(found) < len(every) or len(set(found)) > 1}
+            values.setdefault(key, []).append(value)
+    different = {key: {repr(value): value for value in own} for key, own in values.items()}
+    return {k: list(own.values()) for k, own in different.items() if len(values[k]) < len(every) or len(own) > 1}
 
 
-def _label(method: str, changes: Mapping[str, Any], varied: Collection[str]) -> str:
+def _label(method: str, changes: Mapping[str, Any], varied: Mapping[str, Sequence[Any]]) -> str:
     """The method and the options that vary between the runs of the sweep."""
     method = str(changes.get("method", method))
-    mine = []
+    mine, beside = [], {}
     for key, value in flat(dict(changes)).items():
         head, _, name = key.rpartition(".")
         of_another = head in methods.METHODS and head != method
         if key in varied and key not in ("method", "seed") and not of_another:
             mine.append((name, value))
-    return option_label(method, mine, MOST_LABEL)
+            beside[name] = varied[key]
+    return option_label(method, mine, MOST_LABEL, beside)

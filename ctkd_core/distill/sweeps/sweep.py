@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass as record
 
 from ctkd_core.background.status import RECORD, STATES, read_record, reason, write_record
+from ctkd_core.distill import working_folder
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.consistency import LATEST
 from ctkd_core.distill.lookup import named
@@ -35,12 +36,17 @@ VERSION = 1
 
 @record(frozen=True, config=RECORD)
 class SweepFile:
-    """The content of a sweep's file. `reused`: ids of finished runs of before that belong to its results."""
+    """The content of a sweep's file.
+
+    reused  ids of finished runs of before that belong to its results
+    folder  in which it was started; runs that are made later are made as if there
+    """
 
     version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
     created: float = 0.0
     definition: dict[str, Any] = Field(default_factory=dict)
     reused: tuple[str, ...] = ()
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Sweep:
         again = {"lost", "cancelled", *(["failed"] if failed else [])}
         store = RunStore(self.root)
         queued = [queue.enqueue(run) for run in self.runs() if run.status().state in again]
-        queued += [_make(store, self.id, config) for config in self.missing()]
+        queued += [_make(store, self.id, config, self._file.folder) for config in self.missing()]
         queue.start_waiting(self.root)
         return queued
 
@@ -150,7 +156,10 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
     found = finished(store, configs) if definition.reuse else {}
     sweep = Sweep(store.root, new_run_id())
     document = SweepFile(
-        created=time.time(), definition=definition.to_dict(), reused=tuple(run.id for run in found.values())
+        created=time.time(),
+        definition=definition.to_dict(),
+        reused=tuple(run.id for run in found.values()),
+        folder=working_folder.current(),
     )
     try:
         sweep.path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +167,7 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
     except OSError as fault:
         raise RunError(f"can't write {str(sweep.path)!r} ({reason(fault)}); choose another --runs-dir.") from fault
     for config in unmade(configs, found):
-        _make(store, sweep.id, config)
+        _make(store, sweep.id, config, document.folder)
     queue.start_waiting(store.root)
     return sweep
 
@@ -166,7 +175,8 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
 def finished(store: RunStore, configs: Sequence[RunConfig]) -> dict[str, Run]:
     """The newest finished run of each config, by `result_fingerprint`; its name may be another.
 
-    One that trained in several processes had larger batches than its config says, so it is none of them.
+    One that trained in several processes had larger batches than its config says, so it is none of them, and one that
+    read files of another folder by the same names isn't, either.
     """
     wanted = {result_fingerprint(config) for config in configs}
     found: dict[str, Run] = {}
@@ -177,8 +187,10 @@ def finished(store: RunStore, configs: Sequence[RunConfig]) -> dict[str, Run]:
             key = result_fingerprint(run.config)
         except CtkdError:
             continue
-        if key in wanted and (run.processes or 1) == 1:
-            found.setdefault(key, run)
+        if key not in wanted or key in found or (run.processes or 1) != 1:
+            continue
+        if not working_folder.moved(run.config.to_dict(), run.dir):
+            found[key] = run
     return found
 
 
@@ -214,10 +226,12 @@ def _readable(sweep: Sweep) -> bool:
     return True
 
 
-def _make(store: RunStore, sweep: str, config: RunConfig) -> Run:
+def _make(store: RunStore, sweep: str, config: RunConfig, folder: str) -> Run:
     run = store.create(config)
     try:
         membership.join(run.dir, sweep)
+        if folder:
+            working_folder.note(run.dir, folder)
     except OSError as fault:
         raise run._unwritable("made", fault) from fault
     return queue.enqueue(run)

@@ -12,6 +12,7 @@ from ctkd_core.distill.addresses import with_stand_ins
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.headline import held_out_text
 from ctkd_core.distill.training.materials import Material, base_models, licence_tag, materials
+from ctkd_core.distill.working_folder import SOURCES
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -87,10 +88,6 @@ def _licences(found: Iterable[Material]) -> list[str]:
     ]
 
 
-# Options that name a folder or a file, or may; of the run and of its further teachers.
-_SOURCES = ("student", "teacher", "student_path", "teacher_path", "data", "eval_data", "teacher_cache")
-
-
 def _shown(config: RunConfig) -> str:
     table = _without_places(config.to_dict())
     if "teachers" in table:
@@ -102,7 +99,7 @@ def _shown(config: RunConfig) -> str:
 
 def _without_places(table: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a run or a further teacher without folders and addresses of this machine."""
-    shown = dict(table) | {key: _without_folders(table[key]) for key in _SOURCES if key in table}
+    shown = dict(table) | {key: _without_folders(table[key]) for key in SOURCES if key in table}
     return with_stand_ins(shown)  # type: ignore[no-any-return]
 
 

@@ -8,17 +8,19 @@ write nothing. All of them must see the folder. Where one dies, whoever launched
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ctkd_core.background.attempt import CANCELLED, CODES, FAILED, FINISHED, Attempt
+from ctkd_core.background.attempt import CANCELLED, CODES, FAILED, FINISHED, Attempt, log
 from ctkd_core.background.progress import Cancelled
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.training import processes
+from ctkd_core.distill.working_folder import enter
 from ctkd_core.errors import CtkdError, RunError
 
 POLL_SECONDS = 0.2
@@ -69,6 +71,7 @@ def run_together(config: RunConfig, first: Callable[[], Run]) -> tuple[Run, int]
     if said:
         raise RunError(said)
     run = Run(Path(folder))
+    enter(run.dir)
     try:
         return run, _lead(run) if processes.rank() == 0 else follow(run)
     finally:
@@ -105,9 +108,13 @@ def follow(run: Run) -> int:
             return CODES.get(status.state, FAILED)
         time.sleep(POLL_SECONDS)
     from ctkd_core.distill.session import train
+    from ctkd_core.distill.worker import explain
 
     try:
         train(run, Follower(run.dir, status))
     except Cancelled:
         return CANCELLED
+    except Exception as fault:  # what ends one process ends the others: no bug of theirs
+        log(f"{traceback.format_exc()}process {processes.rank()} ends here: {explain(fault, run)}")
+        return FAILED
     return FINISHED

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +28,7 @@ from ctkd_core.distill.evaluation.saved import (
 )
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.working_folder import note
 from ctkd_core.errors import RunError
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt, Turn
 from ctkd_core.tokenizers.load import load_tokenizer
@@ -78,12 +81,28 @@ def test_the_expected_cost_is_that_of_the_files_own_samples(runs, pair, tmp_path
     }
 
 
-def test_a_file_of_one_record_is_measured(runs, tmp_path, capsys):
+def test_a_file_of_one_record_is_measured_from_any_folder(runs, tmp_path, capsys, monkeypatch):
     store, _, run = runs
-    own = tmp_path / "own.jsonl"
-    own.write_text(json.dumps({"prompt": "What is 90 + 1?", "completion": "91 cats"}) + "\n")
-    words = ["evaluate", run.id, "-e", "none", "--data", str(own), "--runs-dir", str(store.root)]
+    (tmp_path / "own.jsonl").write_text(json.dumps({"prompt": "What is 90 + 1?", "completion": "91 cats"}) + "\n")
+    monkeypatch.chdir(tmp_path)
+    made_in = tmp_path / "made in"
+    made_in.mkdir()
+    note(run.dir, str(made_in))
+    words = ["evaluate", run.id, "-e", "none", "--data", "own.jsonl", "--runs-dir", str(store.root)]
     assert Ctkd(capsys).json(*words)["held_out"] == 1
+    assert Path.cwd() == tmp_path
+
+
+def test_figures_that_cannot_be_kept_are_given_back(runs, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    _, _, run = runs
+    said: list[str] = []
+    monkeypatch.setattr("ctkd_core.files.write_atomic", full)
+    found = evaluate_run(run, Ask("none", samples=2), said.append)
+    assert found["held_out"] == 2
+    assert "can't be kept" in said[-1] and found["notes"][-1] == said[-1]
 
 
 def test_a_long_measurement_says_now_and_then_that_it_goes_on(monkeypatch, capsys):

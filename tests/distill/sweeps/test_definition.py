@@ -76,6 +76,15 @@ def test_names_of_long_values_differ_and_keep_their_seed():
     assert endings == ["1), seed0", "2), seed0", "1), seed1", "2), seed1"]
 
 
+def test_names_show_where_long_values_and_close_numbers_differ():
+    paths = [f"/data/of/mine/{name}-texts/{'folder/' * 12}part-1.jsonl" for name in ("english", "german")]
+    names = [c.name for c in plan(SweepDefinition(methods=["sft"], grid={"data": paths, "steps": [4, 5]}))]
+    assert names[::2] == ["sft, data …english…, steps 4, seed 0", "sft, data …german…, steps 4, seed 0"]
+    close = {"learning_rate": [0.0001234567, 0.0001234568]}
+    names = [c.name for c in plan(SweepDefinition(methods=["sft"], grid=close))]
+    assert names == [f"sft, learning_rate 0.000123456{k}, seed 0" for k in (7, 8)]
+
+
 def test_seeds_may_stand_in_the_grid():
     assert [c.name for c in plan(SweepDefinition(grid={"seed": [3, 4]}))] == ["sedi, seed 3", "sedi, seed 4"]
 

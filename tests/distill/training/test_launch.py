@@ -14,6 +14,7 @@ import pytest
 
 import ctkd_core
 from ctkd_core.background import attempt
+from ctkd_core.background.processes import process_start
 from ctkd_core.distill import devices, worker
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.sweeps import queue
@@ -111,6 +112,31 @@ def test_stopped_while_it_measures_the_last_step_a_run_of_two_keeps_it(pair, sto
     assert (rows[-1]["kind"], rows[-1]["step"]) == ("eval", 2)
 
 
+FAILED = """
+import sys
+from ctkd_core.distill import session
+from ctkd_core.errors import RunError
+def measure(own, step, last=False):
+    if own.leads and last:
+        raise RunError("no room")
+session.measure = measure
+from ctkd_core.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+def test_where_the_first_process_fails_while_it_measures_the_others_fail(pair, store, tmp_path):
+    given = pair.config(method="sft", steps=1, save_every=0, eval_samples=2, sample_prompts=0)
+    config = {k: v for k, v in given.to_dict().items() if k != "version"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ended = in_two(store, [sys.executable, "-c", FAILED], "distill", str(tmp_path / "config.json"))
+    (run,) = store.list()
+    assert (run.status().state, run.status().message) == ("failed", "no room")
+    assert [done.returncode for done in ended] == [attempt.FAILED] * 2, ended[1].stderr[-3000:]
+    assert "process 1 ends here: the first process of this run failed" in ended[1].stderr
+
+
 @pytest.fixture
 def second_of_two(monkeypatch):
     for name, value in {"WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
@@ -191,6 +217,22 @@ def test_who_follows_a_run_that_ended_while_waiting_ends(pair, store, second_of_
     run = store.create(pair.config())
     (run.dir / "status.json").write_text(json.dumps(replace(run.status(), state=state).to_dict()))
     assert launch.follow(run) == code
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(RuntimeError("[gloo] Connection closed by peer"), "another process of"), (MemoryError(), "out of memory at")],
+)
+def test_who_follows_a_run_that_fails_says_why(pair, store, second_of_two, monkeypatch, capsys, fault, said):
+    def train(*_):
+        raise fault
+
+    monkeypatch.setattr("ctkd_core.distill.session.train", train)
+    run, pid = store.create(pair.config()), os.getpid()
+    begun = replace(run.status(), state="running", pid=pid, pid_start=process_start(pid))
+    (run.dir / "status.json").write_text(json.dumps(begun.to_dict()))
+    assert launch.follow(run) == attempt.FAILED
+    assert f"process 1 ends here: {said}" in capsys.readouterr().err
 
 
 def test_who_follows_writes_nothing(pair, store):

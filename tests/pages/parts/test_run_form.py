@@ -1,8 +1,11 @@
-"""The form of a run: a preset that is about a pair of its own offers it."""
+"""The form of a run: a preset that is about a pair of its own offers it, and what it doesn't wait for."""
 
 from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
+
+from ctkd_core.distill.checks import Check, Pending
+from pages.parts.run_form import _look_again
 
 
 def _page(name: str) -> None:
@@ -22,3 +25,31 @@ def test_the_cross_family_preset_offers_its_pair() -> None:
 
 def test_other_presets_go_with_any_pair() -> None:
     assert not AppTest.from_function(_page, args=("quick",)).run().button
+
+
+def _checked() -> None:
+    from ctkd_core.distill.config import RunConfig
+    from pages.parts.run_form import _preflight
+
+    _preflight(RunConfig(device="cuda"))
+
+
+def test_the_list_is_drawn_anew_when_a_gpu_has_told_its_memory(monkeypatch) -> None:
+    asked = [True]
+    monkeypatch.setattr("pages.parts.run_form.asking_memory", lambda device: asked[0])
+
+    def checks(config):
+        return [(Pending if asked[0] else Check)("memory", True, "asking" if asked[0] else "9 GB are available")]
+
+    monkeypatch.setattr("pages.parts.loaders.preflight_checks", checks)
+    page = AppTest.from_function(_checked).run()
+    assert "asking" in page.markdown[0].value
+    asked[0] = False
+    page.run()
+    assert "9 GB are available" in page.markdown[0].value
+    drawn = []
+    monkeypatch.setattr("streamlit.rerun", lambda: drawn.append(True))
+    _look_again("cuda", pending=False)
+    assert not drawn
+    _look_again("cuda", pending=True)
+    assert drawn
