@@ -47,9 +47,7 @@ def in_two(store, module: str, *words: str) -> list[subprocess.CompletedProcess[
 
     def one(rank: str) -> subprocess.CompletedProcess[str]:
         env = dict(os.environ) | told | {"RANK": rank, "LOCAL_RANK": rank}
-        given = {"env": env, "timeout": patience.LONG, "capture_output": True, "text": True, "check": False}
-        fork = forked.FOLDER in os.environ
-        return forked.run(command, **given) if fork else subprocess.run(command, **given)
+        return forked.run(command, env=env, timeout=patience.LONG, capture_output=True, text=True, check=False)
 
     with ThreadPoolExecutor() as both:
         return list(both.map(one, "01"))
