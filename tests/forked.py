@@ -82,10 +82,13 @@ def start_detached(words: Sequence[str], log: Path, environment: Mapping[str, st
 def run(
     command: Sequence[str], *, env: Mapping[str, str], timeout: float, who: str = LARGE, **as_text: Any
 ) -> subprocess.CompletedProcess[str]:
-    """What `subprocess.run` does for `python -m module argument ...`, by a fork; a signal's number isn't told."""
+    """What `subprocess.run` does for `python -m module argument ...`, by a fork if there is who forks.
+
+    A signal's number isn't told.
+    """
     assert as_text == {"capture_output": True, "text": True, "check": False}, as_text
     assert list(command[:2]) == [sys.executable, "-m"], command
-    if not _is_ready(who):
+    if FOLDER not in os.environ or not _is_ready(who):
         return subprocess.run(command, env=env, timeout=timeout, **as_text)
     with tempfile.TemporaryDirectory() as folder:
         said = [Path(folder) / "out", Path(folder) / "err"]

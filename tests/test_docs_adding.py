@@ -134,7 +134,10 @@ def test_the_other_blocks():
 # What goes through the table of methods or the pages of the docs, beside the tests of one method that the page names;
 # whatever else does is about the losses or aligners.
 ASKED = ("tests/test_benchmark_tables.py", "tests/test_contracts_docs.py", "tests/test_layers.py", "tests/methods")
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".ctkd", "build", "__pycache__", ".hypothesis", ".*_cache")
+# What is compiled stays so in the copy, kernels too; but pytest's own bytecode holds the paths of here, and what others
+# are writing has another name first.
+COMPILED = ("*-pytest-*", "*.pyc.*", "*.tmp.*")
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".ctkd", "build", ".hypothesis", ".*_cache", *COMPILED)
 
 
 @pytest.mark.slow

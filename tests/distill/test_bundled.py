@@ -51,17 +51,17 @@ def test_the_quick_preset_learns(tmp_path, monkeypatch, capsys):
     teacher.prepare()
     own_home(tmp_path / "home", monkeypatch)
     store = RunStore(tmp_path / "runs")
-    changed = {"--steps": 8, "--batch-size": 2, "--eval-samples": 8, "--sample-prompts": 1, "--sample-tokens": 8}
+    changed = {"--steps": 5, "--batch-size": 2, "--eval-samples": 8, "--sample-prompts": 1, "--sample-tokens": 8}
     words = [str(word) for option in changed.items() for word in option]
     code = main(["distill", "--preset", "quick", *words, "--json", "--runs-dir", str(store.root)])
     (run,) = store.list()
     assert code == 0, run.log_tail()
     said = json.loads(capsys.readouterr().out)
-    assert (said["run_id"], said["status"], said["step"], said["steps"]) == (run.id, "finished", 8, 8)
-    assert run.metrics().query("kind == 'train'").loss.notna().sum() == 8
+    assert (said["run_id"], said["status"], said["step"], said["steps"]) == (run.id, "finished", 5, 5)
+    assert run.metrics().query("kind == 'train'").loss.notna().sum() == 5
     figures = said["metrics"]
     assert figures == run.summary()["metrics"]
     assert figures["bits_per_byte_after"] < 0.95 * figures["bits_per_byte_before"]
     assert 1.0 < figures["teacher_bits_per_byte"] < 3.0
-    assert {s["step"] for s in run.samples()} == {0, 8}
+    assert {s["step"] for s in run.samples()} == {0, 5}
     assert all(s["teacher"] is not None for s in run.samples())

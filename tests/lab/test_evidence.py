@@ -14,7 +14,6 @@ from ctkd_core.lab import evidence
 from ctkd_core.tokenizers import catalog
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.homes import own_home
-from tests.patience import LONG
 from tests.tiny import tiny_byte_level
 
 TINY = tiny_byte_level()
@@ -150,17 +149,13 @@ def test_the_bundled_model_is_asked(own_cache):
 
 
 def _same_as_plain_torch(found: evidence.Evidence, ids: np.ndarray, folder: Path) -> None:
-    """The whole text at once, the obvious way, in a process of its own (this one stays free of torch)."""
-    import subprocess
-    import sys
+    """The whole text at once, the obvious way."""
+    import torch
 
-    code = (
-        "import sys, torch; from ctkd_core.distill.models.teachers import load_model; "
-        f"m = load_model({str(folder)!r}).eval(); "
-        "z = m(torch.tensor([[int(x) for x in sys.argv[1].split()]])).logits[0].double(); "
-        "p = z.softmax(-1); print(*(-(p * p.log()).sum(-1)).tolist())"
-    )
-    words = [sys.executable, "-c", code, " ".join(map(str, ids))]
-    answer = subprocess.run(words, capture_output=True, text=True, timeout=LONG, check=True)
-    plain = np.array(answer.stdout.split()[-len(ids) :], dtype=float)
+    from ctkd_core.distill.models.teachers import load_model
+
+    with torch.inference_mode():
+        logits = load_model(str(folder)).eval()(torch.tensor([[int(i) for i in ids]])).logits[0].double()
+    p = logits.softmax(-1)
+    plain = -(p * p.log()).sum(-1).numpy()
     np.testing.assert_allclose(found.teacher_entropy, plain, atol=2e-3)

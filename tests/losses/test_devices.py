@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 
 import pytest
 
+from tests import forked
 from tests.losses.cases import FORMS
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, str]:
     command = [sys.executable, "-m", "tests.losses.device_forms"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.run(command, env=os.environ, timeout=PATIENCE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -34,23 +34,21 @@ def by_torchrun(store, *words: str) -> None:
 
 
 def by_two_forks(store, *words: str) -> None:
-    """As torchrun starts them, but with torch loaded already."""
-    for done in in_two(store, [sys.executable, "-m", "ctkd_core"], *words):
+    """As torchrun starts them."""
+    for done in in_two(store, "ctkd_core", *words):
         assert done.returncode == 0, done.stderr[-3000:]
 
 
-def in_two(store, program: list[str], *words: str) -> list[subprocess.CompletedProcess[str]]:
-    """How two processes ended, which see each other."""
-    command = [*program, *words, "--runs-dir", str(store.root)]
+def in_two(store, module: str, *words: str) -> list[subprocess.CompletedProcess[str]]:
+    """How two processes ended, which see each other; forked, so with torch loaded already."""
+    command = [sys.executable, "-m", module, *words, "--runs-dir", str(store.root)]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
     def one(rank: str) -> subprocess.CompletedProcess[str]:
         env = dict(os.environ) | told | {"RANK": rank, "LOCAL_RANK": rank}
-        given = {"env": env, "timeout": patience.LONG, "capture_output": True, "text": True, "check": False}
-        fork = forked.FOLDER in os.environ and "-m" in command
-        return forked.run(command, **given) if fork else subprocess.run(command, **given)
+        return forked.run(command, env=env, timeout=patience.LONG, capture_output=True, text=True, check=False)
 
     with ThreadPoolExecutor() as both:
         return list(both.map(one, "01"))
@@ -86,22 +84,12 @@ def test_two_processes_are_one_run_with_the_loss_of_one(pair, store, tmp_path):
     assert len(apart.list()) == 1
 
 
-STOPPED = """
-import sys
-from ctkd_core.distill import worker
-execute = worker.execute
-worker.execute = lambda run: execute(run, lambda: "Measuring the trained" in run.status().message)
-from ctkd_core.cli.main import main
-sys.exit(main())
-"""
-
-
 @pytest.mark.slow
 def test_stopped_while_it_measures_the_last_step_a_run_of_two_keeps_it(pair, store, tmp_path):
     given = pair.config(method="sft", steps=2, save_every=0, eval_samples=2, sample_prompts=0)
     config = {k: v for k, v in given.to_dict().items() if k != "version"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    ended = in_two(store, [sys.executable, "-c", STOPPED], "distill", str(tmp_path / "config.json"))
+    ended = in_two(store, "tests.distill.training.stopped_in_two", "distill", str(tmp_path / "config.json"))
     (run,) = store.list()
     assert [done.returncode for done in ended] == [attempt.CANCELLED] * 2, ended[0].stderr[-3000:]
     assert (run.status().state, run.checkpoints(), run.status().last_checkpoint) == ("cancelled", [2], 2)

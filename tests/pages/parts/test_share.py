@@ -24,6 +24,7 @@ from pages.parts import (
     align_tabs,
     launching,
     losses_tabs,
+    pair_data,
     pair_tabs,
     rank_choice,
     run_views,
@@ -181,7 +182,8 @@ EVERY_VIEW = {
 
 
 @pytest.mark.parametrize("page", [page for page in state.PAGES if page != "start"])
-def test_every_view_of_every_page_shows_code(page, pair):
+def test_every_view_of_every_page_shows_code(page, pair, monkeypatch):
+    monkeypatch.setattr(pair_data, "offline_names", lambda: ["smollm2", "deepseek"])  # not all pairs of the catalog
     parameter, names = EVERY_VIEW[page]
     more = {} if page in ("losses", "runs", "evidence") else dict(pair)
     more |= {"map": "exact"} if page == "vocabulary" else {}
