@@ -23,7 +23,7 @@ from ctkd_core.lab.code import evidence_code, tried_code
 from ctkd_core.markup.glossary import explained
 from ctkd_core.markup.visible import counted
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
-from pages.parts import loaders, state
+from pages.parts import late_values, loaders, state
 from pages.parts.evidence_answers import answer
 from pages.parts.plots import plot
 from pages.parts.selections import clicked
@@ -43,7 +43,7 @@ def standing(found: Digest) -> None:
 
     def first_regime() -> None:
         there = settings[st.session_state["kind"]]
-        st.session_state["regime"] = there[0][1].regime if there else next(iter(REGIMES))
+        late_values.put("regime", there[0][1].regime if there else next(iter(REGIMES)))
 
     kind_cell, regime_cell, setting_cell = st.columns(3)
     kind = kind_cell.selectbox(
@@ -61,6 +61,8 @@ def standing(found: Digest) -> None:
         list(REGIMES).index(settings[kind][0][1].regime) if settings[kind] else 0,
         key="regime",
         bind="query-params",
+        on_change=late_values.put_back,
+        args=("regime",),
     )
     st.caption(f"**{kind}**: {KINDS[kind]} **{regime}**: {REGIMES[regime]}")
     if not regimes[regime]:
@@ -137,7 +139,8 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     def selected() -> None:
         if points := clicked("ranking"):
             label, seed = points[0]
-            st.session_state["tried"] = next(n for n, (t, r) in runs.items() if (t.label, r.seed) == (label, seed))
+            found = next(n for n, (t, r) in runs.items() if (t.label, r.seed) == (label, seed))
+            late_values.put("tried", found)
 
     chosen = runs.get(st.session_state.get("tried", next(iter(runs))))
     plot(
@@ -154,7 +157,9 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     if domains := domain_rows(condition):
         with st.expander("By domain of the held-out text", icon=":material/category:"):
             st.dataframe(domains, key="domain_rows", hide_index=True, alt="The figure by domain")
-    name = st.selectbox("Run", list(runs), key="tried", bind="query-params")
+    name = st.selectbox(
+        "Run", list(runs), key="tried", bind="query-params", on_change=late_values.put_back, args=("tried",)
+    )
     if name is not None:
         _run(condition, *runs[name])
     st.markdown("Do it again:")

@@ -13,7 +13,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab.code import config_code
 from ctkd_core.markup.quantities import between, duration
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
-from pages.parts import carry, consent, loaders, state
+from pages.parts import carry, consent, late_values, loaders, state
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.forms import fields_of_variant, option_fields
 from pages.parts.launching import REFUSAL, change_button, may_change
@@ -33,7 +33,14 @@ def run_form() -> None:
         consent.ask(unasked)
         return
     choice = st.segmented_control(
-        "Preset", list(PRESETS), default=next(iter(PRESETS)), key="preset", required=True, bind="query-params"
+        "Preset",
+        list(PRESETS),
+        default=next(iter(PRESETS)),
+        key="preset",
+        required=True,
+        bind="query-params",
+        on_change=late_values.put_back,
+        args=("preset",),
     )
     name = choice or next(iter(PRESETS))
     base = _base(name)

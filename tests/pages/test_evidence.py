@@ -11,7 +11,7 @@ import pytest
 from ctkd_core.methods.evidence import EvidenceError, store
 from ctkd_core.pair.evidence import LEAST_SEEDS
 from experiments import digest
-from pages.parts import pair_verdict
+from pages.parts import late_values, pair_verdict
 from tests.experiments import made
 from tests.pages.app import figures, opened, texts
 
@@ -100,6 +100,17 @@ def test_never_tried_is_said(evidence: Any) -> None:
     assert at.selectbox(key="regime").value == "few samples"
     at.selectbox(key="regime").select("long run").run()
     assert "Never tried" in at.info[0].value
+
+
+def test_a_kind_keeps_its_regime_though_the_one_before_is_late(evidence: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 3600)
+    evidence(VALUES)
+    at = opened("evidence", regime="long run")
+    at.selectbox(key="kind").select("cross-family").run()
+    at.selectbox(key="kind").select("tokenizer transfer").run()
+    assert at.selectbox(key="regime").value == "few samples"
+    at.selectbox(key="regime").select("long run").run()
+    assert at.selectbox(key="regime").value == "few samples" and not at.info
 
 
 def test_the_address_brings_the_view_back(evidence: Any) -> None:
