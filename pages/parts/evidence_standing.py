@@ -75,8 +75,7 @@ def standing(found: Digest) -> None:
         share("evidence", tried_code())
         return
     there = {setting_name(each.name, condition.title): (each, condition) for each, condition in regimes[regime]}
-    if st.session_state.get("setting") not in there:
-        st.session_state.pop("setting", None)
+    late_values.put_known("setting", there)
     title = setting_cell.selectbox("Setting", list(there), key="setting", bind="query-params")
     _condition(*there[title])
 
@@ -133,8 +132,7 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     )
     measure = measure or "difference"
     runs = {f"{tried.title}, seed {run.seed}": (tried, run) for tried in condition.done for run in tried.runs}
-    if st.session_state.get("tried") not in runs:
-        st.session_state.pop("tried", None)
+    late_values.put_known("tried", runs)
 
     def selected() -> None:
         if points := clicked("ranking"):

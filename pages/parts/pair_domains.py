@@ -37,8 +37,7 @@ def domains(view: View) -> None:
             help="  \n".join(f"**{name}**: {m.meaning}" for name, m in MEASURES.items()),
         )
         rows |= own_corpus(view, method)
-        if st.session_state.get("domain") not in rows:
-            st.session_state.pop("domain", None)
+        late_values.put_known("domain", rows)
         chosen = st.selectbox(
             "Domain",
             list(rows),

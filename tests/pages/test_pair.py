@@ -201,6 +201,15 @@ def test_ones_own_file_stays_the_domain_though_the_one_before_is_late(small, own
     assert at.selectbox(key="domain").value == "your file: notes.txt"
 
 
+def test_a_file_that_is_taken_away_is_the_domain_no_more(small, own_home):
+    at = opened("pair", student=small[0], teacher=small[1])
+    at.file_uploader(key="corpus_file").set_value(("notes.txt", b"In 2024 we sold 201 units.", "text/plain")).run()
+    measured(at)
+    at.file_uploader(key="corpus_file").set_value([]).run()
+    field = at.selectbox(key="domain")
+    assert field.value == field.options[0] and field.proto.set_value, "a browser would go on showing the file"
+
+
 def test_a_measurement_is_told_apart_with_intervals(small, own_home):
     at = opened("pair", student=small[0], teacher=small[1], slice_rate="bytes per token", slice_by="script")
     assert not at.exception and not at.error
