@@ -348,6 +348,10 @@ def test_the_link_of_a_kept_view_stands_only_beside_that_view(pair):
     ((name, view),) = views.kept()
     assert not set(view.address) & {"tour", "see", "pair"}, "how one came here is no part of what is shown"
     assert any(f"/?open={name}" in block.value for block in at.code)
+    drawn = [element.value if element.type == "caption" else getattr(element, "key", None) for element in at.main]
+    assert drawn.index("Kept. On this machine, this address opens it:") < drawn.index("view_title"), (
+        "at the end of a page a window shows no more than the beginning of what opens"
+    )
     at.query_params["group"] = "2"
     at.run()
     assert not at.exception and not any("/?open=" in block.value for block in at.code)
