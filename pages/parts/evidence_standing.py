@@ -13,6 +13,7 @@ from ctkd_core.figures.evidence import (
     curve_figure,
     curve_rows,
     domain_rows,
+    has_values,
     ranking_figure,
     ranking_rows,
     ranking_sentence,
@@ -83,7 +84,8 @@ def standing(found: Digest) -> None:
 def _this_pair(tried: list[Found]) -> None:
     """Whether the pair of the bar above was tried."""
     student, teacher = state.pair()
-    own = {(c.title, c.kind, c.regime) for _, c in filter(_of_the_pair, tried)}  # some experiments share a setting
+    # some experiments share a setting
+    own = dict.fromkeys((c.title, c.kind, c.regime) for _, c in filter(_of_the_pair, tried))
     pair = state.plain(f"{teacher} → {student}")
     if own:
         kinds = Counter(f"{kind}, {regime}" for _, kind, regime in own).most_common()
@@ -141,14 +143,17 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
             late_values.put("tried", found)
 
     chosen = runs.get(st.session_state.get("tried", next(iter(runs))))
-    plot(
-        lambda: ranking_figure(condition, measure, chosen and (chosen[0].label, chosen[1].seed)),
-        key="ranking",
-        on_select=selected,
-        selection_mode="points",
-        alt=f"Methods ranked by {measure}. {ranking_sentence(condition)}",
-    )
-    st.caption(f"{MEASURES[measure].meaning} Click a dot to open its run, or choose one below.")
+    if has_values(condition, measure):
+        plot(
+            lambda: ranking_figure(condition, measure, chosen and (chosen[0].label, chosen[1].seed)),
+            key="ranking",
+            on_select=selected,
+            selection_mode="points",
+            alt=f"Methods ranked by {measure}. {ranking_sentence(condition)}",
+        )
+        st.caption(f"{MEASURES[measure].meaning} Click a dot to open its run, or choose one below.")
+    else:
+        st.info(f"No run of this setting has a value to show. {MEASURES[measure].meaning}", icon=":material/science:")
     twin(ranking_rows(condition), "ranking_table", "The ranking with all its figures")
     for note in condition.notes:
         st.caption(state.plain(note))

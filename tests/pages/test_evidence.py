@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from ctkd_core.methods.evidence import EvidenceError, store
 from ctkd_core.pair.evidence import LEAST_SEEDS
+from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from experiments import digest
+from experiments import standing as looks
 from pages.parts import late_values, pair_verdict
 from tests.experiments import made
 from tests.pages.app import figures, opened, texts
@@ -89,6 +92,24 @@ def test_a_ranking_with_its_run_and_tables(evidence: Any) -> None:
 def test_the_pair_above_was_tried(evidence: Any) -> None:
     evidence(VALUES)
     assert "was tried in 1 setting: tokenizer transfer, few samples." in opened("evidence").success[0].value
+
+
+def test_a_measure_without_values_is_said(evidence: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "LEAST_LOOKS", 99)
+    evidence(VALUES)
+    at = opened("evidence", by="equal seconds")
+    assert not any("minus SFT" in title for title in figures(at)), "an axis without a point says nothing"
+    assert "No run of this setting has a value to show" in at.info[0].value and "four looks" in at.info[0].value
+    at.segmented_control(key="by").set_value("difference").run()
+    assert not at.info and any("minus SFT" in title for title in figures(at))
+
+
+def test_settings_of_the_pair_above_are_told_in_the_order_of_their_runs() -> None:
+    of_pair = [c for _, c in store.load().conditions if (c.student, c.teacher) == DEFAULT_PAIR]
+    of_pair.sort(key=lambda c: -sum(len(method.runs) for method in c.methods))
+    kinds = Counter(f"{k}, {r}" for _, k, r in dict.fromkeys((c.title, c.kind, c.regime) for c in of_pair))
+    told = "; ".join(f"{name} ({count})" for name, count in kinds.most_common())
+    assert told in opened("evidence").success[0].value, "in any other order they change places with each start"
 
 
 def test_never_tried_is_said(evidence: Any) -> None:
