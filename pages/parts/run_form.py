@@ -14,7 +14,7 @@ from ctkd_core.lab.code import config_code
 from ctkd_core.markup.quantities import between, duration
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from pages.parts import carry, consent, late_values, loaders, state
-from pages.parts.attempts import attempt, show_problem
+from pages.parts.attempts import attempt_once, drawn_again, show_problem
 from pages.parts.forms import fields_of_variant, option_fields
 from pages.parts.launching import REFUSAL, change_button, may_change
 from pages.parts.run_teachers import TEACHER_FIELDS, teacher_fields
@@ -73,6 +73,7 @@ def run_form() -> None:
         args=(config,),
         shortcut="Alt+Enter",
     )
+    drawn_again("start")
     show_problem("start")
     share("runs", config_code(config))
 
@@ -183,4 +184,6 @@ def _preflight(config: RunConfig) -> bool:
 
 
 def _start(config: RunConfig) -> None:
-    attempt("start", lambda: show_view(LIST, run=loaders.start(config).id))
+    attempt_once(
+        "start", lambda: loaders.start(config).id, lambda run: show_view(LIST, **({"run": run} if run else {}))
+    )
