@@ -12,8 +12,8 @@ from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.code import losses_code
 from ctkd_core.lab.question import Answer, Choice, Question
 from ctkd_core.tokenizers.tokenizer import Tokenizer
+from pages.parts import late_values, state
 from pages.parts import losses_choice as choosing
-from pages.parts import state
 from pages.parts.chosen_pair import chosen_pair
 from pages.parts.component import losses_strip
 from pages.parts.frame import framed
@@ -73,6 +73,8 @@ def picture(question: Question, choices: list[Choice], answer: Answer, first: De
             key="part",
             required=True,
             bind="query-params",
+            on_change=late_values.put_back,
+            args=("part",),
             label_visibility="collapsed",
             help=PART_HELP,
         )

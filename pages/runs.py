@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from ctkd_core.lab.code import runs_code
-from pages.parts import state
+from pages.parts import late_values, state
 from pages.parts.frame import framed
 from pages.parts.run_compare import run_compare
 from pages.parts.run_detail import run_detail
@@ -26,7 +26,15 @@ def main() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Runs", anchor=False, width="content")
         view = st.segmented_control(
-            "View", VIEWS, default=LIST, key="view", required=True, bind="query-params", label_visibility="collapsed"
+            "View",
+            VIEWS,
+            default=LIST,
+            key="view",
+            required=True,
+            bind="query-params",
+            on_change=late_values.put_back,
+            args=("view",),
+            label_visibility="collapsed",
         )
     with state.errors_shown():
         if view == FORM:

@@ -1,6 +1,6 @@
 """Cells of a heat map that can be clicked, and a frame around the chosen one.
 
-Heat maps can't be clicked in Streamlit; nearly transparent points on top of them can.
+Heat maps can't be clicked in Streamlit; transparent points on top of them can.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def clickable(x: Sequence[str], y: Sequence[str], **more: Any) -> go.Scatter:
-    """A point on each cell; `more`: customdata, text and hovertemplate of plotly's Scatter."""
+    """A point on each cell; `more`: customdata, text, hovertemplate and hoverinfo of plotly's Scatter."""
     import plotly.graph_objects as go
 
-    marker = {"symbol": "square", "size": 46, "color": "rgba(0,0,0,0.01)"}
+    marker = {"symbol": "square", "size": 46, "color": "rgba(0,0,0,0)"}
     return go.Scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, name="cells", **more)
 
 
@@ -29,11 +29,17 @@ def frame(fig: go.Figure, column: int, row: int) -> None:
 
 
 def axes_of_pairs(fig: go.Figure) -> go.Figure:
-    """Teachers across, students down, each with its name; clicks as selections.
+    """Teachers across, students down, each with its name; clicks as selections, wherever in a cell they are.
 
-    Cells hold their values, so no bar of colours takes room from them.
+    The figure's first trace is the heat map, its second the points of `clickable`. Cells hold their values, so no bar
+    of colours takes room from them.
     """
+    heat, points = fig.data[:2]
+    there = set(zip(points.x, points.y))
+    blank = [(x, y) for y in heat.y for x in heat.x if (x, y) not in there]
+    # A click is that of the nearest point, however wide cells are; so blank cells need one, too: it says nothing.
+    fig.add_trace(clickable([x for x, _ in blank], [y for _, y in blank], hoverinfo="none"))
     fig.update_traces(selector={"type": "heatmap"}, showscale=False)
     fig.update_xaxes(title_text="teacher", side="bottom", showgrid=False, type="category", dtick=1)
     fig.update_yaxes(title_text="student", autorange="reversed", showgrid=False, type="category", dtick=1)
-    return fig.update_layout(clickmode="event+select")
+    return fig.update_layout(clickmode="event+select", hovermode="closest", hoverdistance=-1)

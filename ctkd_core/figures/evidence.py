@@ -81,6 +81,11 @@ def points(condition: Condition, tried: Tried, measure: str) -> list[tuple[Tried
     return found
 
 
+def has_values(condition: Condition, measure: str) -> bool:
+    """Whether a ranking by `measure` has anything to show. Raises KeyError for another measure."""
+    return any(points(condition, tried, measure) for tried in _ranked(condition, measure))
+
+
 def ranking_figure(condition: Condition, measure: str, chosen: tuple[str, int] | None = None) -> go.Figure:
     """A row a method, best above: a diamond for the mean with its 95 % interval, a dot for each run.
 
@@ -89,7 +94,7 @@ def ranking_figure(condition: Condition, measure: str, chosen: tuple[str, int] |
     import plotly.graph_objects as go
 
     shown = MEASURES[measure]
-    rows = [t for t in condition.done if not (shown.difference and t.label == condition.baseline)]
+    rows = _ranked(condition, measure)
     means: dict[str, list[Any]] = {"x": [], "y": [], "low": [], "high": [], "words": []}
     dots: dict[str, list[Any]] = {"x": [], "y": [], "who": [], "words": [], "ring": []}
     for tried in rows:
@@ -145,6 +150,11 @@ def ranking_figure(condition: Condition, measure: str, chosen: tuple[str, int] |
     fig.update_yaxes(type="category", categoryorder="array", categoryarray=order[::-1], automargin=True)
     fig.update_xaxes(zeroline=False, automargin=True)
     return _marked(fig, condition, shown.difference)
+
+
+def _ranked(condition: Condition, measure: str) -> list[Tried]:
+    """The methods of a ranking: the baseline has no row among differences to it."""
+    return [t for t in condition.done if not (MEASURES[measure].difference and t.label == condition.baseline)]
 
 
 def _marked(fig: go.Figure, condition: Condition, difference: bool) -> go.Figure:

@@ -29,7 +29,7 @@ class Ranked:
 
 FIGURES: dict[str, Ranked] = {
     "boundaries": Ranked(
-        "common boundaries", "F1 of the places at which the two end a token: 1 where all tokens end alike."
+        "common boundaries", "F1 of the places at which the two end a token: 100 % where all tokens end alike."
     ),
     "canonical": Ranked("shared vocabulary", "Shared canonical forms over those of the smaller vocabulary."),
     "equal_tokens": Ranked(

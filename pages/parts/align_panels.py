@@ -17,6 +17,7 @@ from ctkd_core.lab.evidence import Evidence
 from ctkd_core.markup.glossary import explained
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
+from pages.parts.align_pinning import jump, page_that_follows
 from pages.parts.component import token_chips
 from pages.parts.loaders import Chosen
 
@@ -63,27 +64,18 @@ def picture(view: View) -> None:
     a, b, found = view.a, view.b, view.found
     starts = page_starts(a)
     pinned = view.pinned
-
-    def pin(group: int | None) -> None:
-        state.pin(group)
-        if group is not None:
-            st.session_state["chip_page"] = page_of(starts, group) + 1
-
-    if "chip_page" not in st.session_state and pinned is not None:
-        st.session_state["chip_page"] = page_of(starts, pinned) + 1
-    st.session_state["chip_page"] = min(st.session_state.get("chip_page") or 1, len(starts))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         count = 0 if found is None else len(found.differing)
         st.button(
             f"Next disagreement ({count})" if count else "No disagreement",
             key="next_difference",
             icon=":material/arrow_forward:",
-            on_click=lambda: pin(next_difference(found.differing, a, pinned)) if found is not None else None,
+            on_click=lambda: jump(next_difference(found.differing, a, pinned)) if found is not None else None,
             disabled=not count,
             shortcut="Alt+N",
             help="Pin the next place where the two methods differ",
         )
-        st.button("Unpin", key="unpin", icon=":material/close:", on_click=pin, args=(None,), disabled=pinned is None)
+        st.button("Unpin", key="unpin", icon=":material/close:", on_click=jump, args=(None,), disabled=pinned is None)
         ids = st.toggle("ids", key="ids", persist_state="session", help="Index and id under every token")
         ribbons = st.toggle(
             f"draw {(b or a).label}",
@@ -93,9 +85,10 @@ def picture(view: View) -> None:
             persist_state="session",
             help=None if b else "Choose another method under “compared with” to see where the two differ.",
         )
-        page = st.pagination(len(starts), key="chip_page") if len(starts) > 1 else 1
-    data = chip_page(a, page - 1, b if ribbons else None)
-    token_chips(data | {"ids": ids}, pinned, pin, key="chips")
+        opens = None if pinned is None else lambda: page_of(starts, pinned)
+        page = page_that_follows("chip", len(starts), pinned, opens)
+    data = chip_page(a, page, b if ribbons else None)
+    token_chips(data | {"ids": ids}, pinned, jump, key="chips")
     if len(starts) > 1:
         st.caption(f"Groups {data['first']} to {data['last'] - 1} of {data['total']}; all of them are analysed.")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.parts import state
+from pages.parts import late_values, state
 from pages.parts.plots import plot
 from pages.parts.selections import chosen_row, clicked
 from pages.parts.terms import columns
@@ -22,22 +22,24 @@ ROW_PIXELS = 35
 def jump(group: int | None) -> None:
     """Pin a group, or none, and let the picture turn to its page."""
     state.pin(group)
-    st.session_state.pop("chip_page", None)
+    st.session_state.pop("chip_follows", None)
 
 
 def page_that_follows(name: str, pages: int, followed: Hashable, opens: Callable[[], int] | None) -> int:
     """The page, from 0, of what is shown page by page, with the control that turns it where there are several.
 
-    When `followed` (the pinned group, say) has changed since the last run, the page is the one that `opens` gives
-    (None: it stays); else the one that the reader turned to. `name` keeps several such controls apart.
+    When `followed` (the pinned group, say) has changed since the last run, or the reader comes back to these pages, the
+    page is the one that `opens` gives (None: it stays); else the one that the reader turned to. `name` keeps several
+    such controls apart.
     """
     key = f"{name}_page"
-    if st.session_state.get(f"{name}_follows") != followed:
+    page = st.session_state.get(key) or 1
+    if key not in st.session_state or st.session_state.get(f"{name}_follows") != followed:
         st.session_state[f"{name}_follows"] = followed
         if opens is not None:
-            st.session_state[key] = opens() + 1
-    st.session_state[key] = min(st.session_state.get(key) or 1, pages)
-    return st.pagination(pages, key=key) - 1 if pages > 1 else 0
+            page = opens() + 1
+    late_values.put(key, min(page, pages))
+    return st.pagination(pages, key=key, on_change=late_values.put_back, args=(key,)) - 1 if pages > 1 else 0
 
 
 def selectable(make: Callable[[], Any], key: str, alt: str) -> None:

@@ -13,7 +13,7 @@ from ctkd_core.figures.groups import size_histogram
 from ctkd_core.figures.metrics import logit_table, metric_heat, metric_table
 from ctkd_core.figures.tables import disagreements, groups_of_kinds, page_of_row, shown_groups
 from ctkd_core.markup.glossary import explained
-from pages.parts import loaders, state
+from pages.parts import late_values, loaders, state
 from pages.parts.align_export import export
 from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
 from pages.parts.align_path import path
@@ -29,7 +29,7 @@ TABS = ("Groups", "Methods", "Path", "Graph", "Metrics", "Disagreements", "Expor
 
 def details(view: View) -> None:
     """The tabs; only the open one computes."""
-    tabs = st.tabs(TABS, key="tab", on_change="rerun", bind="query-params")
+    tabs = st.tabs(TABS, key="tab", on_change=late_values.put_back, args=("tab",), bind="query-params")
     for tab, draw in zip(tabs, (_groups, stack, path, _graph, _metrics, _disagreements, export)):
         if tab.open:
             with tab, state.errors_shown():

@@ -13,6 +13,7 @@ from ctkd_core.figures.evidence import (
     curve_figure,
     curve_rows,
     domain_rows,
+    has_values,
     ranking_figure,
     ranking_rows,
     ranking_sentence,
@@ -23,7 +24,7 @@ from ctkd_core.lab.code import evidence_code, tried_code
 from ctkd_core.markup.glossary import explained
 from ctkd_core.markup.visible import counted
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
-from pages.parts import loaders, state
+from pages.parts import late_values, loaders, state
 from pages.parts.evidence_answers import answer
 from pages.parts.plots import plot
 from pages.parts.selections import clicked
@@ -43,7 +44,7 @@ def standing(found: Digest) -> None:
 
     def first_regime() -> None:
         there = settings[st.session_state["kind"]]
-        st.session_state["regime"] = there[0][1].regime if there else next(iter(REGIMES))
+        late_values.put("regime", there[0][1].regime if there else next(iter(REGIMES)))
 
     kind_cell, regime_cell, setting_cell = st.columns(3)
     kind = kind_cell.selectbox(
@@ -61,6 +62,8 @@ def standing(found: Digest) -> None:
         list(REGIMES).index(settings[kind][0][1].regime) if settings[kind] else 0,
         key="regime",
         bind="query-params",
+        on_change=late_values.put_back,
+        args=("regime",),
     )
     st.caption(f"**{kind}**: {KINDS[kind]} **{regime}**: {REGIMES[regime]}")
     if not regimes[regime]:
@@ -73,8 +76,7 @@ def standing(found: Digest) -> None:
         share("evidence", tried_code())
         return
     there = {setting_name(each.name, condition.title): (each, condition) for each, condition in regimes[regime]}
-    if st.session_state.get("setting") not in there:
-        st.session_state.pop("setting", None)
+    late_values.put_known("setting", there)
     title = setting_cell.selectbox("Setting", list(there), key="setting", bind="query-params")
     _condition(*there[title])
 
@@ -82,7 +84,8 @@ def standing(found: Digest) -> None:
 def _this_pair(tried: list[Found]) -> None:
     """Whether the pair of the bar above was tried."""
     student, teacher = state.pair()
-    own = {(c.title, c.kind, c.regime) for _, c in filter(_of_the_pair, tried)}  # some experiments share a setting
+    # some experiments share a setting
+    own = dict.fromkeys((c.title, c.kind, c.regime) for _, c in filter(_of_the_pair, tried))
     pair = state.plain(f"{teacher} → {student}")
     if own:
         kinds = Counter(f"{kind}, {regime}" for _, kind, regime in own).most_common()
@@ -131,30 +134,35 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     )
     measure = measure or "difference"
     runs = {f"{tried.title}, seed {run.seed}": (tried, run) for tried in condition.done for run in tried.runs}
-    if st.session_state.get("tried") not in runs:
-        st.session_state.pop("tried", None)
+    late_values.put_known("tried", runs)
 
     def selected() -> None:
         if points := clicked("ranking"):
             label, seed = points[0]
-            st.session_state["tried"] = next(n for n, (t, r) in runs.items() if (t.label, r.seed) == (label, seed))
+            found = next(n for n, (t, r) in runs.items() if (t.label, r.seed) == (label, seed))
+            late_values.put("tried", found)
 
     chosen = runs.get(st.session_state.get("tried", next(iter(runs))))
-    plot(
-        lambda: ranking_figure(condition, measure, chosen and (chosen[0].label, chosen[1].seed)),
-        key="ranking",
-        on_select=selected,
-        selection_mode="points",
-        alt=f"Methods ranked by {measure}. {ranking_sentence(condition)}",
-    )
-    st.caption(f"{MEASURES[measure].meaning} Click a dot to open its run, or choose one below.")
+    if has_values(condition, measure):
+        plot(
+            lambda: ranking_figure(condition, measure, chosen and (chosen[0].label, chosen[1].seed)),
+            key="ranking",
+            on_select=selected,
+            selection_mode="points",
+            alt=f"Methods ranked by {measure}. {ranking_sentence(condition)}",
+        )
+        st.caption(f"{MEASURES[measure].meaning} Click a dot to open its run, or choose one below.")
+    else:
+        st.info(f"No run of this setting has a value to show. {MEASURES[measure].meaning}", icon=":material/science:")
     twin(ranking_rows(condition), "ranking_table", "The ranking with all its figures")
     for note in condition.notes:
         st.caption(state.plain(note))
     if domains := domain_rows(condition):
         with st.expander("By domain of the held-out text", icon=":material/category:"):
             st.dataframe(domains, key="domain_rows", hide_index=True, alt="The figure by domain")
-    name = st.selectbox("Run", list(runs), key="tried", bind="query-params")
+    name = st.selectbox(
+        "Run", list(runs), key="tried", bind="query-params", on_change=late_values.put_back, args=("tried",)
+    )
     if name is not None:
         _run(condition, *runs[name])
     st.markdown("Do it again:")

@@ -7,6 +7,7 @@ edits in quick succession brought back the sample that the first of them had rep
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -38,6 +39,17 @@ def put(key: str, value: object) -> None:
     replaced = tuple(other for other in (*earlier, *before) if other != value)
     st.session_state.setdefault(_PUT, {})[key] = _Put(value, replaced, monotonic())
     st.session_state[key] = value
+
+
+def put_known(key: str, options: Collection[str]) -> None:
+    """Before a field is drawn whose options may have changed: where it holds none of them, what the address names is
+    put, or the first. A field whose value is only forgotten goes on showing it.
+
+    options: at least one
+    """
+    if key in st.session_state and st.session_state[key] not in options:
+        named = st.query_params.get(key)
+        put(key, named if named in options else next(iter(options)))
 
 
 def shown() -> None:

@@ -10,7 +10,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.pair import corpus_job
 from ctkd_core.pair.corpus_job import Measurement
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from pages.parts import state
+from pages.parts import late_values, state
 from pages.parts.attempts import attempt
 from pages.parts.corpus_fields import file_field, path_field
 from pages.parts.job import QUICK_SECONDS, TICK
@@ -54,7 +54,7 @@ def own_corpus(view: View, method: str) -> dict[str, dict[str, Any]]:
         return {}
     name = f"your file: {job.name[:40]}"
     if st.session_state.pop("corpus_uploaded", False):
-        st.session_state["domain"] = name
+        late_values.put("domain", name)
     return {name: result}
 
 

@@ -8,8 +8,8 @@ import streamlit as st
 
 from ctkd_core.figures.pair_domains import MEASURES, domain_figure, domain_sentence, domain_table, share_columns
 from ctkd_core.tokenizers import snapshots
+from pages.parts import late_values, state
 from pages.parts import pair_data as data
-from pages.parts import state
 from pages.parts.launching import may_change
 from pages.parts.pair_corpus import own_corpus
 from pages.parts.pair_slices import slices
@@ -37,9 +37,16 @@ def domains(view: View) -> None:
             help="  \n".join(f"**{name}**: {m.meaning}" for name, m in MEASURES.items()),
         )
         rows |= own_corpus(view, method)
-        if st.session_state.get("domain") not in rows:
-            st.session_state.pop("domain", None)
-        chosen = st.selectbox("Domain", list(rows), key="domain", bind="query-params", width=230)
+        late_values.put_known("domain", rows)
+        chosen = st.selectbox(
+            "Domain",
+            list(rows),
+            key="domain",
+            bind="query-params",
+            on_change=late_values.put_back,
+            args=("domain",),
+            width=230,
+        )
     measure = measure or next(iter(MEASURES))
     left, right = st.columns([7, 4], gap="medium")
     with left:
@@ -55,7 +62,7 @@ def domains(view: View) -> None:
 def _figure(rows: dict[str, dict[str, Any]], measure: str, method: str, chosen: str) -> None:
     def selected() -> None:
         if points := clicked("domain_bars"):
-            st.session_state["domain"] = str(points[0][0])
+            late_values.put("domain", str(points[0][0]))
 
     plot(
         lambda: domain_figure(rows, measure, method, chosen),

@@ -16,7 +16,7 @@ from ctkd_core.figures.pair_slices import (
     title_of,
     ways_of,
 )
-from pages.parts import state
+from pages.parts import late_values, state
 from pages.parts.plots import plot
 
 INTERVALS = (
@@ -31,8 +31,7 @@ def slices(rows: dict[str, dict[str, Any]], chosen: str) -> None:
     titles = {title_of(way): way for way in ways}
     st.subheader("Told apart, with intervals", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        if st.session_state.get("slice_by") not in titles:
-            st.session_state.pop("slice_by", None)
+        late_values.put_known("slice_by", titles)
         by = st.selectbox("By", list(titles), key="slice_by", bind="query-params", width=280)
         rate = st.pills(
             "Rate",

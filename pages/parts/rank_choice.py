@@ -16,7 +16,7 @@ from ctkd_core.tokenizers.catalog import TOKENIZERS
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.sources import folders_unlisted
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from pages.parts import consent, state
+from pages.parts import consent, late_values, state
 from pages.parts.attempts import show_problem
 from pages.parts.launching import may_change
 from pages.parts.rank_corpus import OwnCorpus, rank_corpus
@@ -159,6 +159,8 @@ def _loaded(sources: list[str]) -> dict[str, Tokenizer]:
 
 def _agreed() -> None:
     """What somebody chose or typed in this field needs no question; an address calls no callback."""
+    if late_values.put_back("ranked"):
+        return
     for source in st.session_state.get("ranked") or ():
         consent.give(str(source))
 
@@ -172,4 +174,4 @@ def _take_upload() -> None:
     source = st.session_state.pop("ranked_upload", None)
     if source is not None:
         before = st.session_state.get("ranked") or []
-        st.session_state["ranked"] = list(dict.fromkeys([*before, source]))
+        late_values.put("ranked", list(dict.fromkeys([*before, source])))

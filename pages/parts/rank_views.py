@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from ctkd_core.figures.pair_ranking import FIGURES, ranking_figure, ranking_sentence, ranking_table, share_names
+from ctkd_core.figures.pair_ranking import FIGURES, LABEL, ranking_figure, ranking_sentence, ranking_table, share_names
 from ctkd_core.figures.tables import safe_csv
 from ctkd_core.figures.words import progress
 from ctkd_core.files import to_json
@@ -23,6 +23,7 @@ from pages.parts.rank_choice import STUDENTS, TEACHERS, Choice
 from pages.parts.results import keeps
 from pages.parts.selections import clicked
 
+NAME_PIXELS, CHARACTER_PIXELS = 20, 8  # of a column of names: around them, and for each character
 Row = tuple[RankedPair, tuple[str, str]]  # with the sources of student and teacher
 
 
@@ -124,13 +125,18 @@ def table(rows: list[Row], chosen: Choice) -> None:
     shown.insert(2, "open", [f"./pair?{urlencode({'teacher': t, 'student': s})}" for _, (s, t) in rows])
     first = ["student", "teacher", "open", FIGURES[chosen.by].name, "train with", "evidence"]  # what decides, in sight
     percents = {name: st.column_config.NumberColumn(format="percent") for name in share_names()}
+    # A browser leaves columns as wide as the first rows made them, and cuts the longer names of another side.
+    names = {
+        side: st.column_config.TextColumn(width=NAME_PIXELS + CHARACTER_PIXELS * min(LABEL, max(map(len, shown[side]))))
+        for side in ("student", "teacher")
+    }
     st.dataframe(
         shown,
         key="rank_table",
         hide_index=True,
         column_order=list(dict.fromkeys([*first, *shown.columns])),
         alt=f"Every figure of every pair. {ranking_sentence([row for row, _ in rows], chosen.by)}",
-        column_config={"open": st.column_config.LinkColumn(display_text="open", width="small")} | percents,
+        column_config={"open": st.column_config.LinkColumn(display_text="open", width="small")} | names | percents,
     )
     skipped = [row for row, _ in rows if row.skipped]
     if skipped:

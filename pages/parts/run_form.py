@@ -15,8 +15,8 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab.code import config_code
 from ctkd_core.markup.quantities import between, duration
 from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
-from pages.parts import carry, consent, loaders, state
-from pages.parts.attempts import attempt, show_problem
+from pages.parts import carry, consent, late_values, loaders, state
+from pages.parts.attempts import attempt_once, drawn_again, show_problem
 from pages.parts.forms import fields_of_variant, option_fields
 from pages.parts.job import TICK
 from pages.parts.launching import REFUSAL, change_button, may_change
@@ -36,7 +36,14 @@ def run_form() -> None:
         consent.ask(unasked)
         return
     choice = st.segmented_control(
-        "Preset", list(PRESETS), default=next(iter(PRESETS)), key="preset", required=True, bind="query-params"
+        "Preset",
+        list(PRESETS),
+        default=next(iter(PRESETS)),
+        key="preset",
+        required=True,
+        bind="query-params",
+        on_change=late_values.put_back,
+        args=("preset",),
     )
     name = choice or next(iter(PRESETS))
     base = _base(name)
@@ -69,6 +76,7 @@ def run_form() -> None:
         args=(config,),
         shortcut="Alt+Enter",
     )
+    drawn_again("start")
     show_problem("start")
     share("runs", config_code(config))
 
@@ -187,4 +195,6 @@ def _look_again(device: str, pending: bool) -> None:
 
 
 def _start(config: RunConfig) -> None:
-    attempt("start", lambda: show_view(LIST, run=loaders.start(config).id))
+    attempt_once(
+        "start", lambda: loaders.start(config).id, lambda run: show_view(LIST, **({"run": run} if run else {}))
+    )

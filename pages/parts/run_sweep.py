@@ -14,7 +14,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab.code import sweep_code
 from ctkd_core.markup.quantities import between
 from pages.parts import address, consent, loaders, state
-from pages.parts.attempts import attempt, show_problem
+from pages.parts.attempts import attempt_once, drawn_again, show_problem
 from pages.parts.launching import change_button
 from pages.parts.run_views import LIST, show_view
 from pages.parts.share import share
@@ -45,6 +45,7 @@ def run_sweep() -> None:
     change_button(
         f"Queue {len(configs)} runs", key="start_sweep", icon=":material/queue:", on_click=_start, args=(definition,)
     )
+    drawn_again("sweep")
     show_problem("sweep")
     share("runs", sweep_code(definition))
 
@@ -115,8 +116,4 @@ def _once(names: list[str]) -> list[str]:
 
 
 def _start(definition: SweepDefinition) -> None:
-    def start() -> None:
-        loaders.start_sweep(definition)
-        show_view(LIST)
-
-    attempt("sweep", start)
+    attempt_once("sweep", lambda: loaders.start_sweep(definition), lambda _: show_view(LIST))

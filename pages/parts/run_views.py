@@ -11,7 +11,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab import opened_runs
 from ctkd_core.lab import saved_views as views
 from ctkd_core.tokenizers.catalog import TOKENIZERS
-from pages.parts import address, carry, loaders, state
+from pages.parts import address, carry, late_values, loaders, state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ _OF_A_VIEW = ("run", "compare", "copy", carry.PARAMETER, "method", "against", vi
 
 def show_view(name: str, **params: str) -> None:
     """Turn to another view of the page, as one step of the browser's history (a callback)."""
-    st.session_state["view"] = name
+    late_values.put("view", name)
     dropped: dict[str, str | None] = dict.fromkeys(_OF_A_VIEW)
     address.change(dropped | {"view": None if name == LIST else name} | params)
 

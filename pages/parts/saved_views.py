@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ctkd_core.figures.words import ago
 from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.saved_views import SavedView
 from pages.parts import state
@@ -54,9 +55,12 @@ def _link(view: SavedView) -> None:
         compared = len(view.get(views.COMPARED).split(","))
         shown = view.get(views.RUN) or (f"{compared} compared" if view.get(views.COMPARED) else view.get("view"))
     words = f"**{state.plain(view.title)}** · " if view.title else ""
+    # Without a name, views of one pair are told apart by their methods and their time.
+    with_methods = ", ".join(filter(None, map(view.get, state.DEFAULT_METHODS))) if view.page == "align" else ""
+    told = shown, with_methods, ago(view.made)
     st.page_link(
         state.PAGES[view.page],
-        label=" · ".join(filter(None, (f"{words}{view.page.capitalize()}", state.plain(shown)))),
+        label=" · ".join([f"{words}{view.page.capitalize()}", *(state.plain(one) for one in told if one)]),
         icon=state.ICONS[view.page],
         query_params=link(view),
     )

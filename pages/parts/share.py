@@ -88,6 +88,8 @@ def _save(page: str) -> None:
     address = _address(page)
     view = _view(page, address)
     stays = views.why_it_stays(view) if view is not None else ""
+    # It stands at the end of a page, where a window may show no more than the beginning of what opens.
+    told = st.container()
     title = st.text_input("Name", key="view_title", max_chars=views.MOST_TITLE, placeholder="optional")
     with st.container(horizontal=True):
         change_button(
@@ -102,14 +104,15 @@ def _save(page: str) -> None:
                 "view_file",
                 help=RUNS_HELP if page == "runs" else FILE_HELP,
             )
-    show_problem("view")
-    name, digest = st.session_state.get("view_kept") or ("", "")
-    # What was kept last may have been another page, or this one before a change.
-    if name and view is not None and digest == view.digest:
-        st.caption("Kept. On this machine, this address opens it:")
-        st.code(f"{_base()}/?{views.PARAMETER}={name}", language=None, wrap_lines=True)
     if stays:
         st.caption(f"No file: {stays}")
+    with told:
+        show_problem("view")
+        name, digest = st.session_state.get("view_kept") or ("", "")
+        # What was kept last may have been another page, or this one before a change.
+        if name and view is not None and digest == view.digest:
+            st.caption("Kept. On this machine, this address opens it:")
+            st.code(f"{_base()}/?{views.PARAMETER}={name}", language=None, wrap_lines=True)
 
 
 def _address(page: str) -> dict[str, list[str]]:

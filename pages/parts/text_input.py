@@ -67,8 +67,10 @@ def _part_of(text: str) -> str:
             "picture page by page.",
             width="content",
         )
-        st.session_state["text_part"] = min(st.session_state.get("text_part") or 1, parts)
-        part = st.pagination(parts, key="text_part", max_visible_pages=5)
+        late_values.put("text_part", min(st.session_state.get("text_part") or 1, parts))
+        part = st.pagination(
+            parts, key="text_part", max_visible_pages=5, on_change=late_values.put_back, args=("text_part",)
+        )
     start = (part - 1) * PART_CHARACTERS
     key = f"typed_part_{part}"  # one for each: else what a browser still sends of one would be taken for another
     late_values.put(key, text[start : start + PART_CHARACTERS])
@@ -91,9 +93,7 @@ def _part_edited(text: str, start: int, key: str) -> None:
     if isinstance(before, str) and text.startswith(before, start):  # what the field held before it was cut anew
         cut = max(cut, before, key=lambda held: _same_end(held, edited))
     late_values.put("text", state.OWN)
-    part = st.session_state["text_part"]
-    _keep(text[:start] + edited + text[start + len(cut) :])
-    st.session_state["text_part"] = part
+    _keep(text[:start] + edited + text[start + len(cut) :], part=st.session_state["text_part"])
 
 
 def _same_end(a: str, b: str) -> int:
@@ -167,11 +167,11 @@ def _remember(name: str) -> None:
     st.session_state["typed_for"] = name, st.query_params.get("snapshot") if name == state.OWN else None
 
 
-def _show(text: str) -> None:
+def _show(text: str, part: int = 1) -> None:
     late_values.put("typed", text)
     state.pin(None)
-    st.session_state["chip_page"] = 1
-    st.session_state.pop("text_part", None)
+    late_values.put("chip_page", 1)
+    late_values.put("text_part", part)
 
 
 def _chosen() -> None:
@@ -208,8 +208,8 @@ def _uploaded() -> None:
     attempt("text", take)
 
 
-def _keep(text: str) -> None:
-    _show(text)
+def _keep(text: str, part: int = 1) -> None:
+    _show(text, part)
     if not may_change():  # it can be looked at; only what is kept has an address
         st.query_params.pop("snapshot", None)
         return

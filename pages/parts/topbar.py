@@ -117,9 +117,11 @@ def _method(cell: DeltaGenerator, key: str, known: list[Method]) -> None:
 
 def _method_of_run(cell: DeltaGenerator, config: RunConfig, known: list[Method]) -> None:
     def changed() -> None:
+        if late_values.put_back("run_method"):
+            return
         run_views.begin_from_shown(method=st.session_state["run_method"])
 
-    st.session_state["run_method"] = config.method
+    late_values.put("run_method", config.method)
     with cell:
         st.selectbox("Method", [row.name for row in known], key="run_method", on_change=changed, help=_RUN_HELP)
 

@@ -10,7 +10,7 @@ from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, Projection
 from ctkd_core.vocabulary.density import ORDERS, WEIGHTS, Density, Window, density, order_of
 from ctkd_core.vocabulary.store import cached, cached_project, load
-from pages.parts import state
+from pages.parts import late_values, state
 from pages.parts.results import keeps, keeps_few
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def set_options(method: str, variant: str, changed: dict[str, Any]) -> None:
 
 def open_panel(name: str) -> None:
     """Open a tab (a callback). The tabs aren't bound to the address: then the old name would stay in it."""
-    st.session_state["panel"] = name
+    late_values.put("panel", name)
     st.query_params["panel"] = name
 
 

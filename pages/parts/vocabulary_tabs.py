@@ -22,7 +22,7 @@ from ctkd_core.figures.vocabulary_bars import (
 )
 from ctkd_core.figures.vocabulary_graph import MAX_NODES, graph_figure, graph_table, neighbourhood
 from ctkd_core.vocabulary.density import MAX_WINDOW, Window, cells
-from pages.parts import state
+from pages.parts import late_values, state
 from pages.parts import vocabulary_data as data
 from pages.parts.downloads import download, file_name
 from pages.parts.plots import plot
@@ -49,11 +49,16 @@ def details(view: View, token: int | None) -> None:
     """The tabs; which one is open stands in the address."""
     if "panel" not in st.session_state and st.query_params.get("panel") in TABS:
         st.session_state["panel"] = st.query_params["panel"]
-    tabs = st.tabs(TABS, key="panel", on_change=lambda: data.open_panel(st.session_state["panel"]))
+    tabs = st.tabs(TABS, key="panel", on_change=_opened)
     for tab, draw in zip(tabs, (_window, _neighbours, _lost, _rows_and_columns, _reasons, _export)):
         if tab.open:
             with tab, state.errors_shown():
                 draw(view, token)
+
+
+def _opened() -> None:
+    if not late_values.put_back("panel"):
+        data.open_panel(st.session_state["panel"])
 
 
 def _window(view: View, token: int | None) -> None:
@@ -115,15 +120,21 @@ def _window_fields(view: View, window: Window) -> bool:
     limits = {"row": view.map.shape[0] - 1, "row_count": view.map.shape[0]}
     limits |= {"column": view.map.shape[1] - 1, "column_count": view.map.shape[1]}
 
-    def moved() -> None:
+    def moved(key: str) -> None:
+        is_late = late_values.put_back(key)
+        for other in FIELDS:
+            late_values.put_back(other)  # a number that was chosen doesn't bring back what the others held before
+        if is_late:
+            return
         values = {name: int(st.session_state[key] or 0) for key, (_, name) in FIELDS.items()}
         data.set_window(Window(**values).clamped(*view.map.shape))
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for key, (label, name) in FIELDS.items():
-            st.session_state[key] = getattr(window, name)
+            late_values.put(key, getattr(window, name))
             low = 1 if name.endswith("count") else 0
-            st.number_input(label, low, max(low, limits[name]), key=key, step=1, on_change=moved, width=190)
+            high = max(low, limits[name])
+            st.number_input(label, low, high, key=key, step=1, on_change=moved, args=(key,), width=190)
         return st.toggle(
             "leave out empty rows and columns",
             value=True,

@@ -10,7 +10,7 @@ from ctkd_core.errors import ProjectionError
 from ctkd_core.figures.find_token import find_token, query_for
 from ctkd_core.figures.vocabulary_tokens import column_table, row_sentence, row_table
 from ctkd_core.tokenizers.display import token_text
-from pages.parts import state
+from pages.parts import late_values, state
 from pages.parts import vocabulary_data as data
 from pages.parts.selections import chosen_row
 from pages.parts.vocabulary_map import View
@@ -36,7 +36,7 @@ MOST = 1000  # of a column; the rest is counted
 def look_up(view: View) -> int | None:
     """The field, the token's row and one column; the id that was found, None without one."""
     query = st.text_input(
-        "Look up a student token", _first(view), key="token", bind="query-params", help=HELP, on_change=_new
+        "Look up a student token", _first(view), key="token", bind="query-params", help=HELP, on_change=_typed
     )
     try:
         token = find_token(view.student, query)
@@ -69,7 +69,7 @@ def _first(view: View) -> str:
     found = data.opening(view.map, FIRST)
     first, before = found.query if found else FIRST, st.session_state.get("token_first")
     if before is not None and before != first and st.session_state.get("token") == before:
-        st.session_state["token"] = first  # another pair or map; nobody had chosen the old one
+        late_values.put("token", first)  # another pair or map; nobody had chosen the old one
     st.session_state["token_first"] = first
     return first
 
@@ -120,9 +120,10 @@ def _column(view: View, teacher_id: int, token: int) -> None:
 
 def show_token(view: View, token: int) -> None:
     """Look up a student id (for callbacks); the window follows it."""
-    st.session_state["token"] = query_for(view.student, token)
-    _new()
-
-
-def _new() -> None:
+    late_values.put("token", query_for(view.student, token))
     data.set_window(None)
+
+
+def _typed() -> None:
+    if not late_values.put_back("token"):
+        data.set_window(None)

@@ -131,11 +131,12 @@ def test_matrix_has_a_cell_for_every_pair() -> None:
     shares = {(s, t): dict.fromkeys(WAYS, 0.25) for s in names for t in names if s != t}
     shares["a", "c"] = dict.fromkeys(WAYS, 0.75)
     fig = matrix.matrix_figure(names, shares, "canonical", ("a", "c"))
-    heat, points = fig.data
+    heat, points, own = fig.data
     (frame,) = fig.layout.shapes
     assert heat.z[0][2] == 0.75 and heat.z[1][1] == 1.0
     assert [list(c[:2]) for c in points.customdata] == [[s, t] for s in names for t in names if s != t]
     assert (frame.x0, frame.x1, frame.y0, frame.y1) == (1.5, 2.5, -0.5, 0.5), "column c, row a"
+    assert list(zip(own.x, own.y)) == [(name, name) for name in heat.x], "a click on the diagonal chooses nothing"
     assert "<b>" not in [*heat.x, *points.x]
     table = matrix.matrix_table(names, shares)
     assert len(table) == 6 and (table["student"][0], table["teacher"][0]) == ("a", "c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 
 from ctkd_core.methods.evidence import EvidenceError, store
 from ctkd_core.pair.evidence import LEAST_SEEDS
+from ctkd_core.tokenizers.catalog import DEFAULT_PAIR
 from experiments import digest
-from pages.parts import pair_verdict
+from experiments import standing as looks
+from pages.parts import late_values, pair_verdict
 from tests.experiments import made
 from tests.pages.app import figures, opened, texts
 
@@ -91,6 +94,24 @@ def test_the_pair_above_was_tried(evidence: Any) -> None:
     assert "was tried in 1 setting: tokenizer transfer, few samples." in opened("evidence").success[0].value
 
 
+def test_a_measure_without_values_is_said(evidence: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "LEAST_LOOKS", 99)
+    evidence(VALUES)
+    at = opened("evidence", by="equal seconds")
+    assert not any("minus SFT" in title for title in figures(at)), "an axis without a point says nothing"
+    assert "No run of this setting has a value to show" in at.info[0].value and "four looks" in at.info[0].value
+    at.segmented_control(key="by").set_value("difference").run()
+    assert not at.info and any("minus SFT" in title for title in figures(at))
+
+
+def test_settings_of_the_pair_above_are_told_in_the_order_of_their_runs() -> None:
+    of_pair = [c for _, c in store.load().conditions if (c.student, c.teacher) == DEFAULT_PAIR]
+    of_pair.sort(key=lambda c: -sum(len(method.runs) for method in c.methods))
+    kinds = Counter(f"{k}, {r}" for _, k, r in dict.fromkeys((c.title, c.kind, c.regime) for c in of_pair))
+    told = "; ".join(f"{name} ({count})" for name, count in kinds.most_common())
+    assert told in opened("evidence").success[0].value, "in any other order they change places with each start"
+
+
 def test_never_tried_is_said(evidence: Any) -> None:
     evidence(VALUES)
     at = opened("evidence", kind="cross-family")
@@ -100,6 +121,29 @@ def test_never_tried_is_said(evidence: Any) -> None:
     assert at.selectbox(key="regime").value == "few samples"
     at.selectbox(key="regime").select("long run").run()
     assert "Never tried" in at.info[0].value
+
+
+def test_a_kind_keeps_its_regime_though_the_one_before_is_late(evidence: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 3600)
+    evidence(VALUES)
+    at = opened("evidence", regime="long run")
+    at.selectbox(key="kind").select("cross-family").run()
+    at.selectbox(key="kind").select("tokenizer transfer").run()
+    assert at.selectbox(key="regime").value == "few samples"
+    at.selectbox(key="regime").select("long run").run()
+    assert at.selectbox(key="regime").value == "few samples" and not at.info
+
+
+def test_fields_show_the_setting_and_the_run_of_another_regime() -> None:
+    at = opened("evidence")
+    of_one_method = next(name for name in at.selectbox(key="setting").options if name.endswith("bytes-variants"))
+    at.selectbox(key="setting").select(of_one_method).run()
+    at.selectbox(key="tried").select("Bytes (positions common), seed 0").run()
+    at.selectbox(key="regime").select("fresh text").run()
+    for key in ("setting", "tried"):
+        field = at.selectbox(key=key)
+        assert field.value == field.options[0]
+        assert field.proto.set_value, f"a browser would go on showing the {key} of the other regime"
 
 
 def test_the_address_brings_the_view_back(evidence: Any) -> None:

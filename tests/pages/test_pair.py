@@ -10,6 +10,7 @@ from tokenizers import models, pre_tokenizers
 
 from ctkd_core import files, methods
 from ctkd_core.figures.pair_domains import MEASURES
+from pages.parts import late_values
 from tests.pages.app import figures, opened, texts
 from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
@@ -188,6 +189,25 @@ def test_ones_own_file_becomes_a_domain(small, own_home):
     (spec,) = [s for title, s in figures(at).items() if title.startswith("Tokens per word")]
     assert spec["data"][0]["x"][-1].startswith("your file: notes.txt")
     assert "26 bytes" in texts(at)
+
+
+def test_ones_own_file_stays_the_domain_though_the_one_before_is_late(small, own_home, monkeypatch):
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 3600)
+    at = opened("pair", student=small[0], teacher=small[1])
+    before = at.selectbox(key="domain").value
+    at.file_uploader(key="corpus_file").set_value(("notes.txt", b"In 2024 we sold 201 units.", "text/plain")).run()
+    measured(at)
+    at.selectbox(key="domain").set_value(before).run()
+    assert at.selectbox(key="domain").value == "your file: notes.txt"
+
+
+def test_a_file_that_is_taken_away_is_the_domain_no_more(small, own_home):
+    at = opened("pair", student=small[0], teacher=small[1])
+    at.file_uploader(key="corpus_file").set_value(("notes.txt", b"In 2024 we sold 201 units.", "text/plain")).run()
+    measured(at)
+    at.file_uploader(key="corpus_file").set_value([]).run()
+    field = at.selectbox(key="domain")
+    assert field.value == field.options[0] and field.proto.set_value, "a browser would go on showing the file"
 
 
 def test_a_measurement_is_told_apart_with_intervals(small, own_home):

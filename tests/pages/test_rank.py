@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,9 @@ def test_teachers_of_folders_are_asked_for_measured_and_linked(files: list[str])
     assert "First of 1: student one, teacher two" in texts(at).replace("\\", "")
     (heat,) = (spec["data"][0] for name, spec in figures(at).items() if name.startswith("Common boundaries"))
     assert heat["x"] == ["two"] and heat["y"] == ["one"]
+    at.segmented_control(key="side").set_value("students for the teacher").run()
+    wide, named = (json.loads(at.dataframe[0].proto.columns)[side]["width"] for side in ("teacher", "student"))
+    assert wide > named > 0, "smollm2 is longer than one and two; the browser kept the columns of the table before"
     at.segmented_control(key="side").set_value("all pairs").run()
     assert not at.warning
     assert any("at least two" in info.value for info in at.info), "one tokenizer has no pair"

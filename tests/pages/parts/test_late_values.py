@@ -8,7 +8,9 @@ from ctkd_core.lab.question import EXAMPLES
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.sample_texts import TEXTS
 from pages.parts import late_values, loaders
+from tests.made_runs import made
 from tests.pages.app import opened
+from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 FIRST, SECOND = list(TEXTS)[:2]
 
@@ -189,3 +191,96 @@ def test_methods_chosen_there_and_back_are_choices():
     for name in ("alm", first, "alm"):
         at.selectbox(key="losses_0").set_value(name).run()
         assert at.session_state["losses"][0] == name
+
+
+LONG = "".join(f"{k} keepers saw the tide. " for k in range(600))
+
+
+def test_a_group_stays_in_view_though_the_page_before_is_late():
+    at = opened("align")
+    at.text_area(key="typed").set_value(LONG).run()
+    before = at.pagination(key="chip_page").value
+    while at.pagination(key="chip_page").value == before:
+        at.button(key="next_difference").click().run()
+        assert len(at.query_params.get("group", "")) < 5, "all disagreements are on the first page"
+    shown = at.pagination(key="chip_page").value
+    at.pagination(key="chip_page").set_value(before).run()
+    assert at.pagination(key="chip_page").value == shown
+
+
+def test_a_page_that_the_reader_turns_to_is_not_sent_back():
+    at = opened("align")
+    at.text_area(key="typed").set_value(LONG).run()
+    at.pagination(key="chip_page").set_value(2).run()
+    assert at.pagination(key="chip_page").value == 2
+    assert not at.pagination(key="chip_page").proto.set_value, "a browser would take it over its next click"
+
+
+@pytest.mark.real
+def test_the_window_of_a_map_stays_though_its_numbers_are_late():
+    at = opened("vocabulary", map="exact", window="200,900,0,49152")
+    at.button(key="next_tokens").click().run()
+    window = at.query_params["window"]
+    at.number_input(key="window_row").set_value(200).run()
+    assert at.query_params["window"] == window
+    at.number_input(key="window_row").set_value(200)
+    at.number_input(key="window_rows").set_value(70).run()  # this one was chosen
+    first, *_, columns = window.split(",")
+    assert at.query_params["window"] == f"{first},70,0,{columns}"
+    assert at.number_input(key="window_row").value == int(first)
+    assert not at.number_input(key="window_rows").proto.set_value, "a browser would take it over what is typed next"
+
+
+@pytest.mark.real
+def test_a_token_that_a_page_chose_stays_though_the_one_before_is_late(tmp_path, monkeypatch):
+    from ctkd_core.vocabulary import build
+
+    monkeypatch.setattr(build, "SMALL", 10**6)
+    sides = {"student": tiny_byte_level(), "teacher": tiny_metaspace()}
+    at = opened("vocabulary", map="exact", **{side: str(saved(one, tmp_path / side)) for side, one in sides.items()})
+    before = at.text_input(key="token").value
+    at.button(key="swap").click().run()
+    shown = at.text_input(key="token").value
+    assert shown != before
+    at.text_input(key="token").set_value(before).run()
+    assert at.text_input(key="token").value == shown
+
+
+@pytest.mark.real
+def test_a_late_method_above_a_run_begins_no_other_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "ctkd_core.distill.runs.RunStore.__init__", lambda self, root=None: setattr(self, "root", tmp_path)
+    )
+    first, second = made(method="gold"), made(method="kd")
+    at = opened("runs", run=first.id)
+    at.query_params["run"] = second.id
+    at.run()
+    assert at.selectbox(key="run_method").value == "kd"
+    at.selectbox(key="run_method").set_value("gold").run()
+    assert (at.query_params.get("run"), at.query_params.get("view")) == (second.id, None)
+
+
+@pytest.mark.real
+def test_a_view_that_a_button_opened_stays_though_the_list_is_late(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "ctkd_core.distill.runs.RunStore.__init__", lambda self, root=None: setattr(self, "root", tmp_path)
+    )
+    at = opened("runs")
+    at.button(key="first_run").click().run()
+    at.segmented_control(key="view").set_value("All runs").run()
+    assert at.segmented_control(key="view").value == at.query_params["view"] == "New run"
+
+
+@pytest.mark.real
+def test_an_uploaded_tokenizer_stays_among_the_ranked_though_their_list_is_late(tmp_path):
+    student, teacher = (
+        str(saved(one, tmp_path / name).parent) for name, one in (("s", tiny_byte_level()), ("t", tiny_metaspace()))
+    )
+    at = opened("rank", student=student, ranked=teacher)
+    before = at.multiselect(key="ranked").value
+    file = saved(tiny_metaspace(), tmp_path / "third").read_bytes()
+    at.file_uploader(key="ranked_file").set_value(("third.json", file, "application/json")).run()
+    shown = at.multiselect(key="ranked").value
+    assert len(shown) == len(before) + 1
+    at.multiselect(key="ranked").set_value(before).run()
+    assert at.multiselect(key="ranked").value == shown

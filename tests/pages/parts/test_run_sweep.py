@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import PRESETS
@@ -13,8 +14,10 @@ from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.distill.sweeps import sweep as sweeps
 from ctkd_core.distill.sweeps.definition import SweepDefinition
+from pages.parts import late_values
 from tests.distill.comparison.make import made
 from tests.pages.app import figures, opened, texts
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.real
 
@@ -45,6 +48,32 @@ def test_a_sweep_is_told_and_queued(store):
     assert not at.exception
     assert [run.config.seed for run in queue.waiting(store.root)] == [7] * 6
     assert "1. in line" in at.dataframe[0].value["status"].str.cat(sep=" ")
+
+
+def clicked_twice() -> None:
+    """What a double click asks for: the second comes in before another page is drawn."""
+    from ctkd_core.distill.config import PRESETS
+    from ctkd_core.distill.sweeps.definition import SweepDefinition
+    from pages.parts import run_form, run_sweep
+
+    definition = SweepDefinition(base=PRESETS["quick"].to_dict(), methods=("sft",), seeds=(3,))
+    for _ in range(2):
+        run_sweep._start(definition)
+        run_form._start(PRESETS["quick"])
+
+
+def test_a_double_click_queues_once(store, monkeypatch):
+    begun = []
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 0)  # the form is chosen again at once
+    monkeypatch.setattr("pages.parts.loaders.start", lambda config: begun.append(config) or made(store))
+    at = AppTest.from_function(clicked_twice, default_timeout=PATIENCE).run()
+    assert not at.exception
+    assert len(queue.waiting(store.root)) == len(begun) == 1
+    at = opened("runs", view="New sweep", sweep_methods="sft", sweep_seeds="5")
+    for _ in range(2):
+        at.button(key="start_sweep").click().run()
+        at.segmented_control(key="view").set_value("New sweep").run()
+    assert len(queue.waiting(store.root)) == 3, "the form that is drawn again queues again"
 
 
 def test_runs_that_are_taken_over_need_no_checks(store, monkeypatch):

@@ -247,7 +247,7 @@ def test_a_run_opens_elsewhere_read_only(home, monkeypatch, capsys):
     data = views.export(views.make("runs", {"run": run.id, "student": "deepseek", "teacher": "smollm2"}))
     start = open_file_elsewhere(home, monkeypatch, data)
     labels = [element.proto.label for element in start.get("page_link")]
-    assert any(label == f"Runs · {run.id}" for label in labels)
+    assert any(label.startswith(f"Runs · {run.id} · ") for label in labels)
     assert run.id not in "".join(label for label in labels if not label.startswith("Runs")), "no recent run of here"
     ((_, view),) = views.kept()
     at = opened("runs", **{key: values[0] for key, values in view.address.items()})
@@ -350,6 +350,10 @@ def test_the_link_of_a_kept_view_stands_only_beside_that_view(pair):
     ((name, view),) = views.kept()
     assert not set(view.address) & {"tour", "see", "pair"}, "how one came here is no part of what is shown"
     assert any(f"/?open={name}" in block.value for block in at.code)
+    drawn = [element.value if element.type == "caption" else getattr(element, "key", None) for element in at.main]
+    assert drawn.index("Kept. On this machine, this address opens it:") < drawn.index("view_title"), (
+        "at the end of a page a window shows no more than the beginning of what opens"
+    )
     at.query_params["group"] = "2"
     at.run()
     assert not at.exception and not any("/?open=" in block.value for block in at.code)
@@ -366,6 +370,16 @@ def test_the_start_page_lists_views_by_their_names():
     assert not at.exception
     labels = [element.proto.label for element in at.get("page_link")]
     assert any(r"\<b\>first\</b\> \*look\*" in label and "Pair" in label for label in labels)
+
+
+def test_views_without_a_name_are_told_apart_by_methods_and_time():
+    pair = {"student": "deepseek", "teacher": "smollm2", "method": "uld"}
+    for against in ("cdm", "gold"):
+        views.keep(views.make("align", pair | {"against": against}))
+    labels = [element.proto.label for element in opened("start").get("page_link")]
+    shown = [label for label in labels if label.startswith("Align · smollm2 → deepseek · uld, ")]
+    assert sorted(label.split(" · ")[2] for label in shown) == ["uld, cdm", "uld, gold"]
+    assert {label.split(" · ")[3] for label in shown} == {"just now"}
 
 
 def test_how_one_came_to_a_page_is_no_part_of_its_view():
