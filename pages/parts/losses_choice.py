@@ -227,7 +227,6 @@ def _chosen() -> None:
         _show(EXAMPLES[name])
         return
     state.pin(None)
-    st.session_state.pop("row", None)
     for key in ("lab_context", "lab_text"):
         late_values.put_back(key)
     _keep()
@@ -235,7 +234,6 @@ def _chosen() -> None:
 
 def _show(example: ExampleText) -> None:
     state.pin(None)
-    st.session_state.pop("row", None)
     st.query_params.pop("lab", None)
     late_values.put("lab_context", example.context)
     late_values.put("lab_text", example.text)

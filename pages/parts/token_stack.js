@@ -1,8 +1,6 @@
 // Draws several methods under one text: a lane each, and a lane that counts the different groups at a token.
 // Hover and keyboard stay here; only a pinned group goes to the server. Token texts reach the page through textContent.
 
-const NARROW = 640; // pixels; the lanes are called by their first letters there
-
 function make(tag, className, text) {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -115,7 +113,7 @@ function layout(root) {
       const at = row < names.length - 1 ? element.querySelector(`[data-row="${row}"]`) : element.querySelector(".lane");
       if (!at) return;
       const box = at.getBoundingClientRect();
-      const label = make("span", "gutter", base.width < NARROW ? name.slice(0, 7) : name);
+      const label = make("span", "gutter", name);
       label.setAttribute("aria-hidden", "true");
       label.style.top = `${(box.top + box.bottom) / 2 - base.top - 9}px`;
       root.append(label);
