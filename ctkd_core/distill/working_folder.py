@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from ctkd_core import files
 from ctkd_core.background.status import RECORD, read_record, write_record
-from ctkd_core.distill.sources import bundled, hub
+from ctkd_core.distill.sources.hub import names_set
 from ctkd_core.tokenizers.catalog import TOKENIZERS
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _is_in(folder: Path, key: str, name: Any) -> bool:
     if not isinstance(name, str) or not name or name.startswith("~") or Path(name).is_absolute():
         return False
     if key in _FILES:
-        return name not in bundled.NAMES and not name.startswith((bundled.PREFIX, hub.PREFIX))
+        return not names_set(name)
     try:
         return name not in TOKENIZERS and (folder / name).exists()  # those are names of what comes along
     except (OSError, ValueError):  # too long for a name, a NUL byte
