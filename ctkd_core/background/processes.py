@@ -131,7 +131,9 @@ OWN_MODULES = {"PYTHONSAFEPATH": "1"}
 def child_environment() -> dict[str, str]:
     """What a process of ours finds in its environment, to be laid over the caller's."""
     package_root = str(Path(__file__).resolve().parents[2])
-    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    # Whole, since a process may go into another folder and start one there; once, since each run starts the next.
+    given = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]  # noqa: PTH100
+    paths = dict.fromkeys([package_root, *given])
     return {
         "PYTHONPATH": os.pathsep.join(paths),  # the same code, wherever it was started
         **OWN_MODULES,

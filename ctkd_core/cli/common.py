@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import typer
 
 from ctkd_core.cli import complete
 from ctkd_core.errors import CtkdError, RunError, short, unknown
-from ctkd_core.files import write_atomic
+from ctkd_core.files import replacing
 from ctkd_core.markup.terminal import safe
 
 if TYPE_CHECKING:
@@ -224,14 +225,28 @@ def new_file(name: str, force: bool) -> Path:
 def write_out(what: str, data: bytes, path: Path) -> None:
     """Write what a command makes. Raises UsageError with the reason where that fails; what was there stays then."""
     try:
-        if path.is_file() or (not path.exists() and path.parent.is_dir()):
-            write_atomic(path.resolve(), data)
-        else:  # a device or a pipe, which isn't replaced; no folder is made
+        if _replaceable(path):
+            with replacing(path.resolve()) as part:
+                part.write_bytes(data)
+                if path.exists():  # who may read it stays, too
+                    shutil.copymode(path, part)
+        else:
             path.write_bytes(data)
     except OSError as fault:
         raise UsageError(
             f"the {what} can't be written to {str(path)!r}: {fault.strerror}; give another file."
         ) from None
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether a file can take the place of what is there; no folder is made for it.
+
+    A device or a pipe isn't replaced, nor a file that is protected, or in a folder that is.
+    """
+    if not path.exists():
+        return path.parent.is_dir()
+    folder = path.resolve().parent
+    return path.is_file() and os.access(path, os.W_OK) and os.access(folder, os.W_OK | os.X_OK)
 
 
 def read_text(text: str | None, file: str | None, sample: str | None) -> str:

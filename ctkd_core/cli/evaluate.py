@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,8 +17,6 @@ from ctkd_core.distill.evaluation.table import ALL, EVALUATIONS, NONE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-    from ctkd_core.distill.runs import Run
 
 
 _NAMES = ", ".join(EVALUATIONS)
@@ -76,38 +72,23 @@ def run(
     """Measure the saved student; the figures are kept in the run's folder, where the page of the run shows them."""
     from ctkd_core.distill.evaluation.saved import Ask, closed, evaluate_run, expected_costs, student_folder
     from ctkd_core.distill.runs import RunStore
-    from ctkd_core.distill.working_folder import inside
     from ctkd_core.markup.quantities import about
 
-    store = RunStore(runs_dir)
+    store, ask = RunStore(runs_dir), Ask(evaluations, data, samples, device, tasks or (), task_folder, limit)
     chosen = [run_named(store, each, "finished") for each in (name, against) if each is not None]
-    data, task_folder = (_from_here(each, chosen) for each in (data, task_folder))
-    ask = Ask(evaluations, data, samples, device, tasks or (), task_folder, limit)
     for each in chosen:  # all that can be wrong is told before anything is loaded
         student_folder(each)
-        with inside(each.dir):
-            costs = expected_costs(each, ask).items()
+        costs = expected_costs(each, ask).items()
         parts = [f"{key} {about(total)}" for key, cost in costs if (total := cost.each + cost.once) >= 1]
         if parts:
             more = "and loading the models; longer where other programs compute"
             inform(f"{each.id}: this takes about {', '.join(parts)}, {more}.")
-    found = []
-    for each in chosen:
-        with inside(each.dir):
-            found.append(evaluate_run(each, ask, news := _News(), news.progress))
+    found = [evaluate_run(each, ask, news := _News(), news.progress) for each in chosen]
     if against is not None:
         found[0]["gap_closed"] = closed(found[0], found[1]) | {"against": chosen[1].id}
         if "tasks" in found[1]:
             found[0]["against_tasks"] = found[1]["tasks"]
     return Output(lambda: found[0], lambda: _view(found[0]))
-
-
-def _from_here(name: str, runs: Iterable[Run]) -> str:
-    """A path that was given here, whole where a run is evaluated in another folder; other names as they are."""
-    from ctkd_core.distill.working_folder import elsewhere
-
-    there = bool(name) and os.path.exists(name) and any(elsewhere(run.dir) for run in runs)  # noqa: PTH110
-    return str(Path(name).absolute()) if there else name
 
 
 def after_help() -> list[RenderableType]:

@@ -44,13 +44,13 @@ def run(
     """Write a folder with which the same distillation runs in TRL or NeMo-RL, as far as they have the method."""
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.exports.folder import write
-    from ctkd_core.distill.working_folder import moved
+    from ctkd_core.distill.working_folder import config_from_here
 
     if source.lower().endswith((".yaml", ".yml", ".json")):
         config = RunConfig.from_file(source)
     else:
         run = run_named(run_store(runs_dir), source, "finished")
-        config = run.config.replace(**moved(run.config.to_dict(), run.dir))
+        config = config_from_here(run.config, run.dir)
     found = write(config, to, out or to, student=not no_student, force=force)
     data = {"folder": str(found.folder.absolute()), "target": to, "files": found.files, "notes": found.notes}
     return Output(lambda: data, lambda: ["\n".join(map(str, (found.folder, *found.files))), *found.notes])

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import fingerprint
 from ctkd_core.distill.devices import cpu_count
+from ctkd_core.distill.sources.hub import names_set
 from ctkd_core.distill.training.processes import world_size
 from ctkd_core.errors import RunError, short
 from ctkd_core.files import documents, write_atomic
@@ -110,9 +111,11 @@ def refuse_other_data(before: Mapping[str, Any], config: RunConfig) -> None:
         source, known = getattr(config, name), before.get(name)
         began = known.get("fingerprint") if isinstance(known, dict) else None
         if source and began and fingerprint(source) != began:
+            # A set that comes along, or one of the hub that was fetched anew, isn't a file that can be brought back.
+            mend = "bring the file back and resume the run, or start a new one"
             raise RunError(
                 f"{name} {short(source)} isn't what it was when the run began, and its last checkpoint is of that; "
-                "bring the file back and resume the run, or start a new one."
+                f"{'start a new run' if names_set(source) else mend}."
             )
 
 

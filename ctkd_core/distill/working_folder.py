@@ -7,20 +7,25 @@ folder with a data.jsonl of its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic.dataclasses import dataclass
 
 from ctkd_core import files
 from ctkd_core.background.status import RECORD, read_record, write_record
+from ctkd_core.distill.sources.hub import names_set
 from ctkd_core.tokenizers.catalog import TOKENIZERS
+
+if TYPE_CHECKING:
+    from ctkd_core.distill.config import RunConfig
 
 FOLDER = Path("control") / "folder"
 # Options that name a folder or a file, or may; of the run and of its further teachers.
 SOURCES = ("student", "teacher", "student_path", "teacher_path", "data", "eval_data", "teacher_cache")
+_FILES = ("data", "eval_data", "teacher_cache")  # of them those that can't be an id of the hub
 
 
 @dataclass(frozen=True, config=RECORD)
@@ -61,29 +66,27 @@ def enter(run_dir: Path) -> None:
             os.chdir(folder)
 
 
-@contextmanager
-def inside(run_dir: Path) -> Iterator[None]:
-    """As `enter`, and back again; for a process that has one thread."""
-    before = current()
-    enter(run_dir)
-    try:
-        yield
-    finally:
-        if before:
-            os.chdir(before)
+def config_from_here(config: RunConfig, run_dir: Path) -> RunConfig:
+    """The config of a run with whole paths as in `moved`, and without options that have no effect.
+
+    For whoever reads its files and goes on in the current folder, where paths of other options are read from.
+    """
+    config = config.with_effect()
+    return config.replace(**moved(config.to_dict(), run_dir))
 
 
 def moved(table: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
     """The options of a run's config that name files of the folder in which it was made, with whole paths.
 
-    {} where that is the current one, or isn't there.
+    Data and caches also where they aren't there any more: others of the same names aren't read in their place.
+    {} where that folder is the current one, or isn't there.
     """
     folder = elsewhere(run_dir)
     if folder is None:
         return {}
 
     def whole(given: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: str(folder / given[key]) for key in SOURCES if _is_in(folder, given.get(key))}
+        return {key: str(folder / given[key]) for key in SOURCES if _is_in(folder, key, given.get(key))}
 
     changes = whole(table)
     teachers = table.get("teachers")
@@ -92,11 +95,13 @@ def moved(table: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
     return changes
 
 
-def _is_in(folder: Path, name: Any) -> bool:
-    """Whether a value is the relative path of something in the folder; names of what comes along are none."""
-    if not isinstance(name, str) or not name or name in TOKENIZERS or name.partition(":")[0] == "bundled":
+def _is_in(folder: Path, key: str, name: Any) -> bool:
+    """Whether the value of an option is the relative path of something in the folder."""
+    if not isinstance(name, str) or not name or name.startswith("~") or Path(name).is_absolute():
         return False
+    if key in _FILES:
+        return not names_set(name)
     try:
-        return not Path(name).is_absolute() and (folder / name).exists()
+        return name not in TOKENIZERS and (folder / name).exists()  # those are names of what comes along
     except (OSError, ValueError):  # too long for a name, a NUL byte
         return False

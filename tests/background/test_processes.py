@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 from ctkd_core.background import processes
@@ -50,3 +51,12 @@ def test_threads_that_a_user_set_stay(tmp_path, monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert environment_of(tmp_path, monkeypatch)["OMP_NUM_THREADS"] == "1"
+
+
+def test_places_of_modules_are_whole_and_named_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["own", "/there"]))
+    root, *others = processes.child_environment()["PYTHONPATH"].split(os.pathsep)
+    assert others == [str(tmp_path / "own"), "/there"]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, *others]))
+    assert processes.child_environment()["PYTHONPATH"].split(os.pathsep) == [root, *others]

@@ -524,6 +524,21 @@ def test_a_device_that_is_written_to_stays_one(ctkd: Ctkd, store: RunStore, tmp_
     assert link.is_symlink() and file.read_text().startswith("step,")
 
 
+def test_a_file_that_is_replaced_keeps_its_rights(ctkd: Ctkd, store: RunStore, tmp_path: Path, monkeypatch) -> None:
+    file, access = tmp_path / "file.csv", os.access
+    file.touch(0o600)
+    words = ["runs", "export", past_run(store).id, "--force", "--runs-dir", str(store.root), "--out", str(file)]
+    ctkd.json(*words)
+    assert file.stat().st_mode & 0o777 == 0o600
+    # In a folder in which no file can be made, or over a protected one, it is written in its place.
+    for protected in (tmp_path, file):
+        before = file.stat().st_ino
+        file.write_text("")
+        monkeypatch.setattr(os, "access", lambda path, mode, no=protected: Path(path) != no and access(path, mode))
+        ctkd.json(*words)
+        assert file.stat().st_ino == before and file.read_text().startswith("step,")
+
+
 def test_runs_rm(ctkd: Ctkd, store: RunStore) -> None:
     at = ["--runs-dir", str(store.root)]
     a, b = past_run(store), past_run(store)

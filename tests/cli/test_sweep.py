@@ -9,6 +9,7 @@ import pytest
 
 from ctkd_core.distill.checks import Check
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.sweeps import queue
 from tests.cli.test_main import Ctkd
@@ -188,7 +189,9 @@ def test_a_run_is_exported(ctkd, store, where, tmp_path):
     data = tmp_path / "data.jsonl"
     data.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "c", "completion": "d"}\n')
     sides = {side: str(tmp_path / side) for side in ("student", "teacher")}
-    run = store.create(RunConfig(method="uld", student_model="scratch", data=str(data), **sides))
+    with as_recorded():  # an earlier version let options pass that have no effect
+        idle = {"variant": "released", "method_options": {"pairing": "groups"}}
+        run = store.create(RunConfig(method="uld", student_model="scratch", data=str(data), **idle, **sides))
     out = tmp_path / "out"
     code, text, _ = ctkd("export", run.id, "--to", "trl", "-o", str(out), "--no-student", *where)
     assert (code, json.loads(text)["target"]) == (0, "trl")

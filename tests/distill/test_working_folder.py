@@ -77,9 +77,28 @@ def test_paths_are_whole_for_whoever_reads_the_config_elsewhere(store, folders):
     assert (found["eval_data"], found["teacher_path"], found["teacher"]) == ("/x.jsonl", "org/name", "smollm2")
     assert [entry.get("teacher_cache") for entry in found["teachers"]] == [str(folders[0] / "rows"), None]
     assert run.config.data == "data.jsonl", "what was asked stays"
-    with working_folder.inside(run.dir):
-        assert Path.cwd() == folders[0]
+
+
+@pytest.mark.parametrize("name", ["data.jsonl", "hf:owner/name", "bundled", "bundled:prose", "~/data.jsonl"])
+def test_files_of_the_same_name_are_not_read_in_place_of_those_that_are_gone(store, folders, name):
+    run = store.create(RunConfig(data=name, eval_data="data.jsonl"))
+    (folders[0] / "data.jsonl").unlink()
+    (folders[0] / "bundled").mkdir()
+    os.chdir(folders[1])
+    whole = str(folders[0] / "data.jsonl")
+    found = working_folder.config_from_here(run.config, run.dir)
+    assert (found.data, found.eval_data) == (whole if name == "data.jsonl" else name, whole)
     assert Path.cwd() == folders[1]
+
+
+def test_results_of_files_of_another_folder_that_are_gone_are_not_taken_over(store, folders, still):
+    from tests.distill.sweeps.test_sweep import ended
+
+    config = RunConfig(data="data.jsonl")
+    ended(store.create(config), "finished")
+    (folders[0] / "data.jsonl").unlink()
+    os.chdir(folders[1])
+    assert sweeps.finished(store, [config]) == {}
 
 
 @pytest.mark.parametrize("content", [None, "{}", '{"folder": "mine"}', '{"folder": ""}', '{"folder": "/no/such"}'])

@@ -22,6 +22,7 @@ from ctkd_core.distill.headline import number
 from ctkd_core.distill.kept_student import kept_student, why_none
 from ctkd_core.distill.records import EvalRow, Figures, Number, finite
 from ctkd_core.distill.teachers.access import Access
+from ctkd_core.distill.working_folder import config_from_here
 from ctkd_core.errors import RunError
 from ctkd_core.files import documents
 from ctkd_core.markup.visible import counted
@@ -114,7 +115,7 @@ def evaluate_run(
         "run_id": run.id,
         "step": run.status().step,
         "evaluations": list(chosen(config.evaluations)),
-        "data": config.data,
+        "data": ask.data or run.config.data,
         **figures,
         "seconds": time.perf_counter() - began,
         "time": time.time(),
@@ -167,7 +168,7 @@ def asked_config(run: Run, ask: Ask) -> RunConfig:
     elif not run.config.eval_samples:  # the run itself measured nothing
         changes["eval_samples"] = SAMPLES
     # Options without effect, which a run of an earlier version may hold, change nothing and would be refused.
-    return run.config.with_effect().replace(**changes)
+    return config_from_here(run.config, run.dir).replace(**changes)
 
 
 def expected_costs(run: Run, ask: Ask) -> dict[str, EvaluationCost]:
@@ -262,7 +263,7 @@ def _trained_on(run: Run, examples: Sequence[Example], report: Report) -> tuple[
         return example.prompt, example.completion.strip()  # a chat template may have taken the blank away
 
     try:
-        learnt = {key(example) for example in split_of(run.config).train}
+        learnt = {key(example) for example in split_of(config_from_here(run.config, run.dir)).train}
     except RunError as fault:
         report(str(fault))  # it names folders, and what is kept may be handed on
         return {}, [UNKNOWN_TRAINED]

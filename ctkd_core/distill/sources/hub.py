@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ctkd_core import files
+from ctkd_core.distill.sources import bundled
 from ctkd_core.errors import RunError, short
 from ctkd_core.files.data_files import MAX_WHOLE, without_nulls
 from ctkd_core.markup.visible import one_line, shorten
@@ -54,6 +55,11 @@ def hub_set(source: str) -> HubSet | None:
     if found is None:
         raise RunError(f"data {short(source)} isn't of the form hf:owner/name, hf:owner/name/config or ...@split.")
     return HubSet(found["name"], found["config"], found["split"] or "train")
+
+
+def names_set(source: str) -> bool:
+    """Whether a source names a set that comes along or one of the hub, well formed or not, and no file."""
+    return source in bundled.NAMES or source.startswith((bundled.PREFIX, PREFIX))
 
 
 def not_fetched(source: str) -> bool:

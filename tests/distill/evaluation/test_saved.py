@@ -81,16 +81,25 @@ def test_the_expected_cost_is_that_of_the_files_own_samples(runs, pair, tmp_path
     }
 
 
-def test_a_file_of_one_record_is_measured_from_any_folder(runs, tmp_path, capsys, monkeypatch):
+def test_what_is_asked_is_read_from_the_current_folder_wherever_the_run_was_made(runs, tmp_path, capsys, monkeypatch):
     store, _, run = runs
-    (tmp_path / "own.jsonl").write_text(json.dumps({"prompt": "What is 90 + 1?", "completion": "91 cats"}) + "\n")
-    monkeypatch.chdir(tmp_path)
+    record = json.dumps({"prompt": "What is 90 + 1?", "completion": "91 cats"}) + "\n"
+    (tmp_path / "own.jsonl").write_text(record)
+    (tmp_path / "bundled").mkdir()  # the name of a set means the set
     made_in = tmp_path / "made in"
     made_in.mkdir()
+    (made_in / "another.jsonl").write_text(record)
+    monkeypatch.chdir(tmp_path)
     note(run.dir, str(made_in))
-    words = ["evaluate", run.id, "-e", "none", "--data", "own.jsonl", "--runs-dir", str(store.root)]
-    assert Ctkd(capsys).json(*words)["held_out"] == 1
-    assert Path.cwd() == tmp_path
+    words = ["evaluate", run.id, "-e", "none", "--runs-dir", str(store.root), "--data"]
+    found = Ctkd(capsys).json(*words, "own.jsonl")
+    assert (found["held_out"], found["data"]) == (1, "own.jsonl")
+    assert Ctkd(capsys).json(*words, "bundled", "--samples", "2")["held_out"] == 2
+    assert "another.jsonl" in Ctkd(capsys).error(*words, "another.jsonl")
+    seen = []
+    monkeypatch.setattr(saved, "_tasks", lambda ask: seen.append(Path.cwd()))  # data of task files may be relative, too
+    Ctkd(capsys).json(*words, "own.jsonl")
+    assert seen == [tmp_path]
 
 
 def test_figures_that_cannot_be_kept_are_given_back(runs, monkeypatch):
@@ -275,6 +284,20 @@ def test_a_run_that_kept_an_option_without_effect_can_be_evaluated(pair, store):
     run = store.create(older)
     config = asked_config(run, Ask("none", samples=2))
     assert (config.eval_samples, config.method_options["temperature"]) == (2, 1.5)
+
+
+def test_a_run_is_read_with_whole_paths_where_it_was_made_in_another_folder(pair, store, tmp_path, monkeypatch):
+    made_in = tmp_path / "made in"
+    made_in.mkdir()
+    (made_in / "data.jsonl").write_text(pair.data.read_text())
+    run = store.create(pair.config(data="data.jsonl"))
+    note(run.dir, str(made_in))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.jsonl").write_text(json.dumps({"text": "another"}) + "\n")
+    sides = [load_tokenizer(str(folder)) for folder in (pair.student, pair.teacher)]
+    config = asked_config(run, Ask("none"))
+    assert config.data == str(made_in / "data.jsonl")
+    assert _examples(config, False, sides)
 
 
 def test_a_teacher_that_is_elsewhere_is_not_loaded_for_it(runs, monkeypatch):
