@@ -248,7 +248,10 @@ def _of_conversation(conversation: Conversation, reading: Reading, where: str) -
     last = len(messages) - 1
     if not answers or (reading.turns == "last" and answers[-1] != last):
         roles = ", ".join(dict.fromkeys(shorten(one_line(m["role"]), 40) for m in messages))
-        said = "" if any(m["role"] == "assistant" for m in messages) else f" The only roles are {shorten(roles, 200)}."
+        spoken = [m for m in messages if m["role"] == "assistant"]
+        said = "" if spoken else f" The only roles are {shorten(roles, 200)}."
+        if any(m.get("weight") == 0 for m in spoken):
+            said = " Messages of weight 0 are only read."
         raise Misfit(f"the last message must be the assistant's and not empty; it is what's learnt.{said}")
     kind = conversation.kind or "chat"
     found = []

@@ -150,7 +150,7 @@ def _advice(config: RunConfig) -> str:
 class Prepared:
     """The examples of a run, aligned, and sentences that people should read about them.
 
-    highest  the highest id that the data has for each tokenizer, by fingerprint
+    highest  the highest id that the data has for each tokenizer, by template_key
     """
 
     split: Split
@@ -183,11 +183,12 @@ def prepared(
     if lost := without_answer(config, held_out, [student, teachers[0].tokenizer]):
         warnings.append(about_cut(config, [e.where for e in lost], len(held_out), HELD_OUT))
     warnings += without_samples(config, held_out).values()
-    highest = {t.fingerprint: highest_id(t, split.held_out) for t in tokenizers}
+    highest = {t.template_key: highest_id(t, split.held_out) for t in tokenizers}
     for example in examples:
         for teacher, sample in zip(teachers, example.samples):
             for tokenizer, ids in ((student, sample.student_ids), (teacher.tokenizer, sample.teacher_ids)):
-                highest[tokenizer.fingerprint] = max(highest[tokenizer.fingerprint], int(ids.max(initial=-1)))
+                key = tokenizer.template_key
+                highest[key] = max(highest[key], int(ids.max(initial=-1)))
     return Prepared(split, examples, tuple(warnings), highest)
 
 

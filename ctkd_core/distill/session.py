@@ -287,9 +287,9 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     if config.teachers:
         doing("Loading the further teachers.")
     teachers = with_models(planned, config, teacher_model, device)
-    check_width(student_model, student, data.highest[student.fingerprint], "student")
+    check_width(student_model, student, data.highest[student.template_key], "student")
     for model, tokenizer in ((teacher_model, teacher), *((t.model, t.tokenizer) for t in teachers)):
-        check_width(model, tokenizer, data.highest[tokenizer.fingerprint])
+        check_width(model, tokenizer, data.highest[tokenizer.template_key])
     session = Session(
         run=run,
         config=config,

@@ -28,7 +28,7 @@ NO_UNICODE = "not valid Unicode (half of a character)"
 EXPECTED = "text, prompt/completion or messages"
 NEEDED = "text, or both prompt and completion, or messages (or conversations)"
 KIND_FIELDS = ("domain", "language", "kind")  # what names the sort of a record, the first that says something
-CALLS = ("function_call", "tool_call")  # speakers of ShareGPT whose text is a call of a tool, as JSON
+CALLS = ("function_call", "tool_call")  # roles whose text is a call of a tool, as JSON
 _ROLES = {  # other names of the roles, ShareGPT's among them, in small letters
     **{role: role for role in ("system", "developer", "user", "assistant", "tool")},
     **dict.fromkeys(("human", "prompter"), "user"),
@@ -132,9 +132,9 @@ def _has_text(record: Mapping[str, Any]) -> bool:
 
 def _pair(record: Mapping[str, Any]) -> Pair | Conversation:
     prompt, completion = record["prompt"], record["completion"]
-    if isinstance(completion, Mapping):  # a single message
+    if isinstance(completion, Mapping) and not _is_columns(completion):  # a single message
         completion = [completion]
-    if _is_list(completion):
+    if _is_list(completion) or _is_columns(completion):
         if isinstance(prompt, str) and prompt:
             raise Misfit("prompt is a text and completion a list of messages; give both in one form.")
         before = () if absent(prompt) or prompt in ("", []) else _messages(prompt, "prompt")
@@ -156,8 +156,8 @@ def _system(record: Mapping[str, Any], messages: tuple[Message, ...]) -> tuple[M
 
 
 def _messages(value: Any, field: str) -> tuple[Message, ...]:
-    if isinstance(value, Mapping) and value and all(_is_list(column) for column in value.values()):
-        try:  # a list of tables as the library datasets keeps it: a table of lists
+    if _is_columns(value):
+        try:
             value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
         except ValueError:
             raise Misfit(f"the lists of {field} aren't equally long.", NO_CONTENT) from None
@@ -176,12 +176,12 @@ def _message(value: Any, where: str) -> Message:
         message["role"] = message.pop("from")
         if "value" in message:
             message["content"] = message.pop("value")
-        if message["role"] in CALLS and (call := _parsed(message.get("content"))) is not None:
-            calls = call if isinstance(call, list) else [call]
-            message |= {"content": None, "tool_calls": [{"type": "function", "function": one} for one in calls]}
     role = message.get("role")
     if not isinstance(role, str) or not role:
         raise Misfit(f"{where}: role must be text; got {'an empty one' if role == '' else kind_of(role)}.", NO_CONTENT)
+    if role.lower() in CALLS and (call := _parsed(message.get("content"))) is not None:
+        calls = call if isinstance(call, list) else [call]
+        message |= {"content": None, "tool_calls": [{"type": "function", "function": one} for one in calls]}
     message["role"] = role = _ROLES.get(role.lower(), role)
     if "content" not in message:
         if role != "assistant":  # an assistant may only call tools
@@ -212,7 +212,7 @@ def _content(value: Any, field: str) -> str:
 
 def _tools(record: Mapping[str, Any]) -> Any:
     tools = record.get("tools")
-    if isinstance(tools, str) and tools.strip():
+    if isinstance(tools, str) and tools.strip() not in ("", "null"):
         tools = _parsed(tools)
         if not isinstance(tools, list):
             raise Misfit("tools is a text and no JSON list; give a list of descriptions.")
@@ -275,6 +275,11 @@ def absent(value: Any) -> bool:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
+
+
+def _is_columns(value: Any) -> bool:
+    """Whether a value is a list of tables as the library datasets keeps it: a table of lists."""
+    return isinstance(value, Mapping) and bool(value) and all(map(_is_list, value.values()))
 
 
 def kind_of(value: Any) -> str:

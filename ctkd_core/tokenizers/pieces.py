@@ -141,6 +141,11 @@ def _without_special(tokenizer: Tokenizer) -> Any:
         document["vocab"] = {names.get(name, name): index for name, index in vocabulary.items()}
     else:  # Unigram: pieces with their scores
         document["vocab"] = [[names.get(name, name), score] for name, score in vocabulary]
+    if "merges" in document:  # training makes such merges where its texts spell a special token
+        skipped = len(document.get("continuing_subword_prefix") or "")
+        document["merges"] = [
+            pair for pair in document["merges"] if names.keys().isdisjoint((*pair, pair[0] + pair[1][skipped:]))
+        ]
     return _parsed({"model": document}).model
 
 
@@ -236,7 +241,7 @@ def _marking_blanks(parts: dict[str, Any]) -> dict[str, Any]:
     steps = parts["pre_tokenizer"]["pretokenizers"][1:]
     blanks = [
         {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
-        for pattern, content in ((r"\s+\z", ""), (r"\s+", " "))
+        for pattern, content in ((r"\s+", " "), (r"\s\z", ""))  # not `\s+\z`: it is tried at each blank of a run
     ]
     before = [parts["normalizer"]] if parts["normalizer"] else []
     return {

@@ -258,6 +258,9 @@ def test_tool_turns_keep_their_role_and_silent_turns_are_not_learnt(tmp_path):
         load_examples(write(tmp_path / "e.jsonl", {"messages": messages[:3]}))
     with pytest.raises(RunError, match="last message must be"):
         load_examples(write(tmp_path / "f.jsonl", {"messages": [*messages, messages[0]]}), turns="last")
+    read = [*messages[:3], messages[3] | {"weight": 0}]
+    with pytest.raises(RunError, match="Messages of weight 0 are only read"):
+        load_examples(write(tmp_path / "g.jsonl", {"messages": read}))
 
 
 def test_the_same_data_as_messages_of_a_prompt_and_in_an_array(tmp_path):

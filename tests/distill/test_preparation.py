@@ -88,7 +88,7 @@ def test_the_samples_are_those_of_each_teacher_and_faults_have_their_place(pair,
     assert said == ["Aligning 44 samples."]
     assert data.warnings == ()
     ids = [int(i) for example in data.examples for i in example.samples[0].student_ids]
-    assert data.highest[student.fingerprint] >= max(ids)
+    assert data.highest[student.template_key] >= max(ids)
 
     def broken(*_, **__):
         raise RunError("a strange text.")

@@ -9,6 +9,8 @@ import pytest
 import ctkd_core
 from ctkd_core.distill import checks
 from ctkd_core.distill.data import load_split
+from ctkd_core.distill.models.teachers import planned_teachers
+from ctkd_core.distill.preparation import prepared
 from ctkd_core.distill.rendering import rendered, without_template
 from ctkd_core.errors import PreflightError, RunError
 from ctkd_core.losses.batch import align_sample
@@ -90,6 +92,19 @@ def test_two_templates_of_one_vocabulary_stay_apart(pair, tmp_path):
     assert example.prompt_for(teacher).text.endswith(" cats<eos><turn>Sure?<end>")
     alike = rendered(config, load_split(config.data), [student, student])
     assert [list(e.prompts) for e in alike.train[:1]] == [[student.fingerprint]]
+
+
+def test_what_one_template_writes_is_no_id_of_another_model(pair, tmp_path):
+    """Models of one tokenizer.json may be of different widths: the one may lack what the other's template writes."""
+    student, teacher = (
+        load_tokenizer(chat_folder(tmp_path / name, tiny_byte_level(400, 3), template, "<turn>", "<end>", "<last>"))
+        for name, template in (("student", CHATML), ("teacher", f"<last>{BLANK}"))
+    )
+    assert student.fingerprint == teacher.fingerprint
+    config = chat_config(pair, (student.source, teacher.source), written(tmp_path / "d.jsonl"), method="kd")
+    highest = prepared(config, student, planned_teachers(config, teacher), lambda _: None).highest
+    assert highest[student.template_key] == student.id_of("<end>")
+    assert highest[teacher.template_key] == teacher.id_of("<last>")
 
 
 def test_shared_lines_and_a_side_without_a_template(pair, sides, tmp_path):

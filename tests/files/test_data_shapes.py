@@ -48,7 +48,7 @@ def test_texts_and_pairs(record: dict[str, Any], shape: Pair) -> None:
         {"conversations": [{"from": "human", "value": "Two?"}, {"from": "gpt", "value": "2"}]},
         {"conversations": [{"from": "Human", "value": "Two?"}, {"from": "GPT", "value": "2"}], "messages": []},
         {"conversations": {"from": ["human", "gpt"], "value": ["Two?", "2"]}, "system": "", "tools": "[]"},
-        {"messages": [USER | {"role": "User"}, ANSWER | {"role": "model"}]},
+        {"messages": [USER | {"role": "User"}, ANSWER | {"role": "model"}], "tools": " null"},
         {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "Two?"}]}, ANSWER]},
         {"messages": [{"role": "user", "content": [{"type": None, "text": "Two?"}]}, ANSWER]},
     ],
@@ -67,6 +67,8 @@ def test_a_prompt_of_messages_is_context() -> None:
     assert (len(found.messages), found.context, found.answers) == (6, 3, (3, 5))
     one = shape_of({"prompt": [USER], "completion": ANSWER})
     assert isinstance(one, Conversation) and one.answers == (1,)
+    columns = [{"role": [m["role"]], "content": [m["content"]]} for m in (USER, ANSWER)]
+    assert shape_of({"prompt": columns[0], "completion": columns[1]}) == one
 
 
 def test_a_system_prompt_beside_the_messages() -> None:
@@ -103,6 +105,9 @@ def test_tools_and_their_calls_as_json() -> None:
     assert (found.tools, found.answers) == ([{"name": "f"}], (3,))
     called = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": call}]}
     assert found.messages[1:3] == (called, {"role": "tool", "content": "7"})
+    for role in ("tool_call", "Function_Call"):
+        named = shape_of({"messages": [USER, {"role": role, "content": json.dumps([call])}, ANSWER]})
+        assert isinstance(named, Conversation) and named.messages[1] == called
     plain = shape_of({"conversations": [said[0], {"from": "function_call", "value": "f(1)"}]})
     assert isinstance(plain, Conversation) and plain.answers == (1,)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import unicodedata
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +24,7 @@ from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.rewriting import widened
 from ctkd_core.tokenizers.token_bytes import byte_alphabet, byte_spans, char_to_byte, token_bytes_from_strings
 from ctkd_core.tokenizers.tokenizer import Tokenizer
+from tests.patience import PATIENCE
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 from tests.work import lines_run
 
@@ -271,6 +274,19 @@ def test_a_cut_into_words_with_a_mark_each_keeps_its_marks_in_the_middle(text: s
     assert [tokenizer.token(i) for i in tokenizer.encode_pieces([" cats"])[0]] == ["▁cats"]
 
 
+def test_a_run_of_blanks_is_cut_into_words_in_one_pass() -> None:
+    """In a process of its own: the library can't be interrupted, and would need hours for a quadratic search."""
+    code = (
+        "from tokenizers import pre_tokenizers as p\n"
+        "from tests.tokenizers.test_encoding import changed, tiny_metaspace\n"
+        "cut = p.Sequence([p.WhitespaceSplit(), p.Metaspace()])\n"
+        "tokenizer = changed(tiny_metaspace(), pre_tokenizer=cut)\n"
+        "long, short = tokenizer.encode_pieces(['a' + 1_000_000 * ' ' + 'b', 'a b'])\n"
+        "assert long == short\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
+
+
 def test_added_tokens_that_are_looked_for_with_the_mark_before_the_text() -> None:
     """Llama 2's normaliser puts a mark before normalised added tokens, too: only behind a blank they are found."""
     marked = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -307,6 +323,21 @@ def test_special_tokens_that_a_model_finds_in_a_text_are_text(kind: str) -> None
         assert tokenizer.special_ids & set(tokenizer.encode(text).ids.tolist()), "the tokenizer itself is as before"
     spelled = strings(tokenizer, tokenizer.encode_continuation("a</s>b"))
     assert spelled == (["a", "<", "/", "s", ">", "b"] if kind == "Unigram" else ["<unk>"])
+
+
+@pytest.mark.parametrize("prefix", ["", "##"])
+def test_merges_that_spell_a_special_token_dont_make_it_of_a_text(prefix: str) -> None:
+    """A BPE trained on HTML has them for "<s>"."""
+    names = ["<unk>", "<s>", "<", f"{prefix}s", f"{prefix}>", "<s", "a", f"{prefix}a", "<s>a"]
+    merges = [("<", f"{prefix}s"), ("<s", f"{prefix}>"), ("<s>", f"{prefix}a")]
+    vocabulary = {name: k for k, name in enumerate(names)}
+    parts = {"continuing_subword_prefix": prefix} if prefix else {}
+    backend = Backend(models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", **parts))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens(["<s>"])
+    tokenizer = Tokenizer.from_backend(backend, "html")
+    assert strings(tokenizer, tokenizer.encode_continuation("a <s> a")) == ["a", "<s", f"{prefix}>", "a"]
+    assert tokenizer.encode_pieces(["<s>"]) == [[5, 4]]
 
 
 def test_renamed_added_tokens_keep_their_ids_on_both_sides_of_a_blank() -> None:
