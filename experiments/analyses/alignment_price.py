@@ -69,7 +69,7 @@ def priced(runs: Sequence[Mapping[str, Any]], f1: F1) -> tuple[list[dict[str, An
          "chance"],
         rows,
         "The same loss, data, steps and seeds; means with 95 % intervals over seeds, differences at equal seeds. "
-        "Chance: of a sign-flip test, which three seeds can't bring below 0.25.",
+        "Chance: of a sign-flip test; with n seeds it isn't below 2 / 2^n.",
     )  # fmt: skip
     return [found, slopes_of(by_seed)], [_claim(points)]
 
