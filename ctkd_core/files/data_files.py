@@ -272,7 +272,10 @@ class RecordFile:
                 text.sign()
                 first = text.line
                 text.value()
-                return text.line > first or text.sign() == "{"
+                if text.line > first or text.sign() != "{":
+                    return text.line > first
+                text.value()  # a broken one is a fault of this line alone
+                return True
         except (CtkdError, JsonFault, TooLong, RecursionError):
             return False
 

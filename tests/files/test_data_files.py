@@ -73,6 +73,12 @@ def test_a_text_that_begins_like_another_kind_of_file_is_a_text(tmp_path: Path) 
     assert isinstance(record, Unreadable) and "isn't JSON" in record.fault
 
 
+def test_what_is_broken_behind_the_first_record_is_a_fault_of_its_line(tmp_path: Path) -> None:
+    bad, good = RecordFile(written(tmp_path, "a.jsonl", '{"a": 1}{oops\n{"a": 2}\n'))
+    assert isinstance(bad, Unreadable) and isinstance(good, Record)
+    assert good.value == {"a": 2}
+
+
 def test_numbers_of_records_and_lines(tmp_path: Path) -> None:
     path = written(tmp_path, "a.jsonl", '{"a": 1}\n\n{"a": 2}\n')
     assert [record.place for record in RecordFile(path)] == ["record 1", "record 2 (line 3)"]
