@@ -226,6 +226,7 @@ TESTS = sorted(p.relative_to(ROOT / "tests") for p in (ROOT / "tests").rglob("te
 OF_MANY = {
     "alignment/test_align.py": "what every aligner owes to `align`, which is the package's own",
     "cli/test_machine.py": "doctor, prepare and app: what they find on this machine",
+    "cli/test_runs_export.py": "runs export, whose tests would make those of `runs` too long",
     "cli/test_terminal.py": "what a person sees: escapes, widths, completion, progress, in every command",
     "cli/test_process.py": "the program through the operating system",
     "distill/test_archive.py": "archived runs, from the list to the folder",

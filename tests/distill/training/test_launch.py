@@ -100,25 +100,12 @@ def test_stopped_while_it_measures_the_last_step_a_run_of_two_keeps_it(pair, sto
     assert (rows[-1]["kind"], rows[-1]["step"]) == ("eval", 2)
 
 
-FAILED = """
-import sys
-from ctkd_core.distill import session
-from ctkd_core.errors import RunError
-def measure(own, step, last=False):
-    if own.leads and last:
-        raise RunError("no room")
-session.measure = measure
-from ctkd_core.cli.main import main
-sys.exit(main())
-"""
-
-
 @pytest.mark.slow
 def test_where_the_first_process_fails_while_it_measures_the_others_fail(pair, store, tmp_path):
     given = pair.config(method="sft", steps=1, save_every=0, eval_samples=2, sample_prompts=0)
     config = {k: v for k, v in given.to_dict().items() if k != "version"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    ended = in_two(store, [sys.executable, "-c", FAILED], "distill", str(tmp_path / "config.json"))
+    ended = in_two(store, "tests.distill.training.failed_in_two", "distill", str(tmp_path / "config.json"))
     (run,) = store.list()
     assert (run.status().state, run.status().message) == ("failed", "no room")
     assert [done.returncode for done in ended] == [attempt.FAILED] * 2, ended[1].stderr[-3000:]
