@@ -15,11 +15,6 @@ KEYS = {"folder", "teacher", "tokenizer", "samples", "rows", "bytes", "k", "dtyp
 KEYS |= {"expected_seconds", "merged"}
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("pair")

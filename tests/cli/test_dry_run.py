@@ -18,11 +18,6 @@ REFUSED = Check("memory", False, "9 GB are needed.", "Halve batch_size.")
 
 
 @pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
-@pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
     monkeypatch.setattr("ctkd_core.distill.checks.preflight", lambda *args: CHECKS)
     return RunStore(tmp_path / "runs")

@@ -9,11 +9,6 @@ from ctkd_core.methods.evidence import Digest, load, store
 from tests.cli.test_main import Ctkd
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
 def test_it_has_what_the_page_shows(ctkd: Ctkd) -> None:
     found, data = load(), ctkd.json("evidence")
     assert list(data) == ["glance", "settings", "claims"]

@@ -9,11 +9,6 @@ from ctkd_core.lab.question import EXAMPLES
 from tests.cli.test_main import Ctkd
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
 @pytest.mark.real
 def test_losses_of_a_sentence(ctkd: Ctkd) -> None:
     """The packaged example is answered at once."""

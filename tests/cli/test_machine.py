@@ -28,11 +28,6 @@ from tests.patience import PATIENCE, is_healthy, wait_for
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
 # doctor
 
 

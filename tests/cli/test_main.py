@@ -57,11 +57,6 @@ class Ctkd:
         return document["error"]["message"]
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
 # The documents that the contract names.
 
 

@@ -16,11 +16,6 @@ from tests.cli.test_main import Ctkd
 PAIR = ["pair", "-s", "deepseek", "-t", "smollm2"]
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
 def test_the_bundled_samples(ctkd: Ctkd) -> None:
     data = ctkd.json(*PAIR)
     assert (data["student"], data["teacher"]) == ("deepseek", "smollm2")

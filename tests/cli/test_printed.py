@@ -28,11 +28,6 @@ TEXT = ("--text", "In 2024, naïve 🤦")
 EXAMPLE = ("--text", EXAMPLES["number"].text, "--context", EXAMPLES["number"].context)
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
 def test_every_command_and_action_has_a_document() -> None:
     actions = set(COMMANDS)
     for command in COMMANDS:

@@ -19,11 +19,6 @@ KEYS = {"student", "teacher", "method", "variant", "options", "shape", "padding"
 
 
 @pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
-@pytest.fixture
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Flags of two small tokenizers on disk; maps are cached in a home of this test's own."""
     monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))

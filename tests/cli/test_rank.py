@@ -14,11 +14,6 @@ from tests.tiny import saved, tiny_byte_level, tiny_metaspace, tiny_wordpiece
 
 
 @pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
-@pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     found = []
     for name, tokenizer in (("a", tiny_byte_level()), ("b", tiny_metaspace()), ("c", tiny_wordpiece())):

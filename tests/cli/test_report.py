@@ -15,11 +15,6 @@ from tests.tiny import saved, tiny_byte_level, tiny_metaspace
 
 
 @pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
-@pytest.fixture
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Teacher and student in folders of their own, beside which the report is written."""
     monkeypatch.chdir(tmp_path)

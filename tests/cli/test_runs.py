@@ -34,16 +34,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return RunStore(tmp_path / "runs")
-
-
 def past_run(store: RunStore, state: str = "finished", **changes: Any) -> Run:
     """A run as a worker would have left it."""
     run = store.create(PRESETS["quick"].replace(**changes))

@@ -17,16 +17,6 @@ from tests.cli.test_runs import ROWS, past_run
 from tests.patience import PATIENCE
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return RunStore(tmp_path / "runs")
-
-
 @pytest.mark.parametrize("kind", ["csv", "json"])
 def test_runs_export(ctkd: Ctkd, store: RunStore, tmp_path: Path, kind: str) -> None:
     run = past_run(store)

@@ -10,11 +10,6 @@ from tests.cli.test_main import Ctkd
 jsonschema = pytest.importorskip("jsonschema", reason="needs the package jsonschema")
 
 
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
-
-
 def test_every_command_and_action_has_a_valid_schema(ctkd: Ctkd) -> None:
     assert set(ctkd.json("schema")) == set(COMMANDS)
     for command in COMMANDS:

@@ -12,15 +12,9 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.distill.sweeps import queue
-from tests.cli.test_main import Ctkd
 from tests.distill.comparison.make import made
 from tests.distill.kit import save_tokenizer
 from tests.tiny import tiny_byte_level
-
-
-@pytest.fixture
-def ctkd(capsys: pytest.CaptureFixture[str]) -> Ctkd:
-    return Ctkd(capsys)
 
 
 @pytest.fixture
