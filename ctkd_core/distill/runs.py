@@ -418,8 +418,8 @@ class RunStore:
             root = files.home() / "runs"
         self.root = files.expanded(root, RunError).resolve()
 
-    def create(self, config: RunConfig) -> Run:
-        """A new run folder with its config; nothing is started.
+    def create(self, config: RunConfig, folder: str = "") -> Run:
+        """A new run folder with its config, as if made in `folder` (the current one); nothing is started.
 
         Raises RunError when the folder can't be written, and for a name that a run can't have.
         """
@@ -434,7 +434,7 @@ class RunStore:
                 run_dir,
                 RunStatus(total_steps=config.steps, created=time.time(), message="Created, not started."),
             )
-            working_folder.note(run_dir, working_folder.current())
+            working_folder.note(run_dir, folder or working_folder.current())
             files.write_atomic(run_dir / CONFIG, text, sync=True)
             (run_dir / CONFIG).chmod(0o444)
         except OSError as fault:

@@ -227,11 +227,9 @@ def _readable(sweep: Sweep) -> bool:
 
 
 def _make(store: RunStore, sweep: str, config: RunConfig, folder: str) -> Run:
-    run = store.create(config)
+    run = store.create(config, folder)
     try:
         membership.join(run.dir, sweep)
-        if folder:
-            working_folder.note(run.dir, folder)
     except OSError as fault:
         raise run._unwritable("made", fault) from fault
     return queue.enqueue(run)
