@@ -63,7 +63,11 @@ class Example:
         if not self.prompts:
             return self.prompt
         own = self.prompts.get(tokenizer.template_key) or self.prompts.get(tokenizer.fingerprint)
-        return own or ChatPrompt(self.prompt, self.lead, tokenizer.eos_id, self.completion, template=False)
+        return own or self.shared_prompt(tokenizer)
+
+    def shared_prompt(self, tokenizer: Tokenizer) -> ChatPrompt:
+        """The lines that all share, as a tokenizer without a template reads them beside one that has one."""
+        return ChatPrompt(self.prompt, self.lead, tokenizer.eos_id, self.completion, template=False)
 
     @property
     def whole(self) -> bool:
