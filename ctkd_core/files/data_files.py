@@ -1,8 +1,8 @@
 """Data files, one record after another: lines of JSON, a JSON array, Parquet. What a record says is not looked at here.
 
 The one reader of training data and corpora. All of them are streamed: lines, the elements of an array, objects that go
-over several lines (`json_text`), batches of rows. Nulls of Parquet come back as None, and as nothing at all inside of
-nested tables, where Arrow writes them into every record for what only some records have.
+over several lines (`json_text`), batches of rows; JSON packed by gzip, too (`packed`). Nulls of Parquet come back as
+None, and as nothing at all inside of nested tables, where Arrow writes them into every record for what only some have.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import packed
 from ctkd_core.files.json_text import BLANKS, JsonFault, JsonText, NotUtf8, TooLong
 from ctkd_core.markup.visible import one_line, shorten
 
-RECORD_FILES = (".jsonl", ".ndjson", ".json", ".parquet")
+JSON_FILES = (".jsonl", ".ndjson", ".json")  # with .gz, too
+RECORD_FILES = (*JSON_FILES, ".parquet")
 MAX_RECORD = 16_000_000  # characters of one record
 MAX_WHOLE = 2_000_000_000  # bytes of a file whose records are held together
 MAX_DEPTH = 100  # lists and tables in one another; the deepest records that people have are descriptions of tools
@@ -92,7 +94,7 @@ def read_head(path: Path, what: str, error: type[CtkdError]) -> bytes:
     try:
         if path.is_dir():
             raise error(f"{name} is a folder; name its files one by one.")
-        with path.open("rb") as file:
+        with packed.opened(path) as file:
             return file.read(_HEAD)
     except FileNotFoundError:
         raise error(f"no {what} file {one_line(str(path))!r}; check the path.") from None
@@ -116,11 +118,12 @@ class RecordFile:
         self._path, self._error, self._longest = path, error, longest
         self._name = f"{what} {shown_name(path)!r}"
         self._decoder = _Decoder()
+        self._ending = packed.ending(path, JSON_FILES)
         self._check(what)
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
         try:
-            if self._path.suffix.lower() == ".parquet":
+            if self._ending == ".parquet":
                 yield from self._parquet()
             elif self._begins_with("["):
                 yield from self._array()
@@ -132,7 +135,7 @@ class RecordFile:
     @property
     def has_lines(self) -> bool:
         """Whether each record is a line of its own, so that parts of the file can be read alone."""
-        if self._path.suffix.lower() == ".parquet" or self._begins_with("["):
+        if self._ending == ".parquet" or packed.is_packed(self._path) or self._begins_with("["):
             return False
         for text in self._decoded_lines():
             if not isinstance(text, str):
@@ -160,7 +163,7 @@ class RecordFile:
         columns  of Parquet, that are looked at; none: all. Numbers of records and lines count within the part, but for
         lines of what can't be read
         """
-        if self._path.suffix.lower() == ".parquet":
+        if self._ending == ".parquet":
             yield from self._parquet((start, end) if end >= 0 else None, columns)
         elif end < 0:
             yield from self
@@ -176,19 +179,18 @@ class RecordFile:
 
     def _check(self, what: str) -> None:
         head = read_head(self._path, what, self._error)
-        suffix = self._path.suffix.lower()
-        if suffix not in RECORD_FILES:
-            raise self._fault(wrong_ending(suffix, "use .jsonl or .parquet (or .ndjson, .json)"))
-        if suffix == ".parquet":
+        if self._ending not in RECORD_FILES:
+            raise self._fault(wrong_ending(self._ending, "use .jsonl or .parquet (or .ndjson, .json)"))
+        if self._ending == ".parquet":
             return
         if not head.removeprefix(codecs.BOM_UTF8).strip():
-            if not head or self._path.stat().st_size <= _HEAD:
+            if len(head) < _HEAD:
                 raise self._fault("is empty; it holds no examples and no texts.")
         elif said := binary(head):
             raise self._fault(said)
 
     def _begins_with(self, sign: str) -> bool:
-        with self._path.open("rb") as file:
+        with packed.opened(self._path) as file:
             head = file.read(_HEAD)
         return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == sign.encode()
 
@@ -221,7 +223,7 @@ class RecordFile:
     def _decoded_lines(self, start: int = 0, end: int | None = None) -> Iterator[str | _Broken]:
         """The lines as text, those that begin in a range; one that isn't UTF-8 or too long as what is wrong with it."""
         most = 4 * self._longest + 4  # bytes
-        with self._path.open("rb") as file:
+        with packed.opened(self._path) as file:
             if start > 0:
                 file.seek(start - 1)
                 while (rest := file.readline(most)) and not rest.endswith(b"\n"):
@@ -257,7 +259,7 @@ class RecordFile:
     @contextmanager
     def _streamed(self) -> Iterator[JsonText]:
         """The text of the file; what keeps it from being read becomes an error of ours."""
-        with self._path.open("rb") as file:
+        with packed.opened(self._path) as file:
             try:
                 yield JsonText(file, self._decoder, self._longest)
             except NotUtf8 as fault:
@@ -438,7 +440,7 @@ def without_nulls(value: Any) -> Any:
 def line_at(path: Path, place: int) -> int:
     """The line that holds the byte at a place, from 1. Raises OSError."""
     line, left = 1, place
-    with path.open("rb") as file:
+    with packed.opened(path) as file:
         while left > 0 and (data := file.read(min(left, 1 << 20))):
             line += data.count(b"\n")
             left -= len(data)

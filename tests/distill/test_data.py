@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections import Counter
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctkd_core.distill import make_data
-from ctkd_core.distill.data import BUNDLED_FILE, load_examples, load_split, named
+from ctkd_core.distill.data import BUNDLED_FILE, Reading, load_examples, load_split, named, split_by
 from ctkd_core.errors import RunError
 
 
@@ -147,6 +148,18 @@ def test_parquet_and_jsonl_give_the_same(tmp_path):
     rows = [{"prompt": f"é{i}", "completion": "ü"} for i in range(4)]
     pd.DataFrame(rows).to_parquet(tmp_path / "d.parquet")
     assert load_examples(str(tmp_path / "d.parquet")) == load_examples(write(tmp_path / "d.jsonl", *rows))
+
+
+def test_packed_files_are_read_as_what_they_hold(tmp_path):
+    rows = [{"prompt": f"é{i}", "completion": "ü"} for i in range(40)]
+    plain, other = write(tmp_path / "d.jsonl", *rows), write(tmp_path / "e.jsonl", *rows[30:])
+    for path in (plain, other):
+        Path(f"{path}.gz").write_bytes(gzip.compress(Path(path).read_bytes()))
+    assert load_split(f"{plain}.gz") == load_split(plain)
+    assert split_by(f"{plain}.gz", Reading(), f"{other}.gz").held_out == split_by(plain, Reading(), other).held_out
+    Path(f"{plain}.gz").write_bytes(gzip.compress(Path(plain).read_bytes())[:-8])
+    with pytest.raises(RunError, match=r"data 'd\.jsonl\.gz' can't be read: its gzip data breaks off"):
+        load_split(f"{plain}.gz")
 
 
 @pytest.mark.parametrize(
