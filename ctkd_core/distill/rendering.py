@@ -47,7 +47,7 @@ def rendered(
     train, held_out = (tuple(_with_shared(e, plain) for e in part) for part in parts)
     if not train:
         raise RunError(f"no example to learn from is left: {skipped[-1]}")
-    return Split(train, held_out, tuple(skipped))
+    return Split(train, held_out, tuple(skipped), split.notes)
 
 
 def _by_key(tokenizers: Sequence[Tokenizer]) -> dict[str, Tokenizer]:
