@@ -341,9 +341,13 @@ class RecordFile:
     ) -> Iterator[list[dict[str, Any]]]:
         with self._readable_parquet() as file:
             chosen = [name for name in file.schema_arrow.names if name in columns] or None
+            maps = {column.name: column.type for column in file.schema_arrow if "map<" in str(column.type)}
             numbers = None if groups is None else list(range(*groups))
             for batch in file.iter_batches(batch_size=1024, row_groups=numbers, columns=chosen):
-                yield batch.to_pylist()
+                rows = batch.to_pylist()
+                for row in rows if maps else ():
+                    row |= {name: maps_as_tables(row[name], kind) for name, kind in maps.items() if name in row}
+                yield rows
 
     @contextmanager
     def _readable_parquet(self) -> Iterator[Any]:
@@ -428,6 +432,25 @@ def deeper_than(value: Any, most: int) -> bool:
         if not level:
             return False
     return True
+
+
+def maps_as_tables(value: Any, kind: Any) -> Any:
+    """A value of an Arrow type, with what that calls maps, lists of pairs in Python, as tables where keys are texts.
+
+    Of a key that stands twice the last one counts, as in JSON.
+    """
+    import pyarrow as pa
+
+    if value is None or not pa.types.is_nested(kind):
+        return value
+    if pa.types.is_map(kind):
+        pairs = [(key, maps_as_tables(inner, kind.item_type)) for key, inner in value]
+        return dict(pairs) if pa.types.is_string(kind.key_type) or pa.types.is_large_string(kind.key_type) else pairs
+    if pa.types.is_struct(kind):
+        return {field.name: maps_as_tables(value[field.name], field.type) for field in kind}
+    if not isinstance(value, list):
+        return value
+    return [maps_as_tables(inner, kind.value_type) for inner in value]
 
 
 def without_nulls(value: Any) -> Any:

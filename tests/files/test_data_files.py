@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ctkd_core.errors import CtkdError, RunError
@@ -74,6 +76,36 @@ def test_parquet_has_nulls_and_plain_lists(tmp_path: Path) -> None:
     assert first["messages"] == [{"role": "user", "content": "a"}, {"role": "assistant", "name": "x"}]
     assert (first["prompt"], first["tags"], first["weight"]) == ("a", ["x"], 1.0)
     assert (second["prompt"], second["messages"], second["tags"]) == (None, None, None)
+
+
+def test_maps_of_parquet_are_tables(tmp_path: Path) -> None:
+    texts = pa.map_(pa.string(), pa.string())
+    said = [[("role", "user"), ("content", "a"), ("name", None)], [("role", "assistant"), ("content", "b")]]
+    columns = {
+        "messages": pa.array([said, None, []], pa.list_(texts)),
+        "tools": pa.array(
+            [[{"f": [("x", [1]), ("x", [2])]}], None, []],
+            pa.list_(pa.struct([("f", pa.map_(pa.string(), pa.list_(pa.int8())))])),
+        ),
+        "numbers": pa.array([[(1, "x")], None, []], pa.map_(pa.int64(), pa.string())),
+        "map<": pa.array(["a", None, "b"], pa.string()),
+        "table": pa.array([[("k", None), ("l", "v")], None, []], texts),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    first, second, third = values(tmp_path / "a.parquet")
+    assert first == {
+        "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+        "tools": [{"f": {"x": [2]}}],
+        "numbers": [(1, "x")],
+        "map<": "a",
+        "table": {"l": "v"},
+    }
+    assert list(second.values()) == [None] * 5 and list(third.values()) == [[], [], [], "b", {}]
+    assert [r.value for r in RecordFile(tmp_path / "a.parquet").part(0, 1, columns=("table",))] == [
+        {"table": first["table"]},
+        {"table": None},
+        {"table": {}},
+    ]
 
 
 def test_a_text_that_begins_like_another_kind_of_file_is_a_text(tmp_path: Path) -> None:
