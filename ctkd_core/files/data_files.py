@@ -39,6 +39,7 @@ _BEGINNINGS = {
     b"PAR1": "is a Parquet file; give it the ending .parquet.",
     b"ARROW1": "is an Arrow file; convert it to Parquet first.",
 }
+_POINTER = b"version https://git-lfs.github.com/spec/"  # what Git has in the place of a large file
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def wrong_ending(suffix: str, advice: str) -> str:
 
 def binary(head: bytes) -> str:
     """Why a file with these first bytes is no UTF-8 text, as the end of a sentence; "" where it may be one."""
+    if head.startswith(_POINTER):
+        return "is only a pointer of Git LFS to the file; fetch that with `git lfs pull`."
     for beginning, said in _BEGINNINGS.items():
         if head.startswith(beginning) and (b"\0" in head or not beginning.isascii()):
             return said
@@ -182,6 +185,8 @@ class RecordFile:
         if self._ending not in RECORD_FILES:
             raise self._fault(wrong_ending(self._ending, "use .jsonl or .parquet (or .ndjson, .json)"))
         if self._ending == ".parquet":
+            if head.startswith(_POINTER):
+                raise self._fault(binary(head))
             return
         if not head.removeprefix(codecs.BOM_UTF8).strip():
             if len(head) < _HEAD:

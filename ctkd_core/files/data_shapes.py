@@ -35,7 +35,7 @@ _ROLES = {  # other names of the roles, ShareGPT's among them, in small letters
     **{role: role for role in ("system", "developer", "user", "assistant", "tool")},
     **dict.fromkeys(("human", "prompter"), "user"),
     **dict.fromkeys(("gpt", "bing", "chatgpt", "bard", "model", "bot", "ai", *CALLS), "assistant"),
-    **dict.fromkeys(("observation", "function_response", "tool_response"), "tool"),
+    **dict.fromkeys(("observation", "function", "function_response", "tool_response"), "tool"),
 }
 _TEXT_PARTS = (None, "text", "input_text", "output_text")
 
@@ -240,6 +240,8 @@ def _system_text(record: Mapping[str, Any]) -> str:
 
 
 def _messages(value: Any, field: str) -> tuple[Message, ...]:
+    if (written := _parsed(value)) is not None:  # the list as JSON text, as in tables that have no lists
+        value = written
     if _is_columns(value):
         try:
             value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
@@ -263,6 +265,9 @@ def _message(value: Any, where: str) -> Message:
     role = message.get("role")
     if not isinstance(role, str) or not role:
         raise Misfit(f"{where}: role must be text; got {'an empty one' if role == '' else kind_of(role)}.", NO_CONTENT)
+    called = message.get("function_call")
+    if role.lower() == "assistant" and isinstance(called, Mapping) and "tool_calls" not in message:
+        message["tool_calls"] = [{"type": "function", "function": message.pop("function_call")}]
     if role.lower() in CALLS and (call := _parsed(message.get("content"))) is not None:
         calls = call if isinstance(call, list) else [call]
         message |= {"content": None, "tool_calls": [{"type": "function", "function": one} for one in calls]}

@@ -31,6 +31,7 @@ def values(path: Path) -> list[Any]:
 
 
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
 MANY = "".join(f'{{"text": "{n} {n * 7919 % 10007}"}}\n' for n in range(4000)).encode()
 
 
@@ -192,6 +193,8 @@ def test_a_long_number_in_an_array_spoils_its_record_alone(tmp_path: Path) -> No
         ("a.jsonl.gz", gzip.compress(MANY) + b"more", "can't be read: its gzip data is damaged (Not a gzipped file"),
         ("a.jsonl.gz", gzip.compress('{"a": 1}'.encode("utf-16")), "is binary or UTF-16"),
         ("a.csv", "a,b", "ends in '.csv'; use .jsonl or .parquet"),
+        ("a.jsonl", POINTER, "is only a pointer of Git LFS to the file; fetch that with `git lfs pull`"),
+        ("a.parquet", POINTER, "is only a pointer of Git LFS to the file"),
         ("a.parquet", b"PAR1 but not really", "isn't a readable Parquet file"),
         ("a.parquet", b"", "isn't a readable Parquet file"),
     ],

@@ -50,6 +50,7 @@ def test_texts_and_pairs(record: dict[str, Any], shape: Pair) -> None:
         {"conversations": {"from": ["human", "gpt"], "value": ["Two?", "2"]}, "system": "", "tools": "[]"},
         {"messages": [USER | {"role": "User"}, ANSWER | {"role": "model"}], "tools": " null"},
         {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "Two?"}]}, ANSWER]},
+        {"messages": json.dumps([USER, ANSWER])},
         {"messages": [{"role": "user", "content": [{"type": None, "text": "Two?"}]}, ANSWER]},
     ],
 )  # fmt: skip
@@ -182,6 +183,10 @@ def test_tools_and_their_calls_as_json() -> None:
     for role in ("tool_call", "Function_Call"):
         named = shape_of({"messages": [USER, {"role": role, "content": json.dumps([call])}, ANSWER]})
         assert isinstance(named, Conversation) and named.messages[1] == called
+    older = [USER, {"role": "assistant", "content": None, "function_call": call}, {"role": "function", "content": "7"}]
+    found = shape_of({"messages": [*older, ANSWER]})
+    assert isinstance(found, Conversation)
+    assert found.messages[1:3] == (called, {"role": "tool", "content": "7"})
     plain = shape_of({"conversations": [said[0], {"from": "function_call", "value": "f(1)"}]})
     assert isinstance(plain, Conversation) and plain.answers == (1,)
 
