@@ -39,7 +39,8 @@ _BEGINNINGS = {
     b"PAR1": "is a Parquet file; give it the ending .parquet.",
     b"ARROW1": "is an Arrow file; convert it to Parquet first.",
 }
-_POINTER = b"version https://git-lfs.github.com/spec/"  # what Git has in the place of a large file
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # what Git has in the place of a large file
+POINTS = "is only a pointer of Git LFS to the file; fetch that with `git lfs pull`."
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def wrong_ending(suffix: str, advice: str) -> str:
 
 def binary(head: bytes) -> str:
     """Why a file with these first bytes is no UTF-8 text, as the end of a sentence; "" where it may be one."""
-    if head.startswith(_POINTER):
-        return "is only a pointer of Git LFS to the file; fetch that with `git lfs pull`."
+    if head.startswith(LFS_POINTER):
+        return POINTS
     for beginning, said in _BEGINNINGS.items():
         if head.startswith(beginning) and (b"\0" in head or not beginning.isascii()):
             return said
@@ -185,7 +186,7 @@ class RecordFile:
         if self._ending not in RECORD_FILES:
             raise self._fault(wrong_ending(self._ending, "use .jsonl or .parquet (or .ndjson, .json)"))
         if self._ending == ".parquet":
-            if head.startswith(_POINTER):
+            if head.startswith(LFS_POINTER):
                 raise self._fault(binary(head))
             return
         if not head.removeprefix(codecs.BOM_UTF8).strip():
