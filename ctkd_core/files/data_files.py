@@ -346,14 +346,32 @@ class RecordFile:
         self, groups: tuple[int, int] | None = None, columns: Collection[str] = ()
     ) -> Iterator[list[dict[str, Any]]]:
         with self._readable_parquet() as file:
+            if twice := [name for name, count in Counter(file.schema_arrow.names).items() if count > 1]:
+                raise self._fault(f"has the column {shorten(one_line(twice[0]), 40)!r} twice; keep one of them.")
             chosen = [name for name in file.schema_arrow.names if name in columns] or None
             maps = {column.name: column.type for column in file.schema_arrow if "map<" in str(column.type)}
             numbers = None if groups is None else list(range(*groups))
             for batch in file.iter_batches(batch_size=1024, row_groups=numbers, columns=chosen):
-                rows = batch.to_pylist()
+                rows = self._rows(batch)
                 for row in rows if maps else ():
                     row |= {name: maps_as_tables(row[name], kind) for name, kind in maps.items() if name in row}
                 yield rows
+
+    def _rows(self, batch: Any) -> list[dict[str, Any]]:
+        """The rows of a batch. Raises for values that Python has no place for: days after the year 9999, say."""
+        try:
+            return list(batch.to_pylist())
+        except (ValueError, LookupError, OverflowError):
+            for name, column in zip(batch.schema.names, batch.columns):
+                try:
+                    column.to_pylist()
+                except (ValueError, LookupError, OverflowError) as fault:
+                    said = shorten(one_line(str(fault)), 100).rstrip(".")
+                    which = shorten(one_line(name), 40)
+                    raise self._fault(
+                        f"has values in column {which!r} that can't be read ({said}); mend it or leave it out."
+                    ) from None
+            raise
 
     @contextmanager
     def _readable_parquet(self) -> Iterator[Any]:

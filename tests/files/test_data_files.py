@@ -79,6 +79,17 @@ def test_parquet_has_nulls_and_plain_lists(tmp_path: Path) -> None:
     assert (second["prompt"], second["messages"], second["tags"]) == (None, None, None)
 
 
+def test_columns_of_parquet_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    texts = pa.array(["a", "b"])
+    pq.write_table(pa.table({"text": texts, "at": pa.array([1, 2**30], pa.date32())}), tmp_path / "a.parquet")
+    with pytest.raises(CtkdError, match=r"'a\.parquet' has values in column 'at' that can't be read \(.*\); mend it"):
+        list(RecordFile(tmp_path / "a.parquet"))
+    assert len(list(RecordFile(tmp_path / "a.parquet").part(0, 1, columns=("text",)))) == 2
+    pq.write_table(pa.Table.from_arrays([texts, texts], names=["text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(CtkdError, match=r"'a\.parquet' has the column 'text' twice; keep one of them"):
+        list(RecordFile(tmp_path / "a.parquet"))
+
+
 def test_maps_of_parquet_are_tables(tmp_path: Path) -> None:
     texts = pa.map_(pa.string(), pa.string())
     said = [[("role", "user"), ("content", "a"), ("name", None)], [("role", "assistant"), ("content", "b")]]
