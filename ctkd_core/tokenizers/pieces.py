@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ctkd_core.tokenizers.token_bytes import byte_alphabet
+from ctkd_core.tokenizers.token_bytes import SPACE_MARK, byte_alphabet
 
 if TYPE_CHECKING:
     import tokenizers
@@ -262,15 +262,15 @@ def _marks_words(cut: Any) -> bool:
 
 def _marking_blanks(parts: dict[str, Any]) -> dict[str, Any]:
     """The same cut, with the marks made of the blanks, so that what goes on with a word has none."""
-    steps = parts["pre_tokenizer"]["pretokenizers"][1:]
-    blanks = [
-        {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
-        for pattern, content in ((r"\s+", " "), (r"\s\z", ""))  # not `\s+\z`: it is tried at each blank of a run
-    ]
+    one = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
+    # A word that begins with the mark as it is gets no other one.
+    own = {"type": "Replace", "pattern": {"String": f" {SPACE_MARK}"}, "content": SPACE_MARK}
+    # The last blank is taken away where texts are cut, for added tokens end them, too.
+    last = {"type": "Split", "pattern": {"Regex": r" \z"}, "behavior": "Removed", "invert": False}
     before = [parts["normalizer"]] if parts["normalizer"] else []
     return {
-        "normalizer": {"type": "Sequence", "normalizers": [*before, *blanks]},
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+        "normalizer": {"type": "Sequence", "normalizers": [*before, one, own]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [last, *parts["pre_tokenizer"]["pretokenizers"][1:]]},
     }
 
 

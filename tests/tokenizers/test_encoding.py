@@ -260,7 +260,7 @@ def strings(tokenizer: Tokenizer, encoding: Encoding) -> list[str]:
     return [tokenizer.token(i) for i in encoding.ids.tolist()]
 
 
-@pytest.mark.parametrize("text", ["the cats", "the  cats\n and\tthe dogs "])
+@pytest.mark.parametrize("text", ["the cats", "the  cats\n and\tthe dogs ", "the \u2581cats \u2581 \u2581"])
 def test_a_cut_into_words_with_a_mark_each_keeps_its_marks_in_the_middle(text: str) -> None:
     """T5, ALBERT, XLM-R: blanks are dropped and each word gets a mark."""
     cut = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
@@ -270,8 +270,18 @@ def test_a_cut_into_words_with_a_mark_each_keeps_its_marks_in_the_middle(text: s
     assert strings(tokenizer, tokenizer.encode_continuation(text, behind=False)) == whole
     inside = tokenizer.encode_continuation(text)
     assert not tokenizer.token(int(inside.ids[0])).startswith("▁")
-    assert b"".join(inside.token_bytes).split() == text.encode().split()
+    assert b"".join(inside.token_bytes).split() == text.replace("▁", " ").encode().split()
     assert [tokenizer.token(i) for i in tokenizer.encode_pieces([" cats"])[0]] == ["▁cats"]
+
+
+def test_a_blank_before_an_added_token_is_dropped_as_between_words() -> None:
+    cut = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    added = [AddedToken("<tool>", normalized=True), AddedToken("<call>", normalized=False)]
+    tokenizer = changed(tiny_metaspace(), pre_tokenizer=cut, added=added)
+    for text in ("x <tool> y", "x  <call> <tool>", "x<tool>y <call>"):
+        whole = strings(tokenizer, tokenizer.encode(text))
+        assert strings(tokenizer, tokenizer.encode_continuation(" " + text)) == whole
+        assert whole[2:] == strings(tokenizer, tokenizer.encode_continuation(text[1:])), "behind an x"
 
 
 def test_a_run_of_blanks_is_cut_into_words_in_one_pass() -> None:
