@@ -158,7 +158,7 @@ def _unread(record: Mapping[str, Any], shape: Pair | Conversation) -> tuple[str,
     if isinstance(record.get("label"), bool) and (isinstance(shape, Conversation) or shape.prompt):
         found.append("label")  # of TRL's unpaired preferences
     if isinstance(shape, Pair):
-        found += [name for name in ("tools", "history") if _is_answer(record.get(name))]
+        found += [n for n in ("tools", "history") if _is_answer(record.get(n)) and record[n] not in ("[]", "null")]
         found += [name for name in SYSTEM if _is_answer(record.get(name)) and not shape.system]
     return tuple(found)
 
@@ -213,8 +213,8 @@ def _alpaca(record: Mapping[str, Any]) -> Conversation:
     question, answer = "\n".join(filter(None, asked)), _text(record[field], field)
     if not answer.strip():
         raise Misfit(f"{field} is empty; there's nothing to learn.")
-    messages = (*_history(record.get("history")), {"role": "user", "content": question})
-    messages = (*(m for m in messages if m["content"]), {"role": "assistant", "content": answer})
+    user = ({"role": "user", "content": question},) if question else ()
+    messages = (*_history(record.get("history")), *user, {"role": "assistant", "content": answer})
     return Conversation((*_system(record, messages), *messages), tools=_tools(record))
 
 

@@ -113,6 +113,7 @@ ADDED = {"role": "user", "content": "Add.\n1+1"}
         ({"instruction": "Two?", "output": None, "chosen": "2"}, (USER, ANSWER)),
         ({"instruction": "Two?", "output": "2", "history": [["Two?", "2"]]}, (USER, ANSWER, USER, ANSWER)),
         ({"instruction": "Two?", "output": "2", "history": [USER, ANSWER]}, (USER, ANSWER, USER, ANSWER)),
+        ({"instruction": "", "output": "2", "history": [USER, CALL, RESULT]}, (USER, CALL, RESULT, ANSWER)),
     ],
 )
 def test_alpaca(record: dict[str, Any], messages: tuple[dict[str, Any], ...]) -> None:
@@ -158,6 +159,7 @@ def test_preferences_as_texts_and_what_is_none() -> None:
     assert shape_of({"prompt": "a", "completion": "b", "label": False}) == Pair("a", "b", unread=("label",))
     assert shape_of({"prompt": "a", "completion": "b", "label": 1}) == Pair("a", "b")
     assert shape_of({"instruction": None, "output": "2", "prompt": "a", "chosen": "b"}) == Pair("a", "b")
+    assert shape_of({"prompt": "a", "completion": "b", "tools": "[]", "history": []}) == Pair("a", "b")
     found = shape_of({"prompt": "a", "completion": "b", "tools": ["f"], "history": [["a", "b"]]})
     assert found.unread == ("tools", "history")
 
