@@ -95,7 +95,8 @@ class PieceEncoder:
             return self._speller.encode_text(text)
         first = next(k for k, index in enumerate(ids) if index in self._added)
         start = offsets[first][0]
-        behind = (k for k, index in enumerate(later) if index in self._added and anew.offsets[k][0] >= start)
+        # Its end, not its beginning: how many blanks a token takes before it depends on what is put before the text.
+        behind = (k for k, index in enumerate(later) if index in self._added and anew.offsets[k][1] > start)
         second = next(behind, len(later))
         return [*ids[:first], *later[second:]], [*offsets[:first], *anew.offsets[second:]]
 

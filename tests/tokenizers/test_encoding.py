@@ -284,6 +284,14 @@ def test_a_blank_before_an_added_token_is_dropped_as_between_words() -> None:
         assert whole[2:] == strings(tokenizer, tokenizer.encode_continuation(text[1:])), "behind an x"
 
 
+@pytest.mark.parametrize("text", [" \u00a0<tool>", " \r\n<tool> y", " x \n <tool>y"])
+def test_an_added_token_that_takes_blanks_before_it_is_not_lost(text: str) -> None:
+    cut = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    added = [AddedToken("<tool>", lstrip=True, normalized=True)]
+    tokenizer = changed(tiny_metaspace(), pre_tokenizer=cut, added=added)
+    assert strings(tokenizer, tokenizer.encode_continuation(text)) == strings(tokenizer, tokenizer.encode(text))
+
+
 def test_a_run_of_blanks_is_cut_into_words_in_one_pass() -> None:
     """In a process of its own: the library can't be interrupted, and would need hours for a quadratic search."""
     code = (
