@@ -1,30 +1,18 @@
-"""Sorted L1 distance of two rows without sorting them: entries are counted in buckets of their leading bits.
-
-The distance is sum_e sign(e) * e over all entries of both rows, where sign(e) says whether e or the entry of the same
-rank on the other side is larger. Nearly all entries of a bucket stand at ranks where the other side's entries lie in a
-higher, or in a lower, bucket, and that is all the sign needs. Only where both rows have entries of the same ranks in
-one bucket (it is open) are these sorted. A row that is compared with nearly itself has only such buckets; `radix`
-sorts those faster.
-"""
+"""Sorted L1 distance of two rows on a CPU without sorting them: see `buckets`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-SHIFT = 17  # bits of a float32 that a bucket doesn't tell apart: 64 buckets from one power of two to the next
-# Zeros have a bucket of their own, 1.0 (0x3F800000) is in the last but one, and what rounding puts above in the last.
-BUCKETS = ((0x3F800000 + (1 << SHIFT) - 1) >> SHIFT) + 2
-OPEN = 2  # in a table of signs: entries of the bucket have several
-FEWEST = 16_384  # entries of both rows together, below which sorting is faster than looking through the buckets
-MOST_OPEN = 8  # a row with more than one in so many entries in open buckets is left to sorting
+from ctkd_core.losses.kernels.buckets import BUCKETS, MOST_OPEN, OPEN, ROUND_UP, SHIFT
 
 
 @njit(cache=True, nogil=True)
 def _count(keys, counts):  # type: ignore[no-untyped-def]
     counts[:] = 0
     for i in range(keys.size):
-        counts[min((np.int64(keys[i]) + (1 << SHIFT) - 1) >> SHIFT, BUCKETS - 1)] += 1
+        counts[min((np.int64(keys[i]) + ROUND_UP) >> SHIFT, BUCKETS - 1)] += 1
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -68,7 +56,7 @@ def _known(row, keys, table, starts, entries, sign):  # type: ignore[no-untyped-
     """Sum of sign * entry outside open buckets; entries of these go to `entries` as key << 32 | index."""
     total = 0.0
     for i in range(row.size):
-        b = min((np.int64(keys[i]) + (1 << SHIFT) - 1) >> SHIFT, BUCKETS - 1)
+        b = min((np.int64(keys[i]) + ROUND_UP) >> SHIFT, BUCKETS - 1)
         here = table[b]
         if here == OPEN:
             entries[starts[b]] = (np.uint64(keys[i]) << np.uint64(32)) | np.uint64(i)

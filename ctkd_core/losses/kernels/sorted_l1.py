@@ -14,7 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ctkd_core.losses.kernels import radix
-from ctkd_core.losses.kernels.rank_signs import FEWEST, rank_signs
+from ctkd_core.losses.kernels.buckets import FEWEST
+from ctkd_core.losses.kernels.rank_signs import rank_signs
 from ctkd_core.losses.kernels.rank_signs import scratch as counting_scratch
 
 SMALL = 200_000  # below this many entries a second thread costs more than it saves
