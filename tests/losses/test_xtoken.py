@@ -130,6 +130,39 @@ def test_hkl_equals_its_twin(options, scaling):
         torch.testing.assert_close(out.loss.detach(), 2 * out.terms["ce"])
 
 
+@pytest.mark.parametrize("loss", [pkl_loss, hkl_loss])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_tokens_that_the_teacher_rules_out(loss, dtype):
+    """A logit of minus infinity is a probability of 0: 0 log 0 is 0, and what the student gives it costs nothing."""
+    batch = batch_of(samples())
+    s, t = logits_for(batch, dtype=dtype)
+    read = batch.teacher_ids.unique().tolist()
+    out = [i for i in range(3, 250, 4) if i not in read]
+    found = []
+    for lowest in (-1e4, -torch.inf):
+        z = s.detach().clone().requires_grad_()
+        t[..., out] = lowest
+        value = loss(z, t, batch, projection=random_map(), scaling="fixed", ce_weight=0.0).loss
+        value.backward()
+        found.append((value.detach(), z.grad))
+    torch.testing.assert_close(found[1], found[0])
+    with pytest.raises(LossInputError, match="isn't finite"):
+        loss(s, t, batch, projection=random_map(), scaling="fixed", ce_weight=0.0, reverse=True)
+
+
+def test_tokens_that_neither_side_can_say():
+    batch = batch_of(samples())
+    s, t = (z.detach() for z in logits_for(batch, dtype=torch.float64))
+    pairs = best_pairs(random_map(), 0.6)
+    read = [ids.unique().tolist() for ids in (batch.student_ids, batch.teacher_ids)]
+    out = np.array([pair for pair in pairs.tolist() if pair[0] not in read[0] and pair[1] not in read[1]])
+    found = []
+    for lowest in (-1e4, -torch.inf):
+        s[..., out[:, 0]], t[..., out[:, 1]] = lowest, lowest
+        found.append(hkl_loss(s, t, batch, projection=random_map(), scaling="fixed").loss)
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize(("loss", "twin"), [(pkl_loss, pkl_twin), (hkl_loss, hkl_twin)])
 def test_single_precision(loss, twin):
     check(loss, twin, {}, "dynamic", torch.float32)

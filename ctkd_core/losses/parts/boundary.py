@@ -55,7 +55,7 @@ def read_rows(
         p, normaliser = softmax(z, 1.0, buffers, "softmax")
         token[span] = chosen - normaliser
         if mask is not None:
-            boundary[span] = _log_mass(p @ mask, z, normaliser, mask)
+            boundary[span] = _log_mass(p @ mask, z, normaliser, mask).clamp_(max=0.0)  # sums round above 1
     return token, boundary
 
 
