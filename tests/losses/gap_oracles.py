@@ -341,8 +341,8 @@ def _plan(cost: Tensor, epsilon: float, iterations: int, released: bool) -> Tens
             if step % 50 == 1 and float((v * (kernel.T @ u) - b).detach().abs().sum()) <= 1e-9:
                 break
         else:
-            u = a / (kernel @ v)
             v = b / (kernel.T @ u)
+            u = a / (kernel @ v)
     return u[:, None] * kernel * v[None]
 
 
