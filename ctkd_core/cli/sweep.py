@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ctkd_core.distill.config import RunConfig
-    from ctkd_core.distill.runs import RunStore
+    from ctkd_core.distill.runs import Run, RunStore
     from ctkd_core.distill.sweeps.definition import SweepDefinition
     from ctkd_core.distill.sweeps.sweep import Sweep
 
@@ -109,7 +109,10 @@ def start(
     refuse_dropped(definition)
     configs = plan(definition)
     store = run_store(runs_dir)
-    taken = sweeps.finished(store, configs) if definition.reuse else {}
+    changed: list[Run] = []
+    taken = sweeps.finished(store, configs, changed) if definition.reuse else {}
+    if said := sweeps.about_changed(changed):
+        inform(said)
     new = sweeps.unmade(configs, taken)
     kinds = kinds_of(new)
     low, high = duration(new)

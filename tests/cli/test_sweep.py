@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from ctkd_core.background.status import write_status
 from ctkd_core.distill.checks import Check
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.further import as_recorded
@@ -74,6 +76,17 @@ def test_a_dry_run_says_what_the_checks_find_wrong_once_each(ctkd, store, where,
     ]
     assert ctkd("sweep", *words, "--methods", "sft")[0] == 0, "warnings stop nothing"
     assert store.list() == []
+
+
+def test_a_run_that_is_not_taken_over_as_its_data_changed_is_named(ctkd, store, where):
+    made_first = json.loads(ctkd("sweep", "--methods", "sft", *where)[1])["runs"][0]
+    run = store.get(made_first)
+    (run.dir / "env.json").write_text(json.dumps({"data": {"source": "bundled", "fingerprint": "0" * 64}}))
+    write_status(run.dir, replace(run.status(), state="finished"))
+    code, out, err = ctkd("sweep", "--methods", "sft", "--reuse", "--dry-run", *where)
+    assert (code, json.loads(out)["reused"]) == (0, [])
+    assert f"The data of run {run.id} has changed since" in err
+    assert "has changed" not in ctkd("sweep", "--methods", "sft", "--dry-run", *where)[2], "it isn't asked for"
 
 
 def test_options_of_methods_with_a_hyphen(ctkd, store, where):
