@@ -149,11 +149,15 @@ def run(
     if world_size() > 1:
         return together(chosen, create, detach)
     new = create()
-    store.launch(new)
-    inform(f"run {new.id} in {new.dir}")
+
+    def start() -> None:
+        store.launch(new)
+        inform(f"run {new.id} in {new.dir}")
+
     if detach:
+        start()
         return Output(new.summary, lambda: [f"{new.id}\n{new.dir}"])
-    return finish(new)
+    return finish(new, start)
 
 
 def together(config: RunConfig, first: Callable[[], Run], detach: bool) -> Output:
@@ -175,9 +179,10 @@ def after_help() -> list[RenderableType]:
     return ["presets:", facts(presets, indent=2), losses]
 
 
-def finish(run: Run, offset: int = 0) -> Output:
-    """Follow a run to its end; KeyboardInterrupt cancels it. `offset`: see `progress.follow`."""
+def finish(run: Run, start: Callable[[], object], offset: int = 0) -> Output:
+    """Start a run and follow it to its end; KeyboardInterrupt cancels it. `offset`: see `progress.follow`."""
     try:
+        start()
         status = progress.follow(run, offset)
     except KeyboardInterrupt:
         inform("cancelling the run ...")
@@ -297,8 +302,9 @@ _STYLES = {"finished": "green", "running": "cyan", "cancelled": "yellow"} | dict
 
 
 def state_of(data: Mapping[str, Any]) -> Text:
-    """The state of a run in its colour."""
-    return styled(data.get("status"), _STYLES.get(str(data.get("status")), ""))
+    """The state of a run in its colour, and whether it was asked to stop."""
+    asked = ", asked to stop" if data.get("asked_to_stop") else ""
+    return styled(data.get("status"), _STYLES.get(str(data.get("status")), "")).append(asked)
 
 
 def document(run: Run, whole: bool = False) -> dict[str, Any]:

@@ -234,10 +234,15 @@ def resume(
 def cancel(name: One, runs_dir: RunsDir = None) -> Output:
     """Cancel every run of a sweep that waits or trains."""
     found = _get(name, runs_dir)
-    stopped = [run.id for run in found.cancel()]
+    cancelled = found.cancel()
+    asked = [run.id for run in cancelled if not run.status().ended_already]
+    parts = (
+        [f"{counted(len(cancelled) - len(asked), 'run')} cancelled"] if len(asked) < len(cancelled) or not asked else []
+    )
+    parts += [f"{counted(len(asked), 'run')} asked to stop"] if asked else []
     return Output(
-        lambda: found.summary() | {"cancelled": stopped},
-        lambda: [f"{counted(len(stopped), 'run')} cancelled.", *_sweep(found)],
+        lambda: found.summary() | {"cancelled": [run.id for run in cancelled], "asked": asked},
+        lambda: [f"{', '.join(parts)}.", *_sweep(found)],
     )
 
 

@@ -199,6 +199,17 @@ def test_interrupt_cancels_the_run(ctkd: Ctkd, store: RunStore, monkeypatch: pyt
     assert len(calls) == 2
 
 
+def test_interrupt_cancels_a_run_that_is_being_started(
+    ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch(self: RunStore, run: Run) -> Run:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda *args: [])
+    monkeypatch.setattr(RunStore, "launch", launch)
+    assert ctkd.json("distill", "--runs-dir", str(store.root), code=130)["status"] == "cancelled"
+
+
 def test_runs_ls(ctkd: Ctkd, store: RunStore) -> None:
     at = ["--runs-dir", str(store.root)]
     assert ctkd.json("runs", "ls", *at) == []
@@ -323,7 +334,8 @@ def test_the_figures_that_were_asked_for_are_shown(ctkd: Ctkd, store: RunStore) 
 def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
     at = ["--runs-dir", str(store.root)]
     waiting = store.create(PRESETS["quick"])
-    assert ctkd.json("runs", "cancel", waiting.id, *at)["status"] == "cancelled"
+    found = ctkd.json("runs", "cancel", waiting.id, *at)
+    assert (found["status"], found["asked_to_stop"]) == ("cancelled", False)
     assert "nothing to cancel" in ctkd.error("runs", "cancel", waiting.id, *at)
 
 
@@ -332,8 +344,12 @@ def test_a_run_on_another_computer_is_asked_and_that_is_said(ctkd: Ctkd, store: 
     run = store.create(PRESETS["quick"])
     there = {"pid": 1, "pid_start": "1", "host": "far\x1b-away", "heartbeat": time.time()}
     write_status(run.dir, replace(run.status(), state="running", step=2, **there))
-    code, _, err = ctkd("runs", "cancel", run.id, *words, "--runs-dir", str(store.root))
+    at = ["--runs-dir", str(store.root)]
+    assert ctkd.json("runs", "show", run.id, *at)["asked_to_stop"] is False
+    code, out, err = ctkd("runs", "cancel", run.id, *words, *at)
     assert (code, (run.dir / "control" / "cancel").is_file()) == (0, True)
+    assert "running, asked to stop" in out and "running, asked to stop" in ctkd("runs", "ls", *at)[1]
+    assert ctkd.json("runs", "show", run.id, *at)["asked_to_stop"] is True
     assert "stops behind its step there" in err and "away" in err and "\x1b" not in err
     assert ("can't be ended from here" in err) is bool(words)
 

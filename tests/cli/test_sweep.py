@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pandas as pd
@@ -146,6 +147,23 @@ def test_a_sweep_is_listed_shown_moved_cancelled_and_gone_on_with(ctkd, store, w
     cancelled = json.loads(ctkd("sweep", "cancel", "latest", *where)[1])
     assert cancelled["states"] == {"cancelled": 1}
     assert json.loads(ctkd("sweep", "resume", "latest", *where)[1])["queued"] == rows[0]["runs"]
+
+
+def test_runs_that_were_only_asked_to_stop_are_told_apart(ctkd, store, where):
+    ctkd("sweep", "--methods", "sft", "--seeds", "0,1,2", *where)
+    first, second, _ = (run for run in queue.waiting(store.root))
+    for run in (first, second):
+        write_status(run.dir, replace(run.status(), state="running", pid=os.getpid(), pid_start="", detached=False))
+    found = json.loads(ctkd("sweep", "cancel", "latest", *where)[1])
+    assert (len(found["cancelled"]), found["asked"]) == (3, [first.id, second.id])
+    write_status(second.dir, replace(second.status(), state="cancelled"))
+    (second.dir / "control" / "cancel").unlink()
+    out = ctkd("sweep", "cancel", "latest", *where[:2])[1]
+    assert out.startswith("1 run asked to stop.\n") and "running, asked to stop" in out
+    write_status(first.dir, replace(first.status(), state="cancelled"))
+    ctkd("sweep", "resume", "latest", *where)
+    write_status(first.dir, replace(first.status(), state="running", pid=os.getpid(), pid_start="", detached=False))
+    assert ctkd("sweep", "cancel", "latest", *where[:2])[1].startswith("2 runs cancelled, 1 run asked to stop.\n")
 
 
 def test_the_queue_is_shown_and_changed(ctkd, store, where):
