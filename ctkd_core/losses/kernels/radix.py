@@ -10,8 +10,9 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ctkd_core.files.machine_code import njit
 
 BITS = 10
 BINS = 1 << BITS
@@ -47,7 +48,7 @@ def sorted_l1(
     return values
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _count(keys, counts):  # type: ignore[no-untyped-def]
     counts[:] = 0
     for i in range(keys.size):
@@ -63,7 +64,7 @@ def _count(keys, counts):  # type: ignore[no-untyped-def]
             total += here
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_keys(keys, scratch, other, counts):  # type: ignore[no-untyped-def]
     # Ascending; the result is in `scratch`.
     _count(keys, counts)
@@ -81,7 +82,7 @@ def _sort_keys(keys, scratch, other, counts):  # type: ignore[no-untyped-def]
         counts[2, b] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_pairs(keys, first, second, counts):  # type: ignore[no-untyped-def]
     # Ascending; `first` and `second` hold key << 32 | index; the result is in `first`.
     _count(keys, counts)
@@ -100,7 +101,7 @@ def _sort_pairs(keys, first, second, counts):  # type: ignore[no-untyped-def]
         counts[2, b] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _gaps(p, order, q_sorted, sign, limit):  # type: ignore[no-untyped-def]
     """Sum of |p_(i) - q_(i)| over i <= limit; in sign[e] the sign of the gap that entry e of p [n] stands in."""
     n, m = p.size, q_sorted.size
@@ -122,7 +123,7 @@ def _gaps(p, order, q_sorted, sign, limit):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no-untyped-def]
     n, m = p.shape[1], q.shape[1]
     counts = np.empty((PASSES, BINS), dtype=np.int64)
@@ -173,7 +174,7 @@ def sorted_gaps(
     return values
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sign_rows(p, q, signs, values, start, stop, limit):  # type: ignore[no-untyped-def]
     n, m = p.shape[1], q.shape[1]
     counts = np.empty((PASSES, BINS), dtype=np.int64)
