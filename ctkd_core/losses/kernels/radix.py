@@ -7,14 +7,15 @@ Non-negative float32 numbers sort like their bit patterns, and probabilities nee
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ctkd_core.files.machine_code import njit
 
 BITS = 10
 BINS = 1 << BITS
 PASSES = 3
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _count(keys, counts):  # type: ignore[no-untyped-def]
     counts[:] = 0
     for i in range(keys.size):
@@ -30,7 +31,7 @@ def _count(keys, counts):  # type: ignore[no-untyped-def]
             total += here
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_keys(keys, scratch, other, counts):  # type: ignore[no-untyped-def]
     # Ascending; the result is in `scratch`.
     _count(keys, counts)
@@ -48,7 +49,7 @@ def _sort_keys(keys, scratch, other, counts):  # type: ignore[no-untyped-def]
         counts[2, b] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_pairs(keys, first, second, counts):  # type: ignore[no-untyped-def]
     # Ascending; `first` and `second` hold key << 32 | index; the result is in `first`.
     _count(keys, counts)
@@ -67,7 +68,7 @@ def _sort_pairs(keys, first, second, counts):  # type: ignore[no-untyped-def]
         counts[2, b] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _gaps(p, order, q_sorted, sign, limit):  # type: ignore[no-untyped-def]
     """Sum of |p_(i) - q_(i)| over i <= limit; in sign[e] the sign of the gap that entry e of p [n] stands in."""
     n, m = p.size, q_sorted.size
@@ -89,7 +90,7 @@ def _gaps(p, order, q_sorted, sign, limit):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def scratch(n, m):  # type: ignore[no-untyped-def]
     """What `sorted_signs` works in, for rows of n and m entries."""
     counts = np.empty((PASSES, BINS), dtype=np.int64)
@@ -97,7 +98,7 @@ def scratch(n, m):  # type: ignore[no-untyped-def]
     return counts, first, second, np.empty(m, dtype=np.uint32), np.empty(m, dtype=np.uint32)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def sorted_signs(p, q, limit, sign, work):  # type: ignore[no-untyped-def]
     """(sum_i |p_(i) - q_(i)|, sum of sign * p), (i) = i-th largest, the shorter row padded with zeros.
 

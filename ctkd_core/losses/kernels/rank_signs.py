@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ctkd_core.files.machine_code import njit
 from ctkd_core.losses.kernels.buckets import BUCKETS, MOST_OPEN, OPEN, ROUND_UP, SHIFT
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _count(keys, counts):  # type: ignore[no-untyped-def]
     counts[:] = 0
     for i in range(keys.size):
         counts[min((np.int64(keys[i]) + ROUND_UP) >> SHIFT, BUCKETS - 1)] += 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _sign_of_bucket(above, count, other_above, other_count, limit):  # type: ignore[no-untyped-def]
     """Sign of the `count` entries of a bucket at ranks above + 1, ..., or OPEN; the other side has `other_count` in it.
 
@@ -30,7 +30,7 @@ def _sign_of_bucket(above, count, other_above, other_count, limit):  # type: ign
     return 1 if above >= other_above + other_count else OPEN
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _tables(counts, other_counts, limit, signs, other_signs, starts, other_starts):  # type: ignore[no-untyped-def]
     """Fill the signs of all buckets; returns how many entries of either side are in open ones, whose starts it sets.
 
@@ -51,7 +51,7 @@ def _tables(counts, other_counts, limit, signs, other_signs, starts, other_start
     return n, m
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _known(row, keys, table, starts, entries, sign):  # type: ignore[no-untyped-def]
     """Sum of sign * entry outside open buckets; entries of these go to `entries` as key << 32 | index."""
     total = 0.0
@@ -68,7 +68,7 @@ def _known(row, keys, table, starts, entries, sign):  # type: ignore[no-untyped-
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _opened(row, entries, above, other, other_entries, other_above, limit, sign):  # type: ignore[no-untyped-def]
     """Sum of sign * entry of one open bucket; both sides' entries are ascending."""
     n, m = entries.size, other_entries.size
@@ -91,7 +91,7 @@ def _opened(row, entries, above, other, other_entries, other_above, limit, sign)
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def scratch(n, m):  # type: ignore[no-untyped-def]
     """What `rank_signs` works in, for rows of n and m entries."""
     counts = np.empty((2, BUCKETS), dtype=np.int32)
@@ -101,7 +101,7 @@ def scratch(n, m):  # type: ignore[no-untyped-def]
     return counts, signs, starts, np.empty(most, dtype=np.uint64), np.empty(most, dtype=np.uint64)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def rank_signs(p, q, limit, sign, work):  # type: ignore[no-untyped-def]
     """(sum_i |p_(i) - q_(i)|, sum of sign * p), or (-1, 0) where a sort is faster; as `radix.sorted_signs`.
 

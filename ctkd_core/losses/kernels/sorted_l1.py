@@ -10,9 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ctkd_core.files.machine_code import njit
 from ctkd_core.losses.kernels import radix
 from ctkd_core.losses.kernels.buckets import FEWEST
 from ctkd_core.losses.kernels.rank_signs import rank_signs
@@ -75,7 +75,7 @@ def _in_threads(part: Callable[[int, int], None], rows: int, width: int, threads
             job.result()
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _signs(p, q, limit, sign, counting, sorting):  # type: ignore[no-untyped-def]
     if p.size + q.size >= FEWEST:
         value, inner = rank_signs(p, q, limit, sign, counting)
@@ -84,7 +84,7 @@ def _signs(p, q, limit, sign, counting, sorting):  # type: ignore[no-untyped-def
     return _sorted_signs(p, q, limit, sign, sorting)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no-untyped-def]
     n, m = p.shape[1], q.shape[1]
     sign = np.empty(n, dtype=np.float32)
@@ -98,7 +98,7 @@ def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no
                 gradient[r, e] += factor * p[r, e] * (sign[e] - offset)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sign_rows(p, q, signs, values, start, stop, limit):  # type: ignore[no-untyped-def]
     counting, sorting = counting_scratch(p.shape[1], q.shape[1]), _sorting_scratch(p.shape[1], q.shape[1])
     for k in range(start, stop):
