@@ -7,6 +7,7 @@ word what became of the input and raises where something other than the project'
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import random
 import shutil
@@ -135,7 +136,10 @@ def _told(fault: CtkdError) -> None:
 
 # Data.
 
-_DATA_KEYS = ("text", "prompt", "completion", "messages", "role", "content", "type", "kind", "tool_calls", "name")
+_DATA_KEYS = (
+    *("text", "prompt", "completion", "messages", "role", "content", "type", "kind", "tool_calls", "name", "system"),
+    *("instruction", "output", "history", "chosen", "rejected", "label", "function_call"),
+)
 _DATA_WORDS = ("user", "assistant", "system", "tool", "text", "2 + 2?", "4", "naïve 🦙")
 _RECORDS: tuple[Any, ...] = (
     {"text": "Cats are called a clowder."},
@@ -148,6 +152,12 @@ _RECORDS: tuple[Any, ...] = (
         ]
     },
     {"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": None, "tool_calls": [{}]}]},
+    {"instruction": "2 + 2?", "input": "now", "output": "4", "system": "Count.", "history": [["1?", "1"]]},
+    {"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "system": "Count."},
+    {
+        "chosen": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
+        "rejected": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "5"}],
+    },
 )
 
 
@@ -175,9 +185,9 @@ def data_target(folder: Path) -> Target:
 
     def one(rng: random.Random) -> str:
         records = [record(rng, number) for number in range(rng.randrange(6))]
-        name = rng.choice(["d.jsonl", "d.jsonl", "d.json", "d.ndjson", "d.parquet"])
+        name = rng.choice(["d.jsonl", "d.jsonl", "d.json", "d.ndjson", "d.parquet", "d.jsonl.gz"])
         text = json.dumps(records) if name == "d.json" else "".join(json.dumps(r) + "\n" for r in records)
-        data = text.encode()
+        data = gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode()
         if rng.random() < 0.3:
             data = changed_bytes(rng, data)
         if rng.random() < 0.1:

@@ -59,8 +59,8 @@ def run(
             "--corpus",
             metavar="F...",
             help="What to measure instead of the bundled samples, one domain each: files in .txt, .md (paragraphs), "
-            ".jsonl, .json or .parquet (text, prompt/completion or messages), folders of such files, sets of the hub "
-            "(hf:owner/name); NAME=F names the domain.",
+            ".jsonl, .json or .parquet (text, prompt/completion or messages), packed as .gz, too; folders of such "
+            "files; sets of the hub (hf:owner/name); NAME=F names the domain.",
         ),
     ] = None,
     by: Annotated[

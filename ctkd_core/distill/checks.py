@@ -262,6 +262,7 @@ def _lengths(config: RunConfig, look: Look) -> list[Check]:
         checks.append(Check("length", True, said + part))
     if look.split.skipped:
         checks.append(Check("records left out", False, named(look.split.skipped), fatal=False))
+    checks += [Check("field not read", False, note, fatal=False) for note in look.split.notes]
     if look.missed:
         said = preparation.template_missed(look.missed)
         checks.append(Check("chat template", False, said, fatal=False))

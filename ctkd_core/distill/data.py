@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from ctkd_core.distill.sources.bundled import NAMES, SETS, bundled_set
 from ctkd_core.distill.sources.hub import fetched, hub_set
 from ctkd_core.errors import RunError, short
 from ctkd_core.files.data_files import MAX_WHOLE, RecordFile, Unreadable, place, shown_name
-from ctkd_core.files.data_shapes import Conversation, Message, Misfit, Pair, shape_of
+from ctkd_core.files.data_shapes import SYSTEM, Conversation, Message, Misfit, Pair, shape_of
 from ctkd_core.markup.visible import counted, one_line, shorten
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt, Turn
 
@@ -63,7 +64,11 @@ class Example:
         if not self.prompts:
             return self.prompt
         own = self.prompts.get(tokenizer.template_key) or self.prompts.get(tokenizer.fingerprint)
-        return own or ChatPrompt(self.prompt, self.lead, tokenizer.eos_id, self.completion, template=False)
+        return own or self.shared_prompt(tokenizer)
+
+    def shared_prompt(self, tokenizer: Tokenizer) -> ChatPrompt:
+        """The lines that all share, as a tokenizer without a template reads them beside one that has one."""
+        return ChatPrompt(self.prompt, self.lead, tokenizer.eos_id, self.completion, template=False)
 
     @property
     def whole(self) -> bool:
@@ -90,11 +95,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Split:
-    """Examples to learn from, examples kept apart for measuring, and what was left out: file, record and why."""
+    """Examples to learn from, examples kept apart for measuring, and what was left out: file, record and why.
+
+    notes  sentences about fields that aren't read
+    """
 
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -139,11 +148,11 @@ def split_by(source: str, reading: Reading, eval_data: str = "", eval_share: flo
                 held out there are left out, and named in the split
     eval_share  that share; 0: one twelfth
     """
-    skipped: list[str] = []
-    groups = list(_groups(data_file(source), reading, skipped))
+    left = _Left()
+    groups = list(_groups(data_file(source), reading, left))
     keys = [_key(group) for group in groups]
     if eval_data:
-        return _split_from(source, list(zip(groups, keys)), eval_data, reading, skipped)
+        return _split_from(source, list(zip(groups, keys)), eval_data, reading, left)
     if len(set(keys)) < 2:  # one prompt for all: what follows it tells them apart
         keys = [_whole_key(group) for group in groups]
     wanted = max(1, round(len(groups) * (eval_share or HELD_OUT_SHARE)))
@@ -155,14 +164,14 @@ def split_by(source: str, reading: Reading, eval_data: str = "", eval_share: flo
             f"data {short(source)} has {counted(len(groups), 'usable record')}, none of which differs from the others; "
             "give at least two with different prompts."
         )
-    return Split(train, held_out, tuple(skipped))
+    return left.split(train, held_out)
 
 
 def _split_from(
-    source: str, keyed: list[tuple[list[Example], bytes]], eval_data: str, reading: Reading, skipped: list[str]
+    source: str, keyed: list[tuple[list[Example], bytes]], eval_data: str, reading: Reading, left: _Left
 ) -> Split:
     """All of `source` to learn from, but for prompts that the other file holds out."""
-    apart = [(group, _key(group)) for group in _groups(data_file(eval_data), reading, skipped)]
+    apart = [(group, _key(group)) for group in _groups(data_file(eval_data), reading, left)]
     held = {key for _, key in apart}
     train = tuple(e for group, key in keyed if key not in held for e in group)
     twice = [group[0].where for group, key in keyed if key in held]
@@ -170,8 +179,8 @@ def _split_from(
         raise RunError(
             f"every record of data {short(source)} is in eval_data {short(eval_data)}, too; nothing is left."
         )
-    skipped += [f"{where}: its prompt is held out in {short(eval_data)}." for where in twice]
-    return Split(train, _in_order(apart), tuple(skipped))
+    left.skipped += [f"{where}: its prompt is held out in {short(eval_data)}." for where in twice]
+    return left.split(train, _in_order(apart))
 
 
 def _in_order(keyed: Iterable[tuple[list[Example], bytes]]) -> tuple[Example, ...]:
@@ -181,7 +190,7 @@ def _in_order(keyed: Iterable[tuple[list[Example], bytes]]) -> tuple[Example, ..
 
 def load_examples(source: str, template: str = "plain", *, turns: str = "all", skip: bool = False) -> list[Example]:
     """All examples of a source in file order. Raises RunError for an empty file or a record that can't be used."""
-    return [e for group in _groups(data_file(source), Reading(template, turns, skip), []) for e in group]
+    return [e for group in _groups(data_file(source), Reading(template, turns, skip), _Left()) for e in group]
 
 
 def fingerprint(source: str) -> str:
@@ -201,8 +210,28 @@ def named(skipped: Sequence[str]) -> str:
     return f"{counted(len(skipped), 'record')} left out: {some}{f' ({more:,} more.)' if more > 0 else ''}"
 
 
-def _groups(path: Path, reading: Reading, skipped: list[str]) -> Iterator[list[Example]]:
-    """The examples of each record. Bad records are put into `skipped`, or raise RunError."""
+@dataclass
+class _Left:
+    """What isn't learnt: bad records, as sentences, and how many records have a field that isn't read."""
+
+    skipped: list[str] = field(default_factory=list)
+    unread: Counter[str] = field(default_factory=Counter)
+
+    def split(self, train: tuple[Example, ...], held_out: tuple[Example, ...]) -> Split:
+        notes = (f"{name} isn't read ({counted(n, 'record')}): {_UNREAD[name]}." for name, n in self.unread.items())
+        return Split(train, held_out, tuple(self.skipped), tuple(notes))
+
+
+_UNREAD = {
+    "rejected": "only the answer that was preferred is learnt",
+    "label": "completions are learnt whether it is true or false",
+    **dict.fromkeys(("tools", "history"), "a text prompt has no place for it; give messages"),
+    **dict.fromkeys(SYSTEM, "a text has no place for it; give prompt and completion, or messages"),
+}
+
+
+def _groups(path: Path, reading: Reading, left: _Left) -> Iterator[list[Example]]:
+    """The examples of each record. Bad records are put into what is left, or raise RunError."""
     size = path.stat().st_size
     name = shown_name(path)
     if size > MAX_BYTES:
@@ -214,18 +243,20 @@ def _groups(path: Path, reading: Reading, skipped: list[str]) -> Iterator[list[E
                 raise RunError(f"data {name!r}, {record.place} {record.fault}.")
             where = f"{name}, {place(record.number, record.line)}"
             try:
-                group = _examples(shape_of(record.value), reading, where)
+                shape = shape_of(record.value)
+                group = _examples(shape, reading, where)
             except Misfit as fault:
                 raise RunError(f"{where}: {fault}") from None
         except RunError as fault:
             if not reading.skip:
                 raise
-            skipped.append(str(fault))
+            left.skipped.append(str(fault))
             continue
+        left.unread.update(shape.unread)
         found = True
         yield group
     if not found:
-        some = f" {named(skipped)}" if skipped else ""
+        some = f" {named(left.skipped)}" if left.skipped else ""
         raise RunError(f"data {name!r} holds no examples.{some}")
 
 
@@ -234,12 +265,21 @@ def _examples(shape: Pair | Conversation, reading: Reading, where: str) -> list[
         return _of_conversation(shape, reading, where)
     if not shape.completion:
         raise Misfit("the text or completion is empty; there's nothing to learn.")
-    if not shape.prompt or (reading.template == "plain" and not shape.prompt.strip()):
+    prompt = _prompt(shape, reading.template)
+    if not prompt:
         return [Example("", shape.completion, shape.kind, where=where, language=shape.language)]
     # The space belongs to the completion: in most tokenizers it is part of the next word's token.
     before = " " if reading.template == "plain" else ""
-    prompt = render(shape.prompt, reading.template)
     return [Example(prompt, before + shape.completion, shape.kind, shape.prompt, where, language=shape.language)]
+
+
+def _prompt(shape: Pair, template: str) -> str:
+    """The prompt of a pair as both models read it, a system prompt in lines of its own before it; "" without any."""
+    asked = shape.prompt and (template != "plain" or shape.prompt.strip())
+    system = f"{shape.system}\n" if shape.system else ""
+    if asked:
+        return system + render(shape.prompt, template)
+    return system + "Answer:" if system and template == "plain" else system
 
 
 def _of_conversation(conversation: Conversation, reading: Reading, where: str) -> list[Example]:

@@ -77,7 +77,7 @@ def _look(config: RunConfig, tokenizers: Sequence[Tokenizer]) -> Look:
     missed = tuple(without_template(config, split, tokenizers))
     spoken = config.chat_template == "own" and any(e.turn for e in split.examples)
     most = CONVERSATIONS_LOOKED_AT if spoken else LOOKED_AT
-    part = Split(split.train[:most], split.held_out[: config.eval_samples], split.skipped)
+    part = Split(split.train[:most], split.held_out[: config.eval_samples], split.skipped, split.notes)
     part = rendered(config, part, tokenizers)
     cut = without_answer(config, part.train, tokenizers)
     cut_held_out = without_answer(config, part.held_out, tokenizers)
@@ -170,6 +170,7 @@ def prepared(
     split = split_of(config)
     split = rendered(config, split, tokenizers, lambda: report("Writing conversations by their chat templates."))
     warnings = [named(split.skipped)] if split.skipped else []
+    warnings += split.notes
     warnings += [template_missed(missed)] if (missed := without_template(config, split, tokenizers)) else []
     examples, cut = _aligned(config, split.train, student, teachers, report)
     if cut:

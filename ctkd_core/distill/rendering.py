@@ -41,10 +41,13 @@ def rendered(
     if config.chat_template != "own" or not able or not any(e.turn for e in split.examples):
         return split
     skipped = list(split.skipped)
-    train, held_out = (_rendered(config, part, able, skipped, between) for part in (split.train, split.held_out))
+    parts = [_rendered(config, part, able, skipped, between) for part in (split.train, split.held_out)]
+    # Of the same tokenizer.json as one with a template: what that writes is found by the fingerprint of both.
+    plain = [t for t in tokenizers if t.chat_template is None and t.fingerprint in able]
+    train, held_out = (tuple(_with_shared(e, plain) for e in part) for part in parts)
     if not train:
         raise RunError(f"no example to learn from is left: {skipped[-1]}")
-    return Split(train, held_out, tuple(skipped))
+    return Split(train, held_out, tuple(skipped), split.notes)
 
 
 def _by_key(tokenizers: Sequence[Tokenizer]) -> dict[str, Tokenizer]:
@@ -90,6 +93,14 @@ def _rendered(
                 raise RunError(f"{said} {ADVICE}")
             skipped.append(said)
     return tuple(found)
+
+
+def _with_shared(example: Example, tokenizers: Sequence[Tokenizer]) -> Example:
+    """The example with the shared lines as the prompt of these tokenizers, if it has prompts by templates."""
+    if not example.prompts or not tokenizers:
+        return example
+    shared = {t.template_key: example.shared_prompt(t) for t in tokenizers}
+    return replace(example, prompts={**example.prompts, **shared})
 
 
 def _with(example: Example, prompts: Mapping[str, ChatPrompt]) -> Example:

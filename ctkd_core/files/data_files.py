@@ -1,8 +1,8 @@
 """Data files, one record after another: lines of JSON, a JSON array, Parquet. What a record says is not looked at here.
 
 The one reader of training data and corpora. All of them are streamed: lines, the elements of an array, objects that go
-over several lines (`json_text`), batches of rows. Nulls of Parquet come back as None, and as nothing at all inside of
-nested tables, where Arrow writes them into every record for what only some records have.
+over several lines (`json_text`), batches of rows; JSON packed by gzip, too (`packed`). Nulls of Parquet come back as
+None, and as nothing at all inside of nested tables, where Arrow writes them into every record for what only some have.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.files import packed
 from ctkd_core.files.json_text import BLANKS, JsonFault, JsonText, NotUtf8, TooLong
 from ctkd_core.markup.visible import one_line, shorten
 
-RECORD_FILES = (".jsonl", ".ndjson", ".json", ".parquet")
+JSON_FILES = (".jsonl", ".ndjson", ".json")  # with .gz, too
+RECORD_FILES = (*JSON_FILES, ".parquet")
 MAX_RECORD = 16_000_000  # characters of one record
 MAX_WHOLE = 2_000_000_000  # bytes of a file whose records are held together
 MAX_DEPTH = 100  # lists and tables in one another; the deepest records that people have are descriptions of tools
@@ -37,6 +39,8 @@ _BEGINNINGS = {
     b"PAR1": "is a Parquet file; give it the ending .parquet.",
     b"ARROW1": "is an Arrow file; convert it to Parquet first.",
 }
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # what Git has in the place of a large file
+POINTS = "is only a pointer of Git LFS to the file; fetch that with `git lfs pull`."
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ def wrong_ending(suffix: str, advice: str) -> str:
 
 def binary(head: bytes) -> str:
     """Why a file with these first bytes is no UTF-8 text, as the end of a sentence; "" where it may be one."""
+    if head.startswith(LFS_POINTER):
+        return POINTS
     for beginning, said in _BEGINNINGS.items():
         if head.startswith(beginning) and (b"\0" in head or not beginning.isascii()):
             return said
@@ -92,7 +98,7 @@ def read_head(path: Path, what: str, error: type[CtkdError]) -> bytes:
     try:
         if path.is_dir():
             raise error(f"{name} is a folder; name its files one by one.")
-        with path.open("rb") as file:
+        with packed.opened(path) as file:
             return file.read(_HEAD)
     except FileNotFoundError:
         raise error(f"no {what} file {one_line(str(path))!r}; check the path.") from None
@@ -116,11 +122,12 @@ class RecordFile:
         self._path, self._error, self._longest = path, error, longest
         self._name = f"{what} {shown_name(path)!r}"
         self._decoder = _Decoder()
+        self._ending = packed.ending(path, JSON_FILES)
         self._check(what)
 
     def __iter__(self) -> Iterator[Record | Unreadable]:
         try:
-            if self._path.suffix.lower() == ".parquet":
+            if self._ending == ".parquet":
                 yield from self._parquet()
             elif self._begins_with("["):
                 yield from self._array()
@@ -132,7 +139,7 @@ class RecordFile:
     @property
     def has_lines(self) -> bool:
         """Whether each record is a line of its own, so that parts of the file can be read alone."""
-        if self._path.suffix.lower() == ".parquet" or self._begins_with("["):
+        if self._ending == ".parquet" or packed.is_packed(self._path) or self._begins_with("["):
             return False
         for text in self._decoded_lines():
             if not isinstance(text, str):
@@ -160,7 +167,7 @@ class RecordFile:
         columns  of Parquet, that are looked at; none: all. Numbers of records and lines count within the part, but for
         lines of what can't be read
         """
-        if self._path.suffix.lower() == ".parquet":
+        if self._ending == ".parquet":
             yield from self._parquet((start, end) if end >= 0 else None, columns)
         elif end < 0:
             yield from self
@@ -176,19 +183,20 @@ class RecordFile:
 
     def _check(self, what: str) -> None:
         head = read_head(self._path, what, self._error)
-        suffix = self._path.suffix.lower()
-        if suffix not in RECORD_FILES:
-            raise self._fault(wrong_ending(suffix, "use .jsonl or .parquet (or .ndjson, .json)"))
-        if suffix == ".parquet":
+        if self._ending not in RECORD_FILES:
+            raise self._fault(wrong_ending(self._ending, "use .jsonl or .parquet (or .ndjson, .json)"))
+        if self._ending == ".parquet":
+            if head.startswith(LFS_POINTER):
+                raise self._fault(binary(head))
             return
         if not head.removeprefix(codecs.BOM_UTF8).strip():
-            if not head or self._path.stat().st_size <= _HEAD:
+            if len(head) < _HEAD:
                 raise self._fault("is empty; it holds no examples and no texts.")
         elif said := binary(head):
             raise self._fault(said)
 
     def _begins_with(self, sign: str) -> bool:
-        with self._path.open("rb") as file:
+        with packed.opened(self._path) as file:
             head = file.read(_HEAD)
         return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == sign.encode()
 
@@ -221,7 +229,7 @@ class RecordFile:
     def _decoded_lines(self, start: int = 0, end: int | None = None) -> Iterator[str | _Broken]:
         """The lines as text, those that begin in a range; one that isn't UTF-8 or too long as what is wrong with it."""
         most = 4 * self._longest + 4  # bytes
-        with self._path.open("rb") as file:
+        with packed.opened(self._path) as file:
             if start > 0:
                 file.seek(start - 1)
                 while (rest := file.readline(most)) and not rest.endswith(b"\n"):
@@ -257,7 +265,7 @@ class RecordFile:
     @contextmanager
     def _streamed(self) -> Iterator[JsonText]:
         """The text of the file; what keeps it from being read becomes an error of ours."""
-        with self._path.open("rb") as file:
+        with packed.opened(self._path) as file:
             try:
                 yield JsonText(file, self._decoder, self._longest)
             except NotUtf8 as fault:
@@ -338,10 +346,32 @@ class RecordFile:
         self, groups: tuple[int, int] | None = None, columns: Collection[str] = ()
     ) -> Iterator[list[dict[str, Any]]]:
         with self._readable_parquet() as file:
+            if twice := [name for name, count in Counter(file.schema_arrow.names).items() if count > 1]:
+                raise self._fault(f"has the column {shorten(one_line(twice[0]), 40)!r} twice; keep one of them.")
             chosen = [name for name in file.schema_arrow.names if name in columns] or None
+            maps = {column.name: column.type for column in file.schema_arrow if "map<" in str(column.type)}
             numbers = None if groups is None else list(range(*groups))
             for batch in file.iter_batches(batch_size=1024, row_groups=numbers, columns=chosen):
-                yield batch.to_pylist()
+                rows = self._rows(batch)
+                for row in rows if maps else ():
+                    row |= {name: maps_as_tables(row[name], kind) for name, kind in maps.items() if name in row}
+                yield rows
+
+    def _rows(self, batch: Any) -> list[dict[str, Any]]:
+        """The rows of a batch. Raises for values that Python has no place for: days after the year 9999, say."""
+        try:
+            return list(batch.to_pylist())
+        except (ValueError, LookupError, OverflowError):
+            for name, column in zip(batch.schema.names, batch.columns):
+                try:
+                    column.to_pylist()
+                except (ValueError, LookupError, OverflowError) as fault:
+                    said = shorten(one_line(str(fault)), 100).rstrip(".")
+                    which = shorten(one_line(name), 40)
+                    raise self._fault(
+                        f"has values in column {which!r} that can't be read ({said}); mend it or leave it out."
+                    ) from None
+            raise
 
     @contextmanager
     def _readable_parquet(self) -> Iterator[Any]:
@@ -428,6 +458,25 @@ def deeper_than(value: Any, most: int) -> bool:
     return True
 
 
+def maps_as_tables(value: Any, kind: Any) -> Any:
+    """A value of an Arrow type, with what that calls maps, lists of pairs in Python, as tables where keys are texts.
+
+    Of a key that stands twice the last one counts, as in JSON.
+    """
+    import pyarrow as pa
+
+    if value is None or not pa.types.is_nested(kind):
+        return value
+    if pa.types.is_map(kind):
+        pairs = [(key, maps_as_tables(inner, kind.item_type)) for key, inner in value]
+        return dict(pairs) if pa.types.is_string(kind.key_type) or pa.types.is_large_string(kind.key_type) else pairs
+    if pa.types.is_struct(kind):
+        return {field.name: maps_as_tables(value[field.name], field.type) for field in kind}
+    if not isinstance(value, list):
+        return value
+    return [maps_as_tables(inner, kind.value_type) for inner in value]
+
+
 def without_nulls(value: Any) -> Any:
     """Nested tables without the entries that are null."""
     if isinstance(value, dict):
@@ -438,7 +487,7 @@ def without_nulls(value: Any) -> Any:
 def line_at(path: Path, place: int) -> int:
     """The line that holds the byte at a place, from 1. Raises OSError."""
     line, left = 1, place
-    with path.open("rb") as file:
+    with packed.opened(path) as file:
         while left > 0 and (data := file.read(min(left, 1 << 20))):
             line += data.count(b"\n")
             left -= len(data)

@@ -1,8 +1,9 @@
 """What a record of a data file says: a text, a prompt with its completion, or a conversation.
 
 The shapes that people have: `text`; `prompt` and `completion` as texts or as lists of messages (TRL); `messages`, or
-`conversations` with `from` and `value` (ShareGPT), beside which a text `system` may stand. Null, NaN and a missing key
-are the same, as in rows that Arrow gave the fields of all records. A content may be a list of text parts.
+`conversations` with `from` and `value` (ShareGPT); `instruction`, `input` and `output` (Alpaca); of preferences
+`chosen`, while `rejected` isn't read. A text `system` may stand beside all but `text`. Null, NaN and a missing key are
+the same, as in rows that Arrow gave the fields of all records. A content may be a list of text parts.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ NO_CONTENT = "messages without content"
 NO_UNICODE = "not valid Unicode (half of a character)"
 
 EXPECTED = "text, prompt/completion or messages"
-NEEDED = "text, or both prompt and completion, or messages (or conversations)"
+NEEDED = "text, or both prompt and completion, or messages (or conversations), or instruction and output, or chosen"
+SYSTEM = ("system", "system_prompt")  # fields of a system prompt beside others
 KIND_FIELDS = ("domain", "language", "kind")  # what names the sort of a record, the first that says something
 CALLS = ("function_call", "tool_call")  # roles whose text is a call of a tool, as JSON
 _ROLES = {  # other names of the roles, ShareGPT's among them, in small letters
     **{role: role for role in ("system", "developer", "user", "assistant", "tool")},
     **dict.fromkeys(("human", "prompter"), "user"),
     **dict.fromkeys(("gpt", "bing", "chatgpt", "bard", "model", "bot", "ai", *CALLS), "assistant"),
-    **dict.fromkeys(("observation", "function_response", "tool_response"), "tool"),
+    **dict.fromkeys(("observation", "function", "function_response", "tool_response"), "tool"),
 }
 _TEXT_PARTS = (None, "text", "input_text", "output_text")
 
@@ -52,12 +54,16 @@ class Pair:
 
     kind      domain, language or sort of task, if the record names it
     language  that of the record where its domain is its kind
+    system    the system prompt before it, "" for none
+    unread    fields that may be taken for read, and aren't
     """
 
     prompt: str
     completion: str
     kind: str = ""
     language: str = ""
+    system: str = ""
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Conversation:
 
     context  how many of the first messages are only read: those of a prompt
     tools    descriptions of the tools that may be called, None for none
+    unread   fields that may be taken for read, and aren't
     """
 
     messages: tuple[Message, ...]
@@ -75,6 +82,7 @@ class Conversation:
     tools: Any = None
     kind: str = ""
     language: str = ""
+    unread: tuple[str, ...] = ()
 
     @property
     def answers(self) -> tuple[int, ...]:
@@ -95,7 +103,9 @@ def shape_of(record: Any) -> Pair | Conversation:
         raise Misfit(f"expected a table with {EXPECTED}; got {kind_of(record)}.", NO_RECORD)
     named = {field: _name(record.get(field)) for field in KIND_FIELDS}
     kind = next(filter(None, named.values()), "")
-    return replace(_shape(record), kind=kind, language=named["language"] if named["domain"] else "")
+    shape = _shape(record)
+    language = named["language"] if named["domain"] else ""
+    return replace(shape, kind=kind, language=language, unread=_unread(record, shape))
 
 
 def _name(value: Any) -> str:
@@ -103,26 +113,34 @@ def _name(value: Any) -> str:
 
 
 def _shape(record: Mapping[str, Any]) -> Pair | Conversation:
+    chosen = record.get("chosen")
     given = [key for key in ("messages", "conversations") if not absent(record.get(key))]
     for key in given:
         if record[key] != []:
             messages = _messages(record[key], key)
+            if messages[-1]["role"] != "assistant" and _is_answer(chosen):  # preferences in ShareGPT's form
+                return _answered(record, messages, _answers(chosen, "chosen"))
             return Conversation((*_system(record, messages), *messages), tools=_tools(record))
-    if "prompt" in record and "completion" in record and not (absent(record["completion"]) and _has_text(record)):
-        return _pair(record)
+    others = _has_text(record) or _is_answer(chosen)
+    if "prompt" in record and "completion" in record and not (absent(record["completion"]) and others):
+        return _pair(record, "completion")
+    if not absent(record.get("instruction")) and (not absent(record.get("output")) or isinstance(chosen, str)):
+        return _alpaca(record)
+    if _is_answer(chosen):
+        return _pair(record, "chosen")
     if _has_text(record):
         return Pair("", _text(record["text"], "text"))
     if given:  # beside another shape an empty list is none
         _messages(record[given[0]], given[0])
     names = (f"{one_line(str(name))}{' (null)' if absent(value) else ''}" for name, value in record.items())
-    keys = shorten(", ".join(names), 200)
+    keys = shorten(", ".join(names), 150)
     raise Misfit(f"{f'its keys are {keys}' if keys else 'it has no keys'}; a record needs {NEEDED}.")
 
 
 def text_of(shape: Pair | Conversation) -> str:
     """All that a record says, as one text: prompt and completion, or the contents of the messages, one a line."""
     if isinstance(shape, Pair):
-        return "\n".join(part for part in (shape.prompt, shape.completion) if part)
+        return "\n".join(part for part in (shape.system, shape.prompt, shape.completion) if part)
     return "\n".join(message["content"] for message in shape.messages if message["content"])
 
 
@@ -130,32 +148,100 @@ def _has_text(record: Mapping[str, Any]) -> bool:
     return not absent(record.get("text"))
 
 
-def _pair(record: Mapping[str, Any]) -> Pair | Conversation:
-    prompt, completion = record["prompt"], record["completion"]
-    if isinstance(completion, Mapping) and not _is_columns(completion):  # a single message
-        completion = [completion]
-    if _is_list(completion) or _is_columns(completion):
-        if isinstance(prompt, str) and prompt:
-            raise Misfit("prompt is a text and completion a list of messages; give both in one form.")
-        before = () if absent(prompt) or prompt in ("", []) else _messages(prompt, "prompt")
-        answer = _messages(completion, "completion")
-        before = (*_system(record, (*before, *answer)), *before)
-        return Conversation((*before, *answer), len(before), _tools(record))
+def _is_answer(value: Any) -> bool:
+    """Whether a field can be an answer; `chosen` and `rejected` are other things in other data."""
+    return (isinstance(value, str) and value != "") or (isinstance(value, (list, tuple, Mapping)) and bool(value))
+
+
+def _unread(record: Mapping[str, Any], shape: Pair | Conversation) -> tuple[str, ...]:
+    found = ["rejected"] if _is_answer(record.get("rejected")) else []
+    if isinstance(record.get("label"), bool) and (isinstance(shape, Conversation) or shape.prompt):
+        found.append("label")  # of TRL's unpaired preferences
+    if isinstance(shape, Pair):
+        found += [name for name in ("tools", "history") if _is_answer(record.get(name))]
+        found += [name for name in SYSTEM if _is_answer(record.get(name)) and not shape.system]
+    return tuple(found)
+
+
+def _pair(record: Mapping[str, Any], field: str) -> Pair | Conversation:
+    """A prompt, and what follows it in a field: texts, or lists of messages."""
+    prompt, answer = record.get("prompt"), record[field]
+    if _is_list(answer) or isinstance(answer, Mapping):
+        answer = _answers(answer, field)
+        whole = field == "chosen" and answer[0]["role"] != "assistant"
+        if isinstance(prompt, str) and prompt and not whole:
+            raise Misfit(f"prompt is a text and {field} a list of messages; give both in one form.")
+        before = () if absent(prompt) or isinstance(prompt, str) or prompt == [] else _messages(prompt, "prompt")
+        if whole and not before:  # the prompt is what both answers begin with
+            before = answer[: _shared(answer, record.get("rejected"))]
+        return _answered(record, before, answer)
     if _is_list(prompt) and prompt:
-        raise Misfit("prompt is a list of messages and completion isn't; give both in one form.")
+        raise Misfit(f"prompt is a list of messages and {field} isn't; give both in one form.")
     question = "" if absent(prompt) or prompt == [] else _text(prompt, "prompt")
-    return Pair(question, _text(completion, "completion"))
+    return Pair(question, _text(answer, field), system=_system_text(record))
+
+
+def _answers(value: Any, field: str) -> tuple[Message, ...]:
+    """Messages that answer: a list, a single one, or a text alone."""
+    if isinstance(value, str):
+        value = {"role": "assistant", "content": value}
+    return _messages([value] if isinstance(value, Mapping) and not _is_columns(value) else value, field)
+
+
+def _shared(answer: tuple[Message, ...], rejected: Any) -> int:
+    """How many messages a whole conversation has before the one that another has otherwise, or before its last one."""
+    try:
+        other = _answers(rejected, "rejected")
+    except Misfit:  # it isn't learnt, so it may be anything
+        return 0
+    alike = (n for n, (one, two) in enumerate(zip(answer, other)) if one != two)
+    return min(next(alike, len(other)), len(answer) - 1)
+
+
+def _answered(record: Mapping[str, Any], before: tuple[Message, ...], answer: tuple[Message, ...]) -> Conversation:
+    """Messages that are only read, then those that are learnt, which may begin with the former once more."""
+    if before and answer[: len(before)] == before:
+        answer = answer[len(before) :]
+    before = (*_system(record, (*before, *answer)), *before)
+    return Conversation((*before, *answer), len(before), _tools(record))
+
+
+def _alpaca(record: Mapping[str, Any]) -> Conversation:
+    """Instruction and input as what the user says, behind the pairs of a history."""
+    field = "chosen" if absent(record.get("output")) else "output"
+    asked = [_text(record[name], name) for name in ("instruction", "input") if not absent(record.get(name))]
+    question, answer = "\n".join(filter(None, asked)), _text(record[field], field)
+    if not answer.strip():
+        raise Misfit(f"{field} is empty; there's nothing to learn.")
+    messages = (*_history(record.get("history")), {"role": "user", "content": question})
+    messages = (*(m for m in messages if m["content"]), {"role": "assistant", "content": answer})
+    return Conversation((*_system(record, messages), *messages), tools=_tools(record))
+
+
+def _history(value: Any) -> tuple[Message, ...]:
+    """Earlier questions and answers, pairs of texts or messages."""
+    if absent(value) or value in ("", []):
+        return ()
+    if _is_list(value) and all(_is_list(pair) and len(pair) == 2 for pair in value):
+        value = [{"role": role, "content": text} for pair in value for role, text in zip(("user", "assistant"), pair)]
+    return _messages(value, "history")
 
 
 def _system(record: Mapping[str, Any], messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """The system prompt that stands beside the messages; one among them counts instead."""
-    said = record.get("system")
-    if absent(said) or said == "" or messages[0]["role"] in ("system", "developer"):
-        return ()
-    return ({"role": "system", "content": _text(said, "system")},)
+    said = "" if messages and messages[0]["role"] in ("system", "developer") else _system_text(record)
+    return ({"role": "system", "content": said},) if said else ()
+
+
+def _system_text(record: Mapping[str, Any]) -> str:
+    """The system prompt beside other fields, "" without one."""
+    said = next((name for name in SYSTEM if not absent(record.get(name)) and record[name] != ""), "")
+    return _text(record[said], said) if said else ""
 
 
 def _messages(value: Any, field: str) -> tuple[Message, ...]:
+    if (written := _parsed(value)) is not None:  # the list as JSON text, as in tables that have no lists
+        value = written
     if _is_columns(value):
         try:
             value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
@@ -179,6 +265,9 @@ def _message(value: Any, where: str) -> Message:
     role = message.get("role")
     if not isinstance(role, str) or not role:
         raise Misfit(f"{where}: role must be text; got {'an empty one' if role == '' else kind_of(role)}.", NO_CONTENT)
+    called = message.get("function_call")
+    if role.lower() == "assistant" and isinstance(called, Mapping) and "tool_calls" not in message:
+        message["tool_calls"] = [{"type": "function", "function": message.pop("function_call")}]
     if role.lower() in CALLS and (call := _parsed(message.get("content"))) is not None:
         calls = call if isinstance(call, list) else [call]
         message |= {"content": None, "tool_calls": [{"type": "function", "function": one} for one in calls]}

@@ -110,7 +110,7 @@ class Question:
     @property
     def key(self) -> str:
         """Names pair and text; questions that differ in `named` alone share it."""
-        sides = [self.student.fingerprint, self.teacher.fingerprint]
+        sides = [self.student.template_key, self.teacher.template_key]  # texts begin and end by them, too
         return _digest([VERSION, assets.TEACHER_SHA256, *sides, self.context, self.text])
 
     @property

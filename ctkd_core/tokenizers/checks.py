@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core.errors import TokenizerError
 from ctkd_core.files import cache_dir, write_atomic
+from ctkd_core.files.data_files import LFS_POINTER, POINTS
 from ctkd_core.tokenizers import facts, growth
 from ctkd_core.tokenizers.faults import first_line, library_faults
 
@@ -96,7 +97,9 @@ def document(text: str, what: str) -> dict[str, Any]:
 
 
 def decode(data: bytes, what: str) -> str:
-    """The file's text; raises TokenizerError when it isn't UTF-8."""
+    """The file's text; raises TokenizerError when it isn't UTF-8, or only says where the file is."""
+    if data.startswith(LFS_POINTER):
+        raise TokenizerError(f"{what} {POINTS}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as fault:

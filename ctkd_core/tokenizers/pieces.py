@@ -88,6 +88,9 @@ class PieceEncoder:
             return ids, offsets
         anew = self._whole.encode(text, add_special_tokens=False)
         later = _named(anew.ids, self._whole_renamed)
+        ids = self._found_by_both(ids, found, {(index, end) for index, (_, end) in zip(later, anew.offsets)})
+        if self._added.isdisjoint(ids):
+            return ids, offsets
         if not self._special.isdisjoint(later):
             return self._speller.encode_text(text)
         first = next(k for k, index in enumerate(ids) if index in self._added)
@@ -95,6 +98,17 @@ class PieceEncoder:
         behind = (k for k, index in enumerate(later) if index in self._added and anew.offsets[k][0] >= start)
         second = next(behind, len(later))
         return [*ids[:first], *later[second:]], [*offsets[:first], *anew.offsets[second:]]
+
+    def _found_by_both(self, ids: list[int], found: Any, ends: set[tuple[int, int]]) -> list[int]:
+        """`ids` without added tokens that are pieces of the model: "▁cat" is such a piece, and the added "cat" too.
+
+        ends  (id, end) of what the tokenizer finds in the whole text
+        """
+        piece = self._middle.model.id_to_token
+        return [
+            index if index == own or (index, end) in ends or piece(own) is None else own
+            for index, own, (_, end) in zip(ids, found.ids, found.offsets)
+        ]
 
     def encode_beginning(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """As `encode_text`, of a text with nothing before it: with the blank that the tokenizer puts there."""
@@ -156,7 +170,7 @@ def _own(tokenizer: Tokenizer) -> list[dict[str, Any]]:
 
 def _adds_prefix(spec: dict[str, Any]) -> bool:
     before, cut = spec.get("normalizer"), spec.get("pre_tokenizer")
-    return _drop(before, {"Prepend"}) != before or _no_prefix_space(cut) != cut
+    return _inside(before) != before or _no_prefix_space(cut) != cut
 
 
 def _shell(tokenizer: Tokenizer, prefix: bool, model: Any) -> tuple[tokenizers.Tokenizer, dict[int, int]]:
@@ -171,7 +185,7 @@ def _shell(tokenizer: Tokenizer, prefix: bool, model: Any) -> tuple[tokenizers.T
     before, cut = spec.get("normalizer"), spec.get("pre_tokenizer")
     parts: dict[str, Any] = {"normalizer": before, "pre_tokenizer": cut}
     if not prefix:
-        parts = {"normalizer": _drop(before, {"Prepend"}), "pre_tokenizer": _no_prefix_space(cut)}
+        parts = {"normalizer": _inside(before), "pre_tokenizer": _no_prefix_space(cut)}
         if _marks_words(cut):
             parts = _marking_blanks(parts)
     parsed = _parsed(parts)
@@ -227,6 +241,16 @@ def _drop(node: Any, types: set[str]) -> Any:
         return None
     if "normalizers" in node:
         return node | {"normalizers": [n for child in node["normalizers"] if (n := _drop(child, types)) is not None]}
+    return node
+
+
+def _inside(node: Any) -> Any:
+    """A normaliser without what it does at the beginning of a text: nothing is put there, and no blank taken away."""
+    node = _drop(node, {"Prepend"})
+    if isinstance(node, dict) and node.get("type") == "Strip":
+        return node | {"strip_left": False}
+    if isinstance(node, dict) and "normalizers" in node:
+        return node | {"normalizers": [_inside(child) for child in node["normalizers"]]}
     return node
 
 

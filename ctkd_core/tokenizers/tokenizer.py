@@ -115,8 +115,12 @@ class Tokenizer:
 
     @cached_property
     def template_key(self) -> str:
-        """The fingerprint with a hash of the chat templates: models with one tokenizer.json may have different ones."""
-        written = repr((self.chat_template, sorted(self.named_templates.items()), self.bos_id, self.eos_id))
+        """The fingerprint with a hash of what the configuration says: how turns are written, how texts begin and end.
+
+        Models with one tokenizer.json may differ in these.
+        """
+        ends = (self.bos_id, self.eos_id, self.add_bos, self.end_ids)
+        written = repr((self.chat_template, sorted(self.named_templates.items()), ends))
         return f"{self.fingerprint} {hashlib.sha256(written.encode(errors='surrogatepass')).hexdigest()[:16]}"
 
     @cached_property

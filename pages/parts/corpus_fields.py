@@ -10,14 +10,14 @@ import streamlit as st
 from ctkd_core.pair.corpora.uploads import MAX_BYTES
 from pages.parts.launching import may_change
 
-ENDINGS = ["txt", "md", "jsonl", "ndjson", "json", "parquet"]
+ENDINGS = ["txt", "md", "jsonl", "ndjson", "json", "parquet", "gz"]
 MAX_MB = MAX_BYTES // 1_000_000
 
 
 def file_field(name: str, on_change: Callable[[], None]) -> Any:
     """The upload, None without one. `name` tells the fields of pages apart."""
     return st.file_uploader(
-        f"UTF-8 text, JSON or Parquet (.txt, .md, .jsonl, .json, .parquet), at most {MAX_MB} MB",
+        f"UTF-8 text, JSON or Parquet (.txt, .md, .jsonl, .json, each with .gz, too; .parquet), at most {MAX_MB} MB",
         type=ENDINGS,
         key=f"{name}_file",
         max_upload_size=MAX_MB,

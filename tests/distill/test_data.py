@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections import Counter
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctkd_core.distill import make_data
-from ctkd_core.distill.data import BUNDLED_FILE, load_examples, load_split, named
+from ctkd_core.distill.data import BUNDLED_FILE, Reading, load_examples, load_split, named, split_by
 from ctkd_core.errors import RunError
 
 
@@ -46,7 +47,8 @@ def test_bundled_sums_are_right():
         assert int(example.completion) == a + b
 
 
-NAMES = st.sampled_from(["text", "prompt", "completion", "messages", "role", "content", "kind"])
+KEYS = "text prompt completion messages role content kind system instruction input output history chosen rejected label"
+NAMES = st.sampled_from([*KEYS.split(), "tools"])
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a", "assistant", "user", "\ud800"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
@@ -143,10 +145,61 @@ def test_three_forms_of_records(tmp_path):
     assert load_examples(source, "none")[0].prompt == "Two?"
 
 
+def test_a_system_prompt_stands_before_a_text_prompt(tmp_path):
+    asked = {"prompt": "Two?", "completion": "2"}
+    source = write(tmp_path / "d.jsonl", asked | {"system": "Be short."}, asked | {"system": "", "prompt": ""})
+    with_system, without = load_examples(source)
+    assert (with_system.prompt, with_system.completion) == ("Be short.\nQuestion: Two?\nAnswer:", " 2")
+    assert (with_system.question, without.prompt, without.completion) == ("Two?", "", "2")
+    assert load_examples(source, "none")[0].prompt == "Be short.\nTwo?"
+    chat = [{"role": "user", "content": "Two?"}, {"role": "assistant", "content": "2"}]
+    beside = load_examples(write(tmp_path / "m.jsonl", {"system": "Be short.", "messages": chat}))[0]
+    assert (beside.prompt, beside.completion) == (with_system.prompt, with_system.completion)
+    source = write(tmp_path / "e.jsonl", {"system": "Be short.", "prompt": None, "completion": "2"})
+    (alone,) = load_examples(source)
+    assert (alone.prompt, alone.completion) == ("Be short.\nAnswer:", " 2")
+
+
+def test_alpaca_is_a_conversation(tmp_path):
+    row = {"instruction": "Add.", "input": "1+1", "output": "2", "system": "Be short.", "history": [["Hi", "Ho"]]}
+    source = write(tmp_path / "d.jsonl", row)
+    first, second = load_examples(source)
+    assert (first.prompt, first.completion) == ("Be short.\nQuestion: Hi\nAnswer:", " Ho")
+    assert second.prompt == "Be short.\nQuestion: Hi\nAnswer: Ho\nQuestion: Add.\n1+1\nAnswer:"
+    assert (second.completion, second.question) == (" 2", "Add.\n1+1") and second.turn is not None
+    assert load_examples(source, turns="last") == [second]
+
+
+def test_what_is_not_read_is_told_once(tmp_path):
+    rows = [{"prompt": f"{n}?", "chosen": "yes", "rejected": "no"} for n in range(20)]
+    rows += [{"prompt": f"{n}!", "completion": "b", "label": n % 2 == 0, "tools": ["f"]} for n in range(3)]
+    split = load_split(write(tmp_path / "d.jsonl", *rows, {"text": "t", "system": "s"}))
+    assert split.notes == (
+        "rejected isn't read (20 records): only the answer that was preferred is learnt.",
+        "label isn't read (3 records): completions are learnt whether it is true or false.",
+        "tools isn't read (3 records): a text prompt has no place for it; give messages.",
+        "system isn't read (1 record): a text has no place for it; give prompt and completion, or messages.",
+    )
+    assert {e.completion for e in split.examples} == {" yes", " b", "t"}
+    assert load_split("bundled").notes == ()
+
+
 def test_parquet_and_jsonl_give_the_same(tmp_path):
     rows = [{"prompt": f"é{i}", "completion": "ü"} for i in range(4)]
     pd.DataFrame(rows).to_parquet(tmp_path / "d.parquet")
     assert load_examples(str(tmp_path / "d.parquet")) == load_examples(write(tmp_path / "d.jsonl", *rows))
+
+
+def test_packed_files_are_read_as_what_they_hold(tmp_path):
+    rows = [{"prompt": f"é{i}", "completion": "ü"} for i in range(40)]
+    plain, other = write(tmp_path / "d.jsonl", *rows), write(tmp_path / "e.jsonl", *rows[30:])
+    for path in (plain, other):
+        Path(f"{path}.gz").write_bytes(gzip.compress(Path(path).read_bytes()))
+    assert load_split(f"{plain}.gz") == load_split(plain)
+    assert split_by(f"{plain}.gz", Reading(), f"{other}.gz").held_out == split_by(plain, Reading(), other).held_out
+    Path(f"{plain}.gz").write_bytes(gzip.compress(Path(plain).read_bytes())[:-8])
+    with pytest.raises(RunError, match=r"data 'd\.jsonl\.gz' can't be read: its gzip data breaks off"):
+        load_split(f"{plain}.gz")
 
 
 @pytest.mark.parametrize(

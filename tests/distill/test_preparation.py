@@ -64,6 +64,17 @@ def test_texts_that_are_cut_at_their_end_are_told(pair, store, tmp_path):
     assert whole.detail == "max_length 2000 leaves an answer in every sample."
 
 
+def test_fields_that_are_not_read_are_told_before_a_run_and_by_it(pair, store, tmp_path):
+    rows = [{"prompt": f"{n}?", "chosen": f"{n} cats", "rejected": "no"} for n in range(24)]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = pair.config(data=str(tmp_path / "d.jsonl"))
+    said = "rejected isn't read (24 records): only the answer that was preferred is learnt."
+    found = [c for c in checks.preflight(config, store.root) if c.detail == said]
+    assert [(c.name, c.ok, c.fatal) for c in found] == [("field not read", False, False)]
+    student, teacher = load_tokenizer(str(pair.student)), load_tokenizer(str(pair.teacher))
+    assert prepared(config, student, planned_teachers(config, teacher), lambda _: None).warnings == (said,)
+
+
 def test_held_out_samples_that_are_cut_explain_a_missing_figure(pair, mostly_long):
     config = pair.config(data=mostly_long)
     tokenizer = load_tokenizer(str(pair.student))

@@ -94,6 +94,18 @@ def test_two_templates_of_one_vocabulary_stay_apart(pair, tmp_path):
     assert [list(e.prompts) for e in alike.train[:1]] == [[student.fingerprint]]
 
 
+def test_a_side_without_a_template_reads_none_of_the_other_with_its_vocabulary(pair, tmp_path):
+    teacher = load_tokenizer(chat_folder(tmp_path / "teacher", tiny_byte_level(400, 3), CHATML, "<turn>", "<end>"))
+    student = load_tokenizer(chat_folder(tmp_path / "student", tiny_byte_level(400, 3), None, "<turn>", "<end>"))
+    assert student.fingerprint == teacher.fingerprint
+    config = chat_config(pair, (student.source, teacher.source), written(tmp_path / "d.jsonl"))
+    for both in ([student, teacher], [teacher, student]):
+        example = next(e for e in rendered(config, load_split(config.data), both).examples if e.question == "0 + 1?")
+        mine, theirs = example.prompt_for(student), example.prompt_for(teacher)
+        assert (mine.text, mine.lead, mine.template) == ("Question: 0 + 1?\nAnswer:", " ", False)
+        assert theirs.text == "<turn>user\n0 + 1?<end>\n<turn>assistant\n" and theirs.template
+
+
 def test_what_one_template_writes_is_no_id_of_another_model(pair, tmp_path):
     """Models of one tokenizer.json may be of different widths: the one may lack what the other's template writes."""
     student, teacher = (

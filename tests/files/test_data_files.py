@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ctkd_core.errors import CtkdError, RunError
+from ctkd_core.files import packed
 from ctkd_core.files.data_files import MAX_DEPTH, Record, RecordFile, Unreadable, deeper_than
 
 ROWS = [{"prompt": f"é{i}", "completion": "ü\U0001f999"} for i in range(3)]
@@ -28,6 +31,8 @@ def values(path: Path) -> list[Any]:
 
 
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
+MANY = "".join(f'{{"text": "{n} {n * 7919 % 10007}"}}\n' for n in range(4000)).encode()
 
 
 @pytest.mark.parametrize(
@@ -50,9 +55,15 @@ LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
         ("a.json", "\n".join("\ufeff" + json.dumps(row, indent=4) for row in ROWS)),
         ("a.jsonl", LINES.replace("\n", "\r")),
         ("a.jsonl", LINES.replace("\n", "")),
+        ("a.jsonl.gz", gzip.compress(LINES.encode())),
+        ("A.NDJSON.GZ", gzip.compress(LINES.encode("utf-8-sig"))),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS, indent=1).encode())),
+        ("a.json.gz", gzip.compress("\n".join(json.dumps(row, indent=4) for row in ROWS).encode())),
+        # Packed files that were put together, with zeros behind them as tapes have.
+        ("a.jsonl.gz", gzip.compress(LINES[:9].encode()) + gzip.compress(LINES[9:].encode()) + bytes(20)),
     ],
 )
-def test_the_same_records_in_every_form(tmp_path: Path, name: str, content: str) -> None:
+def test_the_same_records_in_every_form(tmp_path: Path, name: str, content: str | bytes) -> None:
     assert values(written(tmp_path, name, content)) == ROWS
 
 
@@ -66,6 +77,47 @@ def test_parquet_has_nulls_and_plain_lists(tmp_path: Path) -> None:
     assert first["messages"] == [{"role": "user", "content": "a"}, {"role": "assistant", "name": "x"}]
     assert (first["prompt"], first["tags"], first["weight"]) == ("a", ["x"], 1.0)
     assert (second["prompt"], second["messages"], second["tags"]) == (None, None, None)
+
+
+def test_columns_of_parquet_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    texts = pa.array(["a", "b"])
+    pq.write_table(pa.table({"text": texts, "at": pa.array([1, 2**30], pa.date32())}), tmp_path / "a.parquet")
+    with pytest.raises(CtkdError, match=r"'a\.parquet' has values in column 'at' that can't be read \(.*\); mend it"):
+        list(RecordFile(tmp_path / "a.parquet"))
+    assert len(list(RecordFile(tmp_path / "a.parquet").part(0, 1, columns=("text",)))) == 2
+    pq.write_table(pa.Table.from_arrays([texts, texts], names=["text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(CtkdError, match=r"'a\.parquet' has the column 'text' twice; keep one of them"):
+        list(RecordFile(tmp_path / "a.parquet"))
+
+
+def test_maps_of_parquet_are_tables(tmp_path: Path) -> None:
+    texts = pa.map_(pa.string(), pa.string())
+    said = [[("role", "user"), ("content", "a"), ("name", None)], [("role", "assistant"), ("content", "b")]]
+    columns = {
+        "messages": pa.array([said, None, []], pa.list_(texts)),
+        "tools": pa.array(
+            [[{"f": [("x", [1]), ("x", [2])]}], None, []],
+            pa.list_(pa.struct([("f", pa.map_(pa.string(), pa.list_(pa.int8())))])),
+        ),
+        "numbers": pa.array([[(1, "x")], None, []], pa.map_(pa.int64(), pa.string())),
+        "map<": pa.array(["a", None, "b"], pa.string()),
+        "table": pa.array([[("k", None), ("l", "v")], None, []], texts),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    first, second, third = values(tmp_path / "a.parquet")
+    assert first == {
+        "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+        "tools": [{"f": {"x": [2]}}],
+        "numbers": [(1, "x")],
+        "map<": "a",
+        "table": {"l": "v"},
+    }
+    assert list(second.values()) == [None] * 5 and list(third.values()) == [[], [], [], "b", {}]
+    assert [r.value for r in RecordFile(tmp_path / "a.parquet").part(0, 1, columns=("table",))] == [
+        {"table": first["table"]},
+        {"table": None},
+        {"table": {}},
+    ]
 
 
 def test_a_text_that_begins_like_another_kind_of_file_is_a_text(tmp_path: Path) -> None:
@@ -140,8 +192,20 @@ def test_a_long_number_in_an_array_spoils_its_record_alone(tmp_path: Path) -> No
         ("a.jsonl", b'{"a": 1}{"a": 2}{oops', "isn't JSON in line 1, in record 3"),
         ("a.jsonl", gzip.compress(LINES.encode()), "is compressed (gzip); unpack it first"),
         ("a.jsonl", b"PAR1\x15\0", "is a Parquet file; give it the ending .parquet"),
-        ("a.jsonl.GZ", gzip.compress(LINES.encode()), "ends in '.gz'; unpack it first, then use .jsonl"),
+        ("a.jsonl.bz2", b"BZh9", "ends in '.bz2'; unpack it first, then use .jsonl"),
+        ("a.parquet.gz", gzip.compress(b"PAR1"), "ends in '.gz'; unpack it first, then use .jsonl"),
+        ("a.gz", gzip.compress(LINES.encode()), "ends in '.gz'; unpack it first, then use .jsonl"),
+        ("a.jsonl.gz", LINES, "can't be read: it isn't gzip data, as its ending .gz says"),
+        ("a.jsonl.gz", b"", "is empty; it holds no examples"),
+        ("a.jsonl.gz", gzip.compress(b""), "is empty; it holds no examples"),
+        ("a.jsonl.gz", gzip.compress(MANY)[:-9], "can't be read: its gzip data breaks off; copy or pack it again"),
+        ("a.json.gz", gzip.compress(b"[" + MANY)[:-9], "can't be read: its gzip data breaks off"),
+        ("a.jsonl.gz", gzip.compress(MANY)[:-8] + bytes(8), "can't be read: its gzip data is damaged (CRC check"),
+        ("a.jsonl.gz", gzip.compress(MANY) + b"more", "can't be read: its gzip data is damaged (Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress('{"a": 1}'.encode("utf-16")), "is binary or UTF-16"),
         ("a.csv", "a,b", "ends in '.csv'; use .jsonl or .parquet"),
+        ("a.jsonl", POINTER, "is only a pointer of Git LFS to the file; fetch that with `git lfs pull`"),
+        ("a.parquet", POINTER, "is only a pointer of Git LFS to the file"),
         ("a.parquet", b"PAR1 but not really", "isn't a readable Parquet file"),
         ("a.parquet", b"", "isn't a readable Parquet file"),
     ],
@@ -151,6 +215,19 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str | byt
     with pytest.raises(RunError) as caught:
         list(RecordFile(path, "corpus", RunError))
     assert str(caught.value).startswith(f"corpus '{name}'") and said in str(caught.value)
+
+
+def test_what_unpacks_to_too_much_is_told_before_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "MOST_UNPACKED", 2_000_000)
+    path = written(tmp_path, "a.jsonl.gz", gzip.compress(b'{"text": "' + b"x" * 20_000_000 + b'"}\n'))
+    with pytest.raises(CtkdError, match=r"'a\.jsonl\.gz' can't be read: it unpacks to more than 0 GB; unpack it first"):
+        list(RecordFile(path))
+    assert packed.size(path, 1000) == 1001
+
+
+def test_no_part_of_a_packed_file_is_read_alone(tmp_path: Path) -> None:
+    assert RecordFile(written(tmp_path, "a.jsonl", LINES)).has_lines
+    assert not RecordFile(written(tmp_path, "a.jsonl.gz", gzip.compress(LINES.encode()))).has_lines
 
 
 def test_every_cut_and_every_changed_byte_of_a_parquet_file_is_told_or_read(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_texts_and_pairs(record: dict[str, Any], shape: Pair) -> None:
         {"conversations": {"from": ["human", "gpt"], "value": ["Two?", "2"]}, "system": "", "tools": "[]"},
         {"messages": [USER | {"role": "User"}, ANSWER | {"role": "model"}], "tools": " null"},
         {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "Two?"}]}, ANSWER]},
+        {"messages": json.dumps([USER, ANSWER])},
         {"messages": [{"role": "user", "content": [{"type": None, "text": "Two?"}]}, ANSWER]},
     ],
 )  # fmt: skip
@@ -87,6 +88,80 @@ def test_a_system_prompt_beside_the_messages() -> None:
         shape_of({"messages": [USER, ANSWER], "system": [1]})
 
 
+def test_a_system_prompt_beside_texts() -> None:
+    assert shape_of({"prompt": "a", "completion": "b", "system": "Be short."}) == Pair("a", "b", system="Be short.")
+    assert shape_of({"prompt": None, "completion": "b", "system_prompt": "S"}) == Pair("", "b", system="S")
+    assert shape_of({"prompt": "a", "completion": "b", "system": "", "system_prompt": None}) == Pair("a", "b")
+    assert text_of(shape_of({"prompt": "a", "completion": "b", "system": "S"})) == "S\na\nb"
+    assert shape_of({"text": "b", "system": "S"}) == Pair("", "b", unread=("system",))
+    with pytest.raises(Misfit, match="system_prompt must be text; got int"):
+        shape_of({"prompt": "a", "completion": "b", "system_prompt": 5})
+
+
+SYSTEM = {"role": "system", "content": "Be short."}
+ADDED = {"role": "user", "content": "Add.\n1+1"}
+
+
+@pytest.mark.parametrize(
+    ("record", "messages"),
+    [
+        ({"instruction": "Two?", "output": "2"}, (USER, ANSWER)),
+        ({"instruction": "Two?", "input": "", "output": "2", "text": "Below is ..."}, (USER, ANSWER)),
+        ({"instruction": "", "input": "Two?", "output": "2", "history": []}, (USER, ANSWER)),
+        ({"instruction": "Add.", "input": "1+1", "output": "2"}, (ADDED, ANSWER)),
+        ({"instruction": "Two?", "output": "2", "system": "Be short."}, (SYSTEM, USER, ANSWER)),
+        ({"instruction": "Two?", "output": None, "chosen": "2"}, (USER, ANSWER)),
+        ({"instruction": "Two?", "output": "2", "history": [["Two?", "2"]]}, (USER, ANSWER, USER, ANSWER)),
+        ({"instruction": "Two?", "output": "2", "history": [USER, ANSWER]}, (USER, ANSWER, USER, ANSWER)),
+    ],
+)
+def test_alpaca(record: dict[str, Any], messages: tuple[dict[str, Any], ...]) -> None:
+    found = shape_of(record)
+    assert isinstance(found, Conversation) and (found.messages, found.context) == (messages, 0)
+
+
+OTHER = {"role": "assistant", "content": "3"}
+
+
+@pytest.mark.parametrize(
+    ("record", "messages", "context"),
+    [
+        ({"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER]}, (USER, ANSWER), 1),
+        ({"prompt": [USER], "chosen": ANSWER, "rejected": OTHER}, (USER, ANSWER), 1),
+        ({"prompt": [USER], "chosen": [USER, ANSWER], "rejected": [USER, OTHER]}, (USER, ANSWER), 1),
+        ({"prompt": "Two?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]}, (USER, ANSWER), 1),
+        ({"chosen": [USER, ANSWER], "rejected": [USER, OTHER], "system": "Be short."}, (SYSTEM, USER, ANSWER), 2),
+        ({"chosen": [USER, ANSWER, USER, ANSWER], "rejected": [USER, ANSWER, USER, OTHER]}, (USER, ANSWER) * 2, 3),
+        ({"chosen": [USER, ANSWER, USER, ANSWER], "rejected": [USER, OTHER]}, (USER, ANSWER) * 2, 1),
+        ({"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]}, (USER, ANSWER), 1),
+        ({"chosen": [USER, ANSWER], "rejected": "\ud800"}, (USER, ANSWER), 0),
+        ({"chosen": [USER, ANSWER], "rejected": None}, (USER, ANSWER), 0),
+        ({"prompt": "Two?", "completion": None, "chosen": [USER, ANSWER]}, (USER, ANSWER), 0),
+        ({"messages": [USER, ANSWER], "chosen": [USER, ANSWER], "rejected": [USER, OTHER]}, (USER, ANSWER), 0),
+        ({"conversations": [USER, OTHER, USER], "chosen": {"from": "gpt", "value": "2"}, "rejected": {"from": "gpt"}},
+         (USER, OTHER, USER, ANSWER), 3),
+        ({"instruction": "Two?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]}, (USER, ANSWER), 1),
+    ],
+)  # fmt: skip
+def test_preferences(record: dict[str, Any], messages: tuple[dict[str, Any], ...], context: int) -> None:
+    found = shape_of(record)
+    assert isinstance(found, Conversation) and (found.messages, found.context) == (messages, context)
+    assert found.unread == (("rejected",) if record.get("rejected") else ())
+    assert found.answers[-1] == len(messages) - 1
+
+
+def test_preferences_as_texts_and_what_is_none() -> None:
+    assert shape_of({"prompt": "a", "chosen": "b", "rejected": "c"}) == Pair("a", "b", unread=("rejected",))
+    assert shape_of({"chosen": "b", "rejected": "c"}) == Pair("", "b", unread=("rejected",))
+    assert shape_of({"prompt": "a", "chosen": "b", "system": "S"}) == Pair("a", "b", system="S")
+    assert shape_of({"text": "a", "chosen": True, "rejected": 0, "label": True}) == Pair("", "a")
+    assert shape_of({"prompt": "a", "completion": "b", "label": False}) == Pair("a", "b", unread=("label",))
+    assert shape_of({"prompt": "a", "completion": "b", "label": 1}) == Pair("a", "b")
+    assert shape_of({"instruction": None, "output": "2", "prompt": "a", "chosen": "b"}) == Pair("a", "b")
+    found = shape_of({"prompt": "a", "completion": "b", "tools": ["f"], "history": [["a", "b"]]})
+    assert found.unread == ("tools", "history")
+
+
 def test_answers_of_weight_0_are_only_read() -> None:
     found = shape_of({"messages": [USER, ANSWER | {"weight": 0}, USER, ANSWER | {"weight": 1}, USER, ANSWER]})
     assert isinstance(found, Conversation) and found.answers == (3, 5)
@@ -108,6 +183,10 @@ def test_tools_and_their_calls_as_json() -> None:
     for role in ("tool_call", "Function_Call"):
         named = shape_of({"messages": [USER, {"role": role, "content": json.dumps([call])}, ANSWER]})
         assert isinstance(named, Conversation) and named.messages[1] == called
+    older = [USER, {"role": "assistant", "content": None, "function_call": call}, {"role": "function", "content": "7"}]
+    found = shape_of({"messages": [*older, ANSWER]})
+    assert isinstance(found, Conversation)
+    assert found.messages[1:3] == (called, {"role": "tool", "content": "7"})
     plain = shape_of({"conversations": [said[0], {"from": "function_call", "value": "f(1)"}]})
     assert isinstance(plain, Conversation) and plain.answers == (1,)
 
@@ -156,6 +235,15 @@ def test_tools_and_turns_without_a_text() -> None:
         ({"messages": [USER], "tools": "[" * 5000}, "tools is a text and no JSON list"),
         ({"completion": "b", "text": None}, "its keys are completion, text (null); a record needs text"),
         ({"messages": [USER | {"role": ""}]}, "message 1 of messages: role must be text; got an empty one"),
+        ({"instruction": "a", "output": " "}, "output is empty; there's nothing to learn"),
+        ({"instruction": "a", "input": {"b": 1}, "output": "c"}, "input must be text; got dict"),
+        ({"instruction": "a", "output": ["c"]}, "output must be text; got list"),
+        ({"instruction": "a", "output": "c", "history": "b"}, "history must be a list of tables with role and content"),
+        ({"instruction": "a", "output": "c", "history": [["b", 1]]}, "message 2 of history: content must be text"),
+        ({"instruction": "a", "output": None}, "its keys are instruction, output (null); a record needs text"),
+        ({"prompt": "a", "chosen": [ANSWER]}, "prompt is a text and chosen a list of messages; give both in one form"),
+        ({"prompt": [USER], "chosen": "b"}, "prompt is a list of messages and chosen isn't"),
+        ({"chosen": [USER, {"role": "assistant", "content": 5}]}, "message 2 of chosen: content must be text; got int"),
         ({"messages": {"role": ["user"], "content": []}}, "the lists of messages aren't equally long"),
     ],
 )  # fmt: skip

@@ -344,6 +344,8 @@ def test_names_of_answers_follow_what_is_asked():
     assert len(keys) == 4
     assert question(named=(3,)).key == asked.key
     assert question(context="").key != asked.key
+    others = [replace(STUDENT, eos_id=None), replace(STUDENT, add_bos=True), replace(STUDENT, chat_template="{{ 1 }}")]
+    assert len({asked.key, *(question(student=other).key for other in others)}) == 4  # of one tokenizer.json
     with pytest.raises(LossInputError, match="from 0 to 1"):
         asked.view_key(Choice("gold", "clean", (("beta", 7.0),)))
     with pytest.raises(LossInputError, match="did you mean"):

@@ -348,6 +348,28 @@ def test_renamed_added_tokens_keep_their_ids_on_both_sides_of_a_blank() -> None:
     assert strings(tokenizer, tokenizer.encode_continuation(" " + text)) == strings(tokenizer, tokenizer.encode(text))
 
 
+def test_a_piece_that_is_spelt_as_an_added_token_with_its_mark_loses_no_text() -> None:
+    marked = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    added = [AddedToken("cats", normalized=True, single_word=True)]
+    tokenizer = changed(tiny_metaspace(), added=added, normalizer=marked, pre_tokenizer=None)
+    assert tokenizer.id_of("▁cats") is not None
+    for text in ("x catsa", "x catsa cats catsa", "x cats catsa"):
+        there = strings(tokenizer, tokenizer.encode(text))
+        assert "▁cats" in there
+        assert strings(tokenizer, tokenizer.encode_continuation(" " + text)) == there
+
+
+@pytest.mark.parametrize("strip", [normalizers.Strip(), normalizers.Strip(right=False)])
+def test_a_blank_at_the_beginning_stays_in_the_middle_of_a_text(strip: Any) -> None:
+    """DeBERTa's normaliser takes blanks away at both ends of a text; a completion begins in the middle of one."""
+    tokenizer = changed(tiny_metaspace(), normalizer=normalizers.Sequence([strip]))
+    assert strings(tokenizer, tokenizer.encode_continuation(" cats")) == ["▁cats"]
+    assert [tokenizer.token(i) for i in tokenizer.encode_pieces([" cats"])[0]] == ["▁cats"]
+    for text in ("  cats", "cats"):
+        whole = strings(tokenizer, tokenizer.encode(text))
+        assert whole == strings(tokenizer, tokenizer.encode_continuation(text, behind=False))
+
+
 def test_a_mark_that_the_vocabulary_lacks_is_spelled_by_its_bytes() -> None:
     vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)} | {'"': 256}
     backend = Backend(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))

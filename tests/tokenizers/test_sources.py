@@ -273,8 +273,9 @@ def test_broken_files_are_refused_as_path_and_as_upload(name: str, tmp_path: Pat
         (b'{"tokenizer_class": "GPT2Tokenizer"}', "it looks like a configuration"),
         (b"GGUF\x03\xff\xfe", "byte 5 is no valid UTF-8 (a SentencePiece or GGUF file, perhaps?)"),
         (b"[" * 200_000, "isn't valid JSON"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 9\n", "fetch that with `git lfs pull`"),
     ],
-    ids=["empty", "cut off", "list", "configuration", "binary", "deep"],
+    ids=["empty", "cut off", "list", "configuration", "binary", "deep", "pointer"],
 )
 def test_other_files_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(TokenizerError) as caught:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ctkd_core.errors import CtkdError
-from ctkd_core.files import expanded
+from ctkd_core.files import expanded, packed
 from ctkd_core.files.data_files import (
+    JSON_FILES,
     MAX_RECORD,
     RECORD_FILES,
     RecordFile,
@@ -28,15 +29,18 @@ from ctkd_core.files.data_files import (
     shown_name,
     wrong_ending,
 )
-from ctkd_core.files.data_shapes import Misfit, shape_of, text_of
+from ctkd_core.files.data_shapes import SYSTEM, Misfit, shape_of, text_of
 from ctkd_core.pair.corpora.counting import CorpusDocument, Skipped, value_of
 
 TEXT_FILES = (".txt", ".md")
-ENDINGS = TEXT_FILES + RECORD_FILES
+ENDINGS = TEXT_FILES + RECORD_FILES  # all but Parquet with .gz, too
 MAX_PARAGRAPH = 100_000  # characters; a longer one (a file without line breaks, say) is cut here
 LEAST_PIECE, MOST_PIECE = 1_000_000, 8_000_000  # bytes; what a second or some seconds are needed for
 PIECES_A_FILE = 64  # about, between these bounds
-FIELDS = ("text", "prompt", "completion", "messages", "conversations", "system", "tools")  # of records, that are read
+FIELDS = (  # of records, that are read
+    *("text", "prompt", "completion", "messages", "conversations", "tools", *SYSTEM),
+    *("instruction", "input", "output", "history", "chosen"),
+)
 WINDOW = 400_000  # bytes of a text file behind a border in which a blank line is looked for; less than a piece has
 
 # Bytes of UTF-8 that go on with a character, and how many one has at most.
@@ -132,6 +136,11 @@ class Corpus:
         """Bytes of its files."""
         return sum(file.stat().st_size for file in self.files)
 
+    def fits(self, most: int) -> bool:
+        """Whether what its files hold takes at most so many bytes; packed ones are unpacked as far as that."""
+        sizes = (packed.size(file, most) if packed.is_packed(file) else file.stat().st_size for file in self.files)
+        return sum(sizes) <= most
+
     def pieces(self) -> list[Piece]:
         """All of it, in order. Small files are put together, large ones divided."""
         found: list[Piece] = []
@@ -172,7 +181,7 @@ def _files(path: Path) -> list[Path]:
         found = sorted(
             file
             for file in path.rglob("*")
-            if file.suffix.lower() in ENDINGS
+            if _ending(file) in ENDINGS
             and not any(name.startswith(".") for name in file.relative_to(path).parts)
             and file.is_file()
         )
@@ -184,12 +193,16 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
+def _ending(path: Path) -> str:
+    return packed.ending(path, TEXT_FILES + JSON_FILES)
+
+
 def _check(path: Path) -> None:
-    if path.suffix.lower() in RECORD_FILES:
+    if _ending(path) in RECORD_FILES:
         _record_file(path)
         return
     name = shown_name(path)
-    if path.suffix.lower() not in TEXT_FILES:
+    if _ending(path) not in TEXT_FILES:
         advice = f"give a file that ends in {', '.join(ENDINGS)}"
         raise CtkdError(f"corpus {name!r} {wrong_ending(path.suffix, advice)}")
     head = read_head(path, "corpus", CtkdError)
@@ -218,19 +231,21 @@ def _parts(path: Path, by_content: bool) -> list[FileRange]:
     size, changed, inode, altered = _state(stat, by_content)
     whole = FileRange(str(path.absolute()), 0, -1, size, changed, False, inode, altered)
     most = min(max(stat.st_size // PIECES_A_FILE, LEAST_PIECE), MOST_PIECE)
-    if path.suffix.lower() == ".parquet":
+    rows = _ending(path) == ".parquet"
+    if rows:
         ranges = _record_file(path).row_groups(most)
     elif stat.st_size <= most or not _has_lines(path):
         return [whole]
     else:
         ranges = [(at, min(at + most, stat.st_size)) for at in range(0, stat.st_size, most)]
-    rows = path.suffix.lower() == ".parquet"
     return [replace(whole, start=start, end=end, rows=rows) for start, end in ranges]
 
 
 def _has_lines(path: Path) -> bool:
     """Whether a file that isn't Parquet may be read from the middle."""
-    return path.suffix.lower() in TEXT_FILES or _record_file(path).has_lines
+    if _ending(path) in TEXT_FILES:
+        return not packed.is_packed(path)
+    return _record_file(path).has_lines
 
 
 def _weight(part: FileRange, of: int) -> int:
@@ -243,7 +258,7 @@ def _documents(part: FileRange, by: tuple[str, ...]) -> Iterator[CorpusDocument]
         # Held open, so that its number can't go to another file meanwhile.
         with path.open("rb") as file:
             _unchanged(path, part, os.fstat(file.fileno()))
-            if path.suffix.lower() in RECORD_FILES:
+            if _ending(path) in RECORD_FILES:
                 yield from _records(path, part, by)
             else:
                 values = (value_of(None),) * len(by)
@@ -282,7 +297,7 @@ def paragraphs(path: Path, start: int = 0, end: int = -1) -> Iterator[str]:
     belongs to the range before; where no blank line comes within WINDOW bytes, the paragraph is cut and a new one
     begins. So ranges that follow each other have every line once. Raises CtkdError for what isn't UTF-8, and OSError.
     """
-    with path.open("rb") as file:
+    with packed.opened(path) as file:
         lines = _Lines(file, path)
         if start == 0:
             lines.skip_mark()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ctkd_core.errors import CtkdError
+from ctkd_core.files.packed import is_packed
 
 MAX_BYTES = 20_000_000  # of an upload, which is held in memory and copied; larger files are named by their path
 
@@ -25,7 +26,9 @@ def file_name(name: str) -> str:
 
     That name may be long, or hold what file systems don't take.
     """
-    return f"corpus{Path(name).suffix.lower()[:12]}"
+    path = Path(name)
+    endings = (Path(path.stem).suffix if is_packed(path) else "") + path.suffix
+    return f"corpus{endings.lower()[:12]}"
 
 
 @contextmanager

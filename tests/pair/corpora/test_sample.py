@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def test_files_of_a_megabyte_are_measured_whole_where_no_number_is_asked_for(
     assert list(found.texts) == [text for corpus in corpora for text in corpus] and found.is_all
     monkeypatch.setattr(sample, "WHOLE", found.total - 1)
     assert len(draw(corpora).texts) == 251 and not draw(corpora).is_all  # 250 of the lines, and the long one
+
+
+def test_a_packed_file_counts_as_what_it_unpacks_to(tmp_path: Path) -> None:
+    content = "".join(json.dumps({"text": "text " * 30 + str(n)}) + "\n" for n in range(8000)).encode()
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
+    found = draw([read_texts(tmp_path / "a.jsonl.gz")])
+    assert found.total < sample.WHOLE < len(content)
+    assert len(found.texts) == sample.DOCUMENTS and not found.is_all
 
 
 def test_long_documents_are_cut_at_white_space(tmp_path: Path) -> None:

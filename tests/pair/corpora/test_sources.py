@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -58,7 +59,11 @@ def test_records(tmp_path: Path) -> None:
         ("a.txt", b"fine\n\ncaf\xe9\n", "corpus 'a.txt' isn't UTF-8 text in line 3: byte 0xe9"),
         ("a.csv", "a,b", "corpus 'a.csv' ends in '.csv'; give a file that ends in .txt, .md, .jsonl, .ndjson"),
         ("a", "text", "corpus 'a' ends in 'nothing'"),
-        ("a.txt.gz", b"\x1f\x8b\x08", "corpus 'a.txt.gz' ends in '.gz'; unpack it first, then give a file that ends"),
+        ("a.txt.gz", b"\x1f\x8b\x08", "corpus 'a.txt.gz' can't be read: its gzip data breaks off"),
+        ("a.txt.gz", gzip.compress(b"a\n\n" * 5000)[:-8], "can't read corpus 'a.txt.gz': its gzip data breaks off"),
+        ("a.txt.gz", gzip.compress(b"fine\n\ncaf\xe9\n"), "corpus 'a.txt.gz' isn't UTF-8 text in line 3: byte 0xe9"),
+        ("a.pdf.gz", gzip.compress(b"x"), "corpus 'a.pdf.gz' ends in '.gz'; unpack it first, then give a file"),
+        ("a.txt.xz", b"\xfd7zXZ", "corpus 'a.txt.xz' ends in '.xz'; unpack it first, then give a file that ends"),
         ("a.txt", b"\x1f\x8b\x08", "corpus 'a.txt' is compressed (gzip); unpack it first"),
         ("a.jsonl", "plain text\n", "corpus 'a.jsonl', line 1 isn't JSON: Expecting value at column 1"),
         ("a.jsonl", '{"text": "a"}\n{"text"', "corpus 'a.jsonl', line 2 isn't JSON"),
@@ -72,6 +77,24 @@ def test_wrong_files_get_a_sentence(tmp_path: Path, name: str, content: str | by
     with pytest.raises(CtkdError) as caught:
         list(read_texts(path))
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl"])
+def test_packed_files_are_one_piece_with_the_same_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(sources, "LEAST_PIECE", 1000)
+    monkeypatch.setattr(sources, "MAX_PARAGRAPH", 600)
+    texts = [f"{n} é東🦙" * (n % 90 + 1) for n in range(300)]
+    content = "\n\n".join(texts) if kind == "txt" else "\n".join(json.dumps({"text": text}) for text in texts)
+    plain = write(tmp_path, f"a.{kind}", content)
+    packed = write(tmp_path, f"a.{kind}.gz", gzip.compress(content.encode()))
+    assert len(read_texts(plain).pieces()) > 1 == len(read_texts(packed).pieces())
+    assert list(read_texts(packed)) == list(read_texts(plain))
+    assert read_texts(packed).pieces()[0].beginning(500) is None
+    size = plain.stat().st_size
+    assert [corpus.fits(size) for corpus in map(read_texts, (plain, packed))] == [True, True]
+    assert [corpus.fits(size - 1) for corpus in map(read_texts, (plain, packed))] == [False, False]
 
 
 def test_missing_files_and_folders_are_told_before_anything_is_read(tmp_path: Path) -> None:
@@ -116,8 +139,10 @@ def test_a_folder_is_all_its_files_in_order(tmp_path: Path) -> None:
     write(tmp_path / "a", "a.md", "one")
     write(tmp_path, "notes.csv", "not, read")
     write(tmp_path, ".hidden.txt", "not read")
+    write(tmp_path, "c.txt.gz", gzip.compress(b"five\n\nsix"))
+    write(tmp_path, "d.jsonl.gz", gzip.compress(b'{"text": "seven"}'))
     corpus = read_texts(tmp_path)
-    assert list(corpus) == ["one", "two", "three", "four"]
+    assert list(corpus) == ["one", "two", "three", "four", "five", "six", "seven"]
     assert len(corpus.pieces()) == 1, "small files are counted together"
 
 

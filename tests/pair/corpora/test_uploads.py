@@ -20,6 +20,7 @@ def test_one_that_is_too_large_is_told_what_takes_it() -> None:
 @pytest.mark.parametrize("name", ["x" * 5000 + ".JSONL", "../../a/b.jsonl", "a\0b:*?.jsonl"])
 def test_only_the_ending_of_a_name_reaches_the_disk(name: str) -> None:
     assert uploads.file_name(name) == "corpus.jsonl"
+    assert uploads.file_name(f"{name}.GZ") == "corpus.jsonl.gz"
 
 
 def test_what_cannot_be_read_is_named_as_it_was_given(tmp_path: Path) -> None:
