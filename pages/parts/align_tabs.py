@@ -46,7 +46,8 @@ def _graph(view: View) -> None:
         st.caption("No group is pinned; this is the beginning of the text.")
     found = component(view.a, group or 0)
     alt = f"Tokens of groups {found.first} to {found.last - 1} of {view.a.label} and what joins them"
-    selectable(lambda: component_figure(view.a, found), "graph", alt)
+    with st.container(key="wide"):
+        selectable(lambda: component_figure(view.a, found), "graph", alt)
     hidden = f" {found.hidden:,} tokens had no room." if found.hidden else ""
     st.caption(f"Squares: teacher tokens; circles: student tokens; an orange rim: the pinned group.{hidden}")
     with folded():
@@ -64,6 +65,7 @@ def _groups(view: View) -> None:
             list(counts),
             selection_mode="multi",
             key="kinds",
+            wrap=True,
             format_func=lambda kind: f"{names.get(kind, kind)} ({counts.get(kind, 0)})",
             label_visibility="collapsed",
             help=f"{UNEQUAL}: {UNEQUAL_MEANING}",
