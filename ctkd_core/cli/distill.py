@@ -56,6 +56,7 @@ _BESIDES = {
     "student_model": " A folder or hub id is that of a pretrained one. Its tokenizer is another option: -s.",
 }
 DEFAULT_PRESET = "quick"
+WORTH_TELLING = 5.0  # seconds of a step, for whoever waits for its end
 
 
 def run_options(run: Callable[..., Output]) -> Callable[..., Output]:
@@ -149,11 +150,15 @@ def run(
     if world_size() > 1:
         return together(chosen, create, detach)
     new = create()
-    store.launch(new)
-    inform(f"run {new.id} in {new.dir}")
+
+    def start() -> None:
+        store.launch(new)
+        inform(f"run {new.id} in {new.dir}")
+
     if detach:
+        start()
         return Output(new.summary, lambda: [f"{new.id}\n{new.dir}"])
-    return finish(new)
+    return finish(new, start)
 
 
 def together(config: RunConfig, first: Callable[[], Run], detach: bool) -> Output:
@@ -175,9 +180,10 @@ def after_help() -> list[RenderableType]:
     return ["presets:", facts(presets, indent=2), losses]
 
 
-def finish(run: Run, offset: int = 0) -> Output:
-    """Follow a run to its end; KeyboardInterrupt cancels it. `offset`: see `progress.follow`."""
+def finish(run: Run, start: Callable[[], object], offset: int = 0) -> Output:
+    """Start a run and follow it to its end; KeyboardInterrupt cancels it. `offset`: see `progress.follow`."""
     try:
+        start()
         status = progress.follow(run, offset)
     except KeyboardInterrupt:
         inform("cancelling the run ...")
@@ -235,7 +241,8 @@ def waiting_for(run: Run) -> str:
         return ""
     doing = status.message or status.state
     if seconds and doing == f"Step {status.step} of {status.total_steps}." and status.step < (status.total_steps or 0):
-        doing = f"the step after step {status.step} (one takes {about(seconds)}), and its checkpoint"
+        takes = f" (one takes {about(seconds)})" if seconds >= WORTH_TELLING else ""
+        doing = f"the step after step {status.step}{takes}, and its checkpoint"
     return f"waiting for: {doing.rstrip('.')}. Ctrl-C ends the process at once: {status.kept}."
 
 
@@ -297,8 +304,9 @@ _STYLES = {"finished": "green", "running": "cyan", "cancelled": "yellow"} | dict
 
 
 def state_of(data: Mapping[str, Any]) -> Text:
-    """The state of a run in its colour."""
-    return styled(data.get("status"), _STYLES.get(str(data.get("status")), ""))
+    """The state of a run in its colour, and whether it was asked to stop."""
+    asked = ", asked to stop" if data.get("asked_to_stop") else ""
+    return styled(data.get("status"), _STYLES.get(str(data.get("status")), "")).append(asked)
 
 
 def document(run: Run, whole: bool = False) -> dict[str, Any]:

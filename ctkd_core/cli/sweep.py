@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ctkd_core.distill.config import RunConfig
-    from ctkd_core.distill.runs import RunStore
+    from ctkd_core.distill.runs import Run, RunStore
     from ctkd_core.distill.sweeps.definition import SweepDefinition
     from ctkd_core.distill.sweeps.sweep import Sweep
 
@@ -109,7 +109,10 @@ def start(
     refuse_dropped(definition)
     configs = plan(definition)
     store = run_store(runs_dir)
-    taken = sweeps.finished(store, configs) if definition.reuse else {}
+    changed: list[Run] = []
+    taken = sweeps.finished(store, configs, changed) if definition.reuse else {}
+    if said := sweeps.about_changed(changed):
+        inform(said)
     new = sweeps.unmade(configs, taken)
     kinds = kinds_of(new)
     low, high = duration(new)
@@ -231,10 +234,15 @@ def resume(
 def cancel(name: One, runs_dir: RunsDir = None) -> Output:
     """Cancel every run of a sweep that waits or trains."""
     found = _get(name, runs_dir)
-    stopped = [run.id for run in found.cancel()]
+    cancelled = found.cancel()
+    asked = [run.id for run in cancelled if not run.status().ended_already]
+    parts = (
+        [f"{counted(len(cancelled) - len(asked), 'run')} cancelled"] if len(asked) < len(cancelled) or not asked else []
+    )
+    parts += [f"{counted(len(asked), 'run')} asked to stop"] if asked else []
     return Output(
-        lambda: found.summary() | {"cancelled": stopped},
-        lambda: [f"{counted(len(stopped), 'run')} cancelled.", *_sweep(found)],
+        lambda: found.summary() | {"cancelled": [run.id for run in cancelled], "asked": asked},
+        lambda: [f"{', '.join(parts)}.", *_sweep(found)],
     )
 
 

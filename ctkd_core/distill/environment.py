@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,21 +102,35 @@ def describe(config: RunConfig, device: str, student: Tokenizer, teacher: Tokeni
     }
 
 
+def changed_data(
+    before: Mapping[str, Any], config: RunConfig, now: Callable[[str], str | None] = fingerprint
+) -> str | None:
+    """Which of "data" and "eval_data" isn't what the run began with; None where neither is known to differ.
+
+    before  what env.json told
+    now     the fingerprint that a source has now; None where it can't be told
+    """
+    for name in ("data", "eval_data"):
+        source, known = getattr(config, name), before.get(name)
+        began = known.get("fingerprint") if isinstance(known, dict) else None
+        if source and began and now(source) not in (began, None):
+            return name
+    return None
+
+
 def refuse_other_data(before: Mapping[str, Any], config: RunConfig) -> None:
     """Raise RunError where a run would go on with other data than it began with.
 
     before  what env.json told
     """
-    for name in ("data", "eval_data"):
-        source, known = getattr(config, name), before.get(name)
-        began = known.get("fingerprint") if isinstance(known, dict) else None
-        if source and began and fingerprint(source) != began:
-            # A set that comes along, or one of the hub that was fetched anew, isn't a file that can be brought back.
-            mend = "bring the file back and resume the run, or start a new one"
-            raise RunError(
-                f"{name} {short(source)} isn't what it was when the run began, and its last checkpoint is of that; "
-                f"{'start a new run' if names_set(source) else mend}."
-            )
+    if name := changed_data(before, config):
+        source = getattr(config, name)
+        # A set that comes along, or one of the hub that was fetched anew, isn't a file that can be brought back.
+        mend = "bring the file back and resume the run, or start a new one"
+        raise RunError(
+            f"{name} {short(source)} isn't what it was when the run began, and its last checkpoint is of that; "
+            f"{'start a new run' if names_set(source) else mend}."
+        )
 
 
 def _data(source: str) -> dict[str, str]:

@@ -33,6 +33,7 @@ from ctkd_core.background.processes import process_alive
 from ctkd_core.background.status import (
     CANCEL,
     LAUNCH,
+    cancel_asked,
     damaged,
     elsewhere,
     plain_text,
@@ -307,6 +308,7 @@ class Run:
             **{key: getattr(config, key, None) for key in _OF_THE_CONFIG},
             "created": status.created or None,
             **{key: getattr(status, key) for key in ("seconds", "attempt", "processes", "last_checkpoint")},
+            "asked_to_stop": not status.ended_already and cancel_asked(self.dir, status.attempt),
             "archived": self.archived,
             "sweep": sweep,
             "student_dir": str(folder) if (folder := kept_student(self.dir)) else None,

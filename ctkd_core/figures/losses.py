@@ -125,7 +125,7 @@ def largest_group(lab: Lab) -> tuple[int, LossView] | None:
 
 def percent(share: float) -> str:
     """A share of a loss, with its sign when it is negative."""
-    return f"{share:.0%}" if abs(share) >= 0.01 or share == 0 else ("<1%" if share > 0 else ">−1%")
+    return f"{100 * share:.0f} %" if abs(share) >= 0.01 or share == 0 else ("<1 %" if share > 0 else ">−1 %")
 
 
 def name(view: LossView) -> str:

@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ctkd_core.alignment.kinds import KIND_STYLES
 from ctkd_core.figures.theme import SEQUENTIAL, escape, figure
 from ctkd_core.markup.colours import GREY
-from ctkd_core.markup.numbers import percent
+from ctkd_core.markup.numbers import decimals, percent
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# name, short title, meaning, whether it is a share of 1
-METRICS: tuple[tuple[str, str, str, bool], ...] = (
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+# name, short title, meaning, how it is shown: shares as percentages; an F1 isn't a share of anything
+METRICS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     (
         "byte_match_rate",
         "bytes facing equal bytes",
         "Share of the text in groups whose two sides spell the same bytes of the text.",
-        True,
+        percent,
     ),
-    ("boundary_f1", "boundary F1", "Agreement of group boundaries with the byte-exact groups; 1 is the truth.", True),
-    ("text_match_rate", "same text", "Share of groups whose two sides spell the same bytes.", True),
-    ("student_text_match_rate", "tokens in same text", "Share of student tokens that are in such groups.", True),
-    ("share_1_1", KIND_STYLES["1-1"].name, "Share of two-sided groups with one token on each side.", True),
-    ("share_1_n", KIND_STYLES["1-n"].name, "Share of groups with one student and several teacher tokens.", True),
-    ("share_n_1", KIND_STYLES["n-1"].name, "Share of groups with several student tokens and one teacher token.", True),
-    ("share_n_m", KIND_STYLES["n-m"].name, "Share of groups with several tokens on both sides.", True),
-    ("student_tokens_1_1", "student tokens 1 : 1", "Share of student tokens that face one teacher token.", True),
-    ("teacher_tokens_1_1", "teacher tokens 1 : 1", "Share of teacher tokens that face one student token.", True),
-    ("byte_coverage", "bytes covered", "Share of the text under two-sided groups.", True),
-    ("n_groups", "groups", "Two-sided groups.", False),
-    ("largest_group", "largest group", "Most tokens on one side of a group.", False),
-    ("mean_group_size", "mean size", "Mean of (student + teacher tokens) / 2.", False),
-    ("orphan_student", "student tokens alone", "Student tokens that face nothing.", False),
-    ("orphan_teacher", "teacher tokens alone", "Teacher tokens that face nothing.", False),
+    (
+        "boundary_f1",
+        "boundary F1",
+        "Agreement of group boundaries with the byte-exact groups; 1 is the truth.",
+        decimals,
+    ),
+    ("text_match_rate", "same text", "Share of groups whose two sides spell the same bytes.", percent),
+    ("student_text_match_rate", "tokens in same text", "Share of student tokens that are in such groups.", percent),
+    ("share_1_1", KIND_STYLES["1-1"].name, "Share of two-sided groups with one token on each side.", percent),
+    ("share_1_n", KIND_STYLES["1-n"].name, "Share of groups with one student and several teacher tokens.", percent),
+    (
+        "share_n_1",
+        KIND_STYLES["n-1"].name,
+        "Share of groups with several student tokens and one teacher token.",
+        percent,
+    ),
+    ("share_n_m", KIND_STYLES["n-m"].name, "Share of groups with several tokens on both sides.", percent),
+    ("student_tokens_1_1", "student tokens 1 : 1", "Share of student tokens that face one teacher token.", percent),
+    ("teacher_tokens_1_1", "teacher tokens 1 : 1", "Share of teacher tokens that face one student token.", percent),
+    ("byte_coverage", "bytes covered", "Share of the text under two-sided groups.", percent),
+    ("n_groups", "groups", "Two-sided groups.", _number),
+    ("largest_group", "largest group", "Most tokens on one side of a group.", _number),
+    ("mean_group_size", "mean size", "Mean of (student + teacher tokens) / 2.", _number),
+    ("orphan_student", "student tokens alone", "Student tokens that face nothing.", _number),
+    ("orphan_teacher", "teacher tokens alone", "Teacher tokens that face nothing.", _number),
 )
 SHOWN = ("byte_match_rate", "boundary_f1", "text_match_rate", "student_text_match_rate", "share_1_1", "byte_coverage")
 ROW_PIXELS = 30
@@ -51,7 +66,7 @@ def metric_heat(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str, 
     """
     import plotly.graph_objects as go
 
-    known = {name: (title, meaning) for name, title, meaning, _ in METRICS}
+    known = {name: (title, meaning, shown) for name, title, meaning, shown in METRICS}
     rows = dict(metrics) | ({TRUTH: truth} if truth is not None else {})
     values = [[float(rates[name]) for name in SHOWN] for rates in rows.values()]
     columns = [_folded(known[name][0]) for name in SHOWN]
@@ -65,7 +80,7 @@ def metric_heat(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str, 
         showscale=False,
         xgap=2,
         ygap=2,
-        text=[[percent(value) for value in row] for row in values],
+        text=[[known[name][2](value) for name, value in zip(SHOWN, row)] for row in values],
         texttemplate="%{text}",
         customdata=[[known[name][1] for name in SHOWN] for _ in rows],
         hovertemplate="%{y}: %{text}<br>%{customdata}<extra></extra>",
@@ -93,15 +108,11 @@ def metric_table(metrics: Mapping[str, Mapping[str, float]], truth: Mapping[str,
     columns = dict(metrics) | ({TRUTH: truth} if truth is not None else {})
     rows = [
         {"metric": title}
-        | {method: _shown(float(rates[name]), is_share) for method, rates in columns.items()}
+        | {method: shown(float(rates[name])) for method, rates in columns.items()}
         | {"meaning": meaning}
-        for name, title, meaning, is_share in METRICS
+        for name, title, meaning, shown in METRICS
     ]
     return pd.DataFrame(rows)
-
-
-def _shown(value: float, is_share: bool) -> str:
-    return percent(value) if is_share else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 # Metrics that need the models' candidates: key of `logit_metrics` and `sequence_match_rate`, title, meaning.
@@ -120,6 +131,6 @@ def logit_table(rates: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
 
     rows = []
     for key, title, meaning in LOGIT_METRICS:
-        shares = {method: _shown(float(found[key]), True) for method, found in rates.items()}
+        shares = {method: percent(float(found[key])) for method, found in rates.items()}
         rows.append({"metric": title} | shares | {"meaning": meaning})
     return pd.DataFrame(rows)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.figures.vocabulary_bars import CLASS_TITLES
 from ctkd_core.markup.colours import BLUE, GREEN, ORANGE, SKY, VERMILLION
+from ctkd_core.markup.numbers import percent
 from ctkd_core.markup.visible import shorten, visible
 from ctkd_core.pair.advice import CRITICAL, CRITICAL_SHARE
 
@@ -42,7 +43,7 @@ def overlap_figure(shared: Overlap) -> go.Figure:
 
     table = overlap_table(shared)
     labels = [
-        f"{title}<br>{student:.0%} of student, {teacher:.0%} of teacher"
+        f"{title}<br>{percent(student, 0)} of student, {percent(teacher, 0)} of teacher"
         for title, student, teacher in zip(table["counted by"], table["share of student"], table["share of teacher"])
     ]
     parts = (

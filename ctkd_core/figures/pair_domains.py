@@ -11,6 +11,7 @@ from ctkd_core.figures.metrics import METRICS
 from ctkd_core.figures.pair import hatched
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION
+from ctkd_core.markup.numbers import percent
 from ctkd_core.markup.visible import one_line, shorten
 
 if TYPE_CHECKING:
@@ -79,7 +80,6 @@ MEASURES: dict[str, DomainMeasure] = {
             Bars("text_match_rate", "same text", PURPLE, "x"),
             Bars("byte_coverage", "bytes covered", GREY, "."),
         ),
-        share=True,
     ),
     "largest group": DomainMeasure(
         "tokens",
@@ -88,7 +88,7 @@ MEASURES: dict[str, DomainMeasure] = {
     ),
 }
 _TITLES = {name: title for name, title, _, _ in METRICS}
-_SHARES = {name for name, _, _, share in METRICS if share}
+_SHARES = {name for name, _, _, shown in METRICS if shown is percent}
 _OWN_TITLES = {
     "texts": "texts",
     "bytes": "bytes",
@@ -111,7 +111,6 @@ def domain_figure(rows: Rows, measure: str, method: str, chosen: str | None = No
 
     shown = MEASURES[measure]
     labels = domain_labels(rows)
-    form = ".1%" if shown.share else ",.3~g"
     traces: list[Any] = [
         go.Bar(
             x=labels,
@@ -119,7 +118,11 @@ def domain_figure(rows: Rows, measure: str, method: str, chosen: str | None = No
             customdata=list(rows),
             name=bars.name,
             marker={"color": bars.colour, "pattern": hatched(bars.hatch)},
-            hovertemplate="%{x}: %{y:" + form + "}<extra>" + bars.name + "</extra>",
+            hovertemplate="%{x}: %{y:"
+            + (".1%" if bars.key in _SHARES else ",.3~g")
+            + "}<extra>"
+            + bars.name
+            + "</extra>",
         )
         for bars in shown.bars
     ]

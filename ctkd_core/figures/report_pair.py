@@ -46,7 +46,7 @@ from ctkd_core.figures.vocabulary_bars import (
 )
 from ctkd_core.lab.code import Code, NamedText, report_code
 from ctkd_core.markup.blocks import Html, facts, note, table, text
-from ctkd_core.markup.numbers import percent
+from ctkd_core.markup.numbers import decimals, percent
 from ctkd_core.markup.visible import counted, shorten
 from ctkd_core.methods.evidence import load
 from ctkd_core.pair.evidence import settings
@@ -247,8 +247,8 @@ def _text(one: TextReport, figures: Figures) -> list[str]:
         parts.append(
             note(
                 f"{count:,} {'stretch differs' if count == 1 else 'stretches differ'}; boundary "
-                f"F1 {compared.boundary_f1:.3f}; {percent(compared.share)} of student tokens lie outside them. Each "
-                f"bracket is a group, student ~ teacher; │ parts its tokens.{more}"
+                f"F1 {decimals(compared.boundary_f1)}; {percent(compared.share)} of student tokens lie outside them. "
+                f"Each bracket is a group, student ~ teacher; │ parts its tokens.{more}"
             )
         )
         listed = disagreements(first, one.alignments[name], compared.differing, MOST_DISAGREEMENTS)

@@ -186,7 +186,7 @@ def row_sum_figure(sums: MapRowSums) -> go.Figure:
         marker={"color": colours},
         hovertemplate="%{y:,} rows sum to %{x}<extra></extra>",
     )
-    fig = figure([bar], "Row mass: what the weights of a student token sum to", height=320)
+    fig = figure([bar], "Row mass: what the weights of a student token sum to", height=320, line=NARROW_TITLE)
     fig.update_xaxes(title_text="sum of the row", type="category")
     return _log_counts(fig, table["rows"].tolist(), "student tokens")
 
@@ -222,7 +222,7 @@ def fan_out_figure(projection: Projection) -> go.Figure:
         marker={"color": [VERMILLION, BLUE, *[ORANGE] * (len(table) - 2)]},
         hovertemplate="%{y:,} student tokens point at %{x} teacher tokens<extra></extra>",
     )
-    fig = figure([bar], "Fan-out: teacher tokens a student token points at", height=320)
+    fig = figure([bar], "Fan-out: teacher tokens a student token points at", height=320, line=NARROW_TITLE)
     fig.update_xaxes(title_text="teacher tokens", type="category")
     return _log_counts(fig, table["student_tokens"].tolist(), "student tokens")
 
@@ -251,7 +251,8 @@ def columns_figure(projection: Projection, most: int = LARGEST) -> go.Figure:
         marker={"color": BLUE},
         hovertemplate="%{y}<br>%{x:,} student tokens, mass %{customdata[1]:,.1f}<extra></extra>",
     )
-    fig = figure([bar], "Teacher tokens with the most student tokens", height=110 + 19 * max(1, len(table)))
+    height = 110 + 19 * max(1, len(table))
+    fig = figure([bar], "Teacher tokens with the most student tokens", height, line=NARROW_TITLE)
     fig.update_xaxes(title_text="student tokens that point at it")
     fig.update_yaxes(autorange="reversed", tickfont={"family": "monospace", "size": 11}, type="category")
     return fig

@@ -214,10 +214,13 @@ def sample_cost(x: Tensor, y: Tensor, rule: TransportRule) -> tuple[Tensor, Tens
 
 
 def transport(matrix: Tensor, epsilon: float, iterations: int) -> Tensor:
-    """Entropic plan [n, m] for a cost matrix [n, m], uniform marginals, in the log domain."""
+    """Entropic plan [n, m] for a cost matrix [n, m], uniform marginals, in the log domain.
+
+    As in the public loop the teacher's side is scaled first, so that the student's marginals are exact at the end.
+    """
     n, m = matrix.shape
     log_a, log_b = matrix.new_full((n,), -math.log(n)), matrix.new_full((m,), -math.log(m))
-    return sinkhorn_plan(matrix, epsilon, iterations, log_a, log_b)
+    return sinkhorn_plan(matrix.T, epsilon, iterations, log_b, log_a).T
 
 
 def released_transport(matrix: Tensor, epsilon: float, iterations: int) -> Tensor:

@@ -88,8 +88,8 @@ def dskd_loss(
     one_vocabulary       both sides have one tokenizer: row k of either answer faces row k, nothing is attended to, and
                          the student learns from every t2s row (the released form for one vocabulary)
     variant              "released": sums over rows, all divided by the number of student rows, and scales measured over
-                         whole padded sequences
-    Rows of samples where one side has no answer learn from CE alone. Raises LossInputError.
+                         whole padded sequences; rows of samples where one side has no answer face all that it holds
+    Such rows learn from CE alone in "clean". Raises LossInputError.
     """
     teacher = need_teacher("dskd", teacher_logits)
     check_inputs(student_logits, teacher, batch)
@@ -120,7 +120,9 @@ def dskd_loss(
     side = whole_side if variant == "released" else answer_side
     s, t = side(batch.student_ids, rows, own, dtype), side(batch.teacher_ids, other_rows, other, dtype)
     seen = attend(s, t, state)
-    s_kept, t_kept = (side.mask & facing.mask.any(dim=1, keepdim=True) for side, facing in ((s, t), (t, s)))
+    s_kept, t_kept = s.mask, t.mask
+    if variant != "released":  # there a row that no answer faces learns from a mixture of masked places
+        s_kept, t_kept = (x & facing.any(dim=1, keepdim=True) for x, facing in ((s_kept, t_kept), (t_kept, s_kept)))
     number = s.number[s_kept]
     t2s = TeacherInStudent(seen.t2s[s_kept].to(own.head.dtype), own.head, number, rows.target[number])
     s2t = StudentInTeacher(seen.s2t[t_kept].to(other.head.dtype), other.head, other_rows, t.number[t_kept])

@@ -7,11 +7,11 @@ the checks before a run ask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Rule = Literal["predicting", "bayesian", "observed", "mean", "last"]
+Rule = Literal["predicting", "bayesian", "observed", "mean", "last", "log_mean"]
 
 IN_WORDS: Mapping[Rule, str] = {
     "predicting": "the row that predicts a group's last token",
@@ -19,12 +19,14 @@ IN_WORDS: Mapping[Rule, str] = {
     "observed": "the row at a group's first token times the chance of its later tokens",
     "mean": "the mean of the logits at a group's tokens",
     "last": "the row at a group's last token",
+    "log_mean": "the mean of the log-probabilities that predict a group's tokens",
 }
+TEMPERED: Collection[Rule] = ("bayesian", "observed", "log_mean")  # for which the teacher's temperature matters
 
 
 @dataclass(frozen=True)
 class MergeRule:
-    """How a group's rows become one; `temperature` divides the logits of what is multiplied, 1 where nothing is."""
+    """How a group's rows become one; `temperature` divides logits before a soft-max, 1 where there is none."""
 
     rule: Rule
     temperature: float = 1.0
@@ -40,6 +42,11 @@ def uld(options: Mapping[str, Any], variant: str) -> MergeRule | str:
     if variant != "clean" or options["pairing"] != "groups":
         return "it compares rows by their index, not by groups (pairing=groups does)"
     return MergeRule("predicting")
+
+
+def hkl(options: Mapping[str, Any], variant: str) -> MergeRule | str:  # noqa: ARG001 - both merge alike
+    """The rule of H-KL, at its temperature."""
+    return MergeRule("log_mean", float(options["temperature"]))
 
 
 def gold(options: Mapping[str, Any], variant: str) -> MergeRule | str:  # noqa: ARG001 - both merge alike

@@ -128,16 +128,15 @@ class Facing:
 
 
 def face(rows: Rows, batch: AlignedBatch, skipped: tuple[bool, bool] = (False, False)) -> Facing:
-    """Pair the k-th predicted answer token of either side; `skipped`: without the last one of student and teacher."""
-    learnt = batch.teacher_labels != IGNORE
-    learnt[:, :1] = False
-    own = torch.bincount(rows.sample, minlength=len(batch))
-    index = torch.arange(len(rows), device=rows.flat.device) - (own.cumsum(0) - own)[rows.sample]
-    count = learnt.sum(dim=1) - int(skipped[1])
-    used = (index < count[rows.sample]) & (index < (own - int(skipped[0]))[rows.sample])
-    engine = used.nonzero().squeeze(1)
+    """Pair the k-th answer token of either side where a row predicts both; `skipped`: without the last one of student
+    and teacher."""
+    learnt = [labels != IGNORE for labels in (batch.student_labels, batch.teacher_labels)]
+    index = learnt[0].cumsum(dim=1)[rows.sample, rows.position] - 1
+    own, other = ((x.sum(dim=1) - int(skip))[rows.sample] for x, skip in zip(learnt, skipped))
+    position = kth_learnt(learnt[1], rows.sample, index)
+    engine = ((index < own) & (index < other) & (position >= 1)).nonzero().squeeze(1)
     sample = rows.sample[engine]
-    teacher = sample * learnt.shape[1] + kth_learnt(learnt, sample, index[engine]) - 1
+    teacher = sample * batch.teacher_labels.shape[1] + position[engine] - 1
     return Facing(engine, rows.flat[engine], teacher, sample)
 
 

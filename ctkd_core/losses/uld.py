@@ -125,12 +125,12 @@ class _SortedL1:
             values[local] = _top_rows(p, q, local, factor, chunk.gradient, self.top_k)
             return values[:, None]
         on_cpu = chunk.logits.device.type == "cpu" and chunk.logits.dtype == torch.float32
-        values[local] = (_radix_rows if on_cpu else _sorted_rows)(p, q, local, factor, chunk.gradient)
+        values[local] = (_counted_rows if on_cpu else _sorted_rows)(p, q, local, factor, chunk.gradient)
         return values[:, None]
 
 
-def _radix_rows(p: Tensor, q: Tensor, local: Tensor, factor: Tensor, gradient: Tensor | None) -> Tensor:
-    from ctkd_core.losses.kernels.radix import sorted_l1
+def _counted_rows(p: Tensor, q: Tensor, local: Tensor, factor: Tensor, gradient: Tensor | None) -> Tensor:
+    from ctkd_core.losses.kernels.sorted_l1 import sorted_l1
 
     target = torch.empty(0, 0) if gradient is None else gradient
     values = sorted_l1(

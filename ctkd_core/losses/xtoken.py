@@ -33,6 +33,7 @@ from ctkd_core.losses.engine.deferred import DeferredChunk, RowView, readable
 from ctkd_core.losses.engine.engine import Balance, Chunk, Term, compute_dtype
 from ctkd_core.losses.facts import Count, mean
 from ctkd_core.losses.parts.columns import ColumnEntries, EntryTensors, entries_of
+from ctkd_core.losses.parts.divergences import LOWEST
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, group_rows, rows_with_groups, segment_mean
 from ctkd_core.losses.parts.projected_rows import BothOrders, both_orders, groups_in_place, scratch_bytes
 
@@ -196,7 +197,8 @@ def projected(
         source: Any = state
         weights = source.weights().to(dtype)
         keep = (source.rows < widths[0]) & (source.columns < widths[1])
-        entries = EntryTensors(source.rows[keep], source.columns[keep], weights[keep].detach(), widths)
+        shape = min(source.shape[0], widths[0]), min(source.shape[1], widths[1])
+        entries = EntryTensors(source.rows[keep], source.columns[keep], weights[keep].detach(), shape)
         return entries, weights[keep]
     if projection is None:
         projection = default_projection(batch)
@@ -296,7 +298,7 @@ class _Kernel:
                 chunk, inside, self.teacher, self.columns, self.orders, self.temperature, weight[inside.at, 0],
                 self.reverse,
             )  # fmt: skip
-            values[inside.at, 0] = found.value
+            values[inside.at, 0] = boundless(found.value)
             self.facts["projected_mass"].append(found.mass)
             self.facts["top1_agreement"].append(found.agree)
             return values
@@ -310,7 +312,7 @@ class _Kernel:
         if log_factor is not None:
             log_u = log_u + log_factor[:, None]
         value, slope = _kl(u, log_u, log_v, self.reverse)
-        values[inside.at, 0] = value
+        values[inside.at, 0] = boundless(value)
         self.facts["projected_mass"].append(mass.sum(dim=1))
         self.facts["top1_agreement"].append((u.argmax(dim=1) == log_v.argmax(dim=1)).to(p.dtype))
         if chunk.gradient is not None:
@@ -345,7 +347,7 @@ class _Kernel:
             rows = rows[last]
         sample, position = rows // self.teacher.shape[1], rows % self.teacher.shape[1]
         z = self.teacher[sample[:, None], position[:, None], self.columns].to(chunk.logits.dtype)
-        log_v = z.div_(self.temperature).log_softmax(dim=1)
+        log_v = z.div_(self.temperature).log_softmax(dim=1).clamp_(min=LOWEST)
         if self.chain is not None:
             return log_v + self.chain.teacher_log_factor[inside.groups][:, None]
         out = log_v.new_empty(len(inside), log_v.shape[1])
@@ -380,6 +382,11 @@ class _Kernel:
         rows_p = p.index_select(0, inside.local)
         sums = self.chosen.back(per_row, rows_p, own)
         chunk.gradient.index_add_(0, inside.local, own.addcmul_(rows_p, -sums[:, None]))
+
+
+def boundless(value: Tensor) -> Tensor:
+    """Values with infinity, which a loss refuses, where the logarithm of nothing (`LOWEST`) has a weight in them."""
+    return torch.where(value > -LOWEST * 1e-12, torch.inf, value)
 
 
 def _kl(u: Tensor, log_u: Tensor, log_v: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:

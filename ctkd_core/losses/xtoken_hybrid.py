@@ -27,6 +27,7 @@ from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.deferred import DeferredChunk, readable
 from ctkd_core.losses.engine.engine import Buffers, Chunk, Term, compute_dtype
 from ctkd_core.losses.facts import Count, mean
+from ctkd_core.losses.parts.divergences import LOWEST
 from ctkd_core.losses.parts.group_rows import GroupRows, GroupsInChunk, segment_mean
 from ctkd_core.losses.parts.matched import Matched, SameObject, best_pairs, matched_from_pairs, one_to_one
 from ctkd_core.losses.parts.paired_rows import (
@@ -40,7 +41,7 @@ from ctkd_core.losses.parts.paired_rows import (
     teacher_side,
 )
 from ctkd_core.losses.parts.unnormalised import l1_of_sorted
-from ctkd_core.losses.xtoken import MAX_SCALE, balance_of, compared_groups, default_projection, rows_of
+from ctkd_core.losses.xtoken import MAX_SCALE, balance_of, boundless, compared_groups, default_projection, rows_of
 
 
 def hkl_loss(
@@ -192,12 +193,13 @@ class _Kernel:
 
         shared = log_q.new_zeros(g)
         if len(ids.student):
-            log_vm, log_qm = take("vm", log_v, ids.teacher), take("qm", log_q, ids.student)
+            log_vm = take("vm", log_v, ids.teacher).clamp_(min=LOWEST)
+            log_qm = take("qm", log_q, ids.student).clamp_(min=LOWEST)
             self.facts["top1_agreement"].append((log_vm.argmax(dim=1) == log_qm.argmax(dim=1)).to(log_q.dtype))
             v = torch.exp(log_vm, out=buffers.take("v", *log_vm.shape))
             self.facts["student_common_mass"].append(log_qm.logsumexp(dim=1).exp())
             self.facts["teacher_common_mass"].append(v.sum(dim=1))
-            shared = self._common(log_qm, log_vm, v, weight[:, :1])
+            shared = boundless(self._common(log_qm, log_vm, v, weight[:, :1]))
             slope.index_copy_(1, ids.student, log_qm)
         tail = torch.zeros_like(shared)
         q, v = take("tail q", log_q, ids.student_rest).exp_(), take("tail v", log_v, ids.teacher_rest).exp_()

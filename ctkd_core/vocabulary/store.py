@@ -183,12 +183,12 @@ def cached(
 
 def _folder(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Path:
     """Where the cache keeps a map: a hash of everything that it depends on."""
-    key = [VERSION, _BUILT, method, options, _identity(student), _identity(teacher)]
+    key = [VERSION, _BUILT, method, options, identity(student), identity(teacher)]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return files.cache_dir() / "maps" / f"{method}-{digest[:32]}"
 
 
-def _identity(tokenizer: Tokenizer) -> dict[str, Any]:
+def identity(tokenizer: Tokenizer) -> dict[str, Any]:
     """What of a tokenizer decides a map; the roles come from tokenizer_config.json, so the fingerprint lacks them."""
     roles = {f"{role}_id": getattr(tokenizer, f"{role}_id") for role in ROLES}
     return {"fingerprint": tokenizer.fingerprint, "n_ids": tokenizer.n_ids, "roles": roles}
@@ -202,7 +202,7 @@ def _arrays(projection: Projection) -> dict[str, NDArray[Any]]:
 
 def _manifest(projection: Projection, tensors: Numbers) -> MapManifest:
     def side(tokenizer: Tokenizer) -> SavedTokenizer:
-        return SavedTokenizer(name=tokenizer.name, **_identity(tokenizer))
+        return SavedTokenizer(name=tokenizer.name, **identity(tokenizer))
 
     return MapManifest(
         method=projection.method,
@@ -237,7 +237,7 @@ def _read_manifest(folder: Path) -> MapManifest:
 def _check_tokenizers(folder: Path, manifest: MapManifest, student: Tokenizer, teacher: Tokenizer) -> None:
     for side, tokenizer in (("student", student), ("teacher", teacher)):
         saved: SavedTokenizer = getattr(manifest, side)
-        now = _identity(tokenizer)
+        now = identity(tokenizer)
         if saved.model_dump(exclude={"name"}) == now:
             continue
         if saved.fingerprint == now["fingerprint"]:

@@ -15,6 +15,7 @@ from ctkd_core.figures.chips import chip_page, page_of, page_starts
 from ctkd_core.figures.tables import health_table
 from ctkd_core.lab.evidence import Evidence
 from ctkd_core.markup.glossary import explained
+from ctkd_core.markup.numbers import percent
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import loaders, state
 from pages.parts.align_pinning import jump, page_that_follows
@@ -144,6 +145,7 @@ def _side(title: str, side: CardSide, view: View, group: int) -> None:
         nats = " │ ".join(f"{h:.2f}" for h in uncertainty(view.a, group, view.evidence, which))
         tokenizer = view.teacher if which == "teacher" else view.student
         likely = ", ".join(
-            f"“{state.plain(text)}” {p:.0%}" for text, p in expected(view.a, group, view.evidence, which, tokenizer)
+            f"“{state.plain(text)}” {percent(p, 0)}"
+            for text, p in expected(view.a, group, view.evidence, which, tokenizer)
         )
         st.caption(f"entropy {nats} nats · expects after it: {likely}")

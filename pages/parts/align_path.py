@@ -56,7 +56,8 @@ def _ends(view: View) -> None:
 
 def _picture(view: View, kind: str) -> None:
     a, group = view.a, view.pinned
-    selectable(lambda: dtw_figure(a, group, kind), f"dtw_{kind}", f"{TITLES[kind]}, with the path of {a.label}")
+    with st.container(key="wide"):
+        selectable(lambda: dtw_figure(a, group, kind), f"dtw_{kind}", f"{TITLES[kind]}, with the path of {a.label}")
     surface = a.cost
     constant = surface is not None and surface.student_entropy is None and a.method == "cdm"
     weights = " All entropy weights are constant." if constant else ""

@@ -13,6 +13,7 @@ from ctkd_core.figures.groups import size_histogram
 from ctkd_core.figures.metrics import logit_table, metric_heat, metric_table
 from ctkd_core.figures.tables import disagreements, groups_of_kinds, page_of_row, shown_groups
 from ctkd_core.markup.glossary import explained
+from ctkd_core.markup.numbers import decimals, percent
 from pages.parts import late_values, loaders, state
 from pages.parts.align_export import export
 from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
@@ -45,7 +46,8 @@ def _graph(view: View) -> None:
         st.caption("No group is pinned; this is the beginning of the text.")
     found = component(view.a, group or 0)
     alt = f"Tokens of groups {found.first} to {found.last - 1} of {view.a.label} and what joins them"
-    selectable(lambda: component_figure(view.a, found), "graph", alt)
+    with st.container(key="wide"):
+        selectable(lambda: component_figure(view.a, found), "graph", alt)
     hidden = f" {found.hidden:,} tokens had no room." if found.hidden else ""
     st.caption(f"Squares: teacher tokens; circles: student tokens; an orange rim: the pinned group.{hidden}")
     with folded():
@@ -63,6 +65,7 @@ def _groups(view: View) -> None:
             list(counts),
             selection_mode="multi",
             key="kinds",
+            wrap=True,
             format_func=lambda kind: f"{names.get(kind, kind)} ({counts.get(kind, 0)})",
             label_visibility="collapsed",
             help=f"{UNEQUAL}: {UNEQUAL_MEANING}",
@@ -133,8 +136,8 @@ def _disagreements(view: View) -> None:
         st.success(f"{names[0]} and {names[1]} make the same groups on this text.", icon=":material/check_circle:")
         return
     small_print(
-        f"{len(found.differing)} stretches differ. Boundary F1 {found.boundary_f1:.3f}; {100 * found.share:.1f} % of "
-        f"student tokens lie outside them. Each bracket is a group, student ~ teacher; │ parts its tokens."
+        f"{len(found.differing)} stretches differ. Boundary F1 {decimals(found.boundary_f1)}; {percent(found.share)} "
+        f"of student tokens lie outside them. Each bracket is a group, student ~ teacher; │ parts its tokens."
     )
     table = disagreements(a, b, found.differing)
     group_table(table, "difference_table", f"Stretches where {names[0]} and {names[1]} differ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import streamlit as st
@@ -24,7 +25,7 @@ from ctkd_core.lab.code import evidence_code, tried_code
 from ctkd_core.markup.glossary import explained
 from ctkd_core.markup.visible import counted
 from ctkd_core.methods.evidence import KINDS, REGIMES, Condition, Digest, Experiment, Tried, TriedRun
-from pages.parts import late_values, loaders, state
+from pages.parts import address, late_values, loaders, state
 from pages.parts.evidence_answers import answer
 from pages.parts.plots import plot
 from pages.parts.selections import clicked
@@ -33,6 +34,7 @@ from pages.parts.twin import twin
 
 Found = tuple[Experiment, Condition]
 NEVER = "never tried"
+FIELDS = ("kind", "regime", "setting", "tried")  # parameters of the address; each leaves others of the next ones
 
 
 def standing(found: Digest) -> None:
@@ -41,30 +43,13 @@ def standing(found: Digest) -> None:
     tried = sorted(found.conditions, key=lambda each: (not _of_the_pair(each), -_runs(each)))
     _this_pair(tried)
     settings = {name: [each for each in tried if each[1].kind == name] for name in KINDS}
-
-    def first_regime() -> None:
-        there = settings[st.session_state["kind"]]
-        late_values.put("regime", there[0][1].regime if there else next(iter(REGIMES)))
-
+    _recall()
     kind_cell, regime_cell, setting_cell = st.columns(3)
-    kind = kind_cell.selectbox(
-        "Kind of pair",
-        list(KINDS),
-        list(KINDS).index(tried[0][1].kind) if tried else 0,
-        key="kind",
-        bind="query-params",
-        on_change=first_regime,
-    )
+    with kind_cell:
+        kind = _field("Kind of pair", "kind", KINDS, tried[0][1].kind if tried else None)
     regimes = {name: [each for each in settings[kind] if each[1].regime == name] for name in REGIMES}
-    regime = regime_cell.selectbox(
-        "Regime",
-        list(REGIMES),
-        list(REGIMES).index(settings[kind][0][1].regime) if settings[kind] else 0,
-        key="regime",
-        bind="query-params",
-        on_change=late_values.put_back,
-        args=("regime",),
-    )
+    with regime_cell:
+        regime = _field("Regime", "regime", REGIMES, settings[kind][0][1].regime if settings[kind] else None)
     st.caption(f"**{kind}**: {KINDS[kind]} **{regime}**: {REGIMES[regime]}")
     if not regimes[regime]:
         there = ", ".join(dict.fromkeys(f"{c.kind} ({c.regime})" for _, c in tried)) or "nothing yet"
@@ -76,9 +61,47 @@ def standing(found: Digest) -> None:
         share("evidence", tried_code())
         return
     there = {setting_name(each.name, condition.title): (each, condition) for each, condition in regimes[regime]}
-    late_values.put_known("setting", there)
-    title = setting_cell.selectbox("Setting", list(there), key="setting", bind="query-params")
+    with setting_cell:
+        title = _field("Setting", "setting", there)
     _condition(*there[title])
+
+
+def _recall() -> None:
+    """On the way from another page, whose address has dropped what was chosen here, choose it again."""
+    named = {key: st.query_params[key] for key in FIELDS if key in st.query_params}
+    if not named and not address.came_back():
+        address.change(st.session_state.get("evidence_chosen", {}))
+    else:
+        st.session_state["evidence_chosen"] = named
+
+
+def _field(label: str, key: str, options: Collection[str], default: str | None = None) -> str:
+    """A field of FIELDS, drawn, and what it shows."""
+    shown = _show(key, options, default)
+    st.selectbox(label, list(options), key=key, on_change=_chosen, args=(key,))
+    return shown
+
+
+def _show(key: str, options: Collection[str], default: str | None = None) -> str:
+    """What a field of FIELDS shows, before it is drawn: what the address names, also after Back; else the default, or
+    the first of its options."""
+    named = st.query_params.get(key)
+    shown = named if named in options else default or next(iter(options))
+    late_values.put(key, shown)
+    return shown
+
+
+def _chosen(key: str) -> None:
+    if not late_values.put_back(key):
+        _choose(key, st.session_state[key])
+
+
+def _choose(key: str, name: str) -> None:
+    """Put a choice into the address, without what depends on it, as one step of the browser's history.
+
+    A field that is bound to the address would change it before the rest, and Back would stop between.
+    """
+    address.change({key: name} | dict.fromkeys(FIELDS[FIELDS.index(key) + 1 :]))
 
 
 def _this_pair(tried: list[Found]) -> None:
@@ -134,18 +157,16 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     )
     measure = measure or "difference"
     runs = {f"{tried.title}, seed {run.seed}": (tried, run) for tried in condition.done for run in tried.runs}
-    late_values.put_known("tried", runs)
+    chosen = runs[_show("tried", runs)]
 
     def selected() -> None:
         if points := clicked("ranking"):
             label, seed = points[0]
-            found = next(n for n, (t, r) in runs.items() if (t.label, r.seed) == (label, seed))
-            late_values.put("tried", found)
+            _choose("tried", next(n for n, (t, r) in runs.items() if (t.label, r.seed) == (label, seed)))
 
-    chosen = runs.get(st.session_state.get("tried", next(iter(runs))))
     if has_values(condition, measure):
         plot(
-            lambda: ranking_figure(condition, measure, chosen and (chosen[0].label, chosen[1].seed)),
+            lambda: ranking_figure(condition, measure, (chosen[0].label, chosen[1].seed)),
             key="ranking",
             on_select=selected,
             selection_mode="points",
@@ -160,11 +181,8 @@ def _condition(experiment: Experiment, condition: Condition) -> None:
     if domains := domain_rows(condition):
         with st.expander("By domain of the held-out text", icon=":material/category:"):
             st.dataframe(domains, key="domain_rows", hide_index=True, alt="The figure by domain")
-    name = st.selectbox(
-        "Run", list(runs), key="tried", bind="query-params", on_change=late_values.put_back, args=("tried",)
-    )
-    if name is not None:
-        _run(condition, *runs[name])
+    st.selectbox("Run", list(runs), key="tried", on_change=_chosen, args=("tried",))
+    _run(condition, *chosen)
     st.markdown("Do it again:")
     st.code(experiment.reproduce, language=None, wrap_lines=True)
     share("evidence", evidence_code(experiment.name, condition.name))

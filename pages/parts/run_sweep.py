@@ -8,8 +8,9 @@ import streamlit as st
 
 from ctkd_core import methods
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS
+from ctkd_core.distill.runs import Run
 from ctkd_core.distill.sweeps.definition import SweepDefinition, duration, plan, seeds_in, values_in
-from ctkd_core.distill.sweeps.sweep import finished, unmade
+from ctkd_core.distill.sweeps.sweep import about_changed, finished, unmade
 from ctkd_core.errors import CtkdError
 from ctkd_core.lab.code import sweep_code
 from ctkd_core.markup.quantities import between
@@ -32,7 +33,8 @@ def run_sweep() -> None:
     definition = _fields()
     try:
         configs = plan(definition)
-        taken = finished(loaders.store(), configs) if definition.reuse else {}
+        changed: list[Run] = []
+        taken = finished(loaders.store(), configs, changed) if definition.reuse else {}
         low, high = duration(unmade(configs, taken))
     except CtkdError as fault:
         state.show_error(fault)
@@ -40,6 +42,8 @@ def run_sweep() -> None:
     reused = f", {len(taken)} of them finished already" if taken else ""
     left = f"{between(low, high)} on this machine" if high else "nothing left to train"
     st.markdown(f"**{len(configs)} runs**{reused}: {left}. They train one after another, in the background.")
+    if said := about_changed(changed):
+        st.caption(state.plain(said))
     with st.expander("The runs", icon=":material/list:"):
         st.dataframe([{"run": config.name} for config in configs], key="sweep_runs", hide_index=True, alt="The runs")
     change_button(

@@ -35,6 +35,7 @@ def text_input(label: str = "Text to align", tokenizers: bool = True) -> str:
             key="text",
             bind="query-params",
             required=True,
+            wrap=True,
             on_change=_chosen,
             label_visibility="collapsed",
             help="  \n".join(f"**{t.name}**: {t.note}" for t in TEXTS.values()) + "  \n**own**: your own text",

@@ -56,8 +56,8 @@ def verdict(view: View) -> None:
     sentence, rule = st.columns([9, 1.4], vertical_alignment="center", gap="small")
     with sentence:
         st.info(
-            f"**{found.verdict}** suits this pair: {VERDICTS[found.verdict]}. {because[0]}  \n"
-            f"This map: {map_sentence(view.map)}",
+            f"By the vocabularies alone, **{found.verdict}** suits this pair: {VERDICTS[found.verdict]}. "
+            f"{because[0]}  \nThis map: {map_sentence(view.map)}",
             icon=":material/gavel:",
         )
     with rule, st.popover("The rule", icon=":material/help:", width="stretch"):
@@ -65,7 +65,8 @@ def verdict(view: View) -> None:
         for warning in found.warnings:
             st.caption(f":material/warning: {state.plain(warning)}")
         st.caption(
-            "The rule is X-Token's audit; page Pair has all its figures.", help=explained("P-KL", "canonical form")
+            "The rule is X-Token's audit; page Pair has all its figures, and what experiments found.",
+            help=explained("P-KL", "canonical form"),
         )
     if view.student.fingerprint == view.teacher.fingerprint:
         st.success(identity_sentence(view.map), icon=":material/done_all:")

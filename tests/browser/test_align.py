@@ -115,6 +115,19 @@ def test_the_graph_pins_what_is_clicked(page, server):
     page.wait_for_selector(f'.group.pinned[data-g="{group_of(page)}"]')
 
 
+def test_a_narrow_window_cuts_no_names(page, server):
+    page.set_viewport_size({"width": 420, "height": 1000})
+    opened(page, server, "?method=cdm&against=sedi&tab=Path", ".st-key-dtw_local .heatmaplayer image")
+    for key in ("dtw_local", "graph"):
+        width = page.locator(f".st-key-{key} .js-plotly-plot").evaluate("e => e.getBoundingClientRect().width")
+        assert width > 800, "its labels would lie upon each other"
+        assert page.evaluate("document.documentElement.scrollWidth") == 420
+        page.get_by_role("tab", name="Graph").click()
+        page.wait_for_selector(".st-key-graph .scatterlayer .point")
+    last = page.locator(".st-key-text").get_by_role("radio", name="own").bounding_box()
+    assert last["x"] + last["width"] < 420
+
+
 def test_downloads_open_and_hold_the_alignment(page, server, new_context, tmp_path):
     opened(page, server, "?method=cdm&against=sedi&tab=Export&group=9", ".st-key-html button")
 

@@ -159,3 +159,36 @@ def test_back_brings_the_text_back(page, server):
     settled(page)
     page.go_back()
     page.wait_for_function("text => document.querySelector('textarea').value === text", arg=first)
+
+
+def test_back_undoes_one_choice_on_page_evidence(page, server):
+    def choose(key: str, place: int) -> None:
+        page.locator(f".st-key-{key} input").first.click()
+        page.get_by_role("option").nth(place).click()
+        page.wait_for_url(re.compile(f"{key}="))
+        settled(page)
+
+    page.goto(f"{server}/evidence")
+    page.locator(".st-key-tried input").wait_for()
+    settled(page)
+    setting, regime = chosen(page, "setting"), chosen(page, "regime")
+    choose("setting", 2)
+    other = chosen(page, "setting")
+    assert other != setting
+    choose("regime", 0)
+    assert chosen(page, "regime") != regime and "setting=" not in page.url
+    for shown in (other, setting):
+        page.go_back()
+        page.wait_for_function(
+            "([s, r]) => [s, r].every((v, i) => "
+            "document.querySelector(`.st-key-${['setting', 'regime'][i]} input`)?.value === v)",
+            arg=[shown, regime],
+        )
+        settled(page)
+    assert urlsplit(page.url).query == ""
+    choose("regime", 0)
+    for name, path in (("Pair", "/pair"), ("Evidence", "/evidence")):
+        page.get_by_role("link", name=name, exact=True).first.click()
+        page.wait_for_url(re.compile(rf"{path}\b"))
+        settled(page)
+    page.wait_for_url(re.compile("regime="))  # what was chosen is there again

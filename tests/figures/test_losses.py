@@ -84,20 +84,20 @@ def test_the_strip_has_a_bar_for_each_method_and_names_it():
     assert first["t"] == ["2", "0", "1"]
     assert first["s"] == ["201"]
     gold, pkl, broken = first["bars"]
-    assert gold == [pytest.approx(1 / 3), True, "-25%"]
-    assert pkl == [pytest.approx(2 / 3), False, "50%"]
+    assert gold == [pytest.approx(1 / 3), True, "-25 %"]
+    assert pkl == [pytest.approx(2 / 3), False, "50 %"]
     assert broken == [0.0, False, "–"]
-    assert second["bars"][0] == [1.0, False, "75%"]
-    assert first["label"].startswith("group 0: teacher 2 0 1, student 201; share of the loss: gold -25%")
+    assert second["bars"][0] == [1.0, False, "75 %"]
+    assert first["label"].startswith("group 0: teacher 2 0 1, student 201; share of the loss: gold -25 %")
     whole = losses.strip(replace(LAB, part="whole"))
-    assert whole["groups"][0]["bars"][0][1:] == [False, "25%"]
+    assert whole["groups"][0]["bars"][0][1:] == [False, "25 %"]
     json.dumps(drawn)
 
 
 def test_shares_of_nothing_are_nothing():
     assert losses.shares([0.0, 0.0]) == (0.0, 0.0)
     assert losses.shares([]) == ()
-    assert [losses.percent(v) for v in (0.0, 0.004, -0.004, 0.25)] == ["0%", "<1%", ">−1%", "25%"]
+    assert [losses.percent(v) for v in (0.0, 0.004, -0.004, 0.25)] == ["0 %", "<1 %", ">−1 %", "25 %"]
 
 
 def test_predictions_show_the_texts_own_token_and_the_rest():
@@ -207,4 +207,4 @@ def test_the_largest_group_is_that_of_the_first_method_with_values():
     assert losses.largest_group(replace(LAB, views=(BROKEN,))) is None
     negative = replace(GOLD, distil=(-5.0, 3.0))
     assert losses.largest_group(replace(LAB, views=(negative,)))[0] == 0
-    assert losses_tables.opening(LAB, group, view).endswith("the one with the most of gold's loss: 75%.")
+    assert losses_tables.opening(LAB, group, view).endswith("the one with the most of gold's loss: 75 %.")

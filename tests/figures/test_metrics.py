@@ -7,7 +7,7 @@ import pytest
 
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.metrics import alignment_metrics, health
-from ctkd_core.figures import metrics, tables
+from ctkd_core.figures import metrics, pair_domains, tables
 from tests.figures.samples import made
 from tests.tiny import CORPUS
 
@@ -40,4 +40,19 @@ def test_metric_heat_and_table_agree():
     assert heat.text[0][0] == "100.0 %"
     table = metrics.metric_table(rates, rates["sedi"]).set_index("metric")
     assert len(table) == len(rates["sedi"])  # no metric is left out
-    assert table.loc["boundary F1", "byte-exact"] == "100.0 %"
+    shown = {name: figure for figure, (name, *_) in zip(table.index, metrics.METRICS)}
+    for method, texts in zip(heat.y, heat.text):
+        assert list(texts) == [table.loc[shown[name], method] for name in metrics.SHOWN]
+
+
+def test_boundary_f1_is_shown_as_decimals_everywhere():
+    text = " ".join(CORPUS)
+    both = [made(name, text) for name in ("sedi", "uld")]
+    rates = [one.metrics() for one in both]
+    health_of = tables.health_table(both, rates).set_index("figure")
+    all_of = metrics.metric_table({one.label: rate for one, rate in zip(both, rates)}).set_index("metric")
+    for name in ("sedi", "uld"):
+        assert health_of.loc["boundary F1", name] == all_of.loc["boundary F1", name]
+    assert "boundary F1" not in pair_domains.share_columns() and "same text" in pair_domains.share_columns()
+    hovers = [bars.hovertemplate for bars in pair_domains.domain_figure({}, "quality", "sedi").data]
+    assert ["%}" in hover.split("y:")[1] for hover in hovers] == [False, True, True]

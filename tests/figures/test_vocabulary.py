@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from ctkd_core.errors import ProjectionError
 from ctkd_core.figures import vocabulary as pictures
 from ctkd_core.figures import vocabulary_bars as bars
+from ctkd_core.figures.theme import NARROW_TITLE
 from ctkd_core.vocabulary import density as d
 from ctkd_core.vocabulary import project
 from ctkd_core.vocabulary.archive import exported, zipped
@@ -273,6 +274,11 @@ def test_histograms_count_every_row_and_column():
     assert largest["student_tokens"][0] == len(mapped().column(first))
     assert bars.fan_out_figure(mapped()).data[0].y.tolist() == fan.tolist()
     assert len(bars.columns_figure(mapped()).data[0].y) == 20
+
+
+def test_titles_of_figures_side_by_side_fit_their_columns() -> None:
+    figures = bars.row_sum_figure(bars.row_sums(mapped())), bars.fan_out_figure(mapped()), bars.columns_figure(mapped())
+    assert all(len(line) <= NARROW_TITLE for fig in figures for line in fig.layout.title.text.split("<br>"))
 
 
 def test_reasons_of_a_class_add_up_to_its_tokens():

@@ -65,7 +65,7 @@ def _vocabulary(case: dict[str, Any], student: np.ndarray, teacher: np.ndarray) 
     one = contextual.complete_rows(top_t, top_s, forward, names_t, names_s, threshold)
     two = contextual.complete_rows(top_s, one.source, backward, names_s, names_t, threshold)
     z_s, z_t = torch.from_numpy(student), torch.from_numpy(teacher)
-    target, compared, share = released_loss.both_passes(z_s, z_t, forward, (names_s, names_t), k, threshold)
+    target, compared, share = released_loss.both_passes(z_s, z_t, (forward, backward), (names_s, names_t), k, threshold)
     (t1, s2), (s1, t2) = target.chunk(2, dim=1), compared.chunk(2, dim=1)
     terms = released_loss.slot_terms(target, compared, tau)
     return {

@@ -156,7 +156,12 @@ def cdm_released(given: Given) -> Tensor:
     student, teacher = batch.student, batch.teacher
     own = {student.token(k): k for k in range(student.n_ids)}
     widths = given.s.shape[-1], given.t.shape[-1]
-    static = np.array([own.get(teacher.token(k), 0) if k and k < teacher.n_ids else 0 for k in range(widths[1])])
+    static = [own.get(teacher.token(k), 0) if k else 0 for k in range(teacher.n_ids)]
+    back = [0] * (len(student.backend.get_vocab(with_added_tokens=False)) + 256)
+    for k, partner in enumerate(static):
+        if partner:
+            back[partner] = k
+    maps = np.array(static), np.array(back)
     names = [
         [x.token_bytes(k).decode("utf-8", "replace") for k in range(x.n_ids)] + [""] * (w - x.n_ids)
         for x, w in zip((student, teacher), widths)
@@ -173,7 +178,7 @@ def cdm_released(given: Given) -> Tensor:
         groups = list(dict.fromkeys(of_teacher[j] for j in used[1]))
         z_s = torch.stack([given.s[b, list(group)].mean(0) for group in groups])
         z_t = torch.stack([torch.stack([given.t[b, of_student[i]].mean(0) for i in group]).mean(0) for group in groups])
-        target, compared, _ = released_cdm.both_passes(z_s, z_t, static, tuple(names), 100, 0.3)
+        target, compared, _ = released_cdm.both_passes(z_s, z_t, maps, tuple(names), 100, 0.3)
         terms.append(released_cdm.slot_terms(target, compared, 0.8))
     return torch.cat(terms).sum(dim=1).mean()
 
@@ -336,8 +341,8 @@ def _plan(cost: Tensor, epsilon: float, iterations: int, released: bool) -> Tens
             if step % 50 == 1 and float((v * (kernel.T @ u) - b).detach().abs().sum()) <= 1e-9:
                 break
         else:
-            u = a / (kernel @ v)
             v = b / (kernel.T @ u)
+            u = a / (kernel @ v)
     return u[:, None] * kernel * v[None]
 
 

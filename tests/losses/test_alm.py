@@ -105,6 +105,38 @@ def test_value_and_gradient_equal_the_twin(options):
     assert out.diagnostics["left_out_chunks"] == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("down", [30.0, 60.0, 200.0])
+def test_words_that_hardly_begin(dtype, down):
+    """Its chance lies below what sums of float32 probabilities hold."""
+    batch = batch_of(samples())
+    s, t = (z.detach() for z in logits_for(batch, dtype=dtype))
+    for z, tokenizer in ((s, batch.student), (t, batch.teacher)):
+        z[1:, :, boundary_mask(tokenizer, z.shape[-1], z.device, dtype).bool()] -= down
+    options = {"debias": "append", "temperature": 20.0}
+    out = alm_loss(s.requires_grad_(), t, batch, ce_weight=0.0, **options)
+    out.loss.backward()
+    z = s.detach().double().requires_grad_()
+    expected = twin(z, t.double(), batch, **options)
+    expected.backward()
+    tolerance = {"rtol": 1e-7, "atol": 1e-10} if dtype == torch.float64 else {"rtol": 2e-4, "atol": 2e-6}
+    torch.testing.assert_close(out.loss.double(), expected, **tolerance)
+    torch.testing.assert_close(s.grad.double(), z.grad, **tolerance)
+
+
+def test_a_vocabulary_without_word_beginnings_learns_from_the_text():
+    batch = batch_of(samples())
+    s, t = (z.detach() for z in logits_for(batch, dtype=torch.float64))
+    begins = boundary_mask(batch.student, s.shape[-1], s.device, s.dtype).bool()
+    s[..., begins] = -torch.inf
+    s.requires_grad_()
+    kept = [i for i in batch.student_ids[batch.student_labels != -100].tolist() if begins[i]]
+    with torch.no_grad():
+        s[..., kept] = 0.0  # the text's own tokens have a probability, but nothing else that begins a word
+    alm_loss(s, t, batch, ce_weight=0.0, debias="append").loss.backward()
+    assert torch.isfinite(s.grad).all() and s.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("chunk_rows", [1, 4])
 def test_chunks_change_nothing(chunk_rows):
     batch = batch_of(samples())

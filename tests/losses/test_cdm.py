@@ -332,7 +332,8 @@ def test_the_released_form_is_its_own_parts_put_together(normaliser):
     assert s.grad.abs().sum() > 0
     student, teacher = batch.student, batch.teacher
     own = {student.token(k): k for k in range(student.n_ids)}
-    static = np.array([own.get(teacher.token(k), 0) if k else 0 for k in range(teacher.n_ids)] + [0] * 5)
+    forward = np.array([own.get(teacher.token(k), 0) if k else 0 for k in range(teacher.n_ids)])
+    maps = forward, released_contextual.inverse_map(forward.tolist(), 256 + len(student.backend.get_vocab(False)))
     names = [
         [x.token_bytes(k).decode("utf-8", "replace") for k in range(x.n_ids)] + [""] * 9 for x in (student, teacher)
     ]
@@ -344,9 +345,7 @@ def test_the_released_form_is_its_own_parts_put_together(normaliser):
         z = s.detach()[b, at[0]].numpy(), t[b, at[1]].numpy()
         z = merged_logits(*z, lists[0], released_lists.merge_groups(lists[1]))
         rows = [torch.from_numpy(x) for x in z]
-        target, compared, share = released.both_passes(
-            *rows, static, (names[0] + [""] * 3, names[1] + [""] * 5), 8, 0.3
-        )
+        target, compared, share = released.both_passes(*rows, maps, (names[0] + [""] * 3, names[1] + [""] * 5), 8, 0.3)
         terms.append(released.slot_terms(target, compared, 0.8))
         shares.append(share)
     everything = torch.cat(terms)
@@ -355,6 +354,15 @@ def test_the_released_form_is_its_own_parts_put_together(normaliser):
     assert out.diagnostics["mapped_share"] == pytest.approx(np.mean(shares))
     assert 0 < np.mean(shares) < 1
     assert released_contextual.UNMAPPED == 0
+
+
+def test_released_maps_are_as_long_as_the_programs():
+    """What lies past a map isn't banned by its number."""
+    student, teacher = pair()
+    forward, backward = released._static(None, student, teacher, (900, 800))
+    assert len(forward) == teacher.n_ids
+    assert len(backward) == len(student.backend.get_vocab(with_added_tokens=False)) + 256
+    assert (backward[forward[forward > 0]] > 0).all() and forward[0] == 0
 
 
 def test_the_released_form_has_nothing_to_say_about_nothing():

@@ -74,6 +74,17 @@ def test_equal_clouds_cost_nothing_when_the_plan_is_sharp():
     assert abs(float(flat - matrix.mean())) < 0.03
 
 
+@pytest.mark.parametrize("iterations", [1, 2, 7])
+def test_the_plan_is_the_public_loops(iterations):
+    """Before it converges the order of the scalings counts."""
+    matrix = torch.rand(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    kernel, u = torch.exp(-matrix / 0.2), torch.full((3,), 1 / 3, dtype=torch.float64)
+    for _ in range(iterations):
+        v = 1 / 5 / (kernel.T @ u)
+        u = 1 / 3 / (kernel @ v)
+    torch.testing.assert_close(transport(matrix, 0.2, iterations), u[:, None] * kernel * v)
+
+
 def test_terms_add_up_and_versions_face_each_other():
     batch, s, t, given = case()
     student, teacher = states_for(batch, seed=1)

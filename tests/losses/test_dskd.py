@@ -41,8 +41,8 @@ def models(batch, dtype=torch.float64):
     return s, t, *both
 
 
-def attention_case(dtype=torch.float64):
-    batch = batch_of([*samples(), plain_sample([0, 9, 9], [0, 7], 1, 2)])  # the last: no answer for the teacher
+def attention_case(dtype=torch.float64, chosen=None):
+    batch = batch_of(chosen or [*samples(), plain_sample([0, 9, 9], [0, 7], 1, 2)])  # no answer for the teacher
     s, t, own, other = models(batch, dtype)
     seeded(1)
     state = make_projectors(403, context=StateContext(403, 305, *WIDTHS)).to(dtype)
@@ -93,10 +93,51 @@ def plain_attention_loss(batch, s, t, given, tau=2.0):
     return 0.5 * ce + 0.5 * sum(torch.cat(part).mean() for part in (guesses, t2s, s2t))
 
 
+def released_attention_loss(batch, s, t, given, tau=2.0):
+    """The released program's sums on whole padded sequences, masked places of both sides in the attention."""
+    state, own, other = given["state"], given["student_states"], given["teacher_states"]
+    sides = []
+    for ids, labels, states in (
+        (batch.student_ids, batch.student_labels, own), (batch.teacher_ids, batch.teacher_labels, other),
+    ):  # fmt: skip
+        mask = labels[:, 1:] != -100
+        e, read, said = states.embeddings.detach(), ids[:, :-1] * mask, ids[:, 1:] * mask
+        sides.append((mask, torch.cat([e[read], e[said]], dim=-1), e[said], states.hidden[-1][:, :-1], said))
+    (m_s, e_s, _, h_s, gold), (m_t, e_t, said_t, h_t, _) = sides
+    scores = state.query(e_s) @ (e_t / e_t.std()).transpose(1, 2) / math.sqrt(2 * WIDTHS[1])
+    scores = scores - 1e5 * ~(m_s[:, :, None] & m_t[:, None])
+    h_t = h_t.detach()
+    z = scores.softmax(2) @ state.t2s(h_t / h_t.std() + said_t / said_t.std()) @ own.head.detach().T
+    back = scores.transpose(1, 2).softmax(2) @ state.s2t(h_s) @ other.head.detach().T
+
+    def kl(q, p):
+        log_q, log_p = (q / tau).log_softmax(-1), (p / tau).log_softmax(-1)
+        return (log_q.exp() * (log_q - log_p)).sum(-1)
+
+    guess = cross_entropy(z.transpose(1, 2), gold, reduction="none")
+    t2s = kl(z.detach(), s[:, :-1]) * (z.argmax(-1) == gold)
+    distilled = (m_s * (guess + t2s)).sum() + (m_t * kl(t[:, :-1], back)).sum()
+    ce = cross_entropy(s[:, :-1].transpose(1, 2), gold, reduction="none")
+    return 0.5 * ((m_s * ce).sum() + distilled) / m_s.sum()
+
+
 def gradients(loss, given, s):
     own, other, state = given["student_states"], given["teacher_states"], given["state"]
     leaves = [s, own.hidden[-1], own.head, own.embeddings, other.hidden[-1], other.head, *state.parameters()]
     return torch.autograd.grad(loss, leaves, allow_unused=True)
+
+
+def test_released_attention_looks_at_masked_places_too():
+    """One sample has an answer for the student alone and one for the teacher alone: their rows face masked tokens."""
+    one_sided = [plain_sample([0, 9, 9], [0, 7], 1, 2), plain_sample([0, 8], [0, 7, 6, 5], 2, 1)]
+    batch, s, t, given = attention_case(chosen=[*samples(), *one_sided])
+    out = losses.loss("dskd", s, t, batch, "released", **given)
+    expected = released_attention_loss(batch, s, t, given)
+    torch.testing.assert_close(out.loss, expected)
+    for ours, theirs in zip(gradients(out.loss, given, s), gradients(expected, given, s)):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs)
 
 
 def test_attention_equals_plain_torch():

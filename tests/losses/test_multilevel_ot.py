@@ -45,10 +45,13 @@ def pick(s, t, k, matching):
 
 
 def answer_tokens(batch, b, skip_student=False, skip_teacher=False):
-    """Positions that are learnt and predicted on either side of a sample, without the last one where it is skipped."""
+    """Positions of the k-th answer tokens of both sides of a sample, without a last one that is skipped, where a row
+    predicts both."""
+    sides = []
     for labels, skipped in ((batch.student_labels, skip_student), (batch.teacher_labels, skip_teacher)):
-        positions = [k for k in (labels[b] != -100).nonzero().flatten().tolist() if k >= 1]
-        yield positions[: len(positions) - skipped]
+        positions = (labels[b] != -100).nonzero().flatten().tolist()
+        sides.append(positions[: max(0, len(positions) - skipped)])
+    return [(i, j) for i, j in zip(*sides) if i >= 1 and j >= 1]
 
 
 def twin(
@@ -57,7 +60,7 @@ def twin(
 ):  # fmt: skip
     values = []
     for b in range(len(batch)):
-        both = list(zip(*answer_tokens(batch, b, skip_student_eos, skip_teacher_eos)))
+        both = answer_tokens(batch, b, skip_student_eos, skip_teacher_eos)
         n = len(both)
         if not n:
             continue
@@ -92,14 +95,18 @@ def test_value_and_gradient_equal_the_twin(options):
 
 @pytest.mark.parametrize("skipped", [(), (True, False), (False, True), (True, True)], ids=str)
 def test_the_kth_answer_tokens_face_each_other(skipped):
-    """All of them as far as both sides go, unless the caller leaves out the last one of a side."""
-    batch = batch_of([*samples(), plain_sample([0, 5, 1], [0, 1], 1, 1)])
+    """All of them as far as both sides go, unless the caller leaves out the last one of a side.
+
+    Where a side has nothing before its answer, its first token has no row and its second still faces the second.
+    """
+    bare = plain_sample([5, 6, 7, 1], [0, 8, 9, 1], 0, 1), plain_sample([0, 8, 9], [5, 6, 7, 1], 1, 0)
+    batch = batch_of([*samples(), plain_sample([0, 5, 1], [0, 1], 1, 1), *bare])
     facing = face(response_rows(batch.student_labels), batch, *([skipped] if skipped else []))
     widths = batch.student_ids.shape[1], batch.teacher_ids.shape[1]
     expected = [
         (b, b * widths[0] + i - 1, b * widths[1] + j - 1)
         for b in range(len(batch))
-        for i, j in zip(*answer_tokens(batch, b, *skipped))
+        for i, j in answer_tokens(batch, b, *skipped)
     ]
     assert list(zip(*(x.tolist() for x in (facing.sample, facing.student, facing.teacher)))) == expected
 

@@ -7,7 +7,9 @@ import pytest
 import scipy.sparse
 import torch
 
+from ctkd_core import losses
 from ctkd_core.errors import LossInputError
+from ctkd_core.losses.base import StateContext
 from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.parts.matched import best_pairs, one_to_one
 from ctkd_core.losses.xtoken import FLOOR, MAX_SCALE, pkl_loss, spelled_alike, top_columns
@@ -130,6 +132,39 @@ def test_hkl_equals_its_twin(options, scaling):
         torch.testing.assert_close(out.loss.detach(), 2 * out.terms["ce"])
 
 
+@pytest.mark.parametrize("loss", [pkl_loss, hkl_loss])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_tokens_that_the_teacher_rules_out(loss, dtype):
+    """A logit of minus infinity is a probability of 0: 0 log 0 is 0, and what the student gives it costs nothing."""
+    batch = batch_of(samples())
+    s, t = logits_for(batch, dtype=dtype)
+    read = batch.teacher_ids.unique().tolist()
+    out = [i for i in range(3, 250, 4) if i not in read]
+    found = []
+    for lowest in (-1e4, -torch.inf):
+        z = s.detach().clone().requires_grad_()
+        t[..., out] = lowest
+        value = loss(z, t, batch, projection=random_map(), scaling="fixed", ce_weight=0.0).loss
+        value.backward()
+        found.append((value.detach(), z.grad))
+    torch.testing.assert_close(found[1], found[0])
+    with pytest.raises(LossInputError, match="isn't finite"):
+        loss(s, t, batch, projection=random_map(), scaling="fixed", ce_weight=0.0, reverse=True)
+
+
+def test_tokens_that_neither_side_can_say():
+    batch = batch_of(samples())
+    s, t = (z.detach() for z in logits_for(batch, dtype=torch.float64))
+    pairs = best_pairs(random_map(), 0.6)
+    read = [ids.unique().tolist() for ids in (batch.student_ids, batch.teacher_ids)]
+    out = np.array([pair for pair in pairs.tolist() if pair[0] not in read[0] and pair[1] not in read[1]])
+    found = []
+    for lowest in (-1e4, -torch.inf):
+        s[..., out[:, 0]], t[..., out[:, 1]] = lowest, lowest
+        found.append(hkl_loss(s, t, batch, projection=random_map(), scaling="fixed").loss)
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize(("loss", "twin"), [(pkl_loss, pkl_twin), (hkl_loss, hkl_twin)])
 def test_single_precision(loss, twin):
     check(loss, twin, {}, "dynamic", torch.float32)
@@ -243,6 +278,23 @@ def test_without_a_common_token_the_tail_is_all(variant):
     expected.backward()
     torch.testing.assert_close(out.loss, expected)
     torch.testing.assert_close(s.grad, z.grad)
+
+
+def test_a_map_that_learns_begins_as_the_fixed_one():
+    """Columns that the teacher's head has besides its tokens are cut off with either, however probable they are."""
+    batch = batch_of(samples())
+    s, t = logits_for(batch, dtype=torch.float64)
+    t[..., batch.teacher.n_ids :] += 20
+    context = StateContext(s.shape[-1], t.shape[-1], student=batch.student, teacher=batch.teacher)
+    state = losses.make_state("xtoken-pkl", s.shape[-1], context=context, learn_projection=True).double()
+    own, fixed = (
+        losses.loss(
+            "xtoken-pkl", s, t, batch, scaling="fixed", learn_projection=learns, state=state if learns else None
+        )
+        for learns in (True, False)
+    )
+    torch.testing.assert_close(own.loss, fixed.loss, rtol=1e-6, atol=1e-8)
+    assert own.diagnostics["columns"] == fixed.diagnostics["columns"] == batch.teacher.n_ids
 
 
 def test_a_map_that_learns_needs_its_module():

@@ -51,7 +51,7 @@ def test_the_stored_example_shows_the_failure_at_once(home):
     said = shown(at)
     assert "Stored example." in said
     assert "**202**: down under gold and xtoken-hkl, up under xtoken-pkl and sedi" in said
-    assert "Opened on group 4, the one with the most of gold's loss: 26%." in said.replace("\\", "")
+    assert "Opened on group 4, the one with the most of gold's loss: 26 %." in said.replace("\\", "")
     drawn = strip(at)
     assert [m["name"] for m in drawn["methods"]] == list(loss_lab.DEFAULT_METHODS)
     assert drawn["pinned"] == 4

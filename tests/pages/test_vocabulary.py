@@ -51,7 +51,7 @@ def the_build(pair):
 def test_the_default_pair_has_a_verdict_bars_density_and_a_token():
     at = opened("vocabulary", map="exact")
     said = shown(at)
-    assert "**P-KL** suits this pair" in said
+    assert "By the vocabularies alone, **P-KL** suits this pair" in said
     assert "3-digit numbers 0 of 1,000" in said
     found = figures(at)
     assert found["Student tokens that one teacher token says alone"]["data"][1]["text"][2] == "0 / 1,000"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ctkd_core.files.machine_code import njit
 
 # Larger than any path cost that `cheapest_path.py` sends here (it checks), small enough that adding can't overflow.
 UNREACHABLE = 2**30
@@ -19,7 +20,7 @@ UNREACHABLE = 2**30
 DIAGONAL, TEACHER_STEP, STUDENT_STEP = 0, 1, 2
 
 
-@njit(cache=True)
+@njit()
 def _fill_row(row: Any, weight: Any, above: Any, here: Any, low: int, high: int) -> None:
     """One row of the accumulated cost. `above` and `here` are shifted by one: entry j + 1 belongs to column j."""
     # slices that start at 0 spare numba the test for negative positions: only then does the first loop vectorise
@@ -32,7 +33,7 @@ def _fill_row(row: Any, weight: Any, above: Any, here: Any, low: int, high: int)
         cell[k] = left
 
 
-@njit(cache=True)
+@njit()
 def dtw_directions(
     rows: Any,
     row_of: NDArray[np.int32],
@@ -67,7 +68,7 @@ def dtw_directions(
     return above[m]
 
 
-@njit(cache=True)
+@njit()
 def walk_back(
     directions: NDArray[np.uint8], low: NDArray[np.int64], offset: NDArray[np.int64], n: int, m: int
 ) -> NDArray[np.int32]:
@@ -86,7 +87,7 @@ def walk_back(
             j -= 1
 
 
-@njit(cache=True)
+@njit()
 def dtw_accumulated(
     rows: Any, row_of: NDArray[np.int32], weights: Any, low: NDArray[np.int64], high: NDArray[np.int64]
 ) -> NDArray[np.float32]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ctkd_core.files.machine_code import njit
 
 # How a cell was reached. One student token over k teacher tokens is OVER_TEACHER + k, the reverse OVER_STUDENT + k.
 MATCH, STUDENT_GAP, TEACHER_GAP, OVER_TEACHER, OVER_STUDENT = 0, 1, 2, 32, 64
 
 
-@njit(cache=True)
+@njit()
 def same_bytes(u: NDArray[np.uint8], a: int, b: int, v: NDArray[np.uint8], c: int, d: int) -> bool:
     """Whether u[a:b] and v[c:d] are equal."""
     if b - a != d - c:
@@ -26,7 +27,7 @@ def same_bytes(u: NDArray[np.uint8], a: int, b: int, v: NDArray[np.uint8], c: in
     return True
 
 
-@njit(cache=True)
+@njit()
 def agreeing(
     pairs: NDArray[np.int32],
     u: NDArray[np.uint8],
@@ -42,7 +43,7 @@ def agreeing(
     return out
 
 
-@njit(cache=True)
+@njit()
 def choose_anchors(at: NDArray[np.int64], length: int, m: int) -> NDArray[np.int64]:
     """Of n-grams that match, int64 [A, 2] by student position, those that overlap no earlier one and never go back."""
     taken = np.zeros(m + length, np.bool_)
@@ -68,7 +69,7 @@ def choose_anchors(at: NDArray[np.int64], length: int, m: int) -> NDArray[np.int
     return out[:count]
 
 
-@njit(cache=True)
+@njit()
 def span_path(
     s_code: NDArray[np.int32],
     u: NDArray[np.uint8],
@@ -110,7 +111,7 @@ def span_path(
     return out[:count]
 
 
-@njit(cache=True)
+@njit()
 def _fill(
     s_code: Any,
     u: Any,
@@ -168,7 +169,7 @@ def _fill(
             moves[i * (m + 1) + j] = move
 
 
-@njit(cache=True)
+@njit()
 def _trace(moves: Any, i0: int, i1: int, j0: int, j1: int, out: Any, count: int) -> int:
     """Walk back through one stretch; `out` receives its pairs in text order from `count` on. Returns the new count."""
     i, j, m = i1 - i0, j1 - j0, j1 - j0

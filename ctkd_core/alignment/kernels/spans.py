@@ -7,11 +7,12 @@ numba, cached on disk; import this module only where a kernel is called. The slo
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ctkd_core.files.machine_code import njit
 
-@njit(cache=True)
+
+@njit()
 def sweep_tilings(s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.int32]) -> np.int64:
     """Components of span overlap in one pass, for spans that are non-empty, sorted and disjoint (gaps are allowed).
 
@@ -56,7 +57,7 @@ def sweep_tilings(s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.in
     return np.int64(-1) if bad else np.int64(g)
 
 
-@njit(cache=True)
+@njit()
 def common_ends(s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.int32]) -> int:
     """Groups that close where the running ends of both sides are equal; starts are never looked at.
 
@@ -82,7 +83,7 @@ def common_ends(s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.int3
     return g
 
 
-@njit(cache=True)
+@njit()
 def _root(parent: NDArray[np.int64], node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -90,7 +91,7 @@ def _root(parent: NDArray[np.int64], node: int) -> int:
     return node
 
 
-@njit(cache=True)
+@njit()
 def _touch(
     parent: NDArray[np.int64],
     node: int,
@@ -115,7 +116,7 @@ def _touch(
     return 1
 
 
-@njit(cache=True)
+@njit()
 def overlap_labels(
     s: NDArray[np.int64],
     t: NDArray[np.int64],
@@ -167,7 +168,7 @@ def overlap_labels(
     return parent
 
 
-@njit(cache=True)
+@njit()
 def ranges_of_labels(
     labels: NDArray[np.int64], s: NDArray[np.int64], t: NDArray[np.int64], out: NDArray[np.int32]
 ) -> int:

@@ -31,6 +31,7 @@ class RunRow(Printed):
     step, steps  where it is, and how many were asked for
     processes    that train it together; null before one began
     last_checkpoint  the step that a resume goes on from; null where there is none
+    asked_to_stop  whether somebody asked it to, and it hasn't ended yet
     created      seconds since the epoch; seconds: that the attempt has worked
     sweep        id of the sweep that made it
     student_dir  the folder of the student that it kept; null where it kept none
@@ -62,6 +63,7 @@ class RunRow(Printed):
     attempt: NonNegativeInt
     processes: int | None
     last_checkpoint: NotRequired[int | None]
+    asked_to_stop: NotRequired[bool]
     archived: bool
     sweep: str | None
     student_dir: str | None
@@ -232,6 +234,7 @@ class SweepRow(Printed):
 
     rows                  its runs (`show`)
     queued, cancelled     ids of those that were (`resume`, `cancel`)
+    asked                 ids of the cancelled ones that were only asked to stop, and are still under way
     runs_planned, seconds  of one that was started just now, see `SweepPlanned`
     """
 
@@ -247,6 +250,7 @@ class SweepRow(Printed):
     rows: NotRequired[list[RunRow]]
     queued: NotRequired[list[str]]
     cancelled: NotRequired[list[str]]
+    asked: NotRequired[list[str]]
     runs_planned: NotRequired[list[str]]
     seconds: NotRequired[list[Number]]
 

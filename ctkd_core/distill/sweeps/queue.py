@@ -63,8 +63,8 @@ class InLine:
         devices = " and ".join(sorted(self.devices))
         place = f"Next in the queue for {devices}"
         if self.waiting:
-            place = f"Place {len(self.waiting) + 1} in the queue for {devices}, behind {_named(self.waiting)}"
-        return f"{place}; under way there: {_named(self.under_way)}." if self.under_way else f"{place}."
+            place = f"Place {len(self.waiting) + 1} in the queue for {devices}, behind {named_runs(self.waiting)}"
+        return f"{place}; under way there: {named_runs(self.under_way)}." if self.under_way else f"{place}."
 
 
 def in_line(run: Run) -> InLine | None:
@@ -88,7 +88,8 @@ def _under_way(root: Path, devices: Collection[str]) -> Iterator[Run]:
                     yield run
 
 
-def _named(runs: Sequence[Run]) -> str:
+def named_runs(runs: Sequence[Run]) -> str:
+    """Their ids in a sentence, with "run" or "runs" before them; at most MOST_NAMED of them."""
     more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
     return f"{'run' if len(runs) == 1 else 'runs'} {', '.join(run.id for run in runs[:MOST_NAMED])}{more}"
 

@@ -326,7 +326,7 @@ def _read(
 def _rows_of(planned: CachePlan, reader: Any, batch: Sequence[Any]) -> list[Any]:
     if planned.merged is None:
         return reader.read(batch, planned.rows_kept, planned.layout)  # type: ignore[no-any-return]
-    return reader.read_merged(batch, planned.merged.temperature, planned.layout)  # type: ignore[no-any-return]
+    return reader.read_merged(batch, planned.merged.how, planned.layout)  # type: ignore[no-any-return]
 
 
 def _batches(todo: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -72,7 +72,7 @@ class MergedTeacher(KeptTeacher):
 
     def logits(self, batch: AlignedBatch) -> Tensor:
         """float32 [B, T, V] on the batch's device: rows that the loss merges; the others are zeros."""
-        device, tau = batch.teacher_ids.device, self.merged.temperature
+        device, rule = batch.teacher_ids.device, self.merged.how
         vocabulary = self._on(device)
         readings = readings_of_batch(batch, self.merged.rule)
         first = batch.teacher_attention.argmax(dim=1).tolist()
@@ -83,7 +83,7 @@ class MergedTeacher(KeptTeacher):
                     "the cache has no merged rows for the groups of a sample of this batch; fill it again with this "
                     "run's config."
                 )
-            spread_merged(records, reading, tau, vocabulary, out[b, first[b] : first[b] + len(reading.ids)])
+            spread_merged(records, reading, rule, vocabulary, out[b, first[b] : first[b] + len(reading.ids)])
         return out
 
 

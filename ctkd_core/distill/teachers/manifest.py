@@ -16,6 +16,7 @@ from ctkd_core.background.status import RECORD, reason
 from ctkd_core.errors import RunError, short
 from ctkd_core.files import file_sha256
 from ctkd_core.files.documents import FileDigest
+from ctkd_core.losses.merge_rules import MergeRule, Rule
 from ctkd_core.markup.visible import one_line
 
 if TYPE_CHECKING:
@@ -67,8 +68,13 @@ class Merged:
     student: str
     student_name: str = field(compare=False)
     alignment: str
-    rule: Literal["predicting", "bayesian", "observed", "mean", "last"]
+    rule: Rule
     temperature: float
+
+    @property
+    def how(self) -> MergeRule:
+        """Rule and temperature."""
+        return MergeRule(self.rule, self.temperature)
 
 
 @dataclass(frozen=True, config=RECORD)

@@ -18,7 +18,7 @@ from ctkd_core.distill.teachers.manifest import (
 )
 from ctkd_core.distill.teachers.store import problem
 from ctkd_core.errors import RunError, short
-from ctkd_core.losses.merge_rules import IN_WORDS, MergeRule
+from ctkd_core.losses.merge_rules import IN_WORDS, TEMPERED, MergeRule
 
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
@@ -114,7 +114,7 @@ def _check_merged(manifest: CacheManifest, config: RunConfig, teacher: LiveTeach
 
 def merged_in_words(made: Merged) -> str:
     """What a run must have to be taught by rows that were merged so."""
-    factor = f" at teacher temperature {made.temperature:g}" if made.rule in ("bayesian", "observed") else ""
+    factor = f" at teacher temperature {made.temperature:g}" if made.rule in TEMPERED else ""
     return (
         f"student tokenizer {short(made.student_name)}, groups of {short(made.alignment)}, and a loss that reads "
         f"{IN_WORDS[made.rule]}{factor}"

@@ -16,7 +16,7 @@ from ctkd_core.losses.teacher_merges import TeacherMerges, merged_rows, spread_r
 
 if TYPE_CHECKING:
     from ctkd_core.distill.teachers.manifest import Merged
-    from ctkd_core.losses.merge_rules import Rule
+    from ctkd_core.losses.merge_rules import MergeRule, Rule
 
 SAMPLES = 64  # that are looked at together
 
@@ -78,28 +78,31 @@ def start_of(labels: Tensor) -> int:
 
 
 def shorten_merged(
-    logits: Tensor, reading: MergedReading, temperature: float, layout: RowLayout, vocabulary: TeacherVocabulary
+    logits: Tensor, reading: MergedReading, rule: MergeRule, layout: RowLayout, vocabulary: TeacherVocabulary
 ) -> Records:
     """The merged rows of a sample in short, made of its whole logits [n, V]."""
-    merged, log_factor = merged_rows(logits[None], _places(reading, logits.device), temperature)
+    merged, log_factor = merged_rows(logits[None], _places(reading, rule, vocabulary, logits.device), rule.temperature)
     found = shorten(merged, _following(reading, logits.device), layout, vocabulary)
     found["factor"] = log_factor.cpu().numpy()
     return found
 
 
 def spread_merged(
-    records: Records, reading: MergedReading, temperature: float, vocabulary: TeacherVocabulary, out: Tensor
+    records: Records, reading: MergedReading, rule: MergeRule, vocabulary: TeacherVocabulary, out: Tensor
 ) -> None:
     """Write rows into out float32 [n, V] that a loss merges to these `records` again."""
     rows = dense(records, _following(reading, out.device), vocabulary)
     factor = torch.from_numpy(records["factor"].astype(np.float32)).to(out.device)
-    spread_rows(rows, factor, _places(reading, out.device), temperature, out)
+    spread_rows(rows, factor, _places(reading, rule, vocabulary, out.device), rule.temperature, out)
 
 
-def _places(reading: MergedReading, device: torch.device) -> TeacherMerges:
+def _places(
+    reading: MergedReading, rule: MergeRule, vocabulary: TeacherVocabulary, device: torch.device
+) -> TeacherMerges:
     row, group, *factors = (torch.from_numpy(x.astype(np.int64)).to(device) for x in reading[2:])
     count = torch.bincount(group, minlength=reading.n_groups)
-    return TeacherMerges(torch.zeros_like(count), row, group, count, *factors)
+    tokens = vocabulary.tokens if rule.rule == "log_mean" else 0
+    return TeacherMerges(torch.zeros_like(count), row, group, count, *factors, tokens=tokens)
 
 
 def _following(reading: MergedReading, device: torch.device) -> Tensor:

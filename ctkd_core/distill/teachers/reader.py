@@ -18,6 +18,7 @@ from ctkd_core.errors import RunError
 if TYPE_CHECKING:
     from ctkd_core.distill.config import RunConfig
     from ctkd_core.distill.data import Example
+    from ctkd_core.losses.merge_rules import MergeRule
     from ctkd_core.tokenizers.chat_prompts import ChatPrompt
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
@@ -73,7 +74,7 @@ class ModelReader:
             found.append(shorten(part.to(self.device), following, layout, vocabulary))
         return _finite(found)
 
-    def read_merged(self, readings: Sequence[MergedReading], temperature: float, layout: RowLayout) -> list[Records]:
+    def read_merged(self, readings: Sequence[MergedReading], rule: MergeRule, layout: RowLayout) -> list[Records]:
         """One row for each group of each sample, made of the whole rows of its tokens."""
         from ctkd_core.distill.teachers.merged import shorten_merged
         from ctkd_core.distill.trainer import widened
@@ -82,7 +83,7 @@ class ModelReader:
         found = []
         for b, reading in enumerate(readings):
             part = widened(logits[b, : len(reading.ids)], self.width).to(self.device)
-            found.append(shorten_merged(part, reading, temperature, layout, vocabulary))
+            found.append(shorten_merged(part, reading, rule, layout, vocabulary))
         return _finite(found)
 
     def _asked(self, texts: Sequence[NDArray[np.int32]]) -> tuple[Any, TeacherVocabulary]:

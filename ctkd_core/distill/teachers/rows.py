@@ -57,17 +57,20 @@ class TeacherVocabulary:
     """What shortening and rebuilding need of the teacher's vocabulary: its width, its end of text, its word starts.
 
     begins  float32 [V], 1 for tokens that begin a word
+    tokens  ids that the tokenizer has; columns behind them are the head's alone
     """
 
     width: int
     end: int | None
     begins: Tensor
+    tokens: int
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, width: int, device: torch.device | None = None) -> TeacherVocabulary:
         """Of a tokenizer and its model's logits, `width` wide."""
         end = tokenizer.eos_id if tokenizer.eos_id is not None and tokenizer.eos_id < width else None
-        return cls(width, end, boundary_mask(tokenizer, width, device or torch.device("cpu"), torch.float32))
+        begins = boundary_mask(tokenizer, width, device or torch.device("cpu"), torch.float32)
+        return cls(width, end, begins, min(width, tokenizer.n_ids))
 
 
 def shorten(logits: Tensor, following: Tensor, layout: RowLayout, vocabulary: TeacherVocabulary) -> Records:

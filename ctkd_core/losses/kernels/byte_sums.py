@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ctkd_core.files.machine_code import njit
 
 LANES = 4  # sums kept side by side: half of a vocabulary begins with a blank, and one sum would wait for itself
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def node_sums(p, first, order, row, root, low, edges, goes_on, equal, start, stop):  # type: ignore[no-untyped-def]
     """For nodes start..stop: goes_on[n, c] = sum of p[row[n]] over the tokens that go on with symbol c, equal[n] over
     those that end there.
@@ -44,7 +45,7 @@ def node_sums(p, first, order, row, root, low, edges, goes_on, equal, start, sto
             goes_on[n, c] = total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def add_slopes(p, first, order, row, root, low, edges, d_goes_on, d_equal, out, start, stop):  # type: ignore[no-untyped-def]
     """out[row[n], v] += p[row[n], v] * (what node n says of token v), for nodes start..stop."""
     symbols = d_goes_on.shape[1]

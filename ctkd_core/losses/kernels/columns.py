@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ctkd_core.files.machine_code import njit
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def project(p, student, column, weight, out):  # type: ignore[no-untyped-def]
     """out[g, column[e]] += p[g, student[e]] * weight[e]."""
     for g in range(p.shape[0]):
@@ -14,7 +15,7 @@ def project(p, student, column, weight, out):  # type: ignore[no-untyped-def]
             out[g, column[e]] += p[g, student[e]] * weight[e]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def back(slope, p, student, column, weight, out):  # type: ignore[no-untyped-def]
     """out[g, student[e]] += slope[g, column[e]] * weight[e] * p[g, student[e]]; returns the sums by row."""
     total = np.zeros(p.shape[0], dtype=p.dtype)
@@ -26,7 +27,7 @@ def back(slope, p, student, column, weight, out):  # type: ignore[no-untyped-def
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def add_moved(q, entries, place, rows, share, out):  # type: ignore[no-untyped-def]
     """out[rows[g], place[e]] += share[g] * q[g, entries[e]] / mass[g]; returns mass[g] = sum of q[g, entries]."""
     mass = np.zeros(q.shape[0], dtype=q.dtype)
@@ -44,7 +45,7 @@ def add_moved(q, entries, place, rows, share, out):  # type: ignore[no-untyped-d
     return mass
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def add_largest(q, entries, place, rows, share, out):  # type: ignore[no-untyped-def]
     """As `add_moved`, but of several entries with one place only the largest counts."""
     mass = np.zeros(q.shape[0], dtype=q.dtype)

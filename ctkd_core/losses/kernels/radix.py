@@ -1,53 +1,21 @@
-"""Sorted L1 distance of probability rows on a CPU: a radix sort, since comparison sorts are ten times slower here.
+"""Sorted L1 distance of two rows by a radix sort on a CPU, since comparison sorts are ten times slower here.
 
 Non-negative float32 numbers sort like their bit patterns, and probabilities need only 30 of the 32 bits
-(1.0 is 0x3F800000), so three passes of 10 bits order a row completely. `reference` in the tests is the slow twin.
+(1.0 is 0x3F800000), so three passes of 10 bits order a row completely.
 """
 
 from __future__ import annotations
 
-import itertools
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
+
+from ctkd_core.files.machine_code import njit
 
 BITS = 10
 BINS = 1 << BITS
 PASSES = 3
-SMALL = 200_000  # below this many entries a second thread costs more than it saves
 
 
-def sorted_l1(
-    p: NDArray[np.float32],
-    q: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    weight: NDArray[np.float32],
-    gradient: NDArray[np.float32],
-    threads: int = 1,
-) -> NDArray[np.float64]:
-    """sum_i |p_(i) - q_(i)| for pairs of rows, (i) = i-th largest, the shorter row padded with zeros.
-
-    p float32 [c, Vs], q float32 [m, Vt]: non-negative, at most 1; pair k is p[rows[k]] with q[k].
-    gradient: float32 [c, Vs], receives weight[k] * d value / d z for p = softmax(z) in row rows[k]; or [0, 0].
-    `rows` must not repeat. Returns float64 [m].
-    """
-    values = np.empty(len(rows), dtype=np.float64)
-    threads = max(1, min(threads, len(rows), p.shape[1] * len(rows) // SMALL))
-    bounds = np.linspace(0, len(rows), threads + 1).astype(int).tolist()
-    if threads == 1:
-        _rows(p, q, rows, weight, gradient, values, 0, len(rows))
-        return values
-    # Threads of our own rather than numba's: its pools clash with forks and with calls from several threads.
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = [pool.submit(_rows, p, q, rows, weight, gradient, values, a, b) for a, b in itertools.pairwise(bounds)]
-        for job in jobs:
-            job.result()
-    return values
-
-
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _count(keys, counts):  # type: ignore[no-untyped-def]
     counts[:] = 0
     for i in range(keys.size):
@@ -63,7 +31,7 @@ def _count(keys, counts):  # type: ignore[no-untyped-def]
             total += here
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_keys(keys, scratch, other, counts):  # type: ignore[no-untyped-def]
     # Ascending; the result is in `scratch`.
     _count(keys, counts)
@@ -81,7 +49,7 @@ def _sort_keys(keys, scratch, other, counts):  # type: ignore[no-untyped-def]
         counts[2, b] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_pairs(keys, first, second, counts):  # type: ignore[no-untyped-def]
     # Ascending; `first` and `second` hold key << 32 | index; the result is in `first`.
     _count(keys, counts)
@@ -100,7 +68,7 @@ def _sort_pairs(keys, first, second, counts):  # type: ignore[no-untyped-def]
         counts[2, b] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _gaps(p, order, q_sorted, sign, limit):  # type: ignore[no-untyped-def]
     """Sum of |p_(i) - q_(i)| over i <= limit; in sign[e] the sign of the gap that entry e of p [n] stands in."""
     n, m = p.size, q_sorted.size
@@ -122,65 +90,26 @@ def _gaps(p, order, q_sorted, sign, limit):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True)
-def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no-untyped-def]
-    n, m = p.shape[1], q.shape[1]
+@njit(nogil=True)
+def scratch(n, m):  # type: ignore[no-untyped-def]
+    """What `sorted_signs` works in, for rows of n and m entries."""
     counts = np.empty((PASSES, BINS), dtype=np.int64)
     first, second = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
-    teacher, other = np.empty(m, dtype=np.uint32), np.empty(m, dtype=np.uint32)
-    sign = np.empty(n, dtype=np.float32)
-    p_bits, q_bits = p.view(np.uint32), q.view(np.uint32)
-    learn = gradient.size > 0
-    for k in range(start, stop):
-        r = rows[k]
-        _sort_keys(q_bits[k], teacher, other, counts)
-        _sort_pairs(p_bits[r], first, second, counts)
-        values[k] = _gaps(p[r], first, teacher.view(np.float32), sign, max(n, m))
-        if learn:
-            inner = 0.0
-            for e in range(n):
-                inner += sign[e] * p[r, e]
-            factor, offset = weight[k], np.float32(inner)
-            for e in range(n):
-                gradient[r, e] += factor * p[r, e] * (sign[e] - offset)
+    return counts, first, second, np.empty(m, dtype=np.uint32), np.empty(m, dtype=np.uint32)
 
 
-def sorted_gaps(
-    p: NDArray[np.float32],
-    q: NDArray[np.float32],
-    signs: NDArray[np.float32],
-    threads: int = 1,
-    limit: int | None = None,
-) -> NDArray[np.float64]:
-    """sum_i |p_(i) - q_(i)| of rows p float32 [m, n] and q float32 [m, k], in [0, 1]; values float64 [m].
+@njit(nogil=True)
+def sorted_signs(p, q, limit, sign, work):  # type: ignore[no-untyped-def]
+    """(sum_i |p_(i) - q_(i)|, sum of sign * p), (i) = i-th largest, the shorter row padded with zeros.
 
-    signs: float32 [m, n], receives the sign of the gap that each entry of p stands in (0 for none).
-    limit: only the largest `limit` entries of either side count.
+    p float32 [n], q float32 [m], in [0, 1]; only the largest `limit` entries of either count; sign float32 [n] receives
+    the sign of the gap that each entry of p stands in (0 for none).
     """
-    limit = max(p.shape[1], q.shape[1]) if limit is None else limit
-    values = np.empty(len(p), dtype=np.float64)
-    if not len(p):
-        return values
-    threads = max(1, min(threads, len(p), p.size // SMALL))
-    bounds = np.linspace(0, len(p), threads + 1).astype(int).tolist()
-    if threads == 1:
-        _sign_rows(p, q, signs, values, 0, len(p), limit)
-        return values
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = [pool.submit(_sign_rows, p, q, signs, values, a, b, limit) for a, b in itertools.pairwise(bounds)]
-        for job in jobs:
-            job.result()
-    return values
-
-
-@njit(cache=True, nogil=True)
-def _sign_rows(p, q, signs, values, start, stop, limit):  # type: ignore[no-untyped-def]
-    n, m = p.shape[1], q.shape[1]
-    counts = np.empty((PASSES, BINS), dtype=np.int64)
-    first, second = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
-    teacher, other = np.empty(m, dtype=np.uint32), np.empty(m, dtype=np.uint32)
-    p_bits, q_bits = p.view(np.uint32), q.view(np.uint32)
-    for k in range(start, stop):
-        _sort_keys(q_bits[k], teacher, other, counts)
-        _sort_pairs(p_bits[k], first, second, counts)
-        values[k] = _gaps(p[k], first, teacher.view(np.float32), signs[k], limit)
+    counts, first, second, teacher, other = work
+    _sort_keys(q.view(np.uint32), teacher, other, counts)
+    _sort_pairs(p.view(np.uint32), first, second, counts)
+    value = _gaps(p, first, teacher.view(np.float32), sign, limit)
+    inner = 0.0
+    for e in range(p.size):
+        inner += sign[e] * p[e]
+    return value, inner

@@ -7,19 +7,20 @@ bound that at least k entries reach, and few more do, so that the heap behind it
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ctkd_core.files.machine_code import njit
 
 BLOCK = 128  # entries looked at together
 PARTS = 1024  # strided parts of a row, or eight for each wanted entry
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _before(value, index, other, place):  # type: ignore[no-untyped-def]
     # Whether an entry is thrown out before another: smaller, or equal with the higher index.
     return value < other or (value == other and index > place)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sink(values, ids, root, end):  # type: ignore[no-untyped-def]
     while True:
         child = 2 * root + 1
@@ -34,7 +35,7 @@ def _sink(values, ids, root, end):  # type: ignore[no-untyped-def]
         root = child
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _bound(row, k, best):  # type: ignore[no-untyped-def]
     """A value that at least k entries reach; `best` [parts] is scratch."""
     parts = best.size
@@ -48,7 +49,7 @@ def _bound(row, k, best):  # type: ignore[no-untyped-def]
     return np.partition(best, parts - k)[parts - k]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _scan(row, first, last, k, bound, heap, place, count):  # type: ignore[no-untyped-def]
     """Offer entries first..last to the heap of `count` entries; returns the new count, -1 for NaN."""
     for i in range(first, last):
@@ -69,7 +70,7 @@ def _scan(row, first, last, k, bound, heap, place, count):  # type: ignore[no-un
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def top_of_means(z, starts, ids, bad):  # type: ignore[no-untyped-def]
     """ids[g] = the largest entries of mean(z[starts[g]:starts[g + 1]]), best first, equal ones by index.
 

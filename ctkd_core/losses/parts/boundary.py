@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,8 +18,10 @@ from ctkd_core.losses.parts.merged import in_place_log_probs
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
 
-# A token of zero probability would give a logarithm of minus infinity.
-TINY = 1e-30
+# Below this a sum of float32 probabilities has lost terms: the logarithm is taken from the logits instead.
+SMALLEST_SUM = 1e-20
+# Where no masked token has any probability, whose logarithm would be minus infinity; nothing can raise it.
+NOTHING = -70.0
 
 
 @lru_cache(maxsize=16)
@@ -52,8 +55,18 @@ def read_rows(
         p, normaliser = softmax(z, 1.0, buffers, "softmax")
         token[span] = chosen - normaliser
         if mask is not None:
-            boundary[span] = (p @ mask).clamp(min=TINY).log()
+            boundary[span] = _log_mass(p @ mask, z, normaliser, mask).clamp_(max=0.0)  # sums round above 1
     return token, boundary
+
+
+def _log_mass(mass: Tensor, z: Tensor, normaliser: Tensor, mask: Tensor) -> Tensor:
+    """[c]: log of the masked probabilities' sums `mass` [c]; NOTHING where no masked logit is finite."""
+    rare = (mass < SMALLEST_SUM).nonzero().squeeze(1)
+    found = mass.clamp(min=SMALLEST_SUM).log()
+    if len(rare):
+        exact = z[rare].masked_fill(mask == 0, -torch.inf).logsumexp(dim=1) - normaliser[rare]
+        found[rare] = torch.where(exact == -torch.inf, NOTHING, exact)
+    return found
 
 
 @dataclass(frozen=True)
@@ -74,12 +87,19 @@ class ReadKernel:
         """Values of the chunk's rows, read before; their gradient is added where one is wanted."""
         span = chunk.rows
         if chunk.learns:
-            token, boundary = self.slope_token[span], self.slope_boundary[span]
+            token, boundary, log_mass = self.slope_token[span], self.slope_boundary[span], self.boundary[span]
+            boundary = boundary * (log_mass != NOTHING)
             chunk.add_at(self.target[span, None], token[:, None])
             chunk.add_softmax(-(token + boundary))
             if self.mask is not None and bool((boundary != 0).any()):
-                p, _ = chunk.softmax()
+                p, normaliser = chunk.softmax()
                 assert chunk.gradient is not None
                 inside = torch.mul(p, self.mask, out=chunk.buffers.take("inside", *p.shape))
-                chunk.gradient.addcmul_(inside, (boundary * (-self.boundary[span]).exp())[:, None])
+                rare = log_mass < math.log(SMALLEST_SUM)
+                common = torch.where(rare, 0.0, boundary * (-log_mass.clamp(min=math.log(SMALLEST_SUM))).exp())
+                chunk.gradient.addcmul_(inside, common[:, None])
+                if bool((rare & (boundary != 0)).any()):
+                    among = chunk.logits[rare].masked_fill(self.mask == 0, -torch.inf)
+                    among = among.sub_((normaliser + log_mass)[rare, None]).exp_()
+                    chunk.gradient[rare] += boundary[rare, None] * among
         return self.values[span]

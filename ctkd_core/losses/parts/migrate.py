@@ -130,7 +130,7 @@ def _pieces(table: MigrationTable, ids: Tensor, groups: Tensor, batch: AlignedBa
         token_bytes = table.teacher.all_token_bytes()
         teacher_ids = batch.teacher_ids.cpu().numpy()
         prefixes = [
-            b"".join([token_bytes[i] for i in teacher_ids[b, t0 : t1 - 1].tolist()])
+            b"".join([token_bytes[i] if i < len(token_bytes) else b"" for i in teacher_ids[b, t0 : t1 - 1].tolist()])
             for b, _, _, t0, t1 in groups[behind].tolist()
         ]
         own = table.prefixed(prefixes, ids[behind].cpu().numpy())

@@ -142,20 +142,17 @@ def groups_in_place(
     weights: [g] of the paired columns and of the rest in the loss; rows: int64 [n] of the chunk and the group of each,
     which gets an equal share of the group's gradient.
     """
-    from ctkd_core.losses.kernels.gpu.paired import gaps, pairs, probabilities
+    from ctkd_core.losses.kernels.gpu.paired import pairs, rests
     from ctkd_core.losses.kernels.gpu.writer import PairedPart
 
     value, slope, mass_s, mass_t, agree = pairs(
         student, teacher, (columns.student, columns.teacher), rule.kind, rule.number
     )
-    p = probabilities(student, columns.student_rest, columns.widths[0])
-    q = probabilities(teacher, columns.teacher_rest, columns.widths[1])
-    rests = p.sum(dim=1), q.sum(dim=1)
-    if rule.limit == 0 or not (rule.either or (p.shape[1] and q.shape[1])):
-        rest, inner = torch.zeros_like(value), torch.zeros_like(value)
-        signs = torch.zeros(p.shape, dtype=torch.int8, device=p.device)
-    else:
-        rest, inner, signs = gaps(p, q, chunk.learns, rule.limit)
+    compared = rule.either or all(columns.rest)
+    mass, rest, inner, signs = rests(
+        (student, teacher), (columns.student_rest, columns.teacher_rest), columns.widths, chunk.learns,
+        rule.limit if compared else 0,
+    )  # fmt: skip
     total = slope * weights[0] + inner * weights[1]
     if chunk.learns:
         local, group = rows
@@ -168,4 +165,4 @@ def groups_in_place(
             student, teacher, of_row, share, weights[0].float().contiguous(), weights[1].float().contiguous(),
             columns.partner, columns.place, signs, rule.kind, rule.number,
         ))  # fmt: skip
-    return PairedSums(value, rest, total, (mass_s, mass_t), rests, agree)
+    return PairedSums(value, rest, total, (mass_s, mass_t), (mass[0], mass[1]), agree)

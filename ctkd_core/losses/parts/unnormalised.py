@@ -20,7 +20,7 @@ def l1_of_sorted(p: Tensor, q: Tensor, signs: Tensor, limit: int | None = None) 
     signs: [g, n], receives d value / d p. Entries lie in [0, 1]. limit: only the largest entries of either side count.
     """
     if p.device.type == "cpu" and p.dtype == torch.float32:
-        from ctkd_core.losses.kernels.radix import sorted_gaps
+        from ctkd_core.losses.kernels.sorted_l1 import sorted_gaps
 
         values = sorted_gaps(p.numpy(), q.numpy(), signs.numpy(), threads=torch.get_num_threads(), limit=limit)
         return torch.from_numpy(values).to(p.dtype)

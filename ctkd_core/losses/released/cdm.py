@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 # Logit of a slot without a partner, on both sides.
 NOTHING = -10000.0
+# The map from student to teacher ids has this many places more than the student's vocabulary without added tokens. How
+# long a map is counts: ids of the other side that are unmapped by number are banned, larger ones aren't.
+ROOM = 256
 
 
 def slots(logits: Tensor, ids: Tensor, mapped: Tensor) -> Tensor:
@@ -68,16 +71,17 @@ def merge_matrices(pairs: NDArray[np.int32], n: int, m: int) -> tuple[NDArray[np
 
 
 def both_passes(
-    student: Tensor, teacher: Tensor, static: NDArray[np.int64], names: tuple[list[str], list[str]], top_k: int,
-    threshold: float,
+    student: Tensor, teacher: Tensor, static: tuple[NDArray[np.int64], NDArray[np.int64]],
+    names: tuple[list[str], list[str]], top_k: int, threshold: float,
 ) -> tuple[Tensor, Tensor, float]:  # fmt: skip
     """Target and compared logits [G, 2K] of merged rows [G, Vs], [G, Vt], and the share of slots that are mapped.
 
-    static int64 [Vt]: student id of each teacher id, 0 for none; names: strings of the student's and teacher's ids.
+    static: int64 student id of each teacher id, 0 for none, and its `contextual.inverse_map`; names: strings of the
+    student's and teacher's ids.
     """
     top_s, top_t = (contextual.top_ids(z.detach().double().cpu().numpy(), top_k) for z in (student, teacher))
-    backward = contextual.inverse_map(static.tolist(), student.shape[1])
-    one = contextual.complete_rows(top_t, top_s, static, names[1], names[0], threshold)
+    forward, backward = static
+    one = contextual.complete_rows(top_t, top_s, forward, names[1], names[0], threshold)
     two = contextual.complete_rows(top_s, one.source, backward, names[0], names[1], threshold)
 
     def at(z: Tensor, ids: NDArray[np.int64], target: NDArray[np.int64]) -> Tensor:
@@ -156,16 +160,23 @@ def _answer_pairs(batch: AlignedBatch, b: int) -> tuple[NDArray[np.int32], tuple
     return pairs, (torch.from_numpy(used[0]).to(device), torch.from_numpy(used[1]).to(device))
 
 
-def _static(projection: Any, student: Tokenizer, teacher: Tokenizer, widths: tuple[int, int]) -> NDArray[np.int64]:
-    """int64 [Vt]: student id of each teacher id, 0 for none, from equal vocabulary strings or a given map."""
+def _static(
+    projection: Any, student: Tokenizer, teacher: Tokenizer, widths: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The student id of each teacher id, 0 for none, from equal vocabulary strings or a given map, and the inverse.
+
+    int64 [teacher ids], int64 [student ids, or the vocabulary without added tokens and ROOM].
+    """
     from ctkd_core.losses.parts.matched import _by_string, one_to_one
 
     pairs = _by_string(student, teacher) if projection is None else one_to_one(projection)
     pairs = pairs[(pairs[:, 0] < widths[0]) & (pairs[:, 1] < widths[1])]
-    out = np.full(widths[1], contextual.UNMAPPED, dtype=np.int64)
+    pairs = pairs[(pairs[:, 0] < student.n_ids) & (pairs[:, 1] < teacher.n_ids)]
+    out = np.full(teacher.n_ids, contextual.UNMAPPED, dtype=np.int64)
     out[pairs[:, 1]] = pairs[:, 0]
     out[0] = contextual.UNMAPPED
-    return out
+    own = student.backend.get_vocab_size(with_added_tokens=False) + ROOM
+    return out, contextual.inverse_map(out.tolist(), max(own, student.n_ids))
 
 
 def _names(tokenizer: Tokenizer, width: int) -> list[str]:

@@ -182,6 +182,7 @@ ROWS = (
         align_options=_XTOKEN_ALIGN,
         exports={"nemo-rl": "ctkd_core.distill.exports.nemo_rl:hkl"},
         loss="ctkd_core.losses.xtoken_hybrid:hkl_loss",
+        merges="ctkd_core.losses.merge_rules:hkl",
         loss_options=(
             _SCALING,
             _CE_WEIGHT,

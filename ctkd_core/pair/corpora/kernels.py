@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ctkd_core.files.machine_code import njit
 from ctkd_core.pair.corpora.characters import ALONE as LETTER
 from ctkd_core.pair.corpora.characters import IN_WORD, NUMBERS, SIGNS
 from ctkd_core.pair.corpora.counts import AT
@@ -75,7 +75,7 @@ class Tables(NamedTuple):
 Vocabulary, Side = VocabularyArrays, SideTokens
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _ends(ids, first, last, side, text, begin, end, ends):  # type: ignore[no-untyped-def]
     """Where each token ends in a text that the tokens spell, into `ends`; -1 where they don't.
 
@@ -100,7 +100,7 @@ def _ends(ids, first, last, side, text, begin, end, ends):  # type: ignore[no-un
     return blank
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def read_characters(text, begin, end, words, scripts, of_byte, row):  # type: ignore[no-untyped-def]
     """Count characters and words of UTF-8 bytes into `row`, and put down the script of each byte's character."""
     inside = False
@@ -128,7 +128,7 @@ def read_characters(text, begin, end, words, scripts, of_byte, row):  # type: ig
         at += size
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _script(of_byte, low, high):  # type: ignore[no-untyped-def]
     """Script of the first letter in a range of bytes; numbers or signs without one."""
     found = SIGNS
@@ -140,7 +140,7 @@ def _script(of_byte, low, high):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _add_group(cell, n_student, n_teacher, width, equal, faces):  # type: ignore[no-untyped-def]
     """A group with two sides into the cell of its script; `width`: bytes that its student tokens cover."""
     cell[_GROUPS] += 1
@@ -161,7 +161,7 @@ def _add_group(cell, n_student, n_teacher, width, equal, faces):  # type: ignore
         cell[_MATCHED] += width
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _add_token(token, side, table, bucket, own, whole, width, single, equal):  # type: ignore[no-untyped-def]
     """A token into its class, if it has one; returns whether the other vocabulary has it."""
     code = side.classes[token]
@@ -174,7 +174,7 @@ def _add_token(token, side, table, bucket, own, whole, width, single, equal):  #
     return side.whole[token]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _add_side(tokens, first, last, side, table, bucket, own, whole, single, equal):  # type: ignore[no-untyped-def]
     """As `_add_tokens`, where tokens have widths of their own and special ones don't count."""
     found = 0
@@ -184,7 +184,7 @@ def _add_side(tokens, first, last, side, table, bucket, own, whole, single, equa
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _add_tokens(ids, side, ends, facing, table, scripts, bucket, own, whole):  # type: ignore[no-untyped-def]
     """All tokens of one side of a text into their classes; returns how many the other vocabulary has.
 
@@ -201,7 +201,7 @@ def _add_tokens(ids, side, ends, facing, table, scripts, bucket, own, whole):  #
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def count_texts(text, text_at, buckets, student, teacher, own, other, words, scripts, rows, tables):  # type: ignore[no-untyped-def]
     """Count texts whose tokens, on both sides, spell them byte for byte; bool [texts]: those that were counted.
 
@@ -282,7 +282,7 @@ def count_texts(text, text_at, buckets, student, teacher, own, other, words, scr
     return done
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def count_groups(groups, equal, faces, bucket, s, t, own, other, of_byte, row, tables):  # type: ignore[no-untyped-def]
     """What groups of any aligner add to scripts and classes, and the tokens that the other vocabulary has, into `row`.
 

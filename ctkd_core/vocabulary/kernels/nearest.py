@@ -11,14 +11,15 @@ Source: Myers 1999 in the form of Hyyrö 2003; `brute` in tests/vocabulary/test_
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ctkd_core.files.machine_code import njit
 
 WORD = 64
 LANES = 16  # texts that are compared at once
 BY_RANK, BY_PREFIX = 0, 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _popcount(x):  # type: ignore[no-untyped-def]
     # The compiler knows this pattern and makes one instruction of it.
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -27,7 +28,7 @@ def _popcount(x):  # type: ignore[no-untyped-def]
     return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _myers(masks, length, text, bound):  # type: ignore[no-untyped-def]
     """Edit distance of a pattern of 1 to 64 symbols, given as masks[symbol], and `text`.
 
@@ -56,7 +57,7 @@ def _myers(masks, length, text, bound):  # type: ignore[no-untyped-def]
     return score
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _myers_words(masks, length, text, positive, negative):  # type: ignore[no-untyped-def]
     """The same for longer patterns: masks[word, symbol], 64 symbols a word; positive, negative: scratch [words]."""
     words = (length + WORD - 1) // WORD
@@ -89,7 +90,7 @@ def _myers_words(masks, length, text, positive, negative):  # type: ignore[no-un
     return score
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _common_prefix(a, b):  # type: ignore[no-untyped-def]
     n = min(a.size, b.size)
     for i in range(n):
@@ -98,7 +99,7 @@ def _common_prefix(a, b):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _myers_lanes(masks, length, symbols, begins, size, bound, positive, negative, equal, scores):  # type: ignore[no-untyped-def]
     """`_myers` of one pattern and LANES texts of one size, which begin at `begins` in `symbols`, into `scores`.
 
@@ -131,7 +132,7 @@ def _myers_lanes(masks, length, symbols, begins, size, bound, positive, negative
                 return
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _distance(masks, length, target, bound, positive, negative):  # type: ignore[no-untyped-def]
     """Edit distance of the query in `masks` and a target, exact up to `bound`."""
     if length == 0:
@@ -141,7 +142,7 @@ def _distance(masks, length, target, bound, positive, negative):  # type: ignore
     return np.int64(_myers_words(masks, length, target, positive, negative))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def search(  # type: ignore[no-untyped-def]
     queries, q_at, q_sign, targets, t_at, t_sign, by_length, rank, rule, n_symbols, likely, start, stop, found, best
 ):

@@ -76,12 +76,14 @@ def complete_rows(
     target_strings: Sequence[str],
     threshold: float = THRESHOLD,
 ) -> MappedRows:
-    """One pass over the top-K lists source, target int64 [G, K] with a static map int64 [V_source].
+    """One pass over the top-K lists source, target int64 [G, K] with a static map int64 [n].
 
     An unmapped source id takes the nearest candidate of its own row below `threshold`; a later row may replace what an
-    earlier one found; the finished map holds for the whole sequence.
+    earlier one found; the finished map holds for the whole sequence. Ids past the map are unmapped and ban nothing.
     """
     banned = set(np.flatnonzero(static == UNMAPPED).tolist())
+    past = max(0, int(source.max(initial=-1)) + 1 - len(static))
+    static = np.append(static, np.full(past, UNMAPPED, dtype=static.dtype))
     mapping, found = static.copy(), []
     for mine, theirs in zip(source.tolist(), target.tolist()):
         candidates = list(set(theirs) - banned)

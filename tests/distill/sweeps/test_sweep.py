@@ -12,10 +12,12 @@ import pytest
 
 from ctkd_core.background.status import write_status
 from ctkd_core.distill import runs
-from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.data import fingerprint
+from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.distill.sweeps import sweep as sweeps
-from ctkd_core.distill.sweeps.definition import SweepDefinition
+from ctkd_core.distill.sweeps.definition import SweepDefinition, plan
 from ctkd_core.errors import RunError
 from ctkd_core.files import home
 from tests.distill.comparison.make import in_processes
@@ -81,6 +83,55 @@ def test_finished_runs_with_the_same_config_are_taken_over_when_asked(store, sti
     assert done.status().state == "finished"
     in_processes(done, 2)  # its steps had twice the samples
     assert sweeps.start(store, replace(DEFINITION, reuse=True)).summary()["reused"] == []
+
+
+def test_a_run_whose_data_changed_is_not_taken_over_and_is_named(store, still, tmp_path, monkeypatch):
+    data, held_out = tmp_path / "data.jsonl", tmp_path / "held-out.jsonl"
+    for file in (data, held_out):
+        file.write_text('{"text": "before"}\n')
+    base = DEFINITION.base | {"data": str(data), "eval_data": str(held_out)}
+    definition = replace(DEFINITION, methods=("sft",), seeds=(0, 1), base=base, reuse=True)
+    configs = plan(definition)
+
+    def trained(config: RunConfig) -> Run:
+        run = store.create(config)
+        told = {name: {"source": str(file), "fingerprint": fingerprint(str(file))} for name, file in files}
+        (run.dir / "env.json").write_text(json.dumps(told))
+        ended(run, "finished")
+        return run
+
+    def looked() -> tuple[list[Run], list[Run]]:
+        changed: list[Run] = []
+        return list(sweeps.finished(store, configs, changed).values()), changed
+
+    files = (("data", data), ("eval_data", held_out))
+    first, second = map(trained, configs)
+    assert looked() == ([second, first], [])
+    for _, file in files:
+        before = file.read_text()
+        file.write_text('{"text": "edited"}\n')
+        assert looked() == ([], [second, first])
+        assert sweeps.start(store, definition).reused == ()
+        file.write_text(before)
+    assert len(sweeps.start(store, definition).reused) == 2, "it holds again what they learnt from"
+    data.write_text('{"text": "edited"}\n')
+    again = trained(configs[0])
+    assert looked() == ([again], [second])
+    assert "data of runs" in sweeps.about_changed([first, second])
+    assert sweeps.about_changed([second]) == f"The data of run {second.id} has changed since, so it isn't taken over."
+    for _, file in files:
+        file.unlink()
+    assert looked() == ([again, second], []), "nothing can be compared"
+
+
+def test_data_of_the_hub_is_not_fetched_to_look_whether_it_changed(store, still, monkeypatch):
+    config = RunConfig(data="hf:owner/name")
+    run = store.create(config)
+    (run.dir / "env.json").write_text(json.dumps({"data": {"source": config.data, "fingerprint": "0" * 64}}))
+    ended(run, "finished")
+    monkeypatch.setattr("ctkd_core.distill.sources.hub.fetched", lambda *_: pytest.fail("it was fetched"))
+    monkeypatch.setattr("ctkd_core.distill.data.fetched", lambda *_: pytest.fail("it was fetched"))
+    assert len(sweeps.finished(store, [config])) == 1
 
 
 def test_a_sweep_is_cancelled_as_a_whole(store, still):

@@ -16,10 +16,23 @@ from typing import Any
 FOLDER = "ctkd_core.losses.kernels.gpu"
 OFFSETS = {
     *("offset", "out_offset", "s_offset", "t_offset", "f_offset", "target", "order", "group", "m_group", "p_group"),
+    "starts",
     *("first", "count", "s_first", "s_count", "t_first", "t_count"),
 }
-IDS = {"edge", "student", "teacher", "m_edge", "m_column", "p_partner", "p_place"}
-SIZES = {"width", "whole", "n_groups", "width_p", "width_q", "n", "f_width", "m_width", "p_rest"}
+IDS = {
+    "counts",
+    "opened",
+    "open_bits",
+    "open_at",
+    "edge",
+    "student",
+    "teacher",
+    "m_edge",
+    "m_column",
+    "p_partner",
+    "p_place",
+}
+SIZES = {"width", "whole", "n_groups", "width_p", "width_q", "n", "f_width", "m_width", "p_rest", "limit"}
 NUMBERS = {
     *("scale", "scale_a", "scale_b", "scale_s", "scale_t", "number", "push", "alpha", "base"),
     *("f_scale_s", "f_scale_t", "f_number", "m_scale", "p_scale_s", "p_scale_t", "p_number"),
@@ -63,7 +76,20 @@ CASES: dict[str, tuple[str, str, dict[str, Any], dict[str, str], int]] = {
     ),
     "dots": ("projected", "_dots", {"BLOCK": 512}, {"pushed": "*bf16"}, 0),
     **{f"pairs, {kind}": ("paired", "_pairs", {"KIND": kind, "BLOCK": 1024}, {}, 0) for kind in range(1, 6)},
-    "rest": ("paired", "_rest", {"SOME": True, "BLOCK": 1024}, {"columns": "*i32"}, 0),
+    **{
+        f"rest, {'counted' if counts else 'sorted'}": (
+            "paired", "_rest", {"SOME": True, "COUNTS": counts, "SPAN": 8192, "BLOCK": 1024}, {"columns": "*i32"}, 0,
+        )
+        for counts in (True, False)
+    },
+    "signs of buckets": ("ranks", "_tables", {"SPAN": 8192}, {"signs": "*i8"}, 0),
+    **{
+        f"known signs, {'student' if learns else 'teacher'}": (
+            "ranks", "_known", {"SPAN": 8192, "LEARNS": learns, "BLOCK": 1024},
+            {"table": "*i8", "sign": "*i8", "values": "*fp64"}, 0,
+        )
+        for learns in (True, False)
+    },
     "gaps": ("paired", "_gaps", {"LEARNS": True, "BLOCK": 1024}, {}, 0),
     "writer": ("writer", "_write", WRITER | PLAIN, {}, 2),
     "writer, added": ("writer", "_write", WRITER | PLAIN | {"DENSE": True, "BASE": True}, {}, 2),
@@ -99,7 +125,7 @@ def compile_case(name: str, dtype: str) -> None:
     source = ASTSource(
         fn=kernel, signature=types, constexprs={(names.index(k),): v for k, v in constants.items()}, attrs=aligned
     )
-    warps = 8 if module in ("statistics", "facing") else 4
+    warps = 8 if module in ("statistics", "facing", "ranks") else 4
     built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
     assert built.asm["cubin"]
     code = built.asm["ptx"]

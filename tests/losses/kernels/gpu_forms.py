@@ -239,6 +239,49 @@ def check_sorted_rest() -> None:
     assert signs.shape == (4, 0)
 
 
+def check_counted_rest() -> None:
+    from ctkd_core.losses.kernels import buckets
+    from ctkd_core.losses.kernels.gpu import ranks
+    from ctkd_core.losses.kernels.gpu.paired import gaps
+
+    pairs = {
+        "apart": (logits(4, 3000) * 3, logits(4, 2000, seed=1) * 4),
+        "wider": (logits(4, 2000) * 4, logits(4, 3000, seed=1) * 3),
+        "rounded": (logits(4, 3000).bfloat16().float(), logits(4, 3000, seed=1).bfloat16().float() * 2),
+        "zeros": (logits(4, 3000), logits(4, 2500, seed=1)),
+    }
+    pairs["zeros"][0][:, 90:] = -torch.inf
+    pairs["zeros"][1][2:, 70:] = -torch.inf
+    sorted_ones = 0
+    for name, (z, w) in pairs.items():
+        p, q = z.softmax(1), w.softmax(1)
+        for limit in (None, 1, 50, 2500):
+            counts = torch.zeros(2, 4, ranks.SPAN, dtype=torch.int32)
+            for side, rows in enumerate((p, q)):
+                bucket = (rows.view(torch.int32) + buckets.ROUND_UP) >> buckets.SHIFT
+                counts[side].scatter_add_(1, bucket.long(), torch.ones_like(bucket))
+            expected, inner, signs = gaps(p, q, True, limit)
+            again = counts.clone()
+            found = ranks.counted_gaps(p, q, counts, True, limit or 3000)
+            if found is None:
+                sorted_ones += 1
+                continue
+            close(found[0], expected)
+            close(found[1], inner)
+            if name != "rounded":  # equal entries may change places
+                assert torch.equal(found[2] * (p > 0), signs * (p > 0))
+            close((found[2] * p).sum(1), inner)
+            bare = ranks.counted_gaps(p, q, again, False, limit or 3000)
+            assert bare is not None
+            assert torch.equal(bare[0], found[0])
+    assert sorted_ones < 4, "most were left to sorting"
+    p = (logits(2, 5000) * 3).softmax(1)
+    bucket = (p.view(torch.int32) + buckets.ROUND_UP) >> buckets.SHIFT
+    counts = torch.zeros(2, 2, ranks.SPAN, dtype=torch.int32)
+    counts.scatter_add_(2, bucket.long().expand(2, 2, 5000), torch.ones(2, 2, 5000, dtype=torch.int32))
+    assert ranks.counted_gaps(p, p.flip(1).contiguous(), counts, True, 5000) is None
+
+
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "sft": ("sft", {}),
     "kd": ("kd", {"temperature": 2.0}),
@@ -263,8 +306,11 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def check_loss(name: str, options: dict[str, Any], dtype: torch.dtype, apart: bool = False) -> None:
-    """Value, terms, groups, figures and gradient with the kernels against without."""
+def check_loss(
+    name: str, options: dict[str, Any], dtype: torch.dtype, apart: bool = False, lowest: float | None = None
+) -> None:
+    """Value, terms, groups, figures and gradient with the kernels against without; `lowest`: a logit of the teacher's
+    for every second token that the text hasn't."""
     batch = batch_of(samples(TEXT))
     s, t = logits_for(batch)
     s, t = s.detach().to(dtype).requires_grad_(), t.to(dtype)
@@ -272,6 +318,8 @@ def check_loss(name: str, options: dict[str, Any], dtype: torch.dtype, apart: bo
         batch, t = same_sides(batch, t)
     if apart:
         t = t.mT.contiguous().mT
+    if lowest is not None:
+        t[..., [i for i in range(3, t.shape[-1], 2) if i not in batch.teacher_ids]] = lowest
     found = []
     for mode in ("interpret", "off"):
         with triton_mode(mode):
@@ -298,6 +346,28 @@ def check_teacher_that_kernels_cannot_read() -> None:
     """The student's logits are read in their place, the teacher's in torch, for their columns lie apart."""
     for name in ("kd", "uld", "gold", "xtoken-pkl", "xtoken-hkl"):
         check_loss(name, {}, FLOAT32, apart=True)
+
+
+def check_counted(name: str, dtype: torch.dtype) -> None:
+    """Counting ranks in rows so short that they would be sorted."""
+    from ctkd_core.losses.kernels import buckets
+    from ctkd_core.losses.kernels.gpu import ranks
+
+    fewest, counted, calls = buckets.FEWEST, ranks.counted_gaps, []
+    buckets.FEWEST = 0
+    ranks.counted_gaps = lambda *given: calls.append(counted(*given)) or calls[-1]
+    try:
+        check_loss(*FORMS[name], dtype)
+    finally:
+        buckets.FEWEST, ranks.counted_gaps = fewest, counted
+    assert any(found is not None for found in calls), "no row was counted"
+
+
+def check_teacher_that_rules_tokens_out() -> None:
+    """Probabilities of 0, whose logarithm counts for nothing."""
+    check_loss("xtoken-pkl", {}, FLOAT32, lowest=-torch.inf)
+    check_loss("alm", {"debias": "append"}, FLOAT32, lowest=-torch.inf)
+    check_loss("alm", {"debias": "append"}, FLOAT32, lowest=-200.0)
 
 
 def check_empty() -> None:
@@ -347,10 +417,17 @@ CHECKS: dict[str, Check] = {
     "against autograd": check_against_autograd,
     "chunk": check_chunk,
     "sorted rest": check_sorted_rest,
+    "counted rest": check_counted_rest,
     "a teacher that kernels can't read": check_teacher_that_kernels_cannot_read,
+    "a teacher that rules tokens out": check_teacher_that_rules_tokens_out,
     "empty batches": check_empty,
     "several teachers": check_several_teachers,
     **{name: lambda form=form: check_loss(*form, FLOAT32) for name, form in FORMS.items()},
+    **{
+        f"{name}, counted": lambda name=name: check_counted(name, FLOAT32)
+        for name in ("uld", "uld, groups", "gold", "gold, not hybrid", "xtoken-hkl", "xtoken-hkl, reverse")
+    },
+    "uld, bfloat16, counted": lambda: check_counted("uld", torch.bfloat16),
     **{
         f"{name}, bfloat16": lambda name=name: check_loss(*FORMS[name], torch.bfloat16)
         for name in ("kd", "gold", "xtoken-pkl", "xtoken-hkl", "sedi")

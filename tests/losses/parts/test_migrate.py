@@ -8,6 +8,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers
 
 from ctkd_core.tokenizers.tokenizer import Tokenizer
+from ctkd_core.vocabulary import migration, migration_store
 from ctkd_core.vocabulary.migration import migration_table
 from tests.tiny import tiny_byte_level, tiny_metaspace, tiny_wordpiece
 from tests.vocabulary.test_matches import byte_level
@@ -40,6 +41,37 @@ def test_equal_tokenizers_map_to_themselves():
 
 def test_built_once():
     assert migration_table(STUDENT, TEACHER) is migration_table(STUDENT, TEACHER)
+
+
+def test_a_large_table_is_kept_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+    monkeypatch.setattr(migration, "FEWEST_ON_DISK", 0)
+    student, teacher = tiny_byte_level(350, 4), tiny_byte_level(310, 2)
+    built = migration.migration_table.__wrapped__(student, teacher).whole
+    path = migration_store.place(student, teacher)
+    good = path.read_bytes()
+    with monkeypatch.context() as context:
+        context.setattr(migration, "_write", None)  # nothing is written anew
+        again = migration.migration_table.__wrapped__(student, teacher).whole
+        for part in ("flat", "start", "length"):
+            np.testing.assert_array_equal(getattr(again, part), getattr(built, part))
+    assert migration_store.place(student, student) != path != migration_store.place(teacher, student)
+    for damaged in (good[:-8], good[:-1] + bytes([good[-1] ^ 1]), b"{}", b""):
+        path.write_bytes(damaged)
+        assert migration_store.read(path, student.n_ids, teacher.n_ids) is None
+        again = migration.migration_table.__wrapped__(student, teacher).whole
+        np.testing.assert_array_equal(again.flat, built.flat)
+        assert path.read_bytes() == good
+    assert migration_store.read(path, int(built.flat.max()), teacher.n_ids) is None
+    assert migration_store.read(path, student.n_ids, teacher.n_ids + 1) is None
+
+
+def test_a_table_that_cannot_be_kept_is_built(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("no folder")
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+    monkeypatch.setattr(migration, "FEWEST_ON_DISK", 0)
+    student, teacher = tiny_byte_level(350, 4), tiny_byte_level(310, 2)
+    assert len(migration.migration_table.__wrapped__(student, teacher).whole.length) == teacher.n_ids
 
 
 def test_prefixed_candidates():

@@ -88,6 +88,16 @@ def test_runs_that_are_taken_over_need_no_checks(store, monkeypatch):
     assert checked == ["uld"]
 
 
+def test_a_run_that_is_not_taken_over_as_its_data_changed_is_named(store):
+    definition = SweepDefinition(base=PRESETS["quick"].to_dict(), methods=("sft",), seeds=(3,))
+    done = store.create(sweeps.plan(definition)[0])
+    (done.dir / "env.json").write_text('{"data": {"source": "bundled", "fingerprint": "of another text"}}')
+    write_status(done.dir, replace(done.status(), state="finished", step=1))
+    asked = {"view": "New sweep", "sweep_methods": ["sft"], "sweep_seeds": "3"}
+    assert f"The data of run {done.id} has changed since" in texts(opened("runs", **asked, sweep_reuse="true"))
+    assert "has changed since" not in texts(opened("runs", **asked)), "it isn't asked for"
+
+
 def test_an_address_opens_the_form_filled_in(store):
     link = {
         "sweep_preset": "standard",

@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ctkd_core.losses.kernels import buckets
+from ctkd_core.losses.kernels.gpu import ranks
 from ctkd_core.losses.kernels.rows import RowsAt
 
 BLOCK = 1024
@@ -100,8 +102,9 @@ def _pairs(
 
 @triton.jit
 def _rest(
-    line, offset, norm, first, count, factor, columns, out, width, scale, SOME: tl.constexpr, BLOCK: tl.constexpr
-):
+    line, offset, norm, first, count, factor, columns, out, masses, counts, width, scale, SOME: tl.constexpr,
+    COUNTS: tl.constexpr, SPAN: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     group = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = place < width
@@ -111,7 +114,11 @@ def _rest(
     log_p = mean_log(
         line, offset, norm, tl.load(first + group), tl.load(count + group), tl.load(factor + group), at, inside, scale
     )
-    tl.store(out + group * width + place, tl.exp(log_p), mask=inside)
+    p = tl.where(inside, tl.exp(log_p), 0.0)
+    tl.store(out + group * width + place, p, mask=inside)
+    tl.store(masses + group * tl.num_programs(1) + tl.program_id(1), tl.sum(p, 0))
+    if COUNTS:
+        tl.atomic_add(counts + group * SPAN + ranks.bucket_of(ranks.bits_of(p)), 1, mask=inside, sem="relaxed")
 
 
 @triton.jit
@@ -176,16 +183,48 @@ def pairs(student: SideRows, teacher: SideRows, ids: tuple[Tensor, Tensor], kind
     return found
 
 
-def probabilities(side: SideRows, columns: Tensor | None, width: int) -> Tensor:
-    """float32 [g, n]: probabilities of each group at `columns` int32 [n], or at the first `width` ones."""
-    n = width if columns is None else len(columns)
-    found = torch.empty(len(side.first), n, dtype=torch.float32, device=side.norm.device)
+def probabilities(
+    side: SideRows, columns: Tensor | None, width: int, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """float32 [g, n]: probabilities of each group at `columns` int32 [n], or at the first `width` ones; [g] their sums.
+
+    counts: int32 [g, ranks.SPAN], to which the number of entries in each bucket is added.
+    """
+    g, n = len(side.first), width if columns is None else len(columns)
+    found = torch.empty(g, n, dtype=torch.float32, device=side.norm.device)
+    masses = torch.empty(g, triton.cdiv(n, BLOCK), dtype=torch.float32, device=side.norm.device)
     if found.numel():
         some = columns is not None
-        _rest[(len(found), triton.cdiv(n, BLOCK))](
-            *side.arrays, columns if some else side.first, found, n, side.scale, some, BLOCK
-        )
-    return found
+        _rest[masses.shape](
+            *side.arrays, columns if some else side.first, found, masses, side.first if counts is None else counts, n,
+            side.scale, some, counts is not None, ranks.SPAN, BLOCK,
+        )  # fmt: skip
+    return found, masses.sum(dim=1)
+
+
+def rests(
+    sides: tuple[SideRows, SideRows], columns: tuple[Tensor | None, Tensor | None], widths: tuple[int, int],
+    learns: bool, limit: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Sorted L1 of student's and teacher's groups at columns int32 [n], [m] (None: the first of so many as `widths`).
+
+    float32 [2, g]: both sides' mass there; [g] values, [g] sums of sign * p; signs int8 [g, n]. The shorter side is
+    padded with zeros; `limit`: only the largest entries of either side count. Without `learns` the last two are empty
+    or zero.
+    """
+    g, device = len(sides[0].first), sides[0].norm.device
+    n, m = (width if ids is None else len(ids) for ids, width in zip(columns, widths))
+    counts = [None, None]
+    if g and n + m >= buckets.FEWEST and limit != 0:
+        counts = torch.zeros(2, g, ranks.SPAN, dtype=torch.int32, device=device)
+    (p, own), (q, other) = map(probabilities, sides, columns, widths, counts)
+    mass = torch.stack([own, other])
+    if limit == 0:
+        return mass, *torch.zeros(2, g, device=device), torch.zeros(g, n, dtype=torch.int8, device=device)
+    found = None
+    if counts[0] is not None:
+        found = ranks.counted_gaps(p, q, counts, learns, max(n, m) if limit is None else limit)
+    return mass, *(found or gaps(p, q, learns, limit))
 
 
 def gaps(p: Tensor, q: Tensor, learns: bool, limit: int | None = None) -> tuple[Tensor, Tensor, Tensor]:

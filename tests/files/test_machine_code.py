@@ -1,0 +1,62 @@
+"""Machine code of kernels: kept where it can be, and no reason to fail where it can't."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+from numba.core import caching
+
+KERNEL = """
+from ctkd_core.files.machine_code import njit
+
+@njit(nogil=True)
+def double(x):
+    return 2 * x
+"""
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "kept"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
+    return folder
+
+
+def kernel(folder: Path) -> Any:
+    """The kernel in a module that is loaded anew, as in another process."""
+    path = folder / "kernels.py"
+    if not path.exists():
+        path.write_text(KERNEL)
+    spec = importlib.util.spec_from_file_location("kernels", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.double
+
+
+def test_it_is_kept_for_the_next_process(tmp_path: Path, kept: Path) -> None:
+    first = kernel(tmp_path)
+    assert (first(21), sum(first.stats.cache_misses.values())) == (42, 1)
+    second = kernel(tmp_path)
+    assert (second(21), sum(second.stats.cache_hits.values())) == (42, 1)
+    assert any(kept.rglob("*.nbc"))
+
+
+def test_a_full_disk_keeps_none_and_stops_nothing(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("load", "save"):
+        monkeypatch.setattr(caching.IndexDataCacheFile, name, full)
+    assert kernel(tmp_path)(21) == 42
+    assert not any(kept.rglob("*.nbc"))
+
+
+def test_neither_does_a_user_without_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
+    assert kernel(tmp_path)(21) == 42
