@@ -20,6 +20,11 @@ from ctkd_core.files.data_files import MAX_DEPTH, Record, RecordFile, Unreadable
 ROWS = [{"prompt": f"é{i}", "completion": "ü\U0001f999"} for i in range(3)]
 
 
+def packed_bytes(content: bytes) -> bytes:
+    """Without the time, so that tests have the same names in all processes."""
+    return gzip.compress(content, mtime=0)
+
+
 def written(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -55,12 +60,12 @@ MANY = "".join(f'{{"text": "{n} {n * 7919 % 10007}"}}\n' for n in range(4000)).e
         ("a.json", "\n".join("\ufeff" + json.dumps(row, indent=4) for row in ROWS)),
         ("a.jsonl", LINES.replace("\n", "\r")),
         ("a.jsonl", LINES.replace("\n", "")),
-        ("a.jsonl.gz", gzip.compress(LINES.encode())),
-        ("A.NDJSON.GZ", gzip.compress(LINES.encode("utf-8-sig"))),
-        ("a.json.gz", gzip.compress(json.dumps(ROWS, indent=1).encode())),
-        ("a.json.gz", gzip.compress("\n".join(json.dumps(row, indent=4) for row in ROWS).encode())),
+        ("a.jsonl.gz", packed_bytes(LINES.encode())),
+        ("A.NDJSON.GZ", packed_bytes(LINES.encode("utf-8-sig"))),
+        ("a.json.gz", packed_bytes(json.dumps(ROWS, indent=1).encode())),
+        ("a.json.gz", packed_bytes("\n".join(json.dumps(row, indent=4) for row in ROWS).encode())),
         # Packed files that were put together, with zeros behind them as tapes have.
-        ("a.jsonl.gz", gzip.compress(LINES[:9].encode()) + gzip.compress(LINES[9:].encode()) + bytes(20)),
+        ("a.jsonl.gz", packed_bytes(LINES[:9].encode()) + packed_bytes(LINES[9:].encode()) + bytes(20)),
     ],
 )
 def test_the_same_records_in_every_form(tmp_path: Path, name: str, content: str | bytes) -> None:
@@ -190,19 +195,19 @@ def test_a_long_number_in_an_array_spoils_its_record_alone(tmp_path: Path) -> No
         ("a.jsonl", "\ufeff", "is empty"),
         ("a.jsonl", '{"a": 1}'.encode("utf-16"), "is binary or UTF-16"),
         ("a.jsonl", b'{"a": 1}{"a": 2}{oops', "isn't JSON in line 1, in record 3"),
-        ("a.jsonl", gzip.compress(LINES.encode()), "is compressed (gzip); unpack it first"),
+        ("a.jsonl", packed_bytes(LINES.encode()), "is compressed (gzip); unpack it first"),
         ("a.jsonl", b"PAR1\x15\0", "is a Parquet file; give it the ending .parquet"),
         ("a.jsonl.bz2", b"BZh9", "ends in '.bz2'; unpack it first, then use .jsonl"),
-        ("a.parquet.gz", gzip.compress(b"PAR1"), "ends in '.gz'; unpack it first, then use .jsonl"),
-        ("a.gz", gzip.compress(LINES.encode()), "ends in '.gz'; unpack it first, then use .jsonl"),
+        ("a.parquet.gz", packed_bytes(b"PAR1"), "ends in '.gz'; unpack it first, then use .jsonl"),
+        ("a.gz", packed_bytes(LINES.encode()), "ends in '.gz'; unpack it first, then use .jsonl"),
         ("a.jsonl.gz", LINES, "can't be read: it isn't gzip data, as its ending .gz says"),
         ("a.jsonl.gz", b"", "is empty; it holds no examples"),
-        ("a.jsonl.gz", gzip.compress(b""), "is empty; it holds no examples"),
-        ("a.jsonl.gz", gzip.compress(MANY)[:-9], "can't be read: its gzip data breaks off; copy or pack it again"),
-        ("a.json.gz", gzip.compress(b"[" + MANY)[:-9], "can't be read: its gzip data breaks off"),
-        ("a.jsonl.gz", gzip.compress(MANY)[:-8] + bytes(8), "can't be read: its gzip data is damaged (CRC check"),
-        ("a.jsonl.gz", gzip.compress(MANY) + b"more", "can't be read: its gzip data is damaged (Not a gzipped file"),
-        ("a.jsonl.gz", gzip.compress('{"a": 1}'.encode("utf-16")), "is binary or UTF-16"),
+        ("a.jsonl.gz", packed_bytes(b""), "is empty; it holds no examples"),
+        ("a.jsonl.gz", packed_bytes(MANY)[:-9], "can't be read: its gzip data breaks off; copy or pack it again"),
+        ("a.json.gz", packed_bytes(b"[" + MANY)[:-9], "can't be read: its gzip data breaks off"),
+        ("a.jsonl.gz", packed_bytes(MANY)[:-8] + bytes(8), "can't be read: its gzip data is damaged (CRC check"),
+        ("a.jsonl.gz", packed_bytes(MANY) + b"more", "can't be read: its gzip data is damaged (Not a gzipped file"),
+        ("a.jsonl.gz", packed_bytes('{"a": 1}'.encode("utf-16")), "is binary or UTF-16"),
         ("a.csv", "a,b", "ends in '.csv'; use .jsonl or .parquet"),
         ("a.jsonl", POINTER, "is only a pointer of Git LFS to the file; fetch that with `git lfs pull`"),
         ("a.parquet", POINTER, "is only a pointer of Git LFS to the file"),
@@ -219,7 +224,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str | byt
 
 def test_what_unpacks_to_too_much_is_told_before_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "MOST_UNPACKED", 2_000_000)
-    path = written(tmp_path, "a.jsonl.gz", gzip.compress(b'{"text": "' + b"x" * 20_000_000 + b'"}\n'))
+    path = written(tmp_path, "a.jsonl.gz", packed_bytes(b'{"text": "' + b"x" * 20_000_000 + b'"}\n'))
     with pytest.raises(CtkdError, match=r"'a\.jsonl\.gz' can't be read: it unpacks to more than 0 GB; unpack it first"):
         list(RecordFile(path))
     assert packed.size(path, 1000) == 1001
@@ -227,7 +232,7 @@ def test_what_unpacks_to_too_much_is_told_before_it_is_held(tmp_path: Path, monk
 
 def test_no_part_of_a_packed_file_is_read_alone(tmp_path: Path) -> None:
     assert RecordFile(written(tmp_path, "a.jsonl", LINES)).has_lines
-    assert not RecordFile(written(tmp_path, "a.jsonl.gz", gzip.compress(LINES.encode()))).has_lines
+    assert not RecordFile(written(tmp_path, "a.jsonl.gz", packed_bytes(LINES.encode()))).has_lines
 
 
 def test_every_cut_and_every_changed_byte_of_a_parquet_file_is_told_or_read(tmp_path: Path) -> None:
