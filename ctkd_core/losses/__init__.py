@@ -50,6 +50,7 @@ def loss(
     them (None, 0: of this batch). Means become sums over these tokens: loss and terms are multiplied by this batch's
     own tokens and divided by that number, so that the parts add up to the loss of the whole. Released "gold"
     and "uld" keep their mean, as TRL's ULD loss does.
+    Groups of the batch with an empty side are compared by no loss.
     Raises LossInputError for an unknown method, variant or option, for an option that the variant doesn't read, and for
     inputs that don't fit together.
     """

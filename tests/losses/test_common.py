@@ -167,6 +167,36 @@ def test_without_groups_the_data_is_learnt(name, variant):
     assert gradient.abs().max() > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in METHODS if not methods.get(name).same_tokenizer), ("uld", {"pairing": "groups"})],
+)
+def test_groups_with_an_empty_side_say_nothing(name, options):
+    batch = batch_of(samples(TEXTS[:2]))
+    s, t = logits_for(batch)
+    expected, gradient = gradient_of(name, s, t, batch, **options)
+    _, s0, s1, t0, t1 = batch.groups[3].tolist()
+    alone = torch.tensor([[0, s0, s1, t1, t1], [0, s1, s1, t0, t1]])
+    more = dataclasses.replace(batch, groups=torch.cat([batch.groups[:4], alone, batch.groups[4:]]))
+    out, own = gradient_of(name, s, t, more, **options)
+    torch.testing.assert_close(out.loss, expected.loss)
+    torch.testing.assert_close(own, gradient)
+    torch.testing.assert_close(torch.cat([out.per_group[:4], out.per_group[6:]]), expected.per_group)
+
+
+@pytest.mark.parametrize("name", ["mined", "sedi"])
+def test_ids_that_the_head_alone_has(name):
+    batch = batch_of(samples(TEXTS[:2]))
+    s, t = logits_for(batch)
+    for side, token in (("student", 402), ("teacher", 304)):
+        ids, labels = (getattr(batch, f"{side}_{part}").clone() for part in ("ids", "labels"))
+        ids[0, ::3] = token
+        labels[0, ::3] = torch.where(labels[0, ::3] != -100, token, -100)
+        batch = dataclasses.replace(batch, **{f"{side}_ids": ids, f"{side}_labels": labels})
+    out, gradient = gradient_of(name, s, t, batch)
+    assert torch.isfinite(out.loss) and gradient.abs().sum() > 0
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_one_token_responses_and_a_sample_without_response(name):
     batch = batch_of([plain_sample([0, 5, 1], [0, 7, 1], 2, 2, [[2, 3, 2, 3]]), plain_sample([0, 5], [0], 2, 1)])

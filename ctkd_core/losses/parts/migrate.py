@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses.base import Rows
+from ctkd_core.losses.base import Rows, two_sided
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, rows_per_chunk, softmax
 from ctkd_core.vocabulary.migration import MigrationTable, Pieces, migration_table
@@ -75,7 +75,8 @@ def migrate(
             f"the student's tokenizer {batch.student.name!r} has ids up to {int(table.whole.flat.max())}, but its "
             f"logits are only {student_width} wide; resize the model's embeddings or load the fitting tokenizer."
         )
-    groups = batch.groups[batch.groups[:, 4] >= 2]  # others have no teacher row before their last token
+    # others have no teacher row before their last token
+    groups = batch.groups[two_sided(batch.groups) & (batch.groups[:, 4] >= 2)]
     group, piece = _places(rows, groups)
     teacher = _summarise(teacher_logits, groups[:, 0] * teacher_logits.shape[1] + groups[:, 4] - 2, top_k, dtype)
     flat, start, length = _pieces(table, teacher.ids, groups, batch)
@@ -130,7 +131,7 @@ def _pieces(table: MigrationTable, ids: Tensor, groups: Tensor, batch: AlignedBa
         token_bytes = table.teacher.all_token_bytes()
         teacher_ids = batch.teacher_ids.cpu().numpy()
         prefixes = [
-            b"".join([token_bytes[i] for i in teacher_ids[b, t0 : t1 - 1].tolist()])
+            b"".join([token_bytes[i] if i < len(token_bytes) else b"" for i in teacher_ids[b, t0 : t1 - 1].tolist()])
             for b, _, _, t0, t1 in groups[behind].tolist()
         ]
         own = table.prefixed(prefixes, ids[behind].cpu().numpy())

@@ -54,8 +54,8 @@ def facing_rows(
     mine, theirs = batch.student_ids[sample, token], batch.teacher_ids[sample, other]
     good = torch.zeros_like(found)
     if accept != "map":
-        codes = [torch.from_numpy(c).to(mine.device) for c in string_codes(*_tokenizers(batch), blanks=released)]
-        good |= codes[0][mine] == codes[1][theirs]
+        own, others = string_codes(*_tokenizers(batch), blanks=released)
+        good |= _looked_up(own, mine, -1) == _looked_up(others, theirs, -2)
     if accept != "hard":
         good |= teacher_to_student[theirs] == mine
     if byte_exact:
@@ -136,9 +136,14 @@ def _ends(batch: AlignedBatch) -> tuple[Tensor, Tensor]:
     out = []
     sides = ((student, batch.student_ids), (teacher, batch.teacher_ids))
     for (tokenizer, ids), inside in zip(sides, aligned_tokens(batch)):
-        lengths = torch.from_numpy(_lengths(tokenizer, exact)).to(ids.device)
-        out.append(torch.where(inside, lengths[torch.where(inside, ids, 0)], 0).cumsum(dim=1))
+        lengths = _looked_up(_lengths(tokenizer, exact), torch.where(inside, ids, 0), 0)
+        out.append(torch.where(inside, lengths, 0).cumsum(dim=1))
     return out[0], out[1]
+
+
+def _looked_up(table: NDArray[np.int64], ids: Tensor, missing: int) -> Tensor:
+    """table[ids], `missing` for ids that the head alone has."""
+    return torch.from_numpy(np.append(table, missing)).to(ids.device)[ids.clamp(max=len(table))]
 
 
 def _tokenizers(batch: AlignedBatch) -> tuple[Tokenizer, Tokenizer]:
