@@ -263,8 +263,11 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def check_loss(name: str, options: dict[str, Any], dtype: torch.dtype, apart: bool = False) -> None:
-    """Value, terms, groups, figures and gradient with the kernels against without."""
+def check_loss(
+    name: str, options: dict[str, Any], dtype: torch.dtype, apart: bool = False, lowest: float | None = None
+) -> None:
+    """Value, terms, groups, figures and gradient with the kernels against without; `lowest`: a logit of the teacher's
+    for every second token that the text hasn't."""
     batch = batch_of(samples(TEXT))
     s, t = logits_for(batch)
     s, t = s.detach().to(dtype).requires_grad_(), t.to(dtype)
@@ -272,6 +275,8 @@ def check_loss(name: str, options: dict[str, Any], dtype: torch.dtype, apart: bo
         batch, t = same_sides(batch, t)
     if apart:
         t = t.mT.contiguous().mT
+    if lowest is not None:
+        t[..., [i for i in range(3, t.shape[-1], 2) if i not in batch.teacher_ids]] = lowest
     found = []
     for mode in ("interpret", "off"):
         with triton_mode(mode):
@@ -298,6 +303,13 @@ def check_teacher_that_kernels_cannot_read() -> None:
     """The student's logits are read in their place, the teacher's in torch, for their columns lie apart."""
     for name in ("kd", "uld", "gold", "xtoken-pkl", "xtoken-hkl"):
         check_loss(name, {}, FLOAT32, apart=True)
+
+
+def check_teacher_that_rules_tokens_out() -> None:
+    """Probabilities of 0, whose logarithm counts for nothing."""
+    check_loss("xtoken-pkl", {}, FLOAT32, lowest=-torch.inf)
+    check_loss("alm", {"debias": "append"}, FLOAT32, lowest=-torch.inf)
+    check_loss("alm", {"debias": "append"}, FLOAT32, lowest=-200.0)
 
 
 def check_empty() -> None:
@@ -348,6 +360,7 @@ CHECKS: dict[str, Check] = {
     "chunk": check_chunk,
     "sorted rest": check_sorted_rest,
     "a teacher that kernels can't read": check_teacher_that_kernels_cannot_read,
+    "a teacher that rules tokens out": check_teacher_that_rules_tokens_out,
     "empty batches": check_empty,
     "several teachers": check_several_teachers,
     **{name: lambda form=form: check_loss(*form, FLOAT32) for name, form in FORMS.items()},
