@@ -197,7 +197,8 @@ def projected(
         source: Any = state
         weights = source.weights().to(dtype)
         keep = (source.rows < widths[0]) & (source.columns < widths[1])
-        entries = EntryTensors(source.rows[keep], source.columns[keep], weights[keep].detach(), widths)
+        shape = min(source.shape[0], widths[0]), min(source.shape[1], widths[1])
+        entries = EntryTensors(source.rows[keep], source.columns[keep], weights[keep].detach(), shape)
         return entries, weights[keep]
     if projection is None:
         projection = default_projection(batch)

@@ -7,7 +7,9 @@ import pytest
 import scipy.sparse
 import torch
 
+from ctkd_core import losses
 from ctkd_core.errors import LossInputError
+from ctkd_core.losses.base import StateContext
 from ctkd_core.losses.batch import align_sample, collate
 from ctkd_core.losses.parts.matched import best_pairs, one_to_one
 from ctkd_core.losses.xtoken import FLOOR, MAX_SCALE, pkl_loss, spelled_alike, top_columns
@@ -276,6 +278,23 @@ def test_without_a_common_token_the_tail_is_all(variant):
     expected.backward()
     torch.testing.assert_close(out.loss, expected)
     torch.testing.assert_close(s.grad, z.grad)
+
+
+def test_a_map_that_learns_begins_as_the_fixed_one():
+    """Columns that the teacher's head has besides its tokens are cut off with either, however probable they are."""
+    batch = batch_of(samples())
+    s, t = logits_for(batch, dtype=torch.float64)
+    t[..., batch.teacher.n_ids :] += 20
+    context = StateContext(s.shape[-1], t.shape[-1], student=batch.student, teacher=batch.teacher)
+    state = losses.make_state("xtoken-pkl", s.shape[-1], context=context, learn_projection=True).double()
+    own, fixed = (
+        losses.loss(
+            "xtoken-pkl", s, t, batch, scaling="fixed", learn_projection=learns, state=state if learns else None
+        )
+        for learns in (True, False)
+    )
+    torch.testing.assert_close(own.loss, fixed.loss, rtol=1e-6, atol=1e-8)
+    assert own.diagnostics["columns"] == fixed.diagnostics["columns"] == batch.teacher.n_ids
 
 
 def test_a_map_that_learns_needs_its_module():
