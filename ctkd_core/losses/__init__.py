@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import methods
@@ -51,7 +50,7 @@ def loss(
     them (None, 0: of this batch). Means become sums over these tokens: loss and terms are multiplied by this batch's
     own tokens and divided by that number, so that the parts add up to the loss of the whole. Released "gold"
     and "uld" keep their mean, as TRL's ULD loss does.
-    Groups of the batch with an empty side say nothing; their value is 0.
+    Groups of the batch with an empty side are compared by no loss.
     Raises LossInputError for an unknown method, variant or option, for an option that the variant doesn't read, and for
     inputs that don't fit together.
     """
@@ -69,15 +68,9 @@ def loss(
     }
     function = methods.load(row.loss or "")
     resolved |= _fitting(name, function, {key: value for key, value in extras.items() if value is not None})
-    kept = (batch.groups[:, 1] < batch.groups[:, 2]) & (batch.groups[:, 3] < batch.groups[:, 4])
-    joined = batch if bool(kept.all()) else replace(batch, groups=batch.groups[kept])
     out: LossOutput = function(
-        student_logits, teacher_logits, joined, variant=variant, chunk_rows=chunk_rows, **resolved
+        student_logits, teacher_logits, batch, variant=variant, chunk_rows=chunk_rows, **resolved
     )
-    if joined is not batch:
-        values = out.per_group.new_zeros(len(kept))
-        values[kept] = out.per_group
-        out = replace(out, per_group=values)
     if variant == "released" and not bool(out.loss.isfinite()):  # plain torch has no checks of its own
         raise LossInputError(
             f"the released form of {name!r} gives {float(out.loss.detach())}: the logits of a model hold NaN or "
@@ -99,6 +92,8 @@ def _items(given: Any) -> int:
 
 def _over_items(out: LossOutput, batch: AlignedBatch, items: int) -> LossOutput:
     """The means over this batch as its share of a batch of `items` learnt tokens."""
+    from dataclasses import replace
+
     from ctkd_core.losses.base import response_rows
 
     share = len(response_rows(batch.student_labels)) / items

@@ -112,6 +112,11 @@ def response_rows(labels: Tensor) -> Rows:
     return Rows(sample, position, labels[sample, position], sample * labels.shape[1] + position - 1, number)
 
 
+def two_sided(groups: Tensor) -> Tensor:
+    """bool [G]: groups int64 [G, 5] with tokens on both sides; alignments show others too, which nothing faces."""
+    return (groups[:, 1] < groups[:, 2]) & (groups[:, 3] < groups[:, 4])
+
+
 def check_inputs(student_logits: Tensor, teacher_logits: Tensor | None, batch: AlignedBatch) -> None:
     """Raise LossInputError for logits that don't fit the batch: shape, dtype, device or vocabulary width."""
     _check_side("student", student_logits, batch.student_ids, batch.student_attention)

@@ -22,6 +22,7 @@ from ctkd_core.losses.base import (
     finish,
     need_teacher,
     response_rows,
+    two_sided,
 )
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine import units
@@ -179,7 +180,7 @@ def usable_groups(batch: AlignedBatch, merge: str, with_eos: bool, learnt_only: 
     """
     groups = batch.groups
     first = 1 if merge == "bayesian" else 0
-    used = (groups[:, 1] >= first) & (groups[:, 3] >= first)
+    used = two_sided(groups) & (groups[:, 1] >= first) & (groups[:, 3] >= first)
     if learnt_only:
         used &= wholly_learnt(batch)
     if not with_eos and len(groups):

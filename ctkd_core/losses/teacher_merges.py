@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses.base import response_rows
+from ctkd_core.losses.base import response_rows, two_sided
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.gold import usable_groups
 from ctkd_core.losses.merge_rules import Rule
@@ -172,7 +172,7 @@ def _in_logs(batch: AlignedBatch) -> TeacherMerges:
 
 
 def _ordered(batch: AlignedBatch) -> Tensor:
-    groups = batch.groups
+    groups = batch.groups[two_sided(batch.groups)]
     return groups[(groups[:, 0] * (batch.student_ids.shape[1] + 1) + groups[:, 1]).argsort(stable=True)]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ctkd_core.losses.base import two_sided
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.parts.group_rows import positions
 
@@ -49,6 +50,7 @@ def chunks_of(batch: AlignedBatch, released: bool = False) -> Chunks:
     """
     groups = batch.groups
     order = (groups[:, 0] * (batch.student_ids.shape[1] + 1) + groups[:, 1]).argsort(stable=True)
+    order = order[two_sided(groups)[order]]
     learnt = [labels != IGNORE for labels in (batch.student_labels, batch.teacher_labels)]
     place = torch.arange(len(order), device=order.device)
     if not released:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ctkd_core.errors import LossInputError
-from ctkd_core.losses.base import Rows
+from ctkd_core.losses.base import Rows, two_sided
 from ctkd_core.losses.batch import AlignedBatch
 from ctkd_core.losses.engine.engine import Buffers, rows_per_chunk, softmax
 from ctkd_core.vocabulary.migration import MigrationTable, Pieces, migration_table
@@ -75,7 +75,8 @@ def migrate(
             f"the student's tokenizer {batch.student.name!r} has ids up to {int(table.whole.flat.max())}, but its "
             f"logits are only {student_width} wide; resize the model's embeddings or load the fitting tokenizer."
         )
-    groups = batch.groups[batch.groups[:, 4] >= 2]  # others have no teacher row before their last token
+    # others have no teacher row before their last token
+    groups = batch.groups[two_sided(batch.groups) & (batch.groups[:, 4] >= 2)]
     group, piece = _places(rows, groups)
     teacher = _summarise(teacher_logits, groups[:, 0] * teacher_logits.shape[1] + groups[:, 4] - 2, top_k, dtype)
     flat, start, length = _pieces(table, teacher.ids, groups, batch)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ctkd_core.losses.base import Rows
+from ctkd_core.losses.base import Rows, two_sided
 from ctkd_core.losses.batch import IGNORE, AlignedBatch
 from ctkd_core.losses.engine import units
 
@@ -35,7 +35,7 @@ def by_groups(rows: Rows, batch: AlignedBatch) -> Tensor:
     pair = torch.full_like(rows.flat, -1)
     sample, s_last, t_last = batch.groups[:, 0], batch.groups[:, 2] - 1, batch.groups[:, 4] - 1
     number = rows.number[sample, s_last]
-    kept = (number >= 0) & (t_last >= 1)
+    kept = (number >= 0) & (t_last >= 1) & two_sided(batch.groups)
     pair[number[kept]] = (sample * batch.teacher_ids.shape[1] + t_last - 1)[kept]
     return pair
 
