@@ -133,6 +133,8 @@ def test_config_file_that_is_no_table(ctkd: Ctkd, tmp_path: Path) -> None:
     for content in ("- a list", "{: broken", "steps: [1", "!!python/object/apply:os.system ['true']"):
         path.write_text(content)
         assert "run.yaml" in ctkd.error("distill", str(path))
+    path.write_text("# nothing yet\n")
+    assert "'run.yaml' is empty; write lines such as" in ctkd.error("distill", str(path))
 
 
 def test_preflight_failure_is_exit_code_3(ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:

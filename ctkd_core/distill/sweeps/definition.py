@@ -113,6 +113,20 @@ def refuse_dropped(definition: SweepDefinition) -> None:
     for key in ("seed", "method"):
         if getattr(definition, f"{key}s") and key in definition.grid:
             raise RunError(f"the sweep has {key}s twice, in {key}s and as {key} in its grid; give them once.")
+    used = [
+        *definition.methods,
+        *definition.grid.get("method", ()),
+        *(found.get("method") for found in definition.runs),
+    ]
+    if not definition.methods:
+        used.append(RunConfig.from_dict(definition.base).method)
+    for key in itertools.chain(definition.grid, *definition.runs):
+        method = key.rpartition(".")[0]
+        if method in methods.METHODS and method not in used:
+            raise RunError(
+                f"{short(key)} is an option of method {method!r}, which the sweep doesn't run; add that method, "
+                "or leave the option out."
+            )
 
 
 def plan(definition: SweepDefinition) -> list[RunConfig]:

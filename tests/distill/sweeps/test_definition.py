@@ -10,6 +10,7 @@ from ctkd_core.distill.sweeps.definition import (
     duration,
     json_schema,
     plan,
+    refuse_dropped,
     result_fingerprint,
     values_of,
 )
@@ -127,6 +128,24 @@ def test_an_empty_sweep_is_the_base():
 def test_what_no_run_could_be_told_is_refused(given, sentence):
     with pytest.raises(RunError, match=sentence):
         plan(SweepDefinition(**given))
+
+
+def test_options_of_a_method_that_no_run_has_are_refused():
+    option = {"uld.temperature": [1.0, 2.0]}
+    for given in (
+        {"methods": ["sft"], "grid": option},
+        {"base": {"method": "sft"}, "runs": [{"uld.temperature": 2.0}]},
+        {"methods": ["sft"], "runs": [{"steps": 3}, {"uld.temperature": 2.0}]},
+    ):
+        with pytest.raises(RunError, match=r"'uld\.temperature' is an option of method 'uld', which"):
+            refuse_dropped(SweepDefinition(**given))
+    for given in (
+        {"methods": ["sft", "uld"], "grid": option},
+        {"base": {"method": "uld"}, "grid": option},
+        {"grid": {"method": ["sft", "uld"]} | option},
+        {"runs": [{"method": "uld"}, {"method": "sft"}], "grid": option},
+    ):
+        refuse_dropped(SweepDefinition(**given))
 
 
 def test_a_file_in_yaml(tmp_path):
