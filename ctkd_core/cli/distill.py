@@ -56,6 +56,7 @@ _BESIDES = {
     "student_model": " A folder or hub id is that of a pretrained one. Its tokenizer is another option: -s.",
 }
 DEFAULT_PRESET = "quick"
+WORTH_TELLING = 5.0  # seconds of a step, for whoever waits for its end
 
 
 def run_options(run: Callable[..., Output]) -> Callable[..., Output]:
@@ -240,7 +241,8 @@ def waiting_for(run: Run) -> str:
         return ""
     doing = status.message or status.state
     if seconds and doing == f"Step {status.step} of {status.total_steps}." and status.step < (status.total_steps or 0):
-        doing = f"the step after step {status.step} (one takes {about(seconds)}), and its checkpoint"
+        takes = f" (one takes {about(seconds)})" if seconds >= WORTH_TELLING else ""
+        doing = f"the step after step {status.step}{takes}, and its checkpoint"
     return f"waiting for: {doing.rstrip('.')}. Ctrl-C ends the process at once: {status.kept}."
 
 

@@ -57,4 +57,4 @@ class RunStatus(Status):
     def lost_message(self) -> str:
         """With the step it had come to."""
         said = f"The process {self.pid} ended without a word {self._where}"
-        return f"{said}: killed, or the machine went down. Resume it."
+        return f"{said}: killed, the machine went down, or its folder can't be written. Resume it."

@@ -63,7 +63,10 @@ def test_a_terminal_reads_what_it_waits_for(store):
         "waiting for: Step 2 of 20. Ctrl-C ends the process at once: there is no checkpoint, so resume begins again."
     )
     rows = RecordWriter(run.dir / "metrics.jsonl")
+    rows.write(step(1, 109.8) | {"loss": 1.0})
     rows.write(step(1, 110.0) | {"loss": 1.0})
+    quick = "waiting for: the step after step 2, and its checkpoint."
+    assert waiting_for(run).startswith(quick), "so short a time is rounded to 5 s"
     rows.write(step(2, 145.0) | {"loss": 1.0})
     rows.close()
     assert waiting_for(run).startswith("waiting for: the step after step 2 (one takes 35 s), and its checkpoint.")

@@ -16,6 +16,7 @@ from ctkd_core.background.progress import Progress, silent
 from ctkd_core.distill.models.prepared import is_prepared, prepared_folder
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import CtkdError, RunError
+from ctkd_core.markup.visible import shorten
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -252,20 +253,30 @@ def load_model(source: str | Path, dtype: Any = None, role: str = "model", **opt
     elif (row := entry_in(source)) is not None and not is_prepared(row):
         raise RunError(f"the {role}: {not_prepared(row)}")
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(source),
             **options,
             dtype=dtype or torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=Path(source).is_dir(),
+            ignore_mismatched_sizes=True,  # told below
+            output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError, KeyError) as fault:
-        reason = str(fault).strip().split("\n")[0][:300]
+        model: PreTrainedModel = loaded[0]
+        found: dict[str, Any] = loaded[1]
+        # transformers would go on with random numbers in their place.
+        if wrong := sorted([*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]):
+            raise ValueError(f"weights that its config names are missing, or of another shape: {', '.join(wrong)}")
+    except Exception as fault:  # a damaged file, or a config that makes no model: its readers raise what they like
+        if isinstance(fault, MemoryError) or "memory" in str(fault):
+            raise
+        reason = shorten(" ".join(str(fault).split()), 300).rstrip(".")
         raise RunError(
-            f"the {role} {str(source)!r} can't be loaded: {reason} Give a folder or hub id of a causal language "
+            f"the {role} {str(source)!r} can't be loaded: {reason}. Give a folder or hub id of a causal language "
             "model with safetensors weights; without a network only folders and the bundled teacher work."
         ) from fault
+    return model
 
 
 def _convert(source: Path, folder: Path, report: Progress) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -20,6 +23,47 @@ def test_models_that_cannot_be_loaded(tmp_path, kind):
         torch.save(llama(50).state_dict(), folder / "pytorch_model.bin")
     with pytest.raises(RunError, match="can't be loaded"):
         teacher.load_model(folder, role="teacher")
+
+
+def changed(**values: object):
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return change
+
+
+def cut(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (cut, "incomplete metadata"),
+        (changed(num_hidden_layers=2), "weights that its config names are missing.*layers.1"),
+        (changed(intermediate_size=65), "another shape: model.layers.0.mlp"),
+        (changed(hidden_size="x"), "expected int"),
+        (changed(num_attention_heads=7), "not a multiple"),
+    ],
+)
+def test_damaged_models_are_told_and_nothing_is_made_up(tmp_path, damage, said):
+    llama(50).save_pretrained(tmp_path)
+    teacher.load_model(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(RunError, match=rf"the student .* can't be loaded: .*{said}"):
+        teacher.load_model(tmp_path, role="student")
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 1 GiB.")])
+def test_too_little_memory_is_no_damage(tmp_path, monkeypatch, fault):
+    def full(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", full)
+    with pytest.raises(type(fault)):
+        teacher.load_model(tmp_path)
 
 
 def test_teacher_source_follows_the_tokenizer(pair):
