@@ -38,6 +38,8 @@ POLL_SECONDS = 0.5
 _PEERS = ("Connection closed by peer", "Connection reset by peer", "NCCL", "ProcessGroup")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _OURS = "CTKD_THREADS_SET"  # in the environment: those of them that a run's process set
+# What torch says of a file that ends too soon, in place of the system's reason.
+_CUT_SHORT = ("PytorchStreamWriter", "unexpected pos", "iostream error")
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "a file got too big"}
 
 
@@ -98,6 +100,11 @@ def explain(fault: BaseException, run: Run) -> str:
                     "free some space and resume the run."
                 )
         cause = cause.__cause__ or cause.__context__
+    if isinstance(fault, RuntimeError) and any(word in str(fault) for word in _CUT_SHORT):
+        return (
+            f"A file under {str(run.dir)!r} couldn't be written whole: the disk, or a quota, is full. What was written "
+            "is kept; free some space and resume the run."
+        )
     if not isinstance(fault, CtkdError) and any(word in str(fault) for word in _PEERS):
         return "another process of this run ended or can't be reached; see what it printed, then resume the run."
     if not isinstance(fault, CtkdError) and (isinstance(fault, MemoryError) or "out of memory" in str(fault).lower()):

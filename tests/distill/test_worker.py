@@ -12,7 +12,9 @@ import pytest
 
 from ctkd_core.background.processes import process_alive
 from ctkd_core.background.status import read_launch
+from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.records import read_part
+from ctkd_core.distill.worker import explain
 from tests.patience import wait_for
 
 pytestmark = pytest.mark.timeout(3000)
@@ -161,6 +163,21 @@ def test_files_that_may_not_grow_end_the_run_as_failed(pair, launched, save_ever
     assert "too big" in status.message
     assert run.metric_rows()
     assert run.checkpoints() == []
+
+
+def test_a_file_that_torch_could_not_write_whole_is_told(store):
+    import torch
+
+    run = store.create(RunConfig())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(RuntimeError) as caught:
+            torch.save(torch.zeros(100_000), run.dir / "optimizer.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = explain(caught.value, run)
+    assert "couldn't be written whole" in said and "resume the run" in said
 
 
 def test_exit_codes_and_usage(tmp_path):
