@@ -48,7 +48,7 @@ Order = TypeVar("Order")
 
 
 class Superseded(Exception):  # noqa: N818 - not an error
-    """A later attempt has begun, or this one was ended from outside: nothing may be written any more."""
+    """A later attempt has begun, this one was ended from outside, or its folder is gone: it writes nothing any more."""
 
 
 class Attempt(Generic[S]):
@@ -97,8 +97,7 @@ class Attempt(Generic[S]):
 
     def stop_asked(self) -> bool:
         """Whether somebody asked this attempt to stop, by a signal or by the file. Raises Superseded."""
-        if self._superseded:
-            raise Superseded(self._superseded)
+        self._go_on()
         return self._terminated() or cancel_asked(self.folder, self._status.attempt)
 
     def check(self) -> None:
@@ -122,9 +121,15 @@ class Attempt(Generic[S]):
         elapsed = None if self._began is None else round(time.monotonic() - self._began, 3)
         self._status = replace(self._status, heartbeat=time.time(), elapsed=elapsed, **clean)
 
-    def _write(self) -> None:
+    def _go_on(self) -> None:
+        """Raise Superseded where nothing may be written: a folder that somebody removed must not come back in parts."""
+        if not self._superseded and _gone(self.folder):
+            self._superseded = f"attempt {self._status.attempt} ends here: its folder is gone."
         if self._superseded:
             raise Superseded(self._superseded)
+
+    def _write(self) -> None:
+        self._go_on()
         with self._folder_lock():
             there = read_status(self.folder, type(self._status))
             mine = self._status.attempt
@@ -155,6 +160,16 @@ class Attempt(Generic[S]):
                 return
             except OSError:
                 continue  # a full disk: the work may find room again, and readers check the process itself
+
+
+def _gone(folder: Path) -> bool:
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # a disk far away that doesn't answer
+        pass
+    return False
 
 
 def _ended(there: Any, mine: int) -> bool:

@@ -319,11 +319,11 @@ def document(run: Run, whole: bool = False) -> dict[str, Any]:
     return run.summary(whole=whole) | {"figures": last_figures(rows)}
 
 
-def _resume(run: Run) -> str:
-    """The command that resumes a run; one that lies elsewhere is named by its folder."""
+def shown_id(run: Run) -> str:
+    """What names a run in a command: its id, or the folder of one that lies elsewhere."""
     from ctkd_core.distill.runs import RunStore
 
-    return f"ctkd runs resume {run.id if run.dir.parent == RunStore().root else shlex.quote(str(run.dir))}"
+    return run.id if run.dir.parent == RunStore().root else shlex.quote(str(run.dir))
 
 
 def describe(run: Run, whole: bool = False) -> RenderableType:
@@ -356,7 +356,11 @@ def describe(run: Run, whole: bool = False) -> RenderableType:
             *([("held-out text", text)] if (text := held_out_text(metrics)) else []),
             *([("student", cell(kept))] if (kept := about_student(run)) else []),
             ("folder", of("run_dir")),
-            *([("to go on", _resume(run))] if data.get("status") in ("cancelled", "lost") else []),
+            *(
+                [("to go on", f"ctkd runs resume {shown_id(run)}")]
+                if data.get("status") in ("cancelled", "lost")
+                else []
+            ),
             *(("warning", cell(sentence)) for sentence in data.get("warnings") or ()),
         ]
     )

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -152,8 +153,10 @@ def _answer(words: list[str], as_json: bool) -> tuple[str, int]:
     """What goes to stdout, and the exit code."""
     stdout = sys.stdout
     printed = io.StringIO()  # a help text, or the script of --show-completion
+    interrupts: list[int] = []
     try:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_noting(interrupts))
             if as_json or not stdout.isatty():
                 stack.enter_context(contextlib.redirect_stdout(printed))
             stack.enter_context(_patience(words))
@@ -179,9 +182,30 @@ def _answer(words: list[str], as_json: bool) -> tuple[str, int]:
     except OSError as error:
         return _failed(type(error).__name__, f"the system refused: {error}", as_json), BAD_INPUT
     except Exception as error:
+        if interrupts:
+            return _failed("Cancelled", "cancelled.", as_json), CANCELLED
         traceback.print_exc(file=sys.stderr)
         sentence = f"this is a bug in CTKD Lab, please report the lines above ({type(error).__name__}: {error})."
         return _failed(type(error).__name__, sentence, as_json), UNEXPECTED
+
+
+@contextlib.contextmanager
+def _noting(interrupts: list[int]) -> Iterator[None]:
+    """Note Ctrl-C beside raising KeyboardInterrupt, of which libraries make other errors (pydantic of a pattern)."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _shown(output: Output, as_json: bool, stdout: Any) -> str:

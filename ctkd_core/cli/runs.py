@@ -10,6 +10,7 @@ import typer
 
 from ctkd_core.cli import complete, progress
 from ctkd_core.cli.common import (
+    CANCELLED,
     RUNS,
     ActiveRun,
     OneRun,
@@ -30,7 +31,7 @@ from ctkd_core.cli.common import (
     write_out,
 )
 from ctkd_core.cli.display import facts, styled, table
-from ctkd_core.cli.distill import describe, document, finish, state_of, stop, together
+from ctkd_core.cli.distill import describe, document, finish, shown_id, state_of, stop, together
 from ctkd_core.distill.lookup import MOST_NAME
 from ctkd_core.distill.option_labels import value_text
 from ctkd_core.distill.training.processes import world_size
@@ -172,8 +173,12 @@ def show(
 def watch(name: ActiveRun, runs_dir: RunsDir = None) -> Output:
     """Follow one run until it ends."""
     run = run_named(run_store(runs_dir), name, "active")
-    status = progress.follow(run)  # Ctrl-C ends the watching, not the run
-    return Output(lambda: document(run), lambda: [describe(run)], progress.CODES[status.state])
+    try:
+        code = progress.CODES[progress.follow(run).state]
+    except KeyboardInterrupt:
+        inform(f"the run goes on; `ctkd runs cancel {shown_id(run)}` stops it.")
+        code = CANCELLED
+    return Output(lambda: document(run), lambda: [describe(run)], code)
 
 
 def cancel(

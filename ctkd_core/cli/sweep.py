@@ -149,6 +149,9 @@ def _definition(
     """The definition in the file with the flags laid over it."""
     from ctkd_core.distill.sweeps.definition import SweepDefinition, seeds_in
 
+    for flag, text in (("--methods", methods), ("--seeds", seeds)):
+        if text is not None and not values_in(text):
+            raise UsageError(f"{flag} names none; got {short(text)}. Leave it out for what the base has.")
     given: dict[str, Any] = {} if file is None else SweepDefinition.from_file(file).to_dict()
     if file is None and not (methods or seeds or values):
         raise UsageError("a sweep needs a FILE, or at least one of --methods, --seeds and --set.")

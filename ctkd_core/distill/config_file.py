@@ -46,7 +46,7 @@ def read_table(path: str | Path) -> dict[str, Any]:
         # YAML's constructors raise what they like for a date that is none, or a key that is a list.
         raise RunError(f"config file {name!r} isn't valid {suffix[1:].upper()}: {_reason(fault)}.") from None
     if not isinstance(data, dict):
-        what = "is empty" if data is None else f"holds {short(data, 40)}, which is no table of options"
+        what = "is empty" if data is None else f"holds {short(data, 40)}, not a table of options"
         raise RunError(f"config file {name!r} {what}; write lines such as 'steps: 100' into it.")
     if deeper_than(data, MAX_DEPTH):
         raise RunError(f"config file {name!r} is nested too deeply to read.")

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 WORKER = "ctkd_core.distill.worker"
 CONFIG, STATUS, METRICS = "config.json", "status.json", "metrics.jsonl"
 SAMPLES, ENVIRONMENT = "samples.jsonl", "env.json"
+ARCHIVED = Path("control") / "archived"
 MOST_BYTES = 10_000_000  # of a config or an environment; they have some kilobytes
 WATCHED_SECONDS = 6.0  # for a heartbeat, before a run on another computer counts as lost
 MOST_OF_A_PAIR = 40  # runs that a report on a pair compares, the newest ones
@@ -135,7 +136,7 @@ class Run:
     @property
     def archived(self) -> bool:
         """Whether somebody put the run out of sight; its folder stays where it is."""
-        return os.path.lexists(self.dir / "control" / "archived")
+        return os.path.lexists(self.dir / ARCHIVED)
 
     def status(self) -> RunStatus:
         """Where the run stands; "lost" when its process is gone without having told why, "damaged" when the file is."""
@@ -254,6 +255,7 @@ class Run:
                     raise RunError(
                         f"run {self.id!r} is finished after {status.step} steps; start a new run with more steps."
                     )
+                (self.dir / ARCHIVED).unlink(missing_ok=True)  # what is out of the list isn't in the queue
                 start(self.next_status(status))
         except OSError as fault:
             raise self._unwritable("resumed", fault) from fault
@@ -432,10 +434,8 @@ class RunStore:
             (run_dir / "control").mkdir(parents=True)
             (run_dir / "checkpoints").mkdir()
             # The status first: a folder with a config and without a status is a damaged run.
-            write_status(
-                run_dir,
-                RunStatus(total_steps=config.steps, created=time.time(), message="Created, not started."),
-            )
+            first = RunStatus(total_steps=config.steps, created=time.time(), message="Created, not started.")
+            write_status(run_dir, first)
             working_folder.note(run_dir, folder or working_folder.current())
             files.write_atomic(run_dir / CONFIG, text, sync=True)
             (run_dir / CONFIG).chmod(0o444)
@@ -503,7 +503,7 @@ class RunStore:
         """
         run = self.get(name)
         run._refuse_opened()
-        mark = run.dir / "control" / "archived"
+        mark = run.dir / ARCHIVED
         try:
             if not archived:
                 mark.unlink(missing_ok=True)

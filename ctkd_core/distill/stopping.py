@@ -23,25 +23,29 @@ CHECKPOINT_BYTES_PER_SECOND = 2e7  # written, hashed and put on a slow disk; 9e7
 def pace(run: Run) -> float | None:
     """Seconds that a step of a run's latest attempt takes; None before the first one, and for damaged metrics."""
     with suppress(RunError):
-        return step_seconds(run.metric_rows(), run.status().started)
+        return step_seconds(run.metrics_part().rows, run.status().attempt)
     return None
 
 
-def step_seconds(rows: Iterable[Mapping[str, Any]], since: float | None) -> float | None:
+def step_seconds(rows: Iterable[Mapping[str, Any]], attempt: int) -> float | None:
     """Seconds that the slowest of the newest steps took, with what stood between them; None before the first one.
 
-    rows   of metrics.jsonl
-    since  seconds since the epoch: when the attempt began. Steps of earlier ones tell nothing of what stands between.
+    rows     of metrics.jsonl, as they were written
+    attempt  whose steps count: earlier ones tell nothing of what stands between. Which they are is told by the row with
+             which it began, as clocks may be set
     """
-    done = [
-        row
-        for row in rows
-        if row.get("kind") == "train" and isinstance(row.get("time"), int | float) and row["time"] >= (since or 0.0)
-    ][-LOOKED_AT - 1 :]
-    between = [later["time"] - sooner["time"] for sooner, later in pairwise(done)]
+    done: list[Mapping[str, Any]] = []
+    begun = attempt == 1
+    for row in rows:
+        if row.get("kind") == "resume":
+            done, begun = [], row.get("attempt", attempt) == attempt
+        elif row.get("kind") == "train" and isinstance(row.get("time"), int | float):
+            done.append(row)
+    done = done[-LOOKED_AT - 1 :] if begun else []
+    between = [later["time"] - sooner["time"] for sooner, later in pairwise(done) if later["time"] >= sooner["time"]]
     if between:
         return float(max(between))
-    return float(done[0].get("seconds") or 0.0) if done else None
+    return float(done[-1].get("seconds") or 0.0) if done else None
 
 
 def grace(run: Run) -> float:

@@ -30,7 +30,12 @@ def home() -> Path:
 
 
 def expanded(given: str | Path, error: type[CtkdError] = CtkdError) -> Path:
-    """A path that somebody wrote, with the home folder for `~` or `~name`. Raises `error` where there is none."""
+    """A path that somebody wrote, with the home folder for `~` or `~name`. Raises `error` where there is none.
+
+    An empty text is none, though it would mean the current folder: it is what is left of a variable that nobody set.
+    """
+    if not str(given) or "\0" in str(given):
+        raise error(f"{short(str(given))} can't be a path; name a folder or a file.")
     try:
         return Path(given).expanduser()
     except RuntimeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -302,6 +303,23 @@ def test_a_missing_folder_is_a_failure(tmp_path, capsys):
     assert attempt.work([str(tmp_path / "none")], do, Order) == attempt.FAILED
     assert "can't be written" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_somebody_removed_does_not_come_back(tmp_path, capsys):
+    folder = tmp_path / "job"
+
+    def removed(mine: attempt.Attempt[JobStatus]) -> dict[str, str]:
+        shutil.rmtree(folder)
+        with pytest.raises(attempt.Superseded, match="its folder is gone"):
+            mine.update(message="written")
+        with pytest.raises(attempt.Superseded):
+            mine.check()
+        return {}
+
+    folder.mkdir()
+    assert attempt.attend(folder, JobStatus, removed, 1) == attempt.CANCELLED
+    assert "its folder is gone" in capsys.readouterr().err
+    assert not folder.exists()
 
 
 def test_a_request_to_cancel_an_earlier_attempt_does_not_count(tmp_path):

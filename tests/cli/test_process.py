@@ -78,6 +78,12 @@ def interrupt():
     for _ in range(1000):  # it comes between two lines of Python
         pass
 
+def misread():
+    try:
+        interrupt()
+    except KeyboardInterrupt:
+        raise ValueError("what a library makes of it") from None
+
 class Interrupting:
     def find_spec(self, name, *_):
         if name == {moment!r}:
@@ -107,7 +113,7 @@ def test_ctrl_c_while_nothing_is_done_yet_or_any_more_ends_quietly(moment: str, 
     assert bool(run.stdout) == (moment == "exit"), "the answer is out by then"
 
 
-@pytest.mark.parametrize("act", ["interrupt()", "exec('interrupt()')"])
+@pytest.mark.parametrize("act", ["interrupt()", "exec('interrupt()')", "misread()"])
 def test_ctrl_c_in_a_command_is_told_in_one_line(act: str, tmp_path: Path) -> None:
     run = interrupted(tmp_path, "ctkd_core.cli.methods", act=act)
     assert (run.returncode, run.stdout, run.stderr) == (130, "", "ctkd: cancelled.\n")

@@ -212,6 +212,19 @@ def test_interrupt_cancels_a_run_that_is_being_started(
     assert ctkd.json("distill", "--runs-dir", str(store.root), code=130)["status"] == "cancelled"
 
 
+def test_interrupt_ends_the_watching_and_not_the_run(
+    ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(run: Run, offset: int = 0) -> RunStatus:
+        raise KeyboardInterrupt
+
+    run = store.create(PRESETS["quick"])
+    monkeypatch.setattr("ctkd_core.cli.progress.follow", interrupted)
+    code, out, err = ctkd("runs", "watch", run.id, "--runs-dir", str(store.root))
+    assert (code, f"the run goes on; `ctkd runs cancel {run.dir}`" in err, "queued" in out) == (130, True, True)
+    assert "cancelled" not in err + out
+
+
 def test_runs_ls(ctkd: Ctkd, store: RunStore) -> None:
     at = ["--runs-dir", str(store.root)]
     assert ctkd.json("runs", "ls", *at) == []
@@ -369,6 +382,11 @@ def test_a_name_with_a_slash_is_found_where_no_folder_is(
     assert ctkd.json("runs", "show", "a/b", *at)["run_id"] == "b", "a folder comes first"
     assert ctkd.json("runs", "rm", "a/b", *at) == {"removed": [run.id]}, "no folder is removed"
     assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_an_empty_place_is_not_the_current_folder(ctkd: Ctkd) -> None:
+    for words in (["runs", "ls"], ["sweep", "ls"], ["distill", "--dry-run"]):
+        assert "'' can't be a path" in ctkd.error(*words, "--runs-dir", "")
 
 
 @pytest.mark.parametrize("place", ["~nosuchuser9/x", "/" + "x" * 5000])

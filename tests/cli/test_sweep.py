@@ -119,6 +119,8 @@ def test_a_sweep_is_found_by_its_name(ctkd, store, where):
     [
         ([], "needs a FILE"),
         (["--seeds", "a"], "numbers and ranges"),
+        (["--methods", "sft", "--seeds", ""], "--seeds names none"),
+        (["--methods", ",", "--seeds", "0"], "--methods names none"),
         (["--set", "steps"], "NAME=VALUE"),
         (["--set", "batch-size=1,2", "--set", "batch_size=3"], "'batch_size' twice"),
         (["--set", "seed=1,2", "--seeds", "3,4"], "seeds twice"),

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from ctkd_core.background.lifecycle import Work
 from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.runs import Run, RunStore
+from ctkd_core.distill.sweeps import queue
 from ctkd_core.errors import RunError
 
 
@@ -35,3 +37,19 @@ def test_a_waiting_run_is_not_archived(tmp_path):
     with pytest.raises(RunError, match="cancel it before archiving"):
         store.archive(run.id)
     assert not run.archived
+
+
+def test_an_archived_run_that_goes_on_is_in_the_list_and_the_queue(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    monkeypatch.setattr(Work, "launch", lambda self, worker, status, environment: write_status(self.folder, status))
+    for again in (Run.resume, queue.enqueue):
+        run = ended(store, "cancelled")
+        store.archive(run.id)
+        again(run)
+        assert not run.archived and run.id in {found.id for found in store.list()}
+    assert [found.id for found in queue.waiting(store.root)] == [run.id]
+    finished = ended(store)
+    store.archive(finished.id)
+    with pytest.raises(RunError, match="is finished"):
+        finished.resume()
+    assert finished.archived

@@ -20,19 +20,27 @@ def step(number: int, time: object, seconds: float = 1.0) -> dict[str, object]:
     return {"kind": "train", "step": number, "time": time, "seconds": seconds}
 
 
+def begun(attempt: int, step: int) -> dict[str, object]:
+    return {"kind": "resume", "step": step, "attempt": attempt, "time": 0.0}
+
+
 @pytest.mark.parametrize(
-    ("rows", "expected"),
+    ("rows", "attempt", "expected"),
     [
-        ([], None),
-        ([step(1, 110.0, 7.0)], 7.0),
-        ([step(1, 110.0), {"kind": "eval", "step": 1, "time": 111.0}, step(2, 118.0), step(3, 120.0)], 8.0),
-        ([step(1, 50.0, 30.0), step(2, 90.0, 30.0), step(3, 110.0, 4.0)], 4.0),  # two of an earlier attempt
-        ([step(k, 100.0 + (60 if k > 2 else 0) + k) for k in range(1, 12)], 1.0),  # a slow one long ago
-        ([step(1, "soon")], None),
+        ([], 1, None),
+        ([step(1, 110.0, 7.0)], 1, 7.0),
+        ([step(1, 110.0), {"kind": "eval", "step": 1, "time": 111.0}, step(2, 118.0), step(3, 120.0)], 1, 8.0),
+        ([step(1, 50.0, 30.0), step(2, 90.0, 30.0), begun(2, 2), step(3, 110.0, 4.0)], 2, 4.0),
+        ([step(1, 50.0), step(2, 90.0)], 2, None),  # of the attempt before
+        ([step(1, 50.0), begun(2, 0), step(1, 90.0)], 3, None),
+        ([step(k, 100.0 + (60 if k > 2 else 0) + k) for k in range(1, 12)], 1, 1.0),  # a slow one long ago
+        ([step(1, 500.0), step(2, 100.0), step(3, 107.0)], 1, 7.0),  # the clock was set back
+        ([step(1, 500.0), step(2, 100.0, 3.0)], 1, 3.0),
+        ([step(1, "soon")], 1, None),
     ],
 )
-def test_the_slowest_of_the_newest_steps_counts(rows, expected):
-    assert stopping.step_seconds(rows, since=100.0) == expected
+def test_the_slowest_of_the_newest_steps_counts(rows, attempt, expected):
+    assert stopping.step_seconds(rows, attempt) == expected
 
 
 def test_a_run_has_time_for_its_step_and_its_checkpoint_within_bounds(pair, store, monkeypatch):

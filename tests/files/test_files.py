@@ -113,3 +113,6 @@ def test_a_home_folder_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch
     assert files.expanded("~/x") == tmp_path / "x"
     with pytest.raises(RunError, match="no home folder for '~nosuchuser9/x'; write the whole path"):
         files.expanded("~nosuchuser9/x", RunError)
+    for given in ("", "a\0b"):
+        with pytest.raises(RunError, match="can't be a path; name a folder"):
+            files.expanded(given, RunError)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core.distill.comparison.figures import DEFAULT, figures_of, higher_is_better, on_held_out_text
 from ctkd_core.distill.comparison.kinds import PROCESSES, Kind, kinds_of, options_of
 from ctkd_core.distill.comparison.statistics import LEVEL, Difference, Estimate, difference, estimate, holm
-from ctkd_core.distill.comparison.unequal import ids_of, unequal
+from ctkd_core.distill.comparison.unequal import changed_files, ids_of, unequal
 from ctkd_core.distill.held_out_source import differing_in
 from ctkd_core.distill.runs import Run
 from ctkd_core.errors import RunError, short, unknown
@@ -147,7 +147,7 @@ def compare(
         )
         for kind in kinds
     ]
-    notes = unequal(kinds, figure if apart else "")
+    notes = unequal(kinds, figure if apart else "") + changed_files(run for kind in kinds for run in kind.runs)
     without = [
         run
         for kind in kinds

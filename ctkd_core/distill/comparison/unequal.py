@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ctkd_core.distill.comparison.kinds import PROCESSES, Kind
 from ctkd_core.distill.held_out_source import differing_in
 from ctkd_core.distill.option_labels import short_value
 from ctkd_core.distill.runs import Run
+from ctkd_core.errors import short
 from ctkd_core.markup.visible import counted, one_line
 
 _TRAINING = {
@@ -51,6 +52,24 @@ def unequal(kinds: Sequence[Kind], figure: str = "") -> list[str]:
         what = f"{counted(len(early), 'run')} {'has' if len(early) == 1 else 'have'}n't finished"
         notes.append(f"{what}: {ids_of(early)}.")
     return notes
+
+
+def changed_files(runs: Iterable[Run]) -> list[str]:
+    """A sentence for each data file that wasn't the same in all runs that name it: it was edited, or lies elsewhere."""
+    found: dict[str, dict[str, list[Run]]] = {}
+    for run in runs:
+        environment = run.environment
+        for key in ("data", "eval_data"):
+            source, known = getattr(run.config, key), environment.get(key)
+            digest = known.get("fingerprint") if isinstance(known, dict) else None
+            if source and isinstance(digest, str):
+                found.setdefault(source, {}).setdefault(digest, []).append(run)
+    return [
+        f"{short(source)} wasn't the same data in all runs ({'; '.join(map(ids_of, by_content.values()))}), so their "
+        "figures can't be compared."
+        for source, by_content in found.items()
+        if len(by_content) > 1
+    ]
 
 
 def ids_of(runs: Sequence[Run]) -> str:

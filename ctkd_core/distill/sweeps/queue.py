@@ -19,7 +19,7 @@ from pathlib import Path
 from ctkd_core.background.lifecycle import next_attempt
 from ctkd_core.background.status import elsewhere, process_of, write_status
 from ctkd_core.distill.devices import slots
-from ctkd_core.distill.runs import Run, RunStore
+from ctkd_core.distill.runs import ARCHIVED, Run, RunStore
 from ctkd_core.distill.sweeps import membership
 from ctkd_core.errors import CtkdError, RunError
 
@@ -114,6 +114,7 @@ def enqueue(run: Run, place: float | None = None) -> Run:
             if status.state == "finished":
                 raise RunError(f"run {run.id!r} is finished; start a new run with more steps.")
             attempt = next_attempt(run.dir, status) if status.ended_already else status.attempt
+            (run.dir / ARCHIVED).unlink(missing_ok=True)  # what is out of the list isn't in the queue
             membership.put(run.dir, time.time() if place is None else place)
             write_status(run.dir, replace(run.next_status(status), attempt=attempt, message=WAITING))
     except OSError as fault:

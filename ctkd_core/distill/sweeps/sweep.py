@@ -170,8 +170,12 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
         write_record(sweep.path, document)
     except OSError as fault:
         raise RunError(f"can't write {str(sweep.path)!r} ({reason(fault)}); choose another --runs-dir.") from fault
-    for config in unmade(configs, found):
-        _make(store, sweep.id, config, document.folder)
+    try:
+        for config in unmade(configs, found):
+            _make(store, sweep.id, config, document.folder)
+    except KeyboardInterrupt:  # whichever run ends next would start those that wait
+        sweep.cancel()
+        raise
     queue.start_waiting(store.root)
     return sweep
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -98,3 +99,15 @@ def test_processes_and_unfinished_runs_are_told(store):
     samples, early = unequal(kinds_of(runs))
     assert "(processes 1; processes 2)" in samples
     assert early == f"1 run hasn't finished: {runs[1].id}."
+
+
+def test_a_file_that_was_edited_between_runs_is_told(store):
+    runs = [made(store, method="sft", seed=seed, data="d.jsonl", eval_data="e.jsonl") for seed in range(3)]
+    for run, content in zip(runs, ("a", "a", "b")):
+        told = {"data": {"source": "d.jsonl", "fingerprint": content}, "eval_data": {"fingerprint": "e"}}
+        (run.dir / "env.json").write_text(json.dumps(told))
+    (note,) = [note for note in compare(runs).notes if "wasn't the same" in note]
+    assert note.startswith("'d.jsonl' wasn't the same data in all runs (") and f"; {runs[2].id})" in note
+    assert not [note for note in compare(runs[:2]).notes if "wasn't the same" in note]
+    (runs[2].dir / "env.json").write_text('{"data": {"fingerprint": ["b"]}, "eval_data": 7}')
+    assert not [note for note in compare(runs).notes if "wasn't the same" in note], "nothing is known of it"

@@ -143,6 +143,24 @@ def test_a_sweep_is_cancelled_as_a_whole(store, still):
         sweep.move("first")
 
 
+def test_a_sweep_that_is_interrupted_while_it_is_made_leaves_no_run_that_waits(store, monkeypatch):
+    made = []
+
+    def interrupted(self: RunStore, config: RunConfig, folder: str = "") -> Run:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(config)
+        return create(self, config, folder)
+
+    create = RunStore.create
+    monkeypatch.setattr(RunStore, "create", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.start(store, DEFINITION)
+    (sweep,) = sweeps.sweeps(store)
+    assert queue.waiting(store.root) == [] and sweep.summary()["states"] == {"cancelled": 2}
+    assert len(sweep.missing()) == 2, "it can be resumed"
+
+
 def test_a_sweep_is_put_before_another(store, still):
     first, second = sweeps.start(store, DEFINITION), sweeps.start(store, DEFINITION)
     second.move("first")
