@@ -129,7 +129,7 @@ def size_histogram(alignment: Alignment) -> go.Figure:
                 y=counts,
                 name=name,
                 marker={"color": style.colour, "pattern": pattern},
-                hovertemplate=f"%{{y}} groups {name}, %{{x}} tokens on the larger side<extra>{why}</extra>",
+                hovertemplate=f"%{{y}} × {name}, tokens on the larger side: %{{x}}<extra>{why}</extra>",
             )
         )
     fig = figure(traces, "Size of groups", height=340, barmode="stack")

@@ -11,7 +11,7 @@ from ctkd_core.figures.metrics import METRICS
 from ctkd_core.figures.pair import hatched
 from ctkd_core.figures.theme import escape, figure
 from ctkd_core.markup.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION
-from ctkd_core.markup.numbers import percent
+from ctkd_core.markup.numbers import decimals, percent
 from ctkd_core.markup.visible import one_line, shorten
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ MEASURES: dict[str, DomainMeasure] = {
 }
 _TITLES = {name: title for name, title, _, _ in METRICS}
 _SHARES = {name for name, _, _, shown in METRICS if shown is percent}
+_FORMS = dict.fromkeys(_SHARES, ".1%") | {
+    name: ".3f" for name, _, _, shown in METRICS if shown is decimals
+}  # of plotly
 _OWN_TITLES = {
     "texts": "texts",
     "bytes": "bytes",
@@ -118,11 +121,7 @@ def domain_figure(rows: Rows, measure: str, method: str, chosen: str | None = No
             customdata=list(rows),
             name=bars.name,
             marker={"color": bars.colour, "pattern": hatched(bars.hatch)},
-            hovertemplate="%{x}: %{y:"
-            + (".1%" if bars.key in _SHARES else ",.3~g")
-            + "}<extra>"
-            + bars.name
-            + "</extra>",
+            hovertemplate=f"%{{x}}: %{{y:{_FORMS.get(bars.key, ',.3~g')}}}<extra>{bars.name}</extra>",
         )
         for bars in shown.bars
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import streamlit as st
@@ -44,7 +44,7 @@ def standing(found: Digest) -> None:
     _this_pair(tried)
     settings = {name: [each for each in tried if each[1].kind == name] for name in KINDS}
     _recall()
-    kind_cell, regime_cell, setting_cell = st.columns(3)
+    kind_cell, regime_cell = st.columns(2)
     with kind_cell:
         kind = _field("Kind of pair", "kind", KINDS, tried[0][1].kind if tried else None)
     regimes = {name: [each for each in settings[kind] if each[1].regime == name] for name in REGIMES}
@@ -61,8 +61,8 @@ def standing(found: Digest) -> None:
         share("evidence", tried_code())
         return
     there = {setting_name(each.name, condition.title): (each, condition) for each, condition in regimes[regime]}
-    with setting_cell:
-        title = _field("Setting", "setting", there)
+    # over the whole width, the experiment first: titles are long, and several begin in the same way
+    title = _field("Setting", "setting", there, words=lambda name: f"{there[name][0].name} · {there[name][1].title}")
     _condition(*there[title])
 
 
@@ -75,10 +75,12 @@ def _recall() -> None:
         st.session_state["evidence_chosen"] = named
 
 
-def _field(label: str, key: str, options: Collection[str], default: str | None = None) -> str:
-    """A field of FIELDS, drawn, and what it shows."""
+def _field(
+    label: str, key: str, options: Collection[str], default: str | None = None, words: Callable[[str], str] = str
+) -> str:
+    """A field of FIELDS, drawn, and what it shows; `words`: what an option is called there."""
     shown = _show(key, options, default)
-    st.selectbox(label, list(options), key=key, on_change=_chosen, args=(key,))
+    st.selectbox(label, list(options), key=key, format_func=words, on_change=_chosen, args=(key,))
     return shown
 
 

@@ -120,6 +120,8 @@ def test_targets_have_a_panel_a_method_and_hatched_loss():
     assert list(bars.x) == [0.7, 0.3]
     assert list(bars.marker.pattern.shape) == ["", "/"]
     assert list(marks.x) == [0.2]
+    assert bars.hovertemplate.startswith("%{y}: ") and marks.hovertemplate.startswith("%{customdata}: ")
+    assert list(marks.customdata) == [fig.layout.yaxis.ticktext[0]]
     assert fig.layout.yaxis2.ticktext[0] == "2 ← 12 tokens"
     table = losses_tables.target_table(LAB, 0)
     assert table[["kind of entry", "from the teacher"]].to_numpy().tolist() == [
@@ -159,7 +161,7 @@ def test_gradients_point_the_way_a_step_moves_the_token():
     assert tokens == [NUMBER, CAT, LESS]
     fig = losses.gradient_figure(LAB, 1, tokens)
     gold, pkl = fig.data
-    assert gold.customdata[0] == -0.001
+    assert gold.customdata[0] == -0.001 and gold.hovertemplate.startswith("%{x}: "), "whose gradient it is"
     assert pkl.customdata[0] == 0.002
     assert gold.y[0] < 0 < pkl.y[0]
     assert (gold.text[0], pkl.text[0], gold.text[2], pkl.text[2]) == ("▼", "▲", "0", "")

@@ -55,4 +55,4 @@ def test_boundary_f1_is_shown_as_decimals_everywhere():
         assert health_of.loc["boundary F1", name] == all_of.loc["boundary F1", name]
     assert "boundary F1" not in pair_domains.share_columns() and "same text" in pair_domains.share_columns()
     hovers = [bars.hovertemplate for bars in pair_domains.domain_figure({}, "quality", "sedi").data]
-    assert ["%}" in hover.split("y:")[1] for hover in hovers] == [False, True, True]
+    assert [hover.split("y:")[1].split("}")[0] for hover in hovers] == [".3f", ".1%", ".1%"]
