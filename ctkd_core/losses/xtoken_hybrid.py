@@ -161,7 +161,7 @@ class _Kernel:
             self.facts["top1_agreement"].append(found.agree)
             self.facts["student_common_mass"].append(found.masses[0])
             self.facts["teacher_common_mass"].append(found.masses[1])
-        return torch.stack([found.paired, found.rest], dim=1)
+        return torch.stack([boundless(found.paired), found.rest], dim=1)
 
     def _student_rows(self, chunk: Chunk, inside: GroupsInChunk) -> Tensor:
         _, normaliser = chunk.softmax(self.temperature)

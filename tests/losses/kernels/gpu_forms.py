@@ -365,6 +365,10 @@ def check_counted(name: str, dtype: torch.dtype) -> None:
 
 def check_teacher_that_rules_tokens_out() -> None:
     """Probabilities of 0, whose logarithm counts for nothing."""
+    check_loss("xtoken-hkl", {}, FLOAT32, lowest=-torch.inf)
+    check_loss("xtoken-hkl", {"scaling": "fixed"}, FLOAT32, lowest=-torch.inf)
+    check_loss("gold", {}, FLOAT32, lowest=-torch.inf)
+    check_loss("uld", {}, FLOAT32, lowest=-torch.inf)
     check_loss("xtoken-pkl", {}, FLOAT32, lowest=-torch.inf)
     check_loss("alm", {"debias": "append"}, FLOAT32, lowest=-torch.inf)
     check_loss("alm", {"debias": "append"}, FLOAT32, lowest=-200.0)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ctkd_core.losses.kernels import buckets
 from ctkd_core.losses.kernels.gpu import ranks
+from ctkd_core.losses.kernels.gpu.facing import LOWEST
 from ctkd_core.losses.kernels.rows import RowsAt
 
 BLOCK = 1024
@@ -26,12 +27,12 @@ NUMBERS = {"forward": 1, "reverse": 2, "raw_forward": 3, "raw_reverse": 4, "raw_
 
 @triton.jit
 def mean_log(line, offset, norm, first, count, log_factor, columns, inside, scale):
-    """Log-probability of a group at columns [BLOCK]; 0 outside `inside`."""
+    """Log-probability of a group at columns [BLOCK], LOWEST for that of nothing; 0 outside `inside`."""
     total = tl.zeros_like(columns).to(tl.float32)
     for k in range(count):
         z = tl.load(line + tl.load(offset + first + k) + columns, mask=inside, other=0.0).to(tl.float32)
         total += z * scale - tl.load(norm + first + k)
-    return tl.where(inside, total / count + log_factor, 0.0)
+    return tl.where(inside, tl.maximum(total / count + log_factor, LOWEST), 0.0)
 
 
 @triton.jit
