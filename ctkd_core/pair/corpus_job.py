@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WORKER = "ctkd_core.pair.corpus_worker"
 RESULT, DONE = "result.json", "done"  # the metrics; what was counted until they are there
-VERSION = 4  # of what is measured; another one is measured anew
+VERSION = 5  # of what is measured; another one is measured anew
 KEPT = 20  # measurements
 
 

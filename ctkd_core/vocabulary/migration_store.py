@@ -15,19 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core import files
-from ctkd_core.vocabulary.store import identity
+from ctkd_core.vocabulary.store import BUILT, identity
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
-
-_WRITTEN = 1  # of how tokens are written; a table that another one wrote isn't read
 
 Table = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 def place(student: Tokenizer, teacher: Tokenizer) -> Path:
     """Where the cache keeps the table of a pair: a hash of everything that it depends on."""
-    key = json.dumps([_WRITTEN, identity(student), identity(teacher)], sort_keys=True)
+    key = json.dumps([BUILT, identity(student), identity(teacher)], sort_keys=True)
     return files.cache_dir() / "maps" / f"migration-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FORMAT: Literal["ctkd-vocabulary-map"] = "ctkd-vocabulary-map"
 VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
-_BUILT = 2  # of how maps are built; the cache builds what another one built anew
+BUILT = 3  # of how maps are built and tokens written; the cache builds what another one built anew
 _DTYPES = {"data": "float32", "indices": "int32", "indptr": "int64", "reason": "uint8"}
 
 Ids = Annotated[int, Field(ge=0, le=MOST_IDS)]
@@ -183,7 +183,7 @@ def cached(
 
 def _folder(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Path:
     """Where the cache keeps a map: a hash of everything that it depends on."""
-    key = [VERSION, _BUILT, method, options, identity(student), identity(teacher)]
+    key = [VERSION, BUILT, method, options, identity(student), identity(teacher)]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return files.cache_dir() / "maps" / f"{method}-{digest[:32]}"
 
