@@ -22,6 +22,12 @@ NUMBERS = {"forward_kl": 1, "reverse_kl": 2, "jsd": 3, "skewed_forward_kl": 4, "
 
 
 @triton.jit
+def at_least(x, lowest):
+    """The larger one; NaN where x is, which else a GPU leaves out: a model that is broken has to show in the loss."""
+    return tl.maximum(x, lowest, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def log_mixture(log_first, log_second, share):
     """log(share * first + (1 - share) * second); share strictly between 0 and 1."""
     a, b = log_first + tl.log(share), log_second + tl.log(1.0 - share)
@@ -77,7 +83,7 @@ def _one_pass(
         shift_t = tl.where(high_t == -float("inf"), 0.0, high_t)
         e_s, e_t = tl.exp((z_s - shift_s) * scale_s), tl.exp((z_t - shift_t) * scale_t)
         back_s, back_t = tl.exp((best_s - shift_s) * scale_s), tl.exp((best_t - shift_t) * scale_t)
-        gap = tl.where(inside, tl.maximum(z_t * scale_t, LOWEST) - tl.maximum(z_s * scale_s, LOWEST), 0.0)
+        gap = tl.where(inside, at_least(z_t * scale_t, LOWEST) - at_least(z_s * scale_s, LOWEST), 0.0)
         sum_s = sum_s * back_s + tl.sum(e_s, 0)
         sum_t = sum_t * back_t + tl.sum(e_t, 0)
         sum_1 = sum_1 * tl.exp(best_s - shift_s) + tl.sum(tl.exp(z_s - shift_s), 0)
@@ -125,8 +131,8 @@ def _sums(
         inside = place < width
         z_s = tl.load(s_start + place, mask=inside, other=-float("inf")).to(tl.float32)
         z_t = tl.load(t_start + place, mask=inside, other=-float("inf")).to(tl.float32)
-        log_p = tl.maximum(z_s * scale_s - log_s, LOWEST)
-        log_q = tl.maximum(z_t * scale_t - log_t, LOWEST)
+        log_p = at_least(z_s * scale_s - log_s, LOWEST)
+        log_q = at_least(z_t * scale_t - log_t, LOWEST)
         here, slope = entry(KIND, log_p, log_q, tl.exp(log_p), tl.exp(log_q), number)
         value += tl.sum(tl.where(inside, here, 0.0), 0)
         total += tl.sum(tl.where(inside, slope, 0.0), 0)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ctkd_core.losses.kernels import buckets
 from ctkd_core.losses.kernels.gpu import ranks
-from ctkd_core.losses.kernels.gpu.facing import LOWEST
+from ctkd_core.losses.kernels.gpu.facing import LOWEST, at_least
 from ctkd_core.losses.kernels.rows import RowsAt
 
 BLOCK = 1024
@@ -32,7 +32,7 @@ def mean_log(line, offset, norm, first, count, log_factor, columns, inside, scal
     for k in range(count):
         z = tl.load(line + tl.load(offset + first + k) + columns, mask=inside, other=0.0).to(tl.float32)
         total += z * scale - tl.load(norm + first + k)
-    return tl.where(inside, tl.maximum(total / count + log_factor, LOWEST), 0.0)
+    return tl.where(inside, at_least(total / count + log_factor, LOWEST), 0.0)
 
 
 @triton.jit
@@ -48,7 +48,7 @@ def pair(KIND: tl.constexpr, log_p, log_q, number):
         slope = value + p
     else:
         raw = tl.exp(log_p)
-        p, q = tl.maximum(raw, FLOOR), tl.maximum(tl.exp(log_q), FLOOR)
+        p, q = at_least(raw, FLOOR), at_least(tl.exp(log_q), FLOOR)
         lp, lq = tl.log(p), tl.log(q)
         if KIND == RAW_FORWARD:
             value = q * (lq - lp)

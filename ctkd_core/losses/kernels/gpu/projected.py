@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ctkd_core.losses.kernels.gpu.facing import LOWEST
+from ctkd_core.losses.kernels.gpu.facing import LOWEST, at_least
 from ctkd_core.losses.kernels.rows import RowsAt
 
 BLOCK = 512
@@ -71,7 +71,7 @@ def _groups(
         place = begin + tl.arange(0, BLOCK)
         inside = place < width
         u = _mean(mass, sf, sc, place, inside, width) / total
-        log_v = tl.maximum(_mean_log(logit, norm, tf, tc, place, inside, width, scale), LOWEST)
+        log_v = at_least(_mean_log(logit, norm, tf, tc, place, inside, width, scale), LOWEST)
         log_u = tl.log(u + FLOOR)
         if REVERSED:
             m = tl.exp(log_u)
@@ -99,7 +99,7 @@ def _groups(
             place = begin + tl.arange(0, BLOCK)
             inside = place < width
             u = _mean(mass, sf, sc, place, inside, width) / total
-            log_v = tl.maximum(_mean_log(logit, norm, tf, tc, place, inside, width, scale), LOWEST)
+            log_v = at_least(_mean_log(logit, norm, tf, tc, place, inside, width, scale), LOWEST)
             if REVERSED:
                 log_u = tl.log(u + FLOOR)
                 slope = (log_u - log_v + 1.0) * tl.exp(log_u) / (u + FLOOR)

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ctkd_core.losses.kernels.gpu.facing import LOWEST, entry
+from ctkd_core.losses.kernels.gpu.facing import LOWEST, at_least, entry
 from ctkd_core.losses.kernels.gpu.facing import NUMBERS as FACING_NUMBERS
 from ctkd_core.losses.kernels.gpu.paired import NUMBERS as PAIRED_NUMBERS
 from ctkd_core.losses.kernels.gpu.paired import SideRows, mean_log, pair
@@ -58,8 +58,8 @@ def _write(
             z_t = tl.load(f_line + tl.multiple_of(start, F_STEP) + place, mask=compared, other=-float("inf")).to(
                 tl.float32
             )
-            log_p = tl.maximum(z * f_scale_s - tl.load(f_norm_s + row), LOWEST)
-            log_q = tl.maximum(z_t * f_scale_t - tl.load(f_norm_t + row), LOWEST)
+            log_p = at_least(z * f_scale_s - tl.load(f_norm_s + row), LOWEST)
+            log_q = at_least(z_t * f_scale_t - tl.load(f_norm_t + row), LOWEST)
             p = tl.exp(log_p)
             _, slope = entry(FACING, log_p, log_q, p, tl.exp(log_q), f_number)
             step = tl.load(f_weight + row) * (slope - p * tl.load(f_total + row))
