@@ -11,6 +11,8 @@ import numba
 import pytest
 from numba.core import caching
 
+from ctkd_core.files import machine_code
+
 KERNEL = """
 from ctkd_core.files.machine_code import njit
 
@@ -29,6 +31,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def kernel(folder: Path) -> Any:
     """The kernel in a module that is loaded anew, as in another process."""
+    machine_code._written.cache_clear()
     path = folder / "kernels.py"
     if not path.exists():
         path.write_text(KERNEL)
@@ -45,6 +48,25 @@ def test_it_is_kept_for_the_next_process(tmp_path: Path, kept: Path) -> None:
     second = kernel(tmp_path)
     assert (second(21), sum(second.stats.cache_hits.values())) == (42, 1)
     assert any(kept.rglob("*.nbc"))
+
+
+def test_a_file_beside_it_that_changes_makes_it_anew(tmp_path: Path, kept: Path) -> None:
+    """What a kernel calls may lie there, and numba takes over its machine code with the kernel's."""
+    for content, hits in (("FACTOR = 2", 0), ("FACTOR = 3", 0), ("FACTOR = 3", 1)):
+        (tmp_path / "beside.py").write_text(content)
+        double = kernel(tmp_path)
+        assert (double(21), sum(double.stats.cache_hits.values())) == (42, hits)
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_a_damaged_one_is_made_anew(tmp_path: Path, kept: Path, ending: str) -> None:
+    assert kernel(tmp_path)(21) == 42
+    (path,) = kept.rglob(f"*.{ending}")
+    for damaged in (b"", path.read_bytes()[:-9], b"\x80\x05K"):
+        path.write_bytes(damaged)
+        assert kernel(tmp_path)(21) == 42
+        again = kernel(tmp_path)
+        assert (again(21), sum(again.stats.cache_hits.values())) == (42, 1)
 
 
 def test_a_full_disk_keeps_none_and_stops_nothing(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
