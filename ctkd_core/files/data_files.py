@@ -469,7 +469,7 @@ def maps_as_tables(value: Any, kind: Any) -> Any:
         return value
     if pa.types.is_map(kind):
         pairs = [(key, maps_as_tables(inner, kind.item_type)) for key, inner in value]
-        return dict(pairs) if pa.types.is_string(kind.key_type) or pa.types.is_large_string(kind.key_type) else pairs
+        return dict(pairs) if all(isinstance(key, str) for key, _ in pairs) else pairs
     if pa.types.is_struct(kind):
         return {field.name: maps_as_tables(value[field.name], field.type) for field in kind}
     if not isinstance(value, list):

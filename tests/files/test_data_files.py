@@ -105,6 +105,8 @@ def test_maps_of_parquet_are_tables(tmp_path: Path) -> None:
             pa.list_(pa.struct([("f", pa.map_(pa.string(), pa.list_(pa.int8())))])),
         ),
         "numbers": pa.array([[(1, "x")], None, []], pa.map_(pa.int64(), pa.string())),
+        "views": pa.array([[("k", "v")], None, []], pa.map_(pa.string_view(), pa.string_view())),
+        "codes": pa.array([[("k", "v")], None, []], pa.map_(pa.dictionary(pa.int8(), pa.string()), pa.string())),
         "map<": pa.array(["a", None, "b"], pa.string()),
         "table": pa.array([[("k", None), ("l", "v")], None, []], texts),
     }
@@ -114,10 +116,12 @@ def test_maps_of_parquet_are_tables(tmp_path: Path) -> None:
         "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
         "tools": [{"f": {"x": [2]}}],
         "numbers": [(1, "x")],
+        "views": {"k": "v"},
+        "codes": {"k": "v"},
         "map<": "a",
         "table": {"l": "v"},
     }
-    assert list(second.values()) == [None] * 5 and list(third.values()) == [[], [], [], "b", {}]
+    assert list(second.values()) == [None] * 7 and list(third.values()) == [[], [], {}, {}, {}, "b", {}]
     assert [r.value for r in RecordFile(tmp_path / "a.parquet").part(0, 1, columns=("table",))] == [
         {"table": first["table"]},
         {"table": None},
