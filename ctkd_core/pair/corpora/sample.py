@@ -66,7 +66,7 @@ def draw(corpora: Sequence[Corpus], documents: int | None = None, seed: int = 0,
     Raises CtkdError for a number of documents that can't be, and what reading raises.
     """
     total = sum(corpus.size for corpus in corpora)
-    if documents is None and total <= WHOLE and all(corpus.fits(WHOLE) for corpus in corpora):
+    if documents is None and total <= WHOLE and sum(corpus.unpacked(WHOLE) for corpus in corpora) <= WHOLE:
         pieces = [piece for corpus in corpora for piece in corpus.pieces()]
         reports = [partial(progress, number / len(pieces), "Reading the corpus") for number in range(len(pieces))]
         texts = tuple(text for piece, report in zip(pieces, reports) for text in _read(piece, report))

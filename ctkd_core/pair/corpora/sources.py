@@ -136,10 +136,9 @@ class Corpus:
         """Bytes of its files."""
         return sum(file.stat().st_size for file in self.files)
 
-    def fits(self, most: int) -> bool:
-        """Whether what its files hold takes at most so many bytes; packed ones are unpacked as far as that."""
-        sizes = (packed.size(file, most) if packed.is_packed(file) else file.stat().st_size for file in self.files)
-        return sum(sizes) <= most
+    def unpacked(self, most: int) -> int:
+        """Bytes that its files hold; of a packed one that has more than `most`, as many and one are counted."""
+        return sum(packed.size(file, most) if packed.is_packed(file) else file.stat().st_size for file in self.files)
 
     def pieces(self) -> list[Piece]:
         """All of it, in order. Small files are put together, large ones divided."""

@@ -81,6 +81,12 @@ def test_a_packed_file_counts_as_what_it_unpacks_to(tmp_path: Path) -> None:
     found = draw([read_texts(tmp_path / "a.jsonl.gz")])
     assert found.total < sample.WHOLE < len(content)
     assert len(found.texts) == sample.DOCUMENTS and not found.is_all
+    half = content[:700_000]
+    for name in "ab":
+        (tmp_path / f"{name}.txt.gz").write_bytes(gzip.compress(half))
+    both = [read_texts(tmp_path / f"{name}.txt.gz") for name in "ab"]
+    assert [corpus.unpacked(sample.WHOLE) < sample.WHOLE for corpus in both] == [True, True]
+    assert draw(both[:1]).is_all and not draw(both).is_all, "together they have more"
 
 
 def test_long_documents_are_cut_at_white_space(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def test_packed_files_are_one_piece_with_the_same_texts(
     assert list(read_texts(packed)) == list(read_texts(plain))
     assert read_texts(packed).pieces()[0].beginning(500) is None
     size = plain.stat().st_size
-    assert [corpus.fits(size) for corpus in map(read_texts, (plain, packed))] == [True, True]
-    assert [corpus.fits(size - 1) for corpus in map(read_texts, (plain, packed))] == [False, False]
+    assert [read_texts(path).unpacked(size) for path in (plain, packed)] == [size, size]
+    assert read_texts(packed).unpacked(size - 9) == size - 8
 
 
 def test_missing_files_and_folders_are_told_before_anything_is_read(tmp_path: Path) -> None:
