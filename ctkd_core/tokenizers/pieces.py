@@ -69,6 +69,10 @@ class PieceEncoder:
                 texts.append("")
                 broken.append(i)
         result = [_named(e.ids, self._renamed) for e in self._middle.encode_batch_fast(texts, add_special_tokens=False)]
+        if self._whole is not None:
+            for i in [i for i, ids in enumerate(result) if not self._added.isdisjoint(ids)]:
+                found, anew = (e.encode(texts[i], add_special_tokens=False) for e in (self._middle, self._whole))
+                result[i] = self._found_by_both(found, anew)
         for i in broken:
             result[i] = self._broken(pieces[i])
         for i in [i for i, ids in enumerate(result) if not self._special.isdisjoint(ids)]:
@@ -88,7 +92,7 @@ class PieceEncoder:
             return ids, offsets
         anew = self._whole.encode(text, add_special_tokens=False)
         later = _named(anew.ids, self._whole_renamed)
-        ids = self._found_by_both(ids, found, {(index, end) for index, (_, end) in zip(later, anew.offsets)})
+        ids = self._found_by_both(found, anew)
         if self._added.isdisjoint(ids):
             return ids, offsets
         if not self._special.isdisjoint(later):
@@ -100,15 +104,17 @@ class PieceEncoder:
         second = next(behind, len(later))
         return [*ids[:first], *later[second:]], [*offsets[:first], *anew.offsets[second:]]
 
-    def _found_by_both(self, ids: list[int], found: Any, ends: set[tuple[int, int]]) -> list[int]:
-        """`ids` without added tokens that are pieces of the model: "▁cat" is such a piece, and the added "cat" too.
+    def _found_by_both(self, found: Any, anew: Any) -> list[int]:
+        """Ids without added tokens that are pieces of the model: "▁cat" is such a piece, and the added "cat" too.
 
-        ends  (id, end) of what the tokenizer finds in the whole text
+        found, anew  what is found in the middle of a text, and in a whole one, which tells them apart
         """
+        later = zip(_named(anew.ids, self._whole_renamed), anew.offsets)
+        ends = {(index, end) for index, (_, end) in later}
         piece = self._middle.model.id_to_token
         return [
             index if index == own or (index, end) in ends or piece(own) is None else own
-            for index, own, (_, end) in zip(ids, found.ids, found.offsets)
+            for index, own, (_, end) in zip(_named(found.ids, self._renamed), found.ids, found.offsets)
         ]
 
     def encode_beginning(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -135,7 +141,7 @@ class PieceEncoder:
         ids: list[int] = []
         for whole, stray in _CHARACTER.findall(piece):
             if whole:
-                ids += self._middle.encode(whole.decode(), add_special_tokens=False).ids
+                ids += self.encode([whole])[0]
             else:
                 byte = self._byte_ids[stray[0]]
                 ids += self._unknown if byte is None else [byte]

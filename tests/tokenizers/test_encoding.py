@@ -375,6 +375,9 @@ def test_a_piece_that_is_spelt_as_an_added_token_with_its_mark_loses_no_text() -
         there = strings(tokenizer, tokenizer.encode(text))
         assert "▁cats" in there
         assert strings(tokenizer, tokenizer.encode_continuation(" " + text)) == there
+        pieces = tokenizer.encode_pieces([text, f" cats {text}".encode() + b"\xff"])
+        assert [tokenizer.token(i) for i in pieces[0]] == there[1:]
+        assert [tokenizer.token(i) for i in pieces[1]] == ["cats", "▁", *there[1:], "<0xFF>"]
 
 
 @pytest.mark.parametrize("strip", [normalizers.Strip(), normalizers.Strip(right=False)])
