@@ -24,7 +24,7 @@ from ctkd_core.markup.visible import one_line, shorten
 JSON_FILES = (".jsonl", ".ndjson", ".json")  # with .gz, too
 RECORD_FILES = (*JSON_FILES, ".parquet")
 MAX_RECORD = 16_000_000  # characters of one record
-MAX_WHOLE = 2_000_000_000  # bytes of a file whose records are held together
+MAX_WHOLE = packed.MOST_UNPACKED  # bytes of a file whose records are held together
 MAX_DEPTH = 100  # lists and tables in one another; the deepest records that people have are descriptions of tools
 MAX_DIGITS = 4300  # of a whole number; Python reads no longer ones
 _HEAD = 8192  # bytes looked at to tell text from binary data

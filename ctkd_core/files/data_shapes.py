@@ -116,7 +116,7 @@ def _shape(record: Mapping[str, Any]) -> Pair | Conversation:
     chosen = record.get("chosen")
     given = [key for key in ("messages", "conversations") if not absent(record.get(key))]
     for key in given:
-        if record[key] != []:
+        if _listed(record[key]) != []:
             messages = _messages(record[key], key)
             if messages[-1]["role"] != "assistant" and _is_answer(chosen):  # preferences in ShareGPT's form
                 return _answered(record, messages, _answers(chosen, "chosen"))
@@ -220,7 +220,8 @@ def _alpaca(record: Mapping[str, Any]) -> Conversation:
 
 def _history(value: Any) -> tuple[Message, ...]:
     """Earlier questions and answers, pairs of texts or messages."""
-    if absent(value) or value in ("", []):
+    value = _listed(value)
+    if absent(value) or value in ("", "null", []):
         return ()
     if _is_list(value) and all(_is_list(pair) and len(pair) == 2 for pair in value):
         value = [{"role": role, "content": text} for pair in value for role, text in zip(("user", "assistant"), pair)]
@@ -240,8 +241,7 @@ def _system_text(record: Mapping[str, Any]) -> str:
 
 
 def _messages(value: Any, field: str) -> tuple[Message, ...]:
-    if (written := _parsed(value)) is not None:  # the list as JSON text, as in tables that have no lists
-        value = written
+    value = _listed(value)
     if _is_columns(value):
         try:
             value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
@@ -309,6 +309,12 @@ def _tools(record: Mapping[str, Any]) -> Any:
         return None
     _check_unicode(tools, "tools")
     return tools
+
+
+def _listed(value: Any) -> Any:
+    """A value, or the list or table that it is as JSON text, as in tables that have no lists."""
+    written = _parsed(value)
+    return value if written is None else written
 
 
 def _parsed(text: Any) -> Any:

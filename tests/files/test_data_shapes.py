@@ -113,6 +113,10 @@ ADDED = {"role": "user", "content": "Add.\n1+1"}
         ({"instruction": "Two?", "output": None, "chosen": "2"}, (USER, ANSWER)),
         ({"instruction": "Two?", "output": "2", "history": [["Two?", "2"]]}, (USER, ANSWER, USER, ANSWER)),
         ({"instruction": "Two?", "output": "2", "history": [USER, ANSWER]}, (USER, ANSWER, USER, ANSWER)),
+        ({"instruction": "Two?", "output": "2", "history": '[["Two?", "2"]]'}, (USER, ANSWER, USER, ANSWER)),
+        ({"instruction": "Two?", "output": "2", "history": "[]"}, (USER, ANSWER)),
+        ({"instruction": "Two?", "output": "2", "history": "null"}, (USER, ANSWER)),
+        ({"instruction": "Two?", "output": "2", "messages": "[]"}, (USER, ANSWER)),
         ({"instruction": "", "output": "2", "history": [USER, CALL, RESULT]}, (USER, CALL, RESULT, ANSWER)),
     ],
 )
