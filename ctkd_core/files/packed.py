@@ -60,8 +60,8 @@ class _Unpacking(io.RawIOBase):
         except EOFError:
             raise OSError("its gzip data breaks off; copy or pack it again") from None
         except (zlib.error, gzip.BadGzipFile) as fault:
-            started = self._file.tell() > 0
-            said = "its gzip data is damaged" if started else "it isn't gzip data, as its ending .gz says"
+            begun = isinstance(fault, zlib.error) or self._file.tell() > 0  # its header was one of gzip
+            said = "its gzip data is damaged" if begun else "it isn't gzip data, as its ending .gz says"
             raise OSError(f"{said} ({str(fault)[:100]}); copy or pack it again") from None
         if self._file.tell() > MOST_UNPACKED:
             raise OSError(f"it unpacks to more than {MOST_UNPACKED / 1e9:.0f} GB; unpack it first, or divide it")

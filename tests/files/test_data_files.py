@@ -210,6 +210,7 @@ def test_a_long_number_in_an_array_spoils_its_record_alone(tmp_path: Path) -> No
         ("a.jsonl.gz", packed_bytes(MANY)[:-9], "can't be read: its gzip data breaks off; copy or pack it again"),
         ("a.json.gz", packed_bytes(b"[" + MANY)[:-9], "can't be read: its gzip data breaks off"),
         ("a.jsonl.gz", packed_bytes(MANY)[:-8] + bytes(8), "can't be read: its gzip data is damaged (CRC check"),
+        ("a.jsonl.gz", packed_bytes(MANY)[:10] + b"\xff" * 90, "can't be read: its gzip data is damaged (Error -3"),
         ("a.jsonl.gz", packed_bytes(MANY) + b"more", "can't be read: its gzip data is damaged (Not a gzipped file"),
         ("a.jsonl.gz", packed_bytes('{"a": 1}'.encode("utf-16")), "is binary or UTF-16"),
         ("a.csv", "a,b", "ends in '.csv'; use .jsonl or .parquet"),
