@@ -6,8 +6,6 @@ itself goes into `store`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -95,8 +93,9 @@ def find(student: Tokenizer, teacher: Tokenizer, method: str, options: Mapping[s
 def handle(student: Tokenizer, teacher: Tokenizer, method: str, options: Mapping[str, Any] | None = None) -> Build:
     """A handle for the build of this map, started or not. Raises ProjectionError for an unknown method or option."""
     from ctkd_core.vocabulary import map_options
+    from ctkd_core.vocabulary.store import place
 
     resolved = map_options(method, options or {})
-    asked = json.dumps([student.fingerprint, teacher.fingerprint, method, resolved], sort_keys=True, default=str)
-    key = hashlib.sha256(asked.encode()).hexdigest()[:32]
-    return Build(Job(files.cache_dir() / "builds" / key), student, teacher, method, resolved)
+    # Named as the map, so that a finished build of another map is never taken for this one's.
+    name = place(student, teacher, method, resolved).name
+    return Build(Job(files.cache_dir() / "builds" / name), student, teacher, method, resolved)

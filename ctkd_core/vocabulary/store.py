@@ -155,7 +155,7 @@ def cached_project(
     A cache that can't be written costs time, no more.
     """
     student, teacher = as_pair(student, teacher)
-    folder = _folder(student, teacher, method, map_options(method, options, variant))
+    folder = place(student, teacher, method, map_options(method, options, variant))
     kept = _load_if_whole(folder, student, teacher)
     if kept is not None:
         if progress is not None:
@@ -177,11 +177,11 @@ def cached(
     student: Tokenizer, teacher: Tokenizer, method: str = "pieces", variant: str = "clean", **options: Any
 ) -> Path | None:
     """The folder of the cache that holds this map, None without one (whether it's whole shows when it is loaded)."""
-    folder = _folder(student, teacher, method, map_options(method, options, variant))
+    folder = place(student, teacher, method, map_options(method, options, variant))
     return folder if (folder / MANIFEST).is_file() else None
 
 
-def _folder(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Path:
+def place(student: Tokenizer, teacher: Tokenizer, method: str, options: dict[str, Any]) -> Path:
     """Where the cache keeps a map: a hash of everything that it depends on."""
     key = [VERSION, BUILT, method, options, identity(student), identity(teacher)]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

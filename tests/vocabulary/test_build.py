@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -84,6 +85,12 @@ def test_whoever_asks_for_the_same_map_joins_its_build(pair):
     wait_for(lambda: first.status().ended_already and second.status().ended_already, "both handles")
     assert first.status() == second.status()
     assert second.status().state == "finished"
+
+
+def test_a_map_of_other_roles_is_another_build(pair):
+    student, teacher = map(load_tokenizer, pair)
+    without = dataclasses.replace(student, eos_id=None)
+    assert len({builds.handle(*sides, "pieces").job.folder for sides in ((student, teacher), (without, teacher))}) == 2
 
 
 def test_a_killed_process_is_noticed_and_built_again(pair):
