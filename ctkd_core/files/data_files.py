@@ -84,8 +84,6 @@ def wrong_ending(suffix: str, advice: str) -> str:
 
 def binary(head: bytes) -> str:
     """Why a file with these first bytes is no UTF-8 text, as the end of a sentence; "" where it may be one."""
-    if head.startswith(LFS_POINTER):
-        return POINTS
     for beginning, said in _BEGINNINGS.items():
         if head.startswith(beginning) and (b"\0" in head or not beginning.isascii()):
             return said
@@ -93,11 +91,17 @@ def binary(head: bytes) -> str:
 
 
 def read_head(path: Path, what: str, error: type[CtkdError]) -> bytes:
-    """The first bytes of a file. Raises `error` for a folder, and for a file that isn't there or can't be read."""
+    """The first bytes of a file. Raises `error` for a folder, and for a file that isn't there or can't be read.
+
+    Also for a pointer of Git LFS, whatever the file's name says, as it is neither packed nor Parquet.
+    """
     name = f"{what} {shown_name(path)!r}"
     try:
         if path.is_dir():
             raise error(f"{name} is a folder; name its files one by one.")
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise error(f"{name} {POINTS}")
         with packed.opened(path) as file:
             return file.read(_HEAD)
     except FileNotFoundError:
@@ -186,8 +190,6 @@ class RecordFile:
         if self._ending not in RECORD_FILES:
             raise self._fault(wrong_ending(self._ending, "use .jsonl or .parquet (or .ndjson, .json)"))
         if self._ending == ".parquet":
-            if head.startswith(LFS_POINTER):
-                raise self._fault(binary(head))
             return
         if not head.removeprefix(codecs.BOM_UTF8).strip():
             if len(head) < _HEAD:

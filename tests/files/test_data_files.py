@@ -215,6 +215,7 @@ def test_a_long_number_in_an_array_spoils_its_record_alone(tmp_path: Path) -> No
         ("a.jsonl.gz", packed_bytes('{"a": 1}'.encode("utf-16")), "is binary or UTF-16"),
         ("a.csv", "a,b", "ends in '.csv'; use .jsonl or .parquet"),
         ("a.jsonl", POINTER, "is only a pointer of Git LFS to the file; fetch that with `git lfs pull`"),
+        ("a.jsonl.gz", POINTER, "is only a pointer of Git LFS to the file"),
         ("a.parquet", POINTER, "is only a pointer of Git LFS to the file"),
         ("a.parquet", b"PAR1 but not really", "isn't a readable Parquet file"),
         ("a.parquet", b"", "isn't a readable Parquet file"),

@@ -109,7 +109,7 @@ def counted_gaps(
     sizes = opened.sum(dim=1).tolist()
     if sum(sizes) > (p.numel() + q.numel()) // buckets.MOST_OPEN:
         return None
-    signs = torch.zeros(g if learns else 0, p.shape[1], dtype=torch.int8, device=p.device)
+    signs = torch.empty(g if learns else 0, p.shape[1], dtype=torch.int8, device=p.device)
     known = torch.empty(2, g, dtype=torch.float64, device=p.device)
     listed = []
     for side, rows in enumerate((p, q)):
