@@ -279,7 +279,7 @@ def _alone(folder: Path, record: type[S], number: int | None, asked: Callable[[]
     from filelock import FileLock, Timeout
 
     path = folder / WORKER_LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     lock = FileLock(path)
     while True:
         status = read_status(folder, record)
