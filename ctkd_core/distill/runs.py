@@ -479,10 +479,12 @@ class RunStore:
         try:
             if not archived:
                 mark.unlink(missing_ok=True)
-            elif run.status().ended_already:
-                mark.touch()
             else:
-                raise RunError(f"run {run.id!r} is {run.status().state}; cancel it before archiving it.")
+                with run.work.lock():  # somebody may be resuming it just now
+                    status = run.status()
+                    if not status.ended_already:
+                        raise RunError(f"run {run.id!r} is {status.state}; cancel it before archiving it.")
+                    mark.touch()
         except OSError as fault:
             raise run._unwritable("archived" if archived else "brought back", fault) from fault
         return run
