@@ -221,6 +221,7 @@ def test_interrupt_before_a_run_goes_on_leaves_it_as_it_was(
     def watched(self: Run) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("ctkd_core.background.status.STALE_SECONDS", 1e9)
     run = store.create(PRESETS["quick"])
     write_status(run.dir, replace(run.status(), state=state, step=2, heartbeat=time.time(), **process))
     before = run.status()
@@ -373,7 +374,10 @@ def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["--now"]])
-def test_a_run_on_another_computer_is_asked_and_that_is_said(ctkd: Ctkd, store: RunStore, words: list[str]) -> None:
+def test_a_run_on_another_computer_is_asked_and_that_is_said(
+    ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setattr("ctkd_core.background.status.STALE_SECONDS", 1e9)  # however long the commands take here
     run = store.create(PRESETS["quick"])
     there = {"pid": 1, "pid_start": "1", "host": "far\x1b-away", "heartbeat": time.time()}
     write_status(run.dir, replace(run.status(), state="running", step=2, **there))
