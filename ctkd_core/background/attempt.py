@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -279,7 +280,7 @@ def _alone(folder: Path, record: type[S], number: int | None, asked: Callable[[]
     from filelock import FileLock, Timeout
 
     path = folder / WORKER_LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     lock = FileLock(path)
     while True:
         status = read_status(folder, record)
@@ -372,11 +373,16 @@ def lower_priority() -> None:
         os.nice(max(0, NICENESS - os.nice(0)))
 
 
+def out_of_memory(fault: BaseException) -> bool:
+    """Whether a fault says that there is too little memory, in Python's words, torch's or the system's."""
+    return isinstance(fault, MemoryError) or re.search("(out of|allocate|enough) memory", str(fault), re.I) is not None
+
+
 def explain_fault(fault: BaseException) -> str:
     """One sentence a user can act on."""
     if isinstance(fault, CtkdError):
         return str(fault)
-    if isinstance(fault, MemoryError):
+    if out_of_memory(fault):
         return "Out of memory; close other programs, or ask for less."
     if isinstance(fault, OSError):
         return f"Something can't be written or read: {fault}. Free some space or mend the folder's rights, then again."

@@ -78,12 +78,13 @@ class Work(Generic[S]):
     def lock(self) -> Iterator[None]:
         """Hold the folder for a change of its state, alone among processes and threads.
 
-        Raises CtkdError when somebody else holds it for LOCK_SECONDS, OSError when the folder can't be written.
+        Raises CtkdError when somebody else holds it for LOCK_SECONDS, OSError when the folder can't be written, or is
+        gone: one that somebody removed must not come back for its lock.
         """
         from filelock import FileLock, Timeout
 
         path = self.folder / LOCK
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         lock = FileLock(path)
         try:
             lock.acquire(timeout=LOCK_SECONDS)
@@ -196,6 +197,7 @@ class Job:
         process has held the lock for long, or the folder can't be written.
         """
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with self._work.lock():
                 now = self.status()
                 if self.exists and not now.ended_already:

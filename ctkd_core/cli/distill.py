@@ -181,11 +181,19 @@ def after_help() -> list[RenderableType]:
 
 
 def finish(run: Run, start: Callable[[], object], offset: int = 0) -> Output:
-    """Start a run and follow it to its end; KeyboardInterrupt cancels it. `offset`: see `progress.follow`."""
+    """Start a run and follow it to its end; KeyboardInterrupt cancels it. `offset`: see `progress.follow`.
+
+    Raises KeyboardInterrupt where that came before an attempt of ours began: an earlier one is none of ours to stop.
+    """
+    from ctkd_core.distill.sweeps.queue import has_process
+
+    earlier = run.status().attempt if has_process(run) else 0
     try:
         start()
         status = progress.follow(run, offset)
     except KeyboardInterrupt:
+        if run.status().attempt == earlier:
+            raise
         inform("cancelling the run ...")
         offset = progress.written(run)
         with contextlib.suppress(RunError):  # it may have ended in this moment

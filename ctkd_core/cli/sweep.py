@@ -239,9 +239,8 @@ def cancel(name: One, runs_dir: RunsDir = None) -> Output:
     found = _get(name, runs_dir)
     cancelled = found.cancel()
     asked = [run.id for run in cancelled if not run.status().ended_already]
-    parts = (
-        [f"{counted(len(cancelled) - len(asked), 'run')} cancelled"] if len(asked) < len(cancelled) or not asked else []
-    )
+    ended = len(cancelled) - len(asked)
+    parts = [f"{counted(ended, 'run')} cancelled"] if ended or not asked else []
     parts += [f"{counted(len(asked), 'run')} asked to stop"] if asked else []
     return Output(
         lambda: found.summary() | {"cancelled": [run.id for run in cancelled], "asked": asked},

@@ -21,6 +21,7 @@ from pydantic import Field, StringConstraints
 
 from ctkd_core import files
 from ctkd_core.background.status import write_status
+from ctkd_core.distill import kept_config
 from ctkd_core.distill.addresses import SERVERS, without_addresses
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.evaluation import saved
@@ -136,7 +137,7 @@ def write(held: HeldRun, folder: Path, room: int = MOST_ALL) -> int:
     try:
         with as_recorded():  # earlier versions let options pass that have no effect
             config = RunConfig.from_dict(json.loads(whole["config"]))
-        text = json.dumps(config.to_dict() | {"fingerprint": config.fingerprint}, ensure_ascii=False)
+        text = kept_config.written(config)
     except CtkdError as fault:
         raise RunError(f"run {held.id!r} has options that this version can't read: {fault}") from None
     except Exception as fault:  # whatever a file may hold, it ends no page

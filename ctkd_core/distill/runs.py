@@ -13,7 +13,6 @@ This module loads no torch, so pages may import it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -42,11 +41,10 @@ from ctkd_core.background.status import (
     reason,
     write_status,
 )
-from ctkd_core.distill import checkpoints, stopping, working_folder
+from ctkd_core.distill import checkpoints, kept_config, stopping, working_folder
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.config_file import flat
 from ctkd_core.distill.consistency import check_name
-from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.headline import NOTHING, Headline, HeadlineKeeper
 from ctkd_core.distill.held_out_source import differing_in
 from ctkd_core.distill.kept_student import kept_student
@@ -102,7 +100,7 @@ class Run:
     def config(self) -> RunConfig:
         """What was asked. Raises RunError when config.json is missing, unreadable or was changed afterwards."""
         try:
-            return _config(files.read_regular(self.dir / CONFIG, MOST_BYTES))
+            return kept_config.read(files.read_regular(self.dir / CONFIG, MOST_BYTES))
         except OSError as fault:
             problem = f"config.json can't be read ({reason(fault)}); the folder isn't a whole run."
         except RunError as fault:
@@ -366,31 +364,6 @@ class Run:
         )
 
 
-@lru_cache(maxsize=2048)  # a page asks for all configs every few seconds
-def _config(content: bytes) -> RunConfig:
-    """The config in the content of a config.json. Raises RunError."""
-    try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as fault:
-        raise RunError(f"config.json can't be read ({fault}); the folder isn't a whole run.") from None
-    if not isinstance(data, dict):
-        raise RunError("config.json holds no table of options; the folder isn't a whole run.")
-    expected = data.pop("fingerprint", None)
-    try:
-        with as_recorded():  # earlier versions let options pass that have no effect
-            config = RunConfig.from_dict(data)
-    except RunError as fault:
-        raise RunError(f"config.json doesn't describe a run: {fault}") from None
-    except Exception as fault:  # whatever a file may hold, it hides no other run
-        raise RunError(f"config.json doesn't describe a run ({type(fault).__name__}: {fault}).") from None
-    if config.fingerprint != expected:
-        raise RunError(
-            "config.json was changed after the run was created (its fingerprint doesn't match); restore it, or start a "
-            "new run with the changed options."
-        )
-    return config
-
-
 _OF_THE_CONFIG = (
     *("method", "variant", "student", "teacher", "student_model", "student_path", "seed"),
     *("data", "eval_data", "eval_share"),
@@ -429,7 +402,6 @@ class RunStore:
         """
         check_name(config.name)
         run_dir = self.root / new_run_id()
-        text = json.dumps(config.to_dict() | {"fingerprint": config.fingerprint}, indent=1, ensure_ascii=False)
         try:
             (run_dir / "control").mkdir(parents=True)
             (run_dir / "checkpoints").mkdir()
@@ -437,7 +409,7 @@ class RunStore:
             first = RunStatus(total_steps=config.steps, created=time.time(), message="Created, not started.")
             write_status(run_dir, first)
             working_folder.note(run_dir, folder or working_folder.current())
-            files.write_atomic(run_dir / CONFIG, text, sync=True)
+            files.write_atomic(run_dir / CONFIG, kept_config.written(config), sync=True)
             (run_dir / CONFIG).chmod(0o444)
         except OSError as fault:
             shutil.rmtree(run_dir, ignore_errors=True)
@@ -507,10 +479,12 @@ class RunStore:
         try:
             if not archived:
                 mark.unlink(missing_ok=True)
-            elif run.status().ended_already:
-                mark.touch()
             else:
-                raise RunError(f"run {run.id!r} is {run.status().state}; cancel it before archiving it.")
+                with run.work.lock():  # somebody may be resuming it just now
+                    status = run.status()
+                    if not status.ended_already:
+                        raise RunError(f"run {run.id!r} is {status.state}; cancel it before archiving it.")
+                    mark.touch()
         except OSError as fault:
             raise run._unwritable("archived" if archived else "brought back", fault) from fault
         return run

@@ -24,6 +24,7 @@ from ctkd_core.background.attempt import (
     folder_and_number,
     log,
     lower_priority,
+    out_of_memory,
 )
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.devices import cpu_count, slots
@@ -107,7 +108,7 @@ def explain(fault: BaseException, run: Run) -> str:
         )
     if not isinstance(fault, CtkdError) and any(word in str(fault) for word in _PEERS):
         return "another process of this run ended or can't be reached; see what it printed, then resume the run."
-    if not isinstance(fault, CtkdError) and (isinstance(fault, MemoryError) or "out of memory" in str(fault).lower()):
+    if not isinstance(fault, CtkdError) and out_of_memory(fault):
         config = run.config
         return (
             f"out of memory at batch_size {config.batch_size} and max_length {config.max_length}; halve batch_size "

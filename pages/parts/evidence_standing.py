@@ -44,6 +44,8 @@ def standing(found: Digest) -> None:
     _this_pair(tried)
     settings = {name: [each for each in tried if each[1].kind == name] for name in KINDS}
     _recall()
+    names = [setting_name(each.name, condition.title) for each, condition in tried]
+    state.tell_unknown({"kind": ("kind of pair", KINDS), "regime": ("regime", REGIMES), "setting": ("setting", names)})
     kind_cell, regime_cell = st.columns(2)
     with kind_cell:
         kind = _field("Kind of pair", "kind", KINDS, tried[0][1].kind if tried else None)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from ctkd_core.background.status import cancel_asked, elsewhere
 from ctkd_core.distill.estimate import spread
 from ctkd_core.distill.evaluation.saved import kept
 from ctkd_core.distill.headline import headline, held_out_text
 from ctkd_core.distill.records import metrics_frame
 from ctkd_core.distill.runs import Run
 from ctkd_core.distill.status import RunStatus
+from ctkd_core.distill.stopping import AT_ONCE
 from ctkd_core.errors import CtkdError
 from ctkd_core.figures.curves import evaluation_curves, kind_curves, training_curves
 from ctkd_core.figures.words import change, number, progress, remaining
@@ -90,8 +92,10 @@ def _live(run_id: str, was_ended: bool) -> None:
 
 
 def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
+    asked = not status.ended_already and cancel_asked(run.dir, status.attempt)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"{dot(status.state)} **{status.state}**", width="content")
+        said = ", asked to stop" if asked else ""
+        st.markdown(f"{dot(status.state)} **{status.state}**{said}", width="content")
         with st.container(width="stretch"):
             share = progress(status.step, status.total_steps)
             left = remaining(status.step, status.total_steps, _trained(status, rows))
@@ -103,7 +107,9 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
             st.progress(share, text=text)
         if status.ended_already and status.state != "finished" and not opened():
             change_button("Resume", key="resume", icon=":material/play_arrow:", on_click=_resume, args=(run,))
-        if not status.ended_already:
+        if asked and not opened():
+            _end_at_once(run, status)
+        elif not status.ended_already and not opened():
             change_button("Cancel", key="cancel", icon=":material/stop:", on_click=_cancel, args=(run,))
         if not opened():
             st.button("Copy", key="copy_run", icon=":material/content_copy:", on_click=_copy, args=(run.id,))
@@ -111,8 +117,19 @@ def _status(run: Run, status: RunStatus, rows: list[dict[str, Any]]) -> None:
     if status.message:
         show = {"failed": st.error, "lost": st.warning, "damaged": st.warning}.get(status.state)
         (show or st.caption)(state.plain(status.message))
+    if asked and status.state == "running":
+        st.caption("It stops behind the step under way, and keeps a checkpoint of it.")
     for sentence in status.warnings:
         st.warning(state.plain(sentence), icon=":material/warning:")
+
+
+def _end_at_once(run: Run, status: RunStatus) -> None:
+    """A way not to wait for its step. In two clicks: the second of a double click on Cancel must not do it."""
+    if elsewhere(status) or not status.detached:
+        return  # its process can't be ended from here
+    with st.popover("End at once", key="end_at_once", icon=":material/stop:"):
+        st.markdown(f"Its process ends without waiting for its step: {status.kept}.")
+        change_button("End it", key="end_it", on_click=_end, args=(run,))
 
 
 def _trained(status: RunStatus, rows: list[dict[str, Any]]) -> float | None:
@@ -228,6 +245,10 @@ def _more(run: Run) -> None:
 
 def _cancel(run: Run) -> None:
     attempt("run", lambda: run.cancel(wait=False))
+
+
+def _end(run: Run) -> None:
+    attempt("run", lambda: run.cancel(grace=AT_ONCE))
 
 
 def _resume(run: Run) -> None:

@@ -102,6 +102,7 @@ def _table(was_alive: bool, read: list[list[dict[str, Any]]]) -> None:
         [
             {
                 "status": f"{DOTS[row['status']]} {row['status']}{', archived' if row['archived'] else ''}"
+                + (", asked to stop" if row["asked_to_stop"] else "")
                 + (f", {FROM_A_FILE}" if "opened" in row else "")
                 + (f", {places[row['run_id']]}. in line" if row["run_id"] in places else ""),
                 "run": row["name"] or row["run_id"],

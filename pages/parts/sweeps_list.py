@@ -37,10 +37,13 @@ def sweeps_list(rows: list[dict[str, Any]]) -> None:
 def _one(sweep: Sweep, rows: list[dict[str, Any]]) -> None:
     states = Counter(row["status"] for row in rows)
     waiting = [row for row in rows if row["status"] == "queued"]
+    alive = [row for row in rows if row["status"] in ALIVE]
+    asked = sum(row["asked_to_stop"] for row in alive)
     # Runs wait, but no process does: the computer was switched off, or somebody ended all of them.
     still = bool(waiting) and not states["starting"] + states["running"] and not _any_process(waiting)
     with st.container(horizontal=True, vertical_alignment="center"):
         words = ", ".join(f"{count} {name}" for name, count in states.items())
+        words += f" ({asked} asked to stop)" if asked else ""
         name = sweep.definition.name or sweep.id
         st.markdown(f"**{state.plain(name)}** · {len(rows)} runs: {words}", width="content")
         if st.button("Compare", key=f"compare_{sweep.id}", disabled=len(rows) < 2):
@@ -50,7 +53,7 @@ def _one(sweep: Sweep, rows: list[dict[str, Any]]) -> None:
             change_button("Go on", key=f"resume_{sweep.id}", on_click=_attempt, args=(sweep.resume,))
         if waiting:
             change_button("To the front", key=f"first_{sweep.id}", on_click=_attempt, args=(sweep.move, "first"))
-        if any(states[name] for name in ALIVE):
+        if len(alive) > asked:
             change_button("Cancel all", key=f"cancel_{sweep.id}", on_click=_attempt, args=(sweep.cancel,))
 
 

@@ -236,6 +236,7 @@ def test_the_next_attempt_waits_until_the_one_before_has_ended(job):
 
 def test_a_held_lock_is_told(job, monkeypatch):
     monkeypatch.setattr(lifecycle, "LOCK_SECONDS", 0.1)
+    job.folder.mkdir()
     with Work(job.folder, JobStatus).lock(), pytest.raises(CtkdError, match="has held the lock"):
         job.start(WORKER, Order("finish"))
 
@@ -320,6 +321,12 @@ def test_a_folder_that_somebody_removed_does_not_come_back(tmp_path, capsys):
     assert attempt.attend(folder, JobStatus, removed, 1) == attempt.CANCELLED
     assert "its folder is gone" in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_a_folder_that_was_removed_while_it_was_read_does_not_come_back_for_its_lock(tmp_path):
+    with pytest.raises(FileNotFoundError), Work(tmp_path / "removed", JobStatus).lock():
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_request_to_cancel_an_earlier_attempt_does_not_count(tmp_path):

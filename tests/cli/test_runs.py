@@ -212,6 +212,25 @@ def test_interrupt_cancels_a_run_that_is_being_started(
     assert ctkd.json("distill", "--runs-dir", str(store.root), code=130)["status"] == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("state", "process"), [("running", {"pid": 1, "host": "far-away"}), ("failed", {"pid": 2**22 - 1})]
+)
+def test_interrupt_before_a_run_goes_on_leaves_it_as_it_was(
+    ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch, state: str, process: dict[str, Any]
+) -> None:
+    def watched(self: Run) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ctkd_core.background.status.STALE_SECONDS", 1e9)
+    run = store.create(PRESETS["quick"])
+    write_status(run.dir, replace(run.status(), state=state, step=2, heartbeat=time.time(), **process))
+    before = run.status()
+    monkeypatch.setattr(Run, "_silent_elsewhere", watched)
+    code, _, err = ctkd("runs", "resume", run.id, "--runs-dir", str(store.root))
+    assert (code, err.splitlines()[-1]) == (130, "ctkd: cancelled.")
+    assert run.status() == before and not run.summary()["asked_to_stop"]
+
+
 def test_interrupt_ends_the_watching_and_not_the_run(
     ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,7 +374,10 @@ def test_runs_cancel(ctkd: Ctkd, store: RunStore) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["--now"]])
-def test_a_run_on_another_computer_is_asked_and_that_is_said(ctkd: Ctkd, store: RunStore, words: list[str]) -> None:
+def test_a_run_on_another_computer_is_asked_and_that_is_said(
+    ctkd: Ctkd, store: RunStore, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setattr("ctkd_core.background.status.STALE_SECONDS", 1e9)  # however long the commands take here
     run = store.create(PRESETS["quick"])
     there = {"pid": 1, "pid_start": "1", "host": "far\x1b-away", "heartbeat": time.time()}
     write_status(run.dir, replace(run.status(), state="running", step=2, **there))

@@ -129,7 +129,7 @@ def test_a_sweep_is_found_by_its_name(ctkd, store, where):
         (["--methods", "sftt"], "sftt"),
         (["--methods", "sft", "--baseline", "sftt"], "unknown method 'sftt'"),
         (["--methods", "sft", "--name", "latest"], "would mean the newest sweep"),
-        (["--methods", "sft", "--set", "uld.temperature=1,2"], "which the sweep doesn't run"),
+        (["--methods", "sft", "--set", "uld.temperature=1,2"], "no run that gets it has that method"),
         (["missing.yaml"], "no config file"),
     ],
 )

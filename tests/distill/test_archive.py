@@ -11,7 +11,7 @@ from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.sweeps import queue
-from ctkd_core.errors import RunError
+from ctkd_core.errors import CtkdError, RunError
 
 
 def ended(store: RunStore, state: str = "finished"):
@@ -35,6 +35,15 @@ def test_a_waiting_run_is_not_archived(tmp_path):
     store = RunStore(tmp_path)
     run = store.create(RunConfig(method="sft"))
     with pytest.raises(RunError, match="cancel it before archiving"):
+        store.archive(run.id)
+    assert not run.archived
+
+
+def test_a_run_that_somebody_resumes_just_now_is_not_archived(tmp_path, monkeypatch):
+    monkeypatch.setattr("ctkd_core.background.lifecycle.LOCK_SECONDS", 0.1)
+    store = RunStore(tmp_path)
+    run = ended(store, "cancelled")
+    with run.work.lock(), pytest.raises(CtkdError, match="has held the lock"):
         store.archive(run.id)
     assert not run.archived
 

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from ctkd_core.background import attempt
 from ctkd_core.background.processes import process_alive
 from ctkd_core.background.status import read_launch
 from ctkd_core.distill.config import RunConfig
@@ -178,6 +179,15 @@ def test_a_file_that_torch_could_not_write_whole_is_told(store):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     said = explain(caught.value, run)
     assert "couldn't be written whole" in said and "resume the run" in said
+
+
+def test_too_little_memory_on_a_cpu_is_told(store):
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    assert "halve batch_size" in explain(caught.value, store.create(RunConfig()))
+    assert attempt.explain_fault(caught.value).startswith("Out of memory")
 
 
 def test_exit_codes_and_usage(tmp_path):

@@ -154,6 +154,16 @@ def test_the_address_brings_the_view_back(evidence: Any) -> None:
     assert set(figures(at)) == {"bits per byte (lower is better)", "bits per byte (lower is better), seed 1"}
 
 
+def test_what_the_address_names_and_nobody_tried_is_told() -> None:
+    at = opened("evidence", kind="cousins", regime="few sample", setting="a setting of an earlier version")
+    assert not at.exception
+    told = [warning.value for warning in at.warning]
+    assert [word in said for word, said in zip(("cousins", "few sample", "earlier version"), told)] == [True] * 3
+    at = opened("evidence")
+    at.selectbox(key="setting").select_index(1).run()
+    assert not at.warning
+
+
 def test_claims_and_verdicts(evidence: Any) -> None:
     evidence(VALUES)
     at = opened("evidence", section="Claims")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
+import time
 from dataclasses import replace
 
 import pytest
 
 from ctkd_core import methods
+from ctkd_core.background.lifecycle import Work
 from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import PRESETS, RUN_OPTIONS
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.status import RunStatus
+from ctkd_core.distill.stopping import AT_ONCE
 from ctkd_core.lab.question import Choice
 from pages.parts import carry
 from tests.made_runs import made
@@ -27,6 +32,10 @@ def runs_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "ctkd_core.distill.runs.RunStore.__init__", lambda self, root=None: setattr(self, "root", tmp_path)
     )
+
+
+def buttons(at) -> set[str]:
+    return {button.key for button in at.button}
 
 
 def test_no_runs_offer_a_first_one():
@@ -209,6 +218,39 @@ def test_cancel_asks_the_run(monkeypatch):
     at = opened("runs", run=run.id)
     at.button(key="cancel").click().run()
     assert asked == [False]
+
+
+def under_way(**there: object) -> Run:
+    """A run whose process lives: this one, unless it's said to be on another computer."""
+    run = made("running")
+    mine = {"pid": os.getpid(), "host": platform.node(), "step": 4, "ended": None, "heartbeat": time.time()}
+    write_status(run.dir, replace(run.status(), **mine | there))
+    return run
+
+
+def test_a_run_that_was_asked_to_stop_says_so_and_may_be_ended_at_once(monkeypatch):
+    graces: list[float | None] = []
+    monkeypatch.setattr(Work, "stop", lambda self, grace=None: graces.append(grace))
+    run = under_way(last_checkpoint=3)
+    at = opened("runs", run=run.id)
+    assert not {"end_it"} & buttons(at) and "asked to stop" not in texts(at)
+    at.button(key="cancel").click().run()
+    assert "cancel" not in buttons(at) and graces == [], "it has time for its step"
+    assert "**running**, asked to stop" in texts(at) and "the checkpoint of step 3 is kept" in texts(at)
+    assert "asked to stop" in opened("runs").dataframe[0].value["status"][0]
+    at.button(key="end_it").click().run()
+    assert graces == [AT_ONCE]
+    write_status(run.dir, replace(run.status(), state="cancelled"))
+    assert "asked to stop" not in texts(opened("runs", run=run.id)), "it has"
+
+
+def test_a_run_that_cannot_be_ended_from_here_is_only_asked(monkeypatch):
+    monkeypatch.setattr("ctkd_core.background.status.STALE_SECONDS", 1e9)
+    for there in ({"host": "far-away"}, {"detached": False}):
+        run = under_way(**there)
+        at = opened("runs", run=run.id)
+        at.button(key="cancel").click().run()
+        assert "**running**, asked to stop" in texts(at) and not {"cancel", "end_it"} & buttons(at)
 
 
 def test_compare_overlays_curves_and_lists_differences():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
+from ctkd_core.background.attempt import out_of_memory
 from ctkd_core.background.progress import Progress, silent
 from ctkd_core.distill.models.prepared import is_prepared, prepared_folder
 from ctkd_core.distill.teachers.access import Access
@@ -269,7 +270,7 @@ def load_model(source: str | Path, dtype: Any = None, role: str = "model", **opt
         if wrong := sorted([*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]):
             raise ValueError(f"weights that its config names are missing, or of another shape: {', '.join(wrong)}")
     except Exception as fault:  # a damaged file, or a config that makes no model: its readers raise what they like
-        if isinstance(fault, MemoryError) or "memory" in str(fault):
+        if out_of_memory(fault):
             raise
         reason = shorten(" ".join(str(fault).split()), 300).rstrip(".")
         raise RunError(

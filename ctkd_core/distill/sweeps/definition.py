@@ -15,7 +15,7 @@ Every combination of method, values of the grid and seed is a run; `runs` lists 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -113,19 +113,23 @@ def refuse_dropped(definition: SweepDefinition) -> None:
     for key in ("seed", "method"):
         if getattr(definition, f"{key}s") and key in definition.grid:
             raise RunError(f"the sweep has {key}s twice, in {key}s and as {key} in its grid; give them once.")
-    used = [
-        *definition.methods,
-        *definition.grid.get("method", ()),
-        *(found.get("method") for found in definition.runs),
-    ]
-    if not definition.methods:
-        used.append(RunConfig.from_dict(definition.base).method)
-    for key in itertools.chain(definition.grid, *definition.runs):
+    every: list[Any] = []  # methods of its runs
+    for listed in definition.runs or ({},):
+        asked = definition.methods or (RunConfig.from_dict(definition.base).method,)
+        own = definition.grid.get("method") or ([listed["method"]] if "method" in listed else asked)
+        _refuse_idle(listed, own)
+        every += own
+    _refuse_idle(definition.grid, every)
+
+
+def _refuse_idle(changes: Iterable[str], trained: Collection[Any]) -> None:
+    """Raise RunError for options of a method that none of the runs has; `plan` leaves them out of runs of others."""
+    for key in changes:
         method = key.rpartition(".")[0]
-        if method in methods.METHODS and method not in used:
+        if method in methods.METHODS and method not in trained:
             raise RunError(
-                f"{short(key)} is an option of method {method!r}, which the sweep doesn't run; add that method, "
-                "or leave the option out."
+                f"{short(key)} is an option of method {method!r}, and no run that gets it has that method; add the "
+                "method, or leave the option out."
             )
 
 

@@ -173,8 +173,9 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
     try:
         for config in unmade(configs, found):
             _make(store, sweep.id, config, document.folder)
-    except KeyboardInterrupt:  # whichever run ends next would start those that wait
-        sweep.cancel()
+    except BaseException:  # Ctrl-C, a full disk: whichever run ends next would start those that wait
+        with suppress(CtkdError):
+            sweep.cancel()
         raise
     queue.start_waiting(store.root)
     return sweep

@@ -56,7 +56,23 @@ def test_damaged_models_are_told_and_nothing_is_made_up(tmp_path, damage, said):
         teacher.load_model(tmp_path, role="student")
 
 
-@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 1 GiB.")])
+def test_a_damaged_model_in_a_folder_that_is_called_memory_is_told(tmp_path):
+    folder = tmp_path / "memory"
+    llama(50).save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(RunError, match=r"can't be loaded: .*memory"):
+        teacher.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 1 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
 def test_too_little_memory_is_no_damage(tmp_path, monkeypatch, fault):
     def full(*_: object, **__: object) -> None:
         raise fault

@@ -136,14 +136,18 @@ def test_options_of_a_method_that_no_run_has_are_refused():
         {"methods": ["sft"], "grid": option},
         {"base": {"method": "sft"}, "runs": [{"uld.temperature": 2.0}]},
         {"methods": ["sft"], "runs": [{"steps": 3}, {"uld.temperature": 2.0}]},
+        {"base": {"method": "uld"}, "grid": {"method": ["sft"]} | option},
+        {"runs": [{"method": "sft", "uld.temperature": 2.0}, {"method": "uld"}]},
+        {"methods": ["sft"], "runs": [{"method": "uld", "uld.temperature": 2.0}, {"uld.temperature": 1.0}]},
     ):
-        with pytest.raises(RunError, match=r"'uld\.temperature' is an option of method 'uld', which"):
+        with pytest.raises(RunError, match=r"'uld\.temperature' is an option of method 'uld', and"):
             refuse_dropped(SweepDefinition(**given))
     for given in (
         {"methods": ["sft", "uld"], "grid": option},
         {"base": {"method": "uld"}, "grid": option},
         {"grid": {"method": ["sft", "uld"]} | option},
         {"runs": [{"method": "uld"}, {"method": "sft"}], "grid": option},
+        {"methods": ["sft"], "runs": [{"method": "uld", "uld.temperature": 2.0}, {"steps": 3}]},
     ):
         refuse_dropped(SweepDefinition(**given))
 

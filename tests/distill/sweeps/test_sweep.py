@@ -143,18 +143,19 @@ def test_a_sweep_is_cancelled_as_a_whole(store, still):
         sweep.move("first")
 
 
-def test_a_sweep_that_is_interrupted_while_it_is_made_leaves_no_run_that_waits(store, monkeypatch):
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), RunError("can't write a run folder: No space left on device")])
+def test_a_sweep_that_breaks_off_while_it_is_made_leaves_no_run_that_waits(store, monkeypatch, fault):
     made = []
 
     def interrupted(self: RunStore, config: RunConfig, folder: str = "") -> Run:
         if len(made) == 2:
-            raise KeyboardInterrupt
+            raise fault
         made.append(config)
         return create(self, config, folder)
 
     create = RunStore.create
     monkeypatch.setattr(RunStore, "create", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(fault)):
         sweeps.start(store, DEFINITION)
     (sweep,) = sweeps.sweeps(store)
     assert queue.waiting(store.root) == [] and sweep.summary()["states"] == {"cancelled": 2}

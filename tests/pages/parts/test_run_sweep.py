@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,6 +186,19 @@ def test_a_sweep_is_moved_and_cancelled_as_a_whole(store):
     at.button(key=f"resume_{second.id}").click().run()
     assert second.summary()["states"] == {"queued": 2}
     assert not at.exception
+
+
+def test_a_sweep_whose_runs_were_all_asked_to_stop_is_not_asked_again(store):
+    sweep = sweeps.start(store, SweepDefinition(seeds=[0, 1]))
+    for run in sweep.runs():
+        write_status(run.dir, replace(run.status(), state="running", pid=os.getpid(), detached=False))
+    first, second = sweep.runs()
+    first.cancel(wait=False)
+    at = opened("runs")
+    assert "2 running (1 asked to stop)" in texts(at)
+    at.button(key=f"cancel_{sweep.id}").click().run()
+    assert "2 running (2 asked to stop)" in texts(at) and second.summary()["asked_to_stop"]
+    assert f"cancel_{sweep.id}" not in {button.key for button in at.button}
 
 
 def test_a_comparison_over_seeds(store):
