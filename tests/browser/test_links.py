@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from pages.parts.late_values import GRACE_SECONDS
 from tests.browser.conftest import settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
@@ -186,6 +187,7 @@ def test_back_undoes_one_choice_on_page_evidence(page, server):
         )
         settled(page)
     assert urlsplit(page.url).query == ""
+    page.wait_for_timeout(1200 * GRACE_SECONDS)  # what Back has just replaced isn't a choice while that lasts
     choose("regime", 0)
     for name, path in (("Pair", "/pair"), ("Evidence", "/evidence")):
         page.get_by_role("link", name=name, exact=True).first.click()
