@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctkd_core.files.machine_code import njit
-from ctkd_core.losses.kernels import radix
 from ctkd_core.losses.kernels.buckets import FEWEST
+from ctkd_core.losses.kernels.radix import scratch as sorting_scratch
+from ctkd_core.losses.kernels.radix import sorted_signs
 from ctkd_core.losses.kernels.rank_signs import rank_signs
 from ctkd_core.losses.kernels.rank_signs import scratch as counting_scratch
 
 SMALL = 200_000  # below this many entries a second thread costs more than it saves
-
-_sorting_scratch, _sorted_signs = radix.scratch, radix.sorted_signs
 
 
 def sorted_l1(
@@ -81,14 +80,14 @@ def _signs(p, q, limit, sign, counting, sorting):  # type: ignore[no-untyped-def
         value, inner = rank_signs(p, q, limit, sign, counting)
         if value >= 0.0 or value != value:
             return value, inner
-    return _sorted_signs(p, q, limit, sign, sorting)
+    return sorted_signs(p, q, limit, sign, sorting)
 
 
 @njit(nogil=True)
 def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no-untyped-def]
     n, m = p.shape[1], q.shape[1]
     sign = np.empty(n, dtype=np.float32)
-    counting, sorting = counting_scratch(n, m), _sorting_scratch(n, m)
+    counting, sorting = counting_scratch(n, m), sorting_scratch(n, m)
     for k in range(start, stop):
         r = rows[k]
         values[k], inner = _signs(p[r], q[k], max(n, m), sign, counting, sorting)
@@ -100,6 +99,6 @@ def _rows(p, q, rows, weight, gradient, values, start, stop):  # type: ignore[no
 
 @njit(nogil=True)
 def _sign_rows(p, q, signs, values, start, stop, limit):  # type: ignore[no-untyped-def]
-    counting, sorting = counting_scratch(p.shape[1], q.shape[1]), _sorting_scratch(p.shape[1], q.shape[1])
+    counting, sorting = counting_scratch(p.shape[1], q.shape[1]), sorting_scratch(p.shape[1], q.shape[1])
     for k in range(start, stop):
         values[k], _ = _signs(p[k], q[k], limit, signs[k], counting, sorting)
