@@ -15,7 +15,6 @@ from pages.parts.frame import frame
 from pages.parts.guard import Guard, guarded_output
 from pages.parts.page_base import PageBase
 from pages.parts.share import follow
-from pages.parts.terms import terms_style
 from pages.parts.topbar import top_bar
 from pages.parts.warm import warm_up
 
@@ -42,8 +41,6 @@ def draw() -> None:
     )
     # After the navigation: the document is named for its page.
     st.set_page_config(page_title=f"{page.title} · CTKD Lab")
-    st.html(PARTS / "narrow.css")
-    terms_style()
     warm_up()
     follow()
     top_bar(page.url_path)

@@ -1,13 +1,19 @@
-"""Tells Streamlit's browser side where the server is, instead of letting it try.
+"""What the document of every page carries beside Streamlit's own: the shared styles, and where the server is.
 
-At the address of a page (".../align") it first asks ".../align/_stcore/health", gets a 404, and then asks at the right
-place. The document says it at once: the address without the page's name, so that a proxy's path before it stays.
+The styles stand in the document because elements that Streamlit draws come late: a style that is sent as one reaches a
+page after the words that it is for, which had other colours and places till then.
+
+Where the server is: at the address of a page (".../align") Streamlit's browser side first asks
+".../align/_stcore/health", gets a 404, and then asks at the right place. The document says it at once: the address
+without the page's name, so that a proxy's path before it stays.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from ctkd_core.markup.hover import STYLE as TERMS
 from pages.parts.asgi import App, Message, Receive, Send
 from pages.parts.state import PAGES
 
@@ -19,36 +25,51 @@ SCRIPT = (
     + " if (names.includes(path.slice(at)))"
     + " window.__streamlit = { BACKEND_BASE_URL: location.origin + path.slice(0, at) }; })()</script>"
 ).encode()
-HEAD = b"<head>"
+SHARED = Path(__file__).with_name("shared.css").read_text(encoding="utf-8")
+STYLES = f"<style>{SHARED}{TERMS}</style>".encode()
+HEAD, END = b"<head>", b"</body>"  # styles stand at the end, behind those that Streamlit adds to the head
 
 
 class PageBase:
-    """ASGI middleware that writes SCRIPT into the document of a page."""
+    """ASGI middleware that writes SCRIPT and STYLES into the documents of pages."""
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass everything on; the document of a page comes back with one script more."""
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"].rsplit("/", 1)[-1] not in NAMES:
+        """Pass everything on; a document comes back with both."""
+        if scope["type"] != "http" or scope["method"] != "GET" or not may_be_document(scope["path"]):
             await self.app(scope, receive, send)
             return
-        # As it is, not compressed, and whole: a stored copy may be one without the script.
+        # As it is, not compressed, and whole: a stored copy may be one without them.
         dropped = (b"accept-encoding", b"if-none-match", b"if-modified-since", b"range")
         plain = {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() not in dropped]}
         begun: list[Message] = []
         parts: list[bytes] = []
 
         async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and is_html(message):
                 begun.append(message)
+                return
+            if not begun:
+                await send(message)
                 return
             parts.append(message.get("body", b""))
             if message.get("more_body"):
                 return
-            body = b"".join(parts).replace(HEAD, HEAD + SCRIPT, 1)
+            body = b"".join(parts).replace(HEAD, HEAD + SCRIPT, 1).replace(END, STYLES + END, 1)
             kept = [pair for pair in begun[0]["headers"] if pair[0].lower() != b"content-length"]
             await send({**begun[0], "headers": [*kept, (b"content-length", str(len(body)).encode())]})
             await send({"type": "http.response.body", "body": body})
 
         await self.app(plain, receive, sending)
+
+
+def may_be_document(path: str) -> bool:
+    """Whether a page's document may stand there: Streamlit gives it under any name that is no file's, known or not."""
+    return "." not in path.rsplit("/", 1)[-1] and "/_stcore/" not in path
+
+
+def is_html(start: Message) -> bool:
+    """Whether an answer that begins so is a document."""
+    return any(name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in start["headers"])

@@ -8,19 +8,7 @@ from typing import Any
 import streamlit as st
 
 from ctkd_core.markup import glossary
-from ctkd_core.markup.hover import STYLE, marked
-
-_CSS = (
-    STYLE
-    + """
-.terms { font-size: 0.875rem; }
-"""
-)
-
-
-def terms_style() -> None:
-    """How terms look, once on every page."""
-    st.html(f"<style>{_CSS}</style>")
+from ctkd_core.markup.hover import marked
 
 
 def small_print(sentence: str) -> None:

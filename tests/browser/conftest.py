@@ -124,5 +124,9 @@ def page(context):
 
 
 def settled(page) -> None:
-    """Wait until no script of the page runs: a click while the page is being drawn anew may be lost."""
+    """Wait until no script of the page runs: a click while the page is being drawn anew may be lost.
+
+    The widget alone isn't enough: it is shown a moment after a script has begun.
+    """
+    page.wait_for_selector(".stApp[data-test-script-state=notRunning]")
     page.wait_for_selector("[data-testid=stStatusWidget]", state="detached")
