@@ -109,7 +109,7 @@ def start(
     refuse_dropped(definition)
     configs = plan(definition)
     store = run_store(runs_dir)
-    changed: list[Run] = []
+    changed: dict[str, list[Run]] = {}
     taken = sweeps.finished(store, configs, changed) if definition.reuse else {}
     if said := sweeps.about_changed(changed):
         inform(said)

@@ -217,6 +217,13 @@ def weights_source(tokenizer: str, path: str) -> str:
     return "bundled" if chosen == BUNDLED else chosen
 
 
+def loads_teacher(config: RunConfig) -> bool:
+    """Whether a run loads the model of its first teacher: to ask it, to make the student of it, or to measure it."""
+    return not Access.of(config).elsewhere and (
+        config.needs_teacher or config.copies_teacher or config.eval_samples > 0
+    )
+
+
 def student_source(config: RunConfig) -> str:
     """ "bundled", or the folder or hub id of a pretrained student."""
     return weights_source(config.student_path, "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -22,17 +22,15 @@ from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass as record
 
 from ctkd_core.background.status import RECORD, STATES, read_record, reason, write_record
-from ctkd_core.distill import environment, working_folder
+from ctkd_core.distill import working_folder
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.consistency import LATEST
-from ctkd_core.distill.data import data_file
 from ctkd_core.distill.lookup import named
+from ctkd_core.distill.run_inputs import RunInput, changed_input
 from ctkd_core.distill.runs import Run, RunStore, new_run_id
-from ctkd_core.distill.sources.hub import not_fetched
 from ctkd_core.distill.sweeps import membership, queue
 from ctkd_core.distill.sweeps.definition import SweepDefinition, plan, refuse_dropped, result_fingerprint
 from ctkd_core.errors import CtkdError, RunError
-from ctkd_core.files import file_sha256
 
 FOLDER = "sweeps"
 VERSION = 1
@@ -153,7 +151,8 @@ class Sweep:
 def start(store: RunStore, definition: SweepDefinition) -> Sweep:
     """Make the runs of a definition, queue them and start the queue.
 
-    With `reuse`, a finished run with the same config (its name aside) and the same data is taken over. Raises RunError.
+    With `reuse`, a finished run with the same config (its name aside), data, tokenizers and weights is taken over.
+    Raises RunError.
     """
     refuse_dropped(definition)
     configs = plan(definition)
@@ -181,17 +180,20 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
     return sweep
 
 
-def finished(store: RunStore, configs: Sequence[RunConfig], changed: list[Run] | None = None) -> dict[str, Run]:
+def finished(
+    store: RunStore, configs: Sequence[RunConfig], changed: dict[str, list[Run]] | None = None
+) -> dict[str, Run]:
     """The newest finished run of each config, by `result_fingerprint`; its name may be another.
 
     One that trained in several processes had larger batches than its config says, so it is none of them, and one that
-    read files of another folder by the same names isn't, either. Nor is one whose data isn't any more what it learnt
-    from: it is put into `changed` where no other run is found for its config.
+    read files of another folder by the same names isn't, either. Nor is one whose data, tokenizers or weights aren't
+    any more what it learnt from: where no other run is found for its config, it is put into `changed`, under a word for
+    what changed.
     """
     wanted = {result_fingerprint(config) for config in configs}
     found: dict[str, Run] = {}
-    others: dict[str, Run] = {}
-    now = cache(_data_now)
+    others: dict[str, tuple[str, Run]] = {}
+    now = cache(RunInput.now_here)
     for run in store.list(archived=True):
         if run.status().state != "finished":
             continue
@@ -203,28 +205,25 @@ def finished(store: RunStore, configs: Sequence[RunConfig], changed: list[Run] |
             continue
         if working_folder.moved(run.config.to_dict(), run.dir):
             continue
-        if environment.changed_data(run.environment, run.config, now):
-            others.setdefault(key, run)
+        if other := changed_input(run.environment, run.config, now):
+            others.setdefault(key, (other.named, run))
         else:
             found[key] = run
     if changed is not None:
-        changed += [run for key, run in others.items() if key not in found]
+        for key, (what, run) in others.items():
+            if key not in found:
+                changed.setdefault(what, []).append(run)
     return found
 
 
-def about_changed(runs: Sequence[Run]) -> str:
-    """A sentence about the runs that `finished` found to have learnt from other data; "" for none."""
-    if not runs:
-        return ""
-    it = "it isn't" if len(runs) == 1 else "they aren't"
-    return f"The data of {queue.named_runs(runs)} has changed since, so {it} taken over."
-
-
-def _data_now(source: str) -> str | None:
-    """The fingerprint of data as it is; None where the file is gone, or a set of the hub would have to be fetched."""
-    with suppress(CtkdError, OSError):
-        return None if not_fetched(source) else file_sha256(data_file(source))
-    return None
+def about_changed(changed: Mapping[str, Sequence[Run]]) -> str:
+    """Sentences about the runs that `finished` found to have learnt from something else; "" for none."""
+    sentences = []
+    for what, runs in changed.items():
+        have = "have" if what.endswith("weights") else "has"
+        they = "it isn't" if len(runs) == 1 else "they aren't"
+        sentences.append(f"The {what} of {queue.named_runs(runs)} {have} changed since, so {they} taken over.")
+    return " ".join(sentences)
 
 
 def unmade(configs: Iterable[RunConfig], taken: Collection[str]) -> list[RunConfig]:

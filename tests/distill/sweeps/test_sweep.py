@@ -14,6 +14,7 @@ from ctkd_core.background.status import write_status
 from ctkd_core.distill import runs
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import fingerprint
+from ctkd_core.distill.run_inputs import noted
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.distill.sweeps import sweep as sweeps
@@ -101,8 +102,8 @@ def test_a_run_whose_data_changed_is_not_taken_over_and_is_named(store, still, t
         return run
 
     def looked() -> tuple[list[Run], list[Run]]:
-        changed: list[Run] = []
-        return list(sweeps.finished(store, configs, changed).values()), changed
+        changed: dict[str, list[Run]] = {}
+        return list(sweeps.finished(store, configs, changed).values()), changed.get("data", [])
 
     files = (("data", data), ("eval_data", held_out))
     first, second = map(trained, configs)
@@ -117,11 +118,31 @@ def test_a_run_whose_data_changed_is_not_taken_over_and_is_named(store, still, t
     data.write_text('{"text": "edited"}\n')
     again = trained(configs[0])
     assert looked() == ([again], [second])
-    assert "data of runs" in sweeps.about_changed([first, second])
-    assert sweeps.about_changed([second]) == f"The data of run {second.id} has changed since, so it isn't taken over."
+    assert "data of runs" in sweeps.about_changed({"data": [first, second]})
+    said = f"The data of run {second.id} has changed since, so it isn't taken over."
+    assert sweeps.about_changed({"data": [second]}) == said
     for _, file in files:
         file.unlink()
     assert looked() == ([again, second], []), "nothing can be compared"
+
+
+def test_a_run_whose_model_changed_is_not_taken_over(store, still, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"before")
+    base = DEFINITION.base | {"student_model": "pretrained", "student_path": str(tmp_path)}
+    configs = plan(replace(DEFINITION, methods=("sft",), seeds=(0,), base=base))
+    run = store.create(configs[0])
+    (run.dir / "env.json").write_text(json.dumps(noted(run.config)))
+    ended(run, "finished")
+    assert list(sweeps.finished(store, configs).values()) == [run]
+    weights.write_bytes(b"edited")
+    changed: dict[str, list[Run]] = {}
+    assert sweeps.finished(store, configs, changed) == {}
+    said = f"The student's weights of run {run.id} have changed since, so it isn't taken over."
+    assert sweeps.about_changed(changed) == said
+    weights.unlink()
+    assert list(sweeps.finished(store, configs).values()) == [run], "nothing can be compared"
 
 
 def test_data_of_the_hub_is_not_fetched_to_look_whether_it_changed(store, still, monkeypatch):
