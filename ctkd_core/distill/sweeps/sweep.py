@@ -118,18 +118,31 @@ class Sweep:
     def resume(self, failed: bool = False) -> list[Run]:
         """Go on: make missing runs, queue those that were lost or cancelled (and `failed` ones), start the queue.
 
-        Returns the runs that were queued. Raises RunError when something can't be written.
+        Returns the runs that were queued. Raises RunError when something can't be written; none is queued then.
         """
         again = {"lost", "cancelled", *(["failed"] if failed else [])}
-        store = RunStore(self.root)
-        queued = [queue.enqueue(run) for run in self.runs() if run.status().state in again]
-        queued += [_make(store, self.id, config, self._file.folder) for config in self.missing()]
+        store, before = RunStore(self.root), self._not_ended()
+        try:
+            queued = [queue.enqueue(run) for run in self.runs() if run.status().state in again]
+            queued += [_make(store, self.id, config, self._file.folder) for config in self.missing()]
+        except BaseException:  # Ctrl-C, a full disk: whichever run ends next would start those that wait
+            with suppress(CtkdError):
+                self.cancel(besides=before)
+            raise
         queue.start_waiting(self.root)
         return queued
 
-    def cancel(self) -> list[Run]:
-        """Cancel every run of it that waits or trains, those that wait first; returns them."""
-        found = [run for run in self.runs() if not run.status().ended_already and run.id not in self.reused]
+    def _not_ended(self) -> frozenset[str]:
+        """The ids of its runs that wait or train."""
+        return frozenset(run.id for run in self.runs() if not run.status().ended_already and run.id not in self.reused)
+
+    def cancel(self, besides: Collection[str] = ()) -> list[Run]:
+        """Cancel every run of it that waits or trains, those that wait first; returns them.
+
+        besides  ids of runs that go on
+        """
+        going_on = self._not_ended().difference(besides)
+        found = [run for run in self.runs() if run.id in going_on]
         found.sort(key=lambda run: (run.status().state != "queued", queue.has_process(run)))
         for run in found:
             try:

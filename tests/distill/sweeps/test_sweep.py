@@ -71,6 +71,26 @@ def test_going_on_queues_what_was_lost_and_makes_what_is_missing(store, still):
     assert sweep.resume(failed=True)[0].id == failed.id
 
 
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), RunError("can't write a run folder: No space left on device")])
+def test_going_on_that_is_interrupted_leaves_nothing_in_the_queue(store, still, monkeypatch, fault):
+    sweep = sweeps.start(store, DEFINITION)
+    waits, gone, *stopped = sweep.runs()
+    for run in stopped:
+        run.cancel()
+    store.remove(gone.id)
+
+    def interrupted(self: RunStore, config: RunConfig, folder: str = "") -> Run:
+        assert len(queue.waiting(store.root)) == 3
+        raise fault
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunStore, "create", interrupted)
+        with pytest.raises(type(fault)):
+            sweep.resume()
+    assert [run.id for run in queue.waiting(store.root)] == [waits.id], "it waited before"
+    assert len(sweep.resume()) == 3
+
+
 def test_finished_runs_with_the_same_config_are_taken_over_when_asked(store, still):
     first = sweeps.start(store, DEFINITION)
     done = first.runs()[0]
