@@ -130,14 +130,23 @@ def changed_input(
 ) -> RunInput | None:
     """The first of a run's inputs that isn't what the run began with; None where none is known to differ.
 
+    before, now  as in `changed_inputs`
+    """
+    return next(changed_inputs(before, config, now), None)
+
+
+def changed_inputs(
+    before: Mapping[str, Any], config: RunConfig, now: Callable[[RunInput], str | None] = RunInput.now
+) -> Iterator[RunInput]:
+    """The inputs of a run that are known not to be what the run began with.
+
     before  what env.json told
     now     the hash that an input has now; None where it can't be told
     """
     for one in inputs_of(config):
         began = one.before(before)
         if began is not None and now(one) not in (began, None):
-            return one
-    return None
+            yield one
 
 
 def refuse_changed_inputs(before: Mapping[str, Any], config: RunConfig) -> None:
