@@ -31,6 +31,7 @@ from ctkd_core.distill.runs import Run, RunStore, new_run_id
 from ctkd_core.distill.sweeps import membership, queue
 from ctkd_core.distill.sweeps.definition import SweepDefinition, plan, refuse_dropped, result_fingerprint
 from ctkd_core.errors import CtkdError, RunError
+from ctkd_core.markup.visible import one_line
 
 FOLDER = "sweeps"
 VERSION = 1
@@ -73,10 +74,21 @@ class Sweep:
     @property
     def definition(self) -> SweepDefinition:
         """What was asked. Raises RunError when the file is missing or holds something else."""
+        asked = self._file.definition
         try:
-            return SweepDefinition(**self._file.definition)
+            return SweepDefinition(**asked)
         except (CtkdError, ValidationError, TypeError) as fault:
-            raise RunError(f"sweep {self.id!r}: its file holds no definition ({fault}).") from None
+            said = one_line(str(fault)).rstrip(".")
+            raise RunError(f"sweep {self.id!r}: {str(self.path)!r} holds no definition ({said}).") from None
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with its file, as a sentence; "" for a sound one."""
+        try:
+            self.definition  # noqa: B018
+        except CtkdError as fault:
+            return str(fault)
+        return ""
 
     @property
     def reused(self) -> tuple[str, ...]:
@@ -246,29 +258,34 @@ def unmade(configs: Iterable[RunConfig], taken: Collection[str]) -> list[RunConf
 
 def sweeps(store: RunStore) -> list[Sweep]:
     """All sweeps whose file can be read, newest first."""
-    found = [Sweep(store.root, path.stem) for path in (store.root / FOLDER).glob("*.json")]
-    return sorted((sweep for sweep in found if _readable(sweep)), key=lambda sweep: sweep.id, reverse=True)
+    return [sweep for sweep in _all(store) if not sweep.damage]
+
+
+def damaged(store: RunStore) -> list[str]:
+    """A sentence for each sweep whose file can't be read, the newest first."""
+    return [sweep.damage for sweep in _all(store) if sweep.damage]
 
 
 def get(store: RunStore, name: str) -> Sweep:
     """The sweep with this id, a unique beginning or end of one, this name, or "latest"; see `lookup.named`.
 
-    Raises RunError for none or several.
+    Raises RunError for none or several, and for one whose file can't be read.
     """
-    every = {sweep.id: sweep for sweep in sweeps(store)}
+    every = {sweep.id: sweep for sweep in _all(store)}
     if not every:
         raise RunError("there are no sweeps yet; start one with `ctkd sweep`.")
     if name == LATEST:
-        return next(iter(every.values()))
-    return named("sweep", name, every, lambda sweep: sweep.definition.name)
+        found = next((sweep for sweep in every.values() if not sweep.damage), next(iter(every.values())))
+    else:
+        found = named("sweep", name, every, lambda sweep: "" if sweep.damage else sweep.definition.name)
+    if found.damage:
+        raise RunError(f"{found.damage} Its runs are among those of `ctkd runs ls` and can be resumed one by one.")
+    return found
 
 
-def _readable(sweep: Sweep) -> bool:
-    try:
-        sweep.definition  # noqa: B018
-    except CtkdError:
-        return False
-    return True
+def _all(store: RunStore) -> list[Sweep]:
+    found = [Sweep(store.root, path.stem) for path in (store.root / FOLDER).glob("*.json")]
+    return sorted(found, key=lambda sweep: sweep.id, reverse=True)
 
 
 def _make(store: RunStore, sweep: str, config: RunConfig, folder: str) -> Run:

@@ -223,7 +223,16 @@ def test_a_damaged_file_hides_no_other_sweep(store, still):
     good = sweeps.start(store, DEFINITION)
     (store.root / "sweeps" / "broken.json").write_text("{")
     (store.root / "sweeps" / "other.json").write_text(json.dumps({"definition": {"methods": 7}}))
-    assert [s.id for s in sweeps.sweeps(store)] == [good.id]
+    assert [s.id for s in sweeps.sweeps(store)] == [good.id] == [sweeps.get(store, "latest").id]
+    assert [said.partition(":")[0] for said in sweeps.damaged(store)] == ["sweep 'other'", "sweep 'broken'"]
+
+
+def test_a_damaged_file_of_a_sweep_is_told_to_who_names_it(store, still):
+    sweep = sweeps.start(store, DEFINITION)
+    sweep.path.write_text("{")
+    for name in (sweep.id, sweep.id[-5:], "latest"):
+        with pytest.raises(RunError, match=rf"sweep {sweep.id!r}: .* can't be read .* Its runs are among"):
+            sweeps.get(store, name)
 
 
 def test_runs_of_a_sweep_follow_each_other_by_themselves(store: RunStore, monkeypatch):
