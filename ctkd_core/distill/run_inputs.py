@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ctkd_core.distill.data import data_file, fingerprint
-from ctkd_core.distill.further import further_teachers
 from ctkd_core.distill.models.facts import BUNDLED, own_tokenizer
 from ctkd_core.distill.models.teachers import loads_teacher, student_source, teacher_source, weights_source
 from ctkd_core.distill.sources.hub import names_set, not_fetched
@@ -83,15 +82,16 @@ def inputs_of(config: RunConfig) -> Iterator[RunInput]:
     for option in ("data", "eval_data"):
         if source := getattr(config, option):
             yield RunInput("data", option, source)
-    further = further_teachers(config.teachers)
+    # As they are recorded: those of an earlier version may have options that are refused today.
+    further = {f"teacher {number}": entry for number, entry in enumerate(config.teachers, start=2)}
     sides = {"student": config.student, "teacher": config.teacher}
-    sides |= {f"teacher {number}": entry.teacher for number, entry in enumerate(further, start=2)}
+    sides |= {side: entry["teacher"] for side, entry in further.items()}
     yield from (RunInput("tokenizer", side, source) for side, source in sides.items() if source not in TOKENIZERS)
     models = {"student": student_source(config)} if config.student_path else {}
     models |= {"teacher": teacher_source(config)} if loads_teacher(config) else {}
     models |= {
-        f"teacher {number}": weights_source(entry.teacher, entry.teacher_path)
-        for number, entry in enumerate(further, start=2)
+        side: weights_source(entry["teacher"], entry["teacher_path"])
+        for side, entry in further.items()
         if not Access.of(entry).elsewhere
     }
     for side, source in models.items():

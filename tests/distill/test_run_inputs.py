@@ -11,6 +11,7 @@ import pytest
 
 from ctkd_core.distill.comparison.unequal import changed_files
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.run_inputs import changed_input, inputs_of, noted, refuse_changed_inputs
 from ctkd_core.distill.runs import RunStore
 from ctkd_core.errors import RunError
@@ -91,6 +92,15 @@ def test_student_and_further_teachers_count(model: Path) -> None:
     (model / "model.safetensors").write_bytes(b"others!")
     found = changed_input(before, config)
     assert found is not None and found.named == "student's weights"
+
+
+def test_further_teachers_of_an_earlier_version_count_too(tmp_path: Path) -> None:
+    entry = {"teacher": "qwen", "method": "uld", "variant": "released", "method_options": {"pairing": "groups"}}
+    with as_recorded():
+        config = RunConfig(method="sedi", teachers=[entry])
+    run = RunStore(tmp_path / "runs").create(config)
+    assert [(one.kind, one.whose) for one in inputs_of(run.config)] == [("data", "data"), ("weights", "teacher 2")]
+    assert changed_files([run, run]) == []
 
 
 def test_runs_that_read_different_weights_are_named_where_they_are_compared(tmp_path: Path, model: Path) -> None:
