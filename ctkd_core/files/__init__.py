@@ -113,24 +113,29 @@ def replacing(path: Path, sync: bool = False) -> Iterator[Path]:
             _remove(old)
 
 
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+
+
 @contextmanager
 def as_os_error() -> Iterator[None]:
     """Raise what libraries say of a file that they couldn't write as the OSError that it is.
 
     Those in Rust (safetensors, tokenizers) have errors of their own with "(os error 28)" in them, and NumPy's tells
-    only how much it could write.
+    only how much it could write. What says so of a network, and errors of ours, stay as they are.
     """
     try:
         yield
+    except CtkdError:
+        raise
     except OSError as fault:
         if fault.errno is None and "requested and" in str(fault):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from fault
         raise
     except Exception as fault:
-        if found := re.search(r"\(os error (\d+)\)", str(fault)):
-            number = int(found[1])
-            raise OSError(number, os.strerror(number)) from fault
-        raise
+        found = re.search(r"\(os error (\d+)\)", str(fault))
+        if found is None or (number := int(found[1])) not in _OF_A_DISK:
+            raise
+        raise OSError(number, os.strerror(number)) from fault
 
 
 def sync_to_disk(path: Path) -> None:

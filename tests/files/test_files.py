@@ -84,6 +84,14 @@ def test_a_full_disk_is_an_error_of_the_system_whichever_library_writes(tmp_path
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "fault", [RunError("the set can't be had (os error 28)"), RuntimeError("connection reset (os error 104)")]
+)
+def test_what_is_no_fault_of_a_disk_stays_what_it_is(tmp_path: Path, fault: Exception) -> None:
+    with pytest.raises(type(fault)), files.replacing(tmp_path / "a"):
+        raise fault
+
+
 def test_when_the_move_fails_the_old_folder_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "student"
     place.mkdir()
