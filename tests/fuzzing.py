@@ -139,6 +139,7 @@ def _told(fault: CtkdError) -> None:
 _DATA_KEYS = (
     *("text", "prompt", "completion", "messages", "role", "content", "type", "kind", "tool_calls", "name", "system"),
     *("instruction", "output", "history", "chosen", "rejected", "label", "function_call"),
+    *("question", "answer", "input", "context", "conversation", "preferred_output"),
 )
 _DATA_WORDS = ("user", "assistant", "system", "tool", "text", "2 + 2?", "4", "naïve 🦙")
 _RECORDS: tuple[Any, ...] = (
@@ -154,6 +155,12 @@ _RECORDS: tuple[Any, ...] = (
     {"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": None, "tool_calls": [{}]}]},
     {"instruction": "2 + 2?", "input": "now", "output": "4", "system": "Count.", "history": [["1?", "1"]]},
     {"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "system": "Count."},
+    {"question": "2 + 2?", "answer": "4", "context": "Sums."},
+    {
+        "input": {"messages": [{"role": "user", "content": "2 + 2?"}]},
+        "preferred_output": [{"from": "gpt", "value": "4"}],
+    },
+    {"conversation": [{"input": "2 + 2?", "output": "4"}]},
     {
         "chosen": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
         "rejected": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "5"}],

@@ -209,7 +209,9 @@ def resume(
     detach: Annotated[bool, typer.Option("--detach", help="Leave the run in the background.")] = False,
     runs_dir: RunsDir = None,
 ) -> Output:
-    """Continue a run that was cancelled, failed or lost, from its last checkpoint."""
+    """Continue a run that was cancelled, failed or lost, from its last checkpoint; start the queue where it waits."""
+    from ctkd_core.distill.sweeps.queue import go_on
+
     run = run_named(run_store(runs_dir), name, "stopped")
     if world_size() > 1:
 
@@ -220,9 +222,9 @@ def resume(
         return together(run.config, again, detach)
     offset = progress.written(run)
     if detach:
-        run.resume()
+        go_on(run)
         return Output(run.summary, lambda: [f"{run.id}\n{run.dir}"])
-    return finish(run, run.resume, offset)
+    return finish(run, lambda: go_on(run), offset)
 
 
 def compare(

@@ -109,7 +109,7 @@ def start(
     refuse_dropped(definition)
     configs = plan(definition)
     store = run_store(runs_dir)
-    changed: list[Run] = []
+    changed: dict[str, list[Run]] = {}
     taken = sweeps.finished(store, configs, changed) if definition.reuse else {}
     if said := sweeps.about_changed(changed):
         inform(said)
@@ -209,9 +209,12 @@ def _check(kinds: list[list[RunConfig]], store: RunStore) -> None:
 
 def ls(runs_dir: RunsDir = None) -> Output:
     """List all sweeps, newest first."""
-    from ctkd_core.distill.sweeps.sweep import sweeps
+    from ctkd_core.distill.sweeps.sweep import damaged, sweeps
 
-    rows = [found.summary() for found in sweeps(run_store(runs_dir))]
+    store = run_store(runs_dir)
+    for sentence in damaged(store):
+        inform(f"warning: {sentence}")
+    rows = [found.summary() for found in sweeps(store)]
     return Output(lambda: rows, lambda: _list(rows))
 
 

@@ -246,6 +246,7 @@ def assets(problems: list[Problem], rehash: bool = False) -> list[dict[str, Any]
     when there is nothing to compare.
     """
     from ctkd_core.tokenizers import assets, catalog
+    from ctkd_core.tokenizers.conversion import converted_folder
 
     rows = []
     for name, entry in catalog.TOKENIZERS.items():
@@ -274,6 +275,10 @@ def assets(problems: list[Problem], rehash: bool = False) -> list[dict[str, Any]
                 again = entry.install.replace("install", "install --force-reinstall", 1)
                 problems.append(
                     Problem(f"{path.name} of {entry.package} is not the file that was published", f"run `{again}`")
+                )
+            elif row["converted"] and _damaged(folder := converted_folder(name, digest)):
+                problems.append(
+                    Problem(f"tokenizer {name} is damaged in {str(folder)!r}", "remove the folder; it is made anew")
                 )
             elif row["converted"] is False:
                 problems.append(
@@ -367,7 +372,17 @@ def _hash_ok(package: str, path: Path, digest: str) -> bool | None:
 
 
 def _converted(entry: Any, digest: str) -> bool:
-    from ctkd_core.files import cache_dir
-    from ctkd_core.tokenizers.conversion import VERSION
+    from ctkd_core.tokenizers.conversion import converted_folder, is_converted
 
-    return (cache_dir() / "tokenizers" / f"{entry.name}-{digest[:16]}-{VERSION}" / "tokenizer.json").is_file()
+    return is_converted(converted_folder(entry.name, digest))
+
+
+def _damaged(folder: Path) -> bool:
+    """Whether one of the files that a converter wrote is no JSON table any more."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        try:
+            if not isinstance(json.loads((folder / name).read_bytes()), dict):
+                return True
+        except (OSError, ValueError, RecursionError):
+            return True
+    return False

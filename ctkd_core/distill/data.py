@@ -21,7 +21,7 @@ from ctkd_core.distill.sources.bundled import NAMES, SETS, bundled_set
 from ctkd_core.distill.sources.hub import fetched, hub_set
 from ctkd_core.errors import RunError, short
 from ctkd_core.files.data_files import MAX_WHOLE, RecordFile, Unreadable, place, shown_name
-from ctkd_core.files.data_shapes import SYSTEM, Conversation, Message, Misfit, Pair, shape_of
+from ctkd_core.files.data_shapes import ANSWERS, PREFERRED, SYSTEM, Conversation, Message, Misfit, Pair, shape_of
 from ctkd_core.markup.visible import counted, one_line, shorten
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt, Turn
 
@@ -218,12 +218,21 @@ class _Left:
     unread: Counter[str] = field(default_factory=Counter)
 
     def split(self, train: tuple[Example, ...], held_out: tuple[Example, ...]) -> Split:
-        notes = (f"{name} isn't read ({counted(n, 'record')}): {_UNREAD[name]}." for name, n in self.unread.items())
+        notes = (
+            f"{name} {_OTHERWISE.get(name, _NOT)} ({counted(n, 'record')}): {_UNREAD[name]}."
+            for name, n in self.unread.items()
+        )
         return Split(train, held_out, tuple(self.skipped), tuple(notes))
 
 
+_NOT = "isn't read"
+_OTHERWISE = {"chosen": "has no prompt"}  # what there is to say of fields that are read
 _UNREAD = {
-    "rejected": "only the answer that was preferred is learnt",
+    "chosen": "it is learnt whole, with what both answers begin with; give the prompt as a field of its own",
+    **dict.fromkeys(("rejected", PREFERRED[1]), "only the answer that was preferred is learnt"),
+    **dict.fromkeys(("context", "choices", "options"), "put it into the prompt if that can't be answered without it"),
+    **dict.fromkeys(ANSWERS, "the text beside it is learnt as a whole; leave the text out, or the answer"),
+    "role": "a text is learnt whoever says it; give messages",
     "label": "completions are learnt whether it is true or false",
     **dict.fromkeys(("tools", "history"), "a text prompt has no place for it; give messages"),
     **dict.fromkeys(SYSTEM, "a text has no place for it; give prompt and completion, or messages"),

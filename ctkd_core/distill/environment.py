@@ -7,7 +7,6 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.data import fingerprint
 from ctkd_core.distill.devices import cpu_count
-from ctkd_core.distill.sources.hub import names_set
+from ctkd_core.distill.run_inputs import noted
 from ctkd_core.distill.training.processes import world_size
-from ctkd_core.errors import RunError, short
 from ctkd_core.files import documents, write_atomic
 
 if TYPE_CHECKING:
@@ -34,7 +31,9 @@ class Environment(TypedDict, total=False):
     time              seconds since the epoch
     revision          commit of the source; null for an installed package
     packages          version of each, null where it isn't installed
-    tokenizers        name, source, fingerprint and vocab_size of both sides
+    tokenizers        name, source, fingerprint and vocab_size of both sides; content  a hash of the files of each side
+                      that doesn't come along with the program, those of further teachers, too
+    weights           source and fingerprint of those sides whose weights lie in files that don't come along
     data, eval_data   source and fingerprint
     processes         that train the run together
     """
@@ -53,6 +52,7 @@ class Environment(TypedDict, total=False):
     cpu_cores: int
     processes: int
     tokenizers: dict[str, dict[str, Any]]
+    weights: dict[str, dict[str, Any]]
     data: dict[str, Any]
     eval_data: dict[str, Any]
     config_fingerprint: str
@@ -80,6 +80,11 @@ def describe(config: RunConfig, device: str, student: Tokenizer, teacher: Tokeni
     """Versions, device, threads, source revision, fingerprints of tokenizers and data."""
     from ctkd_core import __version__
 
+    read = noted(config)
+    sides = read.pop("tokenizers", {})
+    for side, t in (("student", student), ("teacher", teacher)):
+        known = {"name": t.name, "source": t.source, "fingerprint": t.fingerprint, "vocab_size": t.vocab_size}
+        sides[side] = sides.get(side, {}) | known
     return {
         "time": time.time(),
         "ctkd_core": __version__,
@@ -92,49 +97,10 @@ def describe(config: RunConfig, device: str, student: Tokenizer, teacher: Tokeni
         "device_name": _device_name(device),
         "cpu_cores": cpu_count(),
         "processes": world_size(),
-        "tokenizers": {
-            side: {"name": t.name, "source": t.source, "fingerprint": t.fingerprint, "vocab_size": t.vocab_size}
-            for side, t in (("student", student), ("teacher", teacher))
-        },
-        "data": _data(config.data),
-        **({"eval_data": _data(config.eval_data)} if config.eval_data else {}),
+        "tokenizers": sides,
+        **read,
         "config_fingerprint": config.fingerprint,
     }
-
-
-def changed_data(
-    before: Mapping[str, Any], config: RunConfig, now: Callable[[str], str | None] = fingerprint
-) -> str | None:
-    """Which of "data" and "eval_data" isn't what the run began with; None where neither is known to differ.
-
-    before  what env.json told
-    now     the fingerprint that a source has now; None where it can't be told
-    """
-    for name in ("data", "eval_data"):
-        source, known = getattr(config, name), before.get(name)
-        began = known.get("fingerprint") if isinstance(known, dict) else None
-        if source and began and now(source) not in (began, None):
-            return name
-    return None
-
-
-def refuse_other_data(before: Mapping[str, Any], config: RunConfig) -> None:
-    """Raise RunError where a run would go on with other data than it began with.
-
-    before  what env.json told
-    """
-    if name := changed_data(before, config):
-        source = getattr(config, name)
-        # A set that comes along, or one of the hub that was fetched anew, isn't a file that can be brought back.
-        mend = "bring the file back and resume the run, or start a new one"
-        raise RunError(
-            f"{name} {short(source)} isn't what it was when the run began, and its last checkpoint is of that; "
-            f"{'start a new run' if names_set(source) else mend}."
-        )
-
-
-def _data(source: str) -> dict[str, str]:
-    return {"source": source, "fingerprint": fingerprint(source)}
 
 
 def _version(package: str) -> str | None:

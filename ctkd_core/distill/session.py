@@ -22,6 +22,7 @@ from ctkd_core.distill.headline import HeadlineKeeper
 from ctkd_core.distill.kept_student import STUDENT
 from ctkd_core.distill.preparation import Prepared, prepared
 from ctkd_core.distill.records import RecordWriter, current_rows
+from ctkd_core.distill.run_inputs import refuse_changed_inputs
 from ctkd_core.distill.runs import METRICS, Run
 from ctkd_core.distill.status import RunStatus
 from ctkd_core.distill.teachers.access import Access
@@ -250,7 +251,13 @@ def _sample_texts(session: Session, step: int, at_start: KeptAnswers | None) -> 
 def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str) -> Session:
     from ctkd_core.distill.models.adapters import add_adapters
     from ctkd_core.distill.models.students import build_student
-    from ctkd_core.distill.models.teachers import check_width, load_teacher, planned_teachers, with_models
+    from ctkd_core.distill.models.teachers import (
+        check_width,
+        load_teacher,
+        loads_teacher,
+        planned_teachers,
+        with_models,
+    )
     from ctkd_core.distill.on_policy_server import open_writer
     from ctkd_core.distill.teachers.matching import fewer_than_read
     from ctkd_core.distill.teachers.opening import opened
@@ -261,7 +268,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
 
     doing("Loading tokenizers and data.", warnings=())
     if run.checkpoints():
-        environment.refuse_other_data(run.environment, config)
+        refuse_changed_inputs(run.environment, config)
     student, teacher = load_tokenizer(config.student), load_tokenizer(config.teacher)
     planned = planned_teachers(config, teacher)
     # All that can be wrong with data and caches is told before models are loaded, which takes much longer.
@@ -273,7 +280,7 @@ def _load(run: Run, config: RunConfig, attempt: Attempt[RunStatus], device: str)
     answers: KeptAnswers | None = None
     teacher_model: PreTrainedModel | None = None
     # SFT doesn't ask the teacher while it trains, but its bits per byte are what the student is compared with.
-    if _wants_teacher(config):
+    if loads_teacher(config):
         doing(_loading_teacher(config))
         answers, teacher_model = _answers(config, device), load_teacher(config, device)
     doing(_loading_student(config))
@@ -424,13 +431,6 @@ def _loading_student(config: RunConfig) -> str:
     if kept := _kept_layers(config):
         return f"Making the student, which keeps the layers {kept['kept layers']}."
     return "Loading the student." if config.student_model == "pretrained" else "Making the student."
-
-
-def _wants_teacher(config: RunConfig) -> bool:
-    if Access.of(config).elsewhere:
-        return False
-    made_of_it = config.student_model != "scratch" and not config.student_path
-    return config.needs_teacher or made_of_it or config.eval_samples > 0
 
 
 def _fit(session: Session, resume_from: Path | None) -> tuple[int, DistillTrainer]:

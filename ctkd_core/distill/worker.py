@@ -8,13 +8,17 @@ a checkpoint.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+from ctkd_core import files
 from ctkd_core.background.attempt import (
     FAILED,
     USAGE,
@@ -122,15 +126,11 @@ def _slot(run: Run, attempt: Attempt[RunStatus]) -> Iterator[None]:
     """Hold the devices alone. A dead holder frees it: the operating system drops the lock with the process."""
     from filelock import FileLock, Timeout
 
-    from ctkd_core import files
-
-    devices = slots(run.config.device)
-    folder = files.home() / "slots"
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         held.callback(_call_next, run)  # last, when the devices are free
-        for device in devices:
-            lock = FileLock(folder / f"{device.replace(':', '-')}.lock")
+        for device, place in ((each, place) for each in slots(run.config.device) for place in _places(run, each)):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(place)
             attempt.update(message=attempt.status.doing(f"Waiting for {device}: one run trains on it at a time."))
             while True:
                 attempt.check()
@@ -144,6 +144,14 @@ def _slot(run: Run, attempt: Attempt[RunStatus]) -> Iterator[None]:
             held.callback(lock.release)
         _call_next(run)
         yield
+
+
+def _places(run: Run, device: str) -> tuple[Path, Path]:
+    """The locks of a device: one for all runs of this folder on this computer, whichever home they have, then the
+    home's, for runs of all folders. Another computer that shares the folder has devices of its own."""
+    name = f"{device.replace(':', '-')}.lock"
+    computer = hashlib.sha256(platform.node().encode(errors="surrogatepass")).hexdigest()[:12]
+    return run.dir.parent / ".slots" / f"{computer}-{name}", files.home() / "slots" / name
 
 
 def _call_next(run: Run) -> None:

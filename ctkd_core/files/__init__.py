@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -92,7 +93,8 @@ def replacing(path: Path, sync: bool = False) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     old = part.with_suffix(".old")
     try:
-        yield part
+        with as_os_error():
+            yield part
         if sync:
             sync_to_disk(part)
         if part.is_dir() and path.is_dir() and not path.is_symlink():
@@ -109,6 +111,31 @@ def replacing(path: Path, sync: bool = False) -> Iterator[Path]:
         with suppress(OSError):
             _remove(part)
             _remove(old)
+
+
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def as_os_error() -> Iterator[None]:
+    """Raise what libraries say of a file that they couldn't write as the OSError that it is.
+
+    Those in Rust (safetensors, tokenizers) have errors of their own with "(os error 28)" in them, and NumPy's tells
+    only how much it could write. What says so of a network, and errors of ours, stay as they are.
+    """
+    try:
+        yield
+    except CtkdError:
+        raise
+    except OSError as fault:
+        if fault.errno is None and "requested and" in str(fault):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from fault
+        raise
+    except Exception as fault:
+        found = re.search(r"\(os error (\d+)\)", str(fault))
+        if found is None or (number := int(found[1])) not in _OF_A_DISK:
+            raise
+        raise OSError(number, os.strerror(number)) from fault
 
 
 def sync_to_disk(path: Path) -> None:

@@ -1,16 +1,18 @@
 """What a record of a data file says: a text, a prompt with its completion, or a conversation.
 
-The shapes that people have: `text`; `prompt` and `completion` as texts or as lists of messages (TRL); `messages`, or
-`conversations` with `from` and `value` (ShareGPT); `instruction`, `input` and `output` (Alpaca); of preferences
-`chosen`, while `rejected` isn't read. A text `system` may stand beside all but `text`. Null, NaN and a missing key are
-the same, as in rows that Arrow gave the fields of all records. A content may be a list of text parts.
+The shapes that people have: `text`; `prompt` and `completion` as texts or as lists of messages (TRL), under other
+names, too (`question` and `answer`), as long as one field alone can be meant; `messages`, or `conversations` with
+`from` and `value` (ShareGPT); `instruction`, `input` and `output` (Alpaca, Dolly); of preferences `chosen`, while
+`rejected` isn't read, and `preferred_output` behind `input` (OpenAI). A text `system` may stand beside all but `text`.
+Null, NaN and a missing key are the same, as in rows that Arrow gave the fields of all records. A content may be a list
+of text parts.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,11 +26,24 @@ Message = dict[str, Any]  # role and content at least
 NO_RECORD = "not a record with text, prompt/completion or messages"
 NO_TEXT = "no text, prompt/completion or messages in the record"
 NO_CONTENT = "messages without content"
+NO_ONE_FIELD = "several fields that may be the prompt or the answer"
 NO_UNICODE = "not valid Unicode (half of a character)"
 
 EXPECTED = "text, prompt/completion or messages"
-NEEDED = "text, or both prompt and completion, or messages (or conversations), or instruction and output, or chosen"
+NEEDED = (
+    "text, or both prompt and completion, or messages (or conversations), or question and answer, or instruction and "
+    "output, or chosen"
+)
 SYSTEM = ("system", "system_prompt")  # fields of a system prompt beside others
+CHATS = ("messages", "conversations", "conversation")
+PROMPTS = ("prompt", "question", "query", "problem", "input", "inputs")  # names of what is only read
+ANSWERS = ("completion", "response", "answer", "solution", "output", "targets")  # names of what is learnt
+DETAILS = ("input", "context")  # what an instruction is about, in Alpaca and in Dolly
+PREFERRED = ("preferred_output", "non_preferred_output")  # OpenAI's names of chosen and rejected
+FIELDS = (  # all that are read
+    *("text", *PROMPTS, *ANSWERS, *CHATS, "tools", *SYSTEM),
+    *("instruction", "context", "history", "chosen", PREFERRED[0]),
+)
 KIND_FIELDS = ("domain", "language", "kind")  # what names the sort of a record, the first that says something
 CALLS = ("function_call", "tool_call")  # roles whose text is a call of a tool, as JSON
 _ROLES = {  # other names of the roles, ShareGPT's among them, in small letters
@@ -37,6 +52,7 @@ _ROLES = {  # other names of the roles, ShareGPT's among them, in small letters
     **dict.fromkeys(("gpt", "bing", "chatgpt", "bard", "model", "bot", "ai", *CALLS), "assistant"),
     **dict.fromkeys(("observation", "function", "function_response", "tool_response"), "tool"),
 }
+_TURNS = (("input", "output"), ("human", "assistant"))  # of conversations whose entries hold a question and its answer
 _TEXT_PARTS = (None, "text", "input_text", "output_text")
 
 
@@ -55,7 +71,8 @@ class Pair:
     kind      domain, language or sort of task, if the record names it
     language  that of the record where its domain is its kind
     system    the system prompt before it, "" for none
-    unread    fields that may be taken for read, and aren't
+    unread    fields that may be taken for read, and aren't; `chosen` where it is read with all that stands before the
+              answer
     """
 
     prompt: str
@@ -114,27 +131,54 @@ def _name(value: Any) -> str:
 
 def _shape(record: Mapping[str, Any]) -> Pair | Conversation:
     chosen = record.get("chosen")
-    given = [key for key in ("messages", "conversations") if not absent(record.get(key))]
+    given = [key for key in CHATS if not absent(record.get(key))]
     for key in given:
         if _listed(record[key]) != []:
             messages = _messages(record[key], key)
             if messages[-1]["role"] != "assistant" and _is_answer(chosen):  # preferences in ShareGPT's form
                 return _answered(record, messages, _answers(chosen, "chosen"))
             return Conversation((*_system(record, messages), *messages), tools=_tools(record))
-    others = _has_text(record) or _is_answer(chosen)
+    if _is_answer(record.get(PREFERRED[0])) and isinstance(record.get("input"), Mapping):
+        return _preferred(record["input"], record[PREFERRED[0]])
+    answered = not all(absent(record.get(name)) for name in ANSWERS)
+    others = _has_text(record) or _is_answer(chosen) or answered
     if "prompt" in record and "completion" in record and not (absent(record["completion"]) and others):
-        return _pair(record, "completion")
-    if not absent(record.get("instruction")) and (not absent(record.get("output")) or isinstance(chosen, str)):
-        return _alpaca(record)
+        return _pair(record, "prompt", "completion")
+    if not absent(record.get("instruction")) and (answer := _instructed(record)):
+        return _alpaca(record, answer)
     if _is_answer(chosen):
-        return _pair(record, "chosen")
+        return _pair(record, "prompt" if _is_given(record.get("prompt")) else _only(record, PROMPTS), "chosen")
     if _has_text(record):
         return Pair("", _text(record["text"], "text"))
+    if answered and any(name in record for name in PROMPTS):
+        answer = _only(record, ANSWERS)
+        return _pair(record, _only(record, [name for name in PROMPTS if name != answer]), answer)
     if given:  # beside another shape an empty list is none
         _messages(record[given[0]], given[0])
     names = (f"{one_line(str(name))}{' (null)' if absent(value) else ''}" for name, value in record.items())
     keys = shorten(", ".join(names), 150)
     raise Misfit(f"{f'its keys are {keys}' if keys else 'it has no keys'}; a record needs {NEEDED}.")
+
+
+def _only(record: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The one of some fields that says something; the first that is named where none does. Raises Misfit for several.
+
+    Which one is meant isn't guessed: a `solution` beside an `answer` is the way to it here, and the same thing there.
+    """
+    found = [name for name in names if _is_given(record.get(name))]
+    if len(found) > 1:
+        part = "asked" if names[0] == "prompt" else "learnt"
+        raise Misfit(
+            f"{' and '.join(found)} may each be what is {part}; name the fields that are meant prompt and completion.",
+            NO_ONE_FIELD,
+        )
+    named = [name for name in names if not absent(record.get(name))]
+    return (*found, *named, names[0])[0]
+
+
+def _is_given(value: Any) -> bool:
+    """Whether a field holds something."""
+    return not absent(value) and value not in ("", [])
 
 
 def text_of(shape: Pair | Conversation) -> str:
@@ -154,30 +198,35 @@ def _is_answer(value: Any) -> bool:
 
 
 def _unread(record: Mapping[str, Any], shape: Pair | Conversation) -> tuple[str, ...]:
-    found = ["rejected"] if _is_answer(record.get("rejected")) else []
+    found = [name for name in ("rejected", PREFERRED[1]) if _is_answer(record.get(name))]
     if isinstance(record.get("label"), bool) and (isinstance(shape, Conversation) or shape.prompt):
         found.append("label")  # of TRL's unpaired preferences
     if isinstance(shape, Pair):
+        if "rejected" in found and not shape.prompt and record.get("chosen") == shape.completion:
+            found.append("chosen")
+        whole = not shape.prompt and record.get("text") == shape.completion
+        beside = ("context", "choices", "options") if shape.prompt else ("role", *ANSWERS) if whole else ()
+        found += [name for name in beside if _is_answer(record.get(name)) and record[name] != shape.completion]
         found += [n for n in ("tools", "history") if _is_answer(record.get(n)) and record[n] not in ("[]", "null")]
         found += [name for name in SYSTEM if _is_answer(record.get(name)) and not shape.system]
     return tuple(found)
 
 
-def _pair(record: Mapping[str, Any], field: str) -> Pair | Conversation:
-    """A prompt, and what follows it in a field: texts, or lists of messages."""
-    prompt, answer = record.get("prompt"), record[field]
+def _pair(record: Mapping[str, Any], asked: str, field: str) -> Pair | Conversation:
+    """A prompt in one field, and what follows it in another: texts, or lists of messages."""
+    prompt, answer = record.get(asked), record[field]
     if _is_list(answer) or isinstance(answer, Mapping):
         answer = _answers(answer, field)
         whole = field == "chosen" and answer[0]["role"] != "assistant"
         if isinstance(prompt, str) and prompt and not whole:
-            raise Misfit(f"prompt is a text and {field} a list of messages; give both in one form.")
-        before = () if absent(prompt) or isinstance(prompt, str) or prompt == [] else _messages(prompt, "prompt")
+            raise Misfit(f"{asked} is a text and {field} a list of messages; give both in one form.")
+        before = () if absent(prompt) or isinstance(prompt, str) or prompt == [] else _messages(prompt, asked)
         if whole and not before:  # the prompt is what both answers begin with
             before = answer[: _shared(answer, record.get("rejected"))]
         return _answered(record, before, answer)
     if _is_list(prompt) and prompt:
-        raise Misfit(f"prompt is a list of messages and {field} isn't; give both in one form.")
-    question = "" if absent(prompt) or prompt == [] else _text(prompt, "prompt")
+        raise Misfit(f"{asked} is a list of messages and {field} isn't; give both in one form.")
+    question = "" if absent(prompt) or prompt == [] else _text(prompt, asked)
     return Pair(question, _text(answer, field), system=_system_text(record))
 
 
@@ -206,10 +255,28 @@ def _answered(record: Mapping[str, Any], before: tuple[Message, ...], answer: tu
     return Conversation((*before, *answer), len(before), _tools(record))
 
 
-def _alpaca(record: Mapping[str, Any]) -> Conversation:
-    """Instruction and input as what the user says, behind the pairs of a history."""
-    field = "chosen" if absent(record.get("output")) else "output"
-    asked = [_text(record[name], name) for name in ("instruction", "input") if not absent(record.get(name))]
+def _instructed(record: Mapping[str, Any]) -> str:
+    """The field that answers an instruction; "" for none. Raises Misfit where several may."""
+    if not absent(record.get("output")):
+        return "output"
+    if isinstance(record.get("chosen"), str):
+        return "chosen"
+    if all(absent(record.get(name)) for name in ANSWERS):
+        return ""
+    answer = _only(record, ANSWERS)
+    _only(record, [name for name in (*PROMPTS, "instruction") if name not in ("input", answer)])
+    return answer
+
+
+def _preferred(asked: Mapping[str, Any], answer: Any) -> Conversation:
+    """What OpenAI's form asks for, messages and tools in one table, and the answer that was preferred."""
+    return _answered(asked, _messages(asked.get("messages"), "input.messages"), _answers(answer, PREFERRED[0]))
+
+
+def _alpaca(record: Mapping[str, Any], field: str) -> Conversation:
+    """An instruction and what it is about as what the user says, behind a history; `field` holds the answer."""
+    about = next((name for name in DETAILS if _is_given(record.get(name))), "input")
+    asked = [_text(record[name], name) for name in ("instruction", about) if not absent(record.get(name))]
     question, answer = "\n".join(filter(None, asked)), _text(record[field], field)
     if not answer.strip():
         raise Misfit(f"{field} is empty; there's nothing to learn.")
@@ -251,6 +318,9 @@ def _messages(value: Any, field: str) -> tuple[Message, ...]:
         raise Misfit(f"{field} must be a list of tables with role and content; got {kind_of(value)}.", NO_CONTENT)
     if not value:
         raise Misfit(f"{field} is an empty list; there's nothing to learn.", NO_CONTENT)
+    for user, assistant in _TURNS:
+        if all(isinstance(turn, Mapping) and {user, assistant} <= turn.keys() for turn in value):
+            value = [{"role": r, "content": t[n]} for t in value for r, n in (("user", user), ("assistant", assistant))]
     return tuple(_message(message, f"message {n} of {field}") for n, message in enumerate(value, start=1))
 
 

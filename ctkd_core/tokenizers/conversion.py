@@ -94,13 +94,13 @@ def converted(row: TokenizerEntry, source: Path, digest: str) -> Path:
     from filelock import FileLock, Timeout
 
     root = cache_dir() / "tokenizers"
-    target = root / f"{row.name}-{digest[:16]}-{VERSION}"
-    if (target / "tokenizer.json").is_file():
+    target = converted_folder(row.name, digest)
+    if is_converted(target):
         return target
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(str(target) + ".lock", timeout=TIMEOUT):
-            if not (target / "tokenizer.json").is_file():  # another process may have made it meanwhile
+            if not is_converted(target):  # another process may have made it meanwhile
                 _convert_in_child(row, source, target)
     except Timeout:
         raise TokenizerError(
@@ -114,8 +114,18 @@ def converted(row: TokenizerEntry, source: Path, digest: str) -> Path:
     return target
 
 
+def converted_folder(name: str, digest: str) -> Path:
+    """Where the converted tokenizer of a catalog entry is kept; digest: SHA-256 of the file that it is made of."""
+    return cache_dir() / "tokenizers" / f"{name}-{digest[:16]}-{VERSION}"
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether both files are there that every converter writes; without its configuration a tokenizer differs."""
+    return (folder / "tokenizer.json").is_file() and (folder / "tokenizer_config.json").is_file()
+
+
 def _convert_in_child(row: TokenizerEntry, source: Path, target: Path) -> None:
-    with replacing(target, sync=True) as part:  # what is there was left without a tokenizer.json
+    with replacing(target, sync=True) as part:  # what is there was left without one of its files
         run_child([str(row.converter), str(source), str(part)], f"tokenizer {row.name!r} can't be converted", TIMEOUT)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ctkd_core.errors import TokenizerError, short, unknown
-from ctkd_core.files import read_regular
+from ctkd_core.files import cache_dir, read_regular
 from ctkd_core.files.sized_cache import MIB, SizedCache
 from ctkd_core.tokenizers import assets, catalog, uploads
 from ctkd_core.tokenizers import checks as tokenizer_checks
@@ -151,7 +151,23 @@ def _load_files(files: _Files) -> Tokenizer:
     folder = files.path.parent
     siblings = [files.path, *(folder / name for name in _CONFIG_FILES), *_named_templates(folder)]
     stamp = [(str(p), s.st_size, s.st_mtime_ns) for p in siblings if (s := _stat(p))]
-    return _once(f"file {files.name} {stamp}", sum(size for _, size, _ in stamp), lambda: _read_files(files))
+    with _mending(files):
+        return _once(f"file {files.name} {stamp}", sum(size for _, size, _ in stamp), lambda: _read_files(files))
+
+
+@contextmanager
+def _mending(files: _Files) -> Iterator[None]:
+    """Say what to do about a damaged file that this program has made itself."""
+    try:
+        yield
+    except TokenizerError as fault:
+        folder = files.path.parent
+        if files.foreign or not folder.is_relative_to(cache_dir()):
+            raise
+        row = catalog.TOKENIZERS[files.name]
+        again = f"run `{row.install}`" if row.on_request else "use it again, and it is made anew"
+        said = str(fault).rstrip(".").removesuffix("; mend it or move it away")
+        raise TokenizerError(f"{said}; it is damaged: remove the folder, then {again}.") from None
 
 
 def _read_files(files: _Files) -> Tokenizer:

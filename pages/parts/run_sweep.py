@@ -33,7 +33,7 @@ def run_sweep() -> None:
     definition = _fields()
     try:
         configs = plan(definition)
-        changed: list[Run] = []
+        changed: dict[str, list[Run]] = {}
         taken = finished(loaders.store(), configs, changed) if definition.reuse else {}
         low, high = duration(unmade(configs, taken))
     except CtkdError as fault:

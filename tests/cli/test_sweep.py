@@ -176,7 +176,8 @@ def test_the_queue_is_shown_and_changed(ctkd, store, where):
     assert after == [before[2], before[0], before[1]]
     assert ctkd("runs", "queue", before[2], *where)[0] == 2
     assert ctkd.json("runs", "show", before[0], *where[:2])["queue_behind"] == [before[2]]
-    assert f"Place 2 in the queue for cpu, behind run {before[2]}." in ctkd("runs", "show", before[0], *where[:2])[1]
+    shown = ctkd("runs", "show", before[0], *where[:2])[1]
+    assert f"Place 2 in the queue for cpu, behind run {before[2]}; nothing is under way" in shown, "nothing is started"
 
 
 def test_runs_are_compared_with_statistics(ctkd, store, where, tmp_path):

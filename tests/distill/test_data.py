@@ -48,7 +48,7 @@ def test_bundled_sums_are_right():
 
 
 KEYS = "text prompt completion messages role content kind system instruction input output history chosen rejected label"
-NAMES = st.sampled_from([*KEYS.split(), "tools"])
+NAMES = st.sampled_from([*KEYS.split(), "tools", "question", "answer", "context", "conversation", "preferred_output"])
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a", "assistant", "user", "\ud800"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
@@ -182,6 +182,19 @@ def test_what_is_not_read_is_told_once(tmp_path):
     )
     assert {e.completion for e in split.examples} == {" yes", " b", "t"}
     assert load_split("bundled").notes == ()
+
+
+def test_preferences_without_a_prompt_are_told_to_be_learnt_whole(tmp_path):
+    rows = [{"chosen": f"Human: {n}? Assistant: yes", "rejected": f"Human: {n}? Assistant: no"} for n in range(20)]
+    split = load_split(write(tmp_path / "d.jsonl", *rows, {"text": "t", "answer": "a", "role": "user"}))
+    assert split.notes == (
+        "rejected isn't read (20 records): only the answer that was preferred is learnt.",
+        "chosen has no prompt (20 records): it is learnt whole, with what both answers begin with; give the prompt as "
+        "a field of its own.",
+        "role isn't read (1 record): a text is learnt whoever says it; give messages.",
+        "answer isn't read (1 record): the text beside it is learnt as a whole; leave the text out, or the answer.",
+    )
+    assert all(e.prompt == "" for e in split.examples)
 
 
 def test_parquet_and_jsonl_give_the_same(tmp_path):

@@ -10,7 +10,6 @@ import pytest
 
 from ctkd_core.background.status import write_status
 from ctkd_core.distill.config import RunConfig
-from ctkd_core.distill.environment import refuse_other_data
 from ctkd_core.distill.further import as_recorded
 from ctkd_core.distill.records import RecordWriter
 from ctkd_core.distill.runs import RunStore, new_run_id
@@ -145,16 +144,6 @@ def test_a_further_teacher_with_options_without_effect_is_read_too(store):
     assert run.config.teachers[0]["method_options"]["pairing"] == "groups"
     assert "entry 1 of teachers" in run.config.problem()
     assert run.config.with_effect().teachers[0]["method_options"]["pairing"] == "positional"
-
-
-def test_a_set_that_changed_is_no_file_to_bring_back(tmp_path):
-    own = tmp_path / "own.jsonl"
-    own.write_text("now")
-    before = {name: {"source": "", "fingerprint": "0" * 64} for name in ("data", "eval_data")}
-    with pytest.raises(RunError, match=r"eval_data .*own\.jsonl.* bring the file back and resume the run, or start a"):
-        refuse_other_data(before | {"data": {}}, RunConfig(data="bundled", eval_data=str(own)))
-    with pytest.raises(RunError, match=r"data 'bundled' isn't what it was .*; start a new run"):
-        refuse_other_data(before, RunConfig(data="bundled"))
 
 
 def test_comparison_names_what_differs_and_by_how_much(store):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -209,6 +210,20 @@ def test_a_run_does_not_go_on_with_other_data(pair, store, tmp_path):
         assert "own.jsonl' isn't what it was when the run began" in run.status().message
     assert (run.checkpoints(), run.environment["data"]) == (kept, began)
     own.write_bytes(content)
+    assert worker.execute(run.queue_again(), lambda: False) == attempt.FINISHED
+
+
+def test_a_run_does_not_go_on_with_another_teacher(pair, store, tmp_path):
+    own = shutil.copytree(pair.teacher, tmp_path / "own")
+    run = store.create(pair.config(teacher=str(own), teacher_path="", steps=4, eval_samples=0, sample_prompts=0))
+    assert worker.execute(run, lambda: any(r.get("step") == 2 for r in run.metric_rows())) == attempt.CANCELLED
+    weights = own / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-4] + b"\0\0\0\0")
+    for _ in range(2):
+        assert worker.execute(run.queue_again(), lambda: False) == attempt.FAILED
+        assert "own' aren't what they were when the run began" in run.status().message
+    weights.write_bytes(content)
     assert worker.execute(run.queue_again(), lambda: False) == attempt.FINISHED
 
 

@@ -11,11 +11,13 @@ import sys
 import pytest
 
 from ctkd_core.background import attempt
+from ctkd_core.background.attempt import Attempt
 from ctkd_core.background.processes import process_alive
+from ctkd_core.background.progress import Cancelled
 from ctkd_core.background.status import read_launch
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.records import read_part
-from ctkd_core.distill.worker import explain
+from ctkd_core.distill.worker import _slot, explain
 from tests.patience import wait_for
 
 pytestmark = pytest.mark.timeout(3000)
@@ -140,6 +142,17 @@ def test_two_runs_share_one_device_one_after_the_other(pair, launched):
     assert (first.status().state, second.status().state) == ("finished", "finished")
     assert not any(overlap)
     assert second.status().started >= first.status().ended - 0.5
+
+
+def test_runs_of_one_folder_share_a_device_whatever_their_homes(store, tmp_path):
+    """Two homes had locks of their own, so that both of them trained at once."""
+    runs = [store.create(RunConfig(method="sft", device="cpu")) for _ in range(2)]
+    asked = iter([False] * 3)  # it tries more often than a device has locks; then it is asked to stop
+    waiting = Attempt(runs[1].dir, runs[1].status(), lambda: next(asked, True))
+    with _slot(runs[0], Attempt(runs[0].dir, runs[0].status(), lambda: False)), pytest.MonkeyPatch.context() as other:
+        other.setenv("CTKD_HOME", str(tmp_path / "another home"))
+        with pytest.raises(Cancelled), _slot(runs[1], waiting):
+            pytest.fail("both have the device")
 
 
 def test_a_queued_run_can_be_cancelled(pair, launched):

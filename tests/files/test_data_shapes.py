@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from ctkd_core.files.data_shapes import NO_CONTENT, NO_RECORD, Conversation, Misfit, Pair, shape_of, text_of
+from ctkd_core.files.data_shapes import (
+    NO_CONTENT,
+    NO_ONE_FIELD,
+    NO_RECORD,
+    Conversation,
+    Misfit,
+    Pair,
+    shape_of,
+    text_of,
+)
 
 PART = {"type": "text", "text": "Tw"}
 USER, ANSWER = {"role": "user", "content": "Two?"}, {"role": "assistant", "content": "2"}
@@ -49,6 +58,9 @@ def test_texts_and_pairs(record: dict[str, Any], shape: Pair) -> None:
         {"conversations": [{"from": "Human", "value": "Two?"}, {"from": "GPT", "value": "2"}], "messages": []},
         {"conversations": {"from": ["human", "gpt"], "value": ["Two?", "2"]}, "system": "", "tools": "[]"},
         {"messages": [USER | {"role": "User"}, ANSWER | {"role": "model"}], "tools": " null"},
+        {"conversation": [USER, ANSWER], "messages": None},
+        {"conversation": [{"input": "Two?", "output": "2"}], "source": "capybara"},
+        {"conversations": [{"human": "Two?", "assistant": "2"}]},
         {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "Two?"}]}, ANSWER]},
         {"messages": json.dumps([USER, ANSWER])},
         {"messages": [{"role": "user", "content": [{"type": None, "text": "Two?"}]}, ANSWER]},
@@ -117,6 +129,9 @@ ADDED = {"role": "user", "content": "Add.\n1+1"}
         ({"instruction": "Two?", "output": "2", "history": "[]"}, (USER, ANSWER)),
         ({"instruction": "Two?", "output": "2", "history": "null"}, (USER, ANSWER)),
         ({"instruction": "Two?", "output": "2", "messages": "[]"}, (USER, ANSWER)),
+        ({"instruction": "Add.", "context": "1+1", "response": "2", "category": "sums"}, (ADDED, ANSWER)),
+        ({"instruction": "Two?", "context": "", "response": "2", "text": "Below is ..."}, (USER, ANSWER)),
+        ({"instruction": "Add.", "input": "1+1", "answer": "2", "output": None}, (ADDED, ANSWER)),
         ({"instruction": "", "output": "2", "history": [USER, CALL, RESULT]}, (USER, CALL, RESULT, ANSWER)),
     ],
 )
@@ -155,9 +170,66 @@ def test_preferences(record: dict[str, Any], messages: tuple[dict[str, Any], ...
     assert found.answers[-1] == len(messages) - 1
 
 
+def test_preferences_in_the_form_of_openai() -> None:
+    asked = {"messages": [SYSTEM, USER], "tools": [{"name": "f"}], "parallel_tool_calls": True}
+    found = shape_of({"input": asked, "preferred_output": [ANSWER], "non_preferred_output": [OTHER]})
+    assert isinstance(found, Conversation)
+    assert (found.messages, found.context, found.tools) == ((SYSTEM, USER, ANSWER), 2, [{"name": "f"}])
+    assert found.unread == ("non_preferred_output",)
+    with pytest.raises(Misfit, match=r"input\.messages must be a list of tables with role and content; got nothing"):
+        shape_of({"input": {"prompt": "Two?"}, "preferred_output": [ANSWER]})
+
+
+@pytest.mark.parametrize(
+    ("record", "shape"),
+    [
+        ({"question": "a", "answer": "b"}, Pair("a", "b")),
+        ({"query": "a", "response": "b", "original_question": "c", "type": "d"}, Pair("a", "b")),
+        ({"problem": "a", "solution": "b", "answer": None}, Pair("a", "b")),
+        ({"problem": "a", "solution": "b", "answer": ""}, Pair("a", "b")),
+        ({"prompt": "a", "response": "b"}, Pair("a", "b")),
+        ({"prompt": "a", "completion": None, "response": "b"}, Pair("a", "b")),
+        ({"prompt": "a", "completion": "b", "answer": "c", "solution": "d"}, Pair("a", "b")),
+        ({"input": "a", "output": "b"}, Pair("a", "b")),
+        ({"inputs": "a", "targets": "b"}, Pair("a", "b")),
+        ({"question": None, "answer": "b", "text": None}, Pair("", "b")),
+        ({"system_prompt": "S", "question": "a", "response": "b", "id": "c"}, Pair("a", "b", system="S")),
+        ({"system": "S", "question": "a", "chosen": "b"}, Pair("a", "b", system="S")),
+        ({"question": "a", "choices": ["b"], "context": "c", "answer": "b"},
+         Pair("a", "b", unread=("context", "choices"))),
+        ({"text": "a", "question": "b", "answer": "c"}, Pair("", "a", unread=("answer",))),
+        ({"text": "a", "role": "prompter", "parent_id": None}, Pair("", "a", unread=("role",))),
+    ],
+)  # fmt: skip
+def test_other_names_of_prompt_and_completion(record: dict[str, Any], shape: Pair) -> None:
+    assert shape_of(record) == shape
+
+
+def test_other_names_may_hold_messages() -> None:
+    assert shape_of({"question": [USER], "answer": [ANSWER]}) == shape_of({"prompt": [USER], "completion": [ANSWER]})
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"problem": "a", "solution": "b", "answer": "c"}, "answer and solution may each be what is learnt; name"),
+        ({"instruction": "a", "response": "b", "answer": "c"}, "response and answer may each be what is learnt; name"),
+        ({"question": "a", "problem": "b", "answer": "c"}, "question and problem may each be what is asked; name"),
+        ({"instruction": "a", "question": "b", "answer": "c"}, "question and instruction may each be what is asked"),
+        ({"question": "a", "query": "b", "chosen": "c"}, "question and query may each be what is asked"),
+    ],
+)
+def test_a_field_is_not_guessed(record: dict[str, Any], said: str) -> None:
+    with pytest.raises(Misfit, match=said) as caught:
+        shape_of(record)
+    assert "name the fields that are meant prompt and completion" in str(caught.value)
+    assert caught.value.reason == NO_ONE_FIELD
+
+
 def test_preferences_as_texts_and_what_is_none() -> None:
     assert shape_of({"prompt": "a", "chosen": "b", "rejected": "c"}) == Pair("a", "b", unread=("rejected",))
-    assert shape_of({"chosen": "b", "rejected": "c"}) == Pair("", "b", unread=("rejected",))
+    assert shape_of({"chosen": "b", "rejected": "c"}) == Pair("", "b", unread=("rejected", "chosen"))
+    assert shape_of({"chosen": "b", "rejected": None}) == Pair("", "b")
     assert shape_of({"prompt": "a", "chosen": "b", "system": "S"}) == Pair("a", "b", system="S")
     assert shape_of({"text": "a", "chosen": True, "rejected": 0, "label": True}) == Pair("", "a")
     assert shape_of({"prompt": "a", "completion": "b", "label": False}) == Pair("a", "b", unread=("label",))
@@ -215,6 +287,9 @@ def test_tools_and_turns_without_a_text() -> None:
         ({"prompt": "a"}, "its keys are prompt; a record needs text, or both prompt and completion"),
         ({"messages": None, "answer": 1}, "its keys are messages (null), answer; a record needs"),
         ({"a\x1b[0m": 1}, "its keys are a<U+001B>[0m; a record needs"),
+        ({"question": "a", "answer": 1}, "answer must be text; got int"),
+        ({"question": "a", "answer": [ANSWER]}, "question is a text and answer a list of messages"),
+        ({"question": "a", "answers": "b"}, "its keys are question, answers; a record needs text"),
         ({"prompt": 3, "completion": "x"}, "prompt must be text; got int"),
         ({"prompt": "x", "completion": None}, "completion must be text; got nothing"),
         ({"prompt": "x", "completion": math.nan}, "completion must be text; got nothing"),
@@ -263,7 +338,7 @@ def test_the_field_that_is_wrong_is_named(record: Any, said: str) -> None:
 def test_long_names_are_cut() -> None:
     with pytest.raises(Misfit) as caught:
         shape_of({"x" * 100_000: 1})
-    assert len(str(caught.value)) < 300
+    assert len(str(caught.value)) < 400
 
 
 def test_reasons_are_few() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import pytest
 
 from ctkd_core import files
 from ctkd_core.errors import RunError
+from tests.tiny import tiny_byte_level
 
 
 def test_plain_data_is_what_json_can_hold() -> None:
@@ -63,6 +65,31 @@ def test_when_writing_fails_what_was_there_stays(tmp_path: Path) -> None:
         raise OSError("the disk is full")
     assert [p.name for p in place.iterdir()] == ["old.txt"]
     assert list(tmp_path.iterdir()) == [place]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_full_disk_is_an_error_of_the_system_whichever_library_writes(tmp_path: Path) -> None:
+    def by_tokenizers(part: Path) -> None:
+        part.symlink_to("/dev/full")
+        tiny_byte_level().backend.save(str(part))
+
+    def by_numpy(part: Path) -> None:
+        with Path("/dev/full").open("wb") as file:
+            np.save(file, np.zeros(100_000))
+
+    for write in (by_tokenizers, by_numpy):
+        with pytest.raises(OSError) as caught, files.replacing(tmp_path / "a") as part:
+            write(part)
+        assert caught.value.errno == errno.ENOSPC
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "fault", [RunError("the set can't be had (os error 28)"), RuntimeError("connection reset (os error 104)")]
+)
+def test_what_is_no_fault_of_a_disk_stays_what_it_is(tmp_path: Path, fault: Exception) -> None:
+    with pytest.raises(type(fault)), files.replacing(tmp_path / "a"):
+        raise fault
 
 
 def test_when_the_move_fails_the_old_folder_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

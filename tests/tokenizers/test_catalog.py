@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ctkd_core import files
+from ctkd_core.distill import checkup
 from ctkd_core.errors import CtkdError, TokenizerError
 from ctkd_core.files import documents
 from ctkd_core.tokenizers import assets, catalog, conversion, sample_texts
@@ -21,6 +22,7 @@ from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.tokenizers.token_bytes import KINDS
 from tests import anything
 from tests.patience import PATIENCE
+from tests.tiny import tiny_byte_level
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "tokenizers"
 SAMPLES = [text.text for text in sample_texts.TEXTS.values()] + [
@@ -139,7 +141,8 @@ def test_two_askers_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         both_asked.wait(PATIENCE)
         out = Path(arguments[2])
         out.mkdir()
-        (out / "tokenizer.json").write_text("{}")
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (out / name).write_text("{}")
         return ""
 
     monkeypatch.setattr(conversion, "run_child", slow)
@@ -157,6 +160,39 @@ def test_two_askers_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert len(found) == 3
     assert len(set(found)) == 1
     assert conversion.converted(row, tmp_path / "x", "b" * 64) != found[0]  # other content, other folder
+
+
+def test_a_converted_tokenizer_that_is_damaged_is_told_and_one_without_a_file_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path))
+    source = tmp_path / "source"
+    source.touch()
+    made: list[str] = []
+
+    def convert(arguments: list[str], *_: object) -> str:
+        made.append(arguments[0])
+        out = Path(arguments[2])
+        out.mkdir()
+        tiny_byte_level().backend.save(str(out / "tokenizer.json"))
+        (out / "tokenizer_config.json").write_text('{"eos_token": "<eos>"}')
+        return ""
+
+    monkeypatch.setattr(conversion, "run_child", convert)
+    monkeypatch.setattr(assets, "package_file", lambda _: source)
+    assert load_tokenizer("qwen").eos_id is not None
+    folder = conversion.converted_folder("qwen", files.sha256_of(source))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(TokenizerError, match="it is damaged: remove the folder, then use it again, and it is made"):
+            load_tokenizer("qwen")
+        told: list[checkup.Problem] = []
+        checkup.assets(told)
+        assert any("tokenizer qwen is damaged in " in str(problem) for problem in told)
+        (folder / name).unlink()
+        assert load_tokenizer("qwen").eos_id is not None
+    assert made == ["qwen"] * 3
 
 
 def test_a_failed_conversion_leaves_nothing_and_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from ctkd_core.distill.comparison.kinds import PROCESSES, Kind
 from ctkd_core.distill.held_out_source import differing_in
 from ctkd_core.distill.option_labels import short_value
+from ctkd_core.distill.run_inputs import inputs_of
 from ctkd_core.distill.runs import Run
 from ctkd_core.errors import short
 from ctkd_core.markup.visible import counted, one_line
@@ -55,19 +56,23 @@ def unequal(kinds: Sequence[Kind], figure: str = "") -> list[str]:
 
 
 def changed_files(runs: Iterable[Run]) -> list[str]:
-    """A sentence for each data file that wasn't the same in all runs that name it: it was edited, or lies elsewhere."""
-    found: dict[str, dict[str, list[Run]]] = {}
+    """A sentence for data, tokenizers and weights that weren't the same in all runs that name them.
+
+    They were edited, or lie elsewhere.
+    """
+    found: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for run in runs:
         environment = run.environment
-        for key in ("data", "eval_data"):
-            source, known = getattr(run.config, key), environment.get(key)
-            digest = known.get("fingerprint") if isinstance(known, dict) else None
-            if source and isinstance(digest, str):
-                found.setdefault(source, {}).setdefault(digest, []).append(run)
+        for one in inputs_of(run.config):
+            if digest := one.before(environment):
+                what = "model" if one.kind == "weights" else one.kind
+                by_content = found.setdefault((one.source, what), {})
+                if run not in by_content.setdefault(digest, []):
+                    by_content[digest].append(run)
     return [
-        f"{short(source)} wasn't the same data in all runs ({'; '.join(map(ids_of, by_content.values()))}), so their "
+        f"{short(source)} wasn't the same {what} in all runs ({'; '.join(map(ids_of, by_content.values()))}), so their "
         "figures can't be compared."
-        for source, by_content in found.items()
+        for (source, what), by_content in found.items()
         if len(by_content) > 1
     ]
 

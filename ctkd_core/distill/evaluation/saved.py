@@ -21,6 +21,7 @@ from ctkd_core.distill.evaluation.table import EVALUATIONS, chosen
 from ctkd_core.distill.headline import number
 from ctkd_core.distill.kept_student import kept_student, why_none
 from ctkd_core.distill.records import EvalRow, Figures, Number, finite
+from ctkd_core.distill.run_inputs import RunInput, changed_inputs
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.distill.working_folder import config_from_here
 from ctkd_core.errors import RunError
@@ -45,6 +46,10 @@ MOST_SAMPLES, SAMPLES = 100_000, 48
 # Notes about samples that the run was trained on.
 TRAINED = "are in the training data of this run, not held out."
 UNKNOWN_TRAINED = "whether the run was trained on these samples isn't known: its data can't be read."
+# Notes about what the run read and isn't what it was.
+CHANGED = "changed since it began."
+CHANGED_DATA = f"samples that are held out now may be among those that the run learnt from: its data has {CHANGED}"
+UNKNOWN_CHANGED = f"whether the run was trained on these samples isn't known: its data has {CHANGED}"
 Report = Callable[[str], None]
 
 
@@ -55,7 +60,8 @@ class SavedEvaluation(EvalRow):
     samples_sha256  of the examples of it that were measured, as the models read them
     evaluations  names of `table.EVALUATIONS`
     trained_on   of a file: how many of its samples are in the training data of the run
-    notes        sentences about evaluations that found nothing, and why, and about samples that the run was trained on
+    notes        sentences about evaluations that found nothing, and why, about samples that the run was trained on, and
+                 about data, tokenizers and weights that changed since
     tasks        figures of tasks of lm-evaluation-harness by task (`harness`)
     seconds      that measuring took
     """
@@ -247,7 +253,14 @@ def _figures(
         config, student, teacher, teacher_model, examples, between, bits, answers, kept, progress or nothing
     )
     figures = evaluator.figures(model)
+    changed = changed_inputs(run.environment, config_from_here(run.config, run.dir), RunInput.now_here)
+    others = [one.named for one in changed if one.named != "student's weights"]  # it has learnt on since
     trained_on, notes = _trained_on(run, examples, report) if ask.data else ({}, [])
+    if "data" in others:
+        trained_on, notes = ({}, [UNKNOWN_CHANGED]) if ask.data else ({}, [CHANGED_DATA])
+    for name in dict.fromkeys(name for name in others if name != "data"):
+        have = "have" if name.endswith("weights") else "has"
+        notes.append(f"figures are of what lies there now: the run's {name} {have} {CHANGED}")
     notes += evaluator.notes(figures, what).values()
     return {"samples_sha256": samples_sha256(examples), "notes": notes} | trained_on | figures, model
 
@@ -358,11 +371,14 @@ def _beside_earlier(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         notes = [note for note in earlier.pop("notes", ()) if note.partition(":")[0] not in now]
         if "trained_on" in earlier:
             earlier["trained_on"] = stands["trained_on"]  # a whole number, not a figure: kept as it stands
+        notes = [note for note in notes if not note.endswith(CHANGED)]  # told anew
         if "trained_on" in found:  # counted anew
             notes = [note for note in notes if not note.endswith(TRAINED)]
         notes = list(dict.fromkeys([*notes, *found.get("notes", ())]))
         whole = earlier | whole | {"evaluations": [name for name in EVALUATIONS if name in names]}
-        whole["notes"] = [note for note in notes if note != UNKNOWN_TRAINED or "trained_on" not in whole]
+        whole["notes"] = [
+            note for note in notes if note not in (UNKNOWN_TRAINED, UNKNOWN_CHANGED) or "trained_on" not in whole
+        ]
     return whole | {"tasks": tasks} if tasks else whole
 
 

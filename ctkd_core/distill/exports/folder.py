@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ctkd_core import methods
+from ctkd_core.background.status import reason
 from ctkd_core.distill.config import RUN_OPTIONS, RunConfig
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.exports.teacher import place_of, writes_student
 from ctkd_core.distill.preparation import split_of
 from ctkd_core.distill.training.export import save_tokenizer
 from ctkd_core.errors import RunError, short, unknown
-from ctkd_core.files import write_atomic
+from ctkd_core.files import as_os_error, write_atomic
 
 if TYPE_CHECKING:
     from ctkd_core.tokenizers.tokenizer import Tokenizer
@@ -108,30 +111,50 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
                 f"{str(folder)!r} exists already and isn't an empty folder; choose another one, or add --force."
             )
         return _replace(config, target, folder, student)
+    there = folder.exists()
+    try:
+        with as_os_error():
+            folder.mkdir(parents=True, exist_ok=True)
+            return _written(config, target, folder, student)
+    except BaseException as fault:  # half an export is in the way of the next one
+        with suppress(OSError):
+            _empty(folder)
+            if not there:
+                folder.rmdir()
+        if isinstance(fault, OSError):
+            raise RunError(f"{str(folder)!r} can't be written ({reason(fault)}); choose another folder.") from fault
+        raise
+
+
+def _written(config: RunConfig, target: str, folder: Path, student: bool) -> Exported:
     own = writes_student(config)
     student_place, where = (STUDENT, []) if own else place_of(config.student_path, "student")
     contents, notes = methods.load(TARGETS[target].contents)(config, student_place)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in contents.items():
-            write_atomic(folder / name, text)
-        write_atomic(folder / DATA, training_data(config))
-        written = [*contents, DATA]
-        pair = _pair(config)
-        for name, tokenizer in zip(TOKENIZERS, pair):
-            (folder / name).mkdir()
-            save_tokenizer(tokenizer, folder / name)
-            written.append(name)
-        if own and student:
-            _write_student(config, pair, folder / STUDENT)
-            written.append(STUDENT)
-        if target == "nemo-rl":
-            written.append(_write_map(pair, folder))
-        notes = [*notes, *where, *_left_out(config, target), *([] if student or not own else [_MISSING])]
-        write_atomic(folder / "README.md", _readme(config, target, written, notes))
-    except OSError as fault:
-        raise RunError(f"{str(folder)!r} can't be written ({fault}); choose another folder.") from fault
+    for name, text in contents.items():
+        write_atomic(folder / name, text)
+    write_atomic(folder / DATA, training_data(config))
+    written = [*contents, DATA]
+    pair = _pair(config)
+    for name, tokenizer in zip(TOKENIZERS, pair):
+        (folder / name).mkdir()
+        save_tokenizer(tokenizer, folder / name)
+        written.append(name)
+    if own and student:
+        _write_student(config, pair, folder / STUDENT)
+        written.append(STUDENT)
+    if target == "nemo-rl":
+        written.append(_write_map(pair, folder))
+    notes = [*notes, *where, *_left_out(config, target), *([] if student or not own else [_MISSING])]
+    write_atomic(folder / "README.md", _readme(config, target, written, notes))
     return Exported(folder, (*written, "README.md"), tuple(notes))
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 # What one export has in a folder of its own and the next may lack, and what transformers would read there all the same.
@@ -164,7 +187,7 @@ def _replace(config: RunConfig, target: str, folder: Path, student: bool) -> Exp
                 place.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(place)
     except OSError as fault:
-        raise RunError(f"{str(folder)!r} can't be written ({fault}); choose another folder.") from fault
+        raise RunError(f"{str(folder)!r} can't be written ({reason(fault)}); choose another folder.") from fault
     return replace(found, folder=folder)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ctkd_core import files
 from ctkd_core.background.attempt import out_of_memory
 from ctkd_core.background.progress import Progress, silent
+from ctkd_core.distill.kept_student import STUDENT
 from ctkd_core.distill.models.prepared import is_prepared, prepared_folder
 from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import CtkdError, RunError
@@ -217,6 +218,13 @@ def weights_source(tokenizer: str, path: str) -> str:
     return "bundled" if chosen == BUNDLED else chosen
 
 
+def loads_teacher(config: RunConfig) -> bool:
+    """Whether a run loads the model of its first teacher: to ask it, to make the student of it, or to measure it."""
+    return not Access.of(config).elsewhere and (
+        config.needs_teacher or config.copies_teacher or config.eval_samples > 0
+    )
+
+
 def student_source(config: RunConfig) -> str:
     """ "bundled", or the folder or hub id of a pretrained student."""
     return weights_source(config.student_path, "")
@@ -273,11 +281,23 @@ def load_model(source: str | Path, dtype: Any = None, role: str = "model", **opt
         if out_of_memory(fault):
             raise
         reason = shorten(" ".join(str(fault).split()), 300).rstrip(".")
-        raise RunError(
-            f"the {role} {str(source)!r} can't be loaded: {reason}. Give a folder or hub id of a causal language "
-            "model with safetensors weights; without a network only folders and the bundled teacher work."
-        ) from fault
+        raise RunError(f"the {role} {str(source)!r} can't be loaded: {reason}. {_mend(Path(source))}") from fault
     return model
+
+
+def _mend(folder: Path) -> str:
+    """What to do about a model that can't be loaded; what this program wrote itself is damaged."""
+    from ctkd_core.tokenizers.assets import entry_in
+
+    row = entry_in(folder)
+    if row is not None or folder == prepared_folder():
+        return f"It is damaged: remove this folder, then run `{row.install if row else 'ctkd prepare'}`."
+    if folder.parts[-2:] == STUDENT.parts and (folder.parents[1] / "config.json").is_file():
+        return "It is what a run kept, and is damaged: put its files back, or run the run again."
+    return (
+        "Give a folder or hub id of a causal language model with safetensors weights; without a network only folders "
+        "and the bundled teacher work."
+    )
 
 
 def _convert(source: Path, folder: Path, report: Progress) -> None:

@@ -53,18 +53,26 @@ class InLine:
 
     waiting    the runs that come before it, the next one first
     under_way  those that have one of its devices on this computer now
+    stalled    whether no process is there that would start one of them: the computer was switched off, say
     """
 
     devices: frozenset[str]
     waiting: tuple[Run, ...]
     under_way: tuple[Run, ...]
+    stalled: bool = False
 
     def __str__(self) -> str:
+        if self.stalled:
+            return f"{self._place}; nothing is under way that would start it: `ctkd runs resume` does."
+        return f"{self._place}."
+
+    @property
+    def _place(self) -> str:
         devices = " and ".join(sorted(self.devices))
         place = f"Next in the queue for {devices}"
         if self.waiting:
             place = f"Place {len(self.waiting) + 1} in the queue for {devices}, behind {named_runs(self.waiting)}"
-        return f"{place}; under way there: {named_runs(self.under_way)}." if self.under_way else f"{place}."
+        return f"{place}; under way there: {named_runs(self.under_way)}" if self.under_way else place
 
 
 def in_line(run: Run) -> InLine | None:
@@ -75,8 +83,26 @@ def in_line(run: Run) -> InLine | None:
         queue = waiting(root, devices)
         ids = [other.id for other in queue]
         if run.id in ids:
-            return InLine(devices, tuple(queue[: ids.index(run.id)]), tuple(_under_way(root, devices)))
+            under_way = tuple(_under_way(root, devices))
+            stalled = not any(map(has_process, queue)) and not any(_trains(root))
+            return InLine(devices, tuple(queue[: ids.index(run.id)]), under_way, stalled)
     return None
+
+
+def go_on(run: Run) -> None:
+    """Resume a run, or start the queue where it waits there and no process does; see `Run.resume`.
+
+    Raises RunError for a run that is under way or has finished.
+    """
+    if membership.waits(run.dir, run.status()) and not has_process(run):
+        start_waiting(run.dir.parent)
+    else:
+        run.resume()
+
+
+def _trains(root: Path) -> Iterator[bool]:
+    """For each run whether it trains, here or on another computer: its end calls the next one."""
+    return (run.status().state in ("starting", "running") for run in RunStore(root).list())
 
 
 def _under_way(root: Path, devices: Collection[str]) -> Iterator[Run]:

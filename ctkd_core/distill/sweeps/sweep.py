@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -22,17 +22,16 @@ from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass as record
 
 from ctkd_core.background.status import RECORD, STATES, read_record, reason, write_record
-from ctkd_core.distill import environment, working_folder
+from ctkd_core.distill import working_folder
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.consistency import LATEST
-from ctkd_core.distill.data import data_file
 from ctkd_core.distill.lookup import named
+from ctkd_core.distill.run_inputs import RunInput, changed_input
 from ctkd_core.distill.runs import Run, RunStore, new_run_id
-from ctkd_core.distill.sources.hub import not_fetched
 from ctkd_core.distill.sweeps import membership, queue
 from ctkd_core.distill.sweeps.definition import SweepDefinition, plan, refuse_dropped, result_fingerprint
 from ctkd_core.errors import CtkdError, RunError
-from ctkd_core.files import file_sha256
+from ctkd_core.markup.visible import one_line
 
 FOLDER = "sweeps"
 VERSION = 1
@@ -75,10 +74,21 @@ class Sweep:
     @property
     def definition(self) -> SweepDefinition:
         """What was asked. Raises RunError when the file is missing or holds something else."""
+        asked = self._file.definition
         try:
-            return SweepDefinition(**self._file.definition)
+            return SweepDefinition(**asked)
         except (CtkdError, ValidationError, TypeError) as fault:
-            raise RunError(f"sweep {self.id!r}: its file holds no definition ({fault}).") from None
+            said = one_line(str(fault)).rstrip(".")
+            raise RunError(f"sweep {self.id!r}: {str(self.path)!r} holds no definition ({said}).") from None
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with its file, as a sentence; "" for a sound one."""
+        try:
+            self.definition  # noqa: B018
+        except CtkdError as fault:
+            return str(fault)
+        return ""
 
     @property
     def reused(self) -> tuple[str, ...]:
@@ -120,18 +130,31 @@ class Sweep:
     def resume(self, failed: bool = False) -> list[Run]:
         """Go on: make missing runs, queue those that were lost or cancelled (and `failed` ones), start the queue.
 
-        Returns the runs that were queued. Raises RunError when something can't be written.
+        Returns the runs that were queued. Raises RunError when something can't be written; none is queued then.
         """
         again = {"lost", "cancelled", *(["failed"] if failed else [])}
-        store = RunStore(self.root)
-        queued = [queue.enqueue(run) for run in self.runs() if run.status().state in again]
-        queued += [_make(store, self.id, config, self._file.folder) for config in self.missing()]
+        store, before = RunStore(self.root), self._not_ended()
+        try:
+            queued = [queue.enqueue(run) for run in self.runs() if run.status().state in again]
+            queued += [_make(store, self.id, config, self._file.folder) for config in self.missing()]
+        except BaseException:  # Ctrl-C, a full disk: whichever run ends next would start those that wait
+            with suppress(CtkdError):
+                self.cancel(besides=before)
+            raise
         queue.start_waiting(self.root)
         return queued
 
-    def cancel(self) -> list[Run]:
-        """Cancel every run of it that waits or trains, those that wait first; returns them."""
-        found = [run for run in self.runs() if not run.status().ended_already and run.id not in self.reused]
+    def _not_ended(self) -> frozenset[str]:
+        """The ids of its runs that wait or train."""
+        return frozenset(run.id for run in self.runs() if not run.status().ended_already and run.id not in self.reused)
+
+    def cancel(self, besides: Collection[str] = ()) -> list[Run]:
+        """Cancel every run of it that waits or trains, those that wait first; returns them.
+
+        besides  ids of runs that go on
+        """
+        going_on = self._not_ended().difference(besides)
+        found = [run for run in self.runs() if run.id in going_on]
         found.sort(key=lambda run: (run.status().state != "queued", queue.has_process(run)))
         for run in found:
             try:
@@ -153,7 +176,8 @@ class Sweep:
 def start(store: RunStore, definition: SweepDefinition) -> Sweep:
     """Make the runs of a definition, queue them and start the queue.
 
-    With `reuse`, a finished run with the same config (its name aside) and the same data is taken over. Raises RunError.
+    With `reuse`, a finished run with the same config (its name aside), data, tokenizers and weights is taken over.
+    Raises RunError.
     """
     refuse_dropped(definition)
     configs = plan(definition)
@@ -181,17 +205,20 @@ def start(store: RunStore, definition: SweepDefinition) -> Sweep:
     return sweep
 
 
-def finished(store: RunStore, configs: Sequence[RunConfig], changed: list[Run] | None = None) -> dict[str, Run]:
+def finished(
+    store: RunStore, configs: Sequence[RunConfig], changed: dict[str, list[Run]] | None = None
+) -> dict[str, Run]:
     """The newest finished run of each config, by `result_fingerprint`; its name may be another.
 
     One that trained in several processes had larger batches than its config says, so it is none of them, and one that
-    read files of another folder by the same names isn't, either. Nor is one whose data isn't any more what it learnt
-    from: it is put into `changed` where no other run is found for its config.
+    read files of another folder by the same names isn't, either. Nor is one whose data, tokenizers or weights aren't
+    any more what it learnt from: where no other run is found for its config, it is put into `changed`, under a word for
+    what changed.
     """
     wanted = {result_fingerprint(config) for config in configs}
     found: dict[str, Run] = {}
-    others: dict[str, Run] = {}
-    now = cache(_data_now)
+    others: dict[str, tuple[str, Run]] = {}
+    now = cache(RunInput.now_here)
     for run in store.list(archived=True):
         if run.status().state != "finished":
             continue
@@ -203,28 +230,25 @@ def finished(store: RunStore, configs: Sequence[RunConfig], changed: list[Run] |
             continue
         if working_folder.moved(run.config.to_dict(), run.dir):
             continue
-        if environment.changed_data(run.environment, run.config, now):
-            others.setdefault(key, run)
+        if other := changed_input(run.environment, run.config, now):
+            others.setdefault(key, (other.named, run))
         else:
             found[key] = run
     if changed is not None:
-        changed += [run for key, run in others.items() if key not in found]
+        for key, (what, run) in others.items():
+            if key not in found:
+                changed.setdefault(what, []).append(run)
     return found
 
 
-def about_changed(runs: Sequence[Run]) -> str:
-    """A sentence about the runs that `finished` found to have learnt from other data; "" for none."""
-    if not runs:
-        return ""
-    it = "it isn't" if len(runs) == 1 else "they aren't"
-    return f"The data of {queue.named_runs(runs)} has changed since, so {it} taken over."
-
-
-def _data_now(source: str) -> str | None:
-    """The fingerprint of data as it is; None where the file is gone, or a set of the hub would have to be fetched."""
-    with suppress(CtkdError, OSError):
-        return None if not_fetched(source) else file_sha256(data_file(source))
-    return None
+def about_changed(changed: Mapping[str, Sequence[Run]]) -> str:
+    """Sentences about the runs that `finished` found to have learnt from something else; "" for none."""
+    sentences = []
+    for what, runs in changed.items():
+        have = "have" if what.endswith("weights") else "has"
+        they = "it isn't" if len(runs) == 1 else "they aren't"
+        sentences.append(f"The {what} of {queue.named_runs(runs)} {have} changed since, so {they} taken over.")
+    return " ".join(sentences)
 
 
 def unmade(configs: Iterable[RunConfig], taken: Collection[str]) -> list[RunConfig]:
@@ -234,29 +258,34 @@ def unmade(configs: Iterable[RunConfig], taken: Collection[str]) -> list[RunConf
 
 def sweeps(store: RunStore) -> list[Sweep]:
     """All sweeps whose file can be read, newest first."""
-    found = [Sweep(store.root, path.stem) for path in (store.root / FOLDER).glob("*.json")]
-    return sorted((sweep for sweep in found if _readable(sweep)), key=lambda sweep: sweep.id, reverse=True)
+    return [sweep for sweep in _all(store) if not sweep.damage]
+
+
+def damaged(store: RunStore) -> list[str]:
+    """A sentence for each sweep whose file can't be read, the newest first."""
+    return [sweep.damage for sweep in _all(store) if sweep.damage]
 
 
 def get(store: RunStore, name: str) -> Sweep:
     """The sweep with this id, a unique beginning or end of one, this name, or "latest"; see `lookup.named`.
 
-    Raises RunError for none or several.
+    Raises RunError for none or several, and for one whose file can't be read.
     """
-    every = {sweep.id: sweep for sweep in sweeps(store)}
+    every = {sweep.id: sweep for sweep in _all(store)}
     if not every:
         raise RunError("there are no sweeps yet; start one with `ctkd sweep`.")
     if name == LATEST:
-        return next(iter(every.values()))
-    return named("sweep", name, every, lambda sweep: sweep.definition.name)
+        found = next((sweep for sweep in every.values() if not sweep.damage), next(iter(every.values())))
+    else:
+        found = named("sweep", name, every, lambda sweep: "" if sweep.damage else sweep.definition.name)
+    if found.damage:
+        raise RunError(f"{found.damage} Its runs are among those of `ctkd runs ls` and can be resumed one by one.")
+    return found
 
 
-def _readable(sweep: Sweep) -> bool:
-    try:
-        sweep.definition  # noqa: B018
-    except CtkdError:
-        return False
-    return True
+def _all(store: RunStore) -> list[Sweep]:
+    found = [Sweep(store.root, path.stem) for path in (store.root / FOLDER).glob("*.json")]
+    return sorted(found, key=lambda sweep: sweep.id, reverse=True)
 
 
 def _make(store: RunStore, sweep: str, config: RunConfig, folder: str) -> Run:

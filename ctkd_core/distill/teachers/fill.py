@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files, methods
 from ctkd_core.background.progress import Progress, silent
+from ctkd_core.background.status import reason
 from ctkd_core.distill.teachers.manifest import (
     MANIFEST,
     SERVER,
@@ -162,7 +163,8 @@ def fill(planned: CachePlan, folder: str | Path, report: Progress = silent) -> C
         write_manifest(folder, manifest)
     except OSError as fault:
         raise RunError(
-            f"the cache {short(str(folder))} can't be written: {fault}. Whole parts stay; the same command goes on."
+            f"the cache {short(str(folder))} can't be written ({reason(fault)}). Whole parts stay: free some space or "
+            "mend the folder's rights, then the same command goes on."
         ) from fault
     finally:
         lock.release()
@@ -189,7 +191,7 @@ def _begun(planned: CachePlan, folder: Path) -> CacheManifest:
             write_manifest(folder, new)
             return new
     except OSError as fault:
-        raise RunError(f"the folder {name} can't be used: {fault}.") from None
+        raise RunError(f"the folder {name} can't be used ({reason(fault)}); give another one.") from None
     if not (folder / MANIFEST).is_file():
         raise RunError(f"the folder {name} isn't empty and holds no cache of a teacher; give a new folder.")
     found = read_manifest(folder)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ctkd_core.pair.corpora.counting import Counting
     from ctkd_core.pair.corpora.sources import Piece
 
-VERSION = 4  # of what is counted; another one is counted anew
+VERSION = 5  # of what is counted; another one is counted anew
 KEPT = 20  # measurements
 
 

@@ -29,7 +29,7 @@ from ctkd_core.files.data_files import (
     shown_name,
     wrong_ending,
 )
-from ctkd_core.files.data_shapes import SYSTEM, Misfit, shape_of, text_of
+from ctkd_core.files.data_shapes import FIELDS, Misfit, shape_of, text_of
 from ctkd_core.pair.corpora.counting import CorpusDocument, Skipped, value_of
 
 TEXT_FILES = (".txt", ".md")
@@ -37,10 +37,6 @@ ENDINGS = TEXT_FILES + RECORD_FILES  # all but Parquet with .gz, too
 MAX_PARAGRAPH = 100_000  # characters; a longer one (a file without line breaks, say) is cut here
 LEAST_PIECE, MOST_PIECE = 1_000_000, 8_000_000  # bytes; what a second or some seconds are needed for
 PIECES_A_FILE = 64  # about, between these bounds
-FIELDS = (  # of records, that are read
-    *("text", "prompt", "completion", "messages", "conversations", "tools", *SYSTEM),
-    *("instruction", "input", "output", "history", "chosen"),
-)
 WINDOW = 400_000  # bytes of a text file behind a border in which a blank line is looked for; less than a piece has
 
 # Bytes of UTF-8 that go on with a character, and how many one has at most.

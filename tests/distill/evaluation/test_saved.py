@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from ctkd_core.distill.evaluation.saved import (
     samples_sha256,
 )
 from ctkd_core.distill.further import as_recorded
-from ctkd_core.distill.runs import RunStore
+from ctkd_core.distill.runs import RunStore, run_at
 from ctkd_core.distill.working_folder import note
 from ctkd_core.errors import RunError
 from ctkd_core.tokenizers.chat_prompts import ChatPrompt, Turn
@@ -376,6 +377,29 @@ def test_samples_that_the_run_was_trained_on_are_told(runs, pair, tmp_path, caps
     other = evaluate_run(run, Ask("none", data=str(own)), said.append)
     assert (other["trained_on"], other["notes"]) == (0, [])
     assert "trained_on" not in evaluate_run(run, Ask("none"), said.append)
+
+
+def test_what_changed_since_the_run_is_told(runs, pair, tmp_path):
+    _, _, run = runs
+    folder = shutil.copytree(run.dir, tmp_path / "runs" / run.id)
+    environment = json.loads((folder / "env.json").read_text())
+
+    def notes(ask: Ask, **changes: str) -> list[str]:
+        told = environment | {name: environment[name] | {"fingerprint": "0" * 64} for name in changes}
+        if "weights" in changes:
+            told["weights"] = {"teacher": {"fingerprint": "0" * 64}}
+        (folder / "env.json").write_text(json.dumps(told))
+        return evaluate_run(run_at(folder), ask, lambda _: None)["notes"]
+
+    assert notes(Ask("none")) == []
+    learnt = "samples that are held out now may be among those that the run learnt from: its data has changed since it "
+    there = "figures are of what lies there now: the run's teacher's weights have changed since it began."
+    assert notes(Ask("none"), data="", weights="") == [f"{learnt}began.", there]
+    other = evaluate_run(run_at(folder), Ask("none", data=str(pair.data)), lambda _: None)
+    unknown = "whether the run was trained on these samples isn't known: its data has changed since it began."
+    assert other["notes"] == [unknown, there] and "trained_on" not in other
+    assert notes(Ask("none", data=str(pair.data)))[0].startswith("44 of the 48 samples"), "it is the same again"
+    assert len(kept(run_at(folder))["notes"]) == 1
 
 
 def test_where_the_runs_data_is_gone_nobody_knows_what_it_was_trained_on(runs, pair, monkeypatch):

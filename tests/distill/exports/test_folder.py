@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from ctkd_core.distill.exports import trl
+from ctkd_core.distill.exports import folder, trl
 from ctkd_core.distill.exports.folder import TARGETS, check, write
 from ctkd_core.distill.exports.teacher import place_of, teacher_of, writes_student
 from ctkd_core.errors import RunError
@@ -52,6 +52,24 @@ def test_a_student_with_a_name_of_ours_goes_along(pair, tmp_path):
     assert any("The student isn't here" in note for note in written.notes)
     write(theirs, "trl", tmp_path / "theirs", student=False)
     assert "STUDENT = 'somebody/small'" in (tmp_path / "theirs" / "train_trl.py").read_text()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_breaks_off_leaves_nothing_in_the_way(pair, tmp_path, monkeypatch, there):
+    """What safetensors says of a full disk was taken for a fault of this program, and half an export stayed."""
+
+    def full(*_):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    place = tmp_path / "out"
+    if there:
+        place.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "_write_student", full)
+        with pytest.raises(RunError, match=r"out' can't be written \(No space left on device\); choose another folder"):
+            write(pair.config(method="gold"), "trl", place)
+    assert (not list(place.iterdir())) if there else not place.exists()
+    write(pair.config(method="gold"), "trl", place)
 
 
 def test_an_export_is_replaced_and_other_files_stay(pair, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ctkd_core.distill.models import teachers as teacher
+from ctkd_core.distill.models.prepared import prepared_folder
 from ctkd_core.errors import RunError
 from tests.distill.kit import llama
 
@@ -54,6 +55,23 @@ def test_damaged_models_are_told_and_nothing_is_made_up(tmp_path, damage, said):
     damage(tmp_path)
     with pytest.raises(RunError, match=rf"the student .* can't be loaded: .*{said}"):
         teacher.load_model(tmp_path, role="student")
+
+
+def test_what_to_do_about_a_damaged_model_depends_on_whose_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    run = tmp_path / "run"
+    kept, own = run / "checkpoints" / "student", tmp_path / "student"
+    for folder in (prepared_folder(), kept, own):
+        llama(50).save_pretrained(folder)
+        cut(folder)
+    (run / "config.json").write_text("{}")
+    for source, said in (
+        ("bundled", r"It is damaged: remove this folder, then run `ctkd prepare`\."),
+        (kept, "It is what a run kept, and is damaged: put its files back, or run the run again"),
+        (own, "Give a folder or hub id of a causal language model"),
+    ):
+        with pytest.raises(RunError, match=rf"can't be loaded: .*incomplete metadata.*\. {said}"):
+            teacher.load_model(source)
 
 
 def test_a_damaged_model_in_a_folder_that_is_called_memory_is_told(tmp_path):

@@ -135,15 +135,28 @@ def test_the_place_of_a_run_is_told(store):
     gpu = queue.enqueue(store.create(RunConfig(device="cuda:1")), 0.5)
     found = queue.in_line(runs[2])
     assert (found.waiting, found.under_way) == ((runs[0], runs[1]), ())
-    assert str(found) == f"Place 3 in the queue for cpu, behind runs {runs[0].id}, {runs[1].id}."
-    assert str(queue.in_line(gpu)) == "Next in the queue for cuda:1."
+    idle = "; nothing is under way that would start it: `ctkd runs resume` does."
+    assert str(found) == f"Place 3 in the queue for cpu, behind runs {runs[0].id}, {runs[1].id}{idle}"
+    assert str(queue.in_line(gpu)) == f"Next in the queue for cuda:1{idle}"
     pid = os.getpid()
     write_status(
         runs[0].dir, replace(runs[0].status(), state="running", pid=pid, pid_start=process_start(pid), started=1.0)
     )
+    assert str(queue.in_line(gpu)) == "Next in the queue for cuda:1."
     assert queue.in_line(runs[0]) is None and queue.in_line(store.create(RunConfig(device="cpu"))) is None
     assert str(queue.in_line(runs[1])) == f"Next in the queue for cpu; under way there: run {runs[0].id}."
     assert str(queue.in_line(runs[7])).endswith(f"{runs[4].id} and 2 more; under way there: run {runs[0].id}.")
+
+
+def test_a_queue_that_nobody_serves_is_started_by_going_on(store, started):
+    """After a power cut runs wait, and no process is there to start the next one."""
+    runs = made(store, 3)
+    queue.go_on(runs[2])
+    assert started == [runs[0].id], "the order stays"
+    queue.go_on(runs[2])
+    assert started == [runs[0].id] and runs[2].status().state == "queued"
+    with pytest.raises(RunError, match="is queued; cancel it before resuming it"):
+        queue.go_on(runs[0])
 
 
 def test_a_cancelled_run_leaves_the_queue(store):

@@ -14,6 +14,7 @@ from ctkd_core.background.status import write_status
 from ctkd_core.distill import runs
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import fingerprint
+from ctkd_core.distill.run_inputs import noted
 from ctkd_core.distill.runs import Run, RunStore
 from ctkd_core.distill.sweeps import queue
 from ctkd_core.distill.sweeps import sweep as sweeps
@@ -70,6 +71,26 @@ def test_going_on_queues_what_was_lost_and_makes_what_is_missing(store, still):
     assert sweep.resume(failed=True)[0].id == failed.id
 
 
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), RunError("can't write a run folder: No space left on device")])
+def test_going_on_that_is_interrupted_leaves_nothing_in_the_queue(store, still, monkeypatch, fault):
+    sweep = sweeps.start(store, DEFINITION)
+    waits, gone, *stopped = sweep.runs()
+    for run in stopped:
+        run.cancel()
+    store.remove(gone.id)
+
+    def interrupted(self: RunStore, config: RunConfig, folder: str = "") -> Run:
+        assert len(queue.waiting(store.root)) == 3
+        raise fault
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunStore, "create", interrupted)
+        with pytest.raises(type(fault)):
+            sweep.resume()
+    assert [run.id for run in queue.waiting(store.root)] == [waits.id], "it waited before"
+    assert len(sweep.resume()) == 3
+
+
 def test_finished_runs_with_the_same_config_are_taken_over_when_asked(store, still):
     first = sweeps.start(store, DEFINITION)
     done = first.runs()[0]
@@ -101,8 +122,8 @@ def test_a_run_whose_data_changed_is_not_taken_over_and_is_named(store, still, t
         return run
 
     def looked() -> tuple[list[Run], list[Run]]:
-        changed: list[Run] = []
-        return list(sweeps.finished(store, configs, changed).values()), changed
+        changed: dict[str, list[Run]] = {}
+        return list(sweeps.finished(store, configs, changed).values()), changed.get("data", [])
 
     files = (("data", data), ("eval_data", held_out))
     first, second = map(trained, configs)
@@ -117,11 +138,31 @@ def test_a_run_whose_data_changed_is_not_taken_over_and_is_named(store, still, t
     data.write_text('{"text": "edited"}\n')
     again = trained(configs[0])
     assert looked() == ([again], [second])
-    assert "data of runs" in sweeps.about_changed([first, second])
-    assert sweeps.about_changed([second]) == f"The data of run {second.id} has changed since, so it isn't taken over."
+    assert "data of runs" in sweeps.about_changed({"data": [first, second]})
+    said = f"The data of run {second.id} has changed since, so it isn't taken over."
+    assert sweeps.about_changed({"data": [second]}) == said
     for _, file in files:
         file.unlink()
     assert looked() == ([again, second], []), "nothing can be compared"
+
+
+def test_a_run_whose_model_changed_is_not_taken_over(store, still, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"before")
+    base = DEFINITION.base | {"student_model": "pretrained", "student_path": str(tmp_path)}
+    configs = plan(replace(DEFINITION, methods=("sft",), seeds=(0,), base=base))
+    run = store.create(configs[0])
+    (run.dir / "env.json").write_text(json.dumps(noted(run.config)))
+    ended(run, "finished")
+    assert list(sweeps.finished(store, configs).values()) == [run]
+    weights.write_bytes(b"edited")
+    changed: dict[str, list[Run]] = {}
+    assert sweeps.finished(store, configs, changed) == {}
+    said = f"The student's weights of run {run.id} have changed since, so it isn't taken over."
+    assert sweeps.about_changed(changed) == said
+    weights.unlink()
+    assert list(sweeps.finished(store, configs).values()) == [run], "nothing can be compared"
 
 
 def test_data_of_the_hub_is_not_fetched_to_look_whether_it_changed(store, still, monkeypatch):
@@ -182,7 +223,16 @@ def test_a_damaged_file_hides_no_other_sweep(store, still):
     good = sweeps.start(store, DEFINITION)
     (store.root / "sweeps" / "broken.json").write_text("{")
     (store.root / "sweeps" / "other.json").write_text(json.dumps({"definition": {"methods": 7}}))
-    assert [s.id for s in sweeps.sweeps(store)] == [good.id]
+    assert [s.id for s in sweeps.sweeps(store)] == [good.id] == [sweeps.get(store, "latest").id]
+    assert [said.partition(":")[0] for said in sweeps.damaged(store)] == ["sweep 'other'", "sweep 'broken'"]
+
+
+def test_a_damaged_file_of_a_sweep_is_told_to_who_names_it(store, still):
+    sweep = sweeps.start(store, DEFINITION)
+    sweep.path.write_text("{")
+    for name in (sweep.id, sweep.id[-5:], "latest"):
+        with pytest.raises(RunError, match=rf"sweep {sweep.id!r}: .* can't be read .* Its runs are among"):
+            sweeps.get(store, name)
 
 
 def test_runs_of_a_sweep_follow_each_other_by_themselves(store: RunStore, monkeypatch):
