@@ -38,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """What tests start is forked, by one process for all of pytest's."""
     if forked.FOLDER not in os.environ and sys.platform.startswith("linux"):
         config.stash[FORKS] = forked.Servers()
+        if config.args_source is pytest.Config.ArgsSource.TESTPATHS:  # of all tests, the slow ones ask at once
+            forked.begin()
     if forked.FOLDER in os.environ:
         lifecycle.start_detached, child.subprocess = forked.start_detached, forked.Subprocess
 

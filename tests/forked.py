@@ -67,6 +67,12 @@ class Servers:
         self._folder.cleanup()
 
 
+def begin() -> None:
+    """Have them import their libraries while the tests are collected, for what would else be started anew meanwhile."""
+    for who in LIBRARIES:
+        _is_ready(who)
+
+
 def start_detached(words: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
     """What `background.processes.start_detached` does for `-m module argument ...`, by a fork."""
     from ctkd_core.background import processes

@@ -75,6 +75,7 @@ def test_names_that_were_allowed() -> None:
         ("http://LOCALHOST:8501", "localhost:8501", True),
         ("https://lab.example", "lab.example", True),
         ("http://lab.example:80", "lab.example", True),
+        ("https://lab.example", "lab.example:443", True),
         ("http://[::1]:8501", "[::1]:8501", True),
         ("http://localhost:8501", "127.0.0.1:8501", False),
         ("http://127.0.0.1:9999", "127.0.0.1:8501", False),  # another program of this machine

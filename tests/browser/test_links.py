@@ -94,7 +94,8 @@ def test_every_link_brings_what_it_promises(page, server):
         found = page.locator(LINKS).evaluate_all("all => all.map(a => ({label: a.innerText, href: a.href}))")
         for link in found:
             path, said = promised(link)
-            opened(page, server + origin + query)
+            if link is not found[0]:  # the page stands open for the first
+                opened(page, server + origin + query)
             # By its address, not its place: what a page has found out meanwhile may bring one link more.
             page.wait_for_function(
                 "([links, href]) => [...document.querySelectorAll(links)].some(a => a.href === href)",

@@ -139,6 +139,7 @@ def test_a_full_disk_is_told() -> None:
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.slow
 def test_one_megabyte(tmp_path: Path) -> None:
     path = tmp_path / "long.txt"
     path.write_text("The 12345 quick brown foxes, naïve as ever. " * 23_000, encoding="utf-8")

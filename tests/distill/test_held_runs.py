@@ -143,6 +143,13 @@ def test_only_runs_that_have_ended_go_along(tmp_path):
         hold(run)
 
 
+def test_a_run_that_failed_before_its_first_step_goes_along(tmp_path):
+    run = made(RunStore(tmp_path / "here"), None, steps=1)
+    (run.dir / "metrics.jsonl").write_text("")
+    write_status(run.dir, replace(run.status(), state="failed", step=0))
+    assert back(hold(run), tmp_path / "there").status().state == "failed"
+
+
 def test_a_run_with_too_many_rows_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(held_runs, "MOST_FILE", 100)
     with pytest.raises(CtkdError, match="Take its report"):

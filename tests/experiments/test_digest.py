@@ -30,6 +30,7 @@ def condition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> evidence.Condi
     return digest.build([found]).experiments[0].conditions[0]
 
 
+@pytest.mark.slow
 def test_the_committed_digest_is_of_the_committed_results() -> None:
     """Where this fails: `python -m experiments digest`, and commit what it writes."""
     assert evidence.PATH.read_text(encoding="utf-8") == digest.text()

@@ -36,6 +36,11 @@ def test_the_oldest_ones_go_at_once_and_as_a_whole(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name != kept.LOCK) == ["0", "1", "3", "4"]
 
 
+def test_a_folder_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
+    with kept.held(tmp_path / "home" / "kept") as alone:
+        assert alone
+
+
 def test_several_that_make_room_at_once_leave_as_many_as_one(tmp_path: Path) -> None:
     made = folders(tmp_path, 40)
     begin = threading.Barrier(8)

@@ -243,6 +243,7 @@ def test_what_was_tried_on_a_named_pair() -> None:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_kinds_in_experiments_are_those_of_their_tokenizers() -> None:
     """A kind is written in an experiment by hand; the tokenizers that are here say whether it is right."""
     from ctkd_core import load_tokenizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -27,6 +28,12 @@ def test_processes_change_nothing_but_the_time(monkeypatch):
             assert a.groups.tolist() == b.groups.tolist()
             assert a.student_ids.tolist() == b.student_ids.tolist()
             assert a.tokenizers == b.tokenizers
+
+
+def test_models_stay_where_they_are():
+    here = job()
+    taught = replace(here, teachers=tuple(replace(t, model=object(), options={"x": 1}) for t in here.teachers))
+    assert [(t.model, t.options) for t in taught.movable.teachers] == [(None, {})] * 2
 
 
 def test_few_samples_start_no_process(monkeypatch):

@@ -253,6 +253,7 @@ def test_the_command_measures_both_runs(run, folder, pair, store, capsys):
 
 
 @needs_lm_eval
+@pytest.mark.slow
 def test_an_unknown_task_names_the_nearest(run, folder):
     with pytest.raises(RunError, match="unknown task 'made_up_sum'; did you mean 'made_up_sums'"):
         evaluate_run(run, asked(folder, "made_up_sum"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,12 @@ def test_the_matrices_alone_open_with_peft_beside_the_same_weights(pair, tmp_pat
             for module in ("self_attn.q_proj", "mlp.down_proj")
             for side in "AB"
         )
+
+
+def test_without_peft_the_package_is_named(pair, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(RunError, match=r"install `ctkd-lab\[lora\]`, or set lora_rank to 0"):
+        add_adapters(llama(60), pair.config(lora_rank=2))
 
 
 def test_no_rank_no_adapters_and_no_such_target(pair):

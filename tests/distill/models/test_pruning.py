@@ -41,6 +41,14 @@ def test_a_pruned_model_is_the_source_without_the_other_layers(tmp_path):
     assert pruned.generate(ids, max_new_tokens=3, do_sample=False, pad_token_id=0).shape == (1, 6)
 
 
+def test_settings_of_each_layer_go_with_their_layers():
+    source = deep()
+    source.config.windows, source.config.of_none = [8, 7, 6, 5, 4], [1, 2]
+    pruned, _ = prune(source, 3)
+    assert (pruned.config.windows, pruned.config.of_none) == ([8, 6, 4], [1, 2])
+    assert source.config.windows == [8, 7, 6, 5, 4]
+
+
 def test_more_layers_than_there_are():
     with pytest.raises(RunError, match="the model has 5 layers"):
         prune(deep(), 6)

@@ -48,8 +48,9 @@ def test_a_question_that_is_refused_is_not_asked_again(stub):
     stub.failures = []
 
 
-def test_a_key_that_is_missing_or_wrong(stub, monkeypatch):
-    stub.failures = [401, 401]
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_key_that_is_missing_or_wrong(stub, monkeypatch, code):
+    stub.failures = [code, code]
     monkeypatch.delenv(KEY, raising=False)
     with pytest.raises(RunError, match=f"wants a key .*{KEY} isn't set"):
         Server(stub.address).post("completions", QUESTION)

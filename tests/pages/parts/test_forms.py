@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from ctkd_core import methods
 from tests.patience import PATIENCE
 
 
@@ -38,6 +40,17 @@ def test_an_option_is_open_where_it_is_read() -> None:
     assert not app.exception
     assert app.number_input("f_skew").disabled
     assert app.session_state["found"]["skew"] == 0.1, "its default, whatever was typed before"
+
+
+@pytest.mark.parametrize("method", ["kd", "gold", "cdm"])
+def test_a_field_takes_no_number_beyond_its_options_bounds(method: str) -> None:
+    app = AppTest.from_function(page, default_timeout=PATIENCE)
+    app.query_params["method"] = method
+    app.run()
+    bounds = {f"f_{o.name}": (o.low, o.high) for o in methods.get(method).loss_options if o.kind in ("int", "float")}
+    found = {field.key: (field.min, field.max) for field in app.number_input}
+    assert found == {key: bounds[key] for key in found}
+    assert any(high is not None for _, high in found.values())
 
 
 def test_values_that_a_form_begins_with_count_where_they_are_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from ctkd_core.distill.checks import Check, Pending
@@ -28,10 +29,23 @@ def test_other_presets_go_with_any_pair() -> None:
 
 
 def _checked() -> None:
+    import streamlit as st
+
     from ctkd_core.distill.config import RunConfig
     from pages.parts.run_form import _preflight
 
-    _preflight(RunConfig(device="cuda"))
+    st.session_state["ready"] = _preflight(RunConfig(device="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("ok", "fatal", "ready"), [(True, True, True), (True, False, True), (False, False, True), (False, True, False)]
+)
+def test_only_a_check_that_is_fatal_stands_in_the_way(monkeypatch, ok: bool, fatal: bool, ready: bool) -> None:
+    found = [Check("of one kind", ok, "so it is", fatal=fatal), Check("of another", True, "so it is")]
+    monkeypatch.setattr("pages.parts.loaders.preflight_checks", lambda config: found)
+    page = AppTest.from_function(_checked).run()
+    assert page.session_state["ready"] is ready
+    assert page.expander[0].label == f"Pre-flight: {1 + ok} of 2 checks passed"
 
 
 def test_the_list_is_drawn_anew_when_a_gpu_has_told_its_memory(monkeypatch) -> None:
