@@ -492,7 +492,8 @@ def _keep_student(session: Session) -> None:
     sides = {"student": session.student, "teacher": session.teacher}
     text = card(config, sides, headline.figures() if headline else {}, facts, processes.world_size())
     model = session.adapters.merged() if session.adapters else session.student_model
-    save_student(model, session.student, folder, text, ends, dtype, terms_of(materials(config, sides)))
+    if told := save_student(model, session.student, folder, text, ends, dtype, terms_of(materials(config, sides))):
+        session.warn(told)
 
 
 def _kept_layers(config: RunConfig) -> dict[str, str]:

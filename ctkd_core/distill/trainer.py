@@ -32,7 +32,7 @@ from ctkd_core.distill.teachers.rows import NO_CHANCE
 from ctkd_core.distill.training import processes, rates
 from ctkd_core.distill.training.arguments import training_arguments, use_one_device
 from ctkd_core.distill.training.export import STATE
-from ctkd_core.errors import LossInputError, RunError
+from ctkd_core.errors import LossInputError, RunError, short
 from ctkd_core.losses import loss as method_loss
 from ctkd_core.losses import make_state
 from ctkd_core.losses.base import LossOutput, StateContext, States
@@ -400,12 +400,29 @@ class DistillTrainer(Trainer):
         return step > 0
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Say what a checkpoint lacks of the model; what is tied to a weight in it (the head, often) isn't lacking."""
+        """Refuse (RunError) a checkpoint that lacks weights; what is tied to one in it (the head, say) doesn't."""
         assert self.model is not None
         state, missing = self.model.state_dict(), set(load_result.missing_keys)
         there = {_place(value) for name, value in state.items() if name not in missing}
         lost = [name for name in load_result.missing_keys if name not in state or _place(state[name]) not in there]
-        super()._issue_warnings_after_load(load_result._replace(missing_keys=lost))
+        if lost:
+            raise RunError(
+                f"the checkpoint lacks {short(lost[0])}{f' and {len(lost) - 1} more' if lost[1:] else ''}, so the run "
+                "can't go on as it would have; start it anew (checkpoints of older versions lack weights of some "
+                "families of models, GPT-NeoX among them)."
+            )
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=[]))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # Under the names that weights have here, by which they are loaded again. `save_pretrained` gives those of some
+        # families (GPT-NeoX, mixtures of experts) other names, or other shapes, as published files have them.
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        given = vars(model).get("_weight_conversions")
+        model._weight_conversions = []
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            model._weight_conversions = given
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         root = Path(str(self.args.output_dir))

@@ -135,8 +135,8 @@ def _run_curves(rows: list[dict[str, Any]]) -> str:
         for key in dict.fromkeys(key for row in rows for key in flat(row))
         if key.startswith("terms.")
     ]
-    curves = [
-        Curve(label, *line_of(rows, key), CATEGORICAL[k % len(CATEGORICAL)], DASHES[k % len(DASHES)])
+    curves = [  # behind the last colour they begin anew, each with another dash than before
+        Curve(label, *line_of(rows, key), _colour(k), DASHES[(k + k // len(CATEGORICAL)) % len(DASHES)])
         for k, (key, label) in enumerate(losses)
     ]
     x, bits = line_of(rows, "bits_per_byte", kind="eval")

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctkd_core.markup.visible import one_line
+from ctkd_core.markup.visible import one_line, shorten
 
 WIDTH, HEIGHT = 380, 170
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 26, 24
+LEFT, RIGHT, TOP, BOTTOM = 66, 10, 26, 24
+SIZE, WIDE, ROW = 11, 6.5, 15  # of letters, and of a line of labels; WIDE is what a letter takes, bold ones too
+MOST_LABEL = 50  # characters of a label, so that a line holds one
 MAX_POINTS = 300  # of one curve in a block
 MARKED = 40  # up to so many points are marked each
 
@@ -56,7 +58,8 @@ def downsample(x: NDArray[Any], y: NDArray[Any], most: int) -> tuple[NDArray[Any
 def curves_svg(title: str, curves: Sequence[Curve], unit: str = "step") -> str:
     """Curves over `unit` with their lowest and highest value beside the axes; "" when no point can be drawn.
 
-    Bands reach as far as the lines do: what of them lies above or below is cut off.
+    Bands reach as far as the lines do: what of them lies above or below is cut off. Labels stand beside the title, or
+    in lines below the picture where there is no room for them.
     """
     drawn = [(curve, *_finite(curve)) for curve in curves]
     drawn = [(curve, x, y) for curve, x, y in drawn if len(x)]
@@ -70,15 +73,40 @@ def curves_svg(title: str, curves: Sequence[Curve], unit: str = "step") -> str:
         at_x = LEFT + (WIDTH - LEFT - RIGHT) * (x - first) / ((last - first) or 1.0)
         at_y = TOP + (HEIGHT - TOP - BOTTOM) * (0.5 if high == low else (high - y) / (high - low))
         parts.append(_line(curve, at_x, np.broadcast_to(at_y, at_x.shape)))
-    labels = [(curve.label, curve.colour) for curve, _, _ in drawn] if len(drawn) > 1 else []
-    spans = "".join(f'<tspan fill="{escape(colour)}">■</tspan> {_safe(label)}  ' for label, colour in labels)
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="13" text-anchor="end" xml:space="preserve">{spans}</text>')
+    labels, rows = _labels(title, [curve for curve, _, _ in drawn] if len(drawn) > 1 else [])
+    parts += labels
+    height = HEIGHT + ROW * rows
     spoken = "; ".join(f"{curve.label} from {y[0]:.4g} to {y[-1]:.4g}" for curve, _, y in drawn)
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-        f'aria-label="{_safe(f"{title}: {spoken}")}" font-family="system-ui,sans-serif" font-size="11" '
+        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
+        f'aria-label="{_safe(f"{title}: {spoken}")}" font-family="system-ui,sans-serif" font-size="{SIZE}" '
         f'fill="currentColor">{"".join(parts)}</svg>'
     )
+
+
+def _labels(title: str, curves: Sequence[Curve]) -> tuple[list[str], int]:
+    """The labels of curves as text, and how many lines of them lie below the picture."""
+    shown = [(escape(curve.colour), shorten(one_line(curve.label), MOST_LABEL)) for curve in curves if curve.label]
+    if not shown:
+        return [], 0
+    lines: list[list[tuple[str, str]]] = [[]]
+    for colour, label in shown:
+        if lines[-1] and _taken([*lines[-1], (colour, label)]) > WIDTH:
+            lines.append([])
+        lines[-1].append((colour, label))
+    if len(lines) == 1 and WIDE * len(one_line(title)) + _taken(lines[0]) <= WIDTH - RIGHT:
+        return [_line_of_labels(lines[0], f'x="{WIDTH - RIGHT}" y="13" text-anchor="end"')], 0
+    below = [_line_of_labels(line, f'x="0" y="{HEIGHT + ROW * k + SIZE}"') for k, line in enumerate(lines)]
+    return below, len(below)
+
+
+def _taken(labels: Sequence[tuple[str, str]]) -> float:
+    return WIDE * sum(len(label) + 4 for _, label in labels)
+
+
+def _line_of_labels(labels: Sequence[tuple[str, str]], place: str) -> str:
+    spans = "".join(f'<tspan fill="{colour}">■</tspan> {_safe(label)}  ' for colour, label in labels)
+    return f'<text {place} xml:space="preserve">{spans}</text>'
 
 
 def _finite(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

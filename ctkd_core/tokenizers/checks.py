@@ -35,7 +35,10 @@ READ_MEMORY, READ_MEMORY_PER_BYTE = 2**29, 70  # bytes that reading a file may t
 CONFIG_MEMORY, CONFIG_MEMORY_PER_BYTE = 2**24, 10
 CHECK_MEMORY = 4 * 2**30
 CHECK_VERSION = 2  # raise it with PROBES and with what is refused, so that old results are not used
+AUTO_VERSION = 3  # raise it with PROBES and with what is said of AutoTokenizer
 _NAME = "\0"  # stands for the file's name in what the child says
+
+PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")  # classes that take tokenizer.json as it is
 
 # Where tokenizer classes are known to differ: digit runs, spaces, scripts, emoji, contractions, normalisation.
 PROBES = (
@@ -178,16 +181,20 @@ def _sentences(result: dict[str, Any]) -> list[str]:
         return []
     first = result["differences"][0]
     raw, auto = "|".join(first["raw"]), "|".join(first["auto"])
+    # transformers takes a class of its own for some types of models (qwen2), whatever the files say.
+    whose, remedy = "taken for this type of model", "load it with PreTrainedTokenizerFast.from_pretrained"
+    if result["named"] not in PLAIN:
+        whose = "named by tokenizer_config.json"
+        remedy = 'set "tokenizer_class" to "PreTrainedTokenizerFast" in tokenizer_config.json'
     return [
-        f"AutoTokenizer (class {result['class']}, named by tokenizer_config.json) cuts texts differently from "
+        f"AutoTokenizer (class {result['class']}, {whose}) cuts texts differently from "
         f"tokenizer.json: {first['text']!r} becomes {auto} instead of {raw} ({len(result['differences'])} of "
-        f'{len(PROBES)} probe texts differ). tokenizer.json is used here; set "tokenizer_class" to '
-        '"PreTrainedTokenizerFast" in tokenizer_config.json so that transformers does the same.'
+        f"{len(PROBES)} probe texts differ). tokenizer.json is used here; {remedy} so that transformers does the same."
     ]
 
 
 def _check_key(folder: Path) -> str:
-    digest = hashlib.sha256(f"{CHECK_VERSION} {_transformers_version()}".encode())
+    digest = hashlib.sha256(f"{AUTO_VERSION} {_transformers_version()}".encode())
     for name in ("tokenizer.json", "tokenizer_config.json", "config.json", "special_tokens_map.json"):
         path = folder / name
         digest.update(name.encode())
@@ -287,7 +294,7 @@ def _compare_auto(folder: Path) -> dict[str, Any]:
     try:
         auto = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except Exception as fault:
-        return {"error": f"{type(fault).__name__}: {first_line(fault)}", "differences": [], "class": ""}
+        return {"error": f"{type(fault).__name__}: {first_line(fault)}", "differences": []}
     differences = []
     for text in PROBES:
         ours = raw.encode(text, add_special_tokens=False)
@@ -295,7 +302,9 @@ def _compare_auto(folder: Path) -> dict[str, Any]:
         if list(ours.ids) != list(theirs):
             tokens = auto.convert_ids_to_tokens(theirs)
             differences.append({"text": text, "raw": ours.tokens, "auto": [str(t) for t in tokens]})
-    return {"error": "", "differences": differences, "class": type(auto).__name__}
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig"))
+    named = config.get("tokenizer_class") if isinstance(config, dict) else None
+    return {"error": "", "differences": differences, "class": type(auto).__name__, "named": named}
 
 
 CHILD_TASKS: dict[str, Callable[[Path], dict[str, Any]]] = {

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import ctkd_core
 from ctkd_core import methods
@@ -248,7 +249,7 @@ def test_the_log_says_what_is_done_before_the_first_step(pair, store, capsys):
 
 
 def test_a_checkpoint_without_tied_weights_is_whole(pair, store, monkeypatch):
-    """The head is the embeddings' own matrix, and lies in no checkpoint; what else is lacking is told."""
+    """The head is the embeddings' own matrix, and lies in no checkpoint; one that lacks anything else is refused."""
     from transformers import trainer as theirs
 
     said: list[str] = []
@@ -266,8 +267,27 @@ def test_a_checkpoint_without_tied_weights_is_whole(pair, store, monkeypatch):
     ((whole, result),) = made
     assert result.missing_keys == ["lm_head.weight"]
     assert not [text for text in said if "missing keys" in text]
-    load(whole, result._replace(missing_keys=["lm_head.weight", "model.norm.weight"]))
-    assert [text for text in said if "missing keys" in text and "norm" in text and "lm_head" not in text]
+    with pytest.raises(RunError, match=r"the checkpoint lacks 'model\.norm\.weight', so"):
+        load(whole, result._replace(missing_keys=["lm_head.weight", "model.norm.weight"]))
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "mixtral"])
+def test_weights_that_files_name_otherwise_than_the_model_are_in_its_checkpoints(pair, store, tmp_path, family):
+    sizes = {"vocab_size": 400, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
+    AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(family, **sizes, **heads, tie_word_embeddings=False)
+    ).save_pretrained(tmp_path / "body")
+    given = {"student_model": "pretrained", "student_path": str(tmp_path / "body"), "eval_samples": 0}
+    config = pair.config(method="sft", steps=4, sample_prompts=0, **given)
+    whole, parted = ctkd_core.distill(config, store), store.create(config)
+    assert worker.execute(parted, lambda: any(r.get("step") == 2 for r in parted.metric_rows())) == attempt.CANCELLED
+    assert worker.execute(parted.queue_again(), lambda: False) == attempt.FINISHED
+    one, two = (r.metrics().query("kind == 'train'").loss.tolist() for r in (whole, parted))
+    assert two == pytest.approx(one, rel=1e-5)
+    kept = [load_file(r.dir / "checkpoints" / "student" / "model.safetensors") for r in (whole, parted)]
+    torch.testing.assert_close(*kept)
+    assert set(kept[0]) == set(load_file(tmp_path / "body" / "model.safetensors")), "named as published files are"
 
 
 @pytest.mark.parametrize("broken", ["metrics", "samples"])

@@ -53,6 +53,15 @@ def test_a_run_has_figures_curves_samples_config_and_source(store):
         assert part in text
 
 
+def test_no_two_of_many_terms_look_the_same(store):
+    run = made(store)
+    terms = {f"term{k}": float(k) for k in range(20)}
+    rows = [{"kind": "train", "step": k, "time": float(k), "loss": 1.0, "terms": terms} for k in (1, 2)]
+    (run.dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    looks = re.findall(r'<polyline [^>]*(stroke="[^"]*") stroke-width="2"( stroke-dasharray="[^"]*")?', run_html(run))
+    assert len(looks) == len(set(looks)) == 21
+
+
 def test_whatever_a_run_says_is_only_text(store):
     runs = [made(store, answer=EVIL, name=EVIL, seed=k, method=m) for k in range(2) for m in ("sft", "uld")]
     for text in (run_html(runs[0]), comparison_html(runs)):

@@ -57,4 +57,10 @@ def test_a_long_run_stays_small():
 def test_labels_are_text():
     two = [Curve(NASTY, np.arange(2), np.arange(2), "#000", '"/><script>') for _ in range(2)]
     page = harmless(curves_svg(NASTY, two))
-    assert page.text.count(one_line(NASTY)) == 3
+    assert page.text.count(one_line(NASTY)) == 1  # the title; labels are cut
+    assert page.text.count(one_line(NASTY)[:40]) == 3
+
+
+def test_curves_without_labels_have_no_legend():
+    two = [Curve("", np.arange(2), np.arange(2), "#000") for _ in range(2)]
+    assert "■" not in curves_svg("Loss", two)

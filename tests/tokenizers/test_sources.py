@@ -369,6 +369,10 @@ def test_autotokenizer_that_cuts_differently_is_warned_about_once(
     config.write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     assert tokenizer_check(folder) == []
     assert load_tokenizer(folder).warnings == ()
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))  # a class of its own, whatever is named
+    (warning,) = tokenizer_check(folder)
+    assert "class Qwen2Tokenizer, taken for this type of model" in warning
+    assert "load it with PreTrainedTokenizerFast.from_pretrained" in warning
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,10 @@ from ctkd_core.distill.runs import Run
 from ctkd_core.errors import short
 from ctkd_core.markup.visible import counted, one_line
 
+_SAMPLES = ("batch_size", "accumulation", PROCESSES)  # of one step: their product
 _TRAINING = {
     "steps": ("steps",),
-    "samples of a step": ("batch_size", "accumulation", PROCESSES),
+    "samples of a step": _SAMPLES,
     "training data": ("data",),
     "pair of tokenizers": ("student", "teacher"),
 }
@@ -39,6 +41,8 @@ def unequal(kinds: Sequence[Kind], figure: str = "") -> list[str]:
     for what, options in _TRAINING.items():
         if figure and set(options) <= set(held_out):
             continue  # data, of which a share is held out: the sentence about that names it
+        if options == _SAMPLES and len({math.prod(table[key] for key in options) for table in tables}) == 1:
+            continue  # 4 is 2 x 2
         if values := _values(tables, options):
             notes.append(f"The kinds differ in {what} ({values}), which moves figures, too.")
     if values := _values(tables, held_out):

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ctkd_core.distill.data import Example
 
-_WHOLE = re.compile(r"(?<![\w.,])\d+(?![\w]|[.,]\d)")
+# Latin, Greek and Cyrillic letters make another word of a number (x2, 3rd, 5й). Others only touch it: 3과 4를, 12加30.
+_LETTER = r"[^\W\u0590-\U0010ffff]"
+_WHOLE = re.compile(rf"(?<!{_LETTER})(?<![\d.,])\d+(?!{_LETTER}|\d|[.,]\d)")
 _RESULT = re.compile(r"-?\d+")
 MOST_DIGITS = 400  # longer ones are no exercise, and Python refuses to read them
 

@@ -227,10 +227,11 @@ def _what_is_missing(fault: ImportError) -> str:
 
 def _reader(model: PreTrainedModel, folder: Path, batch: int) -> Any:
     from lm_eval.models.huggingface import HFLM
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        # AutoTokenizer takes another class for some types of models, whatever the files say.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
         with _quiet():
             return HFLM(
                 pretrained=model, backend="causal", tokenizer=tokenizer, batch_size=batch, trust_remote_code=False

@@ -186,13 +186,17 @@ def trainer(**changes):
         tokenizer.pad_token = tokenizer.eos_token
     own = dict(output_dir=str(HERE / "out"), teacher_tokenizer_name_or_path=str(HERE / "teacher-tokenizer"))
     data = load_dataset("json", data_files=str(HERE / "train.jsonl"), split="train")
-    return GOLDTrainer(
+    made = GOLDTrainer(
         model=AutoModelForCausalLM.from_pretrained(student),
         teacher_model=AutoModelForCausalLM.from_pretrained(teacher),
         args=GOLDConfig(**own | CONFIG | changes),
         train_dataset=data.remove_columns("text"),
         processing_class=tokenizer,
     )
+    # The loss of a step is the mean of its batches': without this, transformers takes TRL's loss for one that was
+    # divided already, and adds them up.
+    made.model_accepts_loss_kwargs = False
+    return made
 
 
 if __name__ == "__main__":

@@ -99,6 +99,8 @@ class Server:
         try:
             with self._opener().open(request, timeout=timeout) as answer:
                 body = answer.read(MOST_BYTES + 1)
+                if answer.length and len(body) <= MOST_BYTES:  # read(n) says nothing of what it didn't get
+                    raise http.client.IncompleteRead(body, answer.length)
         except urllib.error.HTTPError as fault:
             with fault:
                 self._refused(fault)

@@ -176,9 +176,10 @@ class ServedReader:
         return self._by_text.get(token)
 
     def _value(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value > SLACK:
+        number = not isinstance(value, bool) and isinstance(value, (int, float))
+        if not number or not value <= SLACK:  # NaN is neither
             raise RunError(f"the server {short(self.server.address)} gives {short(value)} as a log-probability.")
-        return max(NO_CHANCE, min(0.0, float(value)))
+        return float(max(NO_CHANCE, min(0.0, value)))
 
     def _same_length(self, count: int, ids: Any) -> None:
         if count != len(ids):

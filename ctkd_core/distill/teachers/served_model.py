@@ -59,10 +59,15 @@ def id_named(name: str) -> int | None:
 
 
 def choices_of(server: Server, answer: Any, count: int) -> list[dict[str, Any]]:
-    """The choices of an answer to `count` prompts, in their order. Raises RunError."""
+    """The choices of an answer to `count` prompts, in their order. Raises RunError.
+
+    They are numbered from 0; where these numbers are none (a text, null), the choices are taken as they come.
+    """
     if answer is None:
         raise RunError(f"the server {short(server.address)} has no /completions; its address often ends in /v1.")
     found = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(found, list) or not all(isinstance(choice, dict) for choice in found) or len(found) != count:
         raise RunError(f"the server {short(server.address)} didn't answer {count} prompts with {count} choices.")
-    return sorted(found, key=lambda choice: choice.get("index", 0))
+    numbers = [choice.get("index", 0) for choice in found]
+    numbered = all(type(number) is int for number in numbers)
+    return sorted(found, key=lambda choice: choice.get("index", 0)) if numbered else found

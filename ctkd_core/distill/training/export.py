@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctkd_core import files
+from ctkd_core.tokenizers.checks import PROBES
+from ctkd_core.tokenizers.faults import first_line
 from ctkd_core.tokenizers.roles import ROLES
 
 if TYPE_CHECKING:
@@ -31,20 +33,24 @@ def save_student(
     ends: Iterable[int] = (),
     dtype: str = "float32",
     terms: Mapping[str, bytes] | None = None,
-) -> None:
+) -> str:
     """Keep the trained student as a folder that AutoModelForCausalLM and AutoTokenizer open.
 
     card: README.md; ends: further ids, beside EOS, that end a text; dtype: of the weights on the disk; terms: files
-    that go along, by their names. Raises OSError.
+    that go along, by their names. Returns a sentence where AutoTokenizer makes another tokenizer of it, else "".
+    Raises OSError.
     """
     with _without_states(model), files.replacing(folder, sync=True) as part:
         _end_texts(model, tokenizer, ends)
         _save_weights(model, part, dtype)
         save_tokenizer(tokenizer, part, model)
+        otherwise = _opened_otherwise(tokenizer, part, model.config.model_type)
         if card:
-            (part / "README.md").write_text(card, encoding="utf-8")
+            told = f"\n## Tokenizer\n\n{otherwise}\n" if otherwise else ""
+            (part / "README.md").write_text(card + told, encoding="utf-8")
         for name, content in (terms or {}).items():
             (part / name).write_bytes(content)
+    return otherwise
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, model: Any = None) -> None:
@@ -78,6 +84,29 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, model: Any = None) -> Non
     path = folder / "tokenizer_config.json"
     written = json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
     path.write_text(json.dumps(written, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _opened_otherwise(tokenizer: Tokenizer, folder: Path, model_type: str) -> str:
+    """A sentence where AutoTokenizer makes another tokenizer of the folder, "" where it makes the same.
+
+    For some types of models (qwen2 among them) transformers 5 takes a class that has its own way of cutting texts,
+    whatever the files say, and no setting in them changes that.
+    """
+    from transformers import AutoTokenizer
+
+    instead = "Load it with `PreTrainedTokenizerFast.from_pretrained`, which takes tokenizer.json as it is."
+    try:
+        found = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        ours = [tokenizer.backend.encode(text, add_special_tokens=False).ids for text in PROBES]
+        same = [found(text, add_special_tokens=False)["input_ids"] for text in PROBES] == ours
+    except Exception as fault:  # whatever that class makes of a vocabulary it wasn't written for
+        return f"AutoTokenizer can't read this student's tokenizer ({first_line(fault)}). {instead}"
+    if same:
+        return ""
+    return (
+        f"AutoTokenizer takes a {type(found).__name__} for every {model_type}, which cuts texts otherwise than this "
+        f"student's tokenizer. {instead}"
+    )
 
 
 def _token(tokenizer: Tokenizer, role: str) -> str | None:

@@ -38,6 +38,17 @@ def test_what_kinds_do_not_share_is_named(store, changes, told):
     assert all(part in note for part, note in zip(told, notes))
 
 
+def test_as_many_samples_of_a_step_in_other_batches_are_no_difference(store):
+    runs = [
+        made(store, batch_size=4),
+        made(store, batch_size=2, accumulation=2),
+        in_processes(made(store, batch_size=2), 2),
+    ]
+    assert unequal(kinds_of(runs)) == []
+    (note,) = unequal(kinds_of([*runs, made(store, batch_size=5)]))
+    assert note.startswith("The kinds differ in samples of a step (batch_size 4, accumulation 1, processes 1; ")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -166,6 +166,23 @@ def test_one_step_of_trl_has_our_loss(pair, tmp_path, name):
         assert Path(trainer.args.output_dir) == tmp_path / "out" / "out"
 
 
+def test_the_loss_of_a_step_is_the_mean_of_its_batches(pair, tmp_path):
+    pytest.importorskip("trl.experimental.gold")
+    write(pair.config(**CASES["gold"], max_length=64, steps=1, accumulation=3), "trl", tmp_path / "out")
+    trainer = runpy.run_path(str(tmp_path / "out" / "train_trl.py"))["trainer"](disable_tqdm=True)
+    losses: list[float] = []
+    loss_of = trainer.compute_loss
+
+    def listening(*given, **more):
+        found = loss_of(*given, **more)
+        losses.append(float(found))
+        return found
+
+    trainer.compute_loss = listening
+    assert trainer.train().training_loss == pytest.approx(sum(losses) / 3, rel=1e-4)
+    assert len(losses) == 3
+
+
 def up_to_the_last(learnt):
     """Masks [B, T] of everything up to the last learnt token: what TRL pads stands behind it."""
     return learnt.flip(1).cumsum(1).flip(1).bool()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
@@ -88,6 +89,24 @@ def test_a_server_that_never_answers_runs_into_the_time_out():
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         with pytest.raises(RunError, match="no answer in 1 try: timed out"):
             Server(address, tries=1, timeout=0.2).get("models")
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again():
+    answers = [b'{"data"', b'{"data": []}']
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for body in answers:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n" + body)
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        assert Server(address, tries=2, pause=0.0).get("models") == {"data": []}
+        serving.join()
 
 
 def test_a_strange_time_to_wait_is_no_time(stub):

@@ -7,8 +7,10 @@ import pytest
 import ctkd_core
 from ctkd_core.distill.models.teachers import load_frozen
 from ctkd_core.distill.teachers.access import KEY
+from ctkd_core.distill.teachers.client import Server
 from ctkd_core.distill.teachers.kept import open_cache
 from ctkd_core.distill.teachers.served import open_server
+from ctkd_core.distill.teachers.served_model import choices_of
 from ctkd_core.errors import RunError
 from ctkd_core.tokenizers.load import load_tokenizer
 from tests.distill.kit import cache_teacher
@@ -111,6 +113,35 @@ def test_the_key_goes_to_the_server_and_nowhere_else(pair, server, store, monkey
     assert {headers.get("Authorization") for headers in server.seen} == {"Bearer secret-1234"}
     written = [p for p in run.dir.rglob("*") if p.is_file() and b"secret-1234" in p.read_bytes()]
     assert not written
+
+
+@pytest.mark.parametrize("numbers", [["0", "1"], [None, None], [0, "1"], [[], {}]])
+def test_choices_without_numbers_are_taken_as_they_come(numbers):
+    found = [{"index": number, "text": str(at)} for at, number in enumerate(numbers)]
+    assert choices_of(Server("http://127.0.0.1:1/v1"), {"choices": found}, 2) == found
+
+
+def test_many_choices_that_texts_number_stay_in_their_order():
+    found = [{"index": str(at)} for at in range(12)]  # as texts, "10" comes before "2"
+    assert choices_of(Server("http://127.0.0.1:1/v1"), {"choices": found}, 12) == found
+    numbered = [{"index": at} for at in reversed(range(12))]
+    assert choices_of(Server("http://127.0.0.1:1/v1"), {"choices": numbered}, 12) == numbered[::-1]
+
+
+def test_a_whole_number_beyond_any_float_is_no_chance(pair, server, monkeypatch):
+    choice = server.choice
+
+    def strange(*given):
+        found = choice(*given)
+        for table in found["prompt_logprobs"][1:]:
+            least = min(table, key=lambda i: table[i]["logprob"])
+            table[least]["logprob"] = -(10**400)
+        return found
+
+    config = behind(pair, server, teacher_server_k=339)
+    batch = batch_of(config)
+    monkeypatch.setattr(server, "choice", strange)
+    assert open_server(teacher_of(config)).logits(batch).isfinite().all()
 
 
 def test_an_id_below_zero_is_refused(pair, server, monkeypatch):

@@ -8,15 +8,23 @@ import re
 import pytest
 import tokenizers
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 import ctkd_core
 from ctkd_core.distill.config import RunConfig
+from ctkd_core.distill.evaluation.harness import _reader
 from ctkd_core.distill.models.students import scratch
 from ctkd_core.distill.training.card import card
 from ctkd_core.distill.training.export import save_student, stored_dtype
 from ctkd_core.tokenizers.tokenizer import Tokenizer
-from tests.tiny import tiny_byte_level
+from tests.tiny import tiny_byte_level, tiny_metaspace
 
 TEXTS = ["the red flag", "<bos>What is 12 + 3?<|turn|> naïve 🦙<eos>", ""]
 
@@ -36,7 +44,7 @@ def test_the_student_opens_as_it_was(tmp_path):
     model = scratch(ours, 16, 1, 64, 0).eval()
     model.add_module("loss_state", torch.nn.Linear(2, 2))
     turn = ours.backend.token_to_id("<|turn|>")
-    save_student(model, ours, tmp_path / "student", "# A card\n", ends=[turn])
+    assert save_student(model, ours, tmp_path / "student", "# A card\n", ends=[turn]) == ""
     assert "loss_state" in model._modules
     found = AutoTokenizer.from_pretrained(tmp_path / "student")
     for text in TEXTS:
@@ -52,6 +60,33 @@ def test_the_student_opens_as_it_was(tmp_path):
     torch.testing.assert_close(reopened(ids).logits, model(ids).logits)
     assert GenerationConfig.from_pretrained(tmp_path / "student").eos_token_id == [ours.eos_id, turn]
     assert (tmp_path / "student" / "README.md").read_text() == "# A card\n"
+
+
+def qwen2(vocabulary: int) -> Qwen2ForCausalLM:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocabulary, num_key_value_heads=2, **sizes))
+
+
+def test_a_class_that_autotokenizer_takes_for_the_model_is_told(tmp_path):
+    ours = tiny_metaspace()  # of words with a mark, where a qwen2 has bytes
+    said = save_student(qwen2(ours.n_ids), ours, tmp_path / "student", "# A card\n")
+    assert said.startswith("AutoTokenizer takes a Qwen2Tokenizer for every qwen2")
+    assert (tmp_path / "student" / "README.md").read_text() == f"# A card\n\n## Tokenizer\n\n{said}\n"
+    found = PreTrainedTokenizerFast.from_pretrained(tmp_path / "student")  # what it says to do instead
+    for text in TEXTS:
+        assert found(text, add_special_tokens=False)["input_ids"] == ours.encode(text).ids.tolist()
+
+
+def test_a_run_warns_of_it_and_the_harness_reads_the_right_tokens(pair, store, tmp_path):
+    ours = ctkd_core.load_tokenizer(str(pair.student))  # digits by threes, of a qwen2 one by one
+    qwen2(ours.n_ids).save_pretrained(tmp_path / "body")
+    given = {"student_model": "pretrained", "student_path": str(tmp_path / "body"), "method": "sft"}
+    run = ctkd_core.distill(pair.config(**given, steps=1, sample_prompts=0), store)
+    assert any("Qwen2Tokenizer" in warning for warning in run.status().warnings)
+    folder = run.dir / "checkpoints" / "student"
+    pytest.importorskip("lm_eval")
+    reader = _reader(AutoModelForCausalLM.from_pretrained(folder), folder, 1)
+    assert reader.tok_encode("1234567", add_special_tokens=False) == ours.encode("1234567").ids.tolist()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
