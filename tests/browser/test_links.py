@@ -162,6 +162,29 @@ def test_back_brings_the_text_back(page, server):
     page.wait_for_function("text => document.querySelector('textarea').value === text", arg=first)
 
 
+@pytest.mark.parametrize(
+    ("path", "group", "texts", "field"),
+    [("align", ".group .chip", "text", "typed"), ("losses", ".group", "example", "lab_text")],
+)
+def test_back_undoes_another_text_in_one_step(page, server, path, group, texts, field):
+    """The group that was pinned in the text before goes with it, and comes back with it."""
+    page.goto(f"{server}/{path}")
+    page.locator(group).first.wait_for()
+    settled(page)
+    first = page.locator(f".st-key-{field} textarea").input_value()
+    page.locator(group).nth(4).click()
+    page.wait_for_url(re.compile(r"\?group=\d+$"))
+    settled(page)
+    pinned = page.url
+    page.locator(f".st-key-{texts}").get_by_role("radio").nth(1).click()
+    page.wait_for_url(re.compile(rf"\?{texts}=\w+$"))
+    settled(page)
+    page.go_back()
+    page.wait_for_url(pinned)
+    shown = f"text => document.querySelector('.st-key-{field} textarea')?.value === text"
+    page.wait_for_function(shown, arg=first)
+
+
 def test_back_undoes_one_choice_on_page_evidence(page, server):
     def choose(key: str, place: int) -> None:
         page.locator(f".st-key-{key} input").first.click()
