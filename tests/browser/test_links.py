@@ -185,6 +185,22 @@ def test_back_undoes_another_text_in_one_step(page, server, path, group, texts, 
     page.wait_for_function(shown, arg=first)
 
 
+def test_back_from_another_page_brings_what_was_left(page, server):
+    """In one step, though Streamlit takes what pages bind out of their address before the next one comes."""
+    query = "?method=cdm&tab=Graph&text=code&group=3"
+    page.goto(f"{server}/align{query}")
+    page.wait_for_selector(".ctkd .chip")
+    settled(page)
+    first = page.locator("textarea").first.input_value()
+    page.get_by_role("link", name="Evidence", exact=True).first.click()
+    page.locator(".st-key-tried input").wait_for()
+    settled(page)
+    page.go_back()
+    page.wait_for_url(f"{server}/align{query}")
+    page.get_by_role("tab", name="Graph", selected=True).wait_for()
+    page.wait_for_function("text => document.querySelector('textarea')?.value === text", arg=first)
+
+
 def test_back_undoes_one_choice_on_page_evidence(page, server):
     def choose(key: str, place: int) -> None:
         page.locator(f".st-key-{key} input").first.click()
