@@ -127,7 +127,9 @@ def _window_fields(view: View, window: Window) -> bool:
         if is_late:
             return
         values = {name: int(st.session_state[key] or 0) for key, (_, name) in FIELDS.items()}
-        data.set_window(Window(**values).clamped(*view.map.shape))
+        chosen = Window(**values).clamped(*view.map.shape)
+        if chosen != window:  # a tab that is opened again sends what its fields show, which nobody chose
+            data.set_window(chosen)
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for key, (label, name) in FIELDS.items():
