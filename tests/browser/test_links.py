@@ -201,6 +201,65 @@ def test_back_from_another_page_brings_what_was_left(page, server):
     page.wait_for_function("text => document.querySelector('textarea')?.value === text", arg=first)
 
 
+def test_back_undoes_one_choice_on_page_vocabulary(page, server):
+    """A token takes the window with it: both come back together, and the open tab as well."""
+    tabs = page.get_by_role("tab")
+    token = page.locator(".st-key-token input")
+    page.goto(f"{server}/vocabulary?map=exact")
+    page.get_by_role("button", name="Next tokens").wait_for()
+    settled(page)
+    first = token.input_value()
+    tabs.filter(has_text="Neighbours").click()
+    page.wait_for_url(re.compile("panel=Neighbours$"))
+    tabs.filter(has_text="Window").click()
+    page.wait_for_url(re.compile("panel=Window$"))
+    page.get_by_role("button", name="Next tokens").click()
+    page.wait_for_url(re.compile("window="))
+    settled(page)
+    moved = page.url
+    token.fill("7")
+    token.press("Enter")
+    page.wait_for_url(re.compile("panel=Window&token=7$"))
+    settled(page)
+    page.go_back()
+    page.wait_for_url(moved)
+    page.wait_for_function("t => document.querySelector('.st-key-token input')?.value === t", arg=first)
+    settled(page)
+    for shown in ("Window", "Neighbours"):
+        page.go_back()
+        page.wait_for_url(re.compile(f"map=exact&panel={shown}$"))
+        page.get_by_role("tab", name=shown, selected=True).wait_for()
+        settled(page)
+
+
+def test_back_undoes_an_option_of_a_map(page, server):
+    def shown() -> str:
+        page.get_by_role("button", name="Options").first.click()
+        found = page.locator("[data-testid=stPopoverBody] input[type=number]").first
+        found.wait_for()
+        return found.input_value()
+
+    page.goto(f"{server}/vocabulary")
+    page.locator(".st-key-map input").first.wait_for()
+    settled(page)
+    first = shown()
+    field = page.locator("[data-testid=stPopoverBody] input[type=number]").first
+    field.fill(str(int(first) + 3))
+    field.press("Enter")
+    page.wait_for_url(re.compile("options="))
+    settled(page)
+    page.go_back()
+    page.wait_for_url(f"{server}/vocabulary")
+    settled(page)
+    page.wait_for_timeout(500)  # what a run would put back it puts back in this time
+    assert page.url == f"{server}/vocabulary"
+    if not field.is_visible():
+        shown()
+    page.wait_for_function(
+        "v => document.querySelector('[data-testid=stPopoverBody] input[type=number]').value === v", arg=first
+    )
+
+
 def test_back_undoes_one_choice_on_page_evidence(page, server):
     def choose(key: str, place: int) -> None:
         page.locator(f".st-key-{key} input").first.click()
