@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ctkd_core.alignment.kinds import KIND_STYLES, KINDS
 from ctkd_core.figures.theme import DASHES, escape, figure
+from ctkd_core.figures.vocabulary import CLASS_TITLES
 from ctkd_core.markup.colours import CATEGORICAL, GREY
 from ctkd_core.markup.curves import downsample
 from ctkd_core.vocabulary.classes import CLASSES
@@ -109,7 +110,7 @@ def kind_curves(rows: pd.DataFrame, height: int = 320) -> go.Figure:
 def class_curves(rows: pd.DataFrame, height: int = 320) -> go.Figure:
     """Where the loss comes from: the share of each class of token over steps (columns `by_class.<class>`)."""
     lines = {
-        f"by_class.{name}": Line(name, CATEGORICAL[k % len(CATEGORICAL)], DASHES[k % len(DASHES)])
+        f"by_class.{name}": Line(CLASS_TITLES[name], CATEGORICAL[k % len(CATEGORICAL)], DASHES[k % len(DASHES)])
         for k, name in enumerate(CLASSES)
         if f"by_class.{name}" in rows
     }

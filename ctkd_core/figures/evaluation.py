@@ -58,6 +58,11 @@ class Moments:
         """The parts, those furthest behind the teacher first (without a teacher: the worst first)."""
         return sorted(self.now, key=lambda part: -_behind(self, part))
 
+    def titled(self, titles: Mapping[str, str]) -> Moments:
+        """The same with parts called as `titles` call them."""
+        tables = (self.now, self.before, self.teacher, self.sizes)
+        return Moments(*({titles.get(part, part): value for part, value in table.items()} for table in tables))
+
 
 def moments(rows: Rows, name: str, teacher: str = "", sizes: str = "") -> Moments:
     """The tables called `name`, `teacher` and `sizes` in the first and last evaluation that has the first of them.

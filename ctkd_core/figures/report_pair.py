@@ -35,7 +35,7 @@ from ctkd_core.figures.pair import (
 from ctkd_core.figures.pair_domains import MEASURES, domain_figure, domain_table, share_columns
 from ctkd_core.figures.pair_special import fact_table, role_notes, role_table
 from ctkd_core.figures.report_runs import MOST_KINDS, comparison_parts, run_parts
-from ctkd_core.figures.tables import disagreements, health_table
+from ctkd_core.figures.tables import agreement_sentence, disagreements, health_table
 from ctkd_core.figures.vocabulary_bars import (
     audit_figure,
     audit_table,
@@ -46,7 +46,7 @@ from ctkd_core.figures.vocabulary_bars import (
 )
 from ctkd_core.lab.code import Code, NamedText, report_code
 from ctkd_core.markup.blocks import Html, facts, note, table, text
-from ctkd_core.markup.numbers import decimals, percent
+from ctkd_core.markup.numbers import percent
 from ctkd_core.markup.visible import counted, shorten
 from ctkd_core.methods.evidence import load
 from ctkd_core.pair.evidence import settings
@@ -246,9 +246,7 @@ def _text(one: TextReport, figures: Figures) -> list[str]:
         more = f" The first {MOST_DISAGREEMENTS} are listed." if count > MOST_DISAGREEMENTS else ""
         parts.append(
             note(
-                f"{count:,} {'stretch differs' if count == 1 else 'stretches differ'}; boundary "
-                f"F1 {decimals(compared.boundary_f1)}; {percent(compared.share)} of student tokens lie outside them. "
-                f"Each bracket is a group, student ~ teacher; │ parts its tokens.{more}"
+                f"{agreement_sentence(compared)} Each bracket is a group, student ~ teacher; │ parts its tokens.{more}"
             )
         )
         listed = disagreements(first, one.alignments[name], compared.differing, MOST_DISAGREEMENTS)

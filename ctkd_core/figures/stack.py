@@ -89,7 +89,7 @@ def stack_sentence(alignments: Sequence[Alignment]) -> str:
     if not len(stretches):
         return f"All {len(alignments)} methods make the same groups of this text."
     tokens = int((stretches[:, 1] - stretches[:, 0]).sum())
-    places = f"{len(stretches):,} {'stretch' if len(stretches) == 1 else 'stretches'}"
+    places = f"{len(stretches):,} {'run' if len(stretches) == 1 else 'runs'} of neighbouring tokens"
     return f"The {len(alignments)} methods disagree on {tokens:,} of {counted:,} student tokens, in {places}."
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctkd_core.alignment.base import Alignment
 from ctkd_core.alignment.kinds import KIND_STYLES, KINDS, UNEQUAL
-from ctkd_core.alignment.metrics import health, hull_bytes
+from ctkd_core.alignment.metrics import Agreement, health, hull_bytes
 from ctkd_core.figures.card import group_at
 from ctkd_core.figures.chips import differing_groups
 from ctkd_core.markup.numbers import decimals, percent
@@ -108,6 +108,15 @@ def page_of_row(groups: Sequence[int], group: int | None, rows: int) -> tuple[in
     count = len(groups)
     at = 0 if group is None else min(int(np.searchsorted(np.asarray(groups), group)), max(0, count - 1))
     return max(1, -(-count // rows)), at // rows
+
+
+def agreement_sentence(found: Agreement) -> str:
+    """In how many stretches two alignments differ, and how much of the text lies outside. Not for equal ones."""
+    count = len(found.differing)
+    return (
+        f"Between boundaries that both have, {count:,} {'stretch differs' if count == 1 else 'stretches differ'}. "
+        f"Boundary F1 {decimals(found.boundary_f1)}; {percent(found.share)} of student tokens lie outside them."
+    )
 
 
 def disagreements(a: Alignment, b: Alignment, differing: NDArray[np.int32], limit: int = 500) -> pd.DataFrame:

@@ -11,9 +11,8 @@ from ctkd_core.alignment.metrics import kind_counts
 from ctkd_core.figures.graph import component, component_figure, component_table
 from ctkd_core.figures.groups import size_histogram
 from ctkd_core.figures.metrics import logit_table, metric_heat, metric_table
-from ctkd_core.figures.tables import disagreements, groups_of_kinds, page_of_row, shown_groups
+from ctkd_core.figures.tables import agreement_sentence, disagreements, groups_of_kinds, page_of_row, shown_groups
 from ctkd_core.markup.glossary import explained
-from ctkd_core.markup.numbers import decimals, percent
 from pages.parts import late_values, loaders, state
 from pages.parts.align_export import export
 from pages.parts.align_panels import EVERY_METHOD_CHARACTERS, View
@@ -135,9 +134,6 @@ def _disagreements(view: View) -> None:
     if not len(found.differing):
         st.success(f"{names[0]} and {names[1]} make the same groups on this text.", icon=":material/check_circle:")
         return
-    small_print(
-        f"{len(found.differing)} stretches differ. Boundary F1 {decimals(found.boundary_f1)}; {percent(found.share)} "
-        f"of student tokens lie outside them. Each bracket is a group, student ~ teacher; │ parts its tokens."
-    )
+    small_print(f"{agreement_sentence(found)} Each bracket is a group, student ~ teacher; │ parts its tokens.")
     table = disagreements(a, b, found.differing)
     group_table(table, "difference_table", f"Stretches where {names[0]} and {names[1]} differ")

@@ -44,14 +44,18 @@ def standing(found: Digest) -> None:
     _this_pair(tried)
     settings = {name: [each for each in tried if each[1].kind == name] for name in KINDS}
     _recall()
-    names = [setting_name(each.name, condition.title) for each, condition in tried]
-    state.tell_unknown({"kind": ("kind of pair", KINDS), "regime": ("regime", REGIMES), "setting": ("setting", names)})
+    named = {setting_name(each.name, condition.title): condition for each, condition in tried}
+    state.tell_unknown({"kind": ("kind of pair", KINDS), "regime": ("regime", REGIMES), "setting": ("setting", named)})
+    # a setting that the address names is shown whatever the pair is
+    first = named.get(st.query_params.get("setting", "")) or (tried[0][1] if tried else None)
     kind_cell, regime_cell = st.columns(2)
     with kind_cell:
-        kind = _field("Kind of pair", "kind", KINDS, tried[0][1].kind if tried else None)
+        kind = _field("Kind of pair", "kind", KINDS, first.kind if first else None)
     regimes = {name: [each for each in settings[kind] if each[1].regime == name] for name in REGIMES}
+    if first is None or first.kind != kind:
+        first = settings[kind][0][1] if settings[kind] else None
     with regime_cell:
-        regime = _field("Regime", "regime", REGIMES, settings[kind][0][1].regime if settings[kind] else None)
+        regime = _field("Regime", "regime", REGIMES, first.regime if first else None)
     st.caption(f"**{kind}**: {KINDS[kind]} **{regime}**: {REGIMES[regime]}")
     if not regimes[regime]:
         there = ", ".join(dict.fromkeys(f"{c.kind} ({c.regime})" for _, c in tried)) or "nothing yet"
@@ -105,7 +109,8 @@ def _choose(key: str, name: str) -> None:
 
     A field that is bound to the address would change it before the rest, and Back would stop between.
     """
-    address.change({key: name} | dict.fromkeys(FIELDS[FIELDS.index(key) + 1 :]))
+    own = {"setting": st.session_state["setting"]} if key == "tried" else {}  # another pair may open another one
+    address.change({key: name} | own | dict.fromkeys(FIELDS[FIELDS.index(key) + 1 :]))
 
 
 def _this_pair(tried: list[Found]) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from ctkd_core.markup.glossary import explained_in
 from ctkd_core.methods.options import Option
 from ctkd_core.methods.row import Method
-from pages.parts import address, state
+from pages.parts import address, late_values, state
 
 
 def option_fields(
@@ -39,6 +39,27 @@ def option_fields(
             value = option_field(option, values.get(option.name, option.default), prefix, in_url, idle)
             found[option.name] = option.default if idle else value
     return found
+
+
+def put_fields(options: Iterable[Option], values: Mapping[str, Any], prefix: str) -> None:
+    """Before fields are drawn by `option_fields`: those that hold something else are to hold these values."""
+    for option in options:
+        if (key := f"{prefix}_{option.name}") in st.session_state:
+            late_values.put(key, _shown(option, values.get(option.name, option.default)))
+
+
+def _shown(option: Option, value: Any) -> Any:
+    """A value as its widget holds it."""
+    match option.kind:
+        case "bool":
+            return bool(value)
+        case "choice":
+            return value if value in option.choices else option.choices[0]
+        case "int":
+            return int(value)
+        case "float":
+            return None if value is None else float(value)
+    return "" if value is None else str(value)
 
 
 def fields_of_variant(
@@ -107,25 +128,25 @@ def option_field(option: Option, value: Any, prefix: str, in_url: bool = False, 
         shared["bind"] = "query-params"
     match option.kind:
         case "bool":
-            return st.toggle(label, value=bool(value), **shared)
+            return st.toggle(label, value=_shown(option, value), **shared)
         case "choice":
             choices = list(option.choices)
-            return st.selectbox(label, choices, index=choices.index(value) if value in choices else 0, **shared)
+            return st.selectbox(label, choices, index=choices.index(_shown(option, value)), **shared)
         case "int":
             low = None if option.low is None else int(option.low)
             high = None if option.high is None else int(option.high)
-            return st.number_input(label, min_value=low, max_value=high, value=int(value), step=1, **shared)
+            return st.number_input(label, min_value=low, max_value=high, value=_shown(option, value), step=1, **shared)
         case "float":
             shown = "%.6g"
             return st.number_input(
                 label,
                 min_value=option.low,
                 max_value=option.high,
-                value=None if value is None else float(value),
+                value=_shown(option, value),
                 format=shown,
                 **shared,
             )
-    return st.text_input(label, value="" if value is None else str(value), **shared)
+    return st.text_input(label, value=_shown(option, value), **shared)
 
 
 def _drop_infinite(option: Option, key: str) -> None:

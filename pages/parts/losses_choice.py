@@ -11,7 +11,7 @@ from ctkd_core import methods
 from ctkd_core.errors import CtkdError, unknown
 from ctkd_core.figures.find_token import find_token
 from ctkd_core.lab import question as loss_lab
-from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_NAMED, Choice, ExampleText
+from ctkd_core.lab.question import DEFAULT_METHODS, EXAMPLES, MAX_METHODS, MAX_NAMED, Choice
 from ctkd_core.tokenizers import snapshots
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from pages.parts import address, late_values, state
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
 FIRST = next(iter(EXAMPLES))
+EXAMPLE_NAMES = (*EXAMPLES, state.OWN)
 METHODS_HELP = f"Up to {MAX_METHODS} training methods. Each is computed with its own alignment of the text."
 BAR_HELP = "The first two of the methods that are shown; all of them stand below."
 TOKENS_HELP = (
@@ -35,10 +36,8 @@ def text_choice() -> tuple[str, str]:
     _recall()
     st.pills(
         "Text",
-        [*EXAMPLES, state.OWN],
-        default=FIRST,
-        key="example",
-        bind="query-params",
+        EXAMPLE_NAMES,
+        key="example",  # not bound: a text and the group that is pinned in it change in one step
         required=True,
         help="Short texts to begin with; own: your own context and text",
         on_change=_chosen,
@@ -194,18 +193,26 @@ def _options(name: str) -> Choice:
 
 
 def _recall() -> None:
-    """After a link, Back or Forward, the text that the address names; else what is in the fields stays there."""
-    arrived = address.newly_arrived("lab_text")
-    named = st.query_params.get("example") or FIRST, st.query_params.get("lab")
-    if "lab_text" in st.session_state and not (arrived and st.session_state.get("lab_for") != named):
+    """After a link, Back or Forward, the text that the address names; else the one that was shown last."""
+    in_address = st.query_params.get("example") or FIRST, st.query_params.get("lab")
+    last = st.session_state.get("lab_for")
+    is_drawn = "lab_text" in st.session_state and "example" in st.session_state
+    if not (address.newly_arrived("lab_text") and in_address != last) and is_drawn:
         return
-    name = st.session_state.get("example") or FIRST
-    if arrived and (address.came_back() or st.query_params.get("example")):
-        name = named[0]
-    _remember(name)
+    name, saved = in_address
+    if last and not address.came_back() and "example" not in st.query_params:  # another page's link has dropped it
+        name, saved = last
+    if name not in EXAMPLE_NAMES:
+        name = FIRST
+    late_values.put("example", name)
+    named = _remember(name, saved)
+    if in_address != st.session_state["lab_for"]:
+        address.change({key: named[key] for key in ("example", "lab")})
+    if "lab_text" in st.session_state and st.session_state["lab_for"] == last:
+        return
     example = EXAMPLES.get(name, EXAMPLES[FIRST])
     context, text = example.context, example.text
-    if name == state.OWN and (saved := st.query_params.get("lab")):
+    if name == state.OWN and saved:
         try:
             context, text = map(str, json.loads(snapshots.load_text(saved)))
         except (CtkdError, ValueError, TypeError) as fault:
@@ -214,9 +221,11 @@ def _recall() -> None:
     late_values.put("lab_text", text)
 
 
-def _remember(name: str) -> None:
-    """Keep under which name and id the fields' text stands in the address."""
-    st.session_state["lab_for"] = name, st.query_params.get("lab") if name == state.OWN else None
+def _remember(name: str, saved: str | None = None) -> dict[str, str | None]:
+    """Keep under which name and id the fields' text stands in the address; gives what changes there for another."""
+    st.session_state["lab_for"] = name, saved if name == state.OWN else None
+    name, saved = st.session_state["lab_for"]
+    return {"example": None if name == FIRST else name, "lab": saved, "group": None}
 
 
 def _chosen() -> None:
@@ -224,48 +233,45 @@ def _chosen() -> None:
     if late_values.put_back("example", seen=st.query_params.get("lab") == in_address):
         return
     if (name := st.session_state["example"]) in EXAMPLES:
-        _show(EXAMPLES[name])
+        show_example(name)
         return
-    state.pin(None)
     for key in ("lab_context", "lab_text"):
         late_values.put_back(key)
     _keep()
-
-
-def _show(example: ExampleText) -> None:
-    state.pin(None)
-    st.query_params.pop("lab", None)
-    late_values.put("lab_context", example.context)
-    late_values.put("lab_text", example.text)
-    _remember(example.name)
 
 
 def _edited(key: str) -> None:
     late_values.put_back("lab_text" if key == "lab_context" else "lab_context")
     if late_values.put_back(key):
         return
-    state.pin(None)
     late_values.put("example", state.OWN)
     _keep()
 
 
 def _keep() -> None:
-    if not may_change():  # it can be looked at; only what is kept has an address
-        st.query_params.pop("lab", None)
-        return
-    given = json.dumps([st.session_state.get("lab_context") or "", st.session_state.get("lab_text") or ""])
-    try:
-        st.query_params["lab"] = snapshots.save_text(given)
-        _remember(state.OWN)
-    except (CtkdError, OSError) as fault:
-        # the text can still be looked at, only its link won't work
-        st.session_state["lab_text_problem"] = f"The text can't be saved for its link: {fault}"
+    saved = None  # it can be looked at; only what is kept has an address
+    if may_change():
+        given = json.dumps([st.session_state.get("lab_context") or "", st.session_state.get("lab_text") or ""])
+        try:
+            saved = snapshots.save_text(given)
+        except (CtkdError, OSError) as fault:
+            # the text can still be looked at, only its link won't work
+            st.session_state["lab_text_problem"] = f"The text can't be saved for its link: {fault}"
+    address.change(_remember(state.OWN, saved))
 
 
 def show_example(name: str) -> None:
     """Put an example into both fields, whatever stands there (before the page is drawn)."""
+    address.change(put_example(name))
+
+
+def put_example(name: str) -> dict[str, str | None]:
+    """The same, without the address; gives what changes there."""
+    example = EXAMPLES[name]
     late_values.put("example", name)
-    _show(EXAMPLES[name])
+    late_values.put("lab_context", example.context)
+    late_values.put("lab_text", example.text)
+    return _remember(name)
 
 
 def reset() -> None:

@@ -1,4 +1,4 @@
-"""What the document of every page carries beside Streamlit's own: the shared styles, and where the server is.
+"""What the document of every page carries beside Streamlit's own: shared styles, where the server is, its history.
 
 The styles stand in the document because elements that Streamlit draws come late: a style that is sent as one reaches a
 page after the words that it is for, which had other colours and places till then.
@@ -6,6 +6,8 @@ page after the words that it is for, which had other colours and places till the
 Where the server is: at the address of a page (".../align") Streamlit's browser side first asks
 ".../align/_stcore/health", gets a 404, and then asks at the right place. The document says it at once: the address
 without the page's name, so that a proxy's path before it stays.
+
+Which changes of the address are steps of the browser's history is `history.js`.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from pages.parts.asgi import App, Message, Receive, Send
 from pages.parts.state import PAGES
 
 NAMES = [name for name in PAGES if name != "start"]
+HISTORY = Path(__file__).with_name("history.js").read_text(encoding="utf-8")
 SCRIPT = (
     "<script>(() => { const names = "
     + json.dumps(NAMES)
     + ', path = location.pathname.replace(/\\/+$/, ""), at = path.lastIndexOf("/") + 1;'
     + " if (names.includes(path.slice(at)))"
     + " window.__streamlit = { BACKEND_BASE_URL: location.origin + path.slice(0, at) }; })()</script>"
+    + f"<script>{HISTORY}</script>"
 ).encode()
 SHARED = Path(__file__).with_name("shared.css").read_text(encoding="utf-8")
 STYLES = f"<style>{SHARED}{TERMS}</style>".encode()

@@ -22,6 +22,7 @@ from ctkd_core.figures.evaluation import (
     part_table,
     task_table,
 )
+from ctkd_core.figures.vocabulary import CLASS_TITLES
 from ctkd_core.figures.words import number
 from pages.parts.plots import chart
 from pages.parts.twin import folded, twin
@@ -37,7 +38,7 @@ def evaluation(rows: Rows, frame: Any, key: str = "eval") -> None:
     classes = any(str(column).startswith("by_class.") for column in frame.columns)
     by_domain = moments(rows, "bits_by_domain", "teacher_bits_by_domain", "bytes_by_domain")
     by_language = moments(rows, "bits_by_language", "teacher_bits_by_language", "bytes_by_language")
-    by_class = moments(rows, "bits_by_class", "teacher_bits_by_class", "bytes_by_class")
+    by_class = moments(rows, "bits_by_class", "teacher_bits_by_class", "bytes_by_class").titled(CLASS_TITLES)
     if classes or by_domain.now or by_class.now:
         st.header("Where it has learnt", anchor=False)
         _parts(frame if classes else None, (by_class, by_domain, by_language), key)
@@ -71,7 +72,7 @@ def _parts(frame: Any, found: tuple[Moments, Moments, Moments], key: str) -> Non
         return
     st.caption(
         "By class: the student's tokens in the smallest stretches of text that both tokenizers cut out, so that both "
-        "models are measured on the same bytes; stretches of several classes are “other”."
+        "models are measured on the same bytes; stretches of several classes are “mixed”."
     )
     with folded("As tables"):
         for part, _, name in shown:

@@ -1,4 +1,7 @@
-"""Where the text comes from: samples, typing, a file. The URL holds a sample's name or the id of a saved text."""
+"""Where the text comes from: samples, typing, a file. The URL holds a sample's name or the id of a saved text.
+
+The field of samples isn't bound to the address: a text and the group that is pinned in it change in one step.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,7 @@ def text_input(label: str = "Text to align", tokenizers: bool = True) -> str:
         st.pills(
             "Text",
             state.TEXT_NAMES,
-            default=DEFAULT,
             key="text",
-            bind="query-params",
             required=True,
             wrap=True,
             on_change=_chosen,
@@ -111,7 +112,7 @@ def named(text: str) -> NamedText:
 
 def forget_text() -> None:
     """Take the text out of the address, where another choice leaves it out (a callback); the field remembers it."""
-    st.query_params.pop("snapshot", None)
+    address.change({"text": None, "snapshot": None})
 
 
 def reset_text() -> None:
@@ -121,10 +122,14 @@ def reset_text() -> None:
 
 def show_sample(name: str) -> None:
     """Put a sample into the field, whatever stands there (before the page is drawn)."""
+    address.change(put_sample(name))
+
+
+def put_sample(name: str) -> dict[str, str | None]:
+    """The same, without the address; gives what changes there."""
     late_values.put("text", name)
-    st.query_params.pop("snapshot", None)
     _show(TEXTS[name].text)
-    _remember(name)
+    return _remember(name)
 
 
 def note() -> str:
@@ -134,22 +139,29 @@ def note() -> str:
 
 
 def _recall() -> None:
-    """After a link, Back or Forward, the text that the address names; else what is in the field stays there."""
-    arrived = address.newly_arrived("text")
-    if "typed" in st.session_state and not (arrived and _is_another()):
+    """After a link, Back or Forward, the text that the address names; else the one that was shown last."""
+    in_address = st.query_params.get("text") or DEFAULT, st.query_params.get("snapshot")
+    last = st.session_state.get("typed_for")
+    is_drawn = "typed" in st.session_state and "text" in st.session_state
+    if not (address.newly_arrived("text") and in_address != last) and is_drawn:
         return
-    name = st.session_state.get("text") or DEFAULT
-    if arrived and (address.came_back() or st.query_params.get("text")):
-        name = st.query_params.get("text") or DEFAULT
-    _remember(name)
-    if name != state.OWN:
-        late_values.put("typed", TEXTS.get(name, TEXTS[DEFAULT]).text)
+    name, snapshot = in_address
+    if last and not address.came_back() and "text" not in st.query_params:  # another page's link has dropped it
+        name, snapshot = last
+    if name not in state.TEXT_NAMES:
+        name = DEFAULT
+    if name == state.OWN:
+        snapshot = snapshot or st.session_state.get("own_snapshot")
+    late_values.put("text", name)
+    named = _remember(name, snapshot)
+    if in_address != st.session_state["typed_for"]:
+        address.change({key: named[key] for key in ("text", "snapshot")})
+    if "typed" in st.session_state and st.session_state["typed_for"] == last:
         return
     text = ""
-    # another page's link drops what no widget binds; the session still knows the text that was typed
-    if snapshot := st.query_params.get("snapshot") or st.session_state.get("own_snapshot"):
-        st.query_params["snapshot"] = snapshot
-        _remember(name)
+    if name in TEXTS:
+        text = TEXTS[name].text
+    elif snapshot:
         try:
             text = snapshots.load_text(snapshot)
         except CtkdError as fault:
@@ -157,20 +169,15 @@ def _recall() -> None:
     late_values.put("typed", text)
 
 
-def _is_another() -> bool:
-    """Whether the address names another text than the one that the field holds."""
-    named = st.query_params.get("text") or DEFAULT, st.query_params.get("snapshot")
-    return bool(st.session_state.get("typed_for") != named)
-
-
-def _remember(name: str) -> None:
-    """Keep under which name and id the field's text stands in the address."""
-    st.session_state["typed_for"] = name, st.query_params.get("snapshot") if name == state.OWN else None
+def _remember(name: str, snapshot: str | None = None) -> dict[str, str | None]:
+    """Keep under which name and id the field's text stands in the address; gives what changes there for another."""
+    st.session_state["typed_for"] = name, snapshot if name == state.OWN else None
+    name, snapshot = st.session_state["typed_for"]
+    return {"text": None if name == DEFAULT else name, "snapshot": snapshot, "group": None}
 
 
 def _show(text: str, part: int = 1) -> None:
     late_values.put("typed", text)
-    state.pin(None)
     late_values.put("chip_page", 1)
     late_values.put("text_part", part)
 
@@ -180,10 +187,8 @@ def _chosen() -> None:
     if late_values.put_back("text", seen=st.query_params.get("snapshot") == in_address):
         return
     name = st.session_state["text"]
-    st.query_params.pop("snapshot", None)
     if name in TEXTS:
-        _show(TEXTS[name].text)
-        _remember(name)
+        show_sample(name)
     else:
         late_values.put_back("typed")
         _keep(st.session_state.get("typed", ""))
@@ -211,12 +216,11 @@ def _uploaded() -> None:
 
 def _keep(text: str, part: int = 1) -> None:
     _show(text, part)
-    if not may_change():  # it can be looked at; only what is kept has an address
-        st.query_params.pop("snapshot", None)
-        return
-    try:
-        st.query_params["snapshot"] = st.session_state["own_snapshot"] = snapshots.save_text(text)
-        _remember(state.OWN)
-    except (CtkdError, OSError) as fault:
-        # the text can still be looked at, only its link won't work
-        st.session_state["text_problem"] = f"The text can't be saved for its link: {fault}"
+    snapshot = None  # it can be looked at; only what is kept has an address
+    if may_change():
+        try:
+            snapshot = st.session_state["own_snapshot"] = snapshots.save_text(text)
+        except (CtkdError, OSError) as fault:
+            # the text can still be looked at, only its link won't work
+            st.session_state["text_problem"] = f"The text can't be saved for its link: {fault}"
+    address.change(_remember(state.OWN, snapshot))

@@ -121,11 +121,12 @@ def _go(tour: Tour, step: int) -> None:
     for name, value in wanted.items():
         if name in defaults:
             late_values.put(name, defaults[name] if value is None else value)
+    named: dict[str, str | list[str] | None] = {}
     if text := wanted.get("text"):
-        text_input.show_sample(text)
+        named |= text_input.put_sample(text)
     if example := wanted.get("example"):
-        losses_choice.show_example(example)
-    named = {name: None if value == defaults.get(name) else value for name, value in wanted.items()}
+        named |= losses_choice.put_example(example)
+    named |= {name: None if value == defaults.get(name) else value for name, value in wanted.items()}
     address.change(named | {PARAMETER: f"{tour.name}.{step + 1}"})
 
 

@@ -11,11 +11,11 @@ from ctkd_core.errors import CtkdError, ProjectionError
 from ctkd_core.tokenizers.tokenizer import Tokenizer
 from ctkd_core.vocabulary import MAPS, Projection, map_options
 from ctkd_core.vocabulary import build as builds
+from pages.parts import address, state
 from pages.parts import job as jobs
-from pages.parts import state
 from pages.parts import vocabulary_data as data
 from pages.parts.attempts import attempt
-from pages.parts.forms import option_fields
+from pages.parts.forms import option_fields, put_fields
 from pages.parts.launching import change_button
 
 VARIANT_HELP = "clean: the rules of the paper. released: as the public program does it; each option shows what differs."
@@ -49,6 +49,8 @@ def choose(student: Tokenizer, teacher: Tokenizer) -> Choice | None:
     if row.options:
         preset = map_options(method, {}, variant)
         start = _options_of_address(method, variant, preset)
+        if address.newly_arrived("map_options") and address.came_back():
+            put_fields(row.options, start, f"map_{method}_{variant}")
         with options, st.popover("Options", icon=":material/tune:", width="stretch"):
             given = _fields(row.options, start, f"map_{method}_{variant}")
         changed = {name: value for name, value in given.items() if value != preset[name]}

@@ -22,7 +22,7 @@ from ctkd_core.figures.vocabulary_bars import (
 )
 from ctkd_core.figures.vocabulary_graph import MAX_NODES, graph_figure, graph_table, neighbourhood
 from ctkd_core.vocabulary.density import MAX_WINDOW, Window, cells
-from pages.parts import late_values, state
+from pages.parts import address, late_values, state
 from pages.parts import vocabulary_data as data
 from pages.parts.downloads import download, file_name
 from pages.parts.plots import plot
@@ -47,8 +47,10 @@ FIELDS = {
 
 def details(view: View, token: int | None) -> None:
     """The tabs; which one is open stands in the address."""
-    if "panel" not in st.session_state and st.query_params.get("panel") in TABS:
-        st.session_state["panel"] = st.query_params["panel"]
+    if address.newly_arrived("panel"):
+        named = st.query_params.get("panel")
+        if named in TABS or address.came_back():
+            late_values.put("panel", named if named in TABS else TABS[0])
     tabs = st.tabs(TABS, key="panel", on_change=_opened)
     for tab, draw in zip(tabs, (_window, _neighbours, _lost, _rows_and_columns, _reasons, _export)):
         if tab.open:
@@ -127,7 +129,9 @@ def _window_fields(view: View, window: Window) -> bool:
         if is_late:
             return
         values = {name: int(st.session_state[key] or 0) for key, (_, name) in FIELDS.items()}
-        data.set_window(Window(**values).clamped(*view.map.shape))
+        chosen = Window(**values).clamped(*view.map.shape)
+        if chosen != window:  # a tab that is opened again sends what its fields show, which nobody chose
+            data.set_window(chosen)
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for key, (label, name) in FIELDS.items():

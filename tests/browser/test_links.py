@@ -163,6 +163,104 @@ def test_back_brings_the_text_back(page, server):
     page.wait_for_function("text => document.querySelector('textarea').value === text", arg=first)
 
 
+@pytest.mark.parametrize(
+    ("path", "group", "texts", "field"),
+    [("align", ".group .chip", "text", "typed"), ("losses", ".group", "example", "lab_text")],
+)
+def test_back_undoes_another_text_in_one_step(page, server, path, group, texts, field):
+    """The group that was pinned in the text before goes with it, and comes back with it."""
+    page.goto(f"{server}/{path}")
+    page.locator(group).first.wait_for()
+    settled(page)
+    first = page.locator(f".st-key-{field} textarea").input_value()
+    page.locator(group).nth(4).click()
+    page.wait_for_url(re.compile(r"\?group=\d+$"))
+    settled(page)
+    pinned = page.url
+    page.locator(f".st-key-{texts}").get_by_role("radio").nth(1).click()
+    page.wait_for_url(re.compile(rf"\?{texts}=\w+$"))
+    settled(page)
+    page.go_back()
+    page.wait_for_url(pinned)
+    shown = f"text => document.querySelector('.st-key-{field} textarea')?.value === text"
+    page.wait_for_function(shown, arg=first)
+
+
+def test_back_from_another_page_brings_what_was_left(page, server):
+    """In one step, though Streamlit takes what pages bind out of their address before the next one comes."""
+    query = "?method=cdm&tab=Graph&text=code&group=3"
+    page.goto(f"{server}/align{query}")
+    page.wait_for_selector(".ctkd .chip")
+    settled(page)
+    first = page.locator("textarea").first.input_value()
+    page.get_by_role("link", name="Evidence", exact=True).first.click()
+    page.locator(".st-key-tried input").wait_for()
+    settled(page)
+    page.go_back()
+    page.wait_for_url(f"{server}/align{query}")
+    page.get_by_role("tab", name="Graph", selected=True).wait_for()
+    page.wait_for_function("text => document.querySelector('textarea')?.value === text", arg=first)
+
+
+def test_back_undoes_one_choice_on_page_vocabulary(page, server):
+    """A token takes the window with it: both come back together, and the open tab as well."""
+    tabs = page.get_by_role("tab")
+    token = page.locator(".st-key-token input")
+    page.goto(f"{server}/vocabulary?map=exact")
+    page.get_by_role("button", name="Next tokens").wait_for()
+    settled(page)
+    first = token.input_value()
+    tabs.filter(has_text="Neighbours").click()
+    page.wait_for_url(re.compile("panel=Neighbours$"))
+    tabs.filter(has_text="Window").click()
+    page.wait_for_url(re.compile("panel=Window$"))
+    page.get_by_role("button", name="Next tokens").click()
+    page.wait_for_url(re.compile("window="))
+    settled(page)
+    moved = page.url
+    token.fill("7")
+    token.press("Enter")
+    page.wait_for_url(re.compile("panel=Window&token=7$"))
+    settled(page)
+    page.go_back()
+    page.wait_for_url(moved)
+    page.wait_for_function("t => document.querySelector('.st-key-token input')?.value === t", arg=first)
+    settled(page)
+    for shown in ("Window", "Neighbours"):
+        page.go_back()
+        page.wait_for_url(re.compile(f"map=exact&panel={shown}$"))
+        page.get_by_role("tab", name=shown, selected=True).wait_for()
+        settled(page)
+
+
+def test_back_undoes_an_option_of_a_map(page, server):
+    def shown() -> str:
+        page.get_by_role("button", name="Options").first.click()
+        found = page.locator("[data-testid=stPopoverBody] input[type=number]").first
+        found.wait_for()
+        return found.input_value()
+
+    page.goto(f"{server}/vocabulary")
+    page.locator(".st-key-map input").first.wait_for()
+    settled(page)
+    first = shown()
+    field = page.locator("[data-testid=stPopoverBody] input[type=number]").first
+    field.fill(str(int(first) + 3))
+    field.press("Enter")
+    page.wait_for_url(re.compile("options="))
+    settled(page)
+    page.go_back()
+    page.wait_for_url(f"{server}/vocabulary")
+    settled(page)
+    page.wait_for_timeout(500)  # what a run would put back it puts back in this time
+    assert page.url == f"{server}/vocabulary"
+    if not field.is_visible():
+        shown()
+    page.wait_for_function(
+        "v => document.querySelector('[data-testid=stPopoverBody] input[type=number]').value === v", arg=first
+    )
+
+
 def test_back_undoes_one_choice_on_page_evidence(page, server):
     def choose(key: str, place: int) -> None:
         page.locator(f".st-key-{key} input").first.click()

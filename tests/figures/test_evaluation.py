@@ -7,6 +7,7 @@ import pytest
 
 from ctkd_core.figures import evaluation
 from ctkd_core.figures.curves import class_curves
+from ctkd_core.figures.vocabulary import CLASS_TITLES
 from tests.figures.samples import message_bytes
 
 ROWS = [
@@ -91,14 +92,20 @@ def test_the_counts_that_figures_of_written_text_stand_on():
     assert evaluation.counts_text(ROWS) == evaluation.counts_text([]) == ""
 
 
+def test_parts_are_called_by_their_titles():
+    found = evaluation.Moments({"digits_1": 2.0, "odd": 1.0}, {"digits_1": 3.0}, {}, {"odd": 7}).titled(CLASS_TITLES)
+    assert found.parts == ["1-digit numbers", "odd"]
+    assert (found.before, found.sizes) == ({"1-digit numbers": 3.0}, {"odd": 7})
+
+
 def test_shares_of_the_loss_by_class():
     rows = pd.DataFrame(
         [{"step": k, "kind": "train", "by_class.letters": 3.0, "by_class.digits_1": 1.0} for k in range(3)]
     )
     fig = class_curves(rows)
     assert {t.name: list(t.y) for t in fig.data} == {
-        "digits_1": pytest.approx([0.25] * 3),
-        "letters": pytest.approx([0.75] * 3),
+        "1-digit numbers": pytest.approx([0.25] * 3),
+        "letters (a-z)": pytest.approx([0.75] * 3),
     }
 
 

@@ -66,7 +66,11 @@ def test_the_table_has_a_row_for_each_stretch_of_dispute():
         assert s0 <= a < s1
     assert table["opinions"].min() >= 2
     said = stack.stack_sentence(every)
-    assert said.startswith("The 4 methods disagree on ") and f"in {len(table)} stretch" in said
+    assert (
+        said.startswith("The 4 methods disagree on ")
+        and f"in {len(table)} run" in said
+        and "neighbouring tokens" in said
+    )
 
 
 def test_methods_that_agree_say_so_and_empty_texts_are_drawn():

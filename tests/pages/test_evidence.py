@@ -148,6 +148,26 @@ def test_fields_show_the_setting_and_the_run_of_another_regime() -> None:
         assert field.proto.set_value, f"a browser would go on showing the {key} of the other regime"
 
 
+def test_a_setting_that_the_address_names_is_shown_for_every_pair() -> None:
+    at = opened("evidence")
+    at.selectbox(key="setting").select_index(1).run()
+    at.selectbox(key="tried").select_index(1).run()
+    chosen = {key: at.query_params[key] for key in ("setting", "tried")}
+    other = {"student": "smollm2", "teacher": "gemma3-270m"}
+    assert opened("evidence", **other).selectbox(key="kind").value != at.selectbox(key="kind").value
+    again = opened("evidence", **other, **chosen)
+    assert {key: again.selectbox(key=key).value for key in chosen} == chosen
+    assert again.selectbox(key="kind").value == at.selectbox(key="kind").value
+
+
+def test_a_run_is_chosen_with_its_setting() -> None:
+    """Another pair may open another setting first; the address would name a run that it doesn't have."""
+    at = opened("evidence")
+    shown = at.selectbox(key="setting").value
+    at.selectbox(key="tried").select_index(1).run()
+    assert at.query_params["setting"] == shown
+
+
 def test_the_address_brings_the_view_back(evidence: Any) -> None:
     evidence(VALUES)
     at = opened("evidence", by="value", tried="SFT, seed 1")

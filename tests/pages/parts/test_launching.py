@@ -10,7 +10,17 @@ import streamlit as st
 
 from ctkd_core.errors import CtkdError
 from ctkd_core.tokenizers import snapshots
-from pages.parts import attempts, launching, losses_choice, pair_corpus, run_form, runs_list, text_input, uploads
+from pages.parts import (
+    address,
+    attempts,
+    launching,
+    losses_choice,
+    pair_corpus,
+    run_form,
+    runs_list,
+    text_input,
+    uploads,
+)
 from tests.pages.app import opened, texts
 
 PARTS = Path(launching.__file__).parent
@@ -34,6 +44,7 @@ def test_forged_clicks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     state: dict[str, object] = {}
     monkeypatch.setattr(st, "session_state", state)
     monkeypatch.setattr(st, "query_params", {})
+    monkeypatch.setattr(address, "change", lambda values: None)
     done: list[str] = []
     attempts.attempt("x", lambda: done.append("job"))
     assert "--allow-launch" in str(state["x_problem"])
