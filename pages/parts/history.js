@@ -13,6 +13,8 @@
   const forget = () => ((touched = false), (before = left = ""));
   const touch = () => (forget(), (touched = true));
   for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, touch, true);
+  // Screen readers and other helps click and fill in without a pointer or a key; behind one of these it's the same touch.
+  for (const kind of ["click", "input", "change"]) addEventListener(kind, () => touched || touch(), true);
   addEventListener("popstate", forget);
   const follow = (event) => {
     const link = event.target.closest?.("a[href]");
