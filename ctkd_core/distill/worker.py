@@ -126,22 +126,29 @@ def _slot(run: Run, attempt: Attempt[RunStatus]) -> Iterator[None]:
     """Hold the devices alone. A dead holder frees it: the operating system drops the lock with the process."""
     from filelock import FileLock, Timeout
 
-    with ExitStack() as held:
-        held.callback(_call_next, run)  # last, when the devices are free
-        for device, place in ((each, place) for each in slots(run.config.device) for place in _places(run, each)):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(place)
-            attempt.update(message=attempt.status.doing(f"Waiting for {device}: one run trains on it at a time."))
-            while True:
-                attempt.check()
-                try:
-                    if not _older_waits(run):
-                        lock.acquire(timeout=POLL_SECONDS)
-                        break
-                except Timeout:
-                    continue
+    locks = []
+    for device, place in ((each, place) for each in slots(run.config.device) for place in _places(run, each)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        locks.append((device, FileLock(place)))
+    with ExitStack() as end:
+        end.callback(_call_next, run)  # last, when the devices are free
+        held, waits_for = end.enter_context(ExitStack()), ""
+        got = 0
+        while got < len(locks):
+            device, lock = locks[got]
+            if device != waits_for:
+                waits_for = device
+                attempt.update(message=attempt.status.doing(f"Waiting for {device}: one run trains on it at a time."))
+            attempt.check()
+            if _older_waits(run):  # perhaps for one of those that are held here
+                held.close()
+                got = 0
                 time.sleep(POLL_SECONDS)
-            held.callback(lock.release)
+                continue
+            with suppress(Timeout):
+                lock.acquire(timeout=POLL_SECONDS)
+                held.callback(lock.release)
+                got += 1
         _call_next(run)
         yield
 
