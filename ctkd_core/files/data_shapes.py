@@ -132,7 +132,11 @@ def _name(value: Any) -> str:
 def _shape(record: Mapping[str, Any]) -> Pair | Conversation:
     chosen = record.get("chosen")
     given = [key for key in CHATS if not absent(record.get(key))]
+    pairs = (("prompt", "completion"), ("instruction", "output"))
+    beside = _has_text(record) or any(asked in record and not absent(record.get(told)) for asked, told in pairs)
     for key in given:
+        if key == CHATS[-1] and (beside or not _is_list(_listed(record[key]))):
+            continue  # a word for other things, too, an id, say
         if _listed(record[key]) != []:
             messages = _messages(record[key], key)
             if messages[-1]["role"] != "assistant" and _is_answer(chosen):  # preferences in ShareGPT's form
@@ -147,7 +151,8 @@ def _shape(record: Mapping[str, Any]) -> Pair | Conversation:
     if not absent(record.get("instruction")) and (answer := _instructed(record)):
         return _alpaca(record, answer)
     if _is_answer(chosen):
-        return _pair(record, "prompt" if _is_given(record.get("prompt")) else _only(record, PROMPTS), "chosen")
+        told = _is_given(record.get("prompt")) or _is_whole(chosen)
+        return _pair(record, "prompt" if told else _only(record, PROMPTS), "chosen")
     if _has_text(record):
         return Pair("", _text(record["text"], "text"))
     if answered and any(name in record for name in PROMPTS):
@@ -217,7 +222,7 @@ def _pair(record: Mapping[str, Any], asked: str, field: str) -> Pair | Conversat
     prompt, answer = record.get(asked), record[field]
     if _is_list(answer) or isinstance(answer, Mapping):
         answer = _answers(answer, field)
-        whole = field == "chosen" and answer[0]["role"] != "assistant"
+        whole = field == "chosen" and _is_whole(answer)
         if isinstance(prompt, str) and prompt and not whole:
             raise Misfit(f"{asked} is a text and {field} a list of messages; give both in one form.")
         before = () if absent(prompt) or isinstance(prompt, str) or prompt == [] else _messages(prompt, asked)
@@ -228,6 +233,11 @@ def _pair(record: Mapping[str, Any], asked: str, field: str) -> Pair | Conversat
         raise Misfit(f"{asked} is a list of messages and {field} isn't; give both in one form.")
     question = "" if absent(prompt) or prompt == [] else _text(prompt, asked)
     return Pair(question, _text(answer, field), system=_system_text(record))
+
+
+def _is_whole(chosen: Any) -> bool:
+    """Whether a preferred answer is a whole conversation, which has its prompt in it."""
+    return not isinstance(chosen, str) and _answers(chosen, "chosen")[0]["role"] != "assistant"
 
 
 def _answers(value: Any, field: str) -> tuple[Message, ...]:
@@ -261,7 +271,7 @@ def _instructed(record: Mapping[str, Any]) -> str:
         return "output"
     if isinstance(record.get("chosen"), str):
         return "chosen"
-    if all(absent(record.get(name)) for name in ANSWERS):
+    if _is_answer(record.get("chosen")) or all(absent(record.get(name)) for name in ANSWERS):
         return ""
     answer = _only(record, ANSWERS)
     _only(record, [name for name in (*PROMPTS, "instruction") if name not in ("input", answer)])

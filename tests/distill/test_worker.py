@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock, Timeout
 
 from ctkd_core.background import attempt
 from ctkd_core.background.attempt import Attempt
@@ -18,6 +19,7 @@ from ctkd_core.background.status import read_launch
 from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.records import read_part
 from ctkd_core.distill.worker import _slot, explain
+from ctkd_core.files import home
 from tests.patience import wait_for
 
 pytestmark = pytest.mark.timeout(3000)
@@ -153,6 +155,14 @@ def test_runs_of_one_folder_share_a_device_whatever_their_homes(store, tmp_path)
         other.setenv("CTKD_HOME", str(tmp_path / "another home"))
         with pytest.raises(Cancelled), _slot(runs[1], waiting):
             pytest.fail("both have the device")
+
+
+def test_a_folder_of_runs_in_which_a_lock_cannot_be_made_stops_no_run(store):
+    """Somebody else may have made it, who shares the folder: each may write in the folders of their own runs."""
+    run = store.create(RunConfig(method="sft", device="cpu"))
+    (store.root / ".slots").write_text("")
+    with _slot(run, Attempt(run.dir, run.status(), lambda: False)), pytest.raises(Timeout):
+        FileLock(home() / "slots" / "cpu.lock").acquire(timeout=0)
 
 
 def test_a_queued_run_can_be_cancelled(pair, launched):

@@ -41,6 +41,12 @@ RESULT = {"role": "tool", "content": "7", "name": "f"}
         ({"prompt": [], "completion": "b"}, Pair("", "b")),
         ({"prompt": "a", "completion": "b", "messages": []}, Pair("a", "b")),
         ({"prompt": "a", "completion": "b", "domain": " ", "language": None, "kind": "n"}, Pair("a", "b", "n")),
+        ({"prompt": "a", "completion": "b", "conversation": "an id"}, Pair("a", "b")),
+        ({"prompt": "a", "completion": "b", "conversation": [USER]}, Pair("a", "b")),
+        ({"text": "a", "conversation": ""}, Pair("", "a")),
+        ({"text": "a", "conversation": [USER, ANSWER]}, Pair("", "a")),
+        ({"chosen": "b", "prompt": "a", "conversation": "an id"}, Pair("a", "b")),
+        ({"question": "a", "answer": "b", "conversation": "an id"}, Pair("a", "b")),
     ],
 )
 def test_texts_and_pairs(record: dict[str, Any], shape: Pair) -> None:
@@ -161,6 +167,10 @@ OTHER = {"role": "assistant", "content": "3"}
         ({"conversations": [USER, OTHER, USER], "chosen": {"from": "gpt", "value": "2"}, "rejected": {"from": "gpt"}},
          (USER, OTHER, USER, ANSWER), 3),
         ({"instruction": "Two?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]}, (USER, ANSWER), 1),
+        ({"instruction": "Two?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER], "answer": "3"},
+         (USER, ANSWER), 1),
+        ({"question": "Two?", "input": {"id": 3}, "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+         (USER, ANSWER), 1),
     ],
 )  # fmt: skip
 def test_preferences(record: dict[str, Any], messages: tuple[dict[str, Any], ...], context: int) -> None:

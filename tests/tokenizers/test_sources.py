@@ -375,6 +375,26 @@ def test_autotokenizer_that_cuts_differently_is_warned_about_once(
     assert "load it with PreTrainedTokenizerFast.from_pretrained" in warning
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("GPT2TokenizerFast", "class GPT2Tokenizer, named by tokenizer_config.json"),
+        ("LlamaTokenizer", "class GPT2Tokenizer, taken for this type of model"),
+        (None, "class GPT2Tokenizer, taken for this type of model"),
+    ],
+)
+def test_a_class_that_is_not_the_named_one_is_that_of_the_type(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, said: str
+) -> None:
+    monkeypatch.setenv("CTKD_HOME", str(folder / "home"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    differing = {"text": "1100", "raw": ["110", "0"], "auto": ["11", "00"]}
+    found = {"error": "", "differences": [differing], "class": "GPT2Tokenizer", "named": named}
+    monkeypatch.setattr(child, "run_child", lambda *_: json.dumps(found))
+    (warning,) = tokenizer_check(folder)
+    assert said in warning
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "gpt4o").is_dir(), reason="needs the shared o200k tokenizer")
 def test_o200k_with_the_class_that_it_was_shipped_with(tmp_path: Path) -> None:

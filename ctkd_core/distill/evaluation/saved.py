@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NotRequired
@@ -253,16 +253,27 @@ def _figures(
         config, student, teacher, teacher_model, examples, between, bits, answers, kept, progress or nothing
     )
     figures = evaluator.figures(model)
-    changed = changed_inputs(run.environment, config_from_here(run.config, run.dir), RunInput.now_here)
-    others = [one.named for one in changed if one.named != "student's weights"]  # it has learnt on since
+    changed = list(changed_inputs(run.environment, config_from_here(run.config, run.dir), RunInput.now_here))
     trained_on, notes = _trained_on(run, examples, report) if ask.data else ({}, [])
-    if "data" in others:
-        trained_on, notes = ({}, [UNKNOWN_CHANGED]) if ask.data else ({}, [CHANGED_DATA])
-    for name in dict.fromkeys(name for name in others if name != "data"):
+    if said := _about_changed_data(run.config, changed, bool(ask.data)):
+        trained_on, notes = {}, [said]
+    others = (one.named for one in changed if one.kind != "data" and one.named != "student's weights")  # it learnt on
+    for name in dict.fromkeys(others):
         have = "have" if name.endswith("weights") else "has"
         notes.append(f"figures are of what lies there now: the run's {name} {have} {CHANGED}")
     notes += evaluator.notes(figures, what).values()
     return {"samples_sha256": samples_sha256(examples), "notes": notes} | trained_on | figures, model
+
+
+def _about_changed_data(config: RunConfig, changed: Iterable[RunInput], other: bool) -> str:
+    """A note where data that changed since may have had samples among it that are measured; `other`: of another file.
+
+    Held-out samples of a file of their own are what they were while that is; no run learns from a prompt in it.
+    """
+    options = {one.whose for one in changed if one.kind == "data"}
+    if other:
+        return UNKNOWN_CHANGED if options else ""
+    return CHANGED_DATA if options and (not config.eval_data or "eval_data" in options) else ""
 
 
 def _trained_on(run: Run, examples: Sequence[Example], report: Report) -> tuple[dict[str, int], list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -105,25 +104,29 @@ def write(config: RunConfig, target: str, folder: Path | str, *, student: bool =
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{str(folder)!r} isn't a folder; choose another one.")
-    if folder.exists() and any(folder.iterdir()):
+    there = folder.exists()
+    if there and any(folder.iterdir()):
         if not force:
             raise RunError(
                 f"{str(folder)!r} exists already and isn't an empty folder; choose another one, or add --force."
             )
-        return _replace(config, target, folder, student)
-    there = folder.exists()
+        _require_export(config, target, folder, student)
     try:
         with as_os_error():
             folder.mkdir(parents=True, exist_ok=True)
-            return _written(config, target, folder, student)
-    except BaseException as fault:  # half an export is in the way of the next one
-        with suppress(OSError):
-            _empty(folder)
-            if not there:
-                folder.rmdir()
-        if isinstance(fault, OSError):
-            raise RunError(f"{str(folder)!r} can't be written ({reason(fault)}); choose another folder.") from fault
-        raise
+            # Made beside its place: what fails leaves the folder as it was, with what others put there meanwhile.
+            with TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
+                made = Path(scratch) / "made"
+                made.mkdir()
+                found = _written(config, target, made, student)
+                _move(made, folder)
+    except OSError as fault:
+        raise RunError(f"{str(folder)!r} can't be written ({reason(fault)}); choose another folder.") from fault
+    finally:
+        if not there:
+            with suppress(OSError):
+                folder.rmdir()  # half an export would be in the way of the next one; a whole one stays
+    return replace(found, folder=folder)
 
 
 def _written(config: RunConfig, target: str, folder: Path, student: bool) -> Exported:
@@ -149,14 +152,6 @@ def _written(config: RunConfig, target: str, folder: Path, student: bool) -> Exp
     return Exported(folder, (*written, "README.md"), tuple(notes))
 
 
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
 # What one export has in a folder of its own and the next may lack, and what transformers would read there all the same.
 _OPTIONAL = (
     *("chat_template.jinja", "additional_chat_templates/*.jinja", "special_tokens_map.json"),
@@ -165,30 +160,30 @@ _OPTIONAL = (
 _SIGN = "Written by CTKD Lab"
 
 
-def _replace(config: RunConfig, target: str, folder: Path, student: bool) -> Exported:
-    """`write` where something is already: made beside it first, so that what fails changes nothing there."""
+def _require_export(config: RunConfig, target: str, folder: Path, student: bool) -> None:
+    """Raise RunError for a folder that holds anything but an export for this trainer, which may be replaced."""
     readme = folder / "README.md"
     try:
         text = readme.read_text(encoding="utf-8", errors="replace") if readme.exists() else ""
-        if _SIGN not in text:
-            raise RunError(f"{str(folder)!r} has no README.md of an export; choose another folder.")
-        if not text.startswith(_title(target)):
-            raise RunError(f"{str(folder)!r} holds an export for another trainer; choose another folder.")
-        if not student and writes_student(config) and (old := folder / STUDENT).exists():
-            raise RunError(f"{str(old)!r} is the student of an earlier export; remove it, or leave off --no-student.")
-        with TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
-            made = Path(scratch) / "made"
-            found = write(config, target, made, student=student)
-            for name in (name for name in (*TOKENIZERS, STUDENT) if (made / name).is_dir()):
-                for old in (path for pattern in _OPTIONAL for path in (folder / name).glob(pattern)):
-                    old.unlink()
-            for path in [path for path in made.rglob("*") if path.is_file()]:
-                place = folder / path.relative_to(made)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(place)
     except OSError as fault:
-        raise RunError(f"{str(folder)!r} can't be written ({reason(fault)}); choose another folder.") from fault
-    return replace(found, folder=folder)
+        raise RunError(f"{str(readme)!r} can't be read ({reason(fault)}); choose another folder.") from fault
+    if _SIGN not in text:
+        raise RunError(f"{str(folder)!r} has no README.md of an export; choose another folder.")
+    if not text.startswith(_title(target)):
+        raise RunError(f"{str(folder)!r} holds an export for another trainer; choose another folder.")
+    if not student and writes_student(config) and (old := folder / STUDENT).exists():
+        raise RunError(f"{str(old)!r} is the student of an earlier export; remove it, or leave off --no-student.")
+
+
+def _move(made: Path, folder: Path) -> None:
+    """Put an export into its folder, without what an earlier one has there and this one lacks."""
+    for name in (name for name in (*TOKENIZERS, STUDENT) if (made / name).is_dir()):
+        for old in (path for pattern in _OPTIONAL for path in (folder / name).glob(pattern)):
+            old.unlink()
+    for path in [path for path in made.rglob("*") if path.is_file()]:
+        place = folder / path.relative_to(made)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
 
 
 def _title(target: str) -> str:

@@ -281,15 +281,21 @@ def load_model(source: str | Path, dtype: Any = None, role: str = "model", **opt
         if out_of_memory(fault):
             raise
         reason = shorten(" ".join(str(fault).split()), 300).rstrip(".")
-        raise RunError(f"the {role} {str(source)!r} can't be loaded: {reason}. {_mend(Path(source))}") from fault
+        mend = _mend(Path(source), options)
+        raise RunError(f"the {role} {str(source)!r} can't be loaded: {reason}. {mend}") from fault
     return model
 
 
-def _mend(folder: Path) -> str:
-    """What to do about a model that can't be loaded; what this program wrote itself is damaged."""
+def _mend(folder: Path, options: Mapping[str, Any]) -> str:
+    """What to do about a model that can't be loaded; what this program wrote itself is damaged.
+
+    options  what it was loaded with: 8 bits or parted weights may be what a machine can't do
+    """
     from ctkd_core.tokenizers.assets import entry_in
 
     row = entry_in(folder)
+    if options.keys() & {"quantization_config", "device_map"} and (row is not None or folder == prepared_folder()):
+        return "Leave teacher_precision and teacher_loading at their defaults, if this machine can't do what they say."
     if row is not None or folder == prepared_folder():
         return f"It is damaged: remove this folder, then run `{row.install if row else 'ctkd prepare'}`."
     if folder.parts[-2:] == STUDENT.parts and (folder.parents[1] / "config.json").is_file():

@@ -17,8 +17,11 @@ from ctkd_core.distill.config import RunConfig
 from ctkd_core.distill.data import Example
 from ctkd_core.distill.evaluation import saved
 from ctkd_core.distill.evaluation.saved import (
+    CHANGED_DATA,
     FILE,
+    UNKNOWN_CHANGED,
     Ask,
+    _about_changed_data,
     _examples,
     asked_config,
     closed,
@@ -28,6 +31,7 @@ from ctkd_core.distill.evaluation.saved import (
     samples_sha256,
 )
 from ctkd_core.distill.further import as_recorded
+from ctkd_core.distill.run_inputs import RunInput
 from ctkd_core.distill.runs import RunStore, run_at
 from ctkd_core.distill.working_folder import note
 from ctkd_core.errors import RunError
@@ -400,6 +404,17 @@ def test_what_changed_since_the_run_is_told(runs, pair, tmp_path):
     assert other["notes"] == [unknown, there] and "trained_on" not in other
     assert notes(Ask("none", data=str(pair.data)))[0].startswith("44 of the 48 samples"), "it is the same again"
     assert len(kept(run_at(folder))["notes"]) == 1
+
+
+def test_held_out_samples_of_a_file_of_their_own_were_not_learnt_whatever_becomes_of_the_data(tmp_path):
+    own = str(tmp_path / "own.jsonl")
+    data, held_out = RunInput("data", "data", "bundled"), RunInput("data", "eval_data", own)
+    apart = RunConfig(data="bundled", eval_data=own)
+    assert [_about_changed_data(RunConfig(data="bundled"), [data], other) for other in (False, True)] == [
+        *(CHANGED_DATA, UNKNOWN_CHANGED)
+    ]
+    assert [_about_changed_data(apart, [data], other) for other in (False, True)] == ["", UNKNOWN_CHANGED]
+    assert [_about_changed_data(apart, [held_out], other) for other in (False, True)] == [CHANGED_DATA, UNKNOWN_CHANGED]
 
 
 def test_where_the_runs_data_is_gone_nobody_knows_what_it_was_trained_on(runs, pair, monkeypatch):

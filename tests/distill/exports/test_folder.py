@@ -72,6 +72,17 @@ def test_what_breaks_off_leaves_nothing_in_the_way(pair, tmp_path, monkeypatch, 
     write(pair.config(method="gold"), "trl", place)
 
 
+def test_what_breaks_off_takes_nothing_of_others_along(pair, tmp_path, monkeypatch):
+    def full(*_):
+        (tmp_path / "out" / "notes.txt").write_text("mine")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder, "_write_student", full)
+    with pytest.raises(RunError, match=r"out' can't be written \(No space left on device\)"):
+        write(pair.config(method="gold"), "trl", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
 def test_an_export_is_replaced_and_other_files_stay(pair, tmp_path):
     out = tmp_path / "out"
     written = pair.config(method="gold", teacher="smollm2", student_model="scratch")

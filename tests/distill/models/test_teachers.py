@@ -10,6 +10,7 @@ import torch
 
 from ctkd_core.distill.models import teachers as teacher
 from ctkd_core.distill.models.prepared import prepared_folder
+from ctkd_core.distill.teachers.access import Access
 from ctkd_core.errors import RunError
 from tests.distill.kit import llama
 
@@ -72,6 +73,17 @@ def test_what_to_do_about_a_damaged_model_depends_on_whose_it_is(tmp_path, monke
     ):
         with pytest.raises(RunError, match=rf"can't be loaded: .*incomplete metadata.*\. {said}"):
             teacher.load_model(source)
+
+
+def test_a_sound_model_that_a_machine_cannot_load_so_is_not_called_damaged(tmp_path, monkeypatch):
+    def cannot(*_, **__):
+        raise RuntimeError("None of the available devices are supported by the bitsandbytes version you have installed")
+
+    monkeypatch.setenv("CTKD_HOME", str(tmp_path / "home"))
+    llama(50).save_pretrained(prepared_folder())
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", cannot)
+    with pytest.raises(RunError, match=r"bitsandbytes version.* Leave teacher_precision and teacher_loading at their"):
+        teacher.load_frozen("bundled", access=Access(loading="offload"))
 
 
 def test_a_damaged_model_in_a_folder_that_is_called_memory_is_told(tmp_path):

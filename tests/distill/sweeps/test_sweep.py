@@ -261,3 +261,27 @@ def test_a_killed_run_does_not_stop_those_behind_it(store: RunStore, monkeypatch
     wait_for(lambda: all(run.status().ended_already for run in sweep.runs()), what="the end of the sweep")
     assert sweep.summary()["states"] == {"finished": 2}
     assert first.status().attempt == 2
+
+
+def test_a_run_that_is_put_first_gets_a_device_of_which_another_has_one_lock(store: RunStore, monkeypatch):
+    """A device has a lock for the folder and one for the home: who had the first waited for those put before it."""
+    monkeypatch.setattr(runs, "WORKER", "tests.distill.sweeps.short_worker")
+    from filelock import FileLock, Timeout
+
+    def taken(lock: FileLock) -> bool:
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    (home() / "slots").mkdir(parents=True)
+    with FileLock(home() / "slots" / "cpu.lock"):  # a run of another folder trains
+        sweep = sweeps.start(store, replace(DEFINITION, methods=("sft",), seeds=(0, 1)))
+        first, second = sweep.runs()
+        place = wait_for(lambda: next((store.root / ".slots").glob("*cpu.lock"), None), what="the folder's lock")
+        wait_for(lambda: taken(FileLock(place)), what="the first run to take it")
+        queue.move(store.root, [second.id], "first")
+        wait_for(lambda: queue.has_process(second), what="the second run's process")
+    wait_for(lambda: all(run.status().ended_already for run in sweep.runs()), what="the end of the sweep")
+    assert second.status().ended <= first.status().started
