@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
 
+import ctkd_core
 from ctkd_core.background import attempt
 from ctkd_core.background.attempt import Attempt
 from ctkd_core.background.processes import process_alive
@@ -179,6 +182,9 @@ def test_a_queued_run_can_be_cancelled(pair, launched):
 @pytest.mark.parametrize("save_every", [2, 0], ids=["checkpoint", "metrics"])
 def test_files_that_may_not_grow_end_the_run_as_failed(pair, launched, save_every):
     """RLIMIT_FSIZE makes real writes fail in the worker, in libraries too, as a full disk or quota would."""
+    # What it imports is compiled before: Python takes a compiled file that it couldn't write whole for a whole one, and
+    # every later process would fail at it.
+    compileall.compile_dir(Path(ctkd_core.__file__).parent, quiet=2)
     run = launched(pair.config(method="sft", steps=400, save_every=save_every, eval_samples=0, sample_prompts=0))
     pid = read_launch(run.dir).pid
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (16_000, 16_000))
