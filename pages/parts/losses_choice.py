@@ -212,7 +212,10 @@ def _recall() -> None:
         return
     example = EXAMPLES.get(name, EXAMPLES[FIRST])
     context, text = example.context, example.text
-    if name == state.OWN and saved:
+    own, *fields = st.session_state.get("lab_own", (None, context, text))
+    if name == state.OWN and saved == own:  # also where it has no id: nothing could be saved
+        context, text = fields
+    elif name == state.OWN and saved:
         try:
             context, text = map(str, json.loads(snapshots.load_text(saved)))
         except (CtkdError, ValueError, TypeError) as fault:
@@ -250,13 +253,14 @@ def _edited(key: str) -> None:
 
 def _keep() -> None:
     saved = None  # it can be looked at; only what is kept has an address
+    fields = st.session_state.get("lab_context") or "", st.session_state.get("lab_text") or ""
     if may_change():
-        given = json.dumps([st.session_state.get("lab_context") or "", st.session_state.get("lab_text") or ""])
         try:
-            saved = snapshots.save_text(given)
+            saved = snapshots.save_text(json.dumps(fields))
         except (CtkdError, OSError) as fault:
             # the text can still be looked at, only its link won't work
             st.session_state["lab_text_problem"] = f"The text can't be saved for its link: {fault}"
+    st.session_state["lab_own"] = saved, *fields
     address.change(_remember(state.OWN, saved))
 
 

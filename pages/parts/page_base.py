@@ -31,6 +31,7 @@ SCRIPT = (
 ).encode()
 SHARED = Path(__file__).with_name("shared.css").read_text(encoding="utf-8")
 STYLES = f"<style>{SHARED}{TERMS}</style>".encode()
+FILES = ("/static/", "/media/", "/component/", "/_stcore/")  # below these Streamlit serves no page
 HEAD, END = b"<head>", b"</body>"  # styles stand at the end, behind those that Streamlit adds to the head
 
 
@@ -70,8 +71,8 @@ class PageBase:
 
 
 def may_be_document(path: str) -> bool:
-    """Whether a page's document may stand there: Streamlit gives it under any name that is no file's, known or not."""
-    return "." not in path.rsplit("/", 1)[-1] and "/_stcore/" not in path
+    """Whether a page's document may stand there: Streamlit gives it under every other name, known or not."""
+    return not any(folder in path for folder in FILES)
 
 
 def is_html(start: Message) -> bool:

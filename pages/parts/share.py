@@ -10,7 +10,7 @@ from ctkd_core.errors import CtkdError
 from ctkd_core.lab import saved_views as views
 from ctkd_core.lab.code import Code
 from ctkd_core.lab.saved_views import SavedView
-from pages.parts import consent, rank_choice, state, tour
+from pages.parts import consent, losses_choice, rank_choice, state, tour
 from pages.parts.attempts import attempt, show_problem
 from pages.parts.downloads import download
 from pages.parts.launching import change_button
@@ -56,6 +56,8 @@ def go(view: SavedView) -> None:
 def link(view: SavedView) -> dict[str, Any]:
     """The parameters of a link to a view, its pair in the form that survives the way."""
     found: dict[str, Any] = {key: v[0] if len(v) == 1 else v for key, v in view.address.items()}
+    if view.page == "losses":  # without a name, the page would show again what it showed last
+        found = {"example": losses_choice.FIRST} | found
     teacher, student = view.get("teacher"), view.get("student")
     return found | ({state.LINKED_PAIR: f"{teacher},{student}"} if teacher and student else {})
 

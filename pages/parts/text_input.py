@@ -150,8 +150,9 @@ def _recall() -> None:
         name, snapshot = last
     if name not in state.TEXT_NAMES:
         name = DEFAULT
+    own_snapshot, own_text = st.session_state.get("own_text", (None, ""))
     if name == state.OWN:
-        snapshot = snapshot or st.session_state.get("own_snapshot")
+        snapshot = snapshot or own_snapshot
     late_values.put("text", name)
     named = _remember(name, snapshot)
     if in_address != st.session_state["typed_for"]:
@@ -161,6 +162,8 @@ def _recall() -> None:
     text = ""
     if name in TEXTS:
         text = TEXTS[name].text
+    elif snapshot == own_snapshot:  # also where it has no id: nothing could be saved
+        text = own_text
     elif snapshot:
         try:
             text = snapshots.load_text(snapshot)
@@ -219,8 +222,9 @@ def _keep(text: str, part: int = 1) -> None:
     snapshot = None  # it can be looked at; only what is kept has an address
     if may_change():
         try:
-            snapshot = st.session_state["own_snapshot"] = snapshots.save_text(text)
+            snapshot = snapshots.save_text(text)
         except (CtkdError, OSError) as fault:
             # the text can still be looked at, only its link won't work
             st.session_state["text_problem"] = f"The text can't be saved for its link: {fault}"
+    st.session_state["own_text"] = snapshot, text
     address.change(_remember(state.OWN, snapshot))

@@ -186,15 +186,23 @@ def test_back_undoes_another_text_in_one_step(page, server, path, group, texts, 
     page.wait_for_function(shown, arg=first)
 
 
-def test_back_from_another_page_brings_what_was_left(page, server):
-    """In one step, though Streamlit takes what pages bind out of their address before the next one comes."""
+@pytest.mark.parametrize("way", ["link", "menu"])
+def test_back_from_another_page_brings_what_was_left(page, server, way):
+    """In one step, though Streamlit takes what pages bind out of their address before the next one comes, and puts what
+    a button gives the next one there."""
     query = "?method=cdm&tab=Graph&text=code&group=3"
     page.goto(f"{server}/align{query}")
     page.wait_for_selector(".ctkd .chip")
     settled(page)
     first = page.locator("textarea").first.input_value()
-    page.get_by_role("link", name="Evidence", exact=True).first.click()
-    page.locator(".st-key-tried input").wait_for()
+    if way == "link":
+        page.get_by_role("link", name="Evidence", exact=True).first.click()
+        page.locator(".st-key-tried input").wait_for()
+    else:
+        page.locator(".st-key-help_menu button").click()
+        page.get_by_text("Tour: See 201 fail").click()
+        page.wait_for_url(re.compile(r"/losses\?tour=201\.1"))
+        page.locator(".st-key-tour").wait_for()
     settled(page)
     page.go_back()
     page.wait_for_url(f"{server}/align{query}")

@@ -168,6 +168,25 @@ def test_a_long_text_that_cannot_be_saved_stays(monkeypatch):
         assert at.text_area(key="typed_part_1").value == text[:4000]
 
 
+def test_a_text_that_cannot_be_saved_is_there_again_after_another_page(monkeypatch):
+    """Not the one before, which could be saved."""
+    at = opened("align")
+    at.text_area(key="typed").set_value("one 201").run()
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(snapshots, "save_text", full)
+    at.text_area(key="typed").set_value("two 202").run()
+    for page in ("losses", "align"):
+        for key in ("text", "snapshot"):
+            at.query_params.pop(key, None)
+        at.switch_page(f"pages/{page}.py").run()
+    assert at.pills(key="text").value == "own"
+    assert at.text_area(key="typed").value == "two 202"
+    assert not at.exception
+
+
 def test_an_edit_of_a_part_keeps_the_rest():
     text = "".join(f"{k} keepers saw the tide. " for k in range(1200))
     at = opened("align")

@@ -13,6 +13,7 @@ from ctkd_core.lab import question as loss_lab
 from ctkd_core.lab.question import Choice, Question
 from ctkd_core.tokenizers import catalog
 from ctkd_core.tokenizers.load import load_tokenizer
+from pages.parts import address
 from tests.homes import own_home
 from tests.pages.app import figures, opened, texts
 from tests.patience import wait_for
@@ -126,6 +127,20 @@ def test_ones_own_text_is_in_the_address(home):
     assert again.text_area(key="lab_context").value == loss_lab.EXAMPLES["number"].context
     lost = opened("losses", example="own", lab="0000")
     assert "can't be read" in lost.error[0].value
+
+
+def test_back_brings_a_text_that_nothing_may_keep(home, monkeypatch):
+    monkeypatch.setenv("CTKD_ALLOW_LAUNCH", "0")
+    at = opened("losses")
+    at.text_area(key="lab_text").set_value(" 201 cats.").run()
+    assert "lab" not in at.query_params
+    at.pills(key="example").set_value("prose").run()
+    context = at.text_area(key="lab_context").value
+    monkeypatch.setattr(address, "came_back", lambda: True)
+    at.query_params["example"] = "own"
+    at.run()
+    assert at.text_area(key="lab_text").value == " 201 cats."
+    assert at.text_area(key="lab_context").value != context
 
 
 def test_changed_options_ask_for_a_computation_of_that_method_alone(home):

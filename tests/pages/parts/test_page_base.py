@@ -36,7 +36,9 @@ def answered(
     return sent[0], b"".join(part.get("body", b"") for part in sent[1:]), seen
 
 
-@pytest.mark.parametrize("path", ["/", "/align", "/proxy/8501/", "/proxy/8501/runs", "/losses", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/", "/align", "/proxy/8501/", "/proxy/8501/runs", "/losses", "/nothing", "/user/ann.b", "/index.html"]
+)
 def test_a_document_gets_the_script_and_the_styles(path):
     start, body, seen = answered(path)
     with_both = DOCUMENT.replace(b"<head>", b"<head>" + SCRIPT).replace(b"</body>", STYLES + b"</body>")
@@ -47,7 +49,13 @@ def test_a_document_gets_the_script_and_the_styles(path):
 
 @pytest.mark.parametrize(
     ("path", "method"),
-    [("/static/js/index.js", "GET"), ("/align", "POST"), ("/align/_stcore/health", "GET"), ("/media/a.html", "GET")],
+    [
+        ("/static/js/index.js", "GET"),
+        ("/align", "POST"),
+        ("/align/_stcore/health", "GET"),
+        ("/media/a.html", "GET"),
+        ("/component/name/index.html", "GET"),
+    ],
 )
 def test_everything_else_passes(path, method):
     start, body, seen = answered(path, method)
@@ -57,7 +65,7 @@ def test_everything_else_passes(path, method):
 
 
 def test_an_answer_that_is_no_document_passes():
-    start, body, _ = answered("/component/name", kind=b"application/json")
+    start, body, _ = answered("/favicon.png", kind=b"image/png")
     assert body == DOCUMENT
     assert dict(start["headers"])[b"content-length"] == str(len(DOCUMENT)).encode()
 

@@ -23,6 +23,7 @@ from ctkd_core.tokenizers import snapshots
 from pages.parts import (
     align_tabs,
     launching,
+    losses_choice,
     losses_tabs,
     pair_data,
     pair_tabs,
@@ -370,6 +371,20 @@ def test_the_start_page_lists_views_by_their_names():
     assert not at.exception
     labels = [element.proto.label for element in at.get("page_link")]
     assert any(r"\<b\>first\</b\> \*look\*" in label and "Pair" in label for label in labels)
+
+
+def test_a_view_of_the_first_example_shows_it_whatever_was_shown_last(pair):
+    from pages.parts.share import link
+
+    view = views.make("losses", pair)
+    at = opened("losses", **pair, example="prose")
+    at.switch_page("pages/start.py").run()
+    at.query_params.clear()
+    for key, value in link(view).items():
+        at.query_params[key] = value
+    at.switch_page("pages/losses.py").run()
+    assert not at.exception
+    assert at.pills(key="example").value == losses_choice.FIRST
 
 
 def test_views_without_a_name_are_told_apart_by_methods_and_time():
