@@ -30,9 +30,6 @@ FLAGS = [
     "--no-first-run",
     "--disable-component-update",
     "--disable-sync",
-    # One process draws all pages, and keeps what it has compiled of the app's scripts: a page costs half.
-    "--renderer-process-limit=1",
-    "--process-per-site",
 ]
 
 
@@ -107,10 +104,9 @@ def new_context(browser):
 
 
 @pytest.fixture(scope="session")
-def context(browser, server):
-    """One context for the pages of all tests: the app's scripts, several megabytes, are fetched and compiled once."""
+def context(browser):
+    """One context for the pages of all tests: the app's scripts, several megabytes, are fetched once."""
     context = patient(browser)
-    context.new_page().goto(f"{server}/_stcore/health")  # stays open, and so does the process that draws pages
     yield context
     context.close()
 
