@@ -10,7 +10,7 @@ from ctkd_core.errors import ProjectionError
 from ctkd_core.figures.find_token import find_token, query_for
 from ctkd_core.figures.vocabulary_tokens import column_table, row_sentence, row_table
 from ctkd_core.tokenizers.display import token_text
-from pages.parts import late_values, state
+from pages.parts import address, late_values, state
 from pages.parts import vocabulary_data as data
 from pages.parts.selections import chosen_row
 from pages.parts.vocabulary_map import View
@@ -35,8 +35,12 @@ MOST = 1000  # of a column; the rest is counted
 
 def look_up(view: View) -> int | None:
     """The field, the token's row and one column; the id that was found, None without one."""
+    first = _first(view)
+    if address.came_back():
+        # Till the browser has drawn it, it sends what Back has replaced, with whatever else happens on the page.
+        late_values.put("token", st.query_params.get("token") or first)
     query = st.text_input(
-        "Look up a student token", _first(view), key="token", bind="query-params", help=HELP, on_change=_typed
+        "Look up a student token", first, key="token", bind="query-params", help=HELP, on_change=_typed
     )
     try:
         token = find_token(view.student, query)

@@ -11,6 +11,7 @@ import pytest
 from ctkd_core.background.processes import process_alive
 from ctkd_core.tokenizers.load import load_tokenizer
 from ctkd_core.vocabulary import build as builds
+from pages.parts import address, late_values
 from tests.pages.app import figures, opened, texts
 from tests.patience import wait_for
 from tests.tiny import saved, tiny_byte_level, tiny_metaspace
@@ -132,6 +133,27 @@ def test_the_address_holds_order_and_window():
     assert at.query_params["window"].split(",")[1] == "7"
     at.selectbox(key="order").set_value("length").run()
     assert "window" not in at.query_params, "positions of another order mean other tokens"
+
+
+@real
+def test_what_back_has_replaced_is_no_look_up(monkeypatch):
+    """A browser sends the field's old value with whatever happens before it has drawn the new one."""
+    monkeypatch.setattr(late_values, "GRACE_SECONDS", 3600.0)
+    at = opened("vocabulary", map="exact", window="200,900,0,49152")
+    first = at.text_input(key="token").value
+    at.text_input(key="token").set_value("7").run()
+    assert "window" not in at.query_params
+    with monkeypatch.context() as back:
+        back.setattr(address, "came_back", lambda: True)
+        at.query_params.pop("token", None)
+        at.query_params["window"] = "200,900,0,49152"
+        at.run()
+    assert at.text_input(key="token").value == first
+    at.text_input(key="token").set_value("7").run()
+    assert at.text_input(key="token").value == first
+    assert at.query_params["window"] == "200,900,0,49152"
+    at.text_input(key="token").set_value("8").run()
+    assert at.text_input(key="token").value == "8"
 
 
 @real
