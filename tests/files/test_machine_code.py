@@ -26,6 +26,7 @@ def double(x):
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "kept"
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))  # numba reads its settings again where a variable has changed
     return folder
 
 
